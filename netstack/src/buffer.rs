@@ -1,0 +1,191 @@
+//! Packet buffers: pooled, owned by one holder at a time, and handed from the device to the reader
+//! without a copy.
+
+use crate::sync::{Mutex, Rank};
+use std::fmt;
+use std::sync::Arc;
+
+/// Bytes in a receive buffer: the largest IP packet. A super-segment with its headers fits.
+pub const PACKET_SIZE: usize = 65_535;
+
+/// Buffers that a pool keeps when nobody uses them (8 MiB): about one full receive window.
+const POOL_KEEPS: usize = 128;
+
+/// A pool of packet buffers of [`PACKET_SIZE`] bytes.
+///
+/// A buffer returns to its pool when its [`PacketBuf`] or [`Chunk`] is dropped. The pool never
+/// refuses: an empty pool allocates, a full one frees.
+pub struct Pool {
+    free: Mutex<Vec<Box<[u8]>>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { free: Mutex::new(Rank::Pool, Vec::new()) })
+    }
+
+    /// A buffer of [`PACKET_SIZE`] bytes with unspecified contents.
+    pub fn take(self: &Arc<Self>) -> PacketBuf {
+        let data = self.free.lock().pop();
+        let data = data.unwrap_or_else(|| vec![0; PACKET_SIZE].into_boxed_slice());
+        PacketBuf { data, pool: Some(Arc::clone(self)) }
+    }
+
+    fn put(&self, data: Box<[u8]>) {
+        let mut free = self.free.lock();
+        if free.len() < POOL_KEEPS {
+            free.push(data);
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("free", &self.free.lock().len()).finish()
+    }
+}
+
+/// One packet buffer, owned.
+pub struct PacketBuf {
+    data: Box<[u8]>,
+    pool: Option<Arc<Pool>>,
+}
+
+impl PacketBuf {
+    /// A buffer of its own, in no pool, holding a copy of `bytes`.
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        Self { data: bytes.into(), pool: None }
+    }
+
+    /// All bytes of the buffer, used or not.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// All bytes of the buffer, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
+
+    /// How many bytes the buffer holds memory for.
+    pub fn capacity(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The bytes `start..end` as a chunk that owns the buffer.
+    ///
+    /// # Panics
+    /// If the range is not inside the buffer.
+    pub fn into_chunk(self, start: usize, end: usize) -> Chunk {
+        assert!(start <= end && end <= self.data.len(), "chunk {start}..{end} outside its buffer");
+        Chunk { buf: self, start: start as u32, end: end as u32 }
+    }
+}
+
+impl Drop for PacketBuf {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.put(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+impl fmt::Debug for PacketBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PacketBuf")
+            .field("capacity", &self.data.len())
+            .field("pooled", &self.pool.is_some())
+            .finish()
+    }
+}
+
+/// A range of a packet buffer, owning the buffer.
+pub struct Chunk {
+    buf: PacketBuf,
+    start: u32,
+    end: u32,
+}
+
+impl Chunk {
+    /// A chunk of its own holding a copy of `bytes`.
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        PacketBuf::copy_from(bytes).into_chunk(0, bytes.len())
+    }
+
+    /// A chunk without bytes or memory.
+    pub fn empty() -> Self {
+        Self::copy_from(&[])
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.buf.data[self.start as usize..self.end as usize]
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Memory that the chunk keeps alive, in bytes: its "truesize".
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// Drops the first `n` bytes from view.
+    ///
+    /// # Panics
+    /// If there are fewer than `n`.
+    pub fn advance(&mut self, n: usize) {
+        assert!(n <= self.len(), "advance past the end of a chunk");
+        self.start += n as u32;
+    }
+
+    /// Keeps the first `n` bytes; does nothing if there are not more.
+    pub fn truncate(&mut self, n: usize) {
+        if n < self.len() {
+            self.end = self.start + n as u32;
+        }
+    }
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chunk").field("len", &self.len()).field("capacity", &self.capacity()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_returns_to_its_pool_and_is_used_again() {
+        let pool = Pool::new();
+        let mut buf = pool.take();
+        buf.bytes_mut()[..3].copy_from_slice(b"abc");
+        let mut chunk = buf.into_chunk(0, 3);
+        chunk.advance(1);
+        chunk.truncate(1);
+        assert_eq!(chunk.as_slice(), b"b");
+        assert_eq!(pool.free.lock().len(), 0);
+        drop(chunk);
+        assert_eq!(pool.free.lock().len(), 1);
+        let _again = pool.take();
+        assert_eq!(pool.free.lock().len(), 0);
+    }
+
+    #[test]
+    fn the_pool_keeps_a_bounded_number() {
+        let pool = Pool::new();
+        let all: Vec<_> = (0..POOL_KEEPS + 5).map(|_| pool.take()).collect();
+        drop(all);
+        assert_eq!(pool.free.lock().len(), POOL_KEEPS);
+    }
+}

@@ -1,0 +1,9 @@
+//! A TCP/IP stack in user space with the API of `tokio::net`.
+#![forbid(unsafe_code)]
+
+pub mod buffer;
+pub mod device;
+pub mod sync;
+pub mod tcp;
+pub mod time;
+pub mod wire;

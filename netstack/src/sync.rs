@@ -1,0 +1,151 @@
+//! Locks with ranks.
+//!
+//! A thread may take a lock only if its rank is higher than the ranks of all locks that it holds;
+//! debug builds assert it. The ranks are the one place where the order of locks is written down.
+
+use std::ops::{Deref, DerefMut};
+
+/// The ranks, lowest (taken first) to highest (taken last).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rank {
+    /// A listener: its SYN queue and accept queue.
+    Listener = 1,
+    /// A connection (`stack::cell`).
+    Cell,
+    /// Segments that arrived while a cell was locked.
+    Backlog,
+    /// Bound ports and listeners by address.
+    Ports,
+    /// One shard of the table of connections.
+    Demux,
+    /// Deadlines of all connections.
+    Deadlines,
+    /// A device's own state.
+    Device,
+    /// State of a device behind another device (a link around a pair, say).
+    InnerDevice,
+    /// A pool of packet buffers.
+    Pool,
+    /// A random generator, a counter: nothing is locked inside.
+    Leaf,
+    /// Wakers of a socket.
+    Readiness,
+}
+
+#[cfg(debug_assertions)]
+mod held {
+    use super::Rank;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// One bit for each rank that this thread holds.
+        static HELD: Cell<u32> = const { Cell::new(0) };
+    }
+
+    pub(super) fn take(rank: Rank) {
+        let bit = 1u32 << rank as u8;
+        HELD.with(|held| {
+            assert!(
+                held.get() < bit,
+                "lock of rank {rank:?} taken under a lock of the same or a higher rank"
+            );
+            held.set(held.get() | bit);
+        });
+    }
+
+    pub(super) fn give(rank: Rank) {
+        HELD.with(|held| held.set(held.get() & !(1u32 << rank as u8)));
+    }
+}
+
+#[cfg(not(debug_assertions))]
+mod held {
+    use super::Rank;
+    pub(super) fn take(_: Rank) {}
+    pub(super) fn give(_: Rank) {}
+}
+
+/// A mutex with a rank. It does not poison: a panic in one task must not take the stack with it.
+#[derive(Debug)]
+pub struct Mutex<T> {
+    rank: Rank,
+    inner: parking_lot::Mutex<T>,
+}
+
+impl<T> Mutex<T> {
+    /// A new, unlocked mutex.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Self { rank, inner: parking_lot::Mutex::new(value) }
+    }
+
+    /// Waits for the lock.
+    ///
+    /// # Panics
+    /// In debug builds, if the thread holds a lock of the same or a higher rank.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        held::take(self.rank);
+        MutexGuard { rank: self.rank, guard: self.inner.lock() }
+    }
+
+    /// Takes the lock if it is free.
+    ///
+    /// # Panics
+    /// In debug builds, if the thread holds a lock of the same or a higher rank.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let guard = self.inner.try_lock()?;
+        held::take(self.rank);
+        Some(MutexGuard { rank: self.rank, guard })
+    }
+}
+
+/// A locked [`Mutex`].
+///
+/// It is not [`Send`], so no lock is ever held across an await in a future that must be.
+#[derive(Debug)]
+pub struct MutexGuard<'a, T> {
+    rank: Rank,
+    guard: parking_lot::MutexGuard<'a, T>,
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        held::give(self.rank);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_in_order_are_fine() {
+        let (cell, pool) = (Mutex::new(Rank::Cell, 1), Mutex::new(Rank::Pool, 2));
+        let a = cell.lock();
+        let b = pool.lock();
+        assert_eq!(*a + *b, 3);
+        assert!(pool.inner.try_lock().is_none());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "taken under a lock")]
+    fn ranks_out_of_order_are_caught() {
+        let (cell, pool) = (Mutex::new(Rank::Cell, 1), Mutex::new(Rank::Pool, 2));
+        let _b = pool.lock();
+        let _a = cell.lock();
+    }
+}

@@ -1,0 +1,220 @@
+//! A TCP segment as a value: header fields and options, without its bytes.
+
+use super::seq::SeqNum;
+use arrayvec::ArrayVec;
+use std::fmt;
+
+/// The control bits (RFC 9293 §3.1; AE of RFC 9768 is not carried yet).
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// No more data from the sender.
+    pub const FIN: Self = Self(0x01);
+    /// Synchronise sequence numbers.
+    pub const SYN: Self = Self(0x02);
+    /// Reset the connection.
+    pub const RST: Self = Self(0x04);
+    /// Push: the sender has nothing more at the moment.
+    pub const PSH: Self = Self(0x08);
+    /// The acknowledgment field counts.
+    pub const ACK: Self = Self(0x10);
+    /// The urgent pointer counts.
+    pub const URG: Self = Self(0x20);
+    /// ECN echo (RFC 3168).
+    pub const ECE: Self = Self(0x40);
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: Self = Self(0x80);
+
+    /// From the header's byte.
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// The header's byte.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Whether all bits of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both sets of bits.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (Self::SYN, "SYN"),
+            (Self::FIN, "FIN"),
+            (Self::RST, "RST"),
+            (Self::PSH, "PSH"),
+            (Self::ACK, "ACK"),
+            (Self::URG, "URG"),
+            (Self::ECE, "ECE"),
+            (Self::CWR, "CWR"),
+        ];
+        let mut first = true;
+        for (flag, name) in names {
+            if self.contains(flag) {
+                f.write_str(if first { "" } else { "," })?;
+                f.write_str(name)?;
+                first = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The timestamps option (RFC 7323 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamps {
+    /// The sender's clock.
+    pub tsval: u32,
+    /// The clock value that the sender echoes; zero without ACK.
+    pub tsecr: u32,
+}
+
+/// One SACK block: `start` is the first byte received, `end` the one after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SackBlock {
+    /// First sequence number of the block.
+    pub start: SeqNum,
+    /// The sequence number after the block.
+    pub end: SeqNum,
+}
+
+/// SACK blocks in one segment at most (RFC 2018 §3); three when timestamps are there too.
+pub const MAX_SACK_BLOCKS: usize = 4;
+
+/// The options of one segment.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Maximum segment size, SYN only.
+    pub mss: Option<u16>,
+    /// Window scale shift as it came, not limited to 14, SYN only.
+    pub window_scale: Option<u8>,
+    /// SACK permitted, SYN only.
+    pub sack_permitted: bool,
+    /// Timestamps.
+    pub timestamps: Option<Timestamps>,
+    /// SACK blocks, in the order of the wire.
+    pub sack: ArrayVec<SackBlock, MAX_SACK_BLOCKS>,
+}
+
+/// A segment's header fields. Sequence space that the payload takes is in `payload_len`; the bytes
+/// travel beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Sequence number of the first byte, or of the SYN.
+    pub seq: SeqNum,
+    /// Acknowledgment number; means nothing without [`Flags::ACK`].
+    pub ack: SeqNum,
+    /// Control bits.
+    pub flags: Flags,
+    /// The window field, not scaled.
+    pub window: u16,
+    /// Urgent pointer; means nothing without [`Flags::URG`].
+    pub urgent: u16,
+    /// Options.
+    pub options: Options,
+    /// Payload bytes.
+    pub payload_len: usize,
+    /// Payload bytes of each segment that went into a super-segment, if this is one. Only what is
+    /// received carries it here.
+    pub gso_size: Option<u16>,
+}
+
+impl Segment {
+    /// Whether the ACK bit is set.
+    pub fn is_ack(&self) -> bool {
+        self.flags.contains(Flags::ACK)
+    }
+
+    /// Whether the SYN bit is set.
+    pub fn is_syn(&self) -> bool {
+        self.flags.contains(Flags::SYN)
+    }
+
+    /// Whether the FIN bit is set.
+    pub fn is_fin(&self) -> bool {
+        self.flags.contains(Flags::FIN)
+    }
+
+    /// Whether the RST bit is set.
+    pub fn is_rst(&self) -> bool {
+        self.flags.contains(Flags::RST)
+    }
+
+    /// SEG.LEN of RFC 9293: payload bytes, plus one each for SYN and FIN.
+    pub fn len(&self) -> usize {
+        self.payload_len + usize::from(self.is_syn()) + usize::from(self.is_fin())
+    }
+
+    /// Whether the segment takes no sequence space.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The reset that answers this segment where no connection is (RFC 9293 §3.10.7.1), or none
+    /// if the segment is itself a reset.
+    pub fn reset_for_unknown(&self) -> Option<Self> {
+        if self.is_rst() {
+            return None;
+        }
+        let (seq, ack, flags) = if self.is_ack() {
+            (self.ack, SeqNum::default(), Flags::RST)
+        } else {
+            (SeqNum::default(), self.seq + self.len() as u32, Flags::RST.with(Flags::ACK))
+        };
+        Some(Self {
+            seq,
+            ack,
+            flags,
+            window: 0,
+            urgent: 0,
+            options: Options::default(),
+            payload_len: 0,
+            gso_size: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(flags: Flags) -> Segment {
+        Segment {
+            seq: SeqNum::new(u32::MAX),
+            ack: SeqNum::new(77),
+            flags,
+            window: 1,
+            urgent: 0,
+            options: Options::default(),
+            payload_len: 3,
+            gso_size: None,
+        }
+    }
+
+    #[test]
+    fn a_reset_takes_its_numbers_from_the_offender() {
+        let reset = segment(Flags::ACK).reset_for_unknown().unwrap();
+        assert_eq!((reset.seq, reset.flags), (SeqNum::new(77), Flags::RST));
+        let reset = segment(Flags::SYN).reset_for_unknown().unwrap();
+        assert_eq!((reset.seq, reset.ack), (SeqNum::new(0), SeqNum::new(3)), "SYN and 3 bytes over the wrap");
+        assert!(reset.flags.contains(Flags::ACK));
+        assert_eq!(segment(Flags::RST).reset_for_unknown(), None);
+    }
+
+    #[test]
+    fn flags_print_by_name() {
+        assert_eq!(format!("{:?}", Flags::SYN.with(Flags::ACK)), "SYN,ACK");
+    }
+}

@@ -1,0 +1,480 @@
+//! Every knob of a stack: one flat struct, with the defaults of Linux unless a field says otherwise.
+//!
+//! A field can also be set by its name and a text, for command lines and configuration files:
+//! [`Config::set`].
+
+use crate::tcp::CongestionAlgorithm;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Which TIME-WAIT entries a new active open may take over (`net.ipv4.tcp_tw_reuse`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeWaitReuse {
+    /// None: 0 in Linux.
+    Off,
+    /// Any, if its timestamps prove that it is over a second old (RFC 6191): 1 in Linux.
+    All,
+    /// Those between addresses of this stack: 2, the default of Linux.
+    Loopback,
+}
+
+/// Declares [`Config`] as a table, so that a field, its documentation, its default and its name as a
+/// key cannot drift apart.
+macro_rules! config {
+    ($( $(#[$attr:meta])* $name:ident: $type:ty = $default:expr; )*) => {
+        /// The settings of a stack. Fixed once the stack is built.
+        ///
+        /// ```
+        /// # use netstack::config::Config;
+        /// let config = Config { rto_min: std::time::Duration::from_millis(50), ..Config::default() };
+        /// config.validate()?;
+        /// # Ok::<_, netstack::config::ConfigError>(())
+        /// ```
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $( $(#[$attr])* pub $name: $type, )*
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $( $name: $default, )* }
+            }
+        }
+
+        impl Config {
+            /// The names of all fields, in the order of declaration.
+            pub fn keys() -> &'static [&'static str] {
+                &[$( stringify!($name) ),*]
+            }
+
+            /// Sets the field called `key` from its text.
+            ///
+            /// # Errors
+            /// If there is no such field, or the text does not say a value of its type. Whether the
+            /// values fit together is for [`Config::validate`] to say.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+                match key {
+                    $( stringify!($name) => {
+                        self.$name = <$type as Value>::parse(value.trim()).ok_or_else(|| {
+                            ConfigError(format!("{key}: expected {}, not `{value}`", <$type as Value>::FORM))
+                        })?;
+                    } )*
+                    _ => return Err(ConfigError(format!("there is no setting `{key}`"))),
+                }
+                Ok(())
+            }
+
+            /// The text of the field called `key`, as [`Config::set`] takes it.
+            pub fn get(&self, key: &str) -> Option<String> {
+                match key {
+                    $( stringify!($name) => Some(Value::show(&self.$name)), )*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+config! {
+    /// Retransmission timeout before the first round-trip sample. 1 s (RFC 6298 §2.1).
+    rto_initial: Duration = Duration::from_secs(1);
+    /// Lower bound of the retransmission timeout. 200 ms as in Linux; RFC 6298 §2.4 asks for 1 s.
+    rto_min: Duration = Duration::from_millis(200);
+    /// Upper bound of the retransmission timeout. 120 s as in Linux (RFC 6298 §2.5 asks for at least 60 s).
+    rto_max: Duration = Duration::from_secs(120);
+    /// Retransmissions of a SYN before an active open fails (`tcp_syn_retries`). 6: 127 s.
+    syn_retries: u32 = 6;
+    /// Retransmissions of a SYN-ACK before a half-open connection is forgotten (`tcp_synack_retries`). 5: 63 s.
+    synack_retries: u32 = 5;
+    /// Retransmissions of data after which the path is in doubt (`tcp_retries1`, R1 of RFC 9293 §3.8.3). 3.
+    retries1: u32 = 3;
+    /// Retransmissions of data after which the connection times out, counted in the time that they
+    /// take at the smallest timeout (`tcp_retries2`, R2 of RFC 9293 §3.8.3). 15: 924.6 s.
+    retries2: u32 = 15;
+    /// As `retries2`, for a connection that no application holds (`tcp_orphan_retries`). 8.
+    orphan_retries: u32 = 8;
+    /// How long a connection that no application holds stays in FIN-WAIT-2 (`tcp_fin_timeout`). 60 s.
+    fin_timeout: Duration = Duration::from_secs(60);
+    /// Length of TIME-WAIT. 60 s as in Linux, where it is fixed; RFC 9293 §3.4.2 asks for two MSL, 240 s.
+    time_wait: Duration = Duration::from_secs(60);
+    /// TIME-WAIT entries kept at most (`tcp_max_tw_buckets`); beyond, the state is skipped. 131072.
+    max_time_wait: u32 = 131_072;
+    /// Which TIME-WAIT entries connect may take over (`tcp_tw_reuse`). `loopback`, which Linux calls 2.
+    tw_reuse: TimeWaitReuse = TimeWaitReuse::Loopback;
+    /// Shortest delay of an acknowledgment (TCP_DELACK_MIN in Linux). 40 ms.
+    delayed_ack_min: Duration = Duration::from_millis(40);
+    /// Longest delay of an acknowledgment (TCP_DELACK_MAX in Linux). 200 ms; RFC 9293 §3.8.6.3 allows less than 500.
+    delayed_ack_max: Duration = Duration::from_millis(200);
+    /// Initial congestion window in segments (RFC 6928). 10.
+    initial_window: u32 = 10;
+    /// Offer and accept timestamps (`tcp_timestamps`, RFC 7323 §3). On.
+    timestamps: bool = true;
+    /// Offer and accept selective acknowledgments (`tcp_sack`, RFC 2018). On.
+    sack: bool = true;
+    /// Offer and accept window scaling (`tcp_window_scaling`, RFC 7323 §2). On.
+    window_scaling: bool = true;
+    /// Congestion control of new sockets (`tcp_congestion_control`).
+    congestion: CongestionAlgorithm = CongestionAlgorithm::default();
+    /// Bytes that a send buffer holds before it has grown (`tcp_wmem[1]`). 16 KiB.
+    send_buffer_initial: usize = 16 << 10;
+    /// Bytes to which a send buffer grows by itself (`tcp_wmem[2]`). 4 MiB.
+    send_buffer_max: usize = 4 << 20;
+    /// Bytes that a receive buffer holds before it has grown (`tcp_rmem[1]`). 128 KiB.
+    recv_buffer_initial: usize = 128 << 10;
+    /// Bytes to which a receive buffer grows by itself (`tcp_rmem[2]`). 6 MiB.
+    recv_buffer_max: usize = 6 << 20;
+    /// A socket is writable while fewer bytes than this are not sent yet (`tcp_notsent_lowat`). 4294967295: no limit.
+    notsent_lowat: usize = u32::MAX as usize;
+    /// Idle time before the first keep-alive probe (`tcp_keepalive_time`). 7200 s (RFC 9293 §3.8.4).
+    keepalive_time: Duration = Duration::from_secs(7200);
+    /// Time between keep-alive probes (`tcp_keepalive_intvl`). 75 s.
+    keepalive_interval: Duration = Duration::from_secs(75);
+    /// Keep-alive probes without an answer that end a connection (`tcp_keepalive_probes`). 9.
+    keepalive_retries: u32 = 9;
+    /// How long data may stay unacknowledged (TCP_USER_TIMEOUT, RFC 5482) on new sockets. `none`: `retries2` decides.
+    user_timeout: Option<Duration> = None;
+    /// Upper bound of a listener's backlog (`net.core.somaxconn`). 4096.
+    somaxconn: u32 = 4096;
+    /// Half-open connections of a listener at most; the last quarter stays free
+    /// (`tcp_max_syn_backlog` without SYN cookies). 4096.
+    max_syn_backlog: u32 = 4096;
+    /// Reset a connection that is complete when the accept queue is full, instead of ignoring its
+    /// last acknowledgment (`tcp_abort_on_overflow`). Off.
+    abort_on_overflow: bool = false;
+    /// Ports that are chosen automatically (`ip_local_port_range`). 32768-60999.
+    port_range: RangeInclusive<u16> = 32_768..=60_999;
+    /// Connections that no application holds, at most; beyond, closing resets (`tcp_max_orphans`). 65536.
+    max_orphans: u32 = 65_536;
+    /// Connections at most, TIME-WAIT not counted. A stack setting; 1048576.
+    max_connections: u32 = 1 << 20;
+    /// Least time between two challenge ACKs, or two answers to segments outside the window, of one
+    /// connection (`tcp_invalid_ratelimit`, RFC 5961 §7). 500 ms.
+    challenge_ack_interval: Duration = Duration::from_millis(500);
+    /// Smallest MSS that a peer can make us use (`tcp_min_snd_mss`). 48.
+    min_snd_mss: u32 = 48;
+    /// Time to live, or hop limit, of what the stack sends (`ip_default_ttl`). 64.
+    default_ttl: u8 = 64;
+    /// ICMP errors that the stack sends in a second at most (`icmp_msgs_per_sec`; RFC 4443 §2.4(f)). 1000.
+    icmp_rate: u32 = 1000;
+    /// ICMP errors in a burst at most (`icmp_msgs_burst`). 50.
+    icmp_burst: u32 = 50;
+    /// Whether the stack has a loopback interface, with 127.0.0.0/8, ::1 and its own addresses. On.
+    loopback: bool = true;
+    /// Seed of everything random. `none`: from the operating system. A known seed makes sequence
+    /// numbers and ports guessable: for tests.
+    seed: Option<u64> = None;
+    /// How long the end of a process waits for bytes that were accepted but are not acknowledged yet. 10 s.
+    exit_drain: Duration = Duration::from_secs(10);
+}
+
+/// What is wrong with a setting: its key and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Checks that the values make sense and fit together.
+    ///
+    /// # Errors
+    /// Names the first setting that does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let ensure = |holds: bool, rule: &str| if holds { Ok(()) } else { Err(ConfigError(rule.to_owned())) };
+        ensure(!self.rto_min.is_zero(), "rto_min: must not be zero")?;
+        ensure(
+            self.rto_min <= self.rto_initial && self.rto_initial <= self.rto_max,
+            "rto_initial: must be between rto_min and rto_max",
+        )?;
+        ensure((1..=127).contains(&self.syn_retries), "syn_retries: must be 1 to 127")?;
+        ensure(self.synack_retries <= 127, "synack_retries: must be at most 127")?;
+        ensure(self.retries1 <= self.retries2, "retries1: must not exceed retries2")?;
+        ensure(self.retries2 <= 255, "retries2: must be at most 255")?;
+        ensure(self.orphan_retries <= 255, "orphan_retries: must be at most 255")?;
+        ensure(
+            self.delayed_ack_min <= self.delayed_ack_max,
+            "delayed_ack_min: must not exceed delayed_ack_max",
+        )?;
+        ensure(
+            self.delayed_ack_max < Duration::from_millis(500),
+            "delayed_ack_max: must be under 500ms (RFC 9293 section 3.8.6.3)",
+        )?;
+        ensure((1..=1024).contains(&self.initial_window), "initial_window: must be 1 to 1024")?;
+        for (name, initial, max) in [
+            ("send_buffer", self.send_buffer_initial, self.send_buffer_max),
+            ("recv_buffer", self.recv_buffer_initial, self.recv_buffer_max),
+        ] {
+            ensure(initial >= 4096, &format!("{name}_initial: must be at least 4kib"))?;
+            ensure(initial <= max, &format!("{name}_initial: must not exceed {name}_max"))?;
+            // RFC 7323 §2.3: no window is larger, whatever the scale.
+            ensure(max <= 1 << 30, &format!("{name}_max: must be at most 1gib"))?;
+        }
+        ensure(!self.keepalive_time.is_zero(), "keepalive_time: must not be zero")?;
+        ensure(!self.keepalive_interval.is_zero(), "keepalive_interval: must not be zero")?;
+        ensure((1..=127).contains(&self.keepalive_retries), "keepalive_retries: must be 1 to 127")?;
+        ensure(
+            *self.port_range.start() > 0 && !self.port_range.is_empty(),
+            "port_range: must be first-last with 0 < first <= last",
+        )?;
+        ensure(self.max_connections > 0, "max_connections: must not be zero")?;
+        // Below the option space of a segment the header would outweigh any payload for ever.
+        ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;
+        ensure(self.default_ttl > 0, "default_ttl: must not be zero")
+    }
+}
+
+/// A type of setting: how its values are written.
+trait Value: Sized {
+    /// The accepted form, for error messages.
+    const FORM: &'static str;
+    fn parse(text: &str) -> Option<Self>;
+    fn show(&self) -> String;
+}
+
+impl Value for bool {
+    const FORM: &'static str = "on or off";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "on" | "true" | "1" => Some(true),
+            "off" | "false" | "0" => Some(false),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        (if *self { "on" } else { "off" }).to_owned()
+    }
+}
+
+impl Value for u8 {
+    const FORM: &'static str = "a number up to 255";
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u32 {
+    const FORM: &'static str = "a number";
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u64 {
+    const FORM: &'static str = "a number";
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// The number at the front of a text, and the unit behind it.
+fn split_unit(text: &str) -> Option<(f64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+impl Value for usize {
+    const FORM: &'static str = "a size such as 65536, 64kib or 4mib";
+    fn parse(text: &str) -> Option<Self> {
+        // Whole bytes do not pass through a float, so every value survives show and parse.
+        if let Ok(bytes) = text.parse() {
+            return Some(bytes);
+        }
+        let text = text.to_ascii_lowercase();
+        let (number, unit) = split_unit(&text)?;
+        let shift = match unit {
+            "b" => 0,
+            "k" | "kb" | "kib" => 10,
+            "m" | "mb" | "mib" => 20,
+            "g" | "gb" | "gib" => 30,
+            _ => return None,
+        };
+        let bytes = number * f64::from(1u32 << shift);
+        (bytes < 2f64.powi(53)).then_some(bytes as Self)
+    }
+    fn show(&self) -> String {
+        match *self {
+            n if n > 0 && n % (1 << 20) == 0 => format!("{}mib", n >> 20),
+            n if n > 0 && n % (1 << 10) == 0 => format!("{}kib", n >> 10),
+            n => n.to_string(),
+        }
+    }
+}
+
+impl Value for Duration {
+    const FORM: &'static str = "a duration such as 200ms, 1.5s or 2h";
+    fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split_unit(text)?;
+        let nanos_per_unit: u64 = match unit {
+            "ns" => 1,
+            "us" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" | "min" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let whole = text[..text.len() - unit.len()].trim_end().parse::<u64>();
+        let nanos = match whole {
+            Ok(whole) => whole.checked_mul(nanos_per_unit)?,
+            Err(_) => {
+                let nanos = number * nanos_per_unit as f64;
+                (nanos < u64::MAX as f64).then_some(nanos.round() as u64)?
+            }
+        };
+        Some(Self::from_nanos(nanos))
+    }
+    fn show(&self) -> String {
+        match self.as_nanos() {
+            n if n % 1_000_000_000 == 0 => format!("{}s", n / 1_000_000_000),
+            n if n % 1_000_000 == 0 => format!("{}ms", n / 1_000_000),
+            n if n % 1_000 == 0 => format!("{}us", n / 1_000),
+            n => format!("{n}ns"),
+        }
+    }
+}
+
+impl Value for Option<Duration> {
+    const FORM: &'static str = "none, or a duration such as 30s";
+    fn parse(text: &str) -> Option<Self> {
+        if text == "none" { Some(None) } else { Duration::parse(text).map(Some) }
+    }
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Value::show)
+    }
+}
+
+impl Value for Option<u64> {
+    const FORM: &'static str = "none, or a number";
+    fn parse(text: &str) -> Option<Self> {
+        if text == "none" { Some(None) } else { u64::parse(text).map(Some) }
+    }
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Value::show)
+    }
+}
+
+impl Value for RangeInclusive<u16> {
+    const FORM: &'static str = "two ports such as 32768-60999";
+    fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-')?;
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    }
+    fn show(&self) -> String {
+        format!("{}-{}", self.start(), self.end())
+    }
+}
+
+impl Value for TimeWaitReuse {
+    const FORM: &'static str = "off, all or loopback (0, 1 or 2)";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "off" | "0" => Some(Self::Off),
+            "all" | "1" => Some(Self::All),
+            "loopback" | "2" => Some(Self::Loopback),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::All => "all",
+            Self::Loopback => "loopback",
+        }
+        .to_owned()
+    }
+}
+
+impl Value for CongestionAlgorithm {
+    const FORM: &'static str = "the name of a congestion control, such as reno";
+    fn parse(text: &str) -> Option<Self> {
+        Self::from_name(text)
+    }
+    fn show(&self) -> String {
+        self.name().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_every_field_survives_its_text() {
+        let defaults = Config::default();
+        defaults.validate().unwrap();
+        let mut copy = Config { rto_min: Duration::from_nanos(1), default_ttl: 9, ..Config::default() };
+        for key in Config::keys() {
+            copy.set(key, &defaults.get(key).unwrap()).unwrap();
+        }
+        assert_eq!(copy, defaults);
+    }
+
+    #[test]
+    fn texts_of_every_kind() {
+        let mut config = Config::default();
+        for (key, text, shown) in [
+            ("rto_min", "0.25s", "250ms"),
+            ("rto_max", "2min", "120s"),
+            ("delayed_ack_min", "1500us", "1500us"),
+            ("send_buffer_max", "1.5 MiB", "1536kib"),
+            ("notsent_lowat", "12345", "12345"),
+            ("sack", "off", "off"),
+            ("user_timeout", "30s", "30s"),
+            ("user_timeout", "none", "none"),
+            ("seed", "18446744073709551615", "18446744073709551615"),
+            ("port_range", "1024 - 2048", "1024-2048"),
+            ("tw_reuse", "1", "all"),
+            ("default_ttl", " 7 ", "7"),
+        ] {
+            config.set(key, text).unwrap();
+            assert_eq!(config.get(key).unwrap(), shown, "{key}={text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_form() {
+        let mut config = Config::default();
+        for (key, text, message) in [
+            ("rto_min", "200", "rto_min: expected a duration such as 200ms, 1.5s or 2h, not `200`"),
+            ("rto_min", "-1s", "rto_min: expected a duration such as 200ms, 1.5s or 2h, not `-1s`"),
+            ("sack", "yes", "sack: expected on or off, not `yes`"),
+            ("send_buffer_max", "4 bits", "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `4 bits`"),
+            ("default_ttl", "256", "default_ttl: expected a number up to 255, not `256`"),
+            ("colour", "red", "there is no setting `colour`"),
+        ] {
+            assert_eq!(config.set(key, text).unwrap_err().to_string(), message);
+        }
+        assert_eq!(config, Config::default());
+        assert_eq!(config.get("colour"), None);
+    }
+
+    #[test]
+    fn values_that_do_not_fit_together_are_named() {
+        let bad = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(bad(|c| c.rto_min = Duration::from_secs(2)).starts_with("rto_initial:"));
+        assert!(bad(|c| c.recv_buffer_initial = 8 << 20).starts_with("recv_buffer_initial:"));
+        assert!(bad(|c| c.port_range = 0..=5).starts_with("port_range:"));
+        assert!(bad(|c| c.syn_retries = 0).starts_with("syn_retries:"));
+        assert!(bad(|c| c.delayed_ack_max = Duration::from_millis(500)).starts_with("delayed_ack_max:"));
+    }
+}

@@ -3,6 +3,8 @@
 
 pub mod buffer;
 pub mod device;
+pub mod icmp;
+pub mod ip;
 pub mod sync;
 pub mod tcp;
 pub mod time;

@@ -8,11 +8,13 @@
 
 mod checksum;
 mod header;
+mod icmp;
 mod ip;
 mod tcp;
 
 pub use checksum::{Checksum, checksum, pseudo_header, transport_checksum_ok};
 pub use header::HeaderBuf;
+pub use icmp::{ICMP_HEADER_LEN, IcmpMessage, Quoted, emit_icmp, parse_icmp, parse_quoted, protocol_offset};
 pub use ip::{
     Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpError, IpHeader, IpMeta, emit_ip, ip_header_len, parse_ip,
 };

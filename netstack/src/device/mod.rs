@@ -4,8 +4,13 @@
 //! does is non-blocking, and the time is an argument, so that a simulated network is a device like
 //! any other and a test can run it in virtual time.
 
+mod loopback;
+mod pair;
+mod queue;
 mod signal;
 
+pub use loopback::Loopback;
+pub use pair::{Pair, PairConfig};
 pub use signal::Signal;
 
 use crate::buffer::PacketBuf;

@@ -173,7 +173,7 @@ fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
         return false;
     }
     // RFC 8200 §4.5: all but the last are a multiple of eight bytes long.
-    if fragment.more && bytes.len() % 8 != 0 {
+    if fragment.more && !bytes.len().is_multiple_of(8) {
         return false;
     }
     // RFC 1858 §3: no honest path cuts through a TCP header; 68 bytes pass everywhere.

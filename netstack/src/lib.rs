@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod config;
 pub mod device;
+mod error;
 pub mod sync;
 pub mod tcp;
 pub mod time;

@@ -156,6 +156,11 @@ fn change(
     if let Some(packets) = config.tx_queue_len.or(default).filter(|&len| len != before.tx_queue_len) {
         interface::set_tx_queue_len(name, packets)?;
     }
+    // Whoever made a device, and asks for no addresses here, decides when it is up. Before the
+    // addresses, so that each is usable when it is added.
+    if created || (!config.addresses.is_empty() && !before.up) {
+        interface::up(name)?;
+    }
     for &cidr in &config.addresses {
         match interface::add_address(name, cidr) {
             Ok(()) => added.push(cidr),
@@ -163,10 +168,6 @@ fn change(
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
             Err(err) => return Err(err),
         }
-    }
-    // Whoever made a device, and asks for no addresses here, decides when it is up.
-    if created || (!config.addresses.is_empty() && !before.up) {
-        interface::up(name)?;
     }
     Ok(())
 }

@@ -14,13 +14,18 @@ use crate::cidr::Cidr;
 use crate::netlink::{Request, attributes};
 use crate::sys::MAX_NAME;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 /// `VETH_INFO_PEER` of Linux's `veth.h`.
 const VETH_INFO_PEER: u16 = 1;
 /// Length of `struct ifinfomsg`.
 const IFINFOMSG_LEN: usize = 16;
+
+/// How often [`settle`] looks, and how long it waits in between: a second in all.
+const SETTLE_ATTEMPTS: u32 = 1_000;
+const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What the kernel says of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,14 +115,22 @@ pub fn set_tx_queue_len(name: &str, packets: u32) -> io::Result<()> {
     change(name, &what, 0, |request| request.attribute(libc::IFLA_TXQLEN, &packets.to_ne_bytes()))
 }
 
-/// Gives `name` the address `cidr`, usable at once: without duplicate address detection.
+/// Gives `name` the address `cidr`, without duplicate address detection.
+///
+/// The address is usable when this returns, if the interface is up. On one that is down the kernel
+/// routes to an IPv6 address only some time after it has come up: bring it up first.
 ///
 /// # Errors
-/// See the [module](self).
+/// See the [module](self); [`io::ErrorKind::TimedOut`] if the kernel does not route to the address
+/// within a second.
 pub fn add_address(name: &str, cidr: Cidr) -> io::Result<()> {
     let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    address(libc::RTM_NEWADDR, create, name, cidr)
-        .map_err(|err| explain(err, name, &format!("adding the address {cidr}")))
+    let add = || {
+        let interface = get(name)?;
+        address(libc::RTM_NEWADDR, create, interface.index, cidr)?;
+        if interface.up { settle(interface.index, cidr.address()) } else { Ok(()) }
+    };
+    add().map_err(|err| explain(err, name, &format!("adding the address {cidr}")))
 }
 
 /// Takes the address `cidr` from `name`.
@@ -125,7 +138,7 @@ pub fn add_address(name: &str, cidr: Cidr) -> io::Result<()> {
 /// # Errors
 /// See the [module](self).
 pub fn remove_address(name: &str, cidr: Cidr) -> io::Result<()> {
-    address(libc::RTM_DELADDR, 0, name, cidr)
+    address(libc::RTM_DELADDR, 0, index(name)?, cidr)
         .map_err(|err| explain(err, name, &format!("removing the address {cidr}")))
 }
 
@@ -240,8 +253,7 @@ fn change(name: &str, what: &str, flags: u32, build: impl FnOnce(Request) -> Req
         .map_err(|err| explain(err, name, what))
 }
 
-fn address(kind: u16, flags: i32, name: &str, cidr: Cidr) -> io::Result<()> {
-    let index = index(name)?;
+fn address(kind: u16, flags: i32, index: u32, cidr: Cidr) -> io::Result<()> {
     // Duplicate address detection takes a second, during which nothing can be bound to the address.
     let address_flags = libc::IFA_F_NODAD as u8;
     let mut ifaddrmsg =
@@ -252,6 +264,39 @@ fn address(kind: u16, flags: i32, name: &str, cidr: Cidr) -> io::Result<()> {
         .attribute(libc::IFA_LOCAL, &bytes)
         .attribute(libc::IFA_ADDRESS, &bytes)
         .send()
+}
+
+/// Waits until the kernel takes packets for `address` as its own. Linux acknowledges an IPv6 address
+/// before that: a worker adds its local route (`addrconf_dad_completed`), in a millisecond or so.
+fn settle(index: u32, address: IpAddr) -> io::Result<()> {
+    let IpAddr::V6(v6) = address else { return Ok(()) };
+    for _ in 0..SETTLE_ATTEMPTS {
+        if is_local(index, v6)? {
+            return Ok(());
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "set-up, on the caller's thread: no runtime is there to wait on"
+        )]
+        std::thread::sleep(SETTLE_INTERVAL);
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel does not route to it"))
+}
+
+/// Whether the route to `address` is the kernel itself.
+fn is_local(index: u32, address: Ipv6Addr) -> io::Result<bool> {
+    let rtmsg = [libc::AF_INET6 as u8, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut request = Request::new(libc::RTM_GETROUTE, 0, &rtmsg).attribute(libc::RTA_DST, &address.octets());
+    if address.is_unicast_link_local() {
+        request = request.attribute(libc::RTA_OIF, &index.to_ne_bytes());
+    }
+    let mut local = false;
+    match request.query(|message| local |= message.get(7) == Some(&libc::RTN_LOCAL)) {
+        Ok(()) => Ok(local),
+        // Without even a route to its network.
+        Err(err) if err.raw_os_error() == Some(libc::ENETUNREACH) => Ok(false),
+        Err(err) => Err(err),
+    }
 }
 
 fn parse(message: &[u8]) -> Option<Interface> {

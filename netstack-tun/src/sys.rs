@@ -13,6 +13,9 @@ pub(crate) const TUN_PATH: &str = "/dev/net/tun";
 /// The longest name of an interface in bytes: `IFNAMSIZ` without the terminating zero.
 pub(crate) const MAX_NAME: usize = libc::IFNAMSIZ - 1;
 
+/// `libc` has it in a type that `ioctl` takes only on some systems.
+const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
+
 fn check(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -95,6 +98,19 @@ pub(crate) fn unshare(flags: c_int) -> io::Result<()> {
 pub(crate) fn set_network_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: `setns` with CLONE_NEWNET touches neither memory nor descriptors.
     check(unsafe { libc::setns(namespace.as_fd().as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// Brings `lo` up in the network namespace of this thread. Async-signal-safe: what
+/// [`crate::interface::up`] does, without an allocation.
+pub(crate) fn bring_loopback_up() -> io::Result<()> {
+    // SAFETY: `socket` touches no memory of ours.
+    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: the kernel just gave us `fd`, open, and nobody else knows of it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut request = ifreq("lo");
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which `request` is and which outlives the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS, &raw const request) }).map(drop)
 }
 
 /// The effective user and group.

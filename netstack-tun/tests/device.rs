@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TCP, UDP, Work, is, readable, receive, send, send_udp, try_receive};
+use common::{TCP, UDP, Work, is, persist, readable, receive, send, send_udp, try_receive};
 use netstack::device::{Device, TxPacket};
 use netstack::time::Instant;
 use netstack_tun::netns::isolated;
@@ -189,6 +189,38 @@ fn a_failure_leaves_nothing_behind() {
         let err = Tun::open(&config().mtu(100_000)).unwrap_err();
         assert!(err.to_string().contains("tun0: setting its MTU to 100000"), "{err}");
         assert!(!interface::exists("tun0").unwrap());
+    });
+}
+
+#[test]
+fn an_existing_device_is_left_as_it_is_but_for_what_is_asked() {
+    isolated("an_existing_device_is_left_as_it_is_but_for_what_is_asked", || {
+        let tun = Tun::open(&config().mtu(1300).tx_queue_len(50)).unwrap();
+        persist(&tun);
+        drop(tun);
+        interface::down("tun0").unwrap();
+        let made = interface::get("tun0").unwrap();
+
+        let tun = Tun::open(&TunConfig::new("tun0")).unwrap();
+        assert_eq!((tun.created(), tun.mtu()), (false, 1300));
+        assert_eq!(interface::get("tun0").unwrap(), made);
+        drop(tun);
+
+        // What fails halfway is undone: the MTU of an interface with IPv6 is at least 1280.
+        let other = || TunConfig::new("tun0").address("10.8.0.1/24").unwrap();
+        let bad = other().mtu(1290).tx_queue_len(60).address("ff02::99/64").unwrap();
+        Tun::open(&bad).expect_err("a multicast address is nobody's");
+        assert_eq!(interface::get("tun0").unwrap(), made);
+        UdpSocket::bind("10.8.0.1:0").expect_err("the address is gone");
+
+        // An address that is there is no error.
+        let tun = Tun::open(&other().address("10.9.0.1/24").unwrap().mtu(1290).tx_queue_len(60)).unwrap();
+        assert_eq!(tun.mtu(), 1290);
+        let seen = interface::get("tun0").unwrap();
+        assert_eq!((seen.mtu, seen.tx_queue_len, seen.up), (1290, 60, true));
+        UdpSocket::bind("10.8.0.1:0").unwrap();
+        drop(tun);
+        assert!(interface::exists("tun0").unwrap());
     });
 }
 

@@ -13,8 +13,7 @@ mod namespace;
 pub use isolated::{Isolated, isolated, isolated_within};
 pub use namespace::Namespace;
 
-use crate::{attach, interface, sys};
-use std::ffi::CStr;
+use crate::{attach, sys};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -57,8 +56,7 @@ pub fn enter_private() -> io::Result<()> {
     // Entering takes several steps. A child tries them all first, as there is no way back from half
     // of them.
     probe()?;
-    Entry::prepare().enter().map_err(|err| refused(&err))?;
-    interface::up("lo")
+    Entry::prepare().enter().map_err(|err| refused(&err))
 }
 
 /// Whether a private namespace with a TUN device in it is to be had.
@@ -121,16 +119,21 @@ impl Entry {
         Self { uid_map: format!("0 {uid} 1\n").into(), gid_map: format!("0 {gid} 1\n").into() }
     }
 
-    /// Enters fresh namespaces. Async-signal-safe: for the child of a process with threads.
+    /// Enters fresh namespaces and brings `lo` up. Async-signal-safe: for the child of a process with
+    /// threads.
     fn enter(&self) -> io::Result<()> {
         match sys::unshare(libc::CLONE_NEWNET) {
-            Err(err) if err.raw_os_error() == Some(libc::EPERM) => {}
-            other => return other,
+            Err(err) if err.raw_os_error() == Some(libc::EPERM) => self.enter_user_namespace()?,
+            other => other?,
         }
+        // Some systems (AppArmor) give a user namespace, but no capabilities in it: this tells.
+        sys::bring_loopback_up()
+    }
+
+    fn enter_user_namespace(&self) -> io::Result<()> {
         sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET)?;
-        const SETGROUPS: &CStr = c"/proc/self/setgroups";
         // user_namespaces(7): without privileges outside, gid_map is open only to who gave up setgroups.
-        sys::write_file(SETGROUPS, b"deny")?;
+        sys::write_file(c"/proc/self/setgroups", b"deny")?;
         sys::write_file(c"/proc/self/uid_map", &self.uid_map)?;
         sys::write_file(c"/proc/self/gid_map", &self.gid_map)
     }

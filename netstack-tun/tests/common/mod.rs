@@ -27,6 +27,14 @@ pub(crate) fn readable(tun: &Tun, queue: usize, timeout_ms: i32) -> bool {
     unsafe { libc::poll(&raw mut wait, 1, timeout_ms) > 0 }
 }
 
+/// Has the interface of `tun` outlive it, as `ip tuntap add` does.
+pub(crate) fn persist(tun: &Tun) {
+    let on: libc::c_ulong = 1;
+    // SAFETY: TUNSETPERSIST takes its argument by value and touches no memory of ours.
+    let result = unsafe { libc::ioctl(tun.queue_fd(0).as_raw_fd(), libc::TUNSETPERSIST, on) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
 /// A received packet.
 pub(crate) struct Received {
     pub(crate) meta: RxMeta,

@@ -202,18 +202,89 @@ fn case_refused() {
     assert_eq!(outcome == Isolated::Passed, netns::available().is_ok());
 }
 
+#[test]
+#[ignore = "run by an_unprivileged_open_says_what_it_needs, as nobody"]
+fn case_unprivileged_open() {
+    if env::var_os(CASE).is_none() {
+        return;
+    }
+    let err = Tun::open(&TunConfig::new("tun0")).unwrap_err();
+    assert_eq!(err.kind(), io::ErrorKind::PermissionDenied);
+    println!("{err}");
+}
+
+const NOBODY: u32 = 65_534;
+
+fn as_nobody(command: &mut Command) {
+    command.uid(NOBODY).gid(NOBODY);
+}
+
+/// Whether this process can run its program as nobody. Only root can, and not in a user namespace.
+fn can_be_nobody() -> bool {
+    let mut command = Command::new("/proc/self/exe");
+    as_nobody(command.arg("--list"));
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+#[ignore = "run by refused_namespaces_are_reported, where there are none"]
+fn case_without_namespaces() {
+    if env::var_os(CASE).is_none() {
+        return;
+    }
+    let before = fs::read_link("/proc/self/ns/net").unwrap();
+    let err = netns::available().unwrap_err();
+    assert_eq!(err.kind(), io::ErrorKind::PermissionDenied);
+    assert_eq!(fs::read_link("/proc/self/ns/net").unwrap(), before);
+    println!("{err}");
+}
+
+/// The limits on namespaces are each user namespace's own, so they can be set in one.
+#[test]
+fn refused_namespaces_are_reported() {
+    isolated("refused_namespaces_are_reported", || {
+        let own_limits =
+            fs::read_to_string("/proc/self/uid_map").unwrap().split_whitespace().nth(2) == Some("1");
+        if !own_limits {
+            return;
+        }
+        fs::write("/proc/sys/user/max_net_namespaces", "0").unwrap();
+        let output = run_case("case_without_namespaces", |_| ());
+        let text = text(&output);
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("this system refuses a private network namespace"), "{text}");
+        // What would have been an isolated test is skipped.
+        let output = run_case("case_refused", |case| {
+            case.env_remove("NETSTACK_ISOLATED");
+        });
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("SKIPPED case_refused: this system refuses")
+        );
+    });
+}
+
+#[test]
+fn an_unprivileged_open_says_what_it_needs() {
+    isolated("an_unprivileged_open_says_what_it_needs", || {
+        if can_be_nobody() {
+            let output = run_case("case_unprivileged_open", as_nobody);
+            let text = text(&output);
+            assert!(output.status.success(), "{text}");
+            // Which of the two depends on the mode of /dev/net/tun.
+            let closed = "no permission to open /dev/net/tun: run as root";
+            let powerless =
+                "creating a TUN device needs CAP_NET_ADMIN: run as root or in a private namespace";
+            assert!(text.contains(closed) || text.contains(powerless), "{text}");
+        }
+    });
+}
+
 /// As root, so that it can be nobody. An ordinary user sees the same where `/dev/net/tun` is closed.
 #[test]
 fn where_it_is_refused_it_is_skipped_aloud() {
-    const NOBODY: u32 = 65_534;
-    // Without CAP_SETUID in the children there is nothing to be seen here.
-    let as_nobody = |case: &mut Command| {
-        case.uid(NOBODY).gid(NOBODY);
-    };
-    let mut probe = Command::new("/proc/self/exe");
-    as_nobody(probe.arg("--list"));
-    let Ok(probe) = probe.output() else { return };
-    assert!(probe.status.success());
+    if !can_be_nobody() {
+        return;
+    }
     let output = run_case("case_refused", as_nobody);
     assert!(output.status.success(), "{}", text(&output));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// In the child: the name of the test that it is to run.
 const TEST_VARIABLE: &str = "NETSTACK_ISOLATED";
-/// Set to 1 it makes [`isolated`] fail where it would skip.
+/// Set to 1 it makes [`isolated()`] fail where it would skip.
 const REQUIRE_VARIABLE: &str = "NETSTACK_REQUIRE_NETNS";
 /// How long a test may take.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -60,10 +60,10 @@ pub fn isolated(test: &str, body: impl FnOnce()) -> Isolated {
     isolated_within(TIME_LIMIT, test, body)
 }
 
-/// Like [`isolated`], with another limit on the time.
+/// Like [`isolated()`], with another limit on the time.
 ///
 /// # Panics
-/// Like [`isolated`].
+/// Like [`isolated()`].
 pub fn isolated_within(limit: Duration, test: &str, body: impl FnOnce()) -> Isolated {
     if env::var_os(TEST_VARIABLE).is_some_and(|name| name == test) {
         println!("{}", marker(test));

@@ -4,7 +4,7 @@
 //! create network namespaces there; most distributions allow it. All of this module works either way.
 //!
 //! - [`enter_private`] moves a program into a namespace of its own, first thing in `main`.
-//! - [`isolated`] runs a test in one, though the runner of tests has threads.
+//! - [`isolated()`] runs a test in one, though the runner of tests has threads.
 //! - [`Namespace`] is a further one beside that of the process: the other host.
 
 mod isolated;

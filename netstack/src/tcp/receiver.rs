@@ -110,7 +110,7 @@ pub(super) fn window_limit(size: usize) -> usize {
 impl Receiver {
     pub(super) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
         let ReceiverSetup { rcv_nxt, scale, offered, sack, advertised_mss, buffer_size, clamp, rtt } = setup;
-        let limit = window_limit(buffer_size.unwrap_or(config.recv_buffer_default));
+        let limit = window_limit(buffer_size.unwrap_or(config.recv_buffer_initial));
         let rtt = rtt.unwrap_or(Duration::from_millis(100));
         Self {
             rcv_nxt,
@@ -148,18 +148,12 @@ impl Receiver {
 
     /// RFC 9293 §3.10.7.4, first check: whether a segment of `len` bytes of sequence space at
     /// `seq` touches the window.
+    ///
+    /// As in Linux the window reaches from the last acknowledgment that was sent to the right edge,
+    /// both included: a segment whose text is then cut off entirely still brings its acknowledgment,
+    /// which two ends with closed windows need to get out of it (RFC 9293 MUST-66).
     pub(super) fn acceptable(&self, seq: Seq, len: usize) -> bool {
-        match (len, self.rcv_wnd()) {
-            (0, 0) => seq == self.rcv_nxt,
-            (0, _) => self.rcv_nxt <= seq && seq < self.right_edge,
-            (_, 0) => false,
-            _ => seq < self.right_edge && seq + len > self.rcv_nxt,
-        }
-    }
-
-    /// Whether `seq` lies in the window (RFC 5961 §3.2).
-    pub(super) fn in_window(&self, seq: Seq) -> bool {
-        self.rcv_nxt <= seq && seq < self.right_edge.max(self.rcv_nxt + 1)
+        seq + len >= self.last_ack_sent && seq <= self.right_edge
     }
 
     /// Learns the size of full segments: a super-segment says it, a plain one is one.
@@ -226,7 +220,8 @@ impl Receiver {
         }
     }
 
-    fn report_duplicate(&mut self, start: Seq, end: Seq) {
+    /// The range `start..end` came a second time: the next acknowledgment says so (RFC 2883).
+    pub(super) fn report_duplicate(&mut self, start: Seq, end: Seq) {
         if self.sack {
             self.duplicate = Some((start, end));
         }
@@ -457,15 +452,18 @@ mod tests {
     }
 
     #[test]
-    fn acceptance_is_the_table_of_rfc_9293() {
+    fn segments_that_touch_the_window_are_acceptable() {
         let mut r = receiver(10_000);
         let b = base();
-        assert!(r.acceptable(b, 0) && r.acceptable(b + 9_999, 0) && !r.acceptable(b + 10_000, 0));
+        assert!(r.acceptable(b, 0) && r.acceptable(b + 10_000, 0) && !r.acceptable(b + 10_001, 0));
         assert!(!r.acceptable(b - 1, 0), "a keep-alive probe is not acceptable, so it is answered");
-        assert!(r.acceptable(b - 5, 6) && !r.acceptable(b - 5, 5) && !r.acceptable(b + 10_000, 1));
+        assert!(r.acceptable(b - 5, 6) && !r.acceptable(b - 6, 5));
         data(&mut r, 0, 10_000);
+        r.on_ack_sent(0);
         assert_eq!(r.rcv_wnd(), 0);
-        assert!(r.acceptable(b + 10_000, 0) && !r.acceptable(b + 10_000, 1));
+        assert!(r.acceptable(b + 10_000, 1), "a window probe: its acknowledgment counts");
+        assert_eq!(data(&mut r, 10_000, 1), Received::Old, "its text does not");
+        assert!(!r.acceptable(b + 10_001, 1));
     }
 
     #[test]

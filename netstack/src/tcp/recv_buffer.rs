@@ -16,7 +16,7 @@ const FIRST_TAIL: usize = 2 * 1024;
 
 /// A queue of chunks.
 #[derive(Debug, Default)]
-pub struct RecvBuffer {
+pub(super) struct RecvBuffer {
     chunks: VecDeque<Chunk>,
     /// Unread bytes.
     len: usize,
@@ -29,17 +29,17 @@ pub(super) fn worth_keeping(chunk: &Chunk) -> bool {
 
 impl RecvBuffer {
     /// Unread bytes.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Appends a payload: the chunk itself where it is large, a copy in the last chunk otherwise.
-    pub fn push(&mut self, chunk: Chunk) {
+    pub(super) fn push(&mut self, chunk: Chunk) {
         self.len += chunk.len();
         if worth_keeping(&chunk) {
             if !chunk.is_empty() {
@@ -61,7 +61,7 @@ impl RecvBuffer {
     }
 
     /// Moves bytes into `bufs`, filled in order, and returns how many.
-    pub fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+    pub(super) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut total = 0;
         for buf in bufs {
             let mut to = &mut buf[..];
@@ -82,7 +82,7 @@ impl RecvBuffer {
     }
 
     /// Copies bytes into `bufs` and leaves them here.
-    pub fn peek(&self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+    pub(super) fn peek(&self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut total = 0;
         let mut chunks = self.chunks.iter();
         let mut from: &[u8] = &[];
@@ -103,14 +103,14 @@ impl RecvBuffer {
     }
 
     /// Takes the first chunk whole.
-    pub fn pop_chunk(&mut self) -> Option<Chunk> {
+    pub(super) fn pop_chunk(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
         self.len -= chunk.len();
         Some(chunk)
     }
 
     /// Drops everything.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.len = 0;
     }

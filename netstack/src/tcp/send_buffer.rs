@@ -17,7 +17,7 @@ const SPARE_BLOCKS: usize = 2;
 
 /// A queue of blocks. A block never moves, so transmission borrows from it.
 #[derive(Debug)]
-pub struct SendBuffer {
+pub(super) struct SendBuffer {
     blocks: VecDeque<Block>,
     /// Position of the first byte that is still here: SND.UNA, but for SYN and FIN.
     start: Seq,
@@ -36,27 +36,27 @@ struct Block {
 
 impl SendBuffer {
     /// Empty; the first byte written will have position `start`.
-    pub fn new(start: Seq) -> Self {
+    pub(super) fn new(start: Seq) -> Self {
         Self { blocks: VecDeque::new(), start, end: start, spare: ArrayVec::new() }
     }
 
     /// Bytes held.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.end.since(self.start)
     }
 
     /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Position after the last byte.
-    pub fn end(&self) -> Seq {
+    pub(super) fn end(&self) -> Seq {
         self.end
     }
 
     /// Copies from `bufs` in order, at most `max` bytes, and returns how many.
-    pub fn write(&mut self, bufs: &[IoSlice<'_>], max: usize) -> usize {
+    pub(super) fn write(&mut self, bufs: &[IoSlice<'_>], max: usize) -> usize {
         let wanted = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(max);
         let mut left = wanted;
         for buf in bufs {
@@ -91,7 +91,7 @@ impl SendBuffer {
     }
 
     /// Everything before `una` was acknowledged.
-    pub fn release(&mut self, una: Seq) {
+    pub(super) fn release(&mut self, una: Seq) {
         self.start = self.start.max(una.min(self.end));
         while let Some(block) = self.blocks.front() {
             if block.start + block.data.len() > self.start {
@@ -106,12 +106,12 @@ impl SendBuffer {
     }
 
     /// Gives back memory that an idle connection need not hold.
-    pub fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         self.spare.clear();
     }
 
     /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
-    pub fn contiguous(&self, from: Seq, max: usize) -> usize {
+    pub(super) fn contiguous(&self, from: Seq, max: usize) -> usize {
         let first = self.block_of(from);
         let last = self.blocks.iter().skip(first).take(MAX_PIECES).last();
         last.map_or(0, |block| (block.start + block.data.len()).since(from)).min(max)
@@ -121,7 +121,7 @@ impl SendBuffer {
     ///
     /// # Panics
     /// If they are not all here or do not fit into [`MAX_PIECES`] pieces.
-    pub fn slices<'a>(&'a self, from: Seq, to: Seq, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
+    pub(super) fn slices<'a>(&'a self, from: Seq, to: Seq, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         assert!(self.start <= from && to <= self.end, "bytes that are not in the send buffer");
         let mut at = from;
         for block in self.blocks.iter().skip(self.block_of(from)) {
@@ -141,7 +141,7 @@ impl SendBuffer {
     }
 
     /// Drops everything.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.spare.clear();
         self.start = self.end;

@@ -376,7 +376,7 @@ fn a_super_segment_is_cut_as_a_network_card_does() {
 #[test]
 fn what_is_no_tcp_segment_is_not_cut() {
     let mut packet = super_segment(false, Flags::ACK, b"payload");
-    let mut none = |packet: &[u8], size| split_super_segment(packet, size, &mut |_| panic!("cut"));
+    let none = |packet: &[u8], size| split_super_segment(packet, size, &mut |_| panic!("cut"));
     assert!(!none(&packet, 0));
     assert!(!none(&packet[..30], 4));
     packet[32] = 0xf0;

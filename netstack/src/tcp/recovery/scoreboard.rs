@@ -113,6 +113,11 @@ impl Scoreboard {
         self.retransmitted
     }
 
+    /// The MSS that the first range in flight was sent with, or 0.
+    pub(in crate::tcp) fn mss(&self) -> usize {
+        self.records.first_key_value().map_or(0, |(_, record)| record.mss)
+    }
+
     /// When the first byte that is not acknowledged was last sent.
     pub(in crate::tcp) fn head_sent_at(&self) -> Option<Instant> {
         self.records.first_key_value().map(|(_, record)| record.sent_at)

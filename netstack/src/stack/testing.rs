@@ -3,7 +3,7 @@
 
 use super::{Cell, Effects, Engine, Family, Interface, Listener, Observer, Unconnected};
 use crate::config::Config;
-use crate::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
+use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, Signal, TxPacket};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{Events, Segment, State};
 use crate::time::{Duration, Instant};
@@ -282,6 +282,12 @@ impl Net {
         let cable = Cable::new(link);
         let devices = [cable.end(0), cable.end(1)];
         Self { cable, ..Self::with_devices(seed, devices, change) }
+    }
+
+    /// The same over impaired links, one for each direction. [`Net::cable`] is not in use.
+    pub(crate) fn over_link(seed: u64, a_to_b: LinkConfig, b_to_a: LinkConfig) -> Self {
+        let (a, b) = Link::pair(a_to_b, b_to_a);
+        Self::with_devices(seed, [Arc::new(a), Arc::new(b)], |_, _| ())
     }
 
     /// Two hosts with devices that a test brings, such as the ends of a link.

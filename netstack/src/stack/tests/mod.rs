@@ -1,5 +1,10 @@
 //! Scenarios in virtual time over two engines.
 
+mod arriving;
+mod ending;
+mod lossy;
+mod opening;
+
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};
 use crate::tcp::State;

@@ -68,6 +68,9 @@ pub(crate) enum Verdict {
     Twice,
 }
 
+/// Packets by time of arrival, and then in the order in which they were sent.
+type Inbox = BTreeMap<(Instant, usize), (Vec<u8>, RxMeta)>;
+
 type Filter = Box<dyn FnMut(&Passing) -> Verdict + Send>;
 
 /// A cable with two ends, a memory of what passed, and a hook for whatever a test wants to lose.
@@ -81,7 +84,7 @@ pub(crate) struct Cable {
 #[derive(Default)]
 struct CableState {
     /// By receiver: what is on the way, by time of arrival.
-    inbox: [BTreeMap<(Instant, usize), (Vec<u8>, RxMeta)>; 2],
+    inbox: [Inbox; 2],
     sent: usize,
     order: usize,
     trace: Vec<Passing>,

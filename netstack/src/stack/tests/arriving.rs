@@ -212,6 +212,34 @@ fn segments_that_find_the_connection_locked_wait_for_its_holder() {
     assert_eq!(net.read(&server).unwrap(), b"first");
 }
 
+#[test]
+fn one_batch_of_segments_is_one_notice_and_one_acknowledgment() {
+    let mut net = Net::pair(55, LinkSpec::default());
+    let (client, server) = net.connected();
+    // Out of slow start's first window, and out of the quick acknowledgments of a new connection.
+    net.transfer(&client, &server, &[0; 400_000], 60 * SECOND);
+    net.run_for(SECOND);
+    let (calls, _) = (server.events.calls(), net.cable.take_trace());
+    assert_eq!(net.write(&client, &[1; 14_480]).unwrap(), 14_480);
+    net.run_for(Duration::from_millis(10));
+    assert_eq!(server.events.calls(), calls + 1, "ten segments at one instant");
+    let acks = net.cable.take_trace().iter().filter(|passing| passing.from == 1).count();
+    assert_eq!(acks, 1);
+}
+
+#[test]
+fn late_and_repeated_segments_change_nothing() {
+    let mut net = Net::pair(56, LinkSpec::default());
+    let (client, server) = net.connected();
+    net.cable.set_filter(|passing| match passing.number % 5 {
+        0 => Verdict::Delay(Duration::from_millis(15)),
+        1 => Verdict::Twice,
+        _ => Verdict::Pass,
+    });
+    let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 239) as u8).collect();
+    assert!(net.transfer(&client, &server, &bytes, 60 * SECOND) == bytes);
+}
+
 struct Silent;
 
 impl Observer for Silent {

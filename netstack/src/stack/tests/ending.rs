@@ -130,7 +130,7 @@ fn a_thousand_connections_leave_nothing() {
     let clients: Vec<_> = (0..1000).map(|_| net.connect(0, to_host_1(80)).unwrap()).collect();
     net.run_for(SECOND);
     let servers: Vec<_> = (0..1000).map(|_| net.accept(1, &listener).unwrap()).collect();
-    clients.iter().for_each(|client| drop(net.write(client, b"x").unwrap()));
+    clients.iter().for_each(|client| assert_eq!(net.write(client, b"x").unwrap(), 1));
     net.run_for(SECOND);
     servers.iter().for_each(|server| assert_eq!(net.read(server).unwrap(), b"x"));
     clients.into_iter().chain(servers).for_each(|socket| net.close(socket));

@@ -78,7 +78,7 @@ fn loopback_carries_connections_of_the_host_with_itself() {
         let client = net.connect(0, to.parse().unwrap()).unwrap();
         net.settle();
         let server = net.accept(0, &listener).unwrap();
-        assert_eq!(client.cell.peer_addr().unwrap().ip().is_unspecified(), false, "{to}");
+        assert!(!client.cell.peer_addr().unwrap().ip().is_unspecified(), "{to}");
         assert_eq!(net.transfer(&client, &server, &[7; 100_000], SECOND), [7; 100_000], "{to}");
     }
     assert!(net.cable.take_trace().is_empty(), "nothing leaves the host");

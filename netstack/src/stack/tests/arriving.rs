@@ -199,17 +199,32 @@ fn blank() -> Segment {
 }
 
 #[test]
-fn segments_that_find_the_connection_locked_wait_for_its_holder() {
-    let mut net = Net::pair(54, LinkSpec::default());
-    let (client, server) = net.connected();
-    net.write(&client, b"first").unwrap();
-    {
-        let _held = server.cell.lock();
-        net.run_for(Duration::from_millis(20));
+fn segments_that_find_the_connection_locked_wait_for_its_holder_or_the_end_of_the_batch() {
+    for holder_processes in [true, false] {
+        let mut net = Net::pair(54, LinkSpec::default());
+        let (client, server) = net.connected();
+        net.write(&client, b"first").unwrap();
+        net.settle();
+        let engine = Arc::clone(net.engine(1));
+        let (now, queue, mut out) = (net.now + Duration::from_millis(10), engine.queues()[0], Effects::new());
+        let mut packet = engine.pool().take();
+        let meta = engine.device(0).receive(now, 0, &mut packet).unwrap();
+        {
+            let _held = server.cell.lock();
+            engine.on_packet(now, queue, packet, meta, &mut out);
+        }
+        assert_eq!(engine.counters().backlog_queued, 1);
+        let _ = server.events.take();
+        if holder_processes {
+            assert_eq!(net.read(&server).unwrap(), b"first");
+        }
+        engine.end_batch(now, queue, &mut out);
+        out.deliver(&engine);
+        if !holder_processes {
+            assert!(server.events.take().contains(Events::READABLE));
+            assert_eq!(net.read(&server).unwrap(), b"first");
+        }
     }
-    assert_eq!(net.engine(1).counters().backlog_queued, 1);
-    // The next who takes the lock finds the segment.
-    assert_eq!(net.read(&server).unwrap(), b"first");
 }
 
 #[test]

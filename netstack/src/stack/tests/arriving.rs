@@ -135,7 +135,7 @@ fn fragments_are_put_together() {
     ping[2..4].copy_from_slice(&sum.to_be_bytes());
     let fragment = |bytes: &[u8], offset: u16, more: bool| {
         let mut packet = ipv4(protocol::ICMP, bytes);
-        packet[6..8].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+        packet[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
         packet[10..12].fill(0);
         let sum = crate::wire::checksum(&packet[..20]);
         packet[10..12].copy_from_slice(&sum.to_be_bytes());

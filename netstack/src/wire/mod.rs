@@ -1,1 +1,37 @@
-//! Headers on the wire.
+//! Headers on the wire: bytes to values and back.
+//!
+//! The only module that names `smoltcp`, whose packet views give access to the fixed header fields.
+//! Options, extension headers and checksums are handled here: a TCP header may carry four SACK
+//! blocks, and checksums are summed over payload in pieces.
+//!
+//! Nothing here panics on what a peer sent, allocates, or loops longer than the header is.
+
+mod checksum;
+mod header;
+mod ip;
+mod tcp;
+
+pub use checksum::{Checksum, checksum, pseudo_header, transport_checksum_ok};
+pub use header::HeaderBuf;
+pub use ip::{
+    Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpError, IpHeader, IpMeta, emit_ip, ip_header_len, parse_ip,
+};
+pub use tcp::{
+    ChecksumMode, MAX_TCP_OPTIONS, TCP_HEADER_LEN, TcpError, emit_tcp, options_len, parse_ports, parse_tcp,
+    tcp_checksum_ok,
+};
+
+/// IP protocol numbers that the stack knows.
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! IPv4 and IPv6 headers.
+
+use super::checksum::checksum;
+use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+
+/// Bytes of an IPv4 header without options.
+pub const IPV4_HEADER_LEN: usize = 20;
+/// Bytes of the fixed IPv6 header.
+pub const IPV6_HEADER_LEN: usize = 40;
+
+/// Extension headers that a packet may have. RFC 8200 §4.1 lets a sender repeat destination options
+/// only, so there are six useful ones; more is an attack on whoever walks them.
+const MAX_EXTENSIONS: usize = 8;
+
+/// What an IP header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpHeader {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, of the same family.
+    pub dst: IpAddr,
+    /// The protocol of the payload, past IPv6 extension headers. In a fragment of IPv6 it is the
+    /// first header of the datagram's fragmentable part, which may be another extension header.
+    pub protocol: u8,
+    /// Time to live or hop limit.
+    pub hop_limit: u8,
+    /// DSCP in the upper six bits, ECN in the lower two.
+    pub traffic_class: u8,
+    /// Set if the packet is a fragment. An IPv6 "atomic fragment" is none (RFC 6946).
+    pub fragment: Option<Fragment>,
+    /// Where in the packet the payload is. What follows it is padding.
+    pub payload: Range<usize>,
+}
+
+impl IpHeader {
+    /// The ECN field (RFC 3168 §5): 0 not capable, 1 and 2 capable, 3 congestion experienced.
+    pub const fn ecn(&self) -> u8 {
+        self.traffic_class & 3
+    }
+}
+
+/// Where a fragment belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// The datagram's identification: 16 bits in IPv4, 32 in IPv6.
+    pub id: u32,
+    /// Bytes of the datagram's payload before this fragment, a multiple of 8 under 64 KiB.
+    pub offset: u16,
+    /// Whether more fragments follow.
+    pub more: bool,
+}
+
+/// Why a packet is not a sound IP packet. All of them are dropped in silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpError {
+    /// Shorter than its headers.
+    Truncated,
+    /// Neither version 4 nor 6.
+    Version,
+    /// An IPv4 header length under 20 bytes or past the end.
+    HeaderLength,
+    /// The IPv4 header's checksum is wrong (RFC 1122 §3.2.1.2).
+    Checksum,
+    /// The length field says less than the headers or more than there is.
+    TotalLength,
+    /// IPv6 extension headers that are too many, out of place or overrun the packet, or an option
+    /// whose type says that a host that does not know it discards the packet (RFC 8200 §4.2).
+    ExtensionHeader,
+    /// An IPv6 routing header with segments left (RFC 8200 §4.4, RFC 5095).
+    SourceRoute,
+}
+
+impl fmt::Display for IpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "packet shorter than its headers",
+            Self::Version => "neither IPv4 nor IPv6",
+            Self::HeaderLength => "bad IPv4 header length",
+            Self::Checksum => "bad IPv4 header checksum",
+            Self::TotalLength => "bad length field",
+            Self::ExtensionHeader => "bad IPv6 extension header",
+            Self::SourceRoute => "routing header with segments left",
+        })
+    }
+}
+
+impl std::error::Error for IpError {}
+
+/// Reads the IP header of `packet` and finds the payload.
+///
+/// # Errors
+/// If the packet has to be dropped as malformed.
+pub fn parse_ip(packet: &[u8]) -> Result<IpHeader, IpError> {
+    match packet.first().ok_or(IpError::Truncated)? >> 4 {
+        4 => parse_ipv4(packet),
+        6 => parse_ipv6(packet),
+        _ => Err(IpError::Version),
+    }
+}
+
+fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
+    if packet.len() < IPV4_HEADER_LEN {
+        return Err(IpError::Truncated);
+    }
+    let ip = Ipv4Packet::new_unchecked(packet);
+    let header_len = usize::from(ip.header_len());
+    let total_len = usize::from(ip.total_len());
+    if header_len < IPV4_HEADER_LEN || header_len > packet.len() {
+        return Err(IpError::HeaderLength);
+    }
+    if total_len < header_len || total_len > packet.len() {
+        return Err(IpError::TotalLength);
+    }
+    if checksum(&packet[..header_len]) != 0 {
+        return Err(IpError::Checksum);
+    }
+    let (offset, more) = (ip.frag_offset(), ip.more_frags());
+    let fragment = (more || offset != 0).then(|| Fragment { id: ip.ident().into(), offset, more });
+    Ok(IpHeader {
+        src: ip.src_addr().into(),
+        dst: ip.dst_addr().into(),
+        protocol: packet[9],
+        hop_limit: ip.hop_limit(),
+        traffic_class: packet[1],
+        fragment,
+        payload: header_len..total_len,
+    })
+}
+
+fn parse_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
+    if packet.len() < IPV6_HEADER_LEN {
+        return Err(IpError::Truncated);
+    }
+    let ip = Ipv6Packet::new_unchecked(packet);
+    let total_len = ip.total_len();
+    if total_len > packet.len() {
+        return Err(IpError::TotalLength);
+    }
+    let mut header = IpHeader {
+        src: ip.src_addr().into(),
+        dst: ip.dst_addr().into(),
+        protocol: packet[6],
+        hop_limit: ip.hop_limit(),
+        traffic_class: ip.traffic_class(),
+        fragment: None,
+        payload: IPV6_HEADER_LEN..total_len,
+    };
+    walk_extensions(packet, &mut header)?;
+    Ok(header)
+}
+
+/// Next-header values of extension headers (RFC 8200 §4).
+mod extension {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const DESTINATION: u8 = 60;
+}
+
+/// Moves `header` past the extension headers, or to the fragment's data.
+fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<(), IpError> {
+    for count in 0..=MAX_EXTENSIONS {
+        let at = &packet[header.payload.clone()];
+        let length = match header.protocol {
+            // RFC 8200 §4.1: hop-by-hop options come first or not at all.
+            extension::HOP_BY_HOP if count > 0 => return Err(IpError::ExtensionHeader),
+            extension::HOP_BY_HOP | extension::DESTINATION => {
+                let length = extension_len(at)?;
+                check_options(&at[2..length])?;
+                length
+            }
+            extension::ROUTING => {
+                let length = extension_len(at)?;
+                // RFC 8200 §4.4: ignored if no segments are left; we forward nothing.
+                if at[3] != 0 {
+                    return Err(IpError::SourceRoute);
+                }
+                length
+            }
+            extension::FRAGMENT => {
+                let fixed: &[u8; 8] = at.first_chunk().ok_or(IpError::ExtensionHeader)?;
+                let field = u16::from_be_bytes([fixed[2], fixed[3]]);
+                let (offset, more) = (field & !7, field & 1 == 1);
+                if more || offset != 0 {
+                    let id = u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+                    header.fragment = Some(Fragment { id, offset, more });
+                }
+                8
+            }
+            _ => return Ok(()),
+        };
+        header.protocol = at[0];
+        header.payload.start += length;
+        if header.fragment.is_some() {
+            return Ok(());
+        }
+    }
+    Err(IpError::ExtensionHeader)
+}
+
+/// The length of the extension header at the front of `at`, all of which is there.
+fn extension_len(at: &[u8]) -> Result<usize, IpError> {
+    let units = *at.get(1).ok_or(IpError::ExtensionHeader)?;
+    let length = (usize::from(units) + 1) * 8;
+    if length > at.len() { Err(IpError::ExtensionHeader) } else { Ok(length) }
+}
+
+/// Walks hop-by-hop or destination options. None that we know needs anything from a host.
+fn check_options(mut options: &[u8]) -> Result<(), IpError> {
+    const PAD_1: u8 = 0;
+    const PAD_N: u8 = 1;
+    while let Some(&kind) = options.first() {
+        if kind == PAD_1 {
+            options = &options[1..];
+            continue;
+        }
+        let length = 2 + usize::from(*options.get(1).ok_or(IpError::ExtensionHeader)?);
+        options = options.get(length..).ok_or(IpError::ExtensionHeader)?;
+        // RFC 8200 §4.2: the two highest bits say what to do with an unknown option; 00 is skip.
+        if kind != PAD_N && kind >> 6 != 0 {
+            return Err(IpError::ExtensionHeader);
+        }
+    }
+    Ok(())
+}
+
+/// What the IP header of a packet to send says, apart from its lengths and protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpMeta {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, of the same family.
+    pub dst: IpAddr,
+    /// Time to live or hop limit.
+    pub hop_limit: u8,
+    /// DSCP in the upper six bits, ECN in the lower two.
+    pub traffic_class: u8,
+    /// IPv4 identification. Each segment cut from a super-segment takes the next one.
+    pub ident: u16,
+    /// IPv6 flow label, 20 bits.
+    pub flow_label: u32,
+}
+
+/// Bytes of the IP header that [`emit_ip`] writes for a packet to `dst`.
+pub const fn ip_header_len(dst: &IpAddr) -> usize {
+    match dst {
+        IpAddr::V4(_) => IPV4_HEADER_LEN,
+        IpAddr::V6(_) => IPV6_HEADER_LEN,
+    }
+}
+
+/// Writes an IP header in front of `payload_len` bytes of `protocol`, to `to`, which is exactly as
+/// long as the header. IPv4 packets may not be fragmented on the way (DF), and their header
+/// checksum is filled in.
+///
+/// # Panics
+/// If the addresses are of different families, if `to` is too short, or if the length does not fit
+/// its field.
+pub fn emit_ip(to: &mut [u8], meta: &IpMeta, protocol: u8, payload_len: usize) {
+    match (meta.src, meta.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let total = u16::try_from(IPV4_HEADER_LEN + payload_len).expect("an IPv4 packet under 64 KiB");
+            let mut ip = Ipv4Packet::new_unchecked(to);
+            ip.set_version(4);
+            ip.set_header_len(IPV4_HEADER_LEN as u8);
+            ip.set_dscp(meta.traffic_class >> 2);
+            ip.set_ecn(meta.traffic_class & 3);
+            ip.set_total_len(total);
+            ip.set_ident(meta.ident);
+            ip.clear_flags();
+            ip.set_dont_frag(true);
+            ip.set_hop_limit(meta.hop_limit);
+            ip.set_next_header(protocol.into());
+            ip.set_src_addr(src);
+            ip.set_dst_addr(dst);
+            ip.set_checksum(0);
+            let to = ip.into_inner();
+            let sum = checksum(&to[..IPV4_HEADER_LEN]);
+            to[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let mut ip = Ipv6Packet::new_unchecked(to);
+            ip.set_version(6);
+            ip.set_traffic_class(meta.traffic_class);
+            ip.set_flow_label(meta.flow_label & 0xf_ffff);
+            ip.set_payload_len(u16::try_from(payload_len).expect("an IPv6 payload under 64 KiB"));
+            ip.set_next_header(protocol.into());
+            ip.set_hop_limit(meta.hop_limit);
+            ip.set_src_addr(src);
+            ip.set_dst_addr(dst);
+        }
+        (src, dst) => panic!("a packet from {src} to {dst}"),
+    }
+}

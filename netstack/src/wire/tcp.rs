@@ -1,0 +1,289 @@
+//! TCP headers.
+
+use super::checksum::{pseudo_header, transport_checksum_ok};
+use super::header::HeaderBuf;
+use super::ip::{IpMeta, emit_ip, ip_header_len};
+use super::protocol;
+use crate::device::ChecksumOffload;
+use crate::tcp::{Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum, Timestamps};
+use smoltcp::wire::{TcpPacket, TcpSeqNumber};
+use std::fmt;
+use std::net::IpAddr;
+
+/// Bytes of a TCP header without options.
+pub const TCP_HEADER_LEN: usize = 20;
+/// Bytes of options that a TCP header has room for.
+pub const MAX_TCP_OPTIONS: usize = 40;
+/// Where in the TCP header the checksum is.
+const CHECKSUM_OFFSET: usize = 16;
+
+/// Option kinds (RFC 9293 §3.1, RFC 2018, RFC 7323).
+mod kind {
+    pub(super) const END: u8 = 0;
+    pub(super) const NOP: u8 = 1;
+    pub(super) const MSS: u8 = 2;
+    pub(super) const WINDOW_SCALE: u8 = 3;
+    pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(super) const SACK: u8 = 5;
+    pub(super) const TIMESTAMPS: u8 = 8;
+}
+
+/// Option lengths that go with them.
+mod length {
+    pub(super) const MSS: u8 = 4;
+    pub(super) const WINDOW_SCALE: u8 = 3;
+    pub(super) const SACK_PERMITTED: u8 = 2;
+    /// Without its blocks.
+    pub(super) const SACK: usize = 2;
+    pub(super) const SACK_BLOCK: usize = 8;
+    pub(super) const TIMESTAMPS: u8 = 10;
+}
+
+/// Why bytes are not a TCP segment. Both are dropped in silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcpError {
+    /// Fewer than 20 bytes.
+    Truncated,
+    /// A data offset under 5 or past the end.
+    DataOffset,
+}
+
+impl fmt::Display for TcpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "segment shorter than a TCP header",
+            Self::DataOffset => "bad TCP data offset",
+        })
+    }
+}
+
+impl std::error::Error for TcpError {}
+
+/// The source and destination ports at the front of a TCP or UDP header, also of one that an ICMP
+/// error quotes in part; none if there are fewer than four bytes.
+pub fn parse_ports(bytes: &[u8]) -> Option<(u16, u16)> {
+    let &[a, b, c, d] = bytes.first_chunk()?;
+    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}
+
+/// Whether the checksum of a TCP segment, header and payload, is right.
+pub fn tcp_checksum_ok(src: IpAddr, dst: IpAddr, bytes: &[u8]) -> bool {
+    transport_checksum_ok(src, dst, protocol::TCP, bytes)
+}
+
+/// Reads a TCP header in front of its payload; also gives the offset of the payload. The checksum
+/// is not looked at.
+///
+/// # Errors
+/// If the header is not all there. Bad options are no error: those before them count.
+pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpError> {
+    if bytes.len() < TCP_HEADER_LEN {
+        return Err(TcpError::Truncated);
+    }
+    let tcp = TcpPacket::new_unchecked(bytes);
+    let data = usize::from(tcp.header_len());
+    if data < TCP_HEADER_LEN || data > bytes.len() {
+        return Err(TcpError::DataOffset);
+    }
+    let flags = Flags::from_bits(bytes[13]);
+    let segment = Segment {
+        seq: SeqNum::new(tcp.seq_number().0 as u32),
+        ack: SeqNum::new(tcp.ack_number().0 as u32),
+        flags,
+        window: tcp.window_len(),
+        urgent: tcp.urgent_at(),
+        options: parse_options(&bytes[TCP_HEADER_LEN..data], flags),
+        payload_len: bytes.len() - data,
+        gso_size: None,
+    };
+    Ok((segment, data))
+}
+
+fn parse_options(bytes: &[u8], flags: Flags) -> Options {
+    let mut options = Options::default();
+    // RFC 7323 appendix A: what nearly every segment carries.
+    if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, length::TIMESTAMPS, body @ ..] = bytes
+        && body.len() == 8
+    {
+        options.timestamps = parse_timestamps(body);
+        return options;
+    }
+    let mut rest = bytes;
+    while let Some((&kind, after)) = rest.split_first() {
+        // RFC 9293 §3.2, MUST-68: all options but these two have a length.
+        match kind {
+            kind::END => break,
+            kind::NOP => {
+                rest = after;
+                continue;
+            }
+            _ => {}
+        }
+        // MUST-7: a length that cannot be. Linux forgets the options from there on.
+        let Some(&option_len) = after.first() else { break };
+        if option_len < 2 || usize::from(option_len) > rest.len() {
+            break;
+        }
+        let (option, next) = rest.split_at(usize::from(option_len));
+        apply_option(&mut options, flags, kind, &option[2..]);
+        rest = next;
+    }
+    options
+}
+
+/// Takes one option into account. MUST-6: one that is unknown, has a length that is not its own, or
+/// is out of place counts as not there; of two of a kind the last counts (as in Linux).
+fn apply_option(options: &mut Options, flags: Flags, kind: u8, body: &[u8]) {
+    let syn = flags.contains(Flags::SYN);
+    match (kind, body) {
+        // Linux takes a size of zero for no option.
+        (kind::MSS, &[high, low]) if syn && (high, low) != (0, 0) => {
+            options.mss = Some(u16::from_be_bytes([high, low]));
+        }
+        // RFC 7323 §2.2: in a segment without SYN it MUST be ignored.
+        (kind::WINDOW_SCALE, &[shift]) if syn => options.window_scale = Some(shift),
+        (kind::SACK_PERMITTED, []) if syn => options.sack_permitted = true,
+        (kind::TIMESTAMPS, body) if body.len() == 8 => options.timestamps = parse_timestamps(body),
+        (kind::SACK, body) if !body.is_empty() => {
+            if let (blocks, []) = body.as_chunks::<{ length::SACK_BLOCK }>() {
+                options.sack = blocks
+                    .iter()
+                    .take(MAX_SACK_BLOCKS)
+                    .map(|&[a, b, c, d, e, f, g, h]| SackBlock {
+                        start: SeqNum::new(u32::from_be_bytes([a, b, c, d])),
+                        end: SeqNum::new(u32::from_be_bytes([e, f, g, h])),
+                    })
+                    .collect();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn parse_timestamps(body: &[u8]) -> Option<Timestamps> {
+    let &[a, b, c, d, e, f, g, h] = body.first_chunk()?;
+    Some(Timestamps { tsval: u32::from_be_bytes([a, b, c, d]), tsecr: u32::from_be_bytes([e, f, g, h]) })
+}
+
+/// Who computes the TCP checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChecksumMode {
+    /// We do, over header and payload.
+    Full,
+    /// The device does; the field holds the sum of the pseudo-header.
+    Offload,
+}
+
+/// Writes the IP and TCP headers of a segment whose payload is the concatenation of `payload`. What
+/// is returned belongs into [`TxPacket::checksum`](crate::device::TxPacket::checksum).
+///
+/// Options are laid out as Linux does. SACK blocks that do not fit are left out, the last first.
+///
+/// # Panics
+/// If the addresses are of different families or the packet is longer than 64 KiB.
+pub fn emit_tcp(
+    buf: &mut HeaderBuf,
+    ip: &IpMeta,
+    src_port: u16,
+    dst_port: u16,
+    segment: &Segment,
+    payload: &[&[u8]],
+    checksum: ChecksumMode,
+) -> Option<ChecksumOffload> {
+    let payload_len: usize = payload.iter().map(|piece| piece.len()).sum();
+    debug_assert_eq!(payload_len, segment.payload_len, "payload and segment differ");
+    let ip_len = ip_header_len(&ip.dst);
+    let tcp_len = TCP_HEADER_LEN + options_len(&segment.options);
+    let header = buf.reset(ip_len + tcp_len);
+    let (ip_header, tcp_header) = header.split_at_mut(ip_len);
+    emit_ip(ip_header, ip, protocol::TCP, tcp_len + payload_len);
+
+    let mut tcp = TcpPacket::new_unchecked(&mut *tcp_header);
+    tcp.set_src_port(src_port);
+    tcp.set_dst_port(dst_port);
+    tcp.set_seq_number(TcpSeqNumber(segment.seq.raw() as i32));
+    tcp.set_ack_number(TcpSeqNumber(segment.ack.raw() as i32));
+    tcp.set_header_len(tcp_len as u8);
+    tcp.set_window_len(segment.window);
+    tcp.set_urgent_at(segment.urgent);
+    tcp_header[13] = segment.flags.bits();
+    emit_options(&mut tcp_header[TCP_HEADER_LEN..], &segment.options);
+
+    let mut sum = pseudo_header(ip.src, ip.dst, protocol::TCP, tcp_len + payload_len);
+    let (field, offload) = match checksum {
+        ChecksumMode::Offload => {
+            let offload = ChecksumOffload { start: ip_len as u16, offset: CHECKSUM_OFFSET as u16 };
+            (sum.partial(), Some(offload))
+        }
+        ChecksumMode::Full => {
+            sum.add(tcp_header);
+            payload.iter().for_each(|piece| sum.add(piece));
+            (sum.finish(), None)
+        }
+    };
+    tcp_header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&field.to_be_bytes());
+    offload
+}
+
+/// Bytes that the options take in a header, a multiple of four and at most 40.
+pub fn options_len(options: &Options) -> usize {
+    let fixed = fixed_options_len(options);
+    match fitting_sack_blocks(options, fixed) {
+        0 => fixed,
+        blocks => fixed + 4 + blocks * length::SACK_BLOCK,
+    }
+}
+
+/// Bytes of all options but SACK, in the layout of `emit_options`.
+fn fixed_options_len(options: &Options) -> usize {
+    let Options { mss, window_scale, sack_permitted, timestamps, sack: _ } = options;
+    let mss = if mss.is_some() { 4 } else { 0 };
+    let window_scale = if window_scale.is_some() { 4 } else { 0 };
+    // SACK-permitted takes the place of the two NOPs in front of the timestamps.
+    let rest = match (timestamps, sack_permitted) {
+        (Some(_), _) => 12,
+        (None, true) => 4,
+        (None, false) => 0,
+    };
+    mss + window_scale + rest
+}
+
+fn fitting_sack_blocks(options: &Options, fixed: usize) -> usize {
+    options.sack.len().min((MAX_TCP_OPTIONS - fixed - 4) / length::SACK_BLOCK)
+}
+
+/// Writes the options in the order and with the padding of Linux, every option that holds 32-bit
+/// values aligned to them. `to` is exactly as long as they are.
+fn emit_options(to: &mut [u8], options: &Options) {
+    let mut words = to.as_chunks_mut::<4>().0.iter_mut();
+    let mut put = |word: [u8; 4]| *words.next().expect("options_len made room") = word;
+
+    if let Some(mss) = options.mss {
+        let [high, low] = mss.to_be_bytes();
+        put([kind::MSS, length::MSS, high, low]);
+    }
+    if let Some(Timestamps { tsval, tsecr }) = options.timestamps {
+        let [a, b] = if options.sack_permitted {
+            [kind::SACK_PERMITTED, length::SACK_PERMITTED]
+        } else {
+            [kind::NOP, kind::NOP]
+        };
+        put([a, b, kind::TIMESTAMPS, length::TIMESTAMPS]);
+        put(tsval.to_be_bytes());
+        put(tsecr.to_be_bytes());
+    } else if options.sack_permitted {
+        put([kind::NOP, kind::NOP, kind::SACK_PERMITTED, length::SACK_PERMITTED]);
+    }
+    if let Some(shift) = options.window_scale {
+        put([kind::NOP, kind::WINDOW_SCALE, length::WINDOW_SCALE, shift]);
+    }
+    let blocks = fitting_sack_blocks(options, fixed_options_len(options));
+    if blocks > 0 {
+        let option_len = length::SACK + blocks * length::SACK_BLOCK;
+        put([kind::NOP, kind::NOP, kind::SACK, option_len as u8]);
+        for block in &options.sack[..blocks] {
+            put(block.start.raw().to_be_bytes());
+            put(block.end.raw().to_be_bytes());
+        }
+    }
+}

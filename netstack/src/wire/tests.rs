@@ -1,0 +1,331 @@
+//! Headers written are headers read, and nothing that comes in makes the parser panic.
+
+use super::*;
+use crate::tcp::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
+use proptest::prelude::*;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+fn meta(v6: bool) -> IpMeta {
+    let (src, dst): (IpAddr, IpAddr) = if v6 {
+        ("fd00::1".parse().unwrap(), "2001:db8::99".parse().unwrap())
+    } else {
+        (Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(192, 0, 2, 200).into())
+    };
+    IpMeta { src, dst, hop_limit: 61, traffic_class: 0b1010_1101, ident: 0xbeef, flow_label: 0x12345 }
+}
+
+fn bare(flags: Flags) -> Segment {
+    Segment {
+        seq: SeqNum::new(0x8000_0001),
+        ack: SeqNum::new(0xffff_fff0),
+        flags,
+        window: 512,
+        urgent: 0,
+        options: Options::default(),
+        payload_len: 0,
+        gso_size: None,
+    }
+}
+
+/// The whole packet of a segment whose payload comes in pieces.
+fn packet(ip: &IpMeta, segment: &Segment, pieces: &[&[u8]]) -> Vec<u8> {
+    let mut buf = HeaderBuf::new();
+    assert_eq!(emit_tcp(&mut buf, ip, 4000, 80, segment, pieces, ChecksumMode::Full), None);
+    [buf.as_slice(), &pieces.concat()].concat()
+}
+
+prop_compose! {
+    fn block()(start: u32, len in 1u32..1 << 20) -> SackBlock {
+        SackBlock { start: SeqNum::new(start), end: SeqNum::new(start.wrapping_add(len)) }
+    }
+}
+
+prop_compose! {
+    /// Options that a segment with these flags may carry and that fit.
+    fn options(syn: bool)(
+        mss in prop::option::of(1u16..),
+        window_scale in prop::option::of(any::<u8>()),
+        sack_permitted: bool,
+        timestamps in prop::option::of((any::<u32>(), any::<u32>())),
+        sack in prop::collection::vec(block(), 0..=4),
+    ) -> Options {
+        let room = if timestamps.is_some() { 3 } else { 4 };
+        Options {
+            mss: mss.filter(|_| syn),
+            window_scale: window_scale.filter(|_| syn),
+            sack_permitted: sack_permitted && syn,
+            timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
+            sack: if syn { Default::default() } else { sack.into_iter().take(room).collect() },
+        }
+    }
+}
+
+fn segment() -> impl Strategy<Value = Segment> {
+    any::<u8>().prop_flat_map(|bits| {
+        let flags = Flags::from_bits(bits);
+        (any::<[u32; 2]>(), any::<[u16; 2]>(), options(flags.contains(Flags::SYN))).prop_map(
+            move |([seq, ack], [window, urgent], options)| Segment {
+                seq: SeqNum::new(seq),
+                ack: SeqNum::new(ack),
+                flags,
+                window,
+                urgent,
+                options,
+                payload_len: 0,
+                gso_size: None,
+            },
+        )
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_emitted_is_parsed(
+        v6: bool,
+        mut segment in segment(),
+        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..4),
+        padding in 0usize..5,
+    ) {
+        let pieces: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+        segment.payload_len = pieces.iter().map(|piece| piece.len()).sum();
+        let meta = meta(v6);
+        let mut bytes = packet(&meta, &segment, &pieces);
+        let len = bytes.len();
+        bytes.resize(len + padding, 0xaa);
+
+        let ip = parse_ip(&bytes).unwrap();
+        prop_assert_eq!((ip.src, ip.dst, ip.protocol), (meta.src, meta.dst, protocol::TCP));
+        prop_assert_eq!((ip.hop_limit, ip.traffic_class, ip.fragment), (61, 0b1010_1101, None));
+        prop_assert_eq!(ip.payload.end, len);
+        let tcp = &bytes[ip.payload];
+        prop_assert!(tcp_checksum_ok(meta.src, meta.dst, tcp));
+        prop_assert_eq!(parse_ports(tcp), Some((4000, 80)));
+        let (parsed, data) = parse_tcp(tcp).unwrap();
+        prop_assert_eq!(data, TCP_HEADER_LEN + options_len(&segment.options));
+        prop_assert_eq!(&tcp[data..], pieces.concat());
+        prop_assert_eq!(parsed, segment);
+    }
+
+    #[test]
+    fn cuts_and_flips_never_panic(
+        v6: bool,
+        segment in segment(),
+        cut in 0usize..140,
+        flips in prop::collection::vec((0usize..140, 0u8..8), 0..6),
+    ) {
+        let mut bytes = packet(&meta(v6), &segment, &[]);
+        for (at, bit) in flips {
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+        }
+        bytes.truncate(cut);
+        if let Ok(ip) = parse_ip(&bytes) {
+            let _ = parse_tcp(&bytes[ip.payload]);
+        }
+        let _ = parse_tcp(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), v6: bool, next in 0u8..64) {
+        let _ = (parse_ip(&bytes), parse_tcp(&bytes));
+        if let [first, .., _] = &mut bytes[..] {
+            *first = if v6 { 0x60 } else { 0x45 };
+        }
+        if bytes.len() > 6 && v6 {
+            let payload_len = bytes.len().saturating_sub(40) as u16;
+            bytes[4..6].copy_from_slice(&payload_len.to_be_bytes());
+            bytes[6] = next;
+        }
+        let _ = parse_ip(&bytes);
+    }
+
+    #[test]
+    fn a_flipped_bit_fails_the_checksum(v6: bool, segment in segment(), at: prop::sample::Index, bit in 0u8..8) {
+        let meta = meta(v6);
+        let bytes = packet(&meta, &segment, &[]);
+        let mut tcp = bytes[ip_header_len(&meta.dst)..].to_vec();
+        *at.get_mut(&mut tcp) ^= 1 << bit;
+        prop_assert!(!tcp_checksum_ok(meta.src, meta.dst, &tcp));
+    }
+}
+
+#[test]
+fn an_offloaded_checksum_completes_to_the_full_one() {
+    for v6 in [false, true] {
+        let (ip, mut segment) = (meta(v6), bare(Flags::ACK));
+        segment.payload_len = 5;
+        let pieces: [&[u8]; 2] = [b"abc", b"de"];
+        let full = packet(&ip, &segment, &pieces);
+        let mut buf = HeaderBuf::new();
+        let offload = emit_tcp(&mut buf, &ip, 4000, 80, &segment, &pieces, ChecksumMode::Offload).unwrap();
+        let mut bytes = [buf.as_slice(), b"abcde"].concat();
+        let start = usize::from(offload.start);
+        let at = start + usize::from(offload.offset);
+        let sum = checksum(&bytes[start..]);
+        bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(bytes, full);
+    }
+}
+
+#[test]
+fn options_lie_as_linux_lays_them() {
+    let layout = |options: Options| {
+        let segment = Segment { options, ..bare(Flags::SYN) };
+        let bytes = packet(&meta(false), &segment, &[]);
+        bytes[IPV4_HEADER_LEN + TCP_HEADER_LEN..].to_vec()
+    };
+    let timestamps = Some(Timestamps { tsval: 0x01020304, tsecr: 0 });
+    let syn = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps,
+        ..Options::default()
+    };
+    assert_eq!(
+        layout(syn.clone()),
+        [2, 4, 0x05, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7],
+        "MSS, SACK permitted with timestamps, window scale"
+    );
+    assert_eq!(
+        layout(Options { timestamps: None, ..syn }),
+        [2, 4, 0x05, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7],
+        "without timestamps"
+    );
+    let only = Options { timestamps, ..Options::default() };
+    assert_eq!(layout(only), [1, 1, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_last_sack_block_makes_room_for_timestamps() {
+    let block = |n: u32| SackBlock { start: SeqNum::new(n), end: SeqNum::new(n + 1) };
+    let options = Options { sack: (0..4).map(block).collect(), ..Options::default() };
+    assert_eq!(options_len(&options), 36);
+    let segment = Segment { options, ..bare(Flags::ACK) };
+    let bytes = packet(&meta(true), &segment, &[]);
+    assert_eq!(parse_tcp(&bytes[40..]).unwrap().0, segment, "four blocks without timestamps");
+
+    let timestamps = Some(Timestamps { tsval: 1, tsecr: 2 });
+    let segment = Segment { options: Options { timestamps, ..segment.options }, ..bare(Flags::ACK) };
+    let bytes = packet(&meta(true), &segment, &[]);
+    let (parsed, data) = parse_tcp(&bytes[40..]).unwrap();
+    assert_eq!((data, parsed.options.sack.len()), (TCP_HEADER_LEN + 40, 3));
+    assert_eq!(parsed.options.sack[..], segment.options.sack[..3]);
+}
+
+/// A header with these raw option bytes, padded to a multiple of four with END.
+fn with_options(flags: Flags, raw: &[u8]) -> Options {
+    let mut bytes = packet(&meta(false), &bare(flags), &[])[IPV4_HEADER_LEN..].to_vec();
+    bytes.extend_from_slice(raw);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes[12] = (bytes.len() as u8 / 4) << 4;
+    parse_tcp(&bytes).unwrap().0.options
+}
+
+#[test]
+fn bad_options_end_the_options_and_unknown_ones_are_skipped() {
+    let mss = [2, 4, 5, 180];
+    let with_mss = Options { mss: Some(1460), ..Options::default() };
+    let cases: [(&str, &[u8], bool); 8] = [
+        ("length 0", &[99, 0], false),
+        ("length 1", &[99, 1], false),
+        ("past the end", &[99, 40], false),
+        ("end of options", &[0, 0, 0, 0], false),
+        ("unknown", &[99, 4, 1, 2], true),
+        ("unknown without body", &[254, 2], true),
+        ("window scale of a wrong length", &[3, 4, 7, 7], true),
+        ("SACK of a wrong length", &[5, 9, 1, 2, 3, 4, 5, 6, 7], true),
+    ];
+    for (name, bytes, skipped) in cases {
+        let after = with_options(Flags::SYN, &[bytes, &mss].concat());
+        assert_eq!(after.mss.is_some(), skipped, "{name}");
+        assert_eq!(with_options(Flags::SYN, &[&mss[..], bytes].concat()), with_mss, "{name}, after the MSS");
+    }
+    assert_eq!(with_options(Flags::SYN, &[1, 1, 1, 2]), Options::default(), "no length byte");
+    assert_eq!(with_options(Flags::SYN, &[2, 4, 0, 0]).mss, None, "an MSS of zero");
+    assert_eq!(with_options(Flags::ACK, &[2, 4, 5, 180, 3, 3, 7, 4, 2]), Options::default(), "without SYN");
+}
+
+#[test]
+fn a_bad_data_offset_is_an_error() {
+    let mut bytes = packet(&meta(false), &bare(Flags::ACK), &[])[IPV4_HEADER_LEN..].to_vec();
+    for (offset, error) in [(0, true), (4, true), (5, false), (6, true), (15, true)] {
+        bytes[12] = offset << 4;
+        assert_eq!(parse_tcp(&bytes) == Err(TcpError::DataOffset), error, "{offset}");
+    }
+    assert_eq!(parse_tcp(&bytes[..19]), Err(TcpError::Truncated));
+}
+
+#[test]
+fn bad_ip_headers_say_what_is_wrong() {
+    let good = packet(&meta(false), &bare(Flags::ACK), &[]);
+    let bad = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        parse_ip(&bytes).unwrap_err()
+    };
+    assert_eq!(parse_ip(&[]), Err(IpError::Truncated));
+    assert_eq!(parse_ip(&good[..19]), Err(IpError::Truncated));
+    assert_eq!(parse_ip(&good[..39]), Err(IpError::TotalLength));
+    assert_eq!(bad(0, 0x55), IpError::Version);
+    assert_eq!(bad(0, 0x44), IpError::HeaderLength);
+    assert_eq!(bad(0, 0x4f), IpError::HeaderLength);
+    assert_eq!(bad(3, 19), IpError::TotalLength);
+    assert_eq!(bad(8, 1), IpError::Checksum);
+}
+
+fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; IPV6_HEADER_LEN];
+    let ip = IpMeta { src: Ipv6Addr::LOCALHOST.into(), dst: Ipv6Addr::LOCALHOST.into(), ..meta(true) };
+    emit_ip(&mut bytes, &ip, next, payload.len());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+#[test]
+fn extension_headers_are_walked() {
+    let hop = [60, 0, 5, 2, 0, 0, 0, 0];
+    let destination = [43, 0, 1, 4, 0, 0, 0, 0];
+    let routing = [44, 0, 4, 0, 0, 0, 0, 0];
+    let atomic = [6, 0, 0, 0, 0, 0, 0, 9];
+    let bytes = ipv6(0, &[&hop[..], &destination, &routing, &atomic, b"tcp"].concat());
+    let ip = parse_ip(&bytes).unwrap();
+    assert_eq!((ip.protocol, ip.fragment, &bytes[ip.payload]), (6, None, &b"tcp"[..]));
+
+    let fragment = [60, 0, 0x05, 0xb1, 0, 0, 1, 2];
+    let bytes = ipv6(44, &[&fragment[..], b"not an option"].concat());
+    let ip = parse_ip(&bytes).unwrap();
+    assert_eq!(ip.fragment, Some(Fragment { id: 0x102, offset: 0x5b0, more: true }));
+    assert_eq!((ip.protocol, &bytes[ip.payload]), (60, &b"not an option"[..]));
+}
+
+#[test]
+fn bad_extension_headers_are_errors() {
+    let cases: [(&str, u8, &[u8], IpError); 8] = [
+        ("segments left", 43, &[6, 0, 0, 1, 0, 0, 0, 0], IpError::SourceRoute),
+        ("cut", 60, &[6, 0, 1, 4, 0, 0, 0], IpError::ExtensionHeader),
+        ("overrun", 60, &[6, 1, 1, 4, 0, 0, 0, 0], IpError::ExtensionHeader),
+        ("option overrun", 60, &[6, 0, 1, 5, 0, 0, 0, 0], IpError::ExtensionHeader),
+        ("jumbo payload", 0, &[6, 0, 0xc2, 4, 0, 1, 0, 0], IpError::ExtensionHeader),
+        (
+            "hop-by-hop second",
+            60,
+            &[0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0],
+            IpError::ExtensionHeader,
+        ),
+        ("fragment cut", 44, &[6, 0, 0, 0], IpError::ExtensionHeader),
+        ("nothing", 0, &[], IpError::ExtensionHeader),
+    ];
+    for (name, next, payload, error) in cases {
+        assert_eq!(parse_ip(&ipv6(next, payload)), Err(error), "{name}");
+    }
+    let many = [60, 0, 1, 4, 0, 0, 0, 0].repeat(100);
+    assert_eq!(parse_ip(&ipv6(60, &many)), Err(IpError::ExtensionHeader));
+}
+
+#[test]
+#[should_panic(expected = "a packet from")]
+fn families_may_not_be_mixed() {
+    let ip = IpMeta { src: Ipv4Addr::LOCALHOST.into(), ..meta(true) };
+    packet(&ip, &bare(Flags::ACK), &[]);
+}

@@ -118,6 +118,25 @@ impl Chunk {
         Self::copy_from(&[])
     }
 
+    /// An empty chunk of its own with room for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        PacketBuf { data: vec![0; capacity].into_boxed_slice(), pool: None }.into_chunk(0, 0)
+    }
+
+    /// Bytes that [`Chunk::append`] has room for.
+    pub fn spare(&self) -> usize {
+        self.buf.data.len() - self.end as usize
+    }
+
+    /// Appends as much of `bytes` as the buffer has room for, and returns how much that was.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let end = self.end as usize;
+        let n = bytes.len().min(self.buf.data.len() - end);
+        self.buf.data[end..end + n].copy_from_slice(&bytes[..n]);
+        self.end += n as u32;
+        n
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.buf.data[self.start as usize..self.end as usize]

@@ -454,7 +454,11 @@ mod tests {
             ("rto_min", "200", "rto_min: expected a duration such as 200ms, 1.5s or 2h, not `200`"),
             ("rto_min", "-1s", "rto_min: expected a duration such as 200ms, 1.5s or 2h, not `-1s`"),
             ("sack", "yes", "sack: expected on or off, not `yes`"),
-            ("send_buffer_max", "4 bits", "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `4 bits`"),
+            (
+                "send_buffer_max",
+                "4 bits",
+                "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `4 bits`",
+            ),
             ("default_ttl", "256", "default_ttl: expected a number up to 255, not `256`"),
             ("colour", "red", "there is no setting `colour`"),
         ] {

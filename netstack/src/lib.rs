@@ -2,7 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod config;
 pub mod device;
+mod error;
+pub mod icmp;
+pub mod ip;
 pub mod sync;
 pub mod tcp;
 pub mod time;

@@ -4,8 +4,17 @@
 //! does is non-blocking, and the time is an argument, so that a simulated network is a device like
 //! any other and a test can run it in virtual time.
 
+mod link;
+mod loopback;
+mod pair;
+mod pcap;
+mod queue;
 mod signal;
 
+pub use link::{Link, LinkConfig, LinkStats, ParseLinkError};
+pub use loopback::Loopback;
+pub use pair::{Pair, PairConfig};
+pub use pcap::{PcapTap, SnapLen};
 pub use signal::Signal;
 
 use crate::buffer::PacketBuf;

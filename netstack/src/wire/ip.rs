@@ -161,7 +161,7 @@ mod extension {
 }
 
 /// Moves `header` past the extension headers, or to the fragment's data.
-fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<(), IpError> {
+pub(super) fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<(), IpError> {
     for count in 0..=MAX_EXTENSIONS {
         let at = &packet[header.payload.clone()];
         let length = match header.protocol {

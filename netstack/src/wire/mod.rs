@@ -8,14 +8,18 @@
 
 mod checksum;
 mod header;
+mod icmp;
 mod ip;
+mod offload;
 mod tcp;
 
 pub use checksum::{Checksum, checksum, pseudo_header, transport_checksum_ok};
 pub use header::HeaderBuf;
+pub use icmp::{ICMP_HEADER_LEN, IcmpMessage, Quoted, emit_icmp, parse_icmp, parse_quoted, protocol_offset};
 pub use ip::{
     Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpError, IpHeader, IpMeta, emit_ip, ip_header_len, parse_ip,
 };
+pub use offload::{complete_checksum, mark_congestion, split_super_segment};
 pub use tcp::{
     ChecksumMode, MAX_TCP_OPTIONS, TCP_HEADER_LEN, TcpError, emit_tcp, options_len, parse_ports, parse_tcp,
     tcp_checksum_ok,

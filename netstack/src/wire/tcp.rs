@@ -15,7 +15,7 @@ pub const TCP_HEADER_LEN: usize = 20;
 /// Bytes of options that a TCP header has room for.
 pub const MAX_TCP_OPTIONS: usize = 40;
 /// Where in the TCP header the checksum is.
-const CHECKSUM_OFFSET: usize = 16;
+pub(super) const CHECKSUM_OFFSET: usize = 16;
 
 /// Option kinds (RFC 9293 §3.1, RFC 2018, RFC 7323).
 mod kind {

@@ -329,3 +329,81 @@ fn families_may_not_be_mixed() {
     let ip = IpMeta { src: Ipv4Addr::LOCALHOST.into(), ..meta(true) };
     packet(&ip, &bare(Flags::ACK), &[]);
 }
+
+/// A super-segment with its checksum left to the device.
+fn super_segment(v6: bool, flags: Flags, payload: &[u8]) -> Vec<u8> {
+    let options = Options { timestamps: Some(Timestamps { tsval: 1, tsecr: 2 }), ..Options::default() };
+    let segment =
+        Segment { options, payload_len: payload.len(), seq: SeqNum::new(u32::MAX - 99), ..bare(flags) };
+    let mut buf = HeaderBuf::new();
+    let ip = IpMeta { ident: u16::MAX, ..meta(v6) };
+    emit_tcp(&mut buf, &ip, 4000, 80, &segment, &[payload], ChecksumMode::Offload);
+    [buf.as_slice(), payload].concat()
+}
+
+#[test]
+fn a_super_segment_is_cut_as_a_network_card_does() {
+    let flags = Flags::ACK.with(Flags::PSH).with(Flags::FIN).with(Flags::CWR).with(Flags::ECE);
+    for v6 in [false, true] {
+        let payload: Vec<u8> = (0..250).collect();
+        let whole = super_segment(v6, flags, &payload);
+        let mut pieces = Vec::new();
+        assert!(split_super_segment(&whole, 100, &mut |packet| pieces.push(packet.to_vec())));
+        assert_eq!(pieces.len(), 3);
+        let mut joined = Vec::new();
+        for (n, packet) in pieces.iter().enumerate() {
+            let ip = parse_ip(packet).expect("a right IPv4 checksum");
+            assert_eq!(ip.payload.end, packet.len());
+            if !v6 {
+                assert_eq!(u16::from_be_bytes([packet[4], packet[5]]), u16::MAX.wrapping_add(n as u16));
+            }
+            let tcp = &packet[ip.payload];
+            assert!(tcp_checksum_ok(ip.src, ip.dst, tcp));
+            let (segment, data) = parse_tcp(tcp).unwrap();
+            assert_eq!(segment.seq, SeqNum::new(u32::MAX - 99) + 100 * n as u32);
+            assert!(
+                segment.flags.contains(Flags::ACK.with(Flags::ECE)) && segment.options.timestamps.is_some()
+            );
+            assert_eq!(segment.flags.contains(Flags::CWR), n == 0, "CWR on the first");
+            assert_eq!(segment.is_fin(), n == 2, "FIN on the last");
+            assert_eq!(segment.flags.contains(Flags::PSH), n == 2, "PSH on the last");
+            joined.extend_from_slice(&tcp[data..]);
+        }
+        assert_eq!(joined, payload);
+    }
+}
+
+#[test]
+fn what_is_no_tcp_segment_is_not_cut() {
+    let mut packet = super_segment(false, Flags::ACK, b"payload");
+    let none = |packet: &[u8], size| split_super_segment(packet, size, &mut |_| panic!("cut"));
+    assert!(!none(&packet, 0));
+    assert!(!none(&packet[..30], 4));
+    packet[32] = 0xf0;
+    assert!(!none(&packet, 4), "data offset past the end");
+}
+
+#[test]
+fn a_partial_checksum_is_completed() {
+    for v6 in [false, true] {
+        let mut packet = super_segment(v6, Flags::ACK, b"odd");
+        complete_checksum(&mut packet);
+        let ip = parse_ip(&packet).unwrap();
+        assert!(tcp_checksum_ok(ip.src, ip.dst, &packet[ip.payload]));
+    }
+}
+
+#[test]
+fn congestion_is_marked_where_the_transport_is_capable() {
+    for v6 in [false, true] {
+        let mut packet = super_segment(v6, Flags::ACK, &[]);
+        assert!(mark_congestion(&mut packet));
+        let ip = parse_ip(&packet).expect("a right IPv4 checksum");
+        assert_eq!(ip.traffic_class, 0b1010_1111);
+
+        let mut bytes = vec![0; ip_header_len(&ip.dst)];
+        emit_ip(&mut bytes, &IpMeta { traffic_class: 0b1000, ..meta(v6) }, protocol::TCP, 0);
+        assert!(!mark_congestion(&mut bytes));
+        assert_eq!(parse_ip(&bytes).unwrap().ecn(), 0);
+    }
+}

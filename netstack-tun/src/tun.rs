@@ -1,0 +1,172 @@
+//! The TUN device.
+
+use crate::attach::{self, Attached};
+use crate::config::TunConfig;
+use crate::vnet;
+use netstack::buffer::PacketBuf;
+use netstack::device::{Capabilities, Device, MAX_PIECES, Readiness, RxMeta, TxPacket};
+use netstack::time::Instant;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A Linux TUN device: a network interface whose wire ends in this process.
+///
+/// What the kernel routes to the interface is [received](Device::receive) here, and what is
+/// [transmitted](Device::transmit) here arrives at the kernel. The device is closed when this is
+/// dropped; with it goes the interface, unless someone made it persistent.
+///
+/// # Lost packets
+/// A network may lose packets, so a packet that the kernel does not take is no error: it is lost, and
+/// counted by [`Tun::refused`]. That is the case while the interface is down (`EIO`), when the kernel
+/// is out of memory (`ENOMEM`, `ENOBUFS`), and for one that it finds malformed (`EINVAL`).
+///
+/// When the interface is deleted, every operation fails with [`io::ErrorKind::NotConnected`].
+#[derive(Debug)]
+pub struct Tun {
+    name: String,
+    queues: Box<[File]>,
+    mtu: usize,
+    offload: bool,
+    created: bool,
+    refused: AtomicU64,
+}
+
+impl Tun {
+    /// Creates the device that `config` describes, or attaches to it if it exists, in the network
+    /// namespace of this thread.
+    ///
+    /// A device that is created gets the MTU, queue length and addresses of `config` or their
+    /// defaults, and is brought up. Of one that exists (made by `ip tuntap add`, say) only what
+    /// `config` names is changed: with addresses in `config` it is brought up, without it is left as it
+    /// is. Attaching needs no privilege beyond being the device's owner.
+    ///
+    /// # Errors
+    /// One line that says what to do. On failure nothing is left behind.
+    /// - [`io::ErrorKind::Unsupported`]: the kernel offers no TUN devices.
+    /// - [`io::ErrorKind::PermissionDenied`]: `/dev/net/tun` is closed to this user, CAP_NET_ADMIN is
+    ///   missing, or the device belongs to someone else.
+    /// - [`io::ErrorKind::ResourceBusy`]: another process uses the device.
+    /// - [`io::ErrorKind::InvalidInput`]: a name or a number of queues that cannot be, or an existing
+    ///   interface that is not a TUN device with these queues.
+    pub fn open(config: &TunConfig) -> io::Result<Self> {
+        let Attached { name, queues, mtu, created } = attach::attach(config)?;
+        Ok(Self { name, queues, mtu, offload: config.offload, created, refused: AtomicU64::new(0) })
+    }
+
+    /// The name of the interface.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The MTU in bytes, as it was when the device was opened.
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// Number of queues.
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// Whether checksums and segmentation are left to the device.
+    pub fn offload(&self) -> bool {
+        self.offload
+    }
+
+    /// Whether [`Tun::open`] created the interface, rather than attach to it.
+    pub fn created(&self) -> bool {
+        self.created
+    }
+
+    /// Packets that the kernel has refused since the device was opened; see [Lost
+    /// packets](Tun#lost-packets).
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// The non-blocking file descriptor of `queue`, to wait on.
+    ///
+    /// # Panics
+    /// If there is no such queue.
+    pub fn queue_fd(&self, queue: usize) -> BorrowedFd<'_> {
+        self.queues[queue].as_fd()
+    }
+
+    fn explain(&self, err: io::Error) -> io::Error {
+        match err.raw_os_error() {
+            Some(libc::EBADFD | libc::ENODEV) => {
+                io::Error::new(io::ErrorKind::NotConnected, format!("TUN device {} is gone", self.name))
+            }
+            // EAGAIN is on the hot path: passed on as it is, without an allocation.
+            _ => err,
+        }
+    }
+
+    /// Makes an error of `write` a lost packet where the device lives on.
+    fn write_failed(&self, err: io::Error) -> io::Result<()> {
+        match err.raw_os_error() {
+            Some(libc::EIO | libc::EINVAL | libc::ENOMEM | libc::ENOBUFS) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err(self.explain(err)),
+        }
+    }
+}
+
+impl Device for Tun {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            mtu: self.mtu,
+            queues: self.queues.len(),
+            checksum_offload: self.offload,
+            segmentation_offload: self.offload,
+        }
+    }
+
+    fn receive(&self, _now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
+        let mut file = &self.queues[queue];
+        if !self.offload {
+            let len = file.read(buf.bytes_mut()).map_err(|err| self.explain(err))?;
+            return Ok(RxMeta { len, ..RxMeta::default() });
+        }
+        let mut header = [0; vnet::HEADER_LEN];
+        let mut slices = [IoSliceMut::new(&mut header), IoSliceMut::new(buf.bytes_mut())];
+        let read = file.read_vectored(&mut slices).map_err(|err| self.explain(err))?;
+        let len = read.checked_sub(vnet::HEADER_LEN).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(vnet::decode(&header, len))
+    }
+
+    fn transmit(&self, _now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
+        if packet.payload.len() > MAX_PIECES {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a packet in too many pieces"));
+        }
+        if !self.offload && (packet.checksum.is_some() || packet.gso.is_some()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "work left to a TUN device that was opened without offloads",
+            ));
+        }
+        let vnet_header = vnet::encode(packet)?;
+        let mut slices = [IoSlice::new(&[]); 2 + MAX_PIECES];
+        slices[0] = IoSlice::new(&vnet_header);
+        slices[1] = IoSlice::new(packet.header);
+        for (slice, piece) in slices[2..].iter_mut().zip(packet.payload) {
+            *slice = IoSlice::new(piece);
+        }
+        let (first, expected) =
+            if self.offload { (0, packet.len() + vnet::HEADER_LEN) } else { (1, packet.len()) };
+        let mut file = &self.queues[queue];
+        match file.write_vectored(&slices[first..2 + packet.payload.len()]) {
+            Ok(written) if written == expected => Ok(()),
+            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+            Err(err) => self.write_failed(err),
+        }
+    }
+
+    fn readiness(&self, queue: usize) -> Readiness<'_> {
+        Readiness::Fd(self.queue_fd(queue))
+    }
+}

@@ -1,0 +1,107 @@
+//! A bounded queue of packets between two ends in memory.
+
+use super::{RxMeta, TxPacket};
+use crate::buffer::{PacketBuf, Pool};
+use crate::sync::{Mutex, Rank};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Packets up to this length are kept in buffers of their own size, and copied once more when they
+/// are received. Longer ones are kept in buffers from a pool, which are handed on.
+const COPIED: usize = 8 * 1024;
+
+/// Packets on their way from one end to the other.
+#[derive(Debug)]
+pub(super) struct PacketQueue {
+    limit: usize,
+    pool: Arc<Pool>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    packets: VecDeque<(PacketBuf, RxMeta)>,
+    /// Somebody found the queue full, and waits to hear that it is not any more.
+    refused: bool,
+    closed: bool,
+}
+
+/// What came of [`PacketQueue::pop`].
+pub(super) struct Popped {
+    pub(super) meta: RxMeta,
+    /// Whether the sender has to hear that there is room again.
+    pub(super) raise_writable: bool,
+}
+
+impl PacketQueue {
+    /// An empty queue for `limit` packets.
+    pub(super) fn new(limit: usize) -> Self {
+        let state = State { packets: VecDeque::new(), refused: false, closed: false };
+        Self { limit: limit.max(1), pool: Pool::new(), state: Mutex::new(Rank::InnerDevice, state) }
+    }
+
+    /// Appends a copy of `packet`. Several threads that do so at once may exceed the limit by one
+    /// packet each.
+    pub(super) fn push(&self, packet: &TxPacket<'_>) -> io::Result<()> {
+        {
+            let mut state = self.state.lock();
+            if state.closed {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            if state.packets.len() >= self.limit {
+                state.refused = true;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+        // Copied without the lock.
+        let len = packet.len();
+        let mut buf = store(&self.pool, len);
+        packet.copy_to(buf.bytes_mut());
+        let meta = RxMeta {
+            len,
+            // A checksum that was left to the device is vouched for by the sender's memory.
+            checksum_verified: packet.checksum.is_some(),
+            gso_size: packet.gso.map(|gso| gso.size),
+        };
+        self.state.lock().packets.push_back((buf, meta));
+        Ok(())
+    }
+
+    /// Moves the first packet to the front of `to`.
+    pub(super) fn pop(&self, to: &mut PacketBuf) -> io::Result<Popped> {
+        let (packet, meta, raise_writable) = {
+            let mut state = self.state.lock();
+            let Some((packet, meta)) = state.packets.pop_front() else {
+                let kind = if state.closed { io::ErrorKind::NotConnected } else { io::ErrorKind::WouldBlock };
+                return Err(kind.into());
+            };
+            // Half empty before the sender hears of it, so that it is not woken for each packet.
+            let raise = state.refused && state.packets.len() <= self.limit / 2;
+            state.refused &= !raise;
+            (packet, meta, raise)
+        };
+        hand_over(packet, meta.len, to);
+        Ok(Popped { meta, raise_writable })
+    }
+
+    /// Takes no more packets; those that are there can still be received.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+}
+
+/// A buffer to keep `len` bytes in: large ones from the pool, small ones of that length.
+pub(super) fn store(pool: &Arc<Pool>, len: usize) -> PacketBuf {
+    if len > COPIED { pool.take() } else { PacketBuf::copy_from(&[0; COPIED][..len]) }
+}
+
+/// Puts the `len` bytes of `packet` to the front of `to`: by exchanging the buffers where that
+/// leaves the receiver with no smaller one, or else by copying.
+pub(super) fn hand_over(mut packet: PacketBuf, len: usize, to: &mut PacketBuf) {
+    if packet.capacity() >= to.capacity() {
+        std::mem::swap(&mut packet, to);
+    } else {
+        to.bytes_mut()[..len].copy_from_slice(&packet.bytes()[..len]);
+    }
+}

@@ -1,0 +1,38 @@
+//! Echo: "ping".
+
+use super::kind;
+use crate::wire::{IcmpMessage, IpHeader, IpMeta, emit_icmp, parse_icmp};
+use std::net::IpAddr;
+
+/// An echo request. The reply goes from `dst` to `src`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EchoRequest<'a> {
+    /// Who asks.
+    pub src: IpAddr,
+    /// Who is asked.
+    pub dst: IpAddr,
+    /// Identifier and sequence number as they came.
+    pub id: [u8; 4],
+    /// Data to be returned.
+    pub data: &'a [u8],
+}
+
+/// Reads `packet` as an echo request, if it is one whose checksum is right. Requests to broadcast
+/// and multicast addresses are for the caller to ignore, as Linux does.
+pub fn parse_echo_request<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<EchoRequest<'a>> {
+    let message = parse_icmp(header, packet)?;
+    let expected = if header.src.is_ipv4() { kind::v4::ECHO_REQUEST } else { kind::v6::ECHO_REQUEST };
+    if (message.kind, message.code) != (expected, 0) {
+        return None;
+    }
+    Some(EchoRequest { src: header.src, dst: header.dst, id: message.word, data: message.body })
+}
+
+/// Replaces what is in `to` by the reply to an echo request. `ip` gives hop limit, traffic class and
+/// identification; the addresses are those of the request, exchanged (RFC 1122 §3.2.2.6,
+/// RFC 4443 §4.2).
+pub fn emit_echo_reply(to: &mut Vec<u8>, request: &EchoRequest<'_>, ip: &IpMeta) {
+    let kind = if request.src.is_ipv4() { kind::v4::ECHO_REPLY } else { kind::v6::ECHO_REPLY };
+    let ip = IpMeta { src: request.dst, dst: request.src, ..*ip };
+    emit_icmp(to, &ip, &IcmpMessage { kind, code: 0, word: request.id, body: request.data });
+}

@@ -1,0 +1,91 @@
+//! ICMP errors that are received.
+//!
+//! Whether to believe one is for the transport to decide (RFC 5927): it knows its connections and
+//! which sequence numbers are in flight.
+
+use super::kind;
+use crate::wire::{IcmpMessage, IpHeader, Quoted, parse_icmp, parse_quoted};
+use std::net::IpAddr;
+
+/// An ICMP error about a packet that this host is said to have sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Who reports: a router or the destination.
+    pub from: IpAddr,
+    /// What is reported.
+    pub kind: IcmpErrorKind,
+    /// The packet it is about.
+    pub quoted: Quoted,
+}
+
+/// What an ICMP error reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpErrorKind {
+    /// The destination cannot be reached. The code is that of the quoted packet's family.
+    DestinationUnreachable {
+        /// RFC 792, RFC 1122 §3.2.2.1 or RFC 4443 §3.1.
+        code: u8,
+    },
+    /// An IPv4 router would have had to fragment the packet.
+    FragmentationNeeded {
+        /// MTU of the next hop, not checked against any minimum; 0 from routers older than RFC 1191.
+        mtu: u16,
+    },
+    /// A packet is longer than the MTU of some link on an IPv6 path.
+    PacketTooBig {
+        /// MTU of that link, not checked against any minimum.
+        mtu: u32,
+    },
+    /// The hop limit reached zero on the way, or fragments were missing.
+    TimeExceeded {
+        /// 0 for hop limit, 1 for fragment reassembly.
+        code: u8,
+    },
+    /// A field of the header makes no sense to the one who reports.
+    ParameterProblem {
+        /// RFC 792, RFC 1122 §3.2.2.5 or RFC 4443 §3.4.
+        code: u8,
+        /// Offset of the field in the quoted packet.
+        pointer: u32,
+    },
+}
+
+/// Reads `packet` as an ICMP error, if it is one whose checksum is right and that quotes enough.
+/// Source quench (RFC 6633) and redirects are ignored.
+pub fn parse_error(header: &IpHeader, packet: &[u8]) -> Option<IcmpError> {
+    let message = parse_icmp(header, packet)?;
+    let kind = if header.src.is_ipv4() { kind_v4(&message)? } else { kind_v6(&message)? };
+    let quoted = parse_quoted(message.body)?;
+    // An error travels in the family of the packet that it is about.
+    if quoted.src.is_ipv4() != header.src.is_ipv4() {
+        return None;
+    }
+    Some(IcmpError { from: header.src, kind, quoted })
+}
+
+fn kind_v4(message: &IcmpMessage<'_>) -> Option<IcmpErrorKind> {
+    /// RFC 1191 §4.
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    let IcmpMessage { kind, code, word: [pointer, _, high, low], body: _ } = *message;
+    Some(match kind {
+        kind::v4::UNREACHABLE if code == FRAGMENTATION_NEEDED => {
+            IcmpErrorKind::FragmentationNeeded { mtu: u16::from_be_bytes([high, low]) }
+        }
+        kind::v4::UNREACHABLE => IcmpErrorKind::DestinationUnreachable { code },
+        kind::v4::TIME_EXCEEDED => IcmpErrorKind::TimeExceeded { code },
+        kind::v4::PARAMETER_PROBLEM => IcmpErrorKind::ParameterProblem { code, pointer: pointer.into() },
+        _ => return None,
+    })
+}
+
+fn kind_v6(message: &IcmpMessage<'_>) -> Option<IcmpErrorKind> {
+    let IcmpMessage { kind, code, word, body: _ } = *message;
+    let value = u32::from_be_bytes(word);
+    Some(match kind {
+        kind::v6::UNREACHABLE => IcmpErrorKind::DestinationUnreachable { code },
+        kind::v6::PACKET_TOO_BIG => IcmpErrorKind::PacketTooBig { mtu: value },
+        kind::v6::TIME_EXCEEDED => IcmpErrorKind::TimeExceeded { code },
+        kind::v6::PARAMETER_PROBLEM => IcmpErrorKind::ParameterProblem { code, pointer: value },
+        _ => return None,
+    })
+}

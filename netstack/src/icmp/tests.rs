@@ -1,0 +1,216 @@
+use super::*;
+use crate::ip::Cast;
+use crate::tcp::{Flags, Options, Segment, SeqNum};
+use crate::wire::{
+    ChecksumMode, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, emit_icmp, emit_tcp, parse_icmp,
+    parse_ip, protocol,
+};
+use proptest::prelude::*;
+
+fn meta(v6: bool) -> IpMeta {
+    let (src, dst) = if v6 { ("fd00::1", "fd00::2") } else { ("10.0.0.1", "10.0.0.2") };
+    IpMeta {
+        src: src.parse().unwrap(),
+        dst: dst.parse().unwrap(),
+        hop_limit: 64,
+        traffic_class: 0,
+        ident: 5,
+        flow_label: 0,
+    }
+}
+
+fn icmp(v6: bool, kind: u8, code: u8, word: u32, body: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    emit_icmp(&mut packet, &meta(v6), &IcmpMessage { kind, code, word: word.to_be_bytes(), body });
+    packet
+}
+
+/// A segment of ours, from the second address to the first, as an error about it quotes it.
+fn ours(v6: bool) -> Vec<u8> {
+    let ip = meta(v6);
+    let segment = Segment {
+        seq: SeqNum::new(0x0102_0304),
+        ack: SeqNum::new(0),
+        flags: Flags::ACK,
+        window: 1,
+        urgent: 0,
+        options: Options::default(),
+        payload_len: 0,
+        gso_size: None,
+    };
+    let mut buf = HeaderBuf::new();
+    let ip = IpMeta { src: ip.dst, dst: ip.src, ..ip };
+    emit_tcp(&mut buf, &ip, 1000, 80, &segment, &[], ChecksumMode::Full);
+    buf.to_vec()
+}
+
+#[test]
+fn an_echo_is_answered_with_its_data() {
+    for (v6, request, reply) in [(false, 8, 0), (true, 128, 129)] {
+        let packet = icmp(v6, request, 0, 0xaabb_0102, b"odd");
+        let header = parse_ip(&packet).unwrap();
+        let echo = parse_echo_request(&header, &packet).unwrap();
+        assert_eq!((echo.id, echo.data), ([0xaa, 0xbb, 1, 2], &b"odd"[..]));
+        let mut answer = vec![9; 3];
+        emit_echo_reply(&mut answer, &echo, &meta(v6));
+        let back = parse_ip(&answer).unwrap();
+        assert_eq!((back.src, back.dst), (header.dst, header.src));
+        let message = parse_icmp(&back, &answer).expect("a right checksum");
+        assert_eq!((message.kind, message.word, message.body), (reply, echo.id, echo.data));
+        assert_eq!(parse_echo_request(&back, &answer), None, "a reply is no request");
+    }
+}
+
+#[test]
+fn a_bad_checksum_or_a_fragment_is_no_message() {
+    for (v6, request) in [(false, 8), (true, 128)] {
+        let mut packet = icmp(v6, request, 0, 1, b"data");
+        let mut header = parse_ip(&packet).unwrap();
+        header.fragment = Some(Fragment { id: 1, offset: 0, more: true });
+        assert_eq!(parse_echo_request(&header, &packet), None);
+        header.fragment = None;
+        assert!(parse_echo_request(&header, &packet).is_some());
+        *packet.last_mut().unwrap() ^= 1;
+        assert_eq!(parse_echo_request(&header, &packet), None);
+    }
+}
+
+#[test]
+fn errors_are_read_with_what_they_quote() {
+    use IcmpErrorKind::*;
+    let cases = [
+        (false, 3, 1, 0, DestinationUnreachable { code: 1 }),
+        (false, 3, 4, 1400, FragmentationNeeded { mtu: 1400 }),
+        (false, 11, 1, 0, TimeExceeded { code: 1 }),
+        (false, 12, 0, 9 << 24, ParameterProblem { code: 0, pointer: 9 }),
+        (true, 1, 4, 0, DestinationUnreachable { code: 4 }),
+        (true, 2, 0, 1280, PacketTooBig { mtu: 1280 }),
+        (true, 3, 0, 0, TimeExceeded { code: 0 }),
+        (true, 4, 1, 6, ParameterProblem { code: 1, pointer: 6 }),
+    ];
+    for (v6, kind, code, word, expected) in cases {
+        let quote = ours(v6);
+        let enough = if v6 { 48 } else { 28 };
+        let packet = icmp(v6, kind, code, word, &quote[..enough]);
+        let error = parse_error(&parse_ip(&packet).unwrap(), &packet).unwrap();
+        assert_eq!((error.kind, error.from), (expected, meta(v6).src));
+        let Quoted { src, dst, protocol, ports, seq } = error.quoted;
+        assert_eq!((src, dst, protocol), (meta(v6).dst, meta(v6).src, 6));
+        assert_eq!((ports, seq), (Some((1000, 80)), Some(SeqNum::new(0x0102_0304))));
+    }
+    let packet = icmp(false, 4, 0, 0, &ours(false));
+    assert_eq!(parse_error(&parse_ip(&packet).unwrap(), &packet), None, "source quench (RFC 6633)");
+    let packet = icmp(false, 3, 1, 0, &ours(true));
+    assert_eq!(parse_error(&parse_ip(&packet).unwrap(), &packet), None, "families mixed");
+    let mut later_fragment = ours(false);
+    later_fragment[7] = 1;
+    let packet = icmp(false, 3, 1, 0, &later_fragment);
+    assert_eq!(parse_error(&parse_ip(&packet).unwrap(), &packet), None, "no ports in a later fragment");
+}
+
+fn unreachable(reason: Unreachable, packet: &[u8], cast: Cast) -> Option<Vec<u8>> {
+    let header = parse_ip(packet).unwrap();
+    let mut to = Vec::new();
+    emit_unreachable(&mut to, reason, &header, packet, cast, &meta(header.src.is_ipv6())).then_some(to)
+}
+
+#[test]
+fn an_unreachable_port_or_protocol_quotes_the_packet() {
+    for (v6, reason, kind, code, word) in [
+        (false, Unreachable::Port, 3, 3, 0),
+        (false, Unreachable::Protocol, 3, 2, 0),
+        (true, Unreachable::Port, 1, 4, 0),
+        (true, Unreachable::Protocol, 4, 1, 6),
+    ] {
+        let offender = ours(v6);
+        let answer = unreachable(reason, &offender, Cast::Unicast).unwrap();
+        let header = parse_ip(&answer).unwrap();
+        let message = parse_icmp(&header, &answer).unwrap();
+        assert_eq!((message.kind, message.code, message.body), (kind, code, &offender[..]));
+        assert_eq!(u32::from_be_bytes(message.word), word);
+        assert_eq!((header.src, header.dst), (meta(v6).src, meta(v6).dst));
+    }
+}
+
+#[test]
+fn the_pointer_goes_to_the_last_extension_header() {
+    let mut packet = ours(true);
+    packet[6] = 60;
+    let tcp = packet.split_off(40);
+    packet.extend([60, 0, 1, 4, 0, 0, 0, 0, 99, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet.extend(&tcp);
+    let len = (packet.len() - 40) as u16;
+    packet[4..6].copy_from_slice(&len.to_be_bytes());
+    assert_eq!(parse_ip(&packet).unwrap().protocol, 99);
+    let answer = unreachable(Unreachable::Protocol, &packet, Cast::Unicast).unwrap();
+    let message = parse_icmp(&parse_ip(&answer).unwrap(), &answer).unwrap();
+    assert_eq!(u32::from_be_bytes(message.word), 48);
+}
+
+#[test]
+fn a_quote_is_cut_to_what_surely_arrives() {
+    for (v6, kind, longest) in [(false, 8, 576), (true, 128, 1280)] {
+        let offender = icmp(v6, kind, 0, 0, &[7; 3000]);
+        let answer = unreachable(Unreachable::Protocol, &offender, Cast::Unicast).unwrap();
+        assert_eq!(answer.len(), longest);
+        assert!(parse_icmp(&parse_ip(&answer).unwrap(), &answer).is_some());
+    }
+}
+
+#[test]
+fn no_error_about_what_must_not_be_answered() {
+    assert_eq!(unreachable(Unreachable::Port, &ours(false), Cast::Broadcast), None);
+    assert_eq!(unreachable(Unreachable::Port, &ours(true), Cast::Multicast), None);
+    for kind in [3, 4, 5, 11, 12] {
+        assert_eq!(unreachable(Unreachable::Protocol, &icmp(false, kind, 0, 0, &[]), Cast::Unicast), None);
+    }
+    for kind in [1, 2, 3, 4, 127, 137] {
+        assert_eq!(unreachable(Unreachable::Protocol, &icmp(true, kind, 0, 0, &[]), Cast::Unicast), None);
+    }
+    for src in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1"] {
+        let header = IpHeader {
+            src: src.parse().unwrap(),
+            dst: if src.contains(':') { "fd00::2".parse().unwrap() } else { "10.0.0.2".parse().unwrap() },
+            protocol: protocol::UDP,
+            hop_limit: 1,
+            traffic_class: 0,
+            fragment: None,
+            payload: 0..0,
+        };
+        let ip = meta(header.src.is_ipv6());
+        assert!(
+            !emit_unreachable(&mut Vec::new(), Unreachable::Port, &header, &[], Cast::Unicast, &ip),
+            "{src}"
+        );
+    }
+    let mut header = parse_ip(&ours(false)).unwrap();
+    header.fragment = Some(Fragment { id: 1, offset: 8, more: false });
+    let mut to = Vec::new();
+    assert!(!emit_unreachable(
+        &mut to,
+        Unreachable::Port,
+        &header,
+        &ours(false),
+        Cast::Unicast,
+        &meta(false)
+    ));
+}
+
+proptest! {
+    #[test]
+    fn nothing_received_panics(v6: bool, kind: u8, code: u8, word: u32, body in prop::collection::vec(any::<u8>(), 0..90), version in 3u8..8) {
+        let mut body = body;
+        if let Some(first) = body.first_mut() {
+            *first = version << 4 | (*first & 15);
+        }
+        let packet = icmp(v6, kind, code, word, &body);
+        let header = parse_ip(&packet).unwrap();
+        let _ = (parse_error(&header, &packet), parse_echo_request(&header, &packet));
+        for cut in 0..packet.len().min(12) {
+            let mut header = header.clone();
+            header.payload.end -= cut.min(header.payload.len());
+            let _ = (parse_error(&header, &packet), parse_echo_request(&header, &packet));
+            unreachable(Unreachable::Protocol, &packet, Cast::Unicast);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Datagrams that come in fragments (RFC 791 §3.2, RFC 8200 §4.5).
+//!
+//! Everything about it is bounded, since fragments cost whoever keeps them and nothing whoever
+//! sends them: the memory of the store, the time that an incomplete datagram stays (from its first
+//! fragment on, never prolonged), and the length of a datagram.
+
+use crate::buffer::{PACKET_SIZE, PacketBuf};
+use crate::time::{Duration, Instant};
+use crate::wire::{IpHeader, IpMeta, TCP_HEADER_LEN, emit_ip, ip_header_len, protocol};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+
+/// What a fragment or a datagram is taken to cost beside its bytes.
+const OVERHEAD: usize = 128;
+
+/// The limits of a [`Reassembly`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReassemblyConfig {
+    /// Time that the fragments of an IPv4 datagram have, from the first that arrives. 30 s, as
+    /// `net.ipv4.ipfrag_time`.
+    pub timeout_v4: Duration,
+    /// The same for IPv6. 60 s, RFC 8200 §4.5 and `net.ipv6.ip6frag_time`.
+    pub timeout_v6: Duration,
+    /// Bytes that all incomplete datagrams together may take. 4 MiB, as
+    /// `net.ipv4.ipfrag_high_thresh`. Past it the oldest datagrams go.
+    pub memory: usize,
+}
+
+impl Default for ReassemblyConfig {
+    fn default() -> Self {
+        Self { timeout_v4: Duration::from_secs(30), timeout_v6: Duration::from_secs(60), memory: 4 << 20 }
+    }
+}
+
+/// Datagrams that are not complete yet.
+#[derive(Debug, Default)]
+pub struct Reassembly {
+    config: ReassemblyConfig,
+    datagrams: BTreeMap<Key, Datagram>,
+    /// The datagrams by the time at which they are given up, each with a number of its own.
+    ages: BTreeMap<(Instant, u64), Key>,
+    next_number: u64,
+    /// Cost of all datagrams.
+    memory: usize,
+}
+
+/// What fragments of one datagram have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    src: IpAddr,
+    dst: IpAddr,
+    id: u32,
+    /// Zero in IPv6, where fragments may differ in it (RFC 8200 §4.5).
+    protocol: u8,
+}
+
+#[derive(Debug)]
+struct Datagram {
+    age: (Instant, u64),
+    /// Fragments by offset, none overlapping another.
+    pieces: BTreeMap<usize, Box<[u8]>>,
+    /// Bytes in all pieces.
+    received: usize,
+    /// Length of the payload, known from the last fragment.
+    total: Option<usize>,
+    /// What the first fragment's header says.
+    first: Option<First>,
+    /// One bit for each ECN codepoint that was seen.
+    ecn: u8,
+    /// A fragment overlapped: the rest of the datagram is thrown away as it comes.
+    poisoned: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct First {
+    protocol: u8,
+    hop_limit: u8,
+    traffic_class: u8,
+}
+
+/// What a fragment did to its datagram.
+enum Outcome {
+    Kept {
+        cost: usize,
+    },
+    Ignored,
+    /// RFC 5722 §4 (and Linux for IPv4): a datagram with overlapping fragments is thrown away, and
+    /// so are its fragments that are still to come.
+    Overlap,
+}
+
+impl Reassembly {
+    /// An empty store.
+    pub fn new(config: ReassemblyConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram, gives
+    /// that as an IP packet in one piece, as if it had come so: without options or the extension
+    /// headers in front of the fragment header.
+    pub fn insert(&mut self, now: Instant, header: &IpHeader, packet: &[u8]) -> Option<PacketBuf> {
+        self.expire(now);
+        let fragment = header.fragment?;
+        let bytes = packet.get(header.payload.clone())?;
+        if !acceptable(header, bytes) {
+            return None;
+        }
+        let v4 = header.src.is_ipv4();
+        let protocol = if v4 { header.protocol } else { 0 };
+        let key = Key { src: header.src, dst: header.dst, id: fragment.id, protocol };
+        let timeout = if v4 { self.config.timeout_v4 } else { self.config.timeout_v6 };
+        let datagram = match self.datagrams.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let age = (now + timeout, self.next_number);
+                self.next_number += 1;
+                self.ages.insert(age, key);
+                self.memory += OVERHEAD;
+                entry.insert(Datagram::new(age))
+            }
+        };
+        match datagram.insert(header, bytes) {
+            Outcome::Kept { cost } => self.memory += cost,
+            Outcome::Ignored => {}
+            Outcome::Overlap => self.memory -= datagram.poison(),
+        }
+        if datagram.is_complete() {
+            let datagram = self.remove(&key)?;
+            return datagram.assemble(&key);
+        }
+        while self.memory > self.config.memory {
+            let (_, oldest) = self.ages.pop_first()?;
+            self.remove(&oldest);
+        }
+        None
+    }
+
+    /// Gives up what is too old and returns how many datagrams that were.
+    pub fn expire(&mut self, now: Instant) -> usize {
+        let before = self.datagrams.len();
+        while let Some((&(deadline, _), &key)) = self.ages.first_key_value()
+            && deadline <= now
+        {
+            self.remove(&key);
+        }
+        before - self.datagrams.len()
+    }
+
+    /// When [`Reassembly::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.ages.first_key_value().map(|(&(deadline, _), _)| deadline)
+    }
+
+    /// Bytes that the store counts towards its limit.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Datagram> {
+        let datagram = self.datagrams.remove(key)?;
+        self.ages.remove(&datagram.age);
+        self.memory -= OVERHEAD + datagram.cost();
+        Some(datagram)
+    }
+}
+
+/// Whether a fragment can be part of a sound datagram.
+fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
+    let Some(fragment) = header.fragment else { return false };
+    let end = usize::from(fragment.offset) + bytes.len();
+    if bytes.is_empty() || end > PACKET_SIZE - ip_header_len(&header.dst) {
+        return false;
+    }
+    // RFC 8200 §4.5: all but the last are a multiple of eight bytes long.
+    if fragment.more && !bytes.len().is_multiple_of(8) {
+        return false;
+    }
+    // RFC 1858 §3: no honest path cuts through a TCP header; 68 bytes pass everywhere.
+    !(header.protocol == protocol::TCP && fragment.offset == 0 && bytes.len() < TCP_HEADER_LEN)
+}
+
+impl Datagram {
+    fn new(age: (Instant, u64)) -> Self {
+        Self { age, pieces: BTreeMap::new(), received: 0, total: None, first: None, ecn: 0, poisoned: false }
+    }
+
+    fn insert(&mut self, header: &IpHeader, bytes: &[u8]) -> Outcome {
+        let Some(fragment) = header.fragment else { return Outcome::Ignored };
+        if self.poisoned {
+            return Outcome::Ignored;
+        }
+        let start = usize::from(fragment.offset);
+        let end = start + bytes.len();
+        // The piece at or before the end decides, since pieces do not overlap each other.
+        if let Some((&at, piece)) = self.pieces.range(..end).next_back()
+            && at + piece.len() > start
+        {
+            // A duplicate that the network made. RFC 8200 §4.5 lets it be ignored.
+            return if at == start && **piece == *bytes { Outcome::Ignored } else { Outcome::Overlap };
+        }
+        let beyond = self.total.is_some_and(|total| end > total);
+        if !fragment.more {
+            let last = self.pieces.last_key_value().map_or(0, |(at, piece)| at + piece.len());
+            if self.total.is_some() || last > end {
+                return Outcome::Overlap;
+            }
+            self.total = Some(end);
+        } else if beyond {
+            return Outcome::Overlap;
+        }
+        if start == 0 {
+            self.first = Some(First {
+                protocol: header.protocol,
+                hop_limit: header.hop_limit,
+                traffic_class: header.traffic_class,
+            });
+        }
+        self.ecn |= 1 << header.ecn();
+        self.received += bytes.len();
+        self.pieces.insert(start, bytes.into());
+        Outcome::Kept { cost: bytes.len() + OVERHEAD }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.total == Some(self.received)
+    }
+
+    /// What the pieces cost.
+    fn cost(&self) -> usize {
+        self.received + self.pieces.len() * OVERHEAD
+    }
+
+    /// Drops the pieces, now and in future, and gives what they cost.
+    fn poison(&mut self) -> usize {
+        let cost = self.cost();
+        self.pieces.clear();
+        self.received = 0;
+        self.total = None;
+        self.poisoned = true;
+        cost
+    }
+
+    fn assemble(&self, key: &Key) -> Option<PacketBuf> {
+        let First { protocol, hop_limit, traffic_class } = self.first?;
+        let meta = IpMeta {
+            src: key.src,
+            dst: key.dst,
+            hop_limit,
+            traffic_class: reassembled_ecn(self.ecn, traffic_class)?,
+            ident: key.id as u16,
+            flow_label: 0,
+        };
+        let header_len = ip_header_len(&key.dst);
+        let mut packet = vec![0; header_len];
+        packet.reserve_exact(self.received);
+        emit_ip(&mut packet, &meta, protocol, self.received);
+        self.pieces.values().for_each(|piece| packet.extend_from_slice(piece));
+        Some(PacketBuf::copy_from(&packet))
+    }
+}
+
+/// The traffic class of a datagram whose fragments had the ECN codepoints in `seen`, or none if it
+/// must be dropped (RFC 3168 §5.3).
+const fn reassembled_ecn(seen: u8, first: u8) -> Option<u8> {
+    const NOT_ECT: u8 = 1 << 0;
+    const CE: u8 = 1 << 3;
+    if seen & CE == 0 {
+        Some(first)
+    } else if seen & NOT_ECT == 0 {
+        Some(first | 3)
+    } else {
+        // Marked, but for a transport that would not react.
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

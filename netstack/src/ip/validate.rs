@@ -1,0 +1,159 @@
+//! Which packets may come in at all.
+
+use super::cidr::Cidr;
+use crate::wire::IpHeader;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Where a packet comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The stack's own loopback.
+    Loopback,
+    /// A device with somebody else behind it.
+    Outside,
+}
+
+/// To how many a packet is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// To one. Whether that is us, is for the stack to find.
+    Unicast,
+    /// To a multicast group.
+    Multicast,
+    /// To all of a network.
+    Broadcast,
+}
+
+/// Why a packet may not come in. All of them are dropped in silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Martian {
+    /// The source cannot be one host: unspecified, multicast or broadcast (RFC 1122 §3.2.1.3,
+    /// RFC 4291 §2.5.2 and §2.7).
+    Source,
+    /// The source is one of our own addresses, yet the packet comes from outside.
+    OwnSource,
+    /// A loopback address from outside (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3).
+    Loopback,
+    /// The destination is no address to send to: unspecified or of network 0.
+    Destination,
+    /// An IPv4 address dressed up as one of IPv6. Linux drops them, since they may pass filters
+    /// that look at IPv4 addresses only.
+    MappedAddress,
+}
+
+/// Checks the addresses of a packet against those of the interface that it came in on.
+///
+/// # Errors
+/// If the packet has to be dropped.
+pub fn validate(header: &IpHeader, origin: Origin, local: &[Cidr]) -> Result<Cast, Martian> {
+    let cast = match (header.src, header.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => validate_v4(src, dst, local)?,
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            if src.to_ipv4_mapped().is_some() || dst.to_ipv4_mapped().is_some() {
+                return Err(Martian::MappedAddress);
+            }
+            if src.is_multicast() || src.is_unspecified() {
+                return Err(Martian::Source);
+            }
+            if dst.is_unspecified() {
+                return Err(Martian::Destination);
+            }
+            if dst.is_multicast() { Cast::Multicast } else { Cast::Unicast }
+        }
+        // The parser gives both of one family.
+        _ => return Err(Martian::Source),
+    };
+    if origin == Origin::Outside {
+        if header.src.is_loopback() || header.dst.is_loopback() {
+            return Err(Martian::Loopback);
+        }
+        if local.iter().any(|own| own.address() == header.src) {
+            return Err(Martian::OwnSource);
+        }
+    }
+    Ok(cast)
+}
+
+fn validate_v4(src: Ipv4Addr, dst: Ipv4Addr, local: &[Cidr]) -> Result<Cast, Martian> {
+    let broadcast =
+        |address| address == Ipv4Addr::BROADCAST || local.iter().any(|own| own.broadcast() == Some(address));
+    if in_network_zero(src) || src.is_multicast() || broadcast(src) {
+        return Err(Martian::Source);
+    }
+    if in_network_zero(dst) {
+        return Err(Martian::Destination);
+    }
+    Ok(if dst.is_multicast() {
+        Cast::Multicast
+    } else if broadcast(dst) {
+        Cast::Broadcast
+    } else {
+        Cast::Unicast
+    })
+}
+
+/// RFC 1122 §3.2.1.3 (a) and (b): "this host", used before a host knows its address.
+const fn in_network_zero(address: Ipv4Addr) -> bool {
+    address.octets()[0] == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(src: &str, dst: &str, origin: Origin) -> Result<Cast, Martian> {
+        let header = IpHeader {
+            src: src.parse().unwrap(),
+            dst: dst.parse().unwrap(),
+            protocol: 6,
+            hop_limit: 64,
+            traffic_class: 0,
+            fragment: None,
+            payload: 0..0,
+        };
+        let local = ["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse().unwrap()];
+        validate(&header, origin, &local)
+    }
+
+    #[test]
+    fn addresses_from_outside() {
+        use Martian::*;
+        let cases = [
+            ("10.0.0.1", "10.0.0.2", Ok(Cast::Unicast)),
+            ("240.0.0.1", "10.0.0.2", Ok(Cast::Unicast)),
+            ("10.0.0.1", "10.0.0.255", Ok(Cast::Broadcast)),
+            ("10.0.0.1", "255.255.255.255", Ok(Cast::Broadcast)),
+            ("10.0.0.1", "224.0.0.1", Ok(Cast::Multicast)),
+            ("fd00::1", "fd00::2", Ok(Cast::Unicast)),
+            ("fd00::1", "ff02::1", Ok(Cast::Multicast)),
+            ("0.0.0.0", "10.0.0.2", Err(Source)),
+            ("0.1.2.3", "10.0.0.2", Err(Source)),
+            ("224.0.0.1", "10.0.0.2", Err(Source)),
+            ("255.255.255.255", "10.0.0.2", Err(Source)),
+            ("10.0.0.255", "10.0.0.2", Err(Source)),
+            ("::", "fd00::2", Err(Source)),
+            ("ff02::1", "fd00::2", Err(Source)),
+            ("10.0.0.1", "0.0.0.0", Err(Destination)),
+            ("fd00::1", "::", Err(Destination)),
+            ("127.0.0.1", "10.0.0.2", Err(Loopback)),
+            ("10.0.0.1", "127.0.0.1", Err(Loopback)),
+            ("::1", "fd00::2", Err(Loopback)),
+            ("fd00::1", "::1", Err(Loopback)),
+            ("10.0.0.2", "10.0.0.2", Err(OwnSource)),
+            ("fd00::2", "fd00::2", Err(OwnSource)),
+            ("::ffff:10.0.0.1", "fd00::2", Err(MappedAddress)),
+            ("fd00::1", "::ffff:10.0.0.2", Err(MappedAddress)),
+        ];
+        for (src, dst, expected) in cases {
+            assert_eq!(check(src, dst, Origin::Outside), expected, "{src} to {dst}");
+        }
+    }
+
+    #[test]
+    fn loopback_may_carry_loopback_and_our_own_addresses() {
+        for (src, dst) in [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("10.0.0.2", "10.0.0.2")] {
+            assert_eq!(check(src, dst, Origin::Loopback), Ok(Cast::Unicast));
+        }
+        assert_eq!(check("0.0.0.0", "127.0.0.1", Origin::Loopback), Err(Martian::Source));
+    }
+}

@@ -1,0 +1,94 @@
+//! Congestion control: how much may be in flight.
+//!
+//! An algorithm does window arithmetic and nothing else: which bytes are lost, and when to
+//! retransmit them, is for [`recovery`](super::recovery). Windows are in bytes.
+
+mod new_reno;
+
+pub use new_reno::NewReno;
+
+use crate::time::{Duration, Instant};
+use std::fmt;
+
+/// The algorithms that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum CongestionAlgorithm {
+    /// Reno with the byte counting of RFC 5681 and RFC 3465; Linux calls it `reno`.
+    #[default]
+    NewReno,
+}
+
+impl CongestionAlgorithm {
+    /// All algorithms.
+    pub const ALL: [Self; 1] = [Self::NewReno];
+
+    /// The name that `TCP_CONGESTION` uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewReno => "reno",
+        }
+    }
+
+    /// The algorithm of a name that `TCP_CONGESTION` uses.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+
+    /// A controller for a new connection with a window of `initial_window` bytes.
+    pub(crate) fn start(self, mss: usize, initial_window: usize) -> Box<dyn CongestionControl> {
+        match self {
+            Self::NewReno => Box::new(NewReno::new(mss, initial_window)),
+        }
+    }
+}
+
+/// What an acknowledgment says that congestion control may want to know.
+#[derive(Clone, Copy, Debug)]
+pub struct AckSample {
+    /// When it arrived.
+    pub now: Instant,
+    /// Bytes newly acknowledged or SACKed.
+    pub delivered: usize,
+    /// Smoothed round-trip time.
+    pub srtt: Duration,
+    /// Whether the window held the sender back since the last acknowledgment; if it did not, the
+    /// window must not grow (RFC 9293 §3.8.2 by way of RFC 7661).
+    pub cwnd_limited: bool,
+}
+
+/// An algorithm's state for one connection.
+pub trait CongestionControl: Send + fmt::Debug {
+    /// The congestion window in bytes, at least one MSS.
+    fn cwnd(&self) -> usize;
+
+    /// The slow start threshold in bytes; `usize::MAX` until the first congestion.
+    fn ssthresh(&self) -> usize;
+
+    /// Data was acknowledged outside fast recovery.
+    fn on_ack(&mut self, ack: &AckSample);
+
+    /// Congestion was found: a loss, or an ECN mark. Sets the threshold; the window follows through
+    /// [`CongestionControl::set_cwnd`] as recovery goes on. `in_flight` is FlightSize (RFC 5681).
+    fn on_congestion(&mut self, now: Instant, in_flight: usize);
+
+    /// The retransmission timer expired. `first` is false if it expired for the same data before
+    /// (RFC 5681 §3.1: the threshold is kept then).
+    fn on_timeout(&mut self, now: Instant, in_flight: usize, first: bool);
+
+    /// Fast recovery moves the window.
+    fn set_cwnd(&mut self, bytes: usize);
+
+    /// The connection was idle for `idle`, which is longer than `rto` (RFC 5681 §4.1).
+    fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: usize);
+
+    /// The MSS changed: the window keeps its number of segments (RFC 5681 §3.1).
+    fn on_mss_change(&mut self, mss: usize);
+
+    /// The rate at which to pace, in bytes a second, if the algorithm wants pacing.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+
+    /// The name that `TCP_CONGESTION` uses.
+    fn name(&self) -> &'static str;
+}

@@ -1,0 +1,511 @@
+//! A connection from ESTABLISHED on: the struct, and what the user does with it.
+//!
+//! Segments come in through [`on_segment`](super::on_segment), time through
+//! [`on_timeout`](super::on_timeout), and segments leave through [`transmit`](super::transmit); each of
+//! those files is one `impl Connection`.
+
+use super::congestion::CongestionControl;
+use super::error::TcpError;
+use super::events::Events;
+use super::handshake::Negotiated;
+use super::options::SocketOptions;
+use super::receiver::{Receiver, ReceiverSetup};
+use super::recovery::{Recovery, RttEstimator};
+use super::segment::{Flags, Options, Segment};
+use super::sender::{Sender, SenderSetup};
+use super::seq::{Seq, SeqNum};
+use super::state::{Input, State};
+use super::time_wait::TimeWait;
+use super::timers::{Timer, Timers};
+use super::timestamps::TimestampState;
+use crate::buffer::Chunk;
+use crate::config::Config;
+use crate::time::{Duration, Instant};
+use std::io::{IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+/// A TCP connection that completed its handshake.
+///
+/// The methods fall into groups. *In*: [`on_segment`](Self::on_segment),
+/// [`on_timeout`](Self::on_timeout), [`on_icmp_error`](Self::on_icmp_error). *Out*:
+/// [`poll_transmit`](Self::poll_transmit) with [`on_transmitted`](Self::on_transmitted),
+/// [`poll_timeout`](Self::poll_timeout), [`take_events`](Self::take_events). *User*:
+/// [`read`](Self::read), [`write`](Self::write), [`shutdown`](Self::shutdown),
+/// [`close`](Self::close), [`abort`](Self::abort). After any of the first and the last group, call
+/// those of the second until they have no more to say.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) state: State,
+    pub(super) config: Arc<Config>,
+    pub(super) options: SocketOptions,
+    pub(super) snd: Sender,
+    pub(super) rcv: Receiver,
+    pub(super) rtt: RttEstimator,
+    pub(super) recovery: Recovery,
+    pub(super) cc: Box<dyn CongestionControl>,
+    pub(super) timers: Timers,
+    /// The timestamps option, where it was negotiated.
+    pub(super) ts: Option<TimestampState>,
+    /// Edges for [`Connection::take_events`].
+    pub(super) events: Events,
+    /// SO_ERROR: reported once.
+    pub(super) error: Option<TcpError>,
+    /// What ICMP said while the connection lived: the reason given if it times out (`sk_err_soft`).
+    pub(super) soft_error: Option<TcpError>,
+    /// A reset that must still be sent.
+    pub(super) reset: Option<Segment>,
+    /// A probe of the window or of the peer's life that must be sent.
+    pub(super) probe: Option<Probe>,
+    /// Window probes that were not answered (RFC 9293 §3.8.6.1).
+    pub(super) persist_count: u32,
+    /// When the present series of unanswered window probes began.
+    pub(super) persist_since: Option<Instant>,
+    /// Keep-alive probes that were not answered.
+    pub(super) keepalive_count: u32,
+    /// When something was last received.
+    pub(super) last_received: Instant,
+    /// When a challenge ACK was last sent (RFC 5961 §7).
+    pub(super) last_challenge: Option<Instant>,
+    /// Whether the user shut reading down.
+    pub(super) read_shut: bool,
+    /// Whether no user holds the connection any more.
+    pub(super) orphan: bool,
+    /// Whether the user said that more data follows at once (`MSG_MORE`).
+    pub(super) more_follows: bool,
+    pub(super) counters: Counters,
+}
+
+/// Which probe to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// The window is closed, or a partial segment was held back too long.
+    Window,
+    /// The peer has been silent.
+    Keepalive,
+}
+
+/// What happened so far, for `TCP_INFO`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) segs_in: u64,
+    pub(super) segs_out: u64,
+    pub(super) data_segs_in: u64,
+    pub(super) data_segs_out: u64,
+    pub(super) bytes_acked: u64,
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+}
+
+/// What a handshake found out: everything that a connection starts from.
+#[derive(Debug)]
+pub(super) struct Established {
+    /// Our initial sequence number.
+    pub(super) iss: SeqNum,
+    /// The peer's.
+    pub(super) irs: SeqNum,
+    pub(super) negotiated: Negotiated,
+    /// The window that the peer's last handshake segment offers, in bytes.
+    pub(super) snd_wnd: usize,
+    /// The window that we offered, in bytes.
+    pub(super) offered: usize,
+    /// The handshake's round-trip time, if Karn's rule lets us use it.
+    pub(super) rtt: Option<Duration>,
+    /// Whether our SYN or SYN-ACK had to be sent again.
+    pub(super) syn_was_lost: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        now: Instant,
+        from: Established,
+        options: SocketOptions,
+        config: &Arc<Config>,
+    ) -> Box<Self> {
+        let Established { iss, irs, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
+        let snd_una = Seq::initial(iss) + 1;
+        let rcv_nxt = Seq::initial(irs) + 1;
+        let mss = negotiated.send_mss();
+        let snd = SenderSetup {
+            snd_una,
+            wl1: rcv_nxt,
+            snd_wnd,
+            scale: negotiated.peer_scale,
+            mss,
+            buffer_size: options.send_buffer_size,
+        };
+        let rcv = ReceiverSetup {
+            rcv_nxt,
+            scale: negotiated.our_scale,
+            offered,
+            sack: negotiated.sack,
+            advertised_mss: negotiated.advertised_mss,
+            buffer_size: options.recv_buffer_size,
+            clamp: options.window_clamp,
+            rtt: measured,
+        };
+        let mut rtt = RttEstimator::new(config);
+        if let Some(sample) = measured {
+            rtt.on_sample(sample, 1);
+        } else if syn_was_lost {
+            rtt.after_syn_timeout();
+        }
+        // RFC 6928 §2; after a loss RFC 5681 §3.1 starts with one segment, Linux too once the SYN
+        // was lost more than once, and leaves a single loss unpunished.
+        let initial_window = config.initial_window as usize * mss;
+        let mut connection = Box::new(Self {
+            state: State::Established,
+            config: Arc::clone(config),
+            snd: Sender::new(now, snd, config),
+            rcv: Receiver::new(now, rcv, config),
+            rtt,
+            recovery: Recovery::new(negotiated.sack),
+            cc: options.congestion.start(mss, initial_window),
+            timers: Timers::default(),
+            ts: negotiated.ts,
+            events: Events::WRITABLE,
+            error: None,
+            soft_error: None,
+            reset: None,
+            probe: None,
+            persist_count: 0,
+            persist_since: None,
+            keepalive_count: 0,
+            last_received: now,
+            last_challenge: None,
+            read_shut: false,
+            orphan: false,
+            more_follows: false,
+            counters: Counters::default(),
+            options,
+        });
+        let cwnd = connection.cc.cwnd();
+        connection.snd.tune(cwnd);
+        connection.arm_keepalive(now);
+        connection
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The earliest time at which [`Connection::on_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let ack = match self.rcv.ack.due() {
+            super::ack::Due::At(at) => Some(at),
+            _ => None,
+        };
+        [self.timers.next(), ack, self.recovery.reorder_timer].into_iter().flatten().min()
+    }
+
+    /// What happened since the last call.
+    pub fn take_events(&mut self) -> Events {
+        std::mem::take(&mut self.events)
+    }
+
+    /// What poll(2) would say now.
+    pub fn readiness(&self) -> Events {
+        let mut ready = Events::NONE;
+        let dead = self.state == State::Closed;
+        if self.error.is_some() {
+            ready |= Events::ERROR | Events::READABLE | Events::WRITABLE;
+        }
+        let read_closed = self.read_closed();
+        if !self.rcv.buffer.is_empty() || read_closed {
+            ready |= Events::READABLE;
+        }
+        if read_closed {
+            ready |= Events::READ_CLOSED;
+        }
+        let write_closed = !self.state.can_send();
+        if write_closed {
+            ready |= Events::WRITE_CLOSED;
+        }
+        if write_closed || dead || self.snd.is_writable(self.options.notsent_lowat) {
+            ready |= Events::WRITABLE;
+        }
+        if dead {
+            ready |= Events::CLOSED;
+        }
+        ready
+    }
+
+    /// Whether a read finds the end of the stream once the queue is empty.
+    fn read_closed(&self) -> bool {
+        self.read_shut || !self.state.can_receive()
+    }
+
+    /// Takes the pending error (`SO_ERROR`).
+    pub fn take_error(&mut self) -> Option<TcpError> {
+        self.error.take()
+    }
+
+    /// Moves received bytes into `bufs`, filled in order. Zero means the end of the stream.
+    ///
+    /// # Errors
+    /// [`TcpError::WouldBlock`] if nothing is here yet; once, the error that ended the connection.
+    pub fn read(&mut self, now: Instant, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, TcpError> {
+        let wanted: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if self.rcv.buffer.is_empty() {
+            return self.nothing_to_read();
+        }
+        let n = self.rcv.buffer.read(bufs);
+        debug_assert!(n > 0 || wanted == 0);
+        self.after_read(now, n);
+        Ok(n)
+    }
+
+    /// Copies received bytes and leaves them queued (`MSG_PEEK`).
+    ///
+    /// # Errors
+    /// As [`Connection::read`].
+    pub fn peek(&mut self, bufs: &mut [IoSliceMut<'_>]) -> Result<usize, TcpError> {
+        if self.rcv.buffer.is_empty() {
+            return self.nothing_to_read();
+        }
+        Ok(self.rcv.buffer.peek(bufs))
+    }
+
+    /// Takes the first received chunk without a copy; none means the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Connection::read`].
+    pub fn read_chunk(&mut self, now: Instant) -> Result<Option<Chunk>, TcpError> {
+        let Some(chunk) = self.rcv.buffer.pop_chunk() else {
+            return self.nothing_to_read().map(|_| None);
+        };
+        self.after_read(now, chunk.len());
+        Ok(Some(chunk))
+    }
+
+    fn nothing_to_read(&mut self) -> Result<usize, TcpError> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        if self.read_closed() { Ok(0) } else { Err(TcpError::WouldBlock) }
+    }
+
+    /// Reading makes room: the peer must hear of it, and an acknowledgment that waited for the user
+    /// to answer need wait no longer once all was read (Linux's `tcp_cleanup_rbuf`).
+    fn after_read(&mut self, now: Instant, n: usize) {
+        let announce = self.rcv.on_read(now, n);
+        let owed = self.rcv.ack.due() != super::ack::Due::No;
+        let unacked = self.rcv.rcv_nxt.since(self.rcv.last_ack_sent());
+        let overdue = owed && unacked > self.rcv.rcv_mss();
+        if (announce || overdue) && self.state.can_receive() {
+            self.rcv.ack.now();
+        }
+    }
+
+    /// Queues bytes from `bufs`, in order, and returns how many there was room for. `more` says that
+    /// more data follows at once, so that a partial segment should wait (`MSG_MORE`).
+    ///
+    /// # Errors
+    /// [`TcpError::WouldBlock`] if there is no room; the error that ended the connection, once;
+    /// [`TcpError::BrokenPipe`] after that, and after our FIN.
+    pub fn write(&mut self, _now: Instant, bufs: &[IoSlice<'_>], more: bool) -> Result<usize, TcpError> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        if !self.state.can_send() {
+            return Err(TcpError::BrokenPipe);
+        }
+        let wanted: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let room = if self.snd.unsent() < self.options.notsent_lowat { self.snd.room() } else { 0 };
+        if room == 0 {
+            self.snd.wants_room = true;
+            return Err(TcpError::WouldBlock);
+        }
+        let n = self.snd.buffer.write(bufs, room);
+        self.snd.wants_room = n < wanted;
+        self.more_follows = more;
+        Ok(n)
+    }
+
+    /// Shuts one or both directions down (RFC 9293 §3.6, shutdown(2)). Shutting reading down sends
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`TcpError::NotConnected`] if the connection is over.
+    pub fn shutdown(&mut self, _now: Instant, how: Shutdown) -> Result<(), TcpError> {
+        if self.state == State::Closed {
+            return Err(TcpError::NotConnected);
+        }
+        if matches!(how, Shutdown::Read | Shutdown::Both) {
+            self.read_shut = true;
+            self.events |= Events::READABLE | Events::READ_CLOSED;
+        }
+        if matches!(how, Shutdown::Write | Shutdown::Both) {
+            self.queue_fin();
+        }
+        Ok(())
+    }
+
+    fn queue_fin(&mut self) {
+        if let Some(next) = self.state.next(Input::Close) {
+            self.snd.queue_fin();
+            self.state = next;
+            self.more_follows = false;
+            self.events |= Events::WRITE_CLOSED | Events::WRITABLE;
+        }
+    }
+
+    /// The last handle is gone. What was written is still delivered, and then a FIN; unless bytes
+    /// are here that nobody will read, or `SO_LINGER` is zero: then the peer gets a reset at once
+    /// (RFC 9293 SHLD-3, RFC 2525 §2.17).
+    pub fn close(&mut self, now: Instant) {
+        self.orphan = true;
+        if self.state == State::Closed {
+            return;
+        }
+        let unread = !self.rcv.buffer.is_empty();
+        if unread || self.options.linger == Some(Duration::ZERO) {
+            self.rcv.discard();
+            // In TIME-WAIT there is nobody left to tell.
+            if self.state != State::TimeWait {
+                self.abort(now);
+            }
+            return;
+        }
+        self.read_shut = true;
+        self.rcv.discard();
+        self.queue_fin();
+        if let Some(linger) = self.options.linger {
+            // SO_LINGER bounds the background close here, since no call of ours ever blocks.
+            self.timers.set(Timer::Orphan, now + linger);
+        }
+        if self.state == State::FinWait2 {
+            self.park(now);
+        }
+    }
+
+    /// Ends the connection with a reset; nothing more is delivered.
+    pub fn abort(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            return;
+        }
+        if self.state.is_synchronized() && self.state != State::TimeWait {
+            self.reset = Some(self.reset_segment(now));
+        }
+        self.enter_closed(None);
+    }
+
+    /// The reset that ends this connection on the peer's side.
+    pub(super) fn reset_segment(&self, now: Instant) -> Segment {
+        Segment {
+            seq: self.snd.snd_nxt.min(self.snd.window_end().max(self.snd.snd_una)).wire(),
+            ack: self.rcv.rcv_nxt.wire(),
+            flags: Flags::RST.with(Flags::ACK),
+            window: 0,
+            urgent: 0,
+            options: Options { timestamps: self.ts.map(|ts| ts.option(now)), ..Options::default() },
+            payload_len: 0,
+            gso_size: None,
+        }
+    }
+
+    /// The connection is over, because of `error` if it is not the user's own doing.
+    pub(super) fn enter_closed(&mut self, error: Option<TcpError>) {
+        if let Some(next) = self.state.next(Input::Abort) {
+            self.state = next;
+        }
+        if error.is_some() {
+            self.error = error;
+            self.events |= Events::ERROR;
+        }
+        self.timers.stop_all();
+        self.recovery.clear();
+        self.snd.buffer.clear();
+        self.snd.fin = None;
+        self.probe = None;
+        self.events |=
+            Events::CLOSED | Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
+    }
+
+    /// Nothing is left to do but to answer the peer's stray segments.
+    pub(super) fn park(&mut self, _now: Instant) {
+        self.timers.stop_all();
+        self.events |= Events::TIME_WAIT;
+    }
+
+    /// The record that takes the connection's place when [`Events::TIME_WAIT`] was reported: in
+    /// TIME-WAIT, and in FIN-WAIT-2 where no user is left.
+    pub fn time_wait(&self, now: Instant) -> TimeWait {
+        TimeWait::of(self, now)
+    }
+
+    /// The options.
+    pub fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    /// Replaces the options, and does what the new values ask for at once. What a running
+    /// connection cannot change ([`SocketOptions::max_segment_size`],
+    /// [`SocketOptions::syn_retries`]) is kept for reading only.
+    pub fn set_options(&mut self, now: Instant, options: SocketOptions) {
+        let old = std::mem::replace(&mut self.options, options);
+        if let Some(size) = self.options.send_buffer_size
+            && old.send_buffer_size != Some(size)
+        {
+            self.snd.set_limit(size);
+        }
+        if let Some(size) = self.options.recv_buffer_size
+            && old.recv_buffer_size != Some(size)
+        {
+            self.rcv.set_buffer_size(size);
+        }
+        if old.window_clamp != self.options.window_clamp {
+            self.rcv.set_clamp(self.options.window_clamp);
+        }
+        if old.congestion != self.options.congestion {
+            self.cc = self.options.congestion.start(self.snd.mss, self.cc.cwnd());
+        }
+        let keepalive_changed = old.keepalive != self.options.keepalive
+            || old.keepalive_time != self.options.keepalive_time
+            || old.keepalive_interval != self.options.keepalive_interval;
+        if keepalive_changed {
+            self.keepalive_count = 0;
+            self.timers.stop(Timer::Keepalive);
+            self.arm_keepalive(now);
+        }
+        if old.notsent_lowat != self.options.notsent_lowat && self.snd.is_writable(self.options.notsent_lowat)
+        {
+            self.events |= Events::WRITABLE;
+        }
+    }
+
+    /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).
+    pub fn set_quickack(&mut self, on: bool) {
+        self.rcv.ack.set_quick(on);
+    }
+
+    /// Whether segments are acknowledged at once at the moment.
+    pub fn quickack(&self) -> bool {
+        self.rcv.ack.quick_mode()
+    }
+
+    /// Bytes that were written and never sent (`SIOCOUTQNSD`).
+    pub fn unsent(&self) -> usize {
+        self.snd.unsent()
+    }
+
+    /// Bytes that were written and are not acknowledged (`SIOCOUTQ`), the FIN included.
+    pub fn unacked(&self) -> usize {
+        let fin_out = self.snd.fin.is_some() && !self.snd.fin_acked() && self.state.fin_outstanding();
+        self.snd.buffer.len() + usize::from(fin_out)
+    }
+
+    /// Bytes that can be read (`SIOCINQ`).
+    pub fn unread(&self) -> usize {
+        self.rcv.buffer.len()
+    }
+
+    /// Whether no user holds the connection.
+    pub fn is_orphan(&self) -> bool {
+        self.orphan
+    }
+}

@@ -1,0 +1,392 @@
+//! Opening a connection: what SYNs offer, what both ends agree on, and the active side of the
+//! handshake. The passive side is in [`syn_queue`](super::syn_queue).
+
+use super::connection::{Connection, Established};
+use super::error::TcpError;
+use super::options::SocketOptions;
+use super::receiver::window_limit;
+use super::segment::{Flags, Options, Segment, Timestamps};
+use super::seq::SeqNum;
+use super::state::{Input, State};
+use super::timestamps::{TimestampState, clock};
+use super::window::WindowScale;
+use crate::buffer::Chunk;
+use crate::config::Config;
+use crate::time::{Duration, Instant};
+use std::sync::Arc;
+
+/// Bytes of a TCP header without options.
+const TCP_HEADER: usize = 20;
+
+/// Bytes of the timestamps option with its padding.
+const TIMESTAMPS_LEN: usize = 12;
+
+/// What the stack knows of the way to the peer when a connection starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The largest packet that the way takes, in bytes.
+    pub mtu: usize,
+    /// Whether packets are IPv6.
+    pub ipv6: bool,
+}
+
+impl Path {
+    /// The payload of the largest segment without options: what the MSS option advertises
+    /// (RFC 9293 MUST-67).
+    fn max_segment(self) -> usize {
+        let ip_header = if self.ipv6 { 40 } else { 20 };
+        self.mtu.saturating_sub(ip_header + TCP_HEADER).clamp(8, usize::from(u16::MAX))
+    }
+
+    /// The MSS of a peer that does not say (RFC 9293 MUST-15).
+    fn default_mss(self) -> u16 {
+        if self.ipv6 { 1220 } else { 536 }
+    }
+}
+
+/// What our SYN or SYN-ACK offers.
+#[derive(Clone, Debug)]
+pub(super) struct Offer {
+    path: Path,
+    /// The MSS that we advertise.
+    pub(super) advertised_mss: usize,
+    /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
+    pub(super) window: usize,
+    scale: Option<WindowScale>,
+    sack: bool,
+    timestamps: bool,
+    /// Offset of our timestamp clock.
+    ts_offset: u32,
+    min_mss: usize,
+}
+
+impl Offer {
+    pub(super) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
+        let limit = options.max_segment_size.map_or(usize::MAX, usize::from);
+        let advertised_mss = path.max_segment().min(limit);
+        let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
+        let clamp = options.window_clamp.unwrap_or(usize::MAX);
+        let most = window_limit(size).min(clamp).min(usize::from(u16::MAX));
+        // Whole segments, as Linux offers: a partial one could never be used.
+        let window = if most > advertised_mss { most / advertised_mss * advertised_mss } else { most };
+        let largest = options.recv_buffer_size.unwrap_or(config.recv_buffer_max).min(clamp);
+        Self {
+            path,
+            advertised_mss,
+            window,
+            scale: config.window_scaling.then(|| WindowScale::for_window(largest)),
+            sack: config.sack,
+            timestamps: config.timestamps,
+            ts_offset,
+            min_mss: config.min_snd_mss as usize,
+        }
+    }
+
+    /// The options of a SYN, or of the SYN-ACK that answers `syn`: there, only what the SYN offered
+    /// (RFC 7323 §2.2 and §3.2, RFC 2018 §2).
+    fn options(&self, now: Instant, syn: Option<&Options>) -> Options {
+        let theirs = |offered: fn(&Options) -> bool| syn.is_none_or(offered);
+        let echo = syn.and_then(|syn| syn.timestamps).map_or(0, |ts| ts.tsval);
+        let timestamps = self.timestamps && theirs(|syn| syn.timestamps.is_some());
+        Options {
+            mss: Some(self.advertised_mss as u16),
+            window_scale: self
+                .scale
+                .filter(|_| theirs(|syn| syn.window_scale.is_some()))
+                .map(WindowScale::shift),
+            sack_permitted: self.sack && theirs(|syn| syn.sack_permitted),
+            timestamps: timestamps.then(|| Timestamps { tsval: clock(now, self.ts_offset), tsecr: echo }),
+            ..Options::default()
+        }
+    }
+
+    /// A SYN.
+    pub(super) fn syn(&self, now: Instant, iss: SeqNum) -> Segment {
+        self.segment(iss, SeqNum::default(), Flags::SYN, self.options(now, None))
+    }
+
+    /// The SYN-ACK that answers a SYN with the number `irs` and the options `syn`.
+    pub(super) fn syn_ack(&self, now: Instant, iss: SeqNum, irs: SeqNum, syn: &Options) -> Segment {
+        self.segment(iss, irs + 1, Flags::SYN.with(Flags::ACK), self.options(now, Some(syn)))
+    }
+
+    fn segment(&self, seq: SeqNum, ack: SeqNum, flags: Flags, options: Options) -> Segment {
+        let window = u16::try_from(self.window).unwrap_or(u16::MAX);
+        Segment { seq, ack, flags, window, urgent: 0, options, payload_len: 0, gso_size: None }
+    }
+
+    /// What holds once the peer's SYN or SYN-ACK with `theirs` is known.
+    pub(super) fn agree(&self, now: Instant, theirs: &Options) -> Negotiated {
+        let scales = self.scale.zip(theirs.window_scale);
+        let peer_mss = usize::from(theirs.mss.unwrap_or_else(|| self.path.default_mss()));
+        let ts = theirs
+            .timestamps
+            .filter(|_| self.timestamps)
+            .map(|ts| TimestampState::new(now, self.ts_offset, ts.tsval));
+        Negotiated {
+            // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
+            // for every few bytes (tcp_min_snd_mss).
+            max_segment: peer_mss.min(self.advertised_mss).max(self.min_mss),
+            advertised_mss: self.advertised_mss,
+            our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
+            peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),
+            sack: self.sack && theirs.sack_permitted,
+            ts,
+        }
+    }
+}
+
+/// What both ends agreed on.
+#[derive(Clone, Debug)]
+pub(super) struct Negotiated {
+    /// The largest segment to send, without regard to options.
+    pub(super) max_segment: usize,
+    /// The MSS that we advertised.
+    pub(super) advertised_mss: usize,
+    pub(super) our_scale: WindowScale,
+    pub(super) peer_scale: WindowScale,
+    pub(super) sack: bool,
+    pub(super) ts: Option<TimestampState>,
+}
+
+impl Negotiated {
+    /// Payload bytes of a full segment: options that every segment carries come off (RFC 7323
+    /// appendix A.1 by way of RFC 9293 §3.7.1).
+    pub(super) fn send_mss(&self) -> usize {
+        let options = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
+        (self.max_segment - options).max(8)
+    }
+}
+
+/// An active open: SYN-SENT, and SYN-RECEIVED after a simultaneous open.
+#[derive(Debug)]
+pub struct Opening {
+    state: State,
+    /// Our initial sequence number.
+    iss: SeqNum,
+    offer: Offer,
+    options: SocketOptions,
+    config: Arc<Config>,
+    /// The peer's SYN, once it came without an acknowledgment of ours.
+    peer: Option<PeerSyn>,
+    /// Whether a SYN or SYN-ACK must be sent.
+    due: bool,
+    /// Time-outs so far.
+    timeouts: u32,
+    /// When the SYN was first sent.
+    sent_at: Instant,
+    deadline: Instant,
+}
+
+/// What to remember of the peer's SYN.
+#[derive(Debug)]
+struct PeerSyn {
+    irs: SeqNum,
+    options: Options,
+    /// The window that it offers, in bytes.
+    window: usize,
+}
+
+/// What a segment did to an [`Opening`].
+#[derive(Debug)]
+pub enum OpeningStep {
+    /// It goes on. Ask [`Opening::poll_transmit`]: the other end's SYN wants an answer.
+    Stay,
+    /// It goes on, and this segment must be sent.
+    Reply(Segment),
+    /// It failed.
+    Failed(TcpError),
+    /// The connection stands. Ask [`Connection::poll_transmit`]: the handshake's last segment is owed.
+    Established(Box<Connection>),
+}
+
+impl Opening {
+    /// An active open with the initial sequence number `iss`.
+    pub fn new(
+        now: Instant,
+        iss: SeqNum,
+        ts_offset: u32,
+        path: Path,
+        options: SocketOptions,
+        config: &Arc<Config>,
+    ) -> Self {
+        Self {
+            state: State::SynSent,
+            iss,
+            offer: Offer::new(path, &options, ts_offset, config),
+            options,
+            config: Arc::clone(config),
+            peer: None,
+            due: true,
+            timeouts: 0,
+            sent_at: now,
+            deadline: now + config.rto_initial,
+        }
+    }
+
+    /// SYN-SENT or SYN-RECEIVED.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// When [`Opening::on_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.deadline)
+    }
+
+    /// The options, which the connection will inherit.
+    pub fn options(&self) -> &SocketOptions {
+        &self.options
+    }
+
+    /// The options, to be changed. What a SYN has offered stays offered.
+    pub fn options_mut(&mut self) -> &mut SocketOptions {
+        &mut self.options
+    }
+
+    /// The SYN or SYN-ACK that is due, if one is. Call [`Opening::on_transmitted`] once it is sent.
+    pub fn poll_transmit(&self, now: Instant) -> Option<Segment> {
+        self.due.then(|| match &self.peer {
+            None => self.offer.syn(now, self.iss),
+            Some(peer) => self.offer.syn_ack(now, self.iss, peer.irs, &peer.options),
+        })
+    }
+
+    /// The segment that was due is sent.
+    pub fn on_transmitted(&mut self) {
+        self.due = false;
+    }
+
+    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times.
+    pub fn on_timeout(&mut self, now: Instant) -> Option<TcpError> {
+        if now < self.deadline {
+            return None;
+        }
+        if self.timeouts >= self.options.syn_retries {
+            return Some(TcpError::TimedOut);
+        }
+        if let Some(limit) = self.options.user_timeout
+            && now - self.sent_at >= limit
+        {
+            return Some(TcpError::TimedOut);
+        }
+        self.timeouts += 1;
+        self.deadline = now + backed_off(&self.config, self.timeouts);
+        self.due = true;
+        None
+    }
+
+    /// An ICMP error answered our SYN. While no connection stands it ends the attempt, as in Linux
+    /// (RFC 5461 §4.1 describes why hosts do).
+    pub fn on_icmp_error(&mut self, error: TcpError) -> Option<TcpError> {
+        Some(error)
+    }
+
+    /// A segment came for this open (RFC 9293 §3.10.7.3).
+    pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
+        match self.state {
+            State::SynReceived => self.in_syn_received(now, seg, payload),
+            _ => self.in_syn_sent(now, seg),
+        }
+    }
+
+    fn in_syn_sent(&mut self, now: Instant, seg: &Segment) -> OpeningStep {
+        // First: ACK. Our SYN carries no data, so only one number is right.
+        let acks_syn = seg.is_ack() && seg.ack == self.iss + 1;
+        if seg.is_ack() && !acks_syn {
+            return match seg.reset_for_unknown() {
+                Some(reset) => OpeningStep::Reply(reset),
+                None => OpeningStep::Stay,
+            };
+        }
+        // Second: RST; it counts only with the acknowledgment (RFC 5961 §3.2).
+        if seg.is_rst() {
+            return if acks_syn { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
+        }
+        // Fourth: SYN.
+        if !seg.is_syn() {
+            return OpeningStep::Stay;
+        }
+        let peer = PeerSyn { irs: seg.seq, options: seg.options.clone(), window: usize::from(seg.window) };
+        if acks_syn {
+            self.state = self.state.next(Input::SynAck).expect("SYN-SENT takes a SYN-ACK");
+            let mut connection = self.establish(now, &peer, peer.window);
+            connection.rcv.ack.now_urgently();
+            return OpeningStep::Established(connection);
+        }
+        // Both ends opened at once: answer SYN with SYN-ACK.
+        self.state = self.state.next(Input::Syn).expect("SYN-SENT takes a SYN");
+        self.peer = Some(peer);
+        self.due = true;
+        self.timeouts = 0;
+        self.deadline = now + self.config.rto_initial;
+        OpeningStep::Stay
+    }
+
+    fn in_syn_received(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
+        let Some(peer) = self.peer.take() else { return OpeningStep::Stay };
+        let rcv_nxt = peer.irs + 1;
+        let in_window = !seg.seq.before(rcv_nxt) && seg.seq - rcv_nxt <= self.offer.window as u32;
+        let acks_syn = seg.is_ack() && seg.ack == self.iss + 1;
+        if seg.is_rst() {
+            let exact = seg.seq == rcv_nxt;
+            self.peer = Some(peer);
+            return if exact { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
+        }
+        // The other end's SYN-ACK repeats its SYN: its number is one before the window.
+        let crossing_syn_ack = seg.is_syn() && seg.seq == peer.irs && acks_syn;
+        if !crossing_syn_ack && (seg.is_syn() || !in_window) {
+            self.peer = Some(peer);
+            self.due = true;
+            return OpeningStep::Stay;
+        }
+        if !acks_syn {
+            self.peer = Some(peer);
+            return match seg.reset_for_unknown() {
+                Some(reset) if seg.is_ack() => OpeningStep::Reply(reset),
+                _ => OpeningStep::Stay,
+            };
+        }
+        self.state = self.state.next(Input::AckOfSyn).expect("SYN-RECEIVED takes the ACK of its SYN");
+        let window = if crossing_syn_ack {
+            usize::from(seg.window)
+        } else {
+            self.offer.agree(now, &peer.options).peer_scale.from_wire(seg.window)
+        };
+        let mut connection = self.establish(now, &peer, window);
+        if crossing_syn_ack {
+            connection.rcv.ack.now_urgently();
+        } else {
+            connection.on_segment(now, seg, payload);
+        }
+        OpeningStep::Established(connection)
+    }
+
+    fn establish(&self, now: Instant, peer: &PeerSyn, snd_wnd: usize) -> Box<Connection> {
+        let from = Established {
+            iss: self.iss,
+            irs: peer.irs,
+            negotiated: self.offer.agree(now, &peer.options),
+            snd_wnd,
+            offered: self.offer.window,
+            rtt: (self.timeouts == 0).then(|| now - self.sent_at),
+            syn_was_lost: self.timeouts > 0,
+        };
+        Connection::new(now, from, self.options.clone(), &self.config)
+    }
+
+    /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT
+    /// nobody needs to be told.
+    pub fn reset(&self) -> Option<Segment> {
+        let peer = self.peer.as_ref()?;
+        let options = Options::default();
+        let flags = Flags::RST.with(Flags::ACK);
+        Some(Segment { window: 0, ..self.offer.segment(self.iss + 1, peer.irs + 1, flags, options) })
+    }
+}
+
+/// The time to wait after the `n`th time-out of a SYN or SYN-ACK: doubled each time.
+pub(super) fn backed_off(config: &Config, n: u32) -> Duration {
+    let factor = 1u32.checked_shl(n).unwrap_or(u32::MAX);
+    config.rto_initial.saturating_mul(factor).min(config.rto_max)
+}

@@ -1,0 +1,160 @@
+//! What `TCP_INFO` tells of a connection.
+
+use super::connection::Connection;
+use super::recovery::Phase;
+use super::state::State;
+use crate::time::{Duration, Instant};
+use std::fmt;
+
+/// The state of a connection in numbers, under the kernel's names without their prefix. Times are
+/// [`Duration`]s where the kernel has microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// State of the connection.
+    pub state: State,
+    /// Where loss recovery stands.
+    pub ca_state: Phase,
+    /// Expirations of the retransmission timer in a row.
+    pub retransmits: u32,
+    /// Window or keep-alive probes that were not answered.
+    pub probes: u32,
+    /// Doublings of the RTO.
+    pub backoff: u32,
+    /// The peer's window scale shift.
+    pub snd_wscale: u8,
+    /// Retransmission time-out.
+    pub rto: Duration,
+    /// Delay of acknowledgments.
+    pub ato: Duration,
+    /// Payload bytes of a full segment sent.
+    pub snd_mss: usize,
+    /// Payload bytes of a full segment received, estimated.
+    pub rcv_mss: usize,
+    /// Bytes in flight that are not acknowledged.
+    pub unacked: usize,
+    /// Bytes that the peer SACKed.
+    pub sacked: usize,
+    /// Bytes that are lost and not retransmitted yet.
+    pub lost: usize,
+    /// Bytes in flight that are retransmissions.
+    pub retrans: usize,
+    /// Smoothed round-trip time; zero before the first sample.
+    pub rtt: Duration,
+    /// Round-trip time variation.
+    pub rttvar: Duration,
+    /// Smallest round-trip time seen; zero before the first sample.
+    pub min_rtt: Duration,
+    /// Slow start threshold in bytes.
+    pub snd_ssthresh: usize,
+    /// Congestion window in bytes.
+    pub snd_cwnd: usize,
+    /// The receiver's estimate of the round-trip time.
+    pub rcv_rtt: Duration,
+    /// Bytes that the user read in the busiest round trip.
+    pub rcv_space: usize,
+    /// Upper limit of our window in bytes.
+    pub rcv_ssthresh: usize,
+    /// The window that the peer offers, in bytes.
+    pub snd_wnd: usize,
+    /// The window that we offer, in bytes.
+    pub rcv_wnd: usize,
+    /// Segments retransmitted in all.
+    pub total_retrans: u64,
+    /// Bytes retransmitted in all.
+    pub bytes_retrans: u64,
+    /// Bytes sent in all, retransmissions included.
+    pub bytes_sent: u64,
+    /// Bytes acknowledged.
+    pub bytes_acked: u64,
+    /// Bytes received in order.
+    pub bytes_received: u64,
+    /// Segments received; a super-segment counts once.
+    pub segs_in: u64,
+    /// Segments sent; a super-segment counts once.
+    pub segs_out: u64,
+    /// Segments with data received.
+    pub data_segs_in: u64,
+    /// Segments with data sent.
+    pub data_segs_out: u64,
+    /// Bytes written and never sent.
+    pub notsent_bytes: usize,
+    /// DSACK blocks received.
+    pub dsack_dups: u64,
+    /// Times that reordering was seen.
+    pub reord_seen: u64,
+    /// Since data was last sent.
+    pub last_data_sent: Duration,
+    /// Since data was last received.
+    pub last_data_recv: Duration,
+}
+
+impl Connection {
+    /// The connection in numbers (`TCP_INFO`).
+    pub fn info(&self, now: Instant) -> TcpInfo {
+        let board = &self.recovery.board;
+        TcpInfo {
+            state: self.state,
+            ca_state: self.recovery.phase(),
+            retransmits: self.recovery.timeouts,
+            probes: self.persist_count.max(self.keepalive_count),
+            backoff: self.rtt.backoff(),
+            snd_wscale: self.snd.scale().shift(),
+            rto: self.rtt.rto(),
+            ato: self.rcv.ack.ato(),
+            snd_mss: self.snd.mss,
+            rcv_mss: self.rcv.rcv_mss(),
+            unacked: board.outstanding(),
+            sacked: board.sacked(),
+            lost: board.lost(),
+            retrans: board.retransmitted(),
+            rtt: self.rtt.srtt().unwrap_or_default(),
+            rttvar: self.rtt.rttvar(),
+            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+            snd_ssthresh: self.cc.ssthresh(),
+            snd_cwnd: self.cc.cwnd(),
+            rcv_rtt: self.rcv.rtt(),
+            rcv_space: self.rcv.space(),
+            rcv_ssthresh: self.rcv.limit(),
+            snd_wnd: self.snd.snd_wnd,
+            rcv_wnd: self.rcv.rcv_wnd(),
+            total_retrans: self.recovery.counters.total_retrans,
+            bytes_retrans: self.recovery.counters.bytes_retrans,
+            bytes_sent: self.counters.bytes_sent,
+            bytes_acked: self.counters.bytes_acked,
+            bytes_received: self.counters.bytes_received,
+            segs_in: self.counters.segs_in,
+            segs_out: self.counters.segs_out,
+            data_segs_in: self.counters.data_segs_in,
+            data_segs_out: self.counters.data_segs_out,
+            notsent_bytes: self.snd.unsent(),
+            dsack_dups: self.recovery.counters.dsack_dups,
+            reord_seen: self.recovery.counters.reord_seen,
+            last_data_sent: now - self.snd.last_sent,
+            last_data_recv: self.rcv.ack.last_data().map_or(Duration::ZERO, |at| now - at),
+        }
+    }
+}
+
+impl fmt::Display for TcpInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {:?} rtt:{:?}/{:?} rto:{:?} mss:{} cwnd:{} ssthresh:{} unacked:{} sacked:{} lost:{} retrans:{}/{} bytes_acked:{} bytes_received:{}",
+            self.state,
+            self.ca_state,
+            self.rtt,
+            self.rttvar,
+            self.rto,
+            self.snd_mss,
+            self.snd_cwnd,
+            self.snd_ssthresh,
+            self.unacked,
+            self.sacked,
+            self.lost,
+            self.retrans,
+            self.total_retrans,
+            self.bytes_acked,
+            self.bytes_received,
+        )
+    }
+}

@@ -1,0 +1,394 @@
+//! A segment arrives: RFC 9293 §3.10.7.4, step by step, one function a step.
+
+use super::connection::Connection;
+use super::error::TcpError;
+use super::events::Events;
+use super::receiver::Received;
+use super::recovery::AckInput;
+use super::segment::{Flags, MAX_SACK_BLOCKS, Segment};
+use super::seq::Seq;
+use super::state::{Input, State};
+use super::timers::Timer;
+use crate::buffer::Chunk;
+use crate::time::Instant;
+use arrayvec::ArrayVec;
+use std::ops::ControlFlow;
+
+/// Whether to go on with the next step.
+type Step = ControlFlow<()>;
+
+const NEXT: Step = ControlFlow::Continue(());
+const DONE: Step = ControlFlow::Break(());
+
+impl Connection {
+    /// Processes a segment whose addresses, ports and checksum are this connection's.
+    pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+        if self.state == State::Closed {
+            self.reset = seg.reset_for_unknown();
+            return;
+        }
+        debug_assert_eq!(seg.payload_len, payload.len());
+        self.counters.segs_in += 1;
+        self.last_received = now;
+        let _ = self.process(now, seg, payload);
+        self.after_segment(now);
+    }
+
+    /// The steps. Their order and their numbers are RFC 9293's.
+    fn process(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Step {
+        let seq = self.rcv.rcv_nxt.nearest(seg.seq);
+        self.check_paws(now, seg)?;
+        self.check_sequence(now, seg, seq)?; //        first
+        self.check_reset(now, seg, seq)?; //           second
+        //                                             third: security compartments are not used
+        self.check_syn(now, seg)?; //                  fourth
+        self.check_ack(now, seg, seq)?; //             fifth
+        self.check_urgent(seg); //                     sixth
+        self.take_text(now, seg, seq, payload)?; //    seventh
+        self.check_fin(now, seg, seq) //               eighth
+    }
+
+    /// RFC 7323 §5.3 R1: a segment whose timestamp is older than the latest is an old duplicate. A
+    /// reset is exempt (§5.2).
+    fn check_paws(&mut self, now: Instant, seg: &Segment) -> Step {
+        let (Some(ts), Some(option)) = (self.ts, seg.options.timestamps) else {
+            // A segment without the option is let through, as Linux does; RFC 7323 §3.2 would drop
+            // it, but there are middleboxes that strip options.
+            return NEXT;
+        };
+        if seg.is_rst() || !ts.is_old(now, option.tsval) {
+            return NEXT;
+        }
+        self.challenge(now, seg);
+        DONE
+    }
+
+    /// First: whether the segment touches the window.
+    fn check_sequence(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+        if self.rcv.acceptable(seq, seg.len()) {
+            return NEXT;
+        }
+        if seg.is_rst() {
+            return self.check_reset_outside(seq);
+        }
+        if seg.is_syn() {
+            // RFC 5961 §4.2: wherever it is.
+            self.challenge(now, seg);
+            return DONE;
+        }
+        // A retransmission shows that our acknowledgment was lost; a keep-alive or window probe
+        // asks for one. Text that was all received before is a duplicate to report.
+        if seg.payload_len > 0 && seq + seg.payload_len <= self.rcv.rcv_nxt {
+            self.rcv.report_duplicate(seq, seq + seg.payload_len);
+            self.rcv.ack.now_urgently();
+            return DONE;
+        }
+        self.answer_out_of_window(now, seg);
+        DONE
+    }
+
+    /// An acknowledgment for a segment outside of the window; those without data are limited, so
+    /// that two ends that disagree do not answer each other for ever (Linux's
+    /// `tcp_invalid_ratelimit`).
+    fn answer_out_of_window(&mut self, now: Instant, seg: &Segment) {
+        if seg.payload_len > 0 || seg.is_fin() {
+            self.rcv.ack.now_urgently();
+        } else {
+            self.challenge(now, seg);
+        }
+    }
+
+    /// A reset outside of the window counts only at the places where Linux accepts it: one before
+    /// RCV.NXT once the peer's FIN was taken (its sender may not know that we have it), and at the
+    /// right edge of what was SACKed.
+    fn check_reset_outside(&mut self, seq: Seq) -> Step {
+        let fin_taken = matches!(self.state, State::CloseWait | State::LastAck | State::Closing);
+        if fin_taken && seq + 1 == self.rcv.rcv_nxt {
+            self.on_reset();
+        }
+        DONE
+    }
+
+    /// Second: RST. Only one at exactly RCV.NXT resets; another in the window is challenged, so that
+    /// guessing the window is not enough (RFC 5961 §3.2).
+    fn check_reset(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+        if !seg.is_rst() {
+            return NEXT;
+        }
+        let exact = seq == self.rcv.rcv_nxt || self.rcv.sack_edge() == Some(seq);
+        if exact {
+            self.on_reset();
+        } else {
+            self.challenge(now, seg);
+        }
+        DONE
+    }
+
+    fn on_reset(&mut self) {
+        let error = match self.state {
+            // The peer closed and then reset: what it sent was read or can be; writing fails.
+            State::CloseWait => TcpError::BrokenPipe,
+            _ => TcpError::Reset,
+        };
+        self.enter_closed(Some(error));
+    }
+
+    /// Fourth: SYN. In a synchronised state it may be an old duplicate or a peer that has rebooted;
+    /// a challenge ACK tells the two apart (RFC 5961 §4.2).
+    fn check_syn(&mut self, now: Instant, seg: &Segment) -> Step {
+        if !seg.is_syn() {
+            return NEXT;
+        }
+        self.challenge(now, seg);
+        DONE
+    }
+
+    /// Fifth: ACK.
+    fn check_ack(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+        if !seg.is_ack() {
+            return DONE;
+        }
+        let ack = self.snd.snd_una.nearest(seg.ack);
+        if ack > self.snd.snd_nxt {
+            // Something that was never sent is acknowledged (RFC 5961 §5.2).
+            self.challenge(now, seg);
+            return DONE;
+        }
+        if ack + self.snd.max_wnd < self.snd.snd_una {
+            self.challenge(now, seg);
+            return DONE;
+        }
+        self.update_timestamp(now, seg, seq);
+        self.process_ack(now, seg, seq, ack);
+        self.follow_fin_ack(now)
+    }
+
+    /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
+    /// only once the acknowledgment was found acceptable.
+    fn update_timestamp(&mut self, now: Instant, seg: &Segment, seq: Seq) {
+        if let (Some(ts), Some(option)) = (&mut self.ts, seg.options.timestamps)
+            && seq <= self.rcv.last_ack_sent()
+        {
+            ts.update(now, option.tsval);
+        }
+    }
+
+    fn process_ack(&mut self, now: Instant, seg: &Segment, seq: Seq, ack: Seq) {
+        let una = self.snd.snd_una;
+        let advances = ack > una;
+        let window_before = self.snd.snd_wnd;
+        let window_changed = if ack >= una { self.snd.update_window(seq, ack, seg.window) } else { false };
+        // RFC 5681 §2: a duplicate acknowledgment has no text, no SYN or FIN, the number and the
+        // window of the one before, and there is something it could be about.
+        let duplicate = ack == una
+            && seg.is_empty()
+            && !window_changed
+            && self.snd.window_of(seg.window) == window_before
+            && self.recovery.board.outstanding() > 0;
+        let blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> =
+            seg.options.sack.iter().map(|block| (una.nearest(block.start), una.nearest(block.end))).collect();
+        let echoed_rtt = match (self.ts, seg.options.timestamps) {
+            (Some(ts), Some(option)) => ts.rtt(now, option.tsecr),
+            _ => None,
+        };
+        let input = AckInput {
+            now,
+            una: ack.max(una),
+            advances,
+            snd_nxt: self.snd.snd_nxt,
+            blocks: &blocks,
+            duplicate,
+            echoed_rtt,
+            cwnd_limited: self.snd.is_cwnd_limited(self.cc.cwnd(), self.cc.ssthresh()),
+            mss: self.snd.mss,
+        };
+        if advances || self.recovery.board.outstanding() > 0 {
+            self.recovery.on_ack(&input, &mut self.rtt, self.cc.as_mut());
+        }
+        if advances {
+            self.counters.bytes_acked += ack.since(una) as u64;
+            self.snd.on_ack(ack);
+            self.snd.tune(self.cc.cwnd());
+            self.soft_error = None;
+            self.rearm_retransmit(now);
+        }
+        // Any acknowledgment shows that the peer lives and that a closed window is meant.
+        self.keepalive_count = 0;
+        self.persist_count = 0;
+        self.persist_since = None;
+        if self.snd.snd_wnd > 0 && window_before == 0 {
+            self.timers.stop(Timer::Persist);
+            self.rtt.reset_backoff();
+        }
+        self.notice_room();
+    }
+
+    /// Tells the user who was refused room that there is some now.
+    fn notice_room(&mut self) {
+        if self.snd.wants_room && self.snd.is_writable(self.options.notsent_lowat) {
+            self.snd.wants_room = false;
+            self.events |= Events::WRITABLE;
+        }
+    }
+
+    /// What the acknowledgment of our FIN changes, in the states that wait for it.
+    fn follow_fin_ack(&mut self, now: Instant) -> Step {
+        if !self.snd.fin_acked() {
+            return NEXT;
+        }
+        let Some(next) = self.state.next(Input::AckOfFin) else { return NEXT };
+        self.state = next;
+        match next {
+            State::FinWait2 if self.orphan => {
+                self.timers.stop(Timer::Orphan);
+                self.park(now);
+                NEXT
+            }
+            State::TimeWait => {
+                self.enter_time_wait(now);
+                NEXT
+            }
+            State::Closed => {
+                self.timers.stop_all();
+                self.events |= Events::CLOSED | Events::WRITABLE | Events::READABLE;
+                DONE
+            }
+            _ => NEXT,
+        }
+    }
+
+    /// Sixth: URG. The urgent byte stays in the stream (`SO_OOBINLINE`), which RFC 6093 §6
+    /// recommends; there is no out-of-band read.
+    fn check_urgent(&mut self, seg: &Segment) {
+        let _ = seg.flags.contains(Flags::URG);
+    }
+
+    /// Seventh: the segment's text.
+    fn take_text(&mut self, now: Instant, seg: &Segment, seq: Seq, payload: Chunk) -> Step {
+        if payload.is_empty() {
+            return NEXT;
+        }
+        if !self.state.can_receive() {
+            // After the peer's FIN there is no text.
+            return NEXT;
+        }
+        let end = seq + payload.len();
+        let closing = matches!(self.state, State::FinWait1 | State::FinWait2);
+        if closing && self.read_shut && end > self.rcv.rcv_nxt {
+            // Nobody will ever read it (RFC 9293 §3.6.1; Linux's TCPAbortOnData).
+            self.reset = seg.reset_for_unknown();
+            self.enter_closed(Some(TcpError::BrokenPipe));
+            return DONE;
+        }
+        self.counters.data_segs_in += 1;
+        self.rcv.learn_mss(payload.len(), seg.gso_size);
+        let before = self.rcv.rcv_nxt;
+        let had_hole = self.rcv.has_hole();
+        let received = self.rcv.on_data(now, seq, payload);
+        let window = self.rcv.rcv_wnd();
+        let mss = self.rcv.rcv_mss();
+        match received {
+            Received::Old => self.rcv.ack.now_urgently(),
+            Received::OutOfOrder => {
+                // RFC 5681 §4.2: at once, and each on its own.
+                self.rcv.ack.on_data(now, self.rtt.rto(), window, mss);
+                self.rcv.ack.now_urgently();
+            }
+            Received::InOrder => {
+                self.counters.bytes_received += self.rcv.rcv_nxt.since(before) as u64;
+                self.events |= Events::READABLE;
+                self.rcv.ack.on_data(now, self.rtt.rto(), window, mss);
+                if had_hole {
+                    self.rcv.ack.now();
+                } else {
+                    let full = self.rcv.full_segments_unacked();
+                    self.rcv.ack.schedule(now, full, self.rtt.srtt());
+                }
+            }
+        }
+        NEXT
+    }
+
+    /// Eighth: FIN, once everything before it has arrived.
+    fn check_fin(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+        if seg.is_fin() {
+            let fin = seq + seg.payload_len;
+            if fin < self.rcv.rcv_nxt {
+                // A retransmitted FIN: our acknowledgment was lost.
+                self.rcv.ack.now_urgently();
+            } else if self.state.can_receive() {
+                self.rcv.on_fin(fin);
+                if fin > self.rcv.rcv_nxt {
+                    self.rcv.ack.now_urgently();
+                }
+            }
+        }
+        if !self.state.can_receive() || !self.rcv.take_fin() {
+            return NEXT;
+        }
+        let Some(next) = self.state.next(Input::Fin) else { return NEXT };
+        self.state = next;
+        self.events |= Events::READABLE | Events::READ_CLOSED;
+        // As in Linux: the acknowledgment may ride on our own FIN or answer, unless segments were
+        // to be acknowledged at once anyway.
+        let quick = self.rcv.ack.due() == super::ack::Due::Now;
+        self.rcv.ack.enter_pingpong();
+        if quick || next != State::CloseWait {
+            self.rcv.ack.now();
+        } else {
+            self.rcv.ack.schedule(now, false, self.rtt.srtt());
+        }
+        if next == State::TimeWait {
+            self.enter_time_wait(now);
+        }
+        NEXT
+    }
+
+    fn enter_time_wait(&mut self, now: Instant) {
+        self.rcv.ack.now();
+        self.park(now);
+        self.events |= Events::READABLE | Events::WRITABLE | Events::READ_CLOSED;
+    }
+
+    /// Sends a challenge ACK, at most one in each interval (RFC 5961 §7; Linux's limit per socket,
+    /// which unlike a global one tells an attacker nothing).
+    fn challenge(&mut self, now: Instant, seg: &Segment) {
+        if seg.payload_len > 0 && !seg.is_syn() && !seg.is_rst() {
+            // An answer to data is an ordinary acknowledgment.
+            self.rcv.ack.now_urgently();
+            return;
+        }
+        let due = self.last_challenge.is_none_or(|last| now - last >= self.config.challenge_ack_interval);
+        if due {
+            self.last_challenge = Some(now);
+            self.rcv.ack.now_urgently();
+        }
+    }
+
+    /// An ICMP error quoted a segment of this connection with the sequence number `seq`.
+    ///
+    /// An error about something that is not in flight is forged or stale (RFC 5927 §4.1). In a
+    /// synchronised state no error ends the connection (§5.2): it is remembered, and reported if the
+    /// connection times out.
+    pub fn on_icmp_error(&mut self, seq: super::seq::SeqNum, error: TcpError) {
+        let seq = self.snd.snd_una.nearest(seq);
+        if self.snd.snd_una <= seq && seq < self.snd.snd_nxt {
+            self.soft_error = Some(error);
+        }
+    }
+
+    /// Whether an acknowledgment is owed that the next segment's must not swallow: send it before
+    /// the next segment is processed.
+    pub fn ack_urgent(&self) -> bool {
+        self.rcv.ack.urgent() || self.reset.is_some()
+    }
+
+    fn after_segment(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            return;
+        }
+        if self.options.keepalive {
+            self.arm_keepalive(now);
+        }
+    }
+}

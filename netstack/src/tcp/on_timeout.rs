@@ -1,0 +1,209 @@
+//! Time passes: the timers of a connection and what they do.
+
+use super::ack::Due;
+use super::connection::{Connection, Probe};
+use super::error::TcpError;
+use super::state::State;
+use super::timers::Timer;
+use crate::time::{Duration, Instant};
+
+/// Retransmissions that the time model doubles for before it goes on in steps of the RTO's maximum:
+/// log2 of 120 s by 200 ms.
+fn doublings(rto_min: Duration, rto_max: Duration) -> u32 {
+    let ratio = rto_max.as_nanos() / rto_min.as_nanos().max(1);
+    (ratio.max(1) as u64).ilog2()
+}
+
+/// How long `retries` retransmissions take if the RTO is the smallest possible: Linux gives up by
+/// this time and not by the count, so that a long RTO does not mean waiting for hours.
+pub(super) fn modelled_time(retries: u32, rto_min: Duration, rto_max: Duration) -> Duration {
+    let threshold = doublings(rto_min, rto_max);
+    let doubled = |n: u32| rto_min.saturating_mul((2u32 << n.min(30)) - 1);
+    if retries <= threshold {
+        doubled(retries)
+    } else {
+        doubled(threshold) + rto_max.saturating_mul(retries - threshold)
+    }
+}
+
+impl Connection {
+    /// Does what is due at `now`. Harmless if nothing is.
+    pub fn on_timeout(&mut self, now: Instant) {
+        if let Due::At(at) = self.rcv.ack.due()
+            && at <= now
+        {
+            self.rcv.ack.on_timeout(self.rtt.rto());
+        }
+        if self.recovery.reorder_timer.is_some_and(|at| at <= now) {
+            let snd_nxt = self.snd.snd_nxt;
+            self.recovery.on_reorder_timeout(now, snd_nxt, &self.rtt, self.cc.as_mut());
+        }
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Retransmit => self.on_retransmit_timeout(now),
+                Timer::Persist => self.on_persist_timeout(now),
+                Timer::Keepalive => self.on_keepalive_timeout(now),
+                Timer::Orphan => self.on_orphan_timeout(now),
+            }
+        }
+    }
+
+    /// Starts the retransmission timer anew, or stops it if nothing is in flight (RFC 6298 §5.1 to
+    /// 5.3).
+    pub(super) fn rearm_retransmit(&mut self, now: Instant) {
+        if self.recovery.board.outstanding() == 0 {
+            self.timers.stop(Timer::Retransmit);
+            return;
+        }
+        let rto = self.clamp_to_user_timeout(now, self.rtt.rto());
+        self.timers.set(Timer::Retransmit, now + rto);
+    }
+
+    /// TCP_USER_TIMEOUT is kept to the millisecond: the last time-out is shortened to meet it.
+    fn clamp_to_user_timeout(&self, now: Instant, rto: Duration) -> Duration {
+        let (Some(limit), Some(since)) = (self.options.user_timeout, self.recovery.retrans_stamp) else {
+            return rto;
+        };
+        let left = limit.saturating_sub(now - since);
+        rto.min(left.max(Duration::from_millis(1)))
+    }
+
+    /// RFC 6298 §5.4 to 5.6.
+    fn on_retransmit_timeout(&mut self, now: Instant) {
+        if self.recovery.board.outstanding() == 0 {
+            return;
+        }
+        if self.has_given_up(now) {
+            let error = self.soft_error.unwrap_or(TcpError::TimedOut);
+            self.enter_closed(Some(error));
+            return;
+        }
+        let snd_nxt = self.snd.snd_nxt;
+        self.recovery.on_timeout(now, snd_nxt, self.snd.mss, self.cc.as_mut());
+        // The series begins with the first retransmission even if the device cannot take it now.
+        self.recovery.retrans_stamp.get_or_insert(now);
+        self.rtt.back_off();
+        self.rearm_retransmit(now);
+    }
+
+    /// R2 of RFC 9293 §3.8.3, as time since the first retransmission.
+    fn has_given_up(&self, now: Instant) -> bool {
+        let Some(since) = self.recovery.retrans_stamp.filter(|_| self.recovery.timeouts > 0) else {
+            return false;
+        };
+        let waited = now - since;
+        if let Some(limit) = self.options.user_timeout {
+            return waited >= limit;
+        }
+        waited >= self.give_up_after()
+    }
+
+    fn give_up_after(&self) -> Duration {
+        // Nobody waits for an orphan: it is given up sooner, and at once when its RTO has reached
+        // the maximum (Linux's tcp_orphan_retries).
+        let retries = if !self.orphan {
+            self.config.retries2
+        } else if self.rtt.rto() < self.config.rto_max {
+            self.config.orphan_retries
+        } else {
+            0
+        };
+        modelled_time(retries, self.config.rto_min, self.config.rto_max)
+    }
+
+    /// The window has been closed, or a partial segment held back, for a whole time-out (RFC 9293
+    /// §3.8.6.1). The interval doubles, and probing goes on for as long as it is answered.
+    fn on_persist_timeout(&mut self, now: Instant) {
+        if !self.snd.has_unsent() || self.recovery.board.outstanding() > 0 {
+            return;
+        }
+        let since = *self.persist_since.get_or_insert(now);
+        let waited = now - since;
+        let unanswered = match self.options.user_timeout {
+            Some(limit) => waited >= limit,
+            None => self.persist_count > 0 && waited >= self.give_up_after(),
+        };
+        if unanswered {
+            let error = self.soft_error.unwrap_or(TcpError::TimedOut);
+            self.enter_closed(Some(error));
+            return;
+        }
+        self.probe = Some(Probe::Window);
+        self.persist_count += 1;
+        self.rtt.back_off();
+        let mut interval = self.rtt.rto();
+        if let Some(limit) = self.options.user_timeout {
+            interval = interval.min(limit.saturating_sub(waited).max(Duration::from_millis(1)));
+        }
+        self.timers.set(Timer::Persist, now + interval);
+    }
+
+    /// Arms the keep-alive timer from when the peer was last heard of.
+    pub(super) fn arm_keepalive(&mut self, now: Instant) {
+        if !self.options.keepalive || !self.state.is_synchronized() || self.state == State::TimeWait {
+            return;
+        }
+        let interval = if self.keepalive_count == 0 {
+            self.options.keepalive_time
+        } else {
+            self.options.keepalive_interval
+        };
+        let from = if self.keepalive_count == 0 { self.last_received } else { now };
+        self.timers.set(Timer::Keepalive, from + interval);
+    }
+
+    /// RFC 9293 §3.8.4. A probe only goes out while nothing waits for an acknowledgment: those
+    /// timers find a dead peer sooner.
+    fn on_keepalive_timeout(&mut self, now: Instant) {
+        if !self.options.keepalive {
+            return;
+        }
+        let idle = now - self.last_received;
+        if self.recovery.board.outstanding() > 0
+            || self.snd.has_unsent()
+            || idle < self.options.keepalive_time
+        {
+            self.keepalive_count = 0;
+            self.timers.set(
+                Timer::Keepalive,
+                (self.last_received + self.options.keepalive_time).max(now + Duration::from_millis(1)),
+            );
+            return;
+        }
+        let dead = match self.options.user_timeout {
+            // TCP_USER_TIMEOUT replaces the count (tcp(7)).
+            Some(limit) => self.keepalive_count > 0 && idle >= limit,
+            None => self.keepalive_count >= self.options.keepalive_retries,
+        };
+        if dead {
+            self.reset = Some(self.reset_segment(now));
+            let error = self.soft_error.unwrap_or(TcpError::TimedOut);
+            self.enter_closed(Some(error));
+            return;
+        }
+        self.keepalive_count += 1;
+        self.probe = Some(Probe::Keepalive);
+        self.arm_keepalive(now);
+    }
+
+    /// SO_LINGER ran out with something still unacknowledged: what is left is dropped.
+    fn on_orphan_timeout(&mut self, now: Instant) {
+        if self.state.fin_outstanding() {
+            self.abort(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_is_linuxs() {
+        let model = |retries| {
+            modelled_time(retries, Duration::from_millis(200), Duration::from_secs(120)).as_millis()
+        };
+        // LINUX: 3 s, 12.6 s, 102.2 s, 204.6 s, 324.6 s, 924.6 s.
+        assert_eq!([3, 5, 8, 9, 10, 15].map(model), [3_000, 12_600, 102_200, 204_600, 324_600, 924_600]);
+    }
+}

@@ -1,0 +1,69 @@
+//! The options of one socket, under the names of Linux and socket2.
+
+use super::congestion::CongestionAlgorithm;
+use crate::config::Config;
+use crate::time::Duration;
+
+/// Options of one TCP socket.
+///
+/// A connection that a listener accepts starts with a copy of the listener's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `TCP_NODELAY`: no Nagle algorithm. Default off.
+    pub nodelay: bool,
+    /// `TCP_CORK`: hold back partial segments, for 200 ms at most. Default off.
+    pub cork: bool,
+    /// `SO_KEEPALIVE`: probe an idle peer. Default off (RFC 9293 MUST-25).
+    pub keepalive: bool,
+    /// `TCP_KEEPIDLE`: idle time before the first probe. Default [`Config::keepalive_time`].
+    pub keepalive_time: Duration,
+    /// `TCP_KEEPINTVL`: time between probes. Default [`Config::keepalive_interval`].
+    pub keepalive_interval: Duration,
+    /// `TCP_KEEPCNT`: unanswered probes after which the connection is dead. Default
+    /// [`Config::keepalive_retries`].
+    pub keepalive_retries: u32,
+    /// `TCP_USER_TIMEOUT`: how long data may stay unacknowledged. Default none.
+    pub user_timeout: Option<Duration>,
+    /// `SO_LINGER`: `Some(0)` makes close send a reset. Default none.
+    pub linger: Option<Duration>,
+    /// `TCP_LINGER2`: how long an orphan stays in FIN-WAIT-2. Default [`Config::fin_timeout`].
+    pub linger2: Option<Duration>,
+    /// `SO_SNDBUF`: send buffer in bytes; none means auto-tuned.
+    pub send_buffer_size: Option<usize>,
+    /// `SO_RCVBUF`: receive buffer in bytes; none means auto-tuned.
+    pub recv_buffer_size: Option<usize>,
+    /// `TCP_MAXSEG`: upper limit of the MSS, in bytes, and what the SYN advertises.
+    pub max_segment_size: Option<u16>,
+    /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on the socket is not writable.
+    pub notsent_lowat: usize,
+    /// `TCP_SYNCNT`: retransmissions of a SYN. Default [`Config::syn_retries`].
+    pub syn_retries: u32,
+    /// `TCP_WINDOW_CLAMP`: upper limit of the advertised window in bytes.
+    pub window_clamp: Option<usize>,
+    /// `TCP_CONGESTION`. Default [`Config::congestion`].
+    pub congestion: CongestionAlgorithm,
+}
+
+impl SocketOptions {
+    /// What a new socket starts with.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            nodelay: false,
+            cork: false,
+            keepalive: false,
+            keepalive_time: config.keepalive_time,
+            keepalive_interval: config.keepalive_interval,
+            keepalive_retries: config.keepalive_retries,
+            user_timeout: config.user_timeout,
+            linger: None,
+            linger2: None,
+            send_buffer_size: None,
+            recv_buffer_size: None,
+            max_segment_size: None,
+            notsent_lowat: config.notsent_lowat,
+            syn_retries: config.syn_retries,
+            window_clamp: None,
+            congestion: config.congestion,
+        }
+    }
+}

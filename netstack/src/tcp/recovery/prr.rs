@@ -1,0 +1,101 @@
+//! Proportional rate reduction (RFC 6937, with the reduction bound of RFC 9937): how much each
+//! acknowledgment in fast recovery lets out.
+
+/// The variables of one recovery, in bytes.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct Prr {
+    /// Delivered to the peer since recovery began.
+    delivered: usize,
+    /// Sent since recovery began.
+    out: usize,
+    /// RecoverFS: in flight when it began.
+    recover_fs: usize,
+}
+
+/// What one acknowledgment said.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tcp) struct PrrInput {
+    /// Newly acknowledged or SACKed bytes.
+    pub(in crate::tcp) delivered: usize,
+    /// Bytes in the network now.
+    pub(in crate::tcp) pipe: usize,
+    /// Where the window goes.
+    pub(in crate::tcp) ssthresh: usize,
+    /// Whether SND.UNA advanced and nothing more was found lost.
+    pub(in crate::tcp) good_progress: bool,
+    /// Segment size.
+    pub(in crate::tcp) mss: usize,
+}
+
+impl Prr {
+    /// Recovery begins with `in_flight` bytes out.
+    pub(in crate::tcp) fn start(in_flight: usize) -> Self {
+        Self { delivered: 0, out: 0, recover_fs: in_flight.max(1) }
+    }
+
+    /// Something was sent.
+    pub(in crate::tcp) fn on_sent(&mut self, bytes: usize) {
+        self.out += bytes;
+    }
+
+    /// The congestion window after an acknowledgment.
+    pub(in crate::tcp) fn cwnd(&mut self, ack: PrrInput) -> usize {
+        let PrrInput { delivered, pipe, ssthresh, good_progress, mss } = ack;
+        self.delivered += delivered;
+        let allowed = if pipe > ssthresh {
+            let share = (self.delivered as u128 * ssthresh as u128).div_ceil(self.recover_fs as u128);
+            (share as usize).saturating_sub(self.out)
+        } else {
+            // The slow-start bound while all goes well, the conservative one while losses go on.
+            let mut limit = self.delivered.saturating_sub(self.out).max(delivered);
+            if good_progress {
+                limit += mss;
+            }
+            (ssthresh - pipe).min(limit)
+        };
+        // The fast retransmission itself always leaves.
+        let allowed = if self.out == 0 { allowed.max(mss) } else { allowed };
+        pipe + allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSS: usize = 1000;
+
+    fn ack(delivered: usize, pipe: usize, good_progress: bool) -> PrrInput {
+        PrrInput { delivered, pipe, ssthresh: 10 * MSS, good_progress, mss: MSS }
+    }
+
+    #[test]
+    fn half_a_window_leaves_one_segment_for_two_delivered() {
+        let mut prr = Prr::start(20 * MSS);
+        let mut pipe = 19 * MSS;
+        let mut sent = 0;
+        for _ in 0..8 {
+            pipe -= MSS;
+            let room = prr.cwnd(ack(MSS, pipe, false)).saturating_sub(pipe) / MSS * MSS;
+            prr.on_sent(room);
+            pipe += room;
+            sent += room;
+        }
+        assert_eq!(sent, 4 * MSS);
+    }
+
+    #[test]
+    fn below_the_threshold_it_slow_starts_while_all_goes_well() {
+        let mut prr = Prr::start(20 * MSS);
+        prr.on_sent(MSS);
+        prr.delivered = MSS;
+        assert_eq!(prr.cwnd(ack(MSS, 4 * MSS, true)), 6 * MSS);
+        assert_eq!(prr.cwnd(ack(MSS, 9_900, true)), 10 * MSS, "never above the threshold");
+    }
+
+    #[test]
+    fn the_first_retransmission_always_leaves() {
+        let mut prr = Prr::start(20 * MSS);
+        assert_eq!(prr.cwnd(ack(0, 19 * MSS, false)), 20 * MSS);
+    }
+}

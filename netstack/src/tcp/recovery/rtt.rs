@@ -1,0 +1,154 @@
+//! Round-trip time and the retransmission time-out (RFC 6298).
+
+use crate::config::Config;
+use crate::time::Duration;
+
+/// The estimator. Times are kept in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct RttEstimator {
+    /// Smoothed round-trip time; none before the first sample.
+    srtt: Option<Duration>,
+    /// Round-trip time variation.
+    rttvar: Duration,
+    /// The smallest sample ever seen.
+    min_rtt: Option<Duration>,
+    /// The latest sample.
+    latest: Duration,
+    /// RTO without back-off.
+    rto: Duration,
+    /// Doublings applied to the RTO.
+    backoff: u32,
+    rto_min: Duration,
+    rto_max: Duration,
+}
+
+impl RttEstimator {
+    /// No sample yet: the RTO is [`Config::rto_initial`] (RFC 6298 §2.1).
+    pub fn new(config: &Config) -> Self {
+        Self {
+            srtt: None,
+            rttvar: Duration::ZERO,
+            min_rtt: None,
+            latest: Duration::ZERO,
+            rto: config.rto_initial,
+            backoff: 0,
+            rto_min: config.rto_min,
+            rto_max: config.rto_max,
+        }
+    }
+
+    /// A measured round trip of data that was sent once (Karn's rule is the caller's to keep, or
+    /// timestamps tell). `samples_per_window` weakens the gains when there are many (RFC 7323 §4.2).
+    pub fn on_sample(&mut self, rtt: Duration, samples_per_window: u32) {
+        self.latest = rtt;
+        self.min_rtt = Some(self.min_rtt.map_or(rtt, |min| min.min(rtt)));
+        match self.srtt {
+            None => {
+                self.srtt = Some(rtt);
+                self.rttvar = rtt / 2;
+            }
+            Some(srtt) => {
+                let samples = f64::from(samples_per_window.max(1));
+                // RFC 6298 §2.3: the variation first, with the old mean.
+                let beta = 0.25 / samples;
+                let alpha = 0.125 / samples;
+                self.rttvar = self.rttvar.mul_f64(1.0 - beta) + srtt.abs_diff(rtt).mul_f64(beta);
+                self.srtt = Some(srtt.mul_f64(1.0 - alpha) + rtt.mul_f64(alpha));
+            }
+        }
+        // Linux never lets the variation term fall below its RTO minimum, which makes the RTO at
+        // least SRTT + 200 ms; RFC 6298 §2.4 asks for a floor of 1 s.
+        let variation = (self.rttvar * 4).max(self.rto_min);
+        self.rto = (self.srtt.unwrap_or_default() + variation).clamp(self.rto_min, self.rto_max);
+        self.backoff = 0;
+    }
+
+    /// The time-out with its back-off.
+    pub fn rto(&self) -> Duration {
+        let factor = 1u32.checked_shl(self.backoff).unwrap_or(u32::MAX);
+        self.rto.saturating_mul(factor).min(self.rto_max)
+    }
+
+    /// The timer expired: the next time-out is twice as long (RFC 6298 §5.5).
+    pub fn back_off(&mut self) {
+        self.backoff = (self.backoff + 1).min(31);
+    }
+
+    /// Data was acknowledged: the next time-out is not backed off any more (as in Linux; RFC 6298
+    /// keeps the back-off until a fresh sample).
+    pub fn reset_backoff(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// RFC 6298 §5.7: where the SYN timed out, data starts with an RTO of 3 s at least.
+    pub fn after_syn_timeout(&mut self) {
+        self.rto = self.rto.max(Duration::from_secs(3)).min(self.rto_max);
+    }
+
+    /// Doublings at the moment.
+    pub fn backoff(&self) -> u32 {
+        self.backoff
+    }
+
+    /// Smoothed round-trip time.
+    pub fn srtt(&self) -> Option<Duration> {
+        self.srtt
+    }
+
+    /// Round-trip time variation.
+    pub fn rttvar(&self) -> Duration {
+        self.rttvar
+    }
+
+    /// The smallest sample.
+    pub fn min_rtt(&self) -> Option<Duration> {
+        self.min_rtt
+    }
+
+    /// The latest sample.
+    pub fn latest(&self) -> Duration {
+        self.latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn the_first_sample_sets_mean_and_half_of_it_as_variation() {
+        let mut rtt = RttEstimator::new(&Config::default());
+        assert_eq!(rtt.rto(), ms(1000));
+        rtt.on_sample(ms(100), 1);
+        assert_eq!((rtt.srtt(), rtt.rttvar()), (Some(ms(100)), ms(50)));
+        assert_eq!(rtt.rto(), ms(300), "the mean and four times the variation");
+    }
+
+    #[test]
+    fn the_variation_term_has_linuxs_floor() {
+        let mut rtt = RttEstimator::new(&Config::default());
+        for _ in 0..200 {
+            rtt.on_sample(ms(1), 1);
+        }
+        assert_eq!(rtt.rto(), ms(201));
+    }
+
+    #[test]
+    fn back_off_doubles_up_to_the_ceiling_and_a_sample_ends_it() {
+        let mut rtt = RttEstimator::new(&Config::default());
+        rtt.on_sample(ms(1), 1);
+        let mut seen = Vec::new();
+        for _ in 0..12 {
+            rtt.back_off();
+            seen.push(rtt.rto().as_millis());
+        }
+        assert_eq!(&seen[..3], &[402, 804, 1608]);
+        assert_eq!(seen[11], 120_000);
+        rtt.on_sample(ms(1), 1);
+        assert!(rtt.rto() < ms(210));
+    }
+}

@@ -1,0 +1,548 @@
+//! What was sent and what became of it: one record for each range of sequence space in flight.
+//!
+//! Records cover SND.UNA to SND.NXT without gaps. A record is a range that was sent at one moment,
+//! up to a super-segment and more; SACK blocks split it, but only at multiples of the MSS from its
+//! start (as Linux does), so that a hostile peer cannot shred the window into bytes. Runs of SACKed
+//! records grow together. Every operation costs O(log n), amortised over the records it changes.
+
+use crate::tcp::seq::Seq;
+use crate::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The ranges in flight.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct Scoreboard {
+    /// The records by their first sequence number.
+    records: BTreeMap<Seq, Record>,
+    /// Records in flight, the longest-sent first.
+    by_time: BTreeSet<(Instant, Seq)>,
+    /// Records that are lost and were not retransmitted since.
+    lost: BTreeSet<Seq>,
+    /// Bytes in all records.
+    outstanding: usize,
+    /// Bytes in SACKed records.
+    sacked: usize,
+    /// Bytes in lost records.
+    lost_bytes: usize,
+    /// Bytes in records that were retransmitted and are in flight again.
+    retransmitted: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Record {
+    /// The sequence number after the last.
+    end: Seq,
+    /// When it was last sent.
+    sent_at: Instant,
+    /// When it was first sent.
+    first_sent_at: Instant,
+    /// The MSS that it was sent with, in bytes: its inner borders.
+    mss: usize,
+    /// How often it was sent again.
+    retransmissions: u32,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    InFlight,
+    Sacked,
+    Lost,
+}
+
+/// A delivered transmission, as RACK and the RTT estimator look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tcp) struct Delivered {
+    pub(in crate::tcp) sent_at: Instant,
+    pub(in crate::tcp) end: Seq,
+    pub(in crate::tcp) retransmitted: bool,
+}
+
+/// What an acknowledgment did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::tcp) struct Progress {
+    /// Bytes newly acknowledged or SACKed.
+    pub(in crate::tcp) delivered: usize,
+    /// Bytes newly acknowledged cumulatively.
+    pub(in crate::tcp) acked: usize,
+    /// Bytes newly SACKed.
+    pub(in crate::tcp) sacked: usize,
+    /// The most recently sent of what was delivered.
+    pub(in crate::tcp) newest: Option<Delivered>,
+    /// When the oldest delivered range that was sent only once was sent.
+    pub(in crate::tcp) oldest_clean: Option<Instant>,
+}
+
+impl Progress {
+    fn saw(&mut self, record: &Record) {
+        let delivered =
+            Delivered { sent_at: record.sent_at, end: record.end, retransmitted: record.retransmissions > 0 };
+        if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
+            self.newest = Some(delivered);
+        }
+        if record.retransmissions == 0 {
+            let oldest = self.oldest_clean.get_or_insert(record.sent_at);
+            *oldest = (*oldest).min(record.sent_at);
+        }
+    }
+}
+
+impl Scoreboard {
+    /// Bytes between SND.UNA and SND.NXT.
+    pub(in crate::tcp) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
+    /// Bytes that are thought to be in the network (RFC 6675's pipe).
+    pub(in crate::tcp) fn pipe(&self) -> usize {
+        self.outstanding - self.sacked - self.lost_bytes
+    }
+
+    /// SACKed bytes.
+    pub(in crate::tcp) fn sacked(&self) -> usize {
+        self.sacked
+    }
+
+    /// Lost bytes that were not retransmitted yet.
+    pub(in crate::tcp) fn lost(&self) -> usize {
+        self.lost_bytes
+    }
+
+    /// Bytes in flight that are retransmissions.
+    pub(in crate::tcp) fn retransmitted(&self) -> usize {
+        self.retransmitted
+    }
+
+    /// The MSS that the first range in flight was sent with, or 0.
+    pub(in crate::tcp) fn mss(&self) -> usize {
+        self.records.first_key_value().map_or(0, |(_, record)| record.mss)
+    }
+
+    /// When the first byte that is not acknowledged was last sent.
+    pub(in crate::tcp) fn head_sent_at(&self) -> Option<Instant> {
+        self.records.first_key_value().map(|(_, record)| record.sent_at)
+    }
+
+    /// When the first byte that is not acknowledged was first sent.
+    pub(in crate::tcp) fn head_first_sent_at(&self) -> Option<Instant> {
+        self.records.first_key_value().map(|(_, record)| record.first_sent_at)
+    }
+
+    /// New data `start..end` was sent.
+    pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+        self.outstanding += end.since(start);
+        // What leaves in one burst of full segments is one record: fewer to keep, and the borders
+        // stay at multiples of the MSS.
+        if let Some(mut last) = self.records.last_entry() {
+            let begin = *last.key();
+            let record = last.get_mut();
+            let joins = record.end == start
+                && record.fate == Fate::InFlight
+                && record.sent_at == now
+                && record.retransmissions == 0
+                && record.mss == mss
+                && record.end.since(begin).is_multiple_of(mss);
+            if joins {
+                record.end = end;
+                return;
+            }
+        }
+        let record = Record {
+            end,
+            sent_at: now,
+            first_sent_at: now,
+            mss: mss.max(1),
+            retransmissions: 0,
+            fate: Fate::InFlight,
+        };
+        self.insert(start, record);
+    }
+
+    /// `start..end`, which was lost, was sent again.
+    pub(in crate::tcp) fn on_retransmitted(&mut self, now: Instant, start: Seq, end: Seq) {
+        self.split(start);
+        self.split(end);
+        let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
+        for key in keys {
+            let mut record = self.remove(key);
+            if record.fate != Fate::Sacked {
+                record.fate = Fate::InFlight;
+                record.sent_at = now;
+                record.retransmissions += 1;
+            }
+            self.insert(key, record);
+        }
+    }
+
+    /// Everything before `una` is acknowledged.
+    pub(in crate::tcp) fn on_ack(&mut self, una: Seq, progress: &mut Progress) {
+        while let Some((&start, _)) = self.records.first_key_value() {
+            if start >= una {
+                break;
+            }
+            let mut record = self.remove(start);
+            let end = record.end.min(una);
+            let len = end.since(start);
+            self.outstanding -= len;
+            progress.acked += len;
+            if record.fate != Fate::Sacked {
+                progress.delivered += len;
+                progress.saw(&Record { end, ..record });
+            }
+            if record.end > una {
+                // The rest keeps its borders as well as it can; a peer that acknowledges inside a
+                // segment moves them.
+                record.end = record.end.max(una);
+                self.insert(una, record);
+                break;
+            }
+        }
+    }
+
+    /// The peer reports `start..end` as received. Both must lie within what was sent.
+    pub(in crate::tcp) fn on_sack(&mut self, start: Seq, end: Seq, progress: &mut Progress) {
+        let start = self.border_at_or_after(start);
+        let end = self.border_at_or_before(end);
+        if start >= end {
+            return;
+        }
+        if self.covering(start).is_some_and(|(_, record)| record.fate == Fate::Sacked && record.end >= end) {
+            return;
+        }
+        self.split(start);
+        self.split(end);
+        let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
+        let mut run: Option<(Seq, Record)> = None;
+        for key in keys {
+            let mut record = self.remove(key);
+            if record.fate != Fate::Sacked {
+                let len = record.end.since(key);
+                progress.sacked += len;
+                progress.delivered += len;
+                progress.saw(&record);
+                record.fate = Fate::Sacked;
+            }
+            run = Some(match run {
+                Some((first, joined)) => (first, Record { end: record.end, ..joined }),
+                None => (key, record),
+            });
+        }
+        if let Some((first, record)) = run {
+            self.insert_sacked_run(first, record);
+        }
+    }
+
+    /// Inserts a SACKed record, joined with SACKed neighbours.
+    fn insert_sacked_run(&mut self, mut start: Seq, mut record: Record) {
+        let before = self.records.range(..start).next_back().map(|(key, before)| (*key, *before));
+        if let Some((key, before)) = before
+            && before.fate == Fate::Sacked
+            && before.end == start
+        {
+            self.remove(key);
+            start = key;
+        }
+        if self.records.get(&record.end).is_some_and(|after| after.fate == Fate::Sacked) {
+            record.end = self.remove(record.end).end;
+        }
+        self.insert(start, record);
+    }
+
+    /// Marks what RACK finds lost: ranges in flight that were sent before the latest delivered one
+    /// and are older than `deadline` allows (RFC 8985 §6.2 step 5). Returns the bytes marked, and
+    /// when the next range will be due if nothing is delivered until then.
+    pub(in crate::tcp) fn mark_lost_before(
+        &mut self,
+        now: Instant,
+        rack: Delivered,
+        window: crate::time::Duration,
+    ) -> (usize, Option<Instant>) {
+        let mut marked = 0;
+        while let Some(&(sent_at, start)) = self.by_time.first() {
+            let end = self.records[&start].end;
+            if (sent_at, end) >= (rack.sent_at, rack.end) {
+                return (marked, None);
+            }
+            let due = sent_at + window;
+            if due > now {
+                return (marked, Some(due));
+            }
+            marked += self.set_lost(start);
+        }
+        (marked, None)
+    }
+
+    /// Marks the first `len` bytes that are not acknowledged as lost.
+    pub(in crate::tcp) fn mark_head_lost(&mut self, len: usize) -> usize {
+        let Some((&start, record)) = self.records.first_key_value() else { return 0 };
+        if record.fate != Fate::InFlight {
+            return 0;
+        }
+        self.split(start + len);
+        self.set_lost(start)
+    }
+
+    /// The retransmission timer expired: everything sent at or before `until` is lost, and the
+    /// first range whatever its age (RFC 8985 §6.3). A peer that SACKed the first byte and did not
+    /// acknowledge it has reneged: its SACKs mean nothing then (RFC 2018 §8).
+    pub(in crate::tcp) fn on_timeout(&mut self, until: Instant) {
+        let reneged = self.records.first_key_value().is_some_and(|(_, r)| r.fate == Fate::Sacked);
+        if reneged {
+            let sacked: Vec<Seq> =
+                self.records.iter().filter(|(_, r)| r.fate == Fate::Sacked).map(|(key, _)| *key).collect();
+            for key in sacked {
+                let mut record = self.remove(key);
+                record.fate = Fate::Lost;
+                self.insert(key, record);
+            }
+        }
+        while let Some(&(sent_at, start)) = self.by_time.first() {
+            if sent_at > until {
+                break;
+            }
+            self.set_lost(start);
+        }
+        let head = self.records.first_key_value().map(|(key, record)| (*key, record.fate));
+        if let Some((start, Fate::InFlight)) = head {
+            self.set_lost(start);
+        }
+    }
+
+    /// The first lost range.
+    pub(in crate::tcp) fn next_lost(&self) -> Option<(Seq, Seq)> {
+        let start = *self.lost.first()?;
+        Some((start, self.records[&start].end))
+    }
+
+    /// The highest SACKed sequence number, and the one after it.
+    pub(in crate::tcp) fn highest_sacked(&self) -> Option<Seq> {
+        if self.sacked == 0 {
+            return None;
+        }
+        self.records.values().rev().find(|record| record.fate == Fate::Sacked).map(|record| record.end)
+    }
+
+    /// Drops everything: the connection is over.
+    pub(in crate::tcp) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn set_lost(&mut self, start: Seq) -> usize {
+        let mut record = self.remove(start);
+        record.fate = Fate::Lost;
+        self.insert(start, record);
+        record.end.since(start)
+    }
+
+    fn insert(&mut self, start: Seq, record: Record) {
+        let len = record.end.since(start);
+        match record.fate {
+            Fate::InFlight => {
+                self.by_time.insert((record.sent_at, start));
+                if record.retransmissions > 0 {
+                    self.retransmitted += len;
+                }
+            }
+            Fate::Sacked => self.sacked += len,
+            Fate::Lost => {
+                self.lost.insert(start);
+                self.lost_bytes += len;
+            }
+        }
+        self.records.insert(start, record);
+    }
+
+    fn remove(&mut self, start: Seq) -> Record {
+        let record = self.records.remove(&start).expect("a record begins here");
+        let len = record.end.since(start);
+        match record.fate {
+            Fate::InFlight => {
+                self.by_time.remove(&(record.sent_at, start));
+                if record.retransmissions > 0 {
+                    self.retransmitted -= len;
+                }
+            }
+            Fate::Sacked => self.sacked -= len,
+            Fate::Lost => {
+                self.lost.remove(&start);
+                self.lost_bytes -= len;
+            }
+        }
+        record
+    }
+
+    /// Makes `at` the border of two records, if it lies inside one.
+    fn split(&mut self, at: Seq) {
+        let Some((start, record)) = self.covering(at) else { return };
+        if start == at {
+            return;
+        }
+        self.remove(start);
+        self.insert(start, Record { end: at, ..record });
+        self.insert(at, record);
+    }
+
+    /// The record that holds `at`.
+    fn covering(&self, at: Seq) -> Option<(Seq, Record)> {
+        let (&start, &record) = self.records.range(..=at).next_back()?;
+        (at < record.end).then_some((start, record))
+    }
+
+    fn border_at_or_after(&self, at: Seq) -> Seq {
+        let Some((start, record)) = self.covering(at) else { return at };
+        let segments = at.since(start).div_ceil(record.mss);
+        (start + segments * record.mss).min(record.end)
+    }
+
+    fn border_at_or_before(&self, at: Seq) -> Seq {
+        let Some((start, record)) = self.covering(at) else { return at };
+        start + at.since(start) / record.mss * record.mss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::seq::SeqNum;
+    use crate::time::Duration;
+    use proptest::prelude::*;
+
+    fn seq(n: usize) -> Seq {
+        Seq::initial(SeqNum::new(u32::MAX - 5000)) + n
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    /// Ten segments of 1,000 bytes, a millisecond apart.
+    fn ten() -> Scoreboard {
+        let mut board = Scoreboard::default();
+        for i in 0..10 {
+            board.on_sent(at(i as u64), seq(i * 1000), seq(i * 1000 + 1000), 1000);
+        }
+        board
+    }
+
+    fn sack(board: &mut Scoreboard, from: usize, to: usize) -> Progress {
+        let mut progress = Progress::default();
+        board.on_sack(seq(from), seq(to), &mut progress);
+        progress
+    }
+
+    #[test]
+    fn a_burst_is_one_record_and_sack_splits_it_at_segments() {
+        let mut board = Scoreboard::default();
+        board.on_sent(at(0), seq(0), seq(30_000), 1000);
+        board.on_sent(at(0), seq(30_000), seq(60_000), 1000);
+        assert_eq!(board.records.len(), 1);
+        let progress = sack(&mut board, 10_500, 20_500);
+        assert_eq!(progress.sacked, 9_000, "only whole segments count");
+        assert_eq!(board.records.len(), 3);
+        assert_eq!(board.pipe(), 51_000);
+    }
+
+    #[test]
+    fn sacked_runs_grow_together() {
+        let mut board = ten();
+        for i in [2, 4, 3, 5] {
+            assert_eq!(sack(&mut board, i * 1000, i * 1000 + 1000).sacked, 1000);
+        }
+        assert_eq!(board.records.len(), 7);
+        assert_eq!(sack(&mut board, 2000, 6000).sacked, 0);
+        assert_eq!(board.highest_sacked(), Some(seq(6000)));
+    }
+
+    #[test]
+    fn acknowledging_counts_sacked_bytes_once() {
+        let mut board = ten();
+        sack(&mut board, 1000, 3000);
+        let mut progress = Progress::default();
+        board.on_ack(seq(4000), &mut progress);
+        assert_eq!((progress.acked, progress.delivered), (4000, 2000));
+        assert_eq!(progress.newest.unwrap().end, seq(4000));
+        assert_eq!(progress.oldest_clean, Some(at(0)));
+        assert_eq!((board.outstanding(), board.sacked()), (6000, 0));
+    }
+
+    #[test]
+    fn rack_marks_what_was_sent_before_and_is_late() {
+        let mut board = ten();
+        let rack = sack(&mut board, 5000, 6000).newest.unwrap();
+        let (marked, next) = board.mark_lost_before(at(22), rack, Duration::from_millis(20));
+        assert_eq!(marked, 3000, "sent at 0, 1 and 2 ms, and 20 ms ago");
+        assert_eq!(next, Some(at(23)));
+        assert_eq!(board.next_lost(), Some((seq(0), seq(1000))));
+        board.on_retransmitted(at(22), seq(0), seq(500));
+        assert_eq!(board.next_lost(), Some((seq(500), seq(1000))));
+        assert_eq!((board.lost(), board.retransmitted()), (2500, 500));
+    }
+
+    #[test]
+    fn a_timeout_loses_all_but_what_was_sent_just_now() {
+        let mut board = ten();
+        sack(&mut board, 2000, 3000);
+        board.on_timeout(at(7));
+        assert_eq!(board.lost(), 7000);
+        assert_eq!(board.pipe(), 2000);
+    }
+
+    #[test]
+    fn a_reneging_peers_sacks_are_forgotten() {
+        let mut board = ten();
+        sack(&mut board, 0, 3000);
+        board.on_timeout(at(100));
+        assert_eq!((board.sacked(), board.lost()), (0, 10_000));
+    }
+
+    proptest! {
+        #[test]
+        fn the_sums_agree_with_the_records(
+            steps in prop::collection::vec((0u8..5, 0usize..40, 1usize..12), 1..120)
+        ) {
+            let mut board = Scoreboard::default();
+            let (mut una, mut nxt, mut clock) = (0usize, 0usize, 0u64);
+            for (what, a, b) in steps {
+                clock += 1;
+                match what {
+                    0 => {
+                        board.on_sent(at(clock / 2), seq(nxt), seq(nxt + b * 70), 100);
+                        nxt += b * 70;
+                    }
+                    1 => {
+                        una = (una + a * 50).min(nxt);
+                        board.on_ack(seq(una), &mut Progress::default());
+                    }
+                    2 => {
+                        let from = (una + a * 60).min(nxt);
+                        let to = (from + b * 90).min(nxt);
+                        board.on_sack(seq(from), seq(to), &mut Progress::default());
+                    }
+                    3 => {
+                        if let Some((from, to)) = board.next_lost() {
+                            board.on_retransmitted(at(clock), from, to.min(from + 130));
+                        }
+                    }
+                    _ => board.on_timeout(at(clock.saturating_sub(a as u64))),
+                }
+                let mut end = seq(una);
+                let (mut sacked, mut lost, mut flying) = (0, 0, 0);
+                for (start, record) in &board.records {
+                    prop_assert_eq!(*start, end, "records cover the window without gaps");
+                    prop_assert!(record.end > *start);
+                    end = record.end;
+                    match record.fate {
+                        Fate::InFlight => flying += record.end.since(*start),
+                        Fate::Sacked => sacked += record.end.since(*start),
+                        Fate::Lost => lost += record.end.since(*start),
+                    }
+                }
+                prop_assert_eq!(end, seq(nxt));
+                prop_assert_eq!((board.outstanding(), board.sacked(), board.lost()), (nxt - una, sacked, lost));
+                prop_assert_eq!(board.pipe(), flying);
+                prop_assert_eq!(board.lost.len(), board.records.values().filter(|r| r.fate == Fate::Lost).count());
+                prop_assert_eq!(board.by_time.len(), board.records.values().filter(|r| r.fate == Fate::InFlight).count());
+            }
+        }
+    }
+}

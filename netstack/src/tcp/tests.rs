@@ -1,0 +1,1 @@
+//! State tables and two-ended scenarios.

@@ -1,0 +1,312 @@
+//! What to send now.
+//!
+//! [`Connection::poll_transmit`] proposes a segment and changes nothing;
+//! [`Connection::on_transmitted`] commits it once the device has taken it. So a full device costs
+//! nothing: the same question gets the same answer later.
+
+use super::connection::{Connection, Probe};
+use super::segment::{Flags, Options, Segment};
+use super::seq::Seq;
+use super::state::State;
+use super::timers::Timer;
+use crate::device::MAX_PIECES;
+use crate::time::Instant;
+use arrayvec::ArrayVec;
+
+/// Bytes of options for each SACK block, and for the option itself with its padding.
+const SACK_BLOCK_LEN: usize = 8;
+const SACK_BASE_LEN: usize = 4;
+
+/// Bytes of options in a TCP header at most.
+const MAX_OPTIONS: usize = 40;
+
+/// Bytes of the timestamps option with its padding.
+const TIMESTAMPS_LEN: usize = 12;
+
+/// A segment to be sent: its header, and which bytes of the send buffer it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The header; `payload_len` is the length of the whole, also of a super-segment.
+    pub segment: Segment,
+    /// The MSS to cut a super-segment to; none if the segment is not longer than that.
+    pub gso_size: Option<u16>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Sequence space `start..end` for the first time, with `mss` bytes to a segment.
+    New { start: Seq, end: Seq, mss: usize },
+    /// Sequence space that was lost.
+    Again { start: Seq, end: Seq, mss: usize },
+    /// No sequence space: an acknowledgment.
+    Ack,
+    /// A probe without text.
+    Probe,
+    /// A reset.
+    Reset,
+}
+
+impl Connection {
+    /// The next segment to send, or none. `max_payload` is the most that one segment may carry: up
+    /// to 64 KiB where the device cuts segments, otherwise 0, which means one MSS.
+    pub fn poll_transmit(&mut self, now: Instant, max_payload: usize) -> Option<Transmit> {
+        if let Some(reset) = &self.reset {
+            return Some(Transmit { segment: reset.clone(), gso_size: None, kind: Kind::Reset });
+        }
+        if self.state == State::Closed {
+            // The last acknowledgment of LAST-ACK's peer needs no answer.
+            return None;
+        }
+        let mss = self.current_mss();
+        let max = max_payload.max(mss);
+        self.next_retransmission(now, mss, max)
+            .or_else(|| self.next_new(now, mss, max))
+            .or_else(|| self.next_probe(now))
+            .or_else(|| self.next_ack(now))
+    }
+
+    /// The payload of `transmit`, in pieces.
+    pub fn payload<'a>(&'a self, transmit: &Transmit, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
+        if let Kind::New { start, .. } | Kind::Again { start, .. } = transmit.kind {
+            self.snd.buffer.slices(start, start + transmit.segment.payload_len, pieces);
+        }
+    }
+
+    /// The device took `transmit`, which [`Connection::poll_transmit`] proposed just now.
+    pub fn on_transmitted(&mut self, now: Instant, transmit: &Transmit) {
+        self.counters.segs_out += 1;
+        match transmit.kind {
+            Kind::Reset => {
+                self.reset = None;
+                return;
+            }
+            Kind::Ack => {}
+            Kind::Probe => self.probe = None,
+            Kind::New { start, end, mss } => {
+                let payload_end = start + transmit.segment.payload_len;
+                let partial = !payload_end.since(start).is_multiple_of(mss);
+                self.recovery.on_sent(now, start, end, mss);
+                self.snd.on_sent(now, end, partial);
+                self.count_data(transmit);
+                self.timers.stop(Timer::Persist);
+                if self.probe == Some(Probe::Window) {
+                    self.probe = None;
+                }
+                if !self.timers.is_set(Timer::Retransmit) {
+                    self.rearm_retransmit(now);
+                }
+            }
+            Kind::Again { start, end, mss } => {
+                let segments = end.since(start).div_ceil(mss);
+                self.recovery.on_retransmitted(now, start, end, segments);
+                self.snd.last_sent = now;
+                self.count_data(transmit);
+                if !self.timers.is_set(Timer::Retransmit) {
+                    self.rearm_retransmit(now);
+                }
+            }
+        }
+        if transmit.segment.payload_len > 0 {
+            self.rcv.ack.on_data_sent(now);
+        }
+        self.rcv.on_ack_sent(transmit.segment.window);
+        let in_flight = self.recovery.pipe(self.snd.mss);
+        self.snd.note_window_usage(in_flight, in_flight + self.snd.mss > self.cc.cwnd());
+    }
+
+    fn count_data(&mut self, transmit: &Transmit) {
+        self.counters.data_segs_out += 1;
+        self.counters.bytes_sent += transmit.segment.payload_len as u64;
+    }
+
+    /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
+    /// room (RFC 9293 MUST-16).
+    fn current_mss(&self) -> usize {
+        let blocks = self.rcv.sack_blocks(self.max_sack_blocks()).len();
+        let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
+        // Even with the smallest MSS that is allowed, 48, something is left.
+        self.snd.mss.saturating_sub(sack).max(8)
+    }
+
+    fn max_sack_blocks(&self) -> usize {
+        let taken = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
+        (MAX_OPTIONS - taken - SACK_BASE_LEN) / SACK_BLOCK_LEN
+    }
+
+    /// A lost range, first lost first. Recovery decided what is lost; the window decides how much
+    /// of it may go.
+    fn next_retransmission(&self, now: Instant, mss: usize, max: usize) -> Option<Transmit> {
+        let (start, end) = self.recovery.board.next_lost()?;
+        let pipe = self.recovery.pipe(self.snd.mss);
+        let room = self.cc.cwnd().saturating_sub(pipe);
+        if room < mss && pipe > 0 {
+            return None;
+        }
+        // RFC 7323 §2.4: a retransmission must fit the latest window, unless it is the head, which
+        // also serves as a probe (RFC 9293 SHLD-16).
+        let window = self.snd.window_end().since(start);
+        if window == 0 && start != self.snd.snd_una {
+            return None;
+        }
+        let data_end = end.min(self.snd.buffer.end());
+        let most = room.max(mss).min(window.max(mss)).min(max) / mss * mss;
+        let len = data_end.since(start).min(most);
+        let len = self.snd.buffer.contiguous(start, len);
+        let with_fin = self.snd.fin.is_some_and(|fin| fin < end && start + len == fin);
+        if len == 0 && !with_fin {
+            return None;
+        }
+        let range_end = start + len + usize::from(with_fin);
+        let kind = Kind::Again { start, end: range_end, mss };
+        Some(self.data_segment(now, kind, start, len, with_fin, mss))
+    }
+
+    /// New data, as much in one segment as the windows, the Nagle algorithm and the device allow; or
+    /// our FIN.
+    fn next_new(&mut self, now: Instant, mss: usize, max: usize) -> Option<Transmit> {
+        if !self.snd.has_unsent() {
+            return None;
+        }
+        self.restart_after_idle(now);
+        let start = self.snd.snd_nxt;
+        let unsent = self.snd.unsent();
+        let window = self.snd.window_end().since(start);
+        if unsent == 0 {
+            // A FIN takes one position in the window, and none of cwnd.
+            return (window > 0).then(|| {
+                let kind = Kind::New { start, end: start + 1, mss };
+                self.data_segment(now, kind, start, 0, true, mss)
+            });
+        }
+        let pipe = self.recovery.pipe(self.snd.mss);
+        let room = self.cc.cwnd().saturating_sub(pipe);
+        let allowed = window.min(room).min(unsent);
+        let len = self.cut_to_segments(allowed.min(max), unsent, window, mss);
+        let len = self.snd.buffer.contiguous(start, len);
+        if room < mss.min(unsent) && pipe > 0 {
+            self.snd.note_window_usage(pipe, true);
+            self.persist_if_stuck(now);
+            return None;
+        }
+        if len == 0 || self.defer(len, allowed, unsent, mss, max) {
+            self.persist_if_stuck(now);
+            return None;
+        }
+        let with_fin = self.snd.fin == Some(start + len) && window > len;
+        let end = start + len + usize::from(with_fin);
+        let kind = Kind::New { start, end, mss };
+        Some(self.data_segment(now, kind, start, len, with_fin, mss))
+    }
+
+    /// How much of `allowed` bytes to send: whole segments, and the partial one at the end of the
+    /// queue if nothing speaks against it (RFC 9293 §3.7.4, §3.8.6.2.1).
+    fn cut_to_segments(&self, allowed: usize, unsent: usize, window: usize, mss: usize) -> usize {
+        let whole = allowed / mss * mss;
+        if whole == allowed {
+            return whole;
+        }
+        if allowed == unsent {
+            let last = self.snd.fin.is_some();
+            let held = if self.options.cork || self.more_follows {
+                true
+            } else {
+                !self.options.nodelay && self.snd.nagle_holds()
+            };
+            return if last || !held || self.probe == Some(Probe::Window) { allowed } else { whole };
+        }
+        // Cut short by a window. Half of the largest window that there ever was is worth a segment,
+        // to peers whose window is smaller than their MSS.
+        let worth = allowed == window && allowed >= self.snd.max_wnd / 2 && whole == 0;
+        if worth || (self.probe == Some(Probe::Window) && whole == 0) { allowed } else { whole }
+    }
+
+    /// Whether to wait for the window to open further, so that a super-segment is worth its call
+    /// (Linux's `tcp_tso_should_defer`): only while acknowledgments are under way, which will ask
+    /// again.
+    fn defer(&self, len: usize, allowed: usize, unsent: usize, mss: usize, max: usize) -> bool {
+        let in_flight = self.recovery.pipe(self.snd.mss);
+        if max <= mss || len == unsent || in_flight == 0 || len + mss > max {
+            return false;
+        }
+        let window = self.snd.snd_wnd.min(self.cc.cwnd());
+        allowed < window / 3 && in_flight > allowed
+    }
+
+    /// RFC 5681 §4.1: after a pause longer than the RTO, the window says nothing of the path.
+    fn restart_after_idle(&mut self, now: Instant) {
+        let idle = now - self.snd.last_sent;
+        let rto = self.rtt.rto();
+        if self.recovery.board.outstanding() == 0 && idle > rto && self.counters.data_segs_out > 0 {
+            let restart = self.config.initial_window as usize * self.snd.mss;
+            self.cc.on_idle(idle, rto, restart);
+            // Once for each pause.
+            self.snd.last_sent = now;
+        }
+    }
+
+    /// Nothing is in flight and what waits may not go: only a probe will find out when it may.
+    fn persist_if_stuck(&mut self, now: Instant) {
+        let stuck = self.recovery.board.outstanding() == 0 && !self.timers.is_set(Timer::Persist);
+        if stuck && self.probe.is_none() {
+            self.timers.set(Timer::Persist, now + self.rtt.rto());
+        }
+    }
+
+    /// A probe that a timer asked for: a segment that the peer must answer because it lies before
+    /// its window (RFC 1122 §4.2.3.6). A window probe that may carry text has become new data above.
+    fn next_probe(&self, now: Instant) -> Option<Transmit> {
+        self.probe?;
+        let mut segment = self.header(now, self.snd.snd_una - 1, Flags::ACK);
+        segment.options.sack.clear();
+        Some(Transmit { segment, gso_size: None, kind: Kind::Probe })
+    }
+
+    fn next_ack(&self, now: Instant) -> Option<Transmit> {
+        if self.rcv.ack.due() != super::ack::Due::Now {
+            return None;
+        }
+        let segment = self.header(now, self.snd.snd_nxt, Flags::ACK);
+        Some(Transmit { segment, gso_size: None, kind: Kind::Ack })
+    }
+
+    fn data_segment(
+        &self,
+        now: Instant,
+        kind: Kind,
+        start: Seq,
+        len: usize,
+        with_fin: bool,
+        mss: usize,
+    ) -> Transmit {
+        let mut flags = Flags::ACK;
+        if with_fin {
+            flags = flags.with(Flags::FIN);
+        }
+        // RFC 9293 MUST-61: nothing more is queued.
+        if len > 0 && start + len == self.snd.buffer.end() {
+            flags = flags.with(Flags::PSH);
+        }
+        let mut segment = self.header(now, start, flags);
+        segment.payload_len = len;
+        let gso_size = (len > mss).then_some(mss as u16);
+        Transmit { segment, gso_size, kind }
+    }
+
+    fn header(&self, now: Instant, seq: Seq, flags: Flags) -> Segment {
+        Segment {
+            seq: seq.wire(),
+            ack: self.rcv.rcv_nxt.wire(),
+            flags,
+            window: self.rcv.window_field(),
+            urgent: 0,
+            options: Options {
+                timestamps: self.ts.map(|ts| ts.option(now)),
+                sack: self.rcv.sack_blocks(self.max_sack_blocks()),
+                ..Options::default()
+            },
+            payload_len: 0,
+            gso_size: None,
+        }
+    }
+}

@@ -431,3 +431,34 @@ fn links_stack() {
     send(&a, Instant::ZERO, 1, 100).unwrap();
     assert_eq!(drain(&a, &b)[0].0, Instant::from_millis(3));
 }
+
+#[test]
+fn threads_that_send_and_keep_deadlines_at_once_reorder_nothing() {
+    const COUNT: u32 = 5_000;
+    let cable = PairConfig { queue: 64, ..PairConfig::default() };
+    let (a, b) = Link::pair_over(cable, config("delay=1us"), LinkConfig::default());
+    let clock = std::sync::atomic::AtomicU64::new(0);
+    // Every look at the clock moves it on.
+    let now = || Instant::from_nanos(clock.fetch_add(100, Ordering::Relaxed));
+    let mut expected = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in 0..COUNT {
+                send(&a, now(), seq, 100).unwrap();
+                a.flush(0);
+            }
+        });
+        while expected < COUNT {
+            assert!(now() < Instant::from_millis(6_000), "stalled");
+            if a.next_deadline().is_some() {
+                a.on_deadline(now());
+            }
+            while let Ok((packet, _)) = receive(&b, now()) {
+                assert_eq!(number(&packet), expected);
+                expected += 1;
+            }
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(a.egress_stats().delivered, COUNT.into());
+}

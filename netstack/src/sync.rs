@@ -132,6 +132,84 @@ impl<T> Drop for MutexGuard<'_, T> {
     }
 }
 
+/// A readers-writer lock with a rank, under the same rule as [`Mutex`].
+#[derive(Debug)]
+pub struct RwLock<T> {
+    rank: Rank,
+    inner: parking_lot::RwLock<T>,
+}
+
+impl<T> RwLock<T> {
+    /// A new, unlocked lock.
+    pub const fn new(rank: Rank, value: T) -> Self {
+        Self { rank, inner: parking_lot::RwLock::new(value) }
+    }
+
+    /// Waits for the lock, shared with other readers.
+    ///
+    /// # Panics
+    /// In debug builds, if the thread holds a lock of the same or a higher rank.
+    pub fn read(&self) -> ReadGuard<'_, T> {
+        held::take(self.rank);
+        ReadGuard { rank: self.rank, guard: self.inner.read() }
+    }
+
+    /// Waits for the lock, alone.
+    ///
+    /// # Panics
+    /// In debug builds, if the thread holds a lock of the same or a higher rank.
+    pub fn write(&self) -> WriteGuard<'_, T> {
+        held::take(self.rank);
+        WriteGuard { rank: self.rank, guard: self.inner.write() }
+    }
+}
+
+/// An [`RwLock`] locked for reading.
+#[derive(Debug)]
+pub struct ReadGuard<'a, T> {
+    rank: Rank,
+    guard: parking_lot::RwLockReadGuard<'a, T>,
+}
+
+impl<T> Deref for ReadGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> Drop for ReadGuard<'_, T> {
+    fn drop(&mut self) {
+        held::give(self.rank);
+    }
+}
+
+/// An [`RwLock`] locked for writing.
+#[derive(Debug)]
+pub struct WriteGuard<'a, T> {
+    rank: Rank,
+    guard: parking_lot::RwLockWriteGuard<'a, T>,
+}
+
+impl<T> Deref for WriteGuard<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for WriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+impl<T> Drop for WriteGuard<'_, T> {
+    fn drop(&mut self) {
+        held::give(self.rank);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

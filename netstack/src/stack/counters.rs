@@ -1,0 +1,107 @@
+//! Counters, under the names of `netstat -s` where Linux has them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the counters as a table, so that a name and its documentation stand together.
+macro_rules! counters {
+    ($( $(#[$attr:meta])* $name:ident, $text:literal; )*) => {
+        /// What a stack has counted since it was built.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $( $(#[$attr])* pub $name: u64, )*
+        }
+
+        impl Counters {
+            /// The names of Linux, or of this stack where Linux has none, with the values.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$( ($text, self.$name) ),*].into_iter()
+            }
+        }
+
+        /// The counters while they count.
+        #[derive(Debug, Default)]
+        pub(crate) struct Live {
+            $( pub(crate) $name: Counter, )*
+        }
+
+        impl Live {
+            pub(crate) fn snapshot(&self) -> Counters {
+                Counters { $( $name: self.$name.0.load(Ordering::Relaxed), )* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Packets received.
+    in_receives, "InReceives";
+    /// Packets dropped for a malformed IP header.
+    in_header_errors, "InHdrErrors";
+    /// Packets dropped for their addresses: not ours, or impossible ones.
+    in_address_errors, "InAddrErrors";
+    /// Packets of a transport protocol that the stack does not have.
+    in_unknown_protocols, "InUnknownProtos";
+    /// Datagrams put together from fragments.
+    reassembled, "ReasmOKs";
+    /// Datagrams sent to a UDP port that nobody has.
+    udp_no_ports, "NoPorts";
+    /// ICMP messages received.
+    icmp_in, "IcmpInMsgs";
+    /// ICMP messages sent.
+    icmp_out, "IcmpOutMsgs";
+    /// ICMP errors that the rate limit held back.
+    icmp_rate_limited, "IcmpOutRateLimitGlobal";
+    /// TCP segments received; a super-segment counts as one.
+    tcp_in_segments, "InSegs";
+    /// TCP segments sent; a super-segment counts as one.
+    tcp_out_segments, "OutSegs";
+    /// TCP segments with a bad header or checksum.
+    tcp_in_errors, "InErrs";
+    /// Resets sent for segments that belong to no connection.
+    tcp_out_resets, "OutRsts";
+    /// Connections that this side began.
+    active_opens, "ActiveOpens";
+    /// Connections that a peer began and that completed.
+    passive_opens, "PassiveOpens";
+    /// Attempts to connect that failed.
+    attempt_fails, "AttemptFails";
+    /// Connections complete or half-open that found an accept queue full.
+    listen_overflows, "ListenOverflows";
+    /// SYNs and connections that a listener dropped for any reason.
+    listen_drops, "ListenDrops";
+    /// SYNs dropped because the SYN queue was full.
+    syn_queue_drops, "TCPReqQFullDrop";
+    /// Half-open connections that timed out.
+    syn_timeouts, "TCPTimeouts";
+    /// Connections reset because the accept queue was full (`tcp_abort_on_overflow`).
+    abort_on_overflow, "TCPAbortOnOverflow";
+    /// Connections reset at close because there were too many orphans.
+    abort_on_memory, "TCPAbortOnMemory";
+    /// Connections that entered TIME-WAIT.
+    time_waited, "TW";
+    /// TIME-WAIT states skipped because there were too many.
+    time_wait_overflow, "TCPTimeWaitOverflow";
+    /// TIME-WAIT entries that connect took over.
+    time_wait_recycled, "TWRecycled";
+    /// Segments that found their connection locked.
+    backlog_queued, "TCPBacklogQueued";
+    /// Segments dropped because their connection was locked and its backlog full.
+    backlog_drops, "TCPBacklogDrop";
+    /// Packets that a device could not take and that are sent later or again.
+    device_full, "DeviceFull";
+}
+
+/// One counter. Relaxed: a reader may see one counter ahead of another.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bump(&self) {
+        self.add(1);
+    }
+}

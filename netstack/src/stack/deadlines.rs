@@ -1,0 +1,311 @@
+//! The deadlines of all connections, half-open connections and TIME-WAIT entries.
+//!
+//! A binary heap that knows where each entry is, so that an owner has at most one entry and can move
+//! or remove it. Owners are lazy: a deadline that moves later is left alone, fires early, and is
+//! armed again then, so that the segments of a busy connection do not touch the heap.
+
+use super::cell::Cell;
+use super::flow::FlowKey;
+use super::listener::Listener;
+use crate::sync::{Mutex, Rank};
+use crate::time::Instant;
+use std::sync::Weak;
+
+/// Whose deadline it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    Cell(Weak<Cell>),
+    HalfOpen(Weak<Listener>, FlowKey),
+    TimeWait(FlowKey),
+}
+
+/// An owner's handle to its entry. Dropping it without [`Deadlines::disarm`] leaves an entry that
+/// fires once, in vain.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    armed: Option<Armed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    at: Instant,
+    slot: u32,
+    generation: u32,
+}
+
+impl Timer {
+    /// Whether the entry, if there is one, would fire only after `at`.
+    pub(crate) fn misses(&self, at: Instant) -> bool {
+        self.armed.is_none_or(|armed| at < armed.at)
+    }
+
+    /// The entry fired: it is not in the heap any more.
+    pub(crate) fn fired(&mut self) {
+        self.armed = None;
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Counts the entries that used the slot, so that a handle to an earlier one is known.
+    generation: u32,
+    /// Where in the heap the entry is.
+    position: u32,
+    target: Option<Target>,
+}
+
+#[derive(Debug)]
+struct Heap {
+    /// Time and slot, the earliest first.
+    entries: Vec<(Instant, u32)>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// What [`Deadlines::next`] said last, or what was passed on since.
+    announced: Instant,
+}
+
+/// All deadlines of one stack.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    heap: Mutex<Heap>,
+}
+
+impl Deadlines {
+    pub(crate) fn new() -> Self {
+        let heap =
+            Heap { entries: Vec::new(), slots: Vec::new(), free: Vec::new(), announced: Instant::FAR_FUTURE };
+        Self { heap: Mutex::new(Rank::Deadlines, heap) }
+    }
+
+    /// Makes the timer fire at `at` the latest. Says whether that is earlier than what whoever
+    /// sleeps was told.
+    #[must_use]
+    pub(crate) fn arm(&self, timer: &mut Timer, at: Instant, target: impl FnOnce() -> Target) -> bool {
+        if !timer.misses(at) {
+            return false;
+        }
+        let mut heap = self.heap.lock();
+        let current = timer.armed.filter(|armed| heap.is_current(*armed));
+        let armed = match current {
+            Some(armed) => {
+                heap.move_earlier(armed.slot, at);
+                Armed { at, ..armed }
+            }
+            None => heap.insert(at, target()),
+        };
+        timer.armed = Some(armed);
+        let moved = at < heap.announced;
+        if moved {
+            heap.announced = at;
+        }
+        moved
+    }
+
+    /// Removes the timer's entry, if it has one.
+    pub(crate) fn disarm(&self, timer: &mut Timer) {
+        if let Some(armed) = timer.armed.take() {
+            let mut heap = self.heap.lock();
+            if heap.is_current(armed) {
+                heap.remove(armed.slot);
+            }
+        }
+    }
+
+    /// Removes what is due at `now`, at most `max` entries, and appends it to `due`, the earliest
+    /// first.
+    pub(crate) fn pop_due(&self, now: Instant, max: usize, due: &mut Vec<Target>) {
+        let mut heap = self.heap.lock();
+        for _ in 0..max {
+            let Some(&(at, slot)) = heap.entries.first() else { break };
+            if at > now {
+                break;
+            }
+            due.extend(heap.remove(slot));
+        }
+    }
+
+    /// The earliest deadline. From now on [`Deadlines::arm`] reports what is earlier than that.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let mut heap = self.heap.lock();
+        let next = heap.entries.first().map(|(at, _)| *at);
+        heap.announced = next.unwrap_or(Instant::FAR_FUTURE);
+        next
+    }
+
+    /// How many entries there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.lock().entries.len()
+    }
+}
+
+impl Heap {
+    fn is_current(&self, armed: Armed) -> bool {
+        let slot = &self.slots[armed.slot as usize];
+        slot.generation == armed.generation && slot.target.is_some()
+    }
+
+    fn insert(&mut self, at: Instant, target: Target) -> Armed {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, position: 0, target: None });
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.target = Some(target);
+        let generation = slot.generation;
+        self.entries.push((at, index));
+        self.sift_up(self.entries.len() - 1);
+        Armed { at, slot: index, generation }
+    }
+
+    fn move_earlier(&mut self, slot: u32, at: Instant) {
+        let position = self.slots[slot as usize].position as usize;
+        self.entries[position].0 = at;
+        self.sift_up(position);
+    }
+
+    fn remove(&mut self, index: u32) -> Option<Target> {
+        let slot = &mut self.slots[index as usize];
+        let position = slot.position as usize;
+        let target = slot.target.take();
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        self.entries.swap_remove(position);
+        if position < self.entries.len() {
+            self.sift_down(position);
+            self.sift_up(position);
+        }
+        target
+    }
+
+    /// Moves the entry at `position` towards the root until its parent is not later. Also writes
+    /// the entry's position down.
+    fn sift_up(&mut self, mut position: usize) {
+        while position > 0 {
+            let parent = (position - 1) / 2;
+            if self.entries[parent].0 <= self.entries[position].0 {
+                break;
+            }
+            self.entries.swap(parent, position);
+            self.note_position(position);
+            position = parent;
+        }
+        self.note_position(position);
+    }
+
+    fn sift_down(&mut self, mut position: usize) {
+        loop {
+            let left = 2 * position + 1;
+            let right = left + 1;
+            let Some(mut child) = self.entries.get(left).map(|_| left) else { break };
+            if self.entries.get(right).is_some_and(|entry| entry.0 < self.entries[left].0) {
+                child = right;
+            }
+            if self.entries[position].0 <= self.entries[child].0 {
+                break;
+            }
+            self.entries.swap(child, position);
+            self.note_position(position);
+            position = child;
+        }
+        self.note_position(position);
+    }
+
+    fn note_position(&mut self, position: usize) {
+        let slot = self.entries[position].1;
+        self.slots[slot as usize].position = position as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn target(number: usize) -> Target {
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Target::TimeWait(FlowKey {
+            local: address,
+            local_port: number as u16,
+            remote: address,
+            remote_port: 0,
+        })
+    }
+
+    fn number(target: &Target) -> usize {
+        match target {
+            Target::TimeWait(key) => key.local_port.into(),
+            _ => unreachable!("tests arm TIME-WAIT only"),
+        }
+    }
+
+    fn pop(deadlines: &Deadlines, now: Instant) -> Vec<usize> {
+        let mut due = Vec::new();
+        deadlines.pop_due(now, usize::MAX, &mut due);
+        due.iter().map(number).collect()
+    }
+
+    #[test]
+    fn a_later_deadline_leaves_the_entry_and_an_earlier_one_moves_it() {
+        let deadlines = Deadlines::new();
+        let mut timer = Timer::default();
+        let at = Instant::from_millis;
+        assert!(deadlines.arm(&mut timer, at(50), || target(1)));
+        assert!(!deadlines.arm(&mut timer, at(90), || target(1)));
+        assert_eq!(deadlines.next(), Some(at(50)));
+        assert!(deadlines.arm(&mut timer, at(20), || target(1)));
+        assert_eq!((deadlines.len(), deadlines.next()), (1, Some(at(20))));
+        assert!(pop(&deadlines, at(20) + std::time::Duration::from_nanos(0)).contains(&1));
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn only_an_earlier_deadline_than_the_announced_one_is_reported_and_once() {
+        let deadlines = Deadlines::new();
+        let mut timers: Vec<_> = (0..4).map(|_| Timer::default()).collect();
+        let mut arm = |n: usize, ms| deadlines.arm(&mut timers[n], Instant::from_millis(ms), || target(n));
+        assert!(arm(0, 50));
+        assert!(!arm(1, 60));
+        assert!(!arm(2, 50));
+        assert!(arm(3, 40));
+        assert_eq!(deadlines.next(), Some(Instant::from_millis(40)));
+    }
+
+    #[test]
+    fn a_handle_to_an_entry_that_fired_does_not_touch_its_successor() {
+        let deadlines = Deadlines::new();
+        let (mut first, mut second) = (Timer::default(), Timer::default());
+        let _ = deadlines.arm(&mut first, Instant::from_millis(1), || target(1));
+        assert_eq!(pop(&deadlines, Instant::from_millis(1)), [1]);
+        let _ = deadlines.arm(&mut second, Instant::from_millis(5), || target(2));
+        deadlines.disarm(&mut first);
+        assert_eq!(pop(&deadlines, Instant::from_millis(5)), [2]);
+    }
+
+    proptest! {
+        #[test]
+        fn fires_in_order_whatever_was_armed_moved_and_removed(
+            steps in prop::collection::vec((0usize..40, 0u64..1000, any::<bool>()), 0..300)
+        ) {
+            let deadlines = Deadlines::new();
+            let mut timers: Vec<_> = (0..40).map(|_| Timer::default()).collect();
+            let mut model = [None; 40];
+            for (n, at, arm) in steps {
+                if arm {
+                    let at = Instant::from_millis(at);
+                    let _ = deadlines.arm(&mut timers[n], at, || target(n));
+                    model[n] = Some(model[n].map_or(at, |old: Instant| old.min(at)));
+                } else {
+                    deadlines.disarm(&mut timers[n]);
+                    model[n] = None;
+                }
+                prop_assert_eq!(deadlines.len(), model.iter().flatten().count());
+                prop_assert_eq!(deadlines.next(), model.iter().flatten().min().copied());
+            }
+            let fired = pop(&deadlines, Instant::FAR_FUTURE);
+            prop_assert!(fired.is_sorted_by_key(|n| model[*n].unwrap()));
+            prop_assert_eq!(fired.len(), model.iter().flatten().count());
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! From the addresses of a segment to the connection, TIME-WAIT entry or listener that it is for.
+
+use super::cell::Cell;
+use super::deadlines::Timer;
+use super::flow::{FlowKey, QueueId};
+use super::listener::Listener;
+use super::ports::Binding;
+use crate::sync::{Rank, RwLock};
+use crate::tcp::TimeWait;
+use siphasher::sip::SipHasher13;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Shards of the table. Enough that the queues of a device rarely meet in one.
+const SHARDS: usize = 64;
+
+/// A connection that left only its TIME-WAIT state.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) record: TimeWait,
+    pub(crate) timer: Timer,
+    /// Keeps the port in use, so that a plain bind to it fails as long as the state lasts.
+    pub(crate) binding: Option<Binding>,
+    pub(crate) queue: QueueId,
+}
+
+/// What the addresses and ports of a connection lead to.
+#[derive(Debug)]
+pub(crate) enum Flow {
+    Cell(Arc<Cell>),
+    TimeWait(Box<Parked>),
+}
+
+/// Builds SipHash-1-3 with a secret key: colliding flows cannot be chosen.
+#[derive(Clone)]
+pub(crate) struct Keyed([u8; 16]);
+
+impl Keyed {
+    pub(crate) fn new(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+
+    /// The keyed hash of a value.
+    pub(crate) fn of(&self, value: &impl Hash) -> u64 {
+        self.hash_one(value)
+    }
+}
+
+impl BuildHasher for Keyed {
+    type Hasher = SipHasher13;
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keyed(secret)")
+    }
+}
+
+type Shard = RwLock<HashMap<FlowKey, Flow, Keyed>>;
+
+/// The tables of one stack.
+#[derive(Debug)]
+pub(crate) struct Demux {
+    shards: Box<[Shard]>,
+    /// Listeners by port; few share one.
+    listeners: RwLock<HashMap<u16, Vec<Arc<Listener>>>>,
+    keyed: Keyed,
+    cells: AtomicUsize,
+    time_waits: AtomicUsize,
+}
+
+impl Demux {
+    pub(crate) fn new(key: [u8; 16]) -> Self {
+        let keyed = Keyed::new(key);
+        let shard = || RwLock::new(Rank::Demux, HashMap::with_hasher(keyed.clone()));
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            listeners: RwLock::new(Rank::Ports, HashMap::new()),
+            keyed,
+            cells: AtomicUsize::new(0),
+            time_waits: AtomicUsize::new(0),
+        }
+    }
+
+    fn shard(&self, key: &FlowKey) -> &Shard {
+        &self.shards[key.spread() % SHARDS]
+    }
+
+    /// Connections, those that nobody holds any more included.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells.load(Ordering::Relaxed)
+    }
+
+    /// TIME-WAIT entries.
+    pub(crate) fn time_waits(&self) -> usize {
+        self.time_waits.load(Ordering::Relaxed)
+    }
+
+    /// Calls `f` with what `key` leads to, under the shard's lock, shared.
+    pub(crate) fn with_flow<R>(&self, key: &FlowKey, f: impl FnOnce(Option<&Flow>) -> R) -> R {
+        f(self.shard(key).read().get(key))
+    }
+
+    /// Calls `f` with the TIME-WAIT entry of `key`, under the shard's lock.
+    pub(crate) fn with_time_wait<R>(&self, key: &FlowKey, f: impl FnOnce(&mut Parked) -> R) -> Option<R> {
+        match self.shard(key).write().get_mut(key) {
+            Some(Flow::TimeWait(parked)) => Some(f(parked)),
+            _ => None,
+        }
+    }
+
+    /// Enters a connection. A TIME-WAIT entry makes way for it and is returned.
+    ///
+    /// # Errors
+    /// If a connection has the place.
+    pub(crate) fn insert(&self, key: FlowKey, cell: Arc<Cell>) -> Result<Option<Box<Parked>>, ()> {
+        let previous = match self.shard(&key).write().entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Flow::Cell(cell));
+                None
+            }
+            Entry::Occupied(mut entry) => match entry.get() {
+                Flow::Cell(_) => return Err(()),
+                Flow::TimeWait(_) => Some(entry.insert(Flow::Cell(cell))),
+            },
+        };
+        self.cells.fetch_add(1, Ordering::Relaxed);
+        Ok(previous.map(|flow| match flow {
+            Flow::TimeWait(parked) => {
+                self.time_waits.fetch_sub(1, Ordering::Relaxed);
+                parked
+            }
+            Flow::Cell(_) => unreachable!("a connection is not replaced"),
+        }))
+    }
+
+    /// Puts a TIME-WAIT entry in the place of the connection `cell`. Gives it back if that
+    /// connection does not have the place.
+    pub(crate) fn park(&self, cell: &Arc<Cell>, parked: Box<Parked>) -> Result<(), Box<Parked>> {
+        let key = *cell.key();
+        let replaced = {
+            let mut shard = self.shard(&key).write();
+            match shard.get_mut(&key) {
+                Some(flow @ Flow::Cell(_)) if flow.is(cell) => std::mem::replace(flow, Flow::TimeWait(parked)),
+                _ => return Err(parked),
+            }
+        };
+        self.cells.fetch_sub(1, Ordering::Relaxed);
+        self.time_waits.fetch_add(1, Ordering::Relaxed);
+        // Outside the shard's lock: it may be the last reference.
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Removes the connection `cell`.
+    pub(crate) fn remove(&self, cell: &Arc<Cell>) {
+        let key = *cell.key();
+        let removed = {
+            let mut shard = self.shard(&key).write();
+            if shard.get(&key).is_some_and(|flow| flow.is(cell)) { shard.remove(&key) } else { None }
+        };
+        if removed.is_some() {
+            self.cells.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes the TIME-WAIT entry of `key` if `over` says so.
+    pub(crate) fn remove_time_wait(
+        &self,
+        key: &FlowKey,
+        over: impl FnOnce(&mut Parked) -> bool,
+    ) -> Option<Box<Parked>> {
+        let removed = {
+            let mut shard = self.shard(key).write();
+            match shard.get_mut(key) {
+                Some(Flow::TimeWait(parked)) if over(parked) => shard.remove(key),
+                _ => None,
+            }
+        };
+        match removed {
+            Some(Flow::TimeWait(parked)) => {
+                self.time_waits.fetch_sub(1, Ordering::Relaxed);
+                Some(parked)
+            }
+            _ => None,
+        }
+    }
+
+    /// All connections at the moment, those of later shards possibly later.
+    pub(crate) fn all_cells(&self) -> Vec<Arc<Cell>> {
+        let mut cells = Vec::with_capacity(self.cells());
+        for shard in &self.shards {
+            cells.extend(shard.read().values().filter_map(|flow| match flow {
+                Flow::Cell(cell) => Some(Arc::clone(cell)),
+                Flow::TimeWait(_) => None,
+            }));
+        }
+        cells.sort_by_key(|cell| cell.id());
+        cells
+    }
+
+    /// Enters a listener.
+    pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
+        self.listeners.write().entry(listener.port()).or_default().push(listener);
+    }
+
+    /// Removes a listener.
+    pub(crate) fn remove_listener(&self, listener: &Arc<Listener>) {
+        let removed = {
+            let mut listeners = self.listeners.write();
+            let Some(group) = listeners.get_mut(&listener.port()) else { return };
+            let at = group.iter().position(|other| Arc::ptr_eq(other, listener));
+            let removed = at.map(|at| group.remove(at));
+            if group.is_empty() {
+                listeners.remove(&listener.port());
+            }
+            removed
+        };
+        drop(removed);
+    }
+
+    /// The listener for a segment that came in on `interface`: the one bound to its address, else to
+    /// any address of the family, else to any address at all (a dual-stack socket). Among equals,
+    /// which only `SO_REUSEPORT` allows, the flow's hash decides.
+    pub(crate) fn listener(&self, key: &FlowKey, interface: u16) -> Option<Arc<Listener>> {
+        let listeners = self.listeners.read();
+        let group = listeners.get(&key.local_port)?;
+        let best = group.iter().filter_map(|listener| listener.score(key.local, interface)).max()?;
+        let equals = || group.iter().filter(|one| one.score(key.local, interface) == Some(best));
+        let count = equals().count();
+        let chosen = if count == 1 { 0 } else { (self.keyed.of(key) % count as u64) as usize };
+        equals().nth(chosen).map(Arc::clone)
+    }
+
+    /// All listeners.
+    pub(crate) fn all_listeners(&self) -> Vec<Arc<Listener>> {
+        let mut all: Vec<_> = self.listeners.read().values().flatten().map(Arc::clone).collect();
+        all.sort_by_key(|listener| listener.id());
+        all
+    }
+
+    /// A keyed number for a flow, for what outsiders must not predict.
+    pub(crate) fn hash(&self, domain: u8, local: IpAddr, remote: IpAddr, remote_port: u16) -> u64 {
+        let mut hasher = self.keyed.build_hasher();
+        (domain, local, remote, remote_port).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Flow {
+    fn is(&self, cell: &Arc<Cell>) -> bool {
+        matches!(self, Self::Cell(other) if Arc::ptr_eq(other, cell))
+    }
+}

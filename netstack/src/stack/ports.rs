@@ -1,0 +1,360 @@
+//! Which ports are in use, and by whom.
+//!
+//! A port holds groups of sockets that are alike in everything that decides about sharing, so that a
+//! listener with 10,000 connections costs two entries and not 10,001.
+
+use crate::sync::{Mutex, Rank};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Counters that the choice of a port starts from, one for each hash of a destination
+/// (RFC 6056 §3.3.4, algorithm 4; TCP_PORT_TABLE of its example has 10).
+const COUNTERS: usize = 256;
+
+/// What decides whether sockets may share a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The local address, or the unspecified one of the family.
+    pub(crate) address: IpAddr,
+    /// For `::`: IPv4 as well.
+    pub(crate) dual_stack: bool,
+    /// `SO_BINDTODEVICE`.
+    pub(crate) interface: Option<u16>,
+    /// `SO_REUSEADDR`.
+    pub(crate) reuse_address: bool,
+    /// `SO_REUSEPORT`.
+    pub(crate) reuse_port: bool,
+    /// The socket listens.
+    pub(crate) listening: bool,
+    /// The port was chosen by connect, for this connection: others may choose it for other
+    /// destinations.
+    pub(crate) by_connect: bool,
+}
+
+impl Claim {
+    /// Whether both claim one address.
+    fn overlaps(&self, other: &Self) -> bool {
+        if let (Some(a), Some(b)) = (self.interface, other.interface)
+            && a != b
+        {
+            return false;
+        }
+        if self.address == other.address {
+            return true;
+        }
+        let covers = |one: &Self, address: IpAddr| {
+            one.address.is_unspecified() && (one.address.is_ipv4() == address.is_ipv4() || one.dual_stack)
+        };
+        covers(self, other.address) || covers(other, self.address)
+    }
+
+    /// Whether the two cannot have one port at once (inet_bind_conflict in Linux).
+    fn conflicts(&self, other: &Self) -> bool {
+        let by_address = self.reuse_address && other.reuse_address && !self.listening && !other.listening;
+        let by_port = self.reuse_port && other.reuse_port;
+        self.overlaps(other) && !by_address && !by_port
+    }
+}
+
+#[derive(Debug)]
+struct Group {
+    claim: Claim,
+    sockets: usize,
+}
+
+/// The ports of one stack.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    used: Mutex<HashMap<u16, Vec<Group>>>,
+    range: RangeInclusive<u16>,
+    counters: [AtomicU32; COUNTERS],
+}
+
+/// A socket's claim to a port; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Binding {
+    ports: Arc<Ports>,
+    port: u16,
+    claim: Claim,
+}
+
+/// Why no port could be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PortError {
+    /// The port is taken (`EADDRINUSE`).
+    InUse,
+    /// All of the automatic ones are taken.
+    Exhausted,
+}
+
+impl Ports {
+    pub(crate) fn new(range: RangeInclusive<u16>) -> Arc<Self> {
+        let counters = [const { AtomicU32::new(0) }; COUNTERS];
+        Arc::new(Self { used: Mutex::new(Rank::Ports, HashMap::new()), range, counters })
+    }
+
+    /// Claims `port`.
+    pub(crate) fn bind(self: &Arc<Self>, port: u16, claim: Claim) -> Result<Binding, PortError> {
+        let mut used = self.used.lock();
+        let groups = used.entry(port).or_default();
+        if groups.iter().any(|group| group.claim.conflicts(&claim)) {
+            return Err(PortError::InUse);
+        }
+        Ok(self.join(groups, port, claim))
+    }
+
+    /// Claims a port that nobody has, starting the search at `random`; odd ones first, which leaves
+    /// the even ones to connect.
+    pub(crate) fn bind_any(self: &Arc<Self>, random: u64, claim: Claim) -> Result<Binding, PortError> {
+        let mut used = self.used.lock();
+        for port in candidates(&self.range, random, 1) {
+            let groups = used.entry(port).or_default();
+            if !groups.iter().any(|group| group.claim.overlaps(&claim)) {
+                return Ok(self.join(groups, port, claim));
+            }
+        }
+        Err(PortError::Exhausted)
+    }
+
+    /// Claims a port for a connection whose destination hashes to `hash`: one that is free, or in use
+    /// for other destinations only, which `is_free` knows. The search starts where the secret hash
+    /// says and moves on with each connection (RFC 6056 §3.3.4).
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        hash: u64,
+        claim: Claim,
+        mut is_free: impl FnMut(u16) -> bool,
+    ) -> Result<Binding, PortError> {
+        // Two uses of one hash: the upper half picks the counter.
+        let counter = &self.counters[(hash >> 32) as usize % COUNTERS];
+        let start = u64::from(hash as u32).wrapping_add(counter.fetch_add(1, Ordering::Relaxed).into());
+        let mut used = self.used.lock();
+        for port in candidates(&self.range, start, 0) {
+            let shareable = |groups: &Vec<Group>| groups.iter().all(|group| group.claim.by_connect);
+            if used.get(&port).is_none_or(shareable) && is_free(port) {
+                return Ok(self.join(used.entry(port).or_default(), port, claim));
+            }
+        }
+        Err(PortError::Exhausted)
+    }
+
+    fn join(self: &Arc<Self>, groups: &mut Vec<Group>, port: u16, claim: Claim) -> Binding {
+        enter(groups, claim);
+        Binding { ports: Arc::clone(self), port, claim }
+    }
+
+    /// Ports in use.
+    pub(crate) fn len(&self) -> usize {
+        self.used.lock().values().filter(|groups| !groups.is_empty()).count()
+    }
+}
+
+/// All ports of `range` from `start` on, those of one parity first: of the first port of the range,
+/// or with `skip` of the second.
+fn candidates(range: &RangeInclusive<u16>, start: u64, skip: u32) -> impl Iterator<Item = u16> {
+    let (first, last) = (u32::from(*range.start()), u32::from(*range.end()));
+    let count = last - first + 1;
+    [skip, 1 - skip].into_iter().flat_map(move |parity| {
+        let of_parity = (count + 1 - parity) / 2;
+        (0..of_parity).map(move |n| {
+            let index = ((start + u64::from(n)) % u64::from(of_parity)) as u32;
+            (first + 2 * index + parity) as u16
+        })
+    })
+}
+
+impl Binding {
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The claim.
+    pub(crate) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// Turns the claim into that of a listener. Bound sockets that share a port by `SO_REUSEADDR`
+    /// cannot do so once one of them listens (inet_csk_listen_start in Linux).
+    pub(crate) fn listen(&mut self) -> Result<(), PortError> {
+        let claim = Claim { listening: true, ..self.claim };
+        let ports = Arc::clone(&self.ports);
+        let mut used = ports.used.lock();
+        let groups = used.get_mut(&self.port).ok_or(PortError::InUse)?;
+        let own = |group: &Group| group.claim == self.claim;
+        let conflict = groups.iter().any(|group| {
+            let others = if own(group) { group.sockets - 1 } else { group.sockets };
+            // A connection that an earlier listener left behind does not stop its successor.
+            others > 0 && group.claim.listening && group.claim.conflicts(&claim)
+        });
+        if conflict {
+            return Err(PortError::InUse);
+        }
+        leave(groups, &self.claim);
+        enter(groups, claim);
+        self.claim = claim;
+        Ok(())
+    }
+
+    /// The claim of a connection that a listener with this claim accepted at `address`. It never
+    /// conflicts: the port is the listener's.
+    pub(crate) fn child(&self, address: IpAddr) -> Self {
+        let claim = Claim { address, dual_stack: false, listening: false, ..self.claim };
+        let mut used = self.ports.used.lock();
+        self.ports.join(used.entry(self.port).or_default(), self.port, claim)
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        let mut used = self.ports.used.lock();
+        if let Some(groups) = used.get_mut(&self.port) {
+            leave(groups, &self.claim);
+            if groups.is_empty() {
+                used.remove(&self.port);
+            }
+        }
+    }
+}
+
+/// Puts one socket into the group of `claim`.
+fn enter(groups: &mut Vec<Group>, claim: Claim) {
+    match groups.iter_mut().find(|group| group.claim == claim) {
+        Some(group) => group.sockets += 1,
+        None => groups.push(Group { claim, sockets: 1 }),
+    }
+}
+
+/// Takes one socket out of the group of `claim`.
+fn leave(groups: &mut Vec<Group>, claim: &Claim) {
+    if let Some(at) = groups.iter().position(|group| group.claim == *claim) {
+        groups[at].sockets -= 1;
+        if groups[at].sockets == 0 {
+            groups.swap_remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn claim(address: &str) -> Claim {
+        Claim {
+            address: address.parse().unwrap(),
+            dual_stack: address == "::",
+            interface: None,
+            reuse_address: false,
+            reuse_port: false,
+            listening: false,
+            by_connect: false,
+        }
+    }
+
+    fn ports() -> Arc<Ports> {
+        Ports::new(1000..=1009)
+    }
+
+    #[test]
+    fn addresses_that_overlap_conflict() {
+        let ports = ports();
+        for (first, second, conflict) in [
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("10.0.0.1", "0.0.0.0", true),
+            ("0.0.0.0", "10.0.0.1", true),
+            ("::", "10.0.0.1", true),
+            ("::", "0.0.0.0", true),
+            ("::", "fd00::1", true),
+            ("0.0.0.0", "fd00::1", false),
+            ("10.0.0.1", "fd00::1", false),
+        ] {
+            let held = ports.bind(80, claim(first)).unwrap();
+            assert_eq!(ports.bind(80, claim(second)).is_err(), conflict, "{first} and {second}");
+            drop(held);
+        }
+        let only_v6 = Claim { dual_stack: false, ..claim("::") };
+        let _held = ports.bind(80, only_v6).unwrap();
+        assert!(ports.bind(80, claim("0.0.0.0")).is_ok());
+    }
+
+    #[test]
+    fn sharing_needs_both_and_no_listener() {
+        let ports = ports();
+        let reuse = Claim { reuse_address: true, ..claim("10.0.0.1") };
+        let mut first = ports.bind(80, reuse).unwrap();
+        assert!(ports.bind(80, claim("10.0.0.1")).is_err(), "only one of them allows it");
+        let mut second = ports.bind(80, reuse).unwrap();
+        first.listen().unwrap();
+        assert_eq!(second.listen(), Err(PortError::InUse));
+        assert!(ports.bind(80, reuse).is_err(), "nobody binds where one listens");
+        drop((first, second));
+        assert_eq!(ports.len(), 0);
+        let share = Claim { reuse_port: true, ..claim("0.0.0.0") };
+        let mut group = [ports.bind(80, share).unwrap(), ports.bind(80, share).unwrap()];
+        assert!(group.iter_mut().all(|one| one.listen().is_ok()));
+        assert!(ports.bind(80, claim("10.0.0.1")).is_err());
+    }
+
+    #[test]
+    fn a_successor_listens_beside_the_connections_of_its_predecessor() {
+        let ports = ports();
+        let reuse = Claim { reuse_address: true, ..claim("0.0.0.0") };
+        let mut listener = ports.bind(80, reuse).unwrap();
+        listener.listen().unwrap();
+        let child = listener.child("10.0.0.1".parse().unwrap());
+        drop(listener);
+        assert!(ports.bind(80, claim("0.0.0.0")).is_err(), "without SO_REUSEADDR the connection counts");
+        let mut successor = ports.bind(80, reuse).unwrap();
+        successor.listen().unwrap();
+        drop((successor, child));
+        assert_eq!(ports.len(), 0);
+    }
+
+    #[test]
+    fn automatic_ports_run_out_and_come_back() {
+        let ports = ports();
+        let mut held: Vec<_> = (0..10).map(|n| ports.bind_any(n * 77, claim("0.0.0.0")).unwrap()).collect();
+        assert!(held[..5].iter().all(|binding| binding.port() % 2 == 1), "odd ports first");
+        assert_eq!(held.iter().map(Binding::port).collect::<HashSet<_>>().len(), 10);
+        assert_eq!(ports.bind_any(3, claim("0.0.0.0")).unwrap_err(), PortError::Exhausted);
+        assert_eq!(ports.connect(3, claim("10.0.0.1"), |_| true).unwrap_err(), PortError::Exhausted);
+        let port = held.pop().unwrap().port();
+        assert_eq!(ports.bind_any(3, claim("0.0.0.0")).unwrap().port(), port);
+    }
+
+    #[test]
+    fn connect_shares_ports_that_connect_chose() {
+        let ports = ports();
+        let outgoing = Claim { by_connect: true, ..claim("10.0.0.1") };
+        let mut held = Vec::new();
+        for destination in 0..3 {
+            let mut taken = HashSet::new();
+            for _ in 0..10 {
+                let binding = ports.connect(destination, outgoing, |port| !taken.contains(&port)).unwrap();
+                taken.insert(binding.port());
+                held.push(binding);
+            }
+            assert!(ports.connect(destination, outgoing, |port| !taken.contains(&port)).is_err());
+        }
+        assert_eq!(ports.len(), 10);
+        drop(held);
+        assert_eq!(ports.len(), 0);
+    }
+
+    #[test]
+    fn every_port_is_a_candidate_once() {
+        for range in [1000..=1009, 1000..=1010, 7..=7, 1..=65_535u16] {
+            for skip in [0, 1] {
+                let all: Vec<_> = candidates(&range, u64::MAX / 3, skip).collect();
+                let distinct: HashSet<_> = all.iter().copied().collect();
+                assert_eq!((all.len(), distinct.len()), (range.len(), range.len()), "{range:?}");
+                assert!(all.iter().all(|port| range.contains(port)));
+            }
+        }
+    }
+}

@@ -79,6 +79,11 @@ impl<T> Mutex<T> {
         Self { rank, inner: parking_lot::Mutex::new(value) }
     }
 
+    /// The value, which nobody else can have locked.
+    pub fn into_inner(self) -> T {
+        self.inner.into_inner()
+    }
+
     /// Waits for the lock.
     ///
     /// # Panics

@@ -71,7 +71,7 @@ impl Checksum {
 /// memory. Not folded.
 fn sum_words(bytes: &[u8]) -> u64 {
     // Halves of 64-bit words are summed apart, so that no carry is ever lost or looked at and the
-    // compiler keeps the lanes in vector registers. A lane overflows after 2^32 blocks.
+    // compiler keeps the lanes in vector registers. They could overflow after 16 GiB.
     let (blocks, rest) = bytes.as_chunks::<32>();
     let mut low = [0u64; 4];
     let mut high = [0u64; 4];
@@ -84,15 +84,14 @@ fn sum_words(bytes: &[u8]) -> u64 {
         }
     }
     let (words, tail) = rest.as_chunks::<4>();
-    let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    let mut last = [0; 4];
-    last[..tail.len()].copy_from_slice(tail);
-    sum += u64::from(u32::from_ne_bytes(last));
-    // A lane's sum may have more than 16 bits to spare; fold each before they meet.
-    for lane in low.into_iter().chain(high) {
-        sum += u64::from(fold(lane));
-    }
-    sum
+    let words = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
+    let tail = match *tail {
+        [a] => [a, 0, 0, 0],
+        [a, b] => [a, b, 0, 0],
+        [a, b, c] => [a, b, c, 0],
+        _ => [0; 4],
+    };
+    low.into_iter().chain(high).chain(words).sum::<u64>() + u64::from(u32::from_ne_bytes(tail))
 }
 
 /// The ones' complement sum of the 16-bit words of `sum`.

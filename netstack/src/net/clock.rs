@@ -1,0 +1,134 @@
+//! The clock of a stack.
+//!
+//! It is fixed when the stack is built: that of the driver's runtime, which a test may have paused,
+//! or the monotonic clock of the operating system. This is the one place that reads a clock.
+
+use crate::time::{Duration, Instant};
+use std::sync::OnceLock;
+use tokio::runtime::{Handle, Id, RuntimeFlavor};
+
+/// How far in the future a timer is set for a deadline that no clock can express.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+#[derive(Debug)]
+pub(crate) struct Clock {
+    source: Source,
+    /// Where the clock of a runtime that is gone went on as the monotonic clock.
+    detached: OnceLock<(Instant, std::time::Instant)>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Monotonic {
+        origin: std::time::Instant,
+    },
+    /// Only a current-thread runtime can be paused; its time is what `tokio::time` says inside it.
+    Runtime {
+        origin: tokio::time::Instant,
+        handle: Handle,
+        id: Id,
+    },
+}
+
+/// The monotonic clock of the operating system.
+#[expect(clippy::disallowed_methods, reason = "the stack's clock is read here and nowhere else")]
+fn monotonic() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+fn nanos(since: Duration) -> Instant {
+    Instant::ZERO + since
+}
+
+impl Clock {
+    /// The monotonic clock, from now on.
+    pub(crate) fn monotonic() -> Self {
+        Self { source: Source::Monotonic { origin: monotonic() }, detached: OnceLock::new() }
+    }
+
+    /// The clock of `handle`'s runtime, from now on.
+    pub(crate) fn of_runtime(handle: &Handle) -> Self {
+        if handle.runtime_flavor() == RuntimeFlavor::MultiThread {
+            return Self::monotonic();
+        }
+        let _inside = handle.enter();
+        let origin = tokio::time::Instant::now();
+        let source = Source::Runtime { origin, handle: handle.clone(), id: handle.id() };
+        Self { source, detached: OnceLock::new() }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Instant {
+        match &self.source {
+            Source::Monotonic { origin } => nanos(monotonic().saturating_duration_since(*origin)),
+            Source::Runtime { origin, handle, id } => {
+                if let Some((at, since)) = self.detached.get() {
+                    return *at + monotonic().saturating_duration_since(*since);
+                }
+                // `tokio::time` answers for the runtime that this thread is in, and a socket may be
+                // used from any.
+                let elsewhere = Handle::try_current().map_or(true, |current| current.id() != *id);
+                let _inside = elsewhere.then(|| handle.enter());
+                nanos(tokio::time::Instant::now().saturating_duration_since(*origin))
+            }
+        }
+    }
+
+    /// `at` on the clock of `tokio::time`.
+    pub(crate) fn to_tokio(&self, at: Instant) -> tokio::time::Instant {
+        let (base, from) = match (&self.source, self.detached.get()) {
+            (Source::Monotonic { origin }, _) => (tokio::time::Instant::from_std(*origin), Instant::ZERO),
+            (Source::Runtime { .. }, Some((at, since))) => (tokio::time::Instant::from_std(*since), *at),
+            (Source::Runtime { origin, .. }, None) => (*origin, Instant::ZERO),
+        };
+        base.checked_add((at - from).min(FAR)).unwrap_or(base)
+    }
+
+    /// Goes on as the monotonic clock: the runtime's clock may stand still once the runtime is gone.
+    pub(crate) fn detach(&self) {
+        let now = self.now();
+        self.detached.get_or_init(|| (now, monotonic()));
+    }
+}
+
+/// Whether the time of the runtime that this thread is in stands still.
+///
+/// tokio does not say, so compare: its clock is paused if it does not move while the monotonic one
+/// does.
+pub(crate) fn is_paused() -> bool {
+    let before = tokio::time::Instant::now();
+    let start = monotonic();
+    while monotonic().saturating_duration_since(start) < Duration::from_micros(1) {
+        std::hint::spin_loop();
+    }
+    tokio::time::Instant::now() == before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn paused_time_is_the_stacks_time_on_every_thread() {
+        assert!(is_paused());
+        let clock = std::sync::Arc::new(Clock::of_runtime(&Handle::current()));
+        assert_eq!(clock.now(), Instant::ZERO);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(clock.now().as_millis(), 3_600_000);
+        let other = std::sync::Arc::clone(&clock);
+        let seen = std::thread::spawn(move || other.now()).join().unwrap();
+        assert_eq!(seen.as_millis(), 3_600_000);
+        assert_eq!(clock.to_tokio(clock.now()), tokio::time::Instant::now());
+    }
+
+    #[tokio::test]
+    async fn running_time_is_not_paused_and_detaching_does_not_jump() {
+        assert!(!is_paused());
+        let clock = Clock::of_runtime(&Handle::current());
+        let before = clock.now();
+        clock.detach();
+        let after = clock.now();
+        assert!(before <= after && after - before < Duration::from_secs(60));
+        let _ = clock.to_tokio(Instant::FAR_FUTURE);
+    }
+}

@@ -1,0 +1,256 @@
+//! The driver of a stack: where its reactor tasks run, and how they end.
+//!
+//! Data that was accepted must survive the end of the runtime, and of `main`. A runtime that ends
+//! drops its tasks; the drop of a reactor task is therefore the sign to go on elsewhere: a thread of
+//! its own closes the stack's sockets and drives the stack until every byte is acknowledged, and
+//! the end of the runtime waits for that thread. `Config::exit_drain` bounds all of it.
+
+use crate::device::{Device, Readiness};
+use crate::net::clock;
+use crate::net::reactor::{DeadlineTask, QueueTask};
+use crate::net::stack::{CHECK_INTERVAL, Core, Phase};
+use crate::sync::{Mutex, Rank};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak, mpsc};
+use std::task::{Context, Poll};
+use tokio::runtime::{Builder, Handle, Id, Runtime};
+
+/// Whether any queue of `device` is waited for by a file descriptor.
+pub(crate) fn waits_on_fd(device: &dyn Device) -> bool {
+    (0..device.capabilities().queues).any(|queue| !matches!(device.readiness(queue), Readiness::Signal(_)))
+}
+
+/// The stacks that runtimes drive. When a runtime ends, all of its stacks are drained at the same
+/// time: two of them may be each other's peers.
+static DRIVEN: Mutex<Vec<(Id, Weak<Core>)>> = Mutex::new(Rank::Leaf, Vec::new());
+
+/// Starts the reactor as tasks of the current runtime.
+pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
+    let handle = Handle::current();
+    // All or none: a failure leaves nothing running.
+    let queues = queue_tasks(core)?;
+    {
+        let mut driven = DRIVEN.lock();
+        driven.retain(|(_, core)| core.strong_count() > 0);
+        driven.push((handle.id(), Arc::downgrade(core)));
+    }
+    // Paused time belongs to a test whose peers are in the same stopped time: nobody would answer.
+    let drains = !clock::is_paused();
+    let guard = || EndGuard { core: Arc::clone(core), handle: handle.clone(), drains, finished: false };
+    for task in queues {
+        handle.spawn(Driven { task, guard: guard() });
+    }
+    handle.spawn(Driven { task: DeadlineTask::new(Arc::clone(core)), guard: guard() });
+    Ok(())
+}
+
+fn queue_tasks(core: &Arc<Core>) -> io::Result<Vec<QueueTask>> {
+    core.wakeups.live().map(|index| QueueTask::new(Arc::clone(core), index)).collect()
+}
+
+/// A reactor task, and what happens if it is dropped before it ends.
+struct Driven<T> {
+    /// Dropped first: it holds what the current runtime knows of the device.
+    task: T,
+    guard: EndGuard,
+}
+
+impl<T: Future<Output = ()> + Unpin> Future for Driven<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let outcome = Pin::new(&mut self.task).poll(cx);
+        self.guard.finished |= outcome.is_ready();
+        outcome
+    }
+}
+
+struct EndGuard {
+    core: Arc<Core>,
+    handle: Handle,
+    drains: bool,
+    finished: bool,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if std::thread::panicking() || !self.drains {
+            self.core.start_closing();
+            self.core.stop();
+            return;
+        }
+        let runtime = self.handle.id();
+        let driven: Vec<_> = {
+            let mut all = DRIVEN.lock();
+            let mine =
+                all.iter().filter(|(id, _)| *id == runtime).filter_map(|(_, core)| core.upgrade()).collect();
+            all.retain(|(id, _)| *id != runtime);
+            mine
+        };
+        driven.iter().for_each(start_drain);
+        start_drain(&self.core);
+        let thread = self.core.thread.lock().take();
+        if let Some(thread) = thread {
+            wait_in(&self.handle, move || {
+                // A panic there was reported there.
+                let _ = thread.join();
+            });
+        }
+    }
+}
+
+/// Makes the end of the runtime behind `handle` wait for `wait`, without blocking the thread that
+/// drops its tasks if that can be had: the runtime waits for the blocking calls that have begun.
+fn wait_in(handle: &Handle, wait: impl FnOnce() + Send + 'static) {
+    struct OnDrop<F: FnOnce()>(Option<F>);
+    impl<F: FnOnce()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            if let Some(wait) = self.0.take() {
+                wait();
+            }
+        }
+    }
+    // If the runtime refuses, it drops the closure, and that waits here and now.
+    let wait = OnDrop(Some(wait));
+    drop(handle.spawn_blocking(move || drop(wait)));
+}
+
+/// Closes the sockets of a stack whose runtime has ended, and drives it on a thread of its own until
+/// what was accepted is acknowledged. Only the first call does anything.
+fn start_drain(core: &Arc<Core>) {
+    if core.drain_started.swap(true, Ordering::AcqRel) || core.phase() == Phase::Stopped {
+        return;
+    }
+    core.clock.detach();
+    core.start_closing();
+    if core.engine.is_drained() {
+        core.stop();
+        return;
+    }
+    let mine = Arc::clone(core);
+    match std::thread::Builder::new().name("netstack-drain".to_owned()).spawn(move || drain(&mine)) {
+        Ok(thread) => *core.thread.lock() = Some(thread),
+        // Nothing can be done for the data without a thread.
+        Err(_) => core.stop(),
+    }
+}
+
+fn drain(core: &Arc<Core>) {
+    let _stop = StopOnDrop(Arc::clone(core));
+    let Ok(runtime) = own_runtime() else { return };
+    runtime.block_on(async {
+        let Ok(queues) = queue_tasks(core) else { return };
+        for task in queues {
+            tokio::spawn(task);
+        }
+        let deadlines = tokio::spawn(DeadlineTask::new(Arc::clone(core)));
+        let drained = async {
+            while !core.engine.is_drained() {
+                tokio::time::sleep(CHECK_INTERVAL).await;
+                // The tasks that the old runtime has not dropped yet may have taken an event.
+                core.wakeups.all();
+            }
+        };
+        // Giving up is the answer to a peer that does not acknowledge.
+        let _ = tokio::time::timeout(core.exit_drain, drained).await;
+        deadlines.abort();
+    });
+}
+
+/// A runtime for a thread that drives one stack.
+fn own_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// Fails the stack's sockets when its driver's thread ends, however it ends.
+struct StopOnDrop(Arc<Core>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Starts the reactor on a thread of its own.
+pub(crate) fn start_thread(core: &Arc<Core>) -> io::Result<()> {
+    let (started, outcome) = mpsc::channel();
+    let mine = Arc::clone(core);
+    let thread = std::thread::Builder::new().name("netstack".to_owned()).spawn(move || {
+        let _stop = StopOnDrop(Arc::clone(&mine));
+        let runtime = match own_runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                // The builder waits for this.
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            match queue_tasks(&mine) {
+                Ok(queues) => {
+                    queues.into_iter().for_each(|task| drop(tokio::spawn(task)));
+                    let _ = started.send(Ok(()));
+                    DeadlineTask::new(mine).await;
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        });
+    })?;
+    *core.thread.lock() = Some(thread);
+    outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the driver's thread ended")))?;
+    if let Ok(handle) = Handle::try_current() {
+        guard_runtime(core, &handle);
+    }
+    Ok(())
+}
+
+/// Makes the end of `handle`'s runtime, which usually is the end of `main`, wait until what was
+/// accepted is acknowledged.
+fn guard_runtime(core: &Arc<Core>, handle: &Handle) {
+    struct Guard {
+        core: Weak<Core>,
+        handle: Handle,
+    }
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let Some(core) = self.core.upgrade() else { return };
+            if !core.engine.is_drained() {
+                wait_in(&self.handle, move || wait_until_drained(&core));
+            }
+        }
+    }
+    let guard = Guard { core: Arc::downgrade(core), handle: handle.clone() };
+    handle.spawn(async move {
+        let _guard = guard;
+        std::future::pending::<()>().await;
+    });
+}
+
+fn wait_until_drained(core: &Core) {
+    let deadline = core.now() + core.exit_drain;
+    while !core.engine.is_drained() && core.phase() != Phase::Stopped && core.now() < deadline {
+        std::thread::park_timeout(CHECK_INTERVAL);
+    }
+}
+
+/// The last handle of a stack with a thread of its own went: makes whoever comes after wait for what
+/// was accepted. Inside a runtime that is the end of the runtime, elsewhere the caller.
+pub(crate) fn outlive(core: &Arc<Core>) {
+    if let Ok(handle) = Handle::try_current() {
+        guard_runtime(core, &handle);
+        return;
+    }
+    let thread = core.thread.lock().take();
+    if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        // A panic there was reported there.
+        let _ = thread.join();
+    }
+}

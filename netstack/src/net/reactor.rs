@@ -1,0 +1,411 @@
+//! The reactor: one task per device queue, and one for the engine's deadlines.
+//!
+//! A queue's task receives packets in bounded batches and gives them to the engine, serves the
+//! queue's pending list when the device has room again, and calls the device at its own deadlines.
+//! It never transmits on behalf of an application that could do so itself.
+
+use crate::buffer::PacketBuf;
+use crate::device::{Device, Readiness, Signal};
+use crate::net::stack::{Core, Phase};
+use crate::stack::{DriverHook, Effects, QueueId};
+use crate::time::Instant;
+use std::future::Future;
+use std::io;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+#[cfg(unix)]
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::is_rt_shutdown_err;
+
+/// Packets received in one batch at most: some tens amortise the acknowledgments and wake-ups of a
+/// batch, more would only make the application wait.
+const BATCH_PACKETS: usize = 64;
+/// Bytes received in one batch at most: sixteen super-segments.
+const BATCH_BYTES: usize = 1 << 20;
+/// How often in a row looking again after a batch may be in vain before it is given up.
+const PATIENCE: u8 = 4;
+/// Every so many batches looking again gets another chance.
+const RETRY_EVERY: u8 = 64;
+
+/// What wakes the tasks of a stack.
+///
+/// The engine calls it (it is the engine's [`DriverHook`]), and so does whoever ends the stack.
+#[derive(Debug)]
+pub(crate) struct Wakeups {
+    deadline: Signal,
+    queues: Vec<QueueWakeup>,
+}
+
+#[derive(Debug)]
+struct QueueWakeup {
+    id: QueueId,
+    signal: Signal,
+    /// The device failed: nobody drives this queue any more.
+    dead: AtomicBool,
+}
+
+impl Wakeups {
+    pub(crate) fn new(queues: &[QueueId]) -> Arc<Self> {
+        let queue =
+            |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
+        Arc::new(Self { deadline: Signal::new(), queues: queues.iter().map(queue).collect() })
+    }
+
+    /// Wakes every task of the stack.
+    pub(crate) fn all(&self) {
+        self.deadline.raise_readable();
+        self.queues.iter().for_each(|queue| queue.signal.raise_readable());
+    }
+
+    /// Queues whose device works, by index.
+    pub(crate) fn live(&self) -> impl Iterator<Item = usize> {
+        (0..self.queues.len()).filter(|index| !self.queues[*index].dead.load(Ordering::Acquire))
+    }
+}
+
+impl DriverHook for Wakeups {
+    fn deadline_moved(&self) {
+        self.deadline.raise_readable();
+    }
+
+    fn pending(&self, id: QueueId) {
+        if let Some(queue) = self.queues.iter().find(|queue| queue.id == id) {
+            queue.signal.raise_readable();
+        }
+    }
+}
+
+/// A timer that is armed for one point at a time.
+#[derive(Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+    at: Option<Instant>,
+}
+
+impl Alarm {
+    /// Arms the timer for `at`; ready if it is due. The timer rounds up to a millisecond.
+    fn poll(&mut self, core: &Core, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = match &mut self.sleep {
+            Some(sleep) => {
+                if self.at != Some(at) {
+                    sleep.as_mut().reset(core.clock.to_tokio(at));
+                }
+                sleep
+            }
+            None => self.sleep.insert(Box::pin(tokio::time::sleep_until(core.clock.to_tokio(at)))),
+        };
+        self.at = Some(at);
+        let due = sleep.as_mut().poll(cx);
+        if due.is_ready() {
+            self.at = None;
+        }
+        due
+    }
+}
+
+/// The engine's deadlines, and the end of the stack once nobody owns it.
+pub(crate) struct DeadlineTask {
+    pub(crate) core: Arc<Core>,
+    alarm: Alarm,
+    effects: Effects,
+}
+
+impl DeadlineTask {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core, alarm: Alarm::default(), effects: Effects::new() }
+    }
+}
+
+impl Future for DeadlineTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { core, alarm, effects } = self.get_mut();
+        loop {
+            let now = core.clock.now();
+            // The engine first, so that what is due is sent before the stack decides that it is over.
+            if core.engine.next_deadline().is_some_and(|at| at <= now) {
+                core.engine.on_timer(now, effects);
+                effects.deliver(&core.engine);
+            }
+            if core.finish_if_abandoned(now) {
+                return Poll::Ready(());
+            }
+            let next = core.engine.next_deadline().into_iter().chain(core.next_check(now)).min();
+            let due = next.is_some_and(|at| alarm.poll(core, at, cx).is_ready());
+            if due && core.clock.now() > now {
+                continue;
+            }
+            if due {
+                // A deadline that has passed and is not served: give the others a turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if core.wakeups.deadline.poll_readable(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// One queue of one device.
+pub(crate) struct QueueTask {
+    core: Arc<Core>,
+    /// Position in the stack's list of queues.
+    index: usize,
+    id: QueueId,
+    io: QueueIo,
+    alarm: Alarm,
+    effects: Effects,
+    /// A buffer for the next packet, if the last attempt to receive found none.
+    spare: Option<PacketBuf>,
+    patience: u8,
+    batches: u8,
+    /// The last poll received packets and came back to look for more.
+    looking_again: bool,
+}
+
+/// How the task waits for its queue.
+enum QueueIo {
+    Signal(Arc<dyn Device>),
+    /// The descriptor is a duplicate of the device's, so that it stays open and the same whatever
+    /// the device does.
+    #[cfg(unix)]
+    Fd(Arc<dyn Device>, AsyncFd<OwnedFd>),
+}
+
+impl QueueIo {
+    fn new(device: Arc<dyn Device>, queue: usize) -> io::Result<Self> {
+        #[cfg(unix)]
+        if let Readiness::Fd(fd) = device.readiness(queue) {
+            let fd = fd.try_clone_to_owned()?;
+            #[expect(
+                deprecated,
+                reason = "the function that replaces it is unsafe, which this crate forbids; \
+                          an OwnedFd that is never taken out upholds what that one asks for"
+            )]
+            let fd = AsyncFd::new(fd)?;
+            return Ok(Self::Fd(device, fd));
+        }
+        let _ = queue;
+        Ok(Self::Signal(device))
+    }
+
+    fn device(&self) -> &dyn Device {
+        match self {
+            Self::Signal(device) => device.as_ref(),
+            #[cfg(unix)]
+            Self::Fd(device, _) => device.as_ref(),
+        }
+    }
+
+    /// Waits until the queue may be readable. The queue was found empty just now.
+    fn poll_readable(&self, queue: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_readable(cx)),
+            #[cfg(unix)]
+            Self::Fd(_, fd) => fd.poll_read_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+        }
+    }
+
+    /// Waits until the queue may be writable. The queue was found full just now.
+    fn poll_writable(&self, queue: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_writable(cx)),
+            #[cfg(unix)]
+            Self::Fd(_, fd) => fd.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+        }
+    }
+}
+
+fn poll_signal(
+    device: &dyn Device,
+    queue: usize,
+    poll: impl FnOnce(&Signal) -> Poll<()>,
+) -> Poll<io::Result<()>> {
+    match device.readiness(queue) {
+        Readiness::Signal(signal) => poll(signal).map(Ok),
+        #[cfg(unix)]
+        Readiness::Fd(_) => Poll::Ready(Err(io::Error::other("the device changed how it is waited for"))),
+    }
+}
+
+/// How a batch ended.
+enum Batch {
+    /// The queue is empty, after this many packets.
+    Drained(usize),
+    /// The limit of a batch; there may be more.
+    Full,
+    /// The device cannot be used any more.
+    Failed(io::Error),
+}
+
+impl QueueTask {
+    /// The task for the queue at `index` of the stack's list. Must be called in the runtime that
+    /// will run it.
+    pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
+        let id = core.wakeups.queues[index].id;
+        let io = QueueIo::new(Arc::clone(core.engine.device(id.interface)), usize::from(id.queue))?;
+        Ok(Self {
+            core,
+            index,
+            id,
+            io,
+            alarm: Alarm::default(),
+            effects: Effects::new(),
+            spare: None,
+            patience: PATIENCE,
+            batches: 0,
+            looking_again: false,
+        })
+    }
+
+    fn queue(&self) -> usize {
+        usize::from(self.id.queue)
+    }
+
+    fn receive_batch(&mut self, now: Instant) -> Batch {
+        let (mut packets, mut bytes) = (0, 0);
+        while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
+            let mut buf = self.spare.take().unwrap_or_else(|| self.core.engine.pool().take());
+            match self.io.device().receive(now, self.queue(), &mut buf) {
+                Ok(meta) => {
+                    packets += 1;
+                    bytes += meta.len;
+                    self.core.engine.on_packet(now, self.id, buf, meta, &mut self.effects);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.spare = Some(buf);
+                    return Batch::Drained(packets);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.spare = Some(buf),
+                Err(error) => return Batch::Failed(error),
+            }
+        }
+        Batch::Full
+    }
+
+    /// Whether to look for more packets before sleeping: under load the next ones are there before
+    /// a sleep would have begun, and the round trip through the selector is saved.
+    fn look_again(&mut self, packets: usize) -> bool {
+        let fruitful = packets > 0;
+        if self.looking_again {
+            self.patience = if fruitful { PATIENCE } else { self.patience.saturating_sub(1) };
+        }
+        if fruitful {
+            self.batches = (self.batches + 1) % RETRY_EVERY;
+        }
+        self.looking_again = fruitful && (self.patience > 0 || self.batches == 0);
+        self.looking_again
+    }
+
+    fn fail(&mut self, error: io::Error) -> Poll<()> {
+        self.core.wakeups.queues[self.index].dead.store(true, Ordering::Release);
+        self.core.engine.on_device_error(self.id, &error, &mut self.effects);
+        self.effects.deliver(&self.core.engine);
+        Poll::Ready(())
+    }
+
+    /// Serves the pending list; whether to go on waiting for room in the device.
+    fn serve_pending(&mut self, now: Instant) -> bool {
+        if self.core.engine.has_pending(self.id) {
+            self.core.engine.on_writable(now, self.id, &mut self.effects);
+            self.effects.deliver(&self.core.engine);
+        }
+        self.core.engine.has_pending(self.id)
+    }
+
+    /// The device's own deadlines, which the task of its first queue serves.
+    fn poll_device_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.id.queue != 0 {
+            return Poll::Pending;
+        }
+        let Some(at) = self.io.device().next_deadline() else { return Poll::Pending };
+        let now = self.core.clock.now();
+        if at <= now {
+            self.io.device().on_deadline(now);
+            return Poll::Ready(());
+        }
+        self.alarm.poll(&self.core, at, cx)
+    }
+
+    /// Forgets the events that brought the task here, before it looks at the queue. What happens
+    /// from now on is a new event; what happened before is found by looking.
+    fn take_events(&self, cx: &mut Context<'_>) {
+        // Whether there was an event does not matter, and an error comes back when waiting.
+        let _ = self.io.poll_readable(self.queue(), cx);
+        let _ = self.core.wakeups.queues[self.index].signal.poll_readable(cx);
+    }
+
+    /// Waits for whatever comes next; ready if something has come already.
+    fn poll_events(&mut self, pending: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let queue = self.queue();
+        let mut any = self.poll_device_deadline(cx).map(Ok);
+        let wakeup = self.core.wakeups.queues[self.index].signal.poll_readable(cx).map(Ok);
+        let readable = self.io.poll_readable(queue, cx);
+        let writable = if pending { self.io.poll_writable(queue, cx) } else { Poll::Pending };
+        for event in [wakeup, readable, writable] {
+            match event {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => any = Poll::Ready(Ok(())),
+                Poll::Pending => {}
+            }
+        }
+        any
+    }
+}
+
+impl Future for QueueTask {
+    type Output = ();
+
+    /// One batch per poll, so that other tasks of the runtime have their turn in between.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.core.phase() == Phase::Stopped {
+            return Poll::Ready(());
+        }
+        this.take_events(cx);
+        let now = this.core.clock.now();
+        let batch = this.receive_batch(now);
+        this.core.engine.end_batch(now, this.id, &mut this.effects);
+        this.effects.deliver(&this.core.engine);
+        let pending = this.serve_pending(now);
+        let again = match batch {
+            Batch::Failed(error) => return this.fail(error),
+            Batch::Full => true,
+            Batch::Drained(packets) => this.look_again(packets),
+        };
+        if !again {
+            match this.poll_events(pending, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                // The runtime ends and will drop this task; the device is not to blame.
+                Poll::Ready(Err(error)) if is_rt_shutdown_err(&error) => return Poll::Pending,
+                Poll::Ready(Err(error)) => return this.fail(error),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_woken_by_its_own_name_only() {
+        let ids = [QueueId { interface: 0, queue: 0 }, QueueId { interface: 0, queue: 1 }];
+        let wakeups = Wakeups::new(&ids);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        wakeups.pending(ids[1]);
+        assert!(wakeups.queues[0].signal.poll_readable(&mut cx).is_pending());
+        assert!(wakeups.queues[1].signal.poll_readable(&mut cx).is_ready());
+        wakeups.queues[0].dead.store(true, Ordering::Release);
+        assert_eq!(wakeups.live().collect::<Vec<_>>(), [1]);
+    }
+}

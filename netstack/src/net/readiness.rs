@@ -1,0 +1,473 @@
+//! Readiness and wakers of one socket, as tokio keeps them.
+//!
+//! The engine says that something *happened*; tokio's users rely on more: a flag that stays set
+//! until an attempt finds nothing. [`Registration`] keeps that flag beside the real state of the
+//! socket, with a tick that counts events, so that an attempt that found nothing cannot clear an
+//! event that came while it was looking.
+//!
+//! Wakers are kept as tokio keeps them: one slot for the `poll_*` methods that read, one for those
+//! that write (the latest caller wins), and a list of any length for the `async` methods. They are
+//! cloned, dropped and called with no lock held, because each of the three may run foreign code.
+
+use crate::net::stack::gone;
+use crate::stack::Observer;
+use crate::sync::{Mutex, Rank};
+use crate::tcp::Events;
+use arrayvec::ArrayVec;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{Interest, Ready};
+use tokio::task::coop;
+
+/// The bits of [`Events`] that are readiness; the others are the engine's own business.
+const FLAGS: u64 = 0x1f;
+/// Set once the stack is over: every wait ends with an error from then on.
+const SHUTDOWN: u64 = 1 << 8;
+/// One event. The tick fills the bits from here on and may wrap.
+const TICK: u64 = 1 << 9;
+
+/// Wakers called in one go, between two holds of the lock.
+const WAKE_BATCH: usize = 32;
+
+/// Which of the two waker slots, and which flags end the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+impl Direction {
+    fn mask(self) -> Events {
+        match self {
+            Self::Read => Events::READABLE | Events::READ_CLOSED,
+            Self::Write => Events::WRITABLE | Events::WRITE_CLOSED,
+        }
+    }
+}
+
+/// A look at the flags: what was set, and as of which event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    word: u64,
+    ready: Events,
+}
+
+impl Seen {
+    /// The flags in tokio's type.
+    pub(crate) fn ready(self) -> Ready {
+        let table = [
+            (Events::READABLE, Ready::READABLE),
+            (Events::WRITABLE, Ready::WRITABLE),
+            (Events::READ_CLOSED, Ready::READ_CLOSED),
+            (Events::WRITE_CLOSED, Ready::WRITE_CLOSED),
+            (Events::ERROR, Ready::ERROR),
+        ];
+        table
+            .iter()
+            .filter(|(event, _)| self.ready.contains(*event))
+            .fold(Ready::EMPTY, |all, (_, ready)| all | *ready)
+    }
+}
+
+/// The events that satisfy an interest: the closed states count as the open ones do.
+fn mask(interest: Interest) -> Events {
+    let mut mask = Events::NONE;
+    if interest.is_readable() {
+        mask |= Direction::Read.mask();
+    }
+    if interest.is_writable() {
+        mask |= Direction::Write.mask();
+    }
+    if interest.is_error() {
+        mask |= Events::ERROR;
+    }
+    mask
+}
+
+/// One who waits in an `async` method.
+#[derive(Debug)]
+struct Waiter {
+    mask: Events,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    /// Slots of waiters; a freed one is none and is used again.
+    list: Vec<Option<Waiter>>,
+}
+
+impl Waiters {
+    /// Takes up to [`WAKE_BATCH`] wakers that wait for any of `happened`; whether there are more.
+    fn take(&mut self, happened: Events, batch: &mut ArrayVec<Waker, WAKE_BATCH>) -> bool {
+        for (direction, slot) in [(Direction::Read, &mut self.reader), (Direction::Write, &mut self.writer)] {
+            if happened.intersects(direction.mask()) {
+                batch.extend(slot.take());
+            }
+        }
+        for waiter in self.list.iter_mut().flatten() {
+            if waiter.waker.is_some() && happened.intersects(waiter.mask) {
+                if batch.is_full() {
+                    return true;
+                }
+                batch.extend(waiter.waker.take());
+            }
+        }
+        false
+    }
+}
+
+/// Readiness and wakers of one socket; the engine's [`Observer`].
+#[derive(Debug)]
+pub(crate) struct Registration {
+    /// Flags, the shutdown bit and the tick.
+    word: AtomicU64,
+    waiters: Mutex<Waiters>,
+}
+
+impl Registration {
+    /// Nothing has happened yet.
+    pub(crate) fn new() -> Self {
+        Self::assuming(Events::NONE)
+    }
+
+    /// As if `ready` had happened. An accepted connection is writable and often holds the peer's
+    /// first bytes; a wrong guess costs one attempt that finds nothing.
+    pub(crate) fn assuming(ready: Events) -> Self {
+        Self {
+            word: AtomicU64::new(u64::from(ready.bits()) & FLAGS),
+            waiters: Mutex::new(Rank::Readiness, Waiters::default()),
+        }
+    }
+
+    /// Ends every wait, now and later, with the error of a stack that is over.
+    pub(crate) fn shut_down(&self) {
+        self.word.fetch_or(SHUTDOWN, Ordering::AcqRel);
+        self.wake(Events::from_bits(FLAGS as u16));
+    }
+
+    fn wake(&self, happened: Events) {
+        let mut batch = ArrayVec::new();
+        loop {
+            let more = self.waiters.lock().take(happened, &mut batch);
+            batch.drain(..).for_each(Waker::wake);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn look(&self, mask: Events) -> io::Result<Seen> {
+        let word = self.word.load(Ordering::Acquire);
+        if word & SHUTDOWN != 0 {
+            return Err(gone());
+        }
+        Ok(Seen { word, ready: Events::from_bits((word & FLAGS) as u16 & mask.bits()) })
+    }
+
+    /// Takes back the flags of `seen`, unless something happened since. The closed states stay:
+    /// they are final.
+    pub(crate) fn clear(&self, seen: Seen) {
+        let closed = u64::from((Events::READ_CLOSED | Events::WRITE_CLOSED).bits());
+        let cleared = u64::from(seen.ready.bits()) & !closed;
+        // A failed exchange means that an event came or another attempt cleared other flags; only
+        // the first must stop us.
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            (word / TICK == seen.word / TICK).then_some(word & !cleared)
+        });
+    }
+
+    /// Waits in the waker slot of `direction`. Costs one unit of tokio's cooperative budget.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>, direction: Direction) -> Poll<io::Result<Seen>> {
+        let budget = ready!(coop::poll_proceed(cx));
+        let mut seen = self.look(direction.mask())?;
+        if seen.ready.is_empty() {
+            self.set_slot(cx, direction);
+            // What happened before the waker was in its slot woke nobody.
+            seen = self.look(direction.mask())?;
+            if seen.ready.is_empty() {
+                return Poll::Pending;
+            }
+        }
+        budget.made_progress();
+        Poll::Ready(Ok(seen))
+    }
+
+    fn set_slot(&self, cx: &mut Context<'_>, direction: Direction) {
+        fn slot(waiters: &mut Waiters, direction: Direction) -> &mut Option<Waker> {
+            match direction {
+                Direction::Read => &mut waiters.reader,
+                Direction::Write => &mut waiters.writer,
+            }
+        }
+        let known =
+            slot(&mut self.waiters.lock(), direction).as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        if !known {
+            let mine = cx.waker().clone();
+            let old = slot(&mut self.waiters.lock(), direction).replace(mine);
+            drop(old);
+        }
+    }
+
+    /// Waits until one of the states of `interest` holds, in the list of waiters.
+    pub(crate) fn ready(&self, interest: Interest) -> ReadyFuture<'_> {
+        ReadyFuture { registration: self, mask: mask(interest), slot: None }
+    }
+
+    /// Attempts until the outcome is not "would block", waiting in the slot of `direction`.
+    pub(crate) fn poll_io<R>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        mut attempt: impl FnMut(Seen) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            let seen = ready!(self.poll_ready(cx, direction))?;
+            match attempt(seen) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(seen),
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Attempts until the outcome is not "would block", waiting in the list of waiters.
+    pub(crate) async fn async_io<R>(
+        &self,
+        interest: Interest,
+        mut attempt: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            let seen = self.ready(interest).await?;
+            let budget = std::future::poll_fn(coop::poll_proceed).await;
+            match attempt() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(seen),
+                outcome => {
+                    budget.made_progress();
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    /// Attempts once, if the flags of `interest` are set at all.
+    pub(crate) fn try_io<R>(
+        &self,
+        interest: Interest,
+        attempt: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let seen = self.look(mask(interest))?;
+        if seen.ready.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let outcome = attempt();
+        if outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.clear(seen);
+        }
+        outcome
+    }
+}
+
+impl Observer for Registration {
+    fn on_ready(&self, happened: Events) {
+        let mut happened = happened;
+        if happened.intersects(Events::ERROR | Events::CLOSED) {
+            // As epoll's HUP: a connection that is over neither blocks a reader nor a writer.
+            happened |= Direction::Read.mask() | Direction::Write.mask();
+        }
+        let flags = u64::from(happened.bits()) & FLAGS;
+        if flags == 0 {
+            return;
+        }
+        // The tick may carry out of the word; it never carries into the flags.
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            Some((word | flags).wrapping_add(TICK))
+        });
+        self.wake(happened);
+    }
+}
+
+/// Future of [`Registration::ready`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct ReadyFuture<'a> {
+    registration: &'a Registration,
+    mask: Events,
+    /// Index of this waiter in the list, once it is there.
+    slot: Option<usize>,
+}
+
+impl ReadyFuture<'_> {
+    fn enlist(&mut self, cx: &mut Context<'_>) {
+        let waiters = &self.registration.waiters;
+        if let Some(slot) = self.slot {
+            let known = waiters.lock().list[slot]
+                .as_ref()
+                .and_then(|waiter| waiter.waker.as_ref())
+                .is_some_and(|waker| waker.will_wake(cx.waker()));
+            if known {
+                return;
+            }
+        }
+        let waiter = Waiter { mask: self.mask, waker: Some(cx.waker().clone()) };
+        let mut locked = waiters.lock();
+        let slot = self.slot.or_else(|| locked.list.iter().position(Option::is_none));
+        let old = match slot {
+            Some(slot) => locked.list[slot].replace(waiter),
+            None => {
+                locked.list.push(Some(waiter));
+                None
+            }
+        };
+        self.slot = Some(slot.unwrap_or(locked.list.len() - 1));
+        drop(locked);
+        drop(old);
+    }
+}
+
+impl Future for ReadyFuture<'_> {
+    type Output = io::Result<Seen>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Seen>> {
+        let mut seen = self.registration.look(self.mask)?;
+        if seen.ready.is_empty() {
+            self.enlist(cx);
+            // What happened before the waker was in the list woke nobody.
+            seen = self.registration.look(self.mask)?;
+        }
+        if seen.ready.is_empty() { Poll::Pending } else { Poll::Ready(Ok(seen)) }
+    }
+}
+
+impl Drop for ReadyFuture<'_> {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        let mut locked = self.registration.waiters.lock();
+        let old = locked.list[slot].take();
+        // Waiters leave in any order: give back what is free at the end.
+        while locked.list.last().is_some_and(Option::is_none) {
+            locked.list.pop();
+        }
+        drop(locked);
+        drop(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn waker() -> (Arc<Count>, Waker) {
+        let count = Arc::new(Count::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    fn would_block() -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    #[test]
+    fn a_flag_stays_until_an_attempt_finds_nothing() {
+        let registration = Registration::new();
+        assert_eq!(
+            registration
+                .try_io(Interest::READABLE, || -> io::Result<()> { panic!("not ready") })
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::WouldBlock
+        );
+        registration.on_ready(Events::READABLE);
+        assert_eq!(registration.try_io(Interest::READABLE, || Ok(7)).unwrap(), 7);
+        assert!(registration.try_io(Interest::READABLE, would_block).is_err());
+        assert!(registration.look(Direction::Read.mask()).unwrap().ready.is_empty());
+    }
+
+    #[test]
+    fn an_event_during_an_attempt_is_not_lost() {
+        let registration = Registration::assuming(Events::READABLE);
+        let outcome = registration.try_io(Interest::READABLE, || {
+            registration.on_ready(Events::READABLE);
+            would_block()
+        });
+        assert!(outcome.is_err());
+        assert!(registration.look(Events::READABLE).unwrap().ready.contains(Events::READABLE));
+    }
+
+    #[test]
+    fn closed_states_are_final() {
+        let registration = Registration::new();
+        registration.on_ready(Events::READABLE | Events::READ_CLOSED);
+        let _ = registration.try_io(Interest::READABLE, would_block);
+        let seen = registration.look(Direction::Read.mask()).unwrap();
+        assert_eq!(seen.ready, Events::READ_CLOSED);
+    }
+
+    #[test]
+    fn the_slots_keep_the_latest_waker_and_the_list_keeps_all() {
+        let registration = Registration::new();
+        let (first, first_waker) = waker();
+        let (second, second_waker) = waker();
+        for waker in [&first_waker, &second_waker] {
+            let mut cx = Context::from_waker(waker);
+            assert!(registration.poll_ready(&mut cx, Direction::Read).is_pending());
+        }
+        let mut futures: Vec<_> =
+            (0..WAKE_BATCH + 8).map(|_| registration.ready(Interest::READABLE)).collect();
+        let (all, all_waker) = waker();
+        for future in &mut futures {
+            assert!(Pin::new(future).poll(&mut Context::from_waker(&all_waker)).is_pending());
+        }
+        registration.on_ready(Events::WRITABLE);
+        assert_eq!(all.0.load(Ordering::SeqCst), 0, "nobody waits to write");
+        registration.on_ready(Events::READABLE);
+        assert_eq!(first.0.load(Ordering::SeqCst), 0);
+        assert_eq!(second.0.load(Ordering::SeqCst), 1);
+        assert_eq!(all.0.load(Ordering::SeqCst), WAKE_BATCH + 8);
+        drop(futures);
+        assert!(registration.waiters.lock().list.is_empty());
+    }
+
+    #[test]
+    fn shutting_down_ends_waits_for_good() {
+        let registration = Registration::new();
+        let (count, waker) = waker();
+        let mut cx = Context::from_waker(&waker);
+        let mut future = registration.ready(Interest::WRITABLE);
+        assert!(Pin::new(&mut future).poll(&mut cx).is_pending());
+        registration.shut_down();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1);
+        for _ in 0..2 {
+            let Poll::Ready(Err(error)) = registration.poll_ready(&mut cx, Direction::Read) else {
+                panic!("the stack is over")
+            };
+            assert!(tokio::runtime::is_rt_shutdown_err(&error));
+            registration.on_ready(Events::READABLE);
+        }
+    }
+
+    #[test]
+    fn an_error_ends_every_kind_of_wait() {
+        let registration = Registration::new();
+        registration.on_ready(Events::ERROR);
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
+        let seen = registration.look(mask(all)).unwrap().ready();
+        assert!(seen.is_read_closed() && seen.is_write_closed() && seen.is_error());
+        assert!(seen.is_readable() && seen.is_writable());
+    }
+}

@@ -1,0 +1,19 @@
+//! TCP sockets.
+//!
+//! The types are those of `tokio::net`, with the same methods, errors and cancel safety. What is
+//! left out are the conversions from and to file descriptors: there are none. What is added are
+//! constructors that name their stack, and the options that `socket2` knows.
+
+mod listener;
+mod options;
+mod socket;
+mod split;
+mod split_owned;
+mod stream;
+
+pub use listener::TcpListener;
+pub use options::{SockRef, TcpKeepalive};
+pub use socket::TcpSocket;
+pub use split::{ReadHalf, WriteHalf};
+pub use split_owned::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use stream::TcpStream;

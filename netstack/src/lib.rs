@@ -7,6 +7,7 @@ pub mod device;
 mod error;
 pub mod icmp;
 pub mod ip;
+pub mod stack;
 pub mod sync;
 pub mod tcp;
 pub mod time;

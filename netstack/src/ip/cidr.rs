@@ -41,7 +41,8 @@ impl Cidr {
 
     /// Whether `address` is in the network. An address of the other family never is.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.network() == Self { address, ..*self }.network() && self.address.is_ipv4() == address.is_ipv4()
+        // Families first: a prefix of one may be longer than an address of the other.
+        self.address.is_ipv4() == address.is_ipv4() && self.network() == Self { address, ..*self }.network()
     }
 
     /// The network's first address.
@@ -170,6 +171,7 @@ mod tests {
         assert!(!cidr("::/0").contains(address("0.0.0.0")), "the other family");
         assert!(cidr("fd00::1/64").contains(address("fd00::ffff")));
         assert!(!cidr("fd00::1/128").contains(address("fd00::2")));
+        assert!(!cidr("fd00::1/64").contains(address("10.0.0.1")), "64 bits are more than IPv4 has");
         assert_eq!(cidr("fd00::1:2:3:4/64").network(), address("fd00::"));
         assert_eq!(Cidr::host(address("10.0.0.2")).network(), address("10.0.0.2"));
     }

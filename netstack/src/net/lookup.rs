@@ -1,5 +1,6 @@
 //! Names and literals to socket addresses.
 
+use sealed::{Target, ToTarget};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use tokio::runtime::Handle;
@@ -11,9 +12,9 @@ use tokio::runtime::Handle;
 /// current tokio runtime.
 ///
 /// The trait is sealed.
-pub trait ToSocketAddrs: sealed::ToTarget {}
+pub trait ToSocketAddrs: ToTarget {}
 
-impl<T: sealed::ToTarget + ?Sized> ToSocketAddrs for T {}
+impl<T: ToTarget + ?Sized> ToSocketAddrs for T {}
 
 /// Resolves `host` to the addresses that a constructor would try, in their order.
 ///
@@ -37,12 +38,12 @@ pub async fn lookup_host<T: ToSocketAddrs>(host: T) -> io::Result<impl Iterator<
 
 pub(crate) async fn resolve<T: ToSocketAddrs + ?Sized>(host: &T) -> io::Result<Vec<SocketAddr>> {
     match host.to_target()? {
-        sealed::Target::Addresses(addresses) => Ok(addresses),
-        sealed::Target::Name(name, port) if name.eq_ignore_ascii_case("localhost") => Ok(vec![
+        Target::Addresses(addresses) => Ok(addresses),
+        Target::Name(name, port) if name.eq_ignore_ascii_case("localhost") => Ok(vec![
             SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
             SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         ]),
-        sealed::Target::Name(name, port) => {
+        Target::Name(name, port) => {
             if Handle::try_current().is_err() {
                 return Err(io::Error::new(
                     io::ErrorKind::Unsupported,
@@ -81,17 +82,18 @@ mod sealed {
 
     /// What a value names.
     #[derive(Debug)]
+    #[expect(unnameable_types, reason = "belongs to a sealed trait")]
     pub enum Target {
         Addresses(Vec<SocketAddr>),
         Name(String, u16),
     }
 
+    /// What makes [`ToSocketAddrs`](super::ToSocketAddrs) impossible to implement elsewhere.
+    #[expect(unnameable_types, reason = "seals a trait")]
     pub trait ToTarget {
         fn to_target(&self) -> io::Result<Target>;
     }
 }
-
-use sealed::{Target, ToTarget};
 
 fn one(address: impl Into<SocketAddr>) -> io::Result<Target> {
     Ok(Target::Addresses(vec![address.into()]))

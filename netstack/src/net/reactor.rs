@@ -12,7 +12,7 @@ use crate::time::Instant;
 use std::future::Future;
 use std::io;
 #[cfg(unix)]
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,30 +171,24 @@ pub(crate) struct QueueTask {
 /// How the task waits for its queue.
 enum QueueIo {
     Signal(Arc<dyn Device>),
+    /// The descriptor is a duplicate of the device's, so that it stays open and the same whatever
+    /// the device does.
     #[cfg(unix)]
-    Fd(AsyncFd<DeviceFd>),
-}
-
-/// A queue's file descriptor, kept valid by the device beside it.
-#[cfg(unix)]
-struct DeviceFd {
-    device: Arc<dyn Device>,
-    fd: RawFd,
-}
-
-#[cfg(unix)]
-impl AsRawFd for DeviceFd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd
-    }
+    Fd(Arc<dyn Device>, AsyncFd<OwnedFd>),
 }
 
 impl QueueIo {
     fn new(device: Arc<dyn Device>, queue: usize) -> io::Result<Self> {
         #[cfg(unix)]
         if let Readiness::Fd(fd) = device.readiness(queue) {
-            let fd = fd.as_raw_fd();
-            return Ok(Self::Fd(AsyncFd::new(DeviceFd { device, fd })?));
+            let fd = fd.try_clone_to_owned()?;
+            #[expect(
+                deprecated,
+                reason = "the function that replaces it is unsafe, which this crate forbids; \
+                          an OwnedFd that is never taken out upholds what that one asks for"
+            )]
+            let fd = AsyncFd::new(fd)?;
+            return Ok(Self::Fd(device, fd));
         }
         let _ = queue;
         Ok(Self::Signal(device))
@@ -204,7 +198,7 @@ impl QueueIo {
         match self {
             Self::Signal(device) => device.as_ref(),
             #[cfg(unix)]
-            Self::Fd(fd) => fd.get_ref().device.as_ref(),
+            Self::Fd(device, _) => device.as_ref(),
         }
     }
 
@@ -213,7 +207,7 @@ impl QueueIo {
         match self {
             Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_readable(cx)),
             #[cfg(unix)]
-            Self::Fd(fd) => fd.poll_read_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+            Self::Fd(_, fd) => fd.poll_read_ready(cx).map_ok(|mut guard| guard.clear_ready()),
         }
     }
 
@@ -222,7 +216,7 @@ impl QueueIo {
         match self {
             Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_writable(cx)),
             #[cfg(unix)]
-            Self::Fd(fd) => fd.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+            Self::Fd(_, fd) => fd.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
         }
     }
 }
@@ -310,7 +304,7 @@ impl QueueTask {
 
     fn fail(&mut self, error: io::Error) -> Poll<()> {
         self.core.wakeups.queues[self.index].dead.store(true, Ordering::Release);
-        self.core.engine.on_device_error(self.id, error, &mut self.effects);
+        self.core.engine.on_device_error(self.id, &error, &mut self.effects);
         self.effects.deliver(&self.core.engine);
         Poll::Ready(())
     }

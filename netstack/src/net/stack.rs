@@ -9,7 +9,6 @@ use crate::net::readiness::Registration;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
 use crate::stack::{Counters, Engine, Interface};
 use crate::sync::{Mutex, Rank};
-use crate::tcp::TcpError;
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
 use std::fmt;
@@ -144,7 +143,7 @@ impl Core {
         for socket in self.sockets() {
             socket.registration().shut_down();
         }
-        self.engine.fail_all(self.now(), TcpError::Aborted);
+        self.engine.fail_all(self.now(), &gone());
         self.wakeups.all();
     }
 
@@ -439,7 +438,7 @@ impl StackBuilder {
             (Driver::Tokio, Some(runtime)) => Clock::of_runtime(runtime),
             _ => Clock::monotonic(),
         };
-        let wakeups = Wakeups::new(&engine.queues());
+        let wakeups = Wakeups::new(engine.queues());
         engine.set_driver_hook(Arc::clone(&wakeups) as _);
         let core = Arc::new(Core {
             engine,

@@ -54,8 +54,8 @@ counters! {
     icmp_rate_limited, "IcmpOutRateLimitGlobal";
     /// TCP segments received; a super-segment counts as one.
     tcp_in_segments, "InSegs";
-    /// TCP segments sent; a super-segment counts as one.
-    tcp_out_segments, "OutSegs";
+    /// Packets sent.
+    out_packets, "OutRequests";
     /// TCP segments with a bad header or checksum.
     tcp_in_errors, "InErrs";
     /// Resets sent for segments that belong to no connection.

@@ -24,6 +24,7 @@ pub(crate) struct Parked {
     pub(crate) record: TimeWait,
     pub(crate) timer: Timer,
     /// Keeps the port in use, so that a plain bind to it fails as long as the state lasts.
+    #[expect(dead_code, reason = "held for what its drop does")]
     pub(crate) binding: Option<Binding>,
     pub(crate) queue: QueueId,
 }
@@ -89,6 +90,11 @@ impl Demux {
         }
     }
 
+    /// The keyed hash, for other tables of what peers choose.
+    pub(crate) fn keyed(&self) -> Keyed {
+        self.keyed.clone()
+    }
+
     fn shard(&self, key: &FlowKey) -> &Shard {
         &self.shards[key.spread() % SHARDS]
     }
@@ -148,7 +154,9 @@ impl Demux {
         let replaced = {
             let mut shard = self.shard(&key).write();
             match shard.get_mut(&key) {
-                Some(flow @ Flow::Cell(_)) if flow.is(cell) => std::mem::replace(flow, Flow::TimeWait(parked)),
+                Some(flow @ Flow::Cell(_)) if flow.is(cell) => {
+                    std::mem::replace(flow, Flow::TimeWait(parked))
+                }
                 _ => return Err(parked),
             }
         };
@@ -179,10 +187,11 @@ impl Demux {
     ) -> Option<Box<Parked>> {
         let removed = {
             let mut shard = self.shard(key).write();
-            match shard.get_mut(key) {
-                Some(Flow::TimeWait(parked)) if over(parked) => shard.remove(key),
-                _ => None,
-            }
+            let over = match shard.get_mut(key) {
+                Some(Flow::TimeWait(parked)) => over(parked),
+                _ => false,
+            };
+            if over { shard.remove(key) } else { None }
         };
         match removed {
             Some(Flow::TimeWait(parked)) => {

@@ -67,7 +67,7 @@ pub struct Effects {
     failed: Option<(QueueId, Failure)>,
     pub(crate) in_packets: u64,
     pub(crate) in_segments: u64,
-    pub(crate) out_segments: u64,
+    pub(crate) out_packets: u64,
 }
 
 impl Effects {
@@ -78,7 +78,7 @@ impl Effects {
 
     pub(crate) fn transmitted(&mut self, queue_number: usize) {
         self.flush.insert(queue_number);
-        self.out_segments += 1;
+        self.out_packets += 1;
     }
 
     pub(crate) fn joined_pending(&mut self, queue_number: usize) {
@@ -109,8 +109,7 @@ impl Effects {
         }
         let (flush, pending) = (std::mem::take(&mut self.flush), std::mem::take(&mut self.pending));
         if !flush.is_empty() {
-            for (number, queue) in engine.numbered_queues().filter(|(number, _)| flush.contains(*number)) {
-                let _ = number;
+            for (_, queue) in engine.numbered_queues().filter(|(number, _)| flush.contains(*number)) {
                 engine.device(queue.interface).flush(queue.queue.into());
             }
         }

@@ -107,6 +107,15 @@ proptest! {
     }
 
     #[test]
+    fn options_always_fit(mut a in options(true), b in options(false)) {
+        a.sack = b.sack;
+        let len = options_len(&a);
+        prop_assert!(len <= MAX_TCP_OPTIONS && len.is_multiple_of(4), "{len}");
+        let segment = Segment { options: a, ..bare(Flags::SYN) };
+        prop_assert_eq!(packet(&meta(false), &segment, &[]).len(), 40 + len);
+    }
+
+    #[test]
     fn cuts_and_flips_never_panic(
         v6: bool,
         segment in segment(),

@@ -32,7 +32,7 @@ pub struct LinkConfig {
     /// Share of packets of which one random bit is inverted, from 0 to 1.
     pub corrupt: f64,
     /// Bits per second that the link carries. A packet takes its length (IP header included) over
-    /// the rate before it starts to travel. None: no limit.
+    /// the rate before it starts to travel. None, or zero: no limit.
     pub rate: Option<u64>,
     /// Bytes that may wait for a link with a rate; a packet that does not fit is dropped. 1,500,000,
     /// netem's default of 1,000 packets.

@@ -141,16 +141,20 @@ impl Direction {
         self.held += 1;
     }
 
+    fn rate(&self) -> Option<u64> {
+        self.config.rate.filter(|rate| *rate > 0)
+    }
+
     /// Bytes that wait to be put on the wire.
     fn backlog(&self, now: Instant) -> usize {
-        let Some(rate) = self.config.rate else { return 0 };
+        let Some(rate) = self.rate() else { return 0 };
         let nanos = (self.busy_until - now).as_nanos();
         (nanos * u128::from(rate) / 8_000_000_000) as usize
     }
 
     /// When a packet of `len` bytes has left, if it waits for those before it.
     fn serialise(&mut self, now: Instant, len: usize) -> Instant {
-        let Some(rate) = self.config.rate else { return now };
+        let Some(rate) = self.rate() else { return now };
         if self.busy_until < now {
             self.busy_until = now;
             self.carry = 0;
@@ -167,8 +171,9 @@ impl Direction {
         if jitter.is_zero() {
             return delay;
         }
-        let span = jitter.as_nanos() as u64;
-        (delay + Duration::from_nanos(self.rng.random_range(0..=2 * span))).saturating_sub(jitter)
+        let span = (jitter.as_nanos() as u64).saturating_mul(2);
+        let late = Duration::from_nanos(self.rng.random_range(0..=span));
+        delay.saturating_add(late).saturating_sub(jitter)
     }
 
     fn is_lost(&mut self) -> bool {

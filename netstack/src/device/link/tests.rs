@@ -339,6 +339,62 @@ fn a_corrupted_packet_is_no_longer_vouched_for() {
 }
 
 #[test]
+fn a_checksum_left_to_the_device_is_complete_after_the_link() {
+    let (a, b) = Pair::new(PairConfig::default());
+    let b = Link::new(Arc::new(b), config("delay=1ms"), LinkConfig::default());
+    let (header, checksum) = headers(true, 1, b"odd", ChecksumMode::Offload);
+    let packet = TxPacket { header: &header, payload: &[b"odd"], checksum, gso: None };
+    a.transmit(Instant::ZERO, 0, &packet).unwrap();
+    let arrived = drain(&a, &b);
+    let ip = parse_ip(&arrived[0].1).unwrap();
+    assert!(tcp_checksum_ok(ip.src, ip.dst, &arrived[0].1[ip.payload]));
+}
+
+/// Somewhere to send to that is interrupted in the middle of it, as by another thread.
+#[derive(Default)]
+struct Interrupted {
+    link: std::sync::OnceLock<std::sync::Weak<Link>>,
+    sent: parking_lot::Mutex<Vec<u32>>,
+    signal: crate::device::Signal,
+}
+
+impl Device for Interrupted {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { mtu: 1500, queues: 1, checksum_offload: false, segmentation_offload: false }
+    }
+
+    fn receive(&self, _now: Instant, _queue: usize, _buf: &mut PacketBuf) -> io::Result<RxMeta> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn transmit(&self, now: Instant, _queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
+        if let Some(link) = self.link.get().and_then(std::sync::Weak::upgrade) {
+            link.on_deadline(now);
+            link.flush(0);
+        }
+        self.sent.lock().push(number(packet.header));
+        Ok(())
+    }
+
+    fn readiness(&self, _queue: usize) -> Readiness<'_> {
+        Readiness::Signal(&self.signal)
+    }
+}
+
+#[test]
+fn only_one_at_a_time_moves_packets_on() {
+    let inner = Arc::new(Interrupted::default());
+    let dyn_inner: Arc<dyn Device> = Arc::clone(&inner) as Arc<dyn Device>;
+    let link = Arc::new(Link::new(dyn_inner, LinkConfig::default(), config("delay=1ms")));
+    inner.link.set(Arc::downgrade(&link)).unwrap();
+    for seq in 0..5 {
+        send(&*link, Instant::ZERO, seq, 100).unwrap();
+    }
+    link.on_deadline(Instant::from_millis(1));
+    assert_eq!(*inner.sent.lock(), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn received_packets_wait_although_nobody_calls_on_time() {
     let (a, b) = Pair::new(PairConfig::default());
     let b = Link::new(Arc::new(b), config("delay=10ms"), LinkConfig::default());
@@ -385,10 +441,16 @@ fn a_full_inner_device_holds_packets_back_but_loses_none() {
     for seq in 0..60 {
         send(&a, Instant::ZERO, seq, 100).unwrap();
     }
+    assert_eq!(a.egress_stats().queue_drops, 10);
+    // Three cross, and the others wait for the device, which counts towards the limit.
+    a.on_deadline(Instant::from_millis(1));
+    for seq in 60..70 {
+        send(&a, Instant::ZERO, seq, 100).unwrap();
+    }
+    assert_eq!(a.egress_stats().queue_drops, 17);
     let arrived = drain(&a, &b);
     let numbers: Vec<u32> = arrived.iter().map(|(_, packet)| number(packet)).collect();
-    assert_eq!(numbers, (0..50).collect::<Vec<_>>());
-    assert_eq!(a.egress_stats().queue_drops, 10, "what waits counts towards the limit");
+    assert_eq!(numbers, (0..50).chain(60..63).collect::<Vec<_>>());
 }
 
 #[derive(Default)]
@@ -461,4 +523,31 @@ fn threads_that_send_and_keep_deadlines_at_once_reorder_nothing() {
         }
     });
     assert_eq!(a.egress_stats().delivered, COUNT.into());
+}
+
+#[test]
+fn extreme_impairments_do_not_panic() {
+    let extreme = LinkConfig {
+        delay: Duration::MAX,
+        jitter: Duration::MAX,
+        loss: f64::NAN,
+        burst: Some(0.0),
+        reorder: 2.0,
+        duplicate: -1.0,
+        corrupt: f64::INFINITY,
+        rate: Some(0),
+        queue: usize::MAX,
+        limit: 0,
+        ..LinkConfig::default()
+    };
+    for rate in [Some(0), Some(1), Some(u64::MAX)] {
+        for limit in [0, 10] {
+            let config = LinkConfig { rate, limit, ..extreme.clone() };
+            let (a, _b) = Link::pair(config, LinkConfig::default());
+            for seq in 0..10 {
+                send(&a, Instant::from_nanos(u64::MAX / 2), seq, 1500).unwrap();
+            }
+            a.on_deadline(Instant::FAR_FUTURE);
+        }
+    }
 }

@@ -140,7 +140,7 @@ impl TcpListener {
 
     fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let stack = &self.inner.stack;
-        let (cell, peer) = stack.engine().accept(stack.now(), &self.inner.listener)?;
+        let (cell, peer) = stack.engine().accept(&self.inner.listener)?;
         let over_v4 = matches!(peer, SocketAddr::V6(peer) if peer.ip().to_ipv4_mapped().is_some());
         if let Some(tos) = self.inner.mapped_tos.filter(|_| over_v4) {
             cell.set_traffic_class(tos);

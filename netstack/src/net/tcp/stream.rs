@@ -5,6 +5,7 @@ use super::options::HasOptions;
 use super::split::{ReadHalf, WriteHalf, split};
 use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, split_owned};
 use crate::config::Config;
+use crate::error::os;
 use crate::net::lookup::{ToSocketAddrs, try_each};
 use crate::net::readiness::{Direction, Registration, Seen};
 use crate::net::stack::{Endpoint, Stack};
@@ -19,6 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+
+/// Bytes that are read in one go by way of a buffer on the stack.
+const COPY_PIECE: usize = 4096;
 
 /// A TCP connection.
 ///
@@ -367,20 +371,19 @@ impl TcpStream {
     /// As [`TcpStream::try_read`].
     pub fn try_read_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
         self.registration().try_io(Interest::READABLE, || {
-            let room = buf.chunk_mut().len();
-            let mut filled = 0;
-            while filled < room {
-                let Some(chunk) = self.engine().read_chunk(self.now(), &self.inner.cell, room - filled)? else {
-                    break;
-                };
-                buf.put_slice(chunk.as_slice());
-                filled += chunk.len();
+            // Memory that is not initialised can only be filled by copying to it.
+            let mut piece = [0; COPY_PIECE];
+            let (room, mut filled) = (buf.chunk_mut().len(), 0);
+            loop {
+                let piece = &mut piece[..COPY_PIECE.min(room - filled)];
+                let n = self.read_now(&mut [IoSliceMut::new(piece)])?;
+                buf.put_slice(&piece[..n]);
+                filled += n;
                 // Another attempt could meet an error, which is reported once, and lose it.
-                if self.engine().unread(&self.inner.cell) == 0 {
-                    break;
+                if filled == room || n == 0 || self.engine().unread(&self.inner.cell) == 0 {
+                    return Ok(filled);
                 }
             }
-            Ok(filled)
         })
     }
 
@@ -438,7 +441,7 @@ impl TcpStream {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.engine().peek(&self.inner.cell, &mut [IoSliceMut::new(buf)])
+        self.engine().peek(self.now(), &self.inner.cell, &mut [IoSliceMut::new(buf)])
     }
 
     fn write_now(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -541,17 +544,17 @@ impl TcpStream {
     /// `TCP_MAXSEG`: payload bytes of a full segment.
     ///
     /// # Errors
-    /// None.
+    /// As [`TcpStream::tcp_info`].
     pub fn tcp_mss(&self) -> io::Result<u32> {
-        Ok(self.tcp_info()?.snd_mss)
+        Ok(u32::try_from(self.tcp_info()?.snd_mss).unwrap_or(u32::MAX))
     }
 
     /// `TCP_INFO`: what the connection knows of itself.
     ///
     /// # Errors
-    /// None.
+    /// `ENOTCONN` if the stack or the device failed and nothing is left of the connection.
     pub fn tcp_info(&self) -> io::Result<TcpInfo> {
-        Ok(self.engine().info(self.now(), &self.inner.cell))
+        self.engine().info(self.now(), &self.inner.cell).ok_or_else(|| os(libc::ENOTCONN))
     }
 }
 

@@ -1,0 +1,313 @@
+//! A connection behind its lock.
+//!
+//! Two sides want the lock: the application's task and the reactor. The reactor never waits for the
+//! application: a segment that finds the lock taken goes to the backlog (Linux's `sk_backlog`), and
+//! whoever holds the lock processes it before unlocking. No segment is forgotten, because both sides
+//! look twice: the reactor tries the lock once more after it has pushed, and the holder looks at the
+//! backlog once more after it has unlocked. Of the two looks, at least one sees the other's write.
+
+use super::deadlines::Timer;
+use super::effects::Observer;
+use super::flow::{FlowKey, QueueId};
+use super::ports::Binding;
+use crate::buffer::Chunk;
+use crate::error::{Failure, os};
+use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::tcp::{Connection, Events, Opening, Segment, SocketOptions, State};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+/// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
+/// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in
+/// that time, and a fast network without offloads delivers about a hundred packets.
+const BACKLOG: usize = 256;
+
+/// A connection: what a stream holds, and what the table of flows leads to.
+pub struct Cell {
+    id: u64,
+    key: FlowKey,
+    /// An IPv6 socket with IPv4 addresses.
+    mapped: bool,
+    /// The flow label of IPv6 packets (RFC 6437).
+    flow_label: u32,
+    inner: Mutex<Inner>,
+    backlog: Mutex<VecDeque<(Segment, Chunk)>>,
+    /// Length of the backlog, readable without its lock.
+    backlog_len: AtomicUsize,
+    observer: OnceLock<Arc<dyn Observer>>,
+    /// The queue on which segments arrive, and on which the connection transmits.
+    queue: AtomicU32,
+    ttl: AtomicU8,
+    traffic_class: AtomicU8,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) phase: Phase,
+    pub(crate) timer: Timer,
+    /// The port; given up when the connection leaves the table.
+    pub(crate) binding: Option<Binding>,
+    /// The table of flows leads here, or is about to.
+    pub(crate) attached: bool,
+    /// The cell is on the list of cells that got segments.
+    pub(crate) dirty: bool,
+    /// The cell is on the list of cells that wait for the device.
+    pub(crate) pending: bool,
+    /// What the core said about the end, until its last segment has left.
+    pub(crate) leaving: Events,
+    /// The application dropped its handle.
+    pub(crate) orphan: bool,
+    /// The core's options, for when there is no connection any more.
+    pub(crate) options: SocketOptions,
+}
+
+/// How far the connection is.
+pub(crate) enum Phase {
+    /// SYN sent.
+    Opening(Box<Opening>),
+    /// Established, and everything after.
+    Connected(Box<Connection>),
+    /// It failed to open, or was cut off by something other than TCP.
+    Over(Over),
+}
+
+/// The remains of a connection that did not end the TCP way.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) cause: Failure,
+    /// `SO_ERROR`: not reported yet.
+    pub(crate) pending: bool,
+    /// Reported again and again: the stack is gone.
+    pub(crate) for_good: bool,
+}
+
+impl Over {
+    /// The error, if it was not reported yet.
+    pub(crate) fn take(&mut self) -> Option<io::Error> {
+        let report = std::mem::replace(&mut self.pending, self.for_good);
+        report.then(|| (&self.cause).into())
+    }
+}
+
+/// What a new cell is made of.
+pub(crate) struct CellParts {
+    pub(crate) id: u64,
+    pub(crate) key: FlowKey,
+    pub(crate) mapped: bool,
+    pub(crate) flow_label: u32,
+    pub(crate) queue: QueueId,
+    pub(crate) ttl: u8,
+    pub(crate) traffic_class: u8,
+    pub(crate) phase: Phase,
+    pub(crate) binding: Option<Binding>,
+    pub(crate) options: SocketOptions,
+}
+
+impl Cell {
+    pub(crate) fn new(parts: CellParts) -> Arc<Self> {
+        let CellParts { id, key, mapped, flow_label, queue, ttl, traffic_class, phase, binding, options } =
+            parts;
+        let inner = Inner {
+            phase,
+            timer: Timer::default(),
+            binding,
+            attached: true,
+            dirty: false,
+            pending: false,
+            leaving: Events::NONE,
+            orphan: false,
+            options,
+        };
+        Arc::new(Self {
+            id,
+            key,
+            mapped,
+            flow_label,
+            inner: Mutex::new(Rank::Cell, inner),
+            backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
+            backlog_len: AtomicUsize::new(0),
+            observer: OnceLock::new(),
+            queue: AtomicU32::new(queue.bits()),
+            ttl: AtomicU8::new(ttl),
+            traffic_class: AtomicU8::new(traffic_class),
+        })
+    }
+
+    /// A number that no other connection of the stack has or had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The local address and port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.key.local_addr(self.mapped)
+    }
+
+    /// The address and port of the peer.
+    ///
+    /// # Errors
+    /// `ENOTCONN` once the connection is over, as getpeername(2) has it.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let connected = match &self.inner.lock().phase {
+            Phase::Opening(_) | Phase::Over(_) => false,
+            Phase::Connected(connection) => !matches!(connection.state(), State::Closed | State::TimeWait),
+        };
+        if connected { Ok(self.key.remote_addr(self.mapped)) } else { Err(os(libc::ENOTCONN)) }
+    }
+
+    /// What poll(2) would say now: levels.
+    pub fn readiness(&self) -> Events {
+        match &self.inner.lock().phase {
+            Phase::Opening(_) => Events::NONE,
+            Phase::Connected(connection) => connection.readiness(),
+            Phase::Over(over) => {
+                let ended = Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
+                if over.pending { ended | Events::ERROR } else { ended }
+            }
+        }
+    }
+
+    /// How connecting went; none while it goes on.
+    pub fn connect_result(&self) -> Option<io::Result<()>> {
+        match &self.inner.lock().phase {
+            Phase::Opening(_) => None,
+            Phase::Connected(_) => Some(Ok(())),
+            Phase::Over(over) => Some(Err((&over.cause).into())),
+        }
+    }
+
+    /// Whom to tell when something happens. The first one stays; what happened before is told by
+    /// [`Cell::readiness`].
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        // A later observer is a mistake of the caller, not worth a panic in release builds.
+        let set = self.observer.set(observer);
+        debug_assert!(set.is_ok(), "a connection has one observer");
+    }
+
+    /// The state of the connection.
+    pub fn state(&self) -> State {
+        match &self.inner.lock().phase {
+            Phase::Opening(opening) => opening.state(),
+            Phase::Connected(connection) => connection.state(),
+            Phase::Over(_) => State::Closed,
+        }
+    }
+
+    /// `IP_TTL`, or the hop limit.
+    pub fn ttl(&self) -> u8 {
+        self.ttl.load(Ordering::Relaxed)
+    }
+
+    /// Sets the time to live of what is sent from now on.
+    pub fn set_ttl(&self, ttl: u8) {
+        self.ttl.store(ttl, Ordering::Relaxed);
+    }
+
+    /// `IP_TOS` or `IPV6_TCLASS`.
+    pub fn traffic_class(&self) -> u8 {
+        self.traffic_class.load(Ordering::Relaxed)
+    }
+
+    /// Sets the traffic class of what is sent from now on. The two bits of ECN belong to TCP.
+    pub fn set_traffic_class(&self, class: u8) {
+        self.traffic_class.store(class & !3, Ordering::Relaxed);
+    }
+
+    pub(crate) fn key(&self) -> &FlowKey {
+        &self.key
+    }
+
+    pub(crate) fn remote_addr(&self) -> SocketAddr {
+        self.key.remote_addr(self.mapped)
+    }
+
+    pub(crate) fn flow_label(&self) -> u32 {
+        self.flow_label
+    }
+
+    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
+        self.observer.get().map(|observer| &**observer)
+    }
+
+    pub(crate) fn queue(&self) -> QueueId {
+        QueueId::from_bits(self.queue.load(Ordering::Relaxed))
+    }
+
+    /// Remembers where segments arrive: that is where the connection transmits, since devices steer
+    /// a flow to the queue on which it was last written.
+    pub(crate) fn arrived_on(&self, queue: QueueId) {
+        if self.queue.load(Ordering::Relaxed) != queue.bits() {
+            self.queue.store(queue.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Locks the cell, waiting for it. To be followed by [`Cell::has_backlog`] after unlocking.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Locks the cell if it is free.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        self.inner.try_lock()
+    }
+
+    /// Leaves a segment for the holder of the lock; false if there are too many. The caller tries
+    /// the lock once more afterwards: the holder may have looked for the last time.
+    pub(crate) fn push_backlog(&self, segment: Segment, payload: Chunk) -> bool {
+        {
+            let mut backlog = self.backlog.lock();
+            if backlog.len() >= BACKLOG {
+                return false;
+            }
+            backlog.push_back((segment, payload));
+            self.backlog_len.store(backlog.len(), Ordering::Relaxed);
+        }
+        // Orders the store before the look at the lock; pairs with the fence in has_backlog.
+        fence(Ordering::SeqCst);
+        true
+    }
+
+    /// The oldest segment that arrived while the cell was locked.
+    pub(crate) fn pop_backlog(&self) -> Option<(Segment, Chunk)> {
+        if self.backlog_len.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut backlog = self.backlog.lock();
+        let popped = backlog.pop_front();
+        self.backlog_len.store(backlog.len(), Ordering::Relaxed);
+        popped
+    }
+
+    /// Whether segments wait. To be asked after unlocking: then the one who pushed them, having
+    /// found the cell locked, relies on this look.
+    pub(crate) fn has_backlog(&self) -> bool {
+        // Orders the unlocking before the load; pairs with the fence in push_backlog.
+        fence(Ordering::SeqCst);
+        self.backlog_len.load(Ordering::Relaxed) != 0
+    }
+}
+
+impl fmt::Debug for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opening(opening) => f.write_str(opening.state().name()),
+            Self::Connected(connection) => f.write_str(connection.state().name()),
+            Self::Over(over) => over.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell")
+            .field("id", &self.id)
+            .field("local", &self.local_addr())
+            .field("remote", &self.remote_addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,219 @@
+//! What leaves: a connection's segments, and answers that belong to no connection.
+
+use super::cell::{Cell, Inner, Phase};
+use super::effects::Effects;
+use super::engine::Engine;
+use super::flow::{FlowKey, QueueId};
+use crate::device::{Gso, MAX_PIECES, TxPacket};
+use crate::error::Failure;
+use crate::tcp::{Connection, Segment, Transmit};
+use crate::time::Instant;
+use crate::wire::{
+    ChecksumMode, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, TCP_HEADER_LEN, emit_tcp, ip_header_len,
+};
+use arrayvec::ArrayVec;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Bytes that leave in one hold of a cell's lock: four super-segments, so that a reader or the
+/// reactor waits for four system calls at most. What is left follows from the pending list.
+const HOLD_BYTES: usize = 4 * 65_536;
+
+/// How far a connection came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing is left that may be sent now.
+    Done,
+    /// The bound on one hold of the lock was reached.
+    More,
+    /// The device is full.
+    Full,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Yes,
+    /// The queue is full; the device says when it is not.
+    Full,
+    /// The device is gone.
+    Failed,
+}
+
+impl Engine {
+    /// Sends what the connection has to send, as far as its windows, the device and the bound on
+    /// one hold of the lock allow.
+    pub(super) fn transmit(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        inner: &mut Inner,
+        out: &mut Effects,
+    ) -> Progress {
+        if !inner.attached {
+            return Progress::Done;
+        }
+        let progress = match &mut inner.phase {
+            Phase::Opening(opening) => {
+                // A SYN that the device does not take is lost, and sent again as any lost one.
+                if let Some(segment) = opening.poll_transmit(now) {
+                    self.send_for(now, cell, &segment, out);
+                    opening.on_transmitted();
+                }
+                Progress::Done
+            }
+            Phase::Connected(connection) => self.transmit_connection(now, cell, connection, out),
+            Phase::Over(_) => Progress::Done,
+        };
+        if progress != Progress::Done {
+            self.join_pending(cell, inner, out);
+        }
+        progress
+    }
+
+    fn transmit_connection(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        connection: &mut Connection,
+        out: &mut Effects,
+    ) -> Progress {
+        let queue = cell.queue();
+        let max_payload = if self.capabilities(queue.interface).segmentation_offload {
+            usize::from(u16::MAX) - ip_header_len(&cell.key().remote) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
+        } else {
+            0
+        };
+        let mut left = HOLD_BYTES;
+        while let Some(transmit) = connection.poll_transmit(now, max_payload) {
+            if left == 0 {
+                return Progress::More;
+            }
+            let sent = {
+                let mut pieces = ArrayVec::<&[u8], MAX_PIECES>::new();
+                connection.payload(&transmit, &mut pieces);
+                self.send_data(now, cell, queue, &transmit, &pieces, out)
+            };
+            match sent {
+                Sent::Yes => {}
+                Sent::Full => return Progress::Full,
+                // The connection is about to be told; nothing to wait for.
+                Sent::Failed => return Progress::Done,
+            }
+            // Segments without payload count too, so the loop ends whatever the core does.
+            left = left.saturating_sub(transmit.segment.payload_len.max(64));
+            connection.on_transmitted(now, &transmit);
+        }
+        Progress::Done
+    }
+
+    fn send_data(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        queue: QueueId,
+        transmit: &Transmit,
+        pieces: &[&[u8]],
+        out: &mut Effects,
+    ) -> Sent {
+        let key = cell.key();
+        let ip = IpMeta { flow_label: cell.flow_label(), ..ip_meta(key, cell.ttl(), cell.traffic_class()) };
+        let mut header = HeaderBuf::new();
+        let mode = self.checksum_mode(queue.interface);
+        let segment = &transmit.segment;
+        let checksum = emit_tcp(&mut header, &ip, key.local_port, key.remote_port, segment, pieces, mode);
+        let gso = transmit.gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
+        let packet = TxPacket { header: &header, payload: pieces, checksum, gso };
+        self.send_packet(now, queue, &packet, out)
+    }
+
+    /// Sends a segment without payload for a connection, outside its stream.
+    pub(super) fn send_for(&self, now: Instant, cell: &Cell, segment: &Segment, out: &mut Effects) {
+        let marks = (cell.ttl(), cell.traffic_class());
+        self.send_segment(now, cell.queue(), cell.key(), marks, segment, out);
+    }
+
+    /// Sends a segment without payload. If the device does not take it, it is lost.
+    pub(super) fn send_segment(
+        &self,
+        now: Instant,
+        queue: QueueId,
+        key: &FlowKey,
+        (ttl, traffic_class): (u8, u8),
+        segment: &Segment,
+        out: &mut Effects,
+    ) {
+        let ip = ip_meta(key, ttl, traffic_class);
+        let mut header = HeaderBuf::new();
+        let mode = self.checksum_mode(queue.interface);
+        let checksum = emit_tcp(&mut header, &ip, key.local_port, key.remote_port, segment, &[], mode);
+        let packet = TxPacket { header: &header, payload: &[], checksum, gso: None };
+        self.send_packet(now, queue, &packet, out);
+    }
+
+    /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1).
+    pub(super) fn reset_unknown(
+        &self,
+        now: Instant,
+        queue: QueueId,
+        key: &FlowKey,
+        segment: &Segment,
+        out: &mut Effects,
+    ) {
+        if let Some(reset) = segment.reset_for_unknown() {
+            self.counters_live().tcp_out_resets.bump();
+            self.send_segment(now, queue, key, (self.config().default_ttl, 0), &reset, out);
+        }
+    }
+
+    /// Sends an ICMP message, a whole packet.
+    pub(super) fn send_icmp(&self, now: Instant, queue: QueueId, packet: &[u8], out: &mut Effects) {
+        self.counters_live().icmp_out.bump();
+        let packet = TxPacket { header: packet, payload: &[], checksum: None, gso: None };
+        self.send_packet(now, queue, &packet, out);
+    }
+
+    fn send_packet(&self, now: Instant, queue: QueueId, packet: &TxPacket<'_>, out: &mut Effects) -> Sent {
+        match self.device(queue.interface).transmit(now, queue.queue.into(), packet) {
+            Ok(()) => {
+                out.transmitted(self.queue_number(queue));
+                Sent::Yes
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.counters_live().device_full.bump();
+                Sent::Full
+            }
+            Err(error) => {
+                out.device_failed(queue, Failure::from(&error));
+                Sent::Failed
+            }
+        }
+    }
+
+    /// Puts the cell on the list of those that wait for their device.
+    fn join_pending(&self, cell: &Arc<Cell>, inner: &mut Inner, out: &mut Effects) {
+        if inner.pending {
+            return;
+        }
+        inner.pending = true;
+        let number = self.queue_number(cell.queue());
+        self.pending(number).lock().push_back(Arc::clone(cell));
+        out.joined_pending(number);
+    }
+
+    fn checksum_mode(&self, interface: u16) -> ChecksumMode {
+        if self.capabilities(interface).checksum_offload { ChecksumMode::Offload } else { ChecksumMode::Full }
+    }
+}
+
+/// The IP header of a packet from the local to the remote end. The identification of a packet that
+/// may not be fragmented means nothing (RFC 6864 §4.1).
+fn ip_meta(key: &FlowKey, hop_limit: u8, traffic_class: u8) -> IpMeta {
+    IpMeta { src: key.local, dst: key.remote, hop_limit, traffic_class, ident: 0, flow_label: 0 }
+}
+
+/// The IP header of an answer that ICMP writes; it knows the addresses.
+pub(super) fn icmp_meta(src: IpAddr, dst: IpAddr, hop_limit: u8) -> IpMeta {
+    IpMeta { src, dst, hop_limit, traffic_class: 0, ident: 0, flow_label: 0 }
+}

@@ -1,0 +1,447 @@
+//! What arrives: from a packet to the connection, listener or answer.
+
+use super::cell::{Cell, Inner, Over, Phase};
+use super::demux::Flow;
+use super::effects::Effects;
+use super::egress::icmp_meta;
+use super::engine::Engine;
+use super::flow::{FlowKey, QueueId};
+use super::listener::ToListener;
+use crate::buffer::{Chunk, PacketBuf};
+use crate::device::RxMeta;
+use crate::error::Failure;
+use crate::icmp::{
+    IcmpErrorKind, Unreachable, emit_echo_reply, emit_unreachable, parse_echo_request, parse_error,
+};
+use crate::ip::{Cast, Origin, validate};
+use crate::tcp::{Events, OpeningStep, Segment, SeqNum, TcpError, TimeWaitStep};
+use crate::time::Instant;
+use crate::wire::{IpHeader, parse_ip, parse_tcp, protocol, tcp_checksum_ok};
+use std::sync::Arc;
+
+/// What the table of flows has for a segment.
+enum Found {
+    Cell(Arc<Cell>),
+    TimeWait,
+    Nothing,
+}
+
+impl Engine {
+    /// A packet arrived on the queue `from`. Whatever it is, it is consumed.
+    ///
+    /// What connections answer waits for [`Engine::end_batch`], unless it must not.
+    pub fn on_packet(&self, now: Instant, from: QueueId, packet: PacketBuf, meta: RxMeta, out: &mut Effects) {
+        out.in_packets += 1;
+        let Some(bytes) = packet.bytes().get(..meta.len) else {
+            self.counters_live().in_header_errors.bump();
+            return;
+        };
+        let Ok(header) = parse_ip(bytes) else {
+            self.counters_live().in_header_errors.bump();
+            return;
+        };
+        let Some(cast) = self.accept_addresses(from, &header) else {
+            self.counters_live().in_address_errors.bump();
+            return;
+        };
+        if header.fragment.is_none() {
+            self.on_datagram(now, from, &header, cast, packet, meta, out);
+            return;
+        }
+        let Some(whole) = self.reassembly().lock().insert(now, &header, bytes) else { return };
+        // What the device says of one fragment does not hold for the datagram.
+        let meta = RxMeta { len: whole.capacity(), ..RxMeta::default() };
+        let Ok(header) = parse_ip(whole.bytes()) else { return };
+        self.counters_live().reassembled.bump();
+        self.on_datagram(now, from, &header, cast, whole, meta, out);
+    }
+
+    /// Whether a packet with these addresses may come in there (RFC 1122 §3.2.1.3).
+    fn accept_addresses(&self, from: QueueId, header: &IpHeader) -> Option<Cast> {
+        let inside = self.is_loopback(from.interface);
+        let origin = if inside { Origin::Loopback } else { Origin::Outside };
+        let cast = validate(header, origin, self.own_addresses()).ok()?;
+        // Any own address will do, whatever the interface (the weak host model of RFC 1122 §3.3.4.2,
+        // as in Linux).
+        (cast != Cast::Unicast || self.routes().is_own(header.dst)).then_some(cast)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one packet; a struct would be made to be taken apart"
+    )]
+    fn on_datagram(
+        &self,
+        now: Instant,
+        from: QueueId,
+        header: &IpHeader,
+        cast: Cast,
+        packet: PacketBuf,
+        meta: RxMeta,
+        out: &mut Effects,
+    ) {
+        match header.protocol {
+            // TCP is spoken between two hosts (RFC 9293 §3.10.7, MUST-57).
+            protocol::TCP if cast == Cast::Unicast => self.on_tcp(now, from, header, packet, meta, out),
+            protocol::TCP => {}
+            protocol::ICMP if header.src.is_ipv4() => self.on_icmp(now, from, header, cast, &packet, out),
+            protocol::ICMPV6 if header.src.is_ipv6() => self.on_icmp(now, from, header, cast, &packet, out),
+            protocol::UDP => {
+                self.counters_live().udp_no_ports.bump();
+                self.unreachable(now, from, Unreachable::Port, header, cast, &packet, out);
+            }
+            _ => {
+                self.counters_live().in_unknown_protocols.bump();
+                self.unreachable(now, from, Unreachable::Protocol, header, cast, &packet, out);
+            }
+        }
+    }
+
+    fn on_tcp(
+        &self,
+        now: Instant,
+        from: QueueId,
+        header: &IpHeader,
+        packet: PacketBuf,
+        meta: RxMeta,
+        out: &mut Effects,
+    ) {
+        out.in_segments += 1;
+        let bytes = &packet.bytes()[header.payload.clone()];
+        if !meta.checksum_verified && !tcp_checksum_ok(header.src, header.dst, bytes) {
+            self.counters_live().tcp_in_errors.bump();
+            return;
+        }
+        let Ok((mut segment, data_offset)) = parse_tcp(bytes) else {
+            self.counters_live().tcp_in_errors.bump();
+            return;
+        };
+        let (local_port, remote_port) =
+            (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
+        let key = FlowKey { local: header.dst, local_port, remote: header.src, remote_port };
+        segment.gso_size = meta.gso_size;
+        let payload = if segment.payload_len == 0 {
+            // The packet buffer goes back to its pool now rather than after the segment.
+            drop(packet);
+            Chunk::empty()
+        } else {
+            packet.into_chunk(header.payload.start + data_offset, header.payload.end)
+        };
+        self.on_segment(now, from, key, segment, payload, out);
+    }
+
+    fn on_segment(
+        &self,
+        now: Instant,
+        from: QueueId,
+        key: FlowKey,
+        segment: Segment,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let found = self.demux().with_flow(&key, |flow| match flow {
+            Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
+            Some(Flow::TimeWait(_)) => Found::TimeWait,
+            None => Found::Nothing,
+        });
+        let iss = match found {
+            Found::Cell(cell) => {
+                cell.arrived_on(from);
+                self.on_cell_segment(now, &cell, segment, payload, out);
+                return;
+            }
+            Found::TimeWait => match self.on_time_wait_segment(now, from, &key, &segment, out) {
+                Some(iss) => Some(iss),
+                None => return,
+            },
+            Found::Nothing => None,
+        };
+        match self.demux().listener(&key, from.interface) {
+            Some(listener) => {
+                let to = ToListener { key, queue: from, segment: &segment, iss };
+                self.on_listener_segment(now, &listener, &to, payload, out);
+            }
+            None => self.reset_unknown(now, from, &key, &segment, out),
+        }
+    }
+
+    /// Gives a segment to a connection, now or, if the application has it locked, when it lets go.
+    fn on_cell_segment(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        segment: Segment,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let Some(mut inner) = cell.try_lock() else {
+            if cell.push_backlog(segment, payload) {
+                self.counters_live().backlog_queued.bump();
+                self.serve_backlog(now, cell, out);
+            } else {
+                self.counters_live().backlog_drops.bump();
+            }
+            return;
+        };
+        self.drain_backlog(now, cell, &mut inner, out);
+        self.process(now, cell, &mut inner, &segment, payload, out);
+        self.mark_dirty(cell, &mut inner, out);
+        drop(inner);
+        self.serve_backlog(now, cell, out);
+    }
+
+    /// Remembers the cell for [`Engine::end_batch`].
+    fn mark_dirty(&self, cell: &Arc<Cell>, inner: &mut Inner, out: &mut Effects) {
+        if !inner.dirty {
+            inner.dirty = true;
+            out.dirty.push(Arc::clone(cell));
+        }
+    }
+
+    /// Processes the segments that came while the cell was locked.
+    pub(super) fn drain_backlog(&self, now: Instant, cell: &Arc<Cell>, inner: &mut Inner, out: &mut Effects) {
+        while let Some((segment, payload)) = cell.pop_backlog() {
+            self.process(now, cell, inner, &segment, payload, out);
+        }
+    }
+
+    /// To be called after a cell was unlocked: segments that came too late for its holder are
+    /// processed here, unless there is a new holder, who will look after unlocking in turn.
+    pub(super) fn serve_backlog(&self, now: Instant, cell: &Arc<Cell>, out: &mut Effects) {
+        while cell.has_backlog() {
+            let Some(mut inner) = cell.try_lock() else { return };
+            self.drain_backlog(now, cell, &mut inner, out);
+            self.settle(now, cell, &mut inner, out);
+        }
+    }
+
+    /// Gives a segment to the locked connection.
+    pub(super) fn process(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        inner: &mut Inner,
+        segment: &Segment,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        // The connection left the table while the segment was on its way here. If it still matters
+        // to anyone, it comes again.
+        if !inner.attached {
+            return;
+        }
+        match &mut inner.phase {
+            Phase::Connected(connection) => {
+                connection.on_segment(now, segment, payload);
+                if connection.ack_urgent() {
+                    let _ = self.transmit(now, cell, inner, out);
+                }
+            }
+            Phase::Opening(opening) => match opening.on_segment(now, segment, payload) {
+                // What it owes, a SYN-ACK if the SYNs crossed, follows at the end of the batch.
+                OpeningStep::Stay => {}
+                OpeningStep::Reply(reply) => self.send_for(now, cell, &reply, out),
+                OpeningStep::Failed(error) => self.fail_opening(cell, inner, error, out),
+                OpeningStep::Established(connection) => {
+                    inner.phase = Phase::Connected(connection);
+                    out.notify(cell, Events::WRITABLE);
+                }
+            },
+            Phase::Over(_) => {}
+        }
+    }
+
+    /// Connecting failed.
+    pub(super) fn fail_opening(
+        &self,
+        cell: &Arc<Cell>,
+        inner: &mut Inner,
+        error: TcpError,
+        out: &mut Effects,
+    ) {
+        self.counters_live().attempt_fails.bump();
+        let over = Over { cause: Failure::Tcp(error), pending: true, for_good: false };
+        self.cut_off(cell, inner, Phase::Over(over), out);
+    }
+
+    /// Ends a connection in another way than TCP's: nothing is sent. Returns what it was.
+    pub(super) fn cut_off(
+        &self,
+        cell: &Arc<Cell>,
+        inner: &mut Inner,
+        over: Phase,
+        out: &mut Effects,
+    ) -> Phase {
+        self.retire(cell, inner);
+        let all = Events::READABLE
+            | Events::WRITABLE
+            | Events::READ_CLOSED
+            | Events::WRITE_CLOSED
+            | Events::ERROR
+            | Events::CLOSED;
+        out.notify(cell, all);
+        std::mem::replace(&mut inner.phase, over)
+    }
+
+    /// A segment for a TIME-WAIT entry. If it opens a new connection, gives the initial sequence
+    /// number for it; the entry is gone then.
+    fn on_time_wait_segment(
+        &self,
+        now: Instant,
+        from: QueueId,
+        key: &FlowKey,
+        segment: &Segment,
+        out: &mut Effects,
+    ) -> Option<SeqNum> {
+        let step = self.demux().with_time_wait(key, |parked| {
+            parked.queue = from;
+            parked.record.on_segment(now, segment)
+        })?;
+        match step {
+            TimeWaitStep::Ignore => None,
+            TimeWaitStep::Reply(reply) => {
+                self.send_segment(now, from, key, (self.config().default_ttl, 0), &reply, out);
+                None
+            }
+            TimeWaitStep::Remove => {
+                self.end_time_wait(key);
+                None
+            }
+            TimeWaitStep::ReplyAndRemove(reply) => {
+                self.end_time_wait(key);
+                self.send_segment(now, from, key, (self.config().default_ttl, 0), &reply, out);
+                None
+            }
+            // RFC 9293 §3.6.1: only a listener accepts it. Without one the SYN is refused, and the
+            // entry keeps its time.
+            TimeWaitStep::Reopen { iss } => match self.demux().listener(key, from.interface) {
+                Some(_) => {
+                    self.end_time_wait(key);
+                    Some(iss)
+                }
+                None => {
+                    self.reset_unknown(now, from, key, segment, out);
+                    None
+                }
+            },
+        }
+    }
+
+    fn on_icmp(
+        &self,
+        now: Instant,
+        from: QueueId,
+        header: &IpHeader,
+        cast: Cast,
+        packet: &PacketBuf,
+        out: &mut Effects,
+    ) {
+        self.counters_live().icmp_in.bump();
+        let bytes = &packet.bytes()[..header.payload.end];
+        if let Some(request) = parse_echo_request(header, bytes) {
+            // RFC 1122 §3.2.2.6 lets a host ignore requests to groups, as Linux does.
+            if cast == Cast::Unicast {
+                let mut reply = Vec::new();
+                emit_echo_reply(
+                    &mut reply,
+                    &request,
+                    &icmp_meta(header.dst, header.src, self.config().default_ttl),
+                );
+                self.send_icmp(now, from, &reply, out);
+            }
+            return;
+        }
+        let Some(error) = parse_error(header, bytes) else { return };
+        let (Some((local_port, remote_port)), Some(seq)) = (error.quoted.ports, error.quoted.seq) else {
+            return;
+        };
+        if error.quoted.protocol != protocol::TCP {
+            return;
+        }
+        let key = FlowKey { local: error.quoted.src, local_port, remote: error.quoted.dst, remote_port };
+        if let Some(error) = tcp_error(error.kind, header.src.is_ipv6()) {
+            self.on_icmp_error(now, from, &key, seq, error, out);
+        }
+    }
+
+    fn on_icmp_error(
+        &self,
+        now: Instant,
+        from: QueueId,
+        key: &FlowKey,
+        seq: SeqNum,
+        error: TcpError,
+        out: &mut Effects,
+    ) {
+        let cell = self.demux().with_flow(key, |flow| match flow {
+            Some(Flow::Cell(cell)) => Some(Arc::clone(cell)),
+            _ => None,
+        });
+        let Some(cell) = cell else {
+            if let Some(listener) = self.demux().listener(key, from.interface) {
+                self.on_half_open_icmp(&listener, key, seq);
+            }
+            return;
+        };
+        self.with_cell(now, &cell, out, |inner, out| match &mut inner.phase {
+            Phase::Connected(connection) => connection.on_icmp_error(seq, error),
+            Phase::Opening(opening) => {
+                if let Some(error) = opening.on_icmp_error(error) {
+                    self.fail_opening(&cell, inner, error, out);
+                }
+            }
+            Phase::Over(_) => {}
+        });
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one packet; a struct would be made to be taken apart"
+    )]
+    fn unreachable(
+        &self,
+        now: Instant,
+        from: QueueId,
+        reason: Unreachable,
+        header: &IpHeader,
+        cast: Cast,
+        packet: &PacketBuf,
+        out: &mut Effects,
+    ) {
+        let mut message = Vec::new();
+        let ip = icmp_meta(header.dst, header.src, self.config().default_ttl);
+        let bytes = &packet.bytes()[..header.payload.end];
+        if !emit_unreachable(&mut message, reason, header, bytes, cast, &ip) {
+            return;
+        }
+        if self.icmp_limit().lock().allow(now) {
+            self.send_icmp(now, from, &message, out);
+        } else {
+            self.counters_live().icmp_rate_limited.bump();
+        }
+    }
+}
+
+/// What an ICMP error means for a connection (icmp_err_convert in Linux, and its IPv6 twin).
+fn tcp_error(kind: IcmpErrorKind, ipv6: bool) -> Option<TcpError> {
+    Some(match kind {
+        IcmpErrorKind::DestinationUnreachable { code } if ipv6 => match code {
+            0 => TcpError::NetworkUnreachable,
+            1 | 5 | 6 => TcpError::Forbidden,
+            2 | 3 => TcpError::HostUnreachable,
+            4 => TcpError::Refused,
+            _ => return None,
+        },
+        IcmpErrorKind::DestinationUnreachable { code } => match code {
+            0 | 6 | 9 | 11 => TcpError::NetworkUnreachable,
+            2 => TcpError::ProtocolUnreachable,
+            3 => TcpError::Refused,
+            1 | 5 | 7 | 8 | 10 | 12..=15 => TcpError::HostUnreachable,
+            _ => return None,
+        },
+        IcmpErrorKind::TimeExceeded { .. } => TcpError::HostUnreachable,
+        IcmpErrorKind::ParameterProblem { .. } => TcpError::Protocol,
+        // Path MTU discovery is not built yet: the device's MTU is the path's.
+        IcmpErrorKind::FragmentationNeeded { .. } | IcmpErrorKind::PacketTooBig { .. } => return None,
+    })
+}

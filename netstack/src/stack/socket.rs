@@ -1,0 +1,159 @@
+//! A socket before it connects or listens, with Linux's rules for binding.
+
+use super::engine::Engine;
+use super::flow::{Family, present};
+use super::ports::{Binding, Claim, PortError};
+use crate::error::os;
+use crate::tcp::SocketOptions;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// A socket that is neither connected nor listening yet. Dropping it gives its port up.
+#[derive(Debug)]
+pub struct Unconnected {
+    /// The options that the connection, or those that the listener accepts, start with.
+    pub options: SocketOptions,
+    /// `SO_REUSEADDR`. Counts when binding. Default off.
+    pub reuse_address: bool,
+    /// `SO_REUSEPORT`. Counts when binding. Default off.
+    pub reuse_port: bool,
+    /// `IP_TTL`, or the hop limit.
+    pub ttl: u8,
+    /// `IP_TOS` or `IPV6_TCLASS`; the two bits of ECN are not used. Default 0.
+    pub traffic_class: u8,
+    family: Family,
+    only_v6: bool,
+    interface: Option<u16>,
+    binding: Option<Binding>,
+    /// Bound to an IPv4-mapped address.
+    mapped: bool,
+}
+
+impl Unconnected {
+    /// A socket with default options.
+    pub fn new(engine: &Engine, family: Family) -> Self {
+        Self {
+            options: SocketOptions::new(engine.config()),
+            reuse_address: false,
+            reuse_port: false,
+            ttl: engine.config().default_ttl,
+            traffic_class: 0,
+            family,
+            only_v6: false,
+            interface: None,
+            binding: None,
+            mapped: false,
+        }
+    }
+
+    /// The address family.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// `IPV6_V6ONLY`.
+    pub fn only_v6(&self) -> bool {
+        self.only_v6
+    }
+
+    /// Sets `IPV6_V6ONLY`.
+    ///
+    /// # Errors
+    /// `EINVAL` once bound; `ENOPROTOOPT` for an IPv4 socket.
+    pub fn set_only_v6(&mut self, only: bool) -> io::Result<()> {
+        match self.family {
+            Family::V4 => Err(os(libc::ENOPROTOOPT)),
+            Family::V6 if self.binding.is_some() => Err(os(libc::EINVAL)),
+            Family::V6 => {
+                self.only_v6 = only;
+                Ok(())
+            }
+        }
+    }
+
+    /// The index of the interface that the socket is limited to (`SO_BINDTODEVICE`).
+    pub fn interface(&self) -> Option<u16> {
+        self.interface
+    }
+
+    /// Limits the socket to the interface called `name`, or to none.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn bind_device(&mut self, engine: &Engine, name: Option<&str>) -> io::Result<()> {
+        self.interface = match name {
+            None | Some("") => None,
+            Some(name) => Some(engine.interface_index(name).ok_or_else(|| os(libc::ENODEV))?),
+        };
+        Ok(())
+    }
+
+    /// Binds the socket: reserves the port, or one of the automatic ones for port 0.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
+    /// `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
+    pub fn bind(&mut self, engine: &Engine, address: SocketAddr) -> io::Result<()> {
+        engine.check_alive()?;
+        if self.binding.is_some() {
+            return Err(os(libc::EINVAL));
+        }
+        let (ip, mapped) = self.wire_address(address.ip()).ok_or_else(|| os(libc::EAFNOSUPPORT))?;
+        if !ip.is_unspecified() && !engine.routes().is_own(ip) {
+            return Err(os(libc::EADDRNOTAVAIL));
+        }
+        let claim = Claim {
+            address: ip,
+            dual_stack: ip.is_ipv6() && ip.is_unspecified() && !self.only_v6,
+            interface: self.interface,
+            reuse_address: self.reuse_address,
+            reuse_port: self.reuse_port,
+            listening: false,
+            by_connect: false,
+        };
+        let binding = match address.port() {
+            0 => engine.ports().bind_any(engine.random(), claim),
+            port => engine.ports().bind(port, claim),
+        };
+        // bind(2): EADDRINUSE also if all automatic ports are.
+        self.binding = Some(binding.map_err(|error| match error {
+            PortError::InUse | PortError::Exhausted => os(libc::EADDRINUSE),
+        })?);
+        self.mapped = mapped;
+        Ok(())
+    }
+
+    /// The address that the socket is bound to; the unspecified address and port 0 before.
+    pub fn local_addr(&self) -> SocketAddr {
+        match &self.binding {
+            Some(binding) => SocketAddr::new(present(binding.claim().address, self.mapped), binding.port()),
+            None => SocketAddr::new(self.family.unspecified(), 0),
+        }
+    }
+
+    /// An address as it is on the wire, and whether it is one that this socket shows in the mapped
+    /// form; none if the socket cannot have it.
+    pub(crate) fn wire_address(&self, address: IpAddr) -> Option<(IpAddr, bool)> {
+        match (self.family, address) {
+            (Family::V4, IpAddr::V4(_)) => Some((address, false)),
+            (Family::V6, IpAddr::V6(v6)) => match v6.to_ipv4_mapped() {
+                Some(_) if self.only_v6 => None,
+                Some(v4) => Some((v4.into(), true)),
+                None => Some((address, false)),
+            },
+            (Family::V4, IpAddr::V6(_)) | (Family::V6, IpAddr::V4(_)) => None,
+        }
+    }
+
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.mapped
+    }
+
+    pub(crate) fn take_binding(&mut self) -> Option<Binding> {
+        self.binding.take()
+    }
+
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+}

@@ -232,10 +232,7 @@ pub fn connect_request_close(
 ///
 /// # Errors
 /// Those of the connections.
-pub fn idle_connections(
-    at: impl Fn(u16) -> SocketAddr,
-    connections: usize,
-) -> io::Result<Vec<TcpStream>> {
+pub fn idle_connections(at: impl Fn(u16) -> SocketAddr, connections: usize) -> io::Result<Vec<TcpStream>> {
     (0..connections)
         .map(|_| {
             let mut stream = connect(at(HOLD_PORT))?;

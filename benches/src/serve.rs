@@ -3,10 +3,13 @@
 use crate::contender::Contender;
 use crate::limit;
 use crate::services::{self, ECHO_PORT, HOLD_PORT, Listeners, SINK_PORT, SOURCE_PORT};
+use netstack::net;
+use netstack::{Interface, Stack};
 use netstack_tun::{Tun, TunConfig};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use tokio::net::TcpListener;
@@ -100,8 +103,23 @@ fn runtime(options: &Options) -> io::Result<Runtime> {
     }
 }
 
-fn netstack(_contender: Contender, _options: &Options) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "netstack has no sockets yet"))
+/// netstack, driven by the runtime that also runs the services.
+fn netstack(contender: Contender, options: &Options) -> io::Result<()> {
+    let tun = Arc::new(open_tun(contender, options)?);
+    runtime(options)?.block_on(async {
+        let interface = Interface::new(tun).address(&format!("{}/24", contender.address()));
+        let stack = Stack::builder().interface(interface).build()?;
+        let listen = async |port| net::TcpListener::bind_on(&stack, (contender.address(), port)).await;
+        let listeners = Listeners {
+            sink: listen(SINK_PORT).await?,
+            source: listen(SOURCE_PORT).await?,
+            echo: listen(ECHO_PORT).await?,
+            hold: listen(HOLD_PORT).await?,
+        };
+        ready()?;
+        services::serve(listeners).await;
+        Ok(())
+    })
 }
 
 /// The kernel's TCP, in whichever namespace this process is.

@@ -39,6 +39,16 @@ impl Listener for tokio::net::TcpListener {
     }
 }
 
+impl Listener for netstack::net::TcpListener {
+    type Stream = netstack::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        let (stream, _) = self.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
 /// The listeners of one contender.
 #[derive(Debug)]
 pub struct Listeners<L> {

@@ -98,21 +98,20 @@ impl Throughput {
     }
 }
 
-/// Streams to or from the contender `at` an address of which gives its service, over `flows`
-/// connections, and measures for `time` after a warm-up. `mark` is called at the beginning and the end
+/// Streams to the sink or from the source at `to`, over `flows` connections, and measures for `time`
+/// after a warm-up. `mark` is called at the beginning and the end
 /// of that time.
 ///
 /// # Errors
 /// Those of the connections, in which nothing moves for 10 s included.
 pub fn throughput(
-    at: impl Fn(u16) -> SocketAddr,
+    to: SocketAddr,
     direction: Direction,
     flows: usize,
     time: Duration,
     mut mark: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Throughput> {
-    let streams: Vec<_> =
-        (0..flows).map(|_| connect(at(direction.port()))).collect::<io::Result<Vec<_>>>()?;
+    let streams: Vec<_> = (0..flows).map(|_| connect(to)).collect::<io::Result<Vec<_>>>()?;
     let bytes = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let count = || bytes.load(Ordering::Relaxed);

@@ -7,6 +7,7 @@
 //! loses packets, except by starting over.
 
 use crate::clock;
+use crate::services::RECEIVED;
 use netstack::buffer::{PacketBuf, Pool};
 use netstack::device::{Device, Gso, RxMeta, TxPacket};
 use netstack::tcp::{Flags, Options, Segment, SeqNum};
@@ -300,6 +301,7 @@ impl<'a> Endpoint<'a> {
                 return self.out.ack(connection);
             }
             connection.rcv_nxt = connection.rcv_nxt + payload.len() as u32;
+            RECEIVED.fetch_add(payload.len() as u64, Ordering::Relaxed);
             if connection.service == Service::Echo {
                 self.out.data(connection, payload)?;
             } else {

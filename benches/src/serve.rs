@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -19,6 +19,9 @@ use tokio::runtime::{Builder, Runtime};
 pub const READY: &str = "ready";
 /// Asked on standard input, it is answered by the number of live bytes of the heap.
 pub const ASK_MEMORY: &str = "memory";
+
+/// Asked on standard input, it is answered by the number of bytes that the sinks were given.
+pub const ASK_RECEIVED: &str = "received";
 
 /// The kernel's default of 4,096 and less would refuse bursts; see `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -74,6 +77,7 @@ fn answer(live_bytes: fn() -> usize) {
     for line in io::stdin().lock().lines() {
         match line.as_deref() {
             Ok(ASK_MEMORY) => println!("{}", live_bytes()),
+            Ok(ASK_RECEIVED) => println!("{}", services::RECEIVED.load(Ordering::Relaxed)),
             _ => break,
         }
     }

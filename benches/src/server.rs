@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::contender::Contender;
-use crate::serve::{ASK_MEMORY, READY};
+use crate::serve::{ASK_MEMORY, ASK_RECEIVED, READY};
 use netstack_tun::netns::Namespace;
 use netstack_tun::{Cidr, interface};
 use std::io::{self, BufRead, BufReader, Write};
@@ -72,9 +72,21 @@ impl Server {
     ///
     /// # Errors
     /// If it does not answer.
-    pub fn live_bytes(&mut self) -> io::Result<usize> {
+    pub fn live_bytes(&mut self) -> io::Result<u64> {
+        self.ask(ASK_MEMORY)
+    }
+
+    /// Bytes that its sinks were given since it started.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn received(&mut self) -> io::Result<u64> {
+        self.ask(ASK_RECEIVED)
+    }
+
+    fn ask(&mut self, question: &str) -> io::Result<u64> {
         let stdin = self.stdin.as_mut().expect("it is closed in drop only");
-        writeln!(stdin, "{ASK_MEMORY}")?;
+        writeln!(stdin, "{question}")?;
         let line = self.line()?;
         line.parse().map_err(|_| io::Error::other(format!("{} said `{line}`, not a number", self.contender)))
     }

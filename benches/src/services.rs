@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -9,6 +10,10 @@ pub use crate::limit::{ECHO_PORT, SINK_PORT, SOURCE_PORT};
 
 /// Where a byte is returned and the connection then kept, by nothing but its stream.
 pub const HOLD_PORT: u16 = 5004;
+
+/// Bytes that the sinks of this process were given. A stream inwards is measured by it: what the client
+/// has written may have got nowhere.
+pub static RECEIVED: AtomicU64 = AtomicU64::new(0);
 
 /// Connections that are kept at [`HOLD_PORT`] at most.
 const MAX_HELD: usize = 1 << 20;
@@ -82,14 +87,18 @@ where
     }
 }
 
-/// Reads and drops everything.
+/// Reads and drops everything, and counts it in [`RECEIVED`].
 ///
 /// # Errors
 /// Those of the stream.
 pub async fn sink(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
     let mut buf = vec![0; READ];
-    while stream.read(&mut buf).await? > 0 {}
-    Ok(())
+    loop {
+        match stream.read(&mut buf).await? {
+            0 => return Ok(()),
+            len => RECEIVED.fetch_add(len as u64, Ordering::Relaxed),
+        };
+    }
 }
 
 /// Writes until the peer has enough.

@@ -1,7 +1,7 @@
 //! Rounds of measurements over all contenders.
 
 use crate::{Common, Report};
-use netstack_benches::client::{self, Direction};
+use netstack_benches::client::{self, Direction, Throughput};
 use netstack_benches::clock;
 use netstack_benches::contender::Contender;
 use netstack_benches::server::Server;
@@ -44,21 +44,25 @@ impl Bench {
     ) -> io::Result<()> {
         let test = json!({ "test": "throughput", "direction": direction.name(), "flows": flows });
         self.rounds(test, "gbps", |server| {
-            let mut cpu = Vec::with_capacity(2);
-            let measured = client::throughput(
-                |port| server.address(port),
-                direction,
-                flows,
-                time,
-                || {
-                    cpu.push(server.cpu_time()?);
-                    Ok(())
-                },
-            )?;
-            let used = cpu[1].saturating_sub(cpu[0]).as_secs_f64();
-            let gigabytes = measured.bytes as f64 / 1e9;
+            let mut marks = Vec::with_capacity(2);
+            let at = server.address(direction.port());
+            let measured = client::throughput(at, direction, flows, time, || {
+                marks.push((clock::now(), server.received()?, server.cpu_time()?));
+                Ok(())
+            })?;
+            let (begin, before, cpu_before) = marks[0];
+            let (end, after, cpu_after) = marks[1];
+            let received = Throughput { bytes: after - before, time: end - begin };
+            // What counts is what the receiving application was given.
+            let moved = match direction {
+                Direction::In => received,
+                Direction::Out => measured,
+            };
+            let used = cpu_after.saturating_sub(cpu_before).as_secs_f64();
+            let gigabytes = moved.bytes as f64 / 1e9;
             Ok(json!({
-                "gbps": round(measured.gbps()),
+                "gbps": round(moved.gbps()),
+                "client_gbps": round(measured.gbps()),
                 "cpu": round(used / measured.time.as_secs_f64()),
                 "cpu_s_per_gb": round(used / gigabytes),
             }))

@@ -140,9 +140,10 @@ async fn forward(link: &Link, right: &Tun) -> io::Result<()> {
 }
 
 /// Watches the file descriptor of a device.
+#[expect(deprecated, reason = "its successor is unsafe, for the sake of types other than OwnedFd")]
 fn watch(device: &dyn Device) -> io::Result<AsyncFd<OwnedFd>> {
     match device.readiness(0) {
-        Readiness::Fd(fd) => AsyncFd::register_with_interest(fd.try_clone_to_owned()?, Interest::READABLE),
+        Readiness::Fd(fd) => AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE),
         Readiness::Signal(_) => Err(io::Error::other("a TUN device has a file descriptor")),
     }
 }

@@ -168,7 +168,7 @@ fn daytime_line(since_1970: Duration) -> String {
 
 /// Year, month from 0 and day of the month of the day `days` after 1 January 1970.
 fn civil(mut days: u64) -> (u64, usize, u64) {
-    let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));

@@ -225,10 +225,7 @@ impl Stack {
     /// The stack that the constructors of this place use, if there is one.
     pub fn try_current() -> Option<Self> {
         let overridden = OVERRIDES.load(Ordering::Relaxed) != 0;
-        overridden
-            .then(|| entered().or_else(bound))
-            .flatten()
-            .or_else(|| INSTALLED.lock().clone())
+        overridden.then(|| entered().or_else(bound)).flatten().or_else(|| INSTALLED.lock().clone())
     }
 }
 

@@ -88,7 +88,8 @@ impl Drop for EndGuard {
         let runtime = self.handle.id();
         let driven: Vec<_> = {
             let mut all = DRIVEN.lock();
-            let mine = all.iter().filter(|(id, _)| *id == runtime).filter_map(|(_, core)| core.upgrade()).collect();
+            let mine =
+                all.iter().filter(|(id, _)| *id == runtime).filter_map(|(_, core)| core.upgrade()).collect();
             all.retain(|(id, _)| *id != runtime);
             mine
         };

@@ -55,25 +55,9 @@ pub(crate) async fn resolve<T: ToSocketAddrs + ?Sized>(host: &T) -> io::Result<V
     }
 }
 
-/// Tries `attempt` on each address that `host` resolves to; the first success counts, or the last
-/// error.
-pub(crate) async fn try_each<T, R>(
-    host: &T,
-    mut attempt: impl AsyncFnMut(SocketAddr) -> io::Result<R>,
-) -> io::Result<R>
-where
-    T: ToSocketAddrs + ?Sized,
-{
-    let mut last = None;
-    for address in resolve(host).await? {
-        match attempt(address).await {
-            Ok(done) => return Ok(done),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any address")
-    }))
+/// The outcome of trying addresses one after the other, none of which worked.
+pub(crate) fn none_worked(last: Option<io::Error>) -> io::Error {
+    last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "could not resolve to any address"))
 }
 
 mod sealed {
@@ -214,8 +198,6 @@ mod tests {
             let error = resolve(text).await.unwrap_err();
             assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::InvalidInput, what.to_owned()));
         }
-        let nothing: &[SocketAddr] = &[];
-        let error = try_each(nothing, async |_| Ok(())).await.unwrap_err();
-        assert_eq!(error.to_string(), "could not resolve to any address");
+        assert_eq!(none_worked(None).to_string(), "could not resolve to any address");
     }
 }

@@ -50,7 +50,8 @@ struct QueueWakeup {
 
 impl Wakeups {
     pub(crate) fn new(queues: &[QueueId]) -> Arc<Self> {
-        let queue = |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
+        let queue =
+            |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
         Arc::new(Self { deadline: Signal::new(), queues: queues.iter().map(queue).collect() })
     }
 

@@ -105,9 +105,7 @@ struct Waiters {
 impl Waiters {
     /// Takes up to [`WAKE_BATCH`] wakers that wait for any of `happened`; whether there are more.
     fn take(&mut self, happened: Events, batch: &mut ArrayVec<Waker, WAKE_BATCH>) -> bool {
-        for (direction, slot) in
-            [(Direction::Read, &mut self.reader), (Direction::Write, &mut self.writer)]
-        {
+        for (direction, slot) in [(Direction::Read, &mut self.reader), (Direction::Write, &mut self.writer)] {
             if happened.intersects(direction.mask()) {
                 batch.extend(slot.take());
             }
@@ -207,7 +205,8 @@ impl Registration {
                 Direction::Write => &mut waiters.writer,
             }
         }
-        let known = slot(&mut self.waiters.lock(), direction).as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        let known =
+            slot(&mut self.waiters.lock(), direction).as_ref().is_some_and(|w| w.will_wake(cx.waker()));
         if !known {
             let mine = cx.waker().clone();
             let old = slot(&mut self.waiters.lock(), direction).replace(mine);
@@ -387,7 +386,10 @@ mod tests {
     fn a_flag_stays_until_an_attempt_finds_nothing() {
         let registration = Registration::new();
         assert_eq!(
-            registration.try_io(Interest::READABLE, || -> io::Result<()> { panic!("not ready") }).unwrap_err().kind(),
+            registration
+                .try_io(Interest::READABLE, || -> io::Result<()> { panic!("not ready") })
+                .unwrap_err()
+                .kind(),
             io::ErrorKind::WouldBlock
         );
         registration.on_ready(Events::READABLE);
@@ -425,7 +427,8 @@ mod tests {
             let mut cx = Context::from_waker(waker);
             assert!(registration.poll_ready(&mut cx, Direction::Read).is_pending());
         }
-        let mut futures: Vec<_> = (0..WAKE_BATCH + 8).map(|_| registration.ready(Interest::READABLE)).collect();
+        let mut futures: Vec<_> =
+            (0..WAKE_BATCH + 8).map(|_| registration.ready(Interest::READABLE)).collect();
         let (all, all_waker) = waker();
         for future in &mut futures {
             assert!(Pin::new(future).poll(&mut Context::from_waker(&all_waker)).is_pending());

@@ -289,7 +289,10 @@ impl Stack {
     ///
     /// # Errors
     /// As [`lookup_host`](crate::net::lookup_host).
-    pub async fn lookup_host<T: ToSocketAddrs>(&self, host: T) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    pub async fn lookup_host<T: ToSocketAddrs>(
+        &self,
+        host: T,
+    ) -> io::Result<impl Iterator<Item = SocketAddr>> {
         Ok(lookup::resolve(&host).await?.into_iter())
     }
 
@@ -362,13 +365,16 @@ impl Stack {
 /// # Examples
 /// ```
 /// use netstack::{Interface, Stack};
-/// use netstack::device::Pair;
+/// use netstack::device::{Pair, PairConfig};
+/// use std::sync::Arc;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> std::io::Result<()> {
-/// let (left, right) = Pair::new();
-/// let server = Stack::builder().interface(Interface::new(left).address("10.0.0.1/24")).build()?;
-/// let client = Stack::builder().interface(Interface::new(right).address("10.0.0.2/24")).build()?;
+/// let (left, right) = Pair::new(PairConfig::default());
+/// let left = Interface::new(Arc::new(left)).address("10.0.0.1/24");
+/// let right = Interface::new(Arc::new(right)).address("10.0.0.2/24");
+/// let server = Stack::builder().interface(left).build()?;
+/// let client = Stack::builder().interface(right).build()?;
 /// let listener = server.listen("10.0.0.1:80").await?;
 /// let stream = client.connect("10.0.0.1:80").await?;
 /// let (_, peer) = listener.accept().await?;
@@ -465,15 +471,15 @@ impl StackBuilder {
 fn check_clock(driver: Driver, runtime: Option<&Handle>, interfaces: &[Interface]) -> io::Result<()> {
     let unsupported = |text: &str| Err(io::Error::new(io::ErrorKind::Unsupported, text.to_owned()));
     if driver == Driver::Tokio && runtime.is_none() {
-        return unsupported(
-            "no tokio runtime here: build the stack inside one, or choose Driver::Thread",
-        );
+        return unsupported("no tokio runtime here: build the stack inside one, or choose Driver::Thread");
     }
     if runtime.is_none() || !clock::is_paused() {
         return Ok(());
     }
     if driver == Driver::Thread {
-        return unsupported("the runtime's time is paused, which Driver::Thread cannot follow: use Driver::Tokio");
+        return unsupported(
+            "the runtime's time is paused, which Driver::Thread cannot follow: use Driver::Tokio",
+        );
     }
     if interfaces.iter().any(|interface| driver::waits_on_fd(interface.device.as_ref())) {
         return unsupported(

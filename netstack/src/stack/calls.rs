@@ -167,6 +167,11 @@ impl Engine {
         out.deliver(self);
     }
 
+    /// `TCP_QUICKACK`; on before the connection is established.
+    pub fn quickack(&self, cell: &Cell) -> bool {
+        look(cell, Connection::quickack).unwrap_or(true)
+    }
+
     /// `TCP_INFO`; none before the connection is established, and if it never was.
     pub fn info(&self, now: Instant, cell: &Cell) -> Option<TcpInfo> {
         look(cell, |connection| connection.info(now))

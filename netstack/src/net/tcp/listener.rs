@@ -4,7 +4,7 @@ use super::options::HasOptions;
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::error::os;
-use crate::net::lookup::{ToSocketAddrs, try_each};
+use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::{Endpoint, Stack};
 use crate::net::tcp::TcpSocket;
@@ -92,13 +92,20 @@ impl TcpListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        try_each(&addr, async |addr| {
+        let listen = |addr| {
             let socket = TcpSocket::for_addr_on(stack, addr)?;
             socket.set_reuseaddr(true)?;
             socket.bind(addr)?;
             socket.listen(BACKLOG)
-        })
-        .await
+        };
+        let mut last = None;
+        for addr in resolve(&addr).await? {
+            match listen(addr) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(none_worked(last))
     }
 
     pub(super) fn from_socket(

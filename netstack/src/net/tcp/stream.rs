@@ -6,7 +6,7 @@ use super::split::{ReadHalf, WriteHalf, split};
 use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, split_owned};
 use crate::config::Config;
 use crate::error::os;
-use crate::net::lookup::{ToSocketAddrs, try_each};
+use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
 use crate::net::readiness::{Direction, Registration, Seen};
 use crate::net::stack::{Endpoint, Stack};
 use crate::stack::{Cell, Family, Observer, Unconnected};
@@ -109,12 +109,15 @@ impl TcpStream {
     /// # Cancel safety
     /// As [`TcpStream::connect`].
     pub async fn connect_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        try_each(&addr, async |addr: SocketAddr| {
-            stack.core().ensure_open()?;
+        let mut last = None;
+        for addr in resolve(&addr).await? {
             let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
-            Self::connect_socket(stack, Unconnected::new(stack.engine(), family), addr).await
-        })
-        .await
+            match Self::connect_socket(stack, Unconnected::new(stack.engine(), family), addr).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(none_worked(last))
     }
 
     pub(super) async fn connect_socket(
@@ -148,13 +151,8 @@ impl TcpStream {
     fn new(stack: &Stack, cell: Arc<Cell>, registration: Arc<Registration>) -> Self {
         let core = stack.core();
         let id = core.next_id();
-        let inner = Arc::new(Inner {
-            stack: stack.clone(),
-            cell,
-            registration,
-            closed: AtomicBool::new(false),
-            id,
-        });
+        let inner =
+            Arc::new(Inner { stack: stack.clone(), cell, registration, closed: AtomicBool::new(false), id });
         core.remember(id, &inner);
         Self { inner }
     }
@@ -422,9 +420,8 @@ impl TcpStream {
     /// # Errors
     /// As [`TcpStream::peek`].
     pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        let peeked = self
-            .registration()
-            .poll_io(cx, Direction::Read, |_| self.peek_now(buf.initialize_unfilled()));
+        let peeked =
+            self.registration().poll_io(cx, Direction::Read, |_| self.peek_now(buf.initialize_unfilled()));
         let n = ready!(peeked)?;
         buf.advance(n);
         Poll::Ready(Ok(n))
@@ -573,11 +570,7 @@ impl HasOptions for TcpStream {
 }
 
 impl AsyncRead for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_read_priv(cx, buf)
     }
 }

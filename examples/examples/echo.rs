@@ -212,8 +212,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (from, to) = bulk;
-    let took = transfer::echo(from, to, Pattern::new(1), args.size << 20).await?;
+    let took = transfer::echo(bulk, Pattern::new(1), args.size << 20).await?;
     let (from, to) = small;
     let round_trips = transfer::round_trips(from, to, args.round_trips).await?;
     Ok(Measured { took, round_trips })

@@ -118,8 +118,7 @@ fn main() -> ExitCode {
 async fn run(args: &Args) -> io::Result<()> {
     let config = cli::config(&args.config)?;
     check_addresses(args)?;
-    // Before the device: a file that cannot be written leaves no interface behind.
-    let capture = args.pcap.as_deref().map(create).transpose()?;
+    let mut capture = args.pcap.as_deref().map(Capture::open).transpose()?;
     // Before anything is announced: who waits for the line may interrupt us at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -131,9 +130,10 @@ async fn run(args: &Args) -> io::Result<()> {
         device = Arc::new(Link::new(device, impair.clone(), impair.clone()));
     }
     let mut tap = None;
-    if let Some(capture) = capture {
+    if let Some(capture) = &mut capture {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let tapped = Arc::new(PcapTap::new(device, capture, SnapLen::default())?.with_origin(since_1970));
+        let tapped =
+            Arc::new(PcapTap::new(device, capture.begin()?, SnapLen::default())?.with_origin(since_1970));
         tap = Some(Arc::clone(&tapped));
         device = tapped;
     }
@@ -161,6 +161,10 @@ fn check_addresses(args: &Args) -> io::Result<()> {
     let in_use = |text| Err(io::Error::new(io::ErrorKind::AddrInUse, text));
     for (at, cidr) in args.address.iter().enumerate() {
         let address = cidr.address();
+        if address.is_unspecified() || address.is_multicast() {
+            let text = format!("{address} cannot be the address of a host");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         if args.address[..at].iter().any(|other| other.address() == address) {
             return in_use(format!("the address {address} is given to the stack twice"));
         }
@@ -190,10 +194,50 @@ fn is_of_the_kernel(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    File::create(path).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot write the capture {}: {error}", path.display()))
-    })
+/// The file of a capture, which goes again if the capture never begins.
+struct Capture {
+    file: File,
+    path: PathBuf,
+    /// Whether it did not exist before, and has not begun.
+    remove: bool,
+}
+
+impl Capture {
+    /// Opens a file, and leaves what it has as it is.
+    fn open(path: &Path) -> io::Result<Self> {
+        let explain = |error: io::Error| {
+            io::Error::new(error.kind(), format!("cannot write the capture {}: {error}", path.display()))
+        };
+        let mut options = File::options();
+        let path = path.to_owned();
+        match options.write(true).create_new(true).open(&path) {
+            Ok(file) => Ok(Self { file, path, remove: true }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = options.create_new(false).open(&path).map_err(explain)?;
+                Ok(Self { file, path, remove: false })
+            }
+            Err(error) => Err(explain(error)),
+        }
+    }
+
+    /// The file, emptied.
+    fn begin(&mut self) -> io::Result<File> {
+        // A pipe, say, cannot be emptied and need not be.
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.remove = false;
+        self.file.try_clone()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if self.remove {
+            // What is reported is why the capture never began.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn open(args: &Args) -> io::Result<Tun> {

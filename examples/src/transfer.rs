@@ -79,28 +79,39 @@ pub async fn expect_end(mut from: impl AsyncRead + Unpin) -> io::Result<()> {
     }
 }
 
-/// Sends `len` bytes to an echo service while receiving and comparing them, closes its own direction
-/// and waits for the end. Returns the time from the first write to the last byte back.
+/// Sends bytes of a pattern while receiving others and comparing them, closes its own direction and
+/// waits for the end of the other. Returns the time until everything was sent and received.
 ///
 /// # Errors
 /// Those of [`send`], [`receive`] and [`expect_end`].
-pub async fn echo(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    pattern: Pattern,
-    len: u64,
+pub async fn exchange(
+    (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    outbound: (Pattern, u64),
+    inbound: (Pattern, u64),
 ) -> io::Result<Duration> {
     let start = Instant::now();
     tokio::try_join!(
         async {
-            send(&mut to, pattern, len).await?;
+            send(&mut to, outbound.0, outbound.1).await?;
             to.shutdown().await
         },
-        receive(&mut from, pattern, len)
+        receive(&mut from, inbound.0, inbound.1)
     )?;
     let took = start.elapsed();
     expect_end(from).await?;
     Ok(took)
+}
+
+/// [Exchanges](exchange) `len` bytes with an echo service.
+///
+/// # Errors
+/// Those of [`exchange`].
+pub async fn echo(
+    halves: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    pattern: Pattern,
+    len: u64,
+) -> io::Result<Duration> {
+    exchange(halves, (pattern, len), (pattern, len)).await
 }
 
 /// Sends one byte to an echo service and waits for it, `count` times over.
@@ -172,13 +183,11 @@ mod tests {
     async fn an_echo_is_compared_and_a_stall_is_an_error() {
         let (ours, theirs) = tokio::io::duplex(100_000);
         let server = tokio::spawn(services::echo(theirs));
-        let (from, to) = tokio::io::split(ours);
-        echo(from, to, Pattern::new(3), 1_000_001).await.unwrap();
+        echo(tokio::io::split(ours), Pattern::new(3), 1_000_001).await.unwrap();
         server.await.unwrap().unwrap();
 
         let (ours, _silent) = tokio::io::duplex(1000);
-        let (from, to) = tokio::io::split(ours);
-        let error = echo(from, to, Pattern::new(3), 10_000).await.unwrap_err();
+        let error = echo(tokio::io::split(ours), Pattern::new(3), 10_000).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

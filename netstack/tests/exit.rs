@@ -35,7 +35,9 @@ fn alone(name: &str) -> bool {
 /// The peer: reads slowly, on threads that belong to nobody's runtime, and says what it got.
 fn slow_reader(far: Pair) -> std::thread::JoinHandle<()> {
     let interface = Interface::new(Arc::new(far)).address("10.0.0.2/24");
-    let stack = Stack::builder().driver(Driver::Thread).interface(interface).build().unwrap();
+    // When the last handle goes, the writer is no longer there to answer.
+    let config = Config { exit_drain: Duration::from_millis(50), ..Config::default() };
+    let stack = Stack::builder().driver(Driver::Thread).config(config).interface(interface).build().unwrap();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -7,6 +7,8 @@ mod ambient;
 mod auto_traits;
 mod clock;
 mod driver;
+#[cfg(unix)]
+mod fd_device;
 mod options;
 mod tcp_accept;
 mod tcp_connect;

@@ -243,7 +243,7 @@ impl Engine {
         out: &mut Effects,
     ) {
         self.counters_live().attempt_fails.bump();
-        let over = Over { cause: Failure::Tcp(error), pending: true, for_good: false };
+        let over = Over::new(Failure::Tcp(error), false);
         self.cut_off(cell, inner, Phase::Over(over), out);
     }
 

@@ -70,6 +70,11 @@ struct Tuning {
     rtt_at: Instant,
 }
 
+/// The shortest round trip that auto-tuning reckons with: on a local path a single super-segment may
+/// be a whole window, and says nothing of the time in between. (Linux's estimate comes from
+/// timestamps there, whose tick is a millisecond as well.)
+const SHORTEST_ROUND: Duration = Duration::from_millis(1);
+
 /// What a connection knows of receiving when it begins.
 #[derive(Debug)]
 pub(super) struct ReceiverSetup {
@@ -111,7 +116,7 @@ impl Receiver {
     pub(super) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
         let ReceiverSetup { rcv_nxt, scale, offered, sack, advertised_mss, buffer_size, clamp, rtt } = setup;
         let limit = window_limit(buffer_size.unwrap_or(config.recv_buffer_initial));
-        let rtt = rtt.unwrap_or(Duration::from_millis(100));
+        let rtt = rtt.unwrap_or(Duration::from_millis(100)).max(SHORTEST_ROUND);
         Self {
             rcv_nxt,
             right_edge: rcv_nxt + offered,
@@ -360,7 +365,7 @@ impl Receiver {
         let sample = now - tuning.rtt_at;
         if !sample.is_zero() {
             // A window may take longer than a round trip to fill, never shorter.
-            tuning.rtt = tuning.rtt.min(sample).max(Duration::from_micros(20));
+            tuning.rtt = tuning.rtt.min(sample).max(SHORTEST_ROUND);
         }
         tuning.rtt_edge = self.right_edge.max(self.rcv_nxt + 1);
         tuning.rtt_at = now;
@@ -534,6 +539,35 @@ mod tests {
         assert_eq!(r.window_field(), 100, "100 bytes more are not worth a move");
         assert!(read(&mut r, 2_000), "the reader made room: announce it");
         assert_eq!(r.window_field(), 2_200);
+    }
+
+    #[test]
+    fn the_window_grows_on_a_path_where_one_packet_is_a_whole_window() {
+        let setup = ReceiverSetup {
+            rcv_nxt: base(),
+            scale: WindowScale::from_option(7),
+            offered: 64_240,
+            sack: true,
+            advertised_mss: 1460,
+            buffer_size: None,
+            clamp: None,
+            rtt: Some(Duration::ZERO),
+        };
+        let mut r = Receiver::new(Instant::ZERO, setup, &Config::default());
+        // 60 kB every 20 us, read in halves as it comes.
+        for i in 1..2_000u64 {
+            let now = Instant::from_micros(20 * i);
+            let at = r.rcv_nxt;
+            r.on_data(now, at, Chunk::copy_from(&vec![0; 60_000.min(r.rcv_wnd())]));
+            for _ in 0..2 {
+                let n = r.buffer.len() / 2;
+                r.buffer.read(&mut [IoSliceMut::new(&mut vec![0; n])]);
+                r.on_read(now, n);
+            }
+            r.buffer.clear();
+            r.on_ack_sent(r.window_field());
+        }
+        assert!(r.limit() > 1 << 20, "{}", r.limit());
     }
 
     #[test]

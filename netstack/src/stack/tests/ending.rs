@@ -55,7 +55,7 @@ fn what_was_received_before_the_device_went_can_be_read() {
     let mut net = Net::pair(34, LinkSpec::default());
     let (client, server) = net.connected();
     net.write(&server, b"promised").unwrap();
-    net.settle();
+    net.run_for(SECOND);
     net.cable.pull();
     net.settle();
     assert_eq!(net.read(&client).unwrap(), b"promised", "it was acknowledged");

@@ -1,6 +1,5 @@
 //! Waits that must end: writers that are told, windows that open again, timers that run.
 
-use super::pair::{Pair, Wire, pattern};
 use super::table::{Table, segment};
 use crate::tcp::{Events, Flags, SocketOptions, State, TcpError};
 use crate::time::Duration;

@@ -280,6 +280,11 @@ impl Connection {
     }
 
     fn nothing_to_read(&mut self) -> Result<usize, TcpError> {
+        // What the peer sent ended with its FIN; a reset that came after it is for the writer
+        // (SOCK_DONE in Linux's tcp_recvmsg).
+        if self.rcv.fin_taken() {
+            return Ok(0);
+        }
         if let Some(error) = self.error.take() {
             return Err(error);
         }

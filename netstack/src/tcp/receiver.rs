@@ -251,6 +251,11 @@ impl Receiver {
         true
     }
 
+    /// Whether the peer's FIN, and all before it, was received.
+    pub(super) fn fin_taken(&self) -> bool {
+        self.fin.is_some_and(|fin| fin < self.rcv_nxt)
+    }
+
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
     pub(super) fn sack_edge(&self) -> Option<Seq> {
         self.assembler.highest()
@@ -358,7 +363,7 @@ impl Receiver {
 
     /// Position of the reader.
     fn read_position(&self) -> Seq {
-        self.rcv_nxt - (self.buffer.len() + usize::from(self.fin.is_some_and(|fin| fin < self.rcv_nxt)))
+        self.rcv_nxt - (self.buffer.len() + usize::from(self.fin_taken()))
     }
 
     /// Round trips as a receiver sees them: the time in which a window's worth of data comes.

@@ -256,6 +256,11 @@ impl Receiver {
         true
     }
 
+    /// Whether the peer's FIN, and all before it, was received.
+    pub(super) fn fin_taken(&self) -> bool {
+        self.fin.is_some_and(|fin| fin < self.rcv_nxt)
+    }
+
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
     pub(super) fn sack_edge(&self) -> Option<Seq> {
         self.assembler.highest()
@@ -288,9 +293,14 @@ impl Receiver {
         blocks
     }
 
+    /// The largest window, in bytes.
+    fn most(&self) -> usize {
+        self.limit.min(self.clamp)
+    }
+
     /// Room that the reader left, in bytes.
     fn free(&self) -> usize {
-        self.limit.min(self.clamp).saturating_sub(self.buffer.len())
+        self.most().saturating_sub(self.buffer.len())
     }
 
     /// The window to offer now, in bytes. It moves its right edge never to the left, and to the
@@ -298,7 +308,7 @@ impl Receiver {
     pub(super) fn select_window(&self) -> usize {
         let current = self.rcv_wnd();
         let free = self.free();
-        let useful = self.rcv_mss.min(self.limit / 2).max(self.limit / 16);
+        let useful = self.rcv_mss.min(self.most() / 2).max(self.most() / 16);
         if free < useful || free <= current {
             return current;
         }
@@ -308,11 +318,16 @@ impl Receiver {
     /// The window field of the next segment. Call [`Receiver::on_ack_sent`] when it is sent.
     pub(super) fn window_field(&self) -> u16 {
         let window = self.select_window();
-        // What was offered must stay offered, so an odd rest is rounded up (as in Linux); the
-        // right edge is where this field says it is.
         let field = self.scale.to_wire(window);
-        let rounded_up = self.scale.from_wire(field) < self.rcv_wnd() && field < u16::MAX;
-        if rounded_up { field + 1 } else { field }
+        let offered = self.scale.from_wire(field);
+        // What was offered must stay offered, and what is open must not be scaled away, so an odd
+        // rest is rounded up (as in Linux); the right edge is where this field says it is.
+        let odd = offered < self.rcv_wnd() || (offered == 0 && window > 0);
+        // Each rounding moves the edge to the right. Were it done whether or not there is room, a
+        // peer that sends less than the granularity at a time would never see the window close.
+        // RFC 7323 §2.4 lets the window seem to shrink by that much; what comes is still taken.
+        let room = offered < self.free();
+        if odd && room && field < u16::MAX { field + 1 } else { field }
     }
 
     /// An acknowledgment with `field` as its window was sent.
@@ -321,7 +336,7 @@ impl Receiver {
         self.last_ack_sent = self.rcv_nxt;
         self.duplicate = None;
         self.ack.on_sent();
-        if self.free() < self.limit / 2 {
+        if self.free() < self.most() / 2 {
             self.ack.end_quick();
         }
     }
@@ -344,7 +359,7 @@ impl Receiver {
         }
         // Linux: announce when the window at least doubles by it.
         let current = self.rcv_wnd();
-        if 2 * current > self.limit.min(self.clamp) {
+        if 2 * current > self.most() {
             return false;
         }
         let new = self.select_window();
@@ -353,7 +368,7 @@ impl Receiver {
 
     /// Position of the reader.
     fn read_position(&self) -> Seq {
-        self.rcv_nxt - (self.buffer.len() + usize::from(self.fin.is_some_and(|fin| fin < self.rcv_nxt)))
+        self.rcv_nxt - (self.buffer.len() + usize::from(self.fin_taken()))
     }
 
     /// Round trips as a receiver sees them: the time in which a window's worth of data comes.
@@ -402,6 +417,12 @@ impl Receiver {
     /// `TCP_WINDOW_CLAMP` was set.
     pub(super) fn set_clamp(&mut self, clamp: Option<usize>) {
         self.clamp = clamp.unwrap_or(usize::MAX);
+    }
+
+    /// Our window scale.
+    #[cfg(test)]
+    pub(super) fn scale(&self) -> WindowScale {
+        self.scale
     }
 
     /// The limit of the window, in bytes.
@@ -469,6 +490,51 @@ mod tests {
         assert!(r.acceptable(b + 10_000, 1), "a window probe: its acknowledgment counts");
         assert_eq!(data(&mut r, 10_000, 1), Received::Old, "its text does not");
         assert!(!r.acceptable(b + 10_001, 1));
+    }
+
+    /// Takes `len` bytes at `at` and acknowledges them.
+    fn take(r: &mut Receiver, at: usize, len: usize) {
+        data(r, at, len);
+        r.on_ack_sent(r.window_field());
+    }
+
+    #[test]
+    fn small_segments_close_a_scaled_window_too() {
+        for shift in [7, 14] {
+            let mut r = receiver(60_000);
+            r.scale = WindowScale::from_option(shift);
+            r.set_buffer_size(120_000);
+            let granularity = r.scale.granularity();
+            for len in [1, 100, 127, 1000] {
+                for _ in 0..1_000 {
+                    let at = r.rcv_nxt.since(base());
+                    take(&mut r, at, len);
+                }
+            }
+            assert!(r.buffer.len() < 60_000 + granularity, "scale {shift}: {} bytes", r.buffer.len());
+            assert!(r.buffer.len() > 60_000 - granularity, "scale {shift}: {} bytes", r.buffer.len());
+        }
+    }
+
+    #[test]
+    fn a_clamped_window_opens_again() {
+        let mut r = receiver(64_000);
+        r.set_clamp(Some(1_152));
+        for i in 0..64 {
+            take(&mut r, i * 1000, 1000);
+            read(&mut r, 1000);
+        }
+        assert!(r.rcv_wnd() <= 1_152 && r.select_window() == 1_152, "{}", r.select_window());
+    }
+
+    #[test]
+    fn a_window_smaller_than_the_scale_can_say_is_not_scaled_away() {
+        let mut r = receiver(2_000);
+        r.scale = WindowScale::from_option(14);
+        take(&mut r, 0, 2_000);
+        assert_eq!(r.window_field(), 0);
+        read(&mut r, 2_000);
+        assert_eq!(r.window_field(), 1);
     }
 
     #[test]

@@ -111,16 +111,14 @@ pub fn throughput(
     time: Duration,
     mut mark: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Throughput> {
-    let streams: Vec<_> = (0..flows).map(|_| connect(to)).collect::<io::Result<Vec<_>>>()?;
+    let streams: Vec<_> = (0..flows).map(|_| Stream::open(to, direction)).collect::<io::Result<Vec<_>>>()?;
     let bytes = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let count = || bytes.load(Ordering::Relaxed);
     thread::scope(|scope| {
         let (bytes, stop) = (&bytes, &stop);
-        let threads: Vec<_> = streams
-            .into_iter()
-            .map(|stream| scope.spawn(move || move_bytes(stream, direction, bytes, stop)))
-            .collect();
+        let threads: Vec<_> =
+            streams.into_iter().map(|stream| scope.spawn(move || move_bytes(stream, bytes, stop))).collect();
         clock::sleep(WARM_UP);
         mark()?;
         let (before, begin) = (count(), clock::now());
@@ -136,24 +134,52 @@ pub fn throughput(
     })
 }
 
-fn move_bytes(
-    mut stream: TcpStream,
-    direction: Direction,
-    bytes: &AtomicU64,
-    stop: &AtomicBool,
-) -> io::Result<()> {
-    let mut buf = vec![0x5a; READ.max(WRITE)];
+fn move_bytes(mut stream: Stream, bytes: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
-        let len = match direction {
-            Direction::In => stream.write(&buf[..WRITE])?,
-            Direction::Out => stream.read(&mut buf[..READ])?,
+        bytes.fetch_add(stream.step()?, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A stream of which a given number of bytes at a time is moved.
+#[derive(Debug)]
+pub struct Stream {
+    stream: TcpStream,
+    direction: Direction,
+    buf: Vec<u8>,
+}
+
+impl Stream {
+    /// Connects to the sink or source at `to`.
+    ///
+    /// # Errors
+    /// Those of [`connect`].
+    pub fn open(to: SocketAddr, direction: Direction) -> io::Result<Self> {
+        Ok(Self { stream: connect(to)?, direction, buf: vec![0x5a; READ.max(WRITE)] })
+    }
+
+    /// Moves `bytes`, or somewhat more.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn run(&mut self, bytes: u64) -> io::Result<()> {
+        let mut moved = 0;
+        while moved < bytes {
+            moved += self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> io::Result<u64> {
+        let len = match self.direction {
+            Direction::In => self.stream.write(&self.buf[..WRITE])?,
+            Direction::Out => self.stream.read(&mut self.buf[..READ])?,
         };
         if len == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        bytes.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(len as u64)
     }
-    Ok(())
 }
 
 /// One byte there and back, one after the other on one connection, for `time`.
@@ -177,8 +203,11 @@ pub fn round_trips(at: impl Fn(u16) -> SocketAddr, time: Duration) -> io::Result
     Ok(Latencies::new(times))
 }
 
-/// Returns when it was over.
-fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
+/// One byte there and back. Returns when it was over.
+///
+/// # Errors
+/// Those of the connection.
+pub fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
     let mut byte = [7];
     stream.write_all(&byte)?;
     stream.read_exact(&mut byte)?;

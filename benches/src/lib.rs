@@ -11,6 +11,7 @@ pub mod client;
 pub mod clock;
 pub mod contender;
 pub mod limit;
+pub mod pair;
 pub mod serve;
 pub mod server;
 pub mod services;

@@ -1,10 +1,10 @@
 //! A connection behind its lock.
 //!
-//! Two sides want the lock: the application's task and the reactor. The reactor never waits for the
-//! application: a segment that finds the lock taken goes to the backlog (Linux's `sk_backlog`), and
-//! whoever holds the lock processes it before unlocking. No segment is forgotten, because both sides
-//! look twice: the reactor tries the lock once more after it has pushed, and the holder looks at the
-//! backlog once more after it has unlocked. Of the two looks, at least one sees the other's write.
+//! Two sides want the lock: the application's task and the reactor. A segment that finds the lock
+//! taken goes to the backlog (Linux's `sk_backlog`), and whoever holds the lock processes it before
+//! unlocking. One that comes after the holder's last look is not forgotten: whoever pushes also puts
+//! the cell on its list of dirty cells, and looks into the backlog under the lock when its batch
+//! ends.
 
 use super::deadlines::Timer;
 use super::effects::Observer;
@@ -18,13 +18,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
 /// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in
 /// that time, and a fast network without offloads delivers about a hundred packets.
-const BACKLOG: usize = 256;
+pub(super) const BACKLOG: usize = 256;
 
 /// A connection: what a stream holds, and what the table of flows leads to.
 pub struct Cell {
@@ -38,6 +38,8 @@ pub struct Cell {
     backlog: Mutex<VecDeque<(Segment, Chunk)>>,
     /// Length of the backlog, readable without its lock.
     backlog_len: AtomicUsize,
+    /// The cell is on some reactor's list of cells that got segments.
+    dirty: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
     /// The queue on which segments arrive, and on which the connection transmits.
     queue: AtomicU32,
@@ -54,8 +56,6 @@ pub(crate) struct Inner {
     pub(crate) binding: Option<Binding>,
     /// The table of flows leads here, or is about to.
     pub(crate) attached: bool,
-    /// The cell is on the list of cells that got segments.
-    pub(crate) dirty: bool,
     /// The cell is on the list of cells that wait for the device.
     pub(crate) pending: bool,
     /// What the core said about the end, until its last segment has left.
@@ -117,7 +117,6 @@ impl Cell {
             timer: Timer::default(),
             binding,
             attached: true,
-            dirty: false,
             pending: false,
             leaving: Events::NONE,
             orphan: false,
@@ -131,6 +130,7 @@ impl Cell {
             inner: Mutex::new(Rank::Cell, inner),
             backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
             backlog_len: AtomicUsize::new(0),
+            dirty: AtomicBool::new(false),
             observer: OnceLock::new(),
             queue: AtomicU32::new(queue.bits()),
             ttl: AtomicU8::new(ttl),
@@ -246,7 +246,7 @@ impl Cell {
         }
     }
 
-    /// Locks the cell, waiting for it. To be followed by [`Cell::has_backlog`] after unlocking.
+    /// Locks the cell, waiting for it.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }
@@ -256,39 +256,38 @@ impl Cell {
         self.inner.try_lock()
     }
 
-    /// Leaves a segment for the holder of the lock; false if there are too many. The caller tries
-    /// the lock once more afterwards: the holder may have looked for the last time.
+    /// Leaves a segment for the holder of the lock; false if there are too many. The caller then
+    /// puts the cell on its list of dirty cells: the holder may have looked for the last time.
     pub(crate) fn push_backlog(&self, segment: Segment, payload: Chunk) -> bool {
-        {
-            let mut backlog = self.backlog.lock();
-            if backlog.len() >= BACKLOG {
-                return false;
-            }
-            backlog.push_back((segment, payload));
-            self.backlog_len.store(backlog.len(), Ordering::Relaxed);
+        let mut backlog = self.backlog.lock();
+        if backlog.len() >= BACKLOG {
+            return false;
         }
-        // Orders the store before the look at the lock; pairs with the fence in has_backlog.
-        fence(Ordering::SeqCst);
+        backlog.push_back((segment, payload));
+        self.backlog_len.store(backlog.len(), Ordering::Release);
         true
+    }
+
+    /// Marks the cell as one that got segments; true if it was not marked yet.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        // Release: who clears the mark sees what was pushed before.
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Clears the mark, before the backlog is drained for it.
+    pub(crate) fn clear_dirty(&self) {
+        self.dirty.swap(false, Ordering::AcqRel);
     }
 
     /// The oldest segment that arrived while the cell was locked.
     pub(crate) fn pop_backlog(&self) -> Option<(Segment, Chunk)> {
-        if self.backlog_len.load(Ordering::Relaxed) == 0 {
+        if self.backlog_len.load(Ordering::Acquire) == 0 {
             return None;
         }
         let mut backlog = self.backlog.lock();
         let popped = backlog.pop_front();
-        self.backlog_len.store(backlog.len(), Ordering::Relaxed);
+        self.backlog_len.store(backlog.len(), Ordering::Release);
         popped
-    }
-
-    /// Whether segments wait. To be asked after unlocking: then the one who pushed them, having
-    /// found the cell locked, relies on this look.
-    pub(crate) fn has_backlog(&self) -> bool {
-        // Orders the unlocking before the load; pairs with the fence in push_backlog.
-        fence(Ordering::SeqCst);
-        self.backlog_len.load(Ordering::Relaxed) != 0
     }
 }
 

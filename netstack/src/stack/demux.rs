@@ -10,7 +10,7 @@ use crate::tcp::TimeWait;
 use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -257,9 +257,7 @@ impl Demux {
 
     /// A keyed number for a flow, for what outsiders must not predict.
     pub(crate) fn hash(&self, domain: u8, local: IpAddr, remote: IpAddr, remote_port: u16) -> u64 {
-        let mut hasher = self.keyed.build_hasher();
-        (domain, local, remote, remote_port).hash(&mut hasher);
-        hasher.finish()
+        self.keyed.of(&(domain, local, remote, remote_port))
     }
 }
 

@@ -177,16 +177,12 @@ impl Engine {
         let _ = from;
         let mut dirty = std::mem::take(&mut out.dirty);
         for cell in dirty.drain(..) {
-            {
-                let mut inner = cell.lock();
-                inner.dirty = false;
-                self.drain_backlog(now, &cell, &mut inner, out);
-                self.settle(now, &cell, &mut inner, out);
-            }
-            self.serve_backlog(now, &cell, out);
+            let mut inner = cell.lock();
+            cell.clear_dirty();
+            self.drain_backlog(now, &cell, &mut inner, out);
+            self.settle(now, &cell, &mut inner, out);
         }
-        // The list keeps its memory; nobody could have appended meanwhile but serve_backlog.
-        dirty.append(&mut out.dirty);
+        // So that the list keeps its memory.
         out.dirty = dirty;
     }
 
@@ -256,7 +252,6 @@ impl Engine {
                 self.drain_backlog(now, &cell, &mut inner, out);
                 self.settle(now, &cell, &mut inner, out)
             };
-            self.serve_backlog(now, &cell, out);
             if full {
                 return;
             }

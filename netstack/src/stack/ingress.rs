@@ -1,6 +1,6 @@
 //! What arrives: from a packet to the connection, listener or answer.
 
-use super::cell::{Cell, Inner, Over, Phase};
+use super::cell::{BACKLOG, Cell, Inner, Over, Phase};
 use super::demux::Flow;
 use super::effects::Effects;
 use super::egress::icmp_meta;
@@ -174,44 +174,25 @@ impl Engine {
         payload: Chunk,
         out: &mut Effects,
     ) {
-        let Some(mut inner) = cell.try_lock() else {
-            if cell.push_backlog(segment, payload) {
-                self.counters_live().backlog_queued.bump();
-                self.serve_backlog(now, cell, out);
-            } else {
-                self.counters_live().backlog_drops.bump();
+        match cell.try_lock() {
+            Some(mut inner) => {
+                self.drain_backlog(now, cell, &mut inner, out);
+                self.process(now, cell, &mut inner, &segment, payload, out);
             }
-            return;
-        };
-        self.drain_backlog(now, cell, &mut inner, out);
-        self.process(now, cell, &mut inner, &segment, payload, out);
-        self.mark_dirty(cell, &mut inner, out);
-        drop(inner);
-        self.serve_backlog(now, cell, out);
-    }
-
-    /// Remembers the cell for [`Engine::end_batch`].
-    fn mark_dirty(&self, cell: &Arc<Cell>, inner: &mut Inner, out: &mut Effects) {
-        if !inner.dirty {
-            inner.dirty = true;
+            None if cell.push_backlog(segment, payload) => self.counters_live().backlog_queued.bump(),
+            None => self.counters_live().backlog_drops.bump(),
+        }
+        if cell.mark_dirty() {
             out.dirty.push(Arc::clone(cell));
         }
     }
 
-    /// Processes the segments that came while the cell was locked.
+    /// Processes the segments that came while the cell was locked; if they come faster than that,
+    /// the rest waits for the end of the batch.
     pub(super) fn drain_backlog(&self, now: Instant, cell: &Arc<Cell>, inner: &mut Inner, out: &mut Effects) {
-        while let Some((segment, payload)) = cell.pop_backlog() {
+        for _ in 0..BACKLOG {
+            let Some((segment, payload)) = cell.pop_backlog() else { return };
             self.process(now, cell, inner, &segment, payload, out);
-        }
-    }
-
-    /// To be called after a cell was unlocked: segments that came too late for its holder are
-    /// processed here, unless there is a new holder, who will look after unlocking in turn.
-    pub(super) fn serve_backlog(&self, now: Instant, cell: &Arc<Cell>, out: &mut Effects) {
-        while cell.has_backlog() {
-            let Some(mut inner) = cell.try_lock() else { return };
-            self.drain_backlog(now, cell, &mut inner, out);
-            self.settle(now, cell, &mut inner, out);
         }
     }
 
@@ -240,7 +221,9 @@ impl Engine {
             Phase::Opening(opening) => match opening.on_segment(now, segment, payload) {
                 // What it owes, a SYN-ACK if the SYNs crossed, follows at the end of the batch.
                 OpeningStep::Stay => {}
-                OpeningStep::Reply(reply) => self.send_for(now, cell, &reply, out),
+                OpeningStep::Reply(reply) => {
+                    self.send_for(now, cell, &reply, out);
+                }
                 OpeningStep::Failed(error) => self.fail_opening(cell, inner, error, out),
                 OpeningStep::Established(connection) => {
                     inner.phase = Phase::Connected(connection);

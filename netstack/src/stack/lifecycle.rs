@@ -38,15 +38,11 @@ impl Engine {
         out: &mut Effects,
         f: impl FnOnce(&mut Inner, &mut Effects) -> R,
     ) -> R {
-        let result = {
-            let mut inner = cell.lock();
-            self.drain_backlog(now, cell, &mut inner, out);
-            let result = f(&mut inner, out);
-            self.drain_backlog(now, cell, &mut inner, out);
-            self.settle(now, cell, &mut inner, out);
-            result
-        };
-        self.serve_backlog(now, cell, out);
+        let mut inner = cell.lock();
+        self.drain_backlog(now, cell, &mut inner, out);
+        let result = f(&mut inner, out);
+        self.drain_backlog(now, cell, &mut inner, out);
+        self.settle(now, cell, &mut inner, out);
         result
     }
 
@@ -196,13 +192,9 @@ impl Engine {
                 if let Some(mut parked) = previous {
                     self.disarm(&mut parked.timer);
                 }
-                // Under the listener's lock, so not by with_cell, whose look at the backlog after
-                // unlocking would be the same as this one.
-                let mut inner = cell.lock();
-                self.process(now, cell, &mut inner, segment, payload, out);
-                self.settle(now, cell, &mut inner, out);
-                drop(inner);
-                self.serve_backlog(now, cell, out);
+                self.with_cell(now, cell, out, |inner, out| {
+                    self.process(now, cell, inner, segment, payload, out);
+                });
                 true
             }
         }

@@ -3,7 +3,7 @@
 
 use super::{Cell, Effects, Engine, Family, Interface, Listener, Observer, Unconnected};
 use crate::config::Config;
-use crate::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
+use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, Signal, TxPacket};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{Events, Segment, State};
 use crate::time::{Duration, Instant};
@@ -68,6 +68,9 @@ pub(crate) enum Verdict {
     Twice,
 }
 
+/// Packets by time of arrival, and then in the order in which they were sent.
+type Inbox = BTreeMap<(Instant, usize), (Vec<u8>, RxMeta)>;
+
 type Filter = Box<dyn FnMut(&Passing) -> Verdict + Send>;
 
 /// A cable with two ends, a memory of what passed, and a hook for whatever a test wants to lose.
@@ -81,7 +84,7 @@ pub(crate) struct Cable {
 #[derive(Default)]
 struct CableState {
     /// By receiver: what is on the way, by time of arrival.
-    inbox: [BTreeMap<(Instant, usize), (Vec<u8>, RxMeta)>; 2],
+    inbox: [Inbox; 2],
     sent: usize,
     order: usize,
     trace: Vec<Passing>,
@@ -282,6 +285,12 @@ impl Net {
         let cable = Cable::new(link);
         let devices = [cable.end(0), cable.end(1)];
         Self { cable, ..Self::with_devices(seed, devices, change) }
+    }
+
+    /// The same over impaired links, one for each direction. [`Net::cable`] is not in use.
+    pub(crate) fn over_link(seed: u64, a_to_b: LinkConfig, b_to_a: LinkConfig) -> Self {
+        let (a, b) = Link::pair(a_to_b, b_to_a);
+        Self::with_devices(seed, [Arc::new(a), Arc::new(b)], |_, _| ())
     }
 
     /// Two hosts with devices that a test brings, such as the ends of a link.

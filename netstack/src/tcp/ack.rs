@@ -84,6 +84,12 @@ impl AckPolicy {
         self.urgent = true;
     }
 
+    /// Nothing is owed any more.
+    pub(super) fn cancel(&mut self) {
+        self.due = Due::No;
+        self.urgent = false;
+    }
+
     /// Enters quick mode with a budget of half a window of segments.
     pub(super) fn enter_quick(&mut self, window: usize, mss: usize) {
         self.pingpong = false;

@@ -418,6 +418,7 @@ impl Connection {
             self.events |= Events::ERROR;
         }
         self.timers.stop_all();
+        self.rcv.ack.cancel();
         self.recovery.clear();
         self.snd.buffer.clear();
         self.snd.fin = None;

@@ -69,7 +69,10 @@ impl Connection {
             return NEXT;
         }
         if seg.is_rst() {
-            return self.check_reset_outside(seq);
+            if self.resets(seq) {
+                self.on_reset();
+            }
+            return DONE;
         }
         if seg.is_syn() {
             // RFC 5961 §4.2: wherever it is.
@@ -98,30 +101,28 @@ impl Connection {
         }
     }
 
-    /// A reset outside of the window counts only at the places where Linux accepts it: one before
-    /// RCV.NXT once the peer's FIN was taken (its sender may not know that we have it), and at the
-    /// right edge of what was SACKed.
-    fn check_reset_outside(&mut self, seq: Seq) -> Step {
-        let fin_taken = matches!(self.state, State::CloseWait | State::LastAck | State::Closing);
-        if fin_taken && seq + 1 == self.rcv.rcv_nxt {
-            self.on_reset();
-        }
-        DONE
-    }
-
     /// Second: RST. Only one at exactly RCV.NXT resets; another in the window is challenged, so that
     /// guessing the window is not enough (RFC 5961 §3.2).
     fn check_reset(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if !seg.is_rst() {
             return NEXT;
         }
-        let exact = seq == self.rcv.rcv_nxt || self.rcv.sack_edge() == Some(seq);
-        if exact {
+        if self.resets(seq) {
             self.on_reset();
         } else {
             self.challenge(now, seg);
         }
         DONE
+    }
+
+    /// Whether a reset at `seq` counts: at RCV.NXT, and where Linux accepts it too: one before
+    /// RCV.NXT once the peer's FIN was taken (its sender may not know that we have it), and at the
+    /// right edge of what was SACKed.
+    fn resets(&self, seq: Seq) -> bool {
+        let fin_taken = matches!(self.state, State::CloseWait | State::LastAck | State::Closing);
+        seq == self.rcv.rcv_nxt
+            || (fin_taken && seq + 1 == self.rcv.rcv_nxt)
+            || self.rcv.sack_edge() == Some(seq)
     }
 
     fn on_reset(&mut self) {

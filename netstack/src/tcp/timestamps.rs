@@ -58,11 +58,6 @@ impl TimestampState {
     pub(super) fn recent(&self) -> (u32, Instant) {
         (self.recent, self.recent_at)
     }
-
-    /// The offset of our clock.
-    pub(super) fn offset(&self) -> u32 {
-        self.offset
-    }
 }
 
 #[cfg(test)]

@@ -182,8 +182,12 @@ impl Recovery {
 
     fn sample_rtt(&mut self, ack: &AckInput<'_>, progress: &Progress, rtt: &mut RttEstimator) {
         // Karn's rule: what was sent once; or what the peer's echo vouches for (RFC 7323 §4.1).
-        let clean = progress.oldest_clean.map(|sent_at| ack.now - sent_at);
-        let sample = clean.or(ack.echoed_rtt.filter(|_| ack.advances));
+        let clean = progress.oldest_clean.filter(|_| !progress.repaired).map(|sent_at| ack.now - sent_at);
+        // The echo of something old measures, beside the path, how often the acknowledgment of it
+        // was lost. Linux takes it as it is, and a few lost ACKs on a bad path then mean an RTO of
+        // minutes; a bound still lets the RTO grow as fast as a path can that really became slower.
+        let echoed = ack.echoed_rtt.filter(|_| ack.advances).map(|echo| echo.min(2 * rtt.base_rto()));
+        let sample = clean.or(echoed);
         if let Some(sample) = sample {
             let per_window = (self.board.outstanding() / (2 * ack.mss.max(1))) as u32;
             rtt.on_sample(sample, per_window.clamp(1, 16));

@@ -69,6 +69,11 @@ impl RttEstimator {
         self.rto.saturating_mul(factor).min(self.rto_max)
     }
 
+    /// The time-out without its back-off.
+    pub fn base_rto(&self) -> Duration {
+        self.rto
+    }
+
     /// The timer expired: the next time-out is twice as long (RFC 6298 §5.5).
     pub fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(31);

@@ -34,8 +34,6 @@ struct Record {
     end: Seq,
     /// When it was last sent.
     sent_at: Instant,
-    /// When it was first sent.
-    first_sent_at: Instant,
     /// The MSS that it was sent with, in bytes: its inner borders.
     mss: usize,
     /// How often it was sent again.
@@ -71,6 +69,9 @@ pub(in crate::tcp) struct Progress {
     pub(in crate::tcp) newest: Option<Delivered>,
     /// When the oldest delivered range that was sent only once was sent.
     pub(in crate::tcp) oldest_clean: Option<Instant>,
+    /// Whether something that was sent more than once was acknowledged: what lies behind it may
+    /// have waited for the repair, and its age is no round trip (Karn's rule as Linux applies it).
+    pub(in crate::tcp) repaired: bool,
 }
 
 impl Progress {
@@ -80,7 +81,9 @@ impl Progress {
         if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
             self.newest = Some(delivered);
         }
-        if record.retransmissions == 0 {
+        if record.retransmissions > 0 {
+            self.repaired = true;
+        } else {
             let oldest = self.oldest_clean.get_or_insert(record.sent_at);
             *oldest = (*oldest).min(record.sent_at);
         }
@@ -118,16 +121,6 @@ impl Scoreboard {
         self.records.first_key_value().map_or(0, |(_, record)| record.mss)
     }
 
-    /// When the first byte that is not acknowledged was last sent.
-    pub(in crate::tcp) fn head_sent_at(&self) -> Option<Instant> {
-        self.records.first_key_value().map(|(_, record)| record.sent_at)
-    }
-
-    /// When the first byte that is not acknowledged was first sent.
-    pub(in crate::tcp) fn head_first_sent_at(&self) -> Option<Instant> {
-        self.records.first_key_value().map(|(_, record)| record.first_sent_at)
-    }
-
     /// New data `start..end` was sent.
     pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.outstanding += end.since(start);
@@ -147,14 +140,7 @@ impl Scoreboard {
                 return;
             }
         }
-        let record = Record {
-            end,
-            sent_at: now,
-            first_sent_at: now,
-            mss: mss.max(1),
-            retransmissions: 0,
-            fate: Fate::InFlight,
-        };
+        let record = Record { end, sent_at: now, mss: mss.max(1), retransmissions: 0, fate: Fate::InFlight };
         self.insert(start, record);
     }
 

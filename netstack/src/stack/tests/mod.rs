@@ -1,5 +1,10 @@
 //! Scenarios in virtual time over two engines.
 
+mod arriving;
+mod ending;
+mod lossy;
+mod opening;
+
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};
 use crate::tcp::State;
@@ -68,6 +73,8 @@ fn nobody_there_times_out_after_the_syn_retries() {
     let client = net.connect(0, nobody).unwrap();
     net.run_until(200 * SECOND, |_| client.cell.connect_result().is_some());
     assert_eq!((net.now - start).as_secs(), 127, "six retransmissions, doubling");
+    let sent: Vec<_> = net.cable.take_trace().iter().map(|syn| (syn.at - start).as_secs()).collect();
+    assert_eq!(sent, [0, 1, 3, 7, 15, 31, 63]);
     let error = client.cell.connect_result().unwrap().unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
     net.close(client);

@@ -1,0 +1,196 @@
+//! Closing, and what ends connections otherwise.
+
+use super::{SECOND, assert_empty, to_host_1};
+use crate::stack::testing::{Cable, LinkSpec, Net};
+use crate::stack::{DriverHook, Family, QueueId};
+use crate::tcp::{Events, State};
+use crate::time::Duration;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[test]
+fn a_full_device_delays_and_loses_nothing() {
+    for offloads in [false, true] {
+        let link = LinkSpec { queue: 1, offloads, delay: Duration::from_millis(1), ..LinkSpec::default() };
+        let mut net = Net::pair(30, link);
+        let (client, server) = net.connected();
+        let bytes: Vec<u8> = (0..300_000u32).map(|n| (n % 253) as u8).collect();
+        let received = net.transfer(&client, &server, &bytes, 100 * SECOND);
+        assert!(received == bytes);
+        assert!(net.engine(0).counters().device_full > 0);
+        net.close(client);
+        net.close(server);
+        net.run_for(100 * SECOND);
+        assert_empty(net.engine(0));
+        assert_empty(net.engine(1));
+    }
+}
+
+#[test]
+fn a_device_that_is_gone_fails_every_socket_of_its_interface() {
+    let mut net = Net::pair(31, LinkSpec::default());
+    let listener = net.listen(0, 80, 8);
+    let inside = net.connect(0, "127.0.0.1:80".parse().unwrap()).unwrap();
+    net.settle();
+    let (client, _server) = net.connected();
+    let opening = net.connect(0, to_host_1(9)).unwrap();
+    net.cable.pull();
+    // A write finds it out.
+    let _ = net.write(&client, b"into the void");
+    let error = net.read(&client).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+    assert_eq!(net.read(&client).unwrap(), b"", "the error is reported once");
+    assert_eq!(net.write(&client, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert!(opening.events.take().contains(Events::ERROR));
+    assert!(opening.cell.connect_result().unwrap().is_err());
+    assert_eq!(net.connect(0, to_host_1(80)).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(net.state(&inside), State::Established, "loopback goes on");
+    assert_eq!(net.engine(0).connections(), 2, "its two ends");
+    assert!(net.accept(0, &listener).is_ok());
+}
+
+#[test]
+fn a_device_error_while_receiving_wakes_readers() {
+    let mut net = Net::pair(32, LinkSpec::default());
+    let (client, _server) = net.connected();
+    let _ = client.events.take();
+    net.cable.pull();
+    net.settle();
+    let told = client.events.take();
+    assert!(told.contains(Events::READABLE | Events::WRITABLE | Events::ERROR));
+    assert_eq!(net.engine(0).connections(), 0);
+    assert_eq!(net.engine(0).deadlines().len(), 0);
+}
+
+#[test]
+fn shutting_the_stack_down_resets_all_and_refuses_the_rest() {
+    let mut net = Net::pair(33, LinkSpec::default());
+    let listener = net.listen(0, 80, 8);
+    let (client, server) = net.connected();
+    let gone = io::Error::other("the stack was shut down");
+    net.engine(0).fail_all(net.now, &gone);
+    for _ in 0..2 {
+        assert_eq!(net.read(&client).unwrap_err().to_string(), "the stack was shut down");
+        assert_eq!(net.accept(0, &listener).unwrap_err().to_string(), "the stack was shut down");
+        assert_eq!(net.connect(0, to_host_1(80)).unwrap_err().to_string(), "the stack was shut down");
+    }
+    net.settle();
+    net.run_for(SECOND);
+    assert_eq!(net.read(&server).unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
+    assert_empty(net.engine(0));
+}
+
+#[test]
+fn too_many_orphans_are_reset() {
+    let mut net = Net::pair_with(34, LinkSpec::default(), |_, config| config.max_orphans = 1);
+    let (first, _one) = net.connected();
+    let (second, two) = net.connected();
+    net.close(first);
+    net.close(second);
+    net.run_for(SECOND);
+    assert_eq!(net.engine(0).counters().abort_on_memory, 1);
+    assert_eq!(net.read(&two).unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
+}
+
+#[test]
+fn time_wait_is_skipped_beyond_its_limit() {
+    let mut net = Net::pair_with(35, LinkSpec::default(), |_, config| config.max_time_wait = 2);
+    let listener = net.listen(1, 80, 8);
+    for _ in 0..3 {
+        let (client, server) = net.connected_to(&listener);
+        net.close(client);
+        net.run_for(SECOND);
+        net.close(server);
+        net.run_for(SECOND);
+    }
+    assert_eq!((net.engine(0).time_waits(), net.engine(0).counters().time_wait_overflow), (2, 1));
+    net.run_for(60 * SECOND);
+    assert_empty(net.engine(0));
+}
+
+#[test]
+fn written_bytes_survive_the_handle() {
+    let mut net = Net::pair(36, LinkSpec::default());
+    let (client, server) = net.connected();
+    let bytes = vec![9; 10_000];
+    assert_eq!(net.write(&client, &bytes).unwrap(), bytes.len());
+    assert!(!net.engine(0).is_drained());
+    net.close(client);
+    assert_eq!(net.engine(0).orphans(), 1);
+    net.run_for(SECOND);
+    assert!(net.engine(0).is_drained());
+    assert!(net.read_available(&server) == (bytes, true));
+}
+
+#[test]
+fn a_thousand_connections_leave_nothing() {
+    let mut net = Net::pair(37, LinkSpec { offloads: true, ..LinkSpec::default() });
+    let listener = net.listen(1, 80, 2000);
+    let clients: Vec<_> = (0..1000).map(|_| net.connect(0, to_host_1(80)).unwrap()).collect();
+    net.run_for(SECOND);
+    let servers: Vec<_> = (0..1000).map(|_| net.accept(1, &listener).unwrap()).collect();
+    clients.iter().for_each(|client| assert_eq!(net.write(client, b"x").unwrap(), 1));
+    net.run_for(SECOND);
+    servers.iter().for_each(|server| assert_eq!(net.read(server).unwrap(), b"x"));
+    clients.into_iter().chain(servers).for_each(|socket| net.close(socket));
+    net.run_for(100 * SECOND);
+    net.engine(1).close_listener(net.now, &listener);
+    assert_empty(net.engine(0));
+    assert_empty(net.engine(1));
+}
+
+#[derive(Default)]
+struct Hook {
+    deadlines: AtomicUsize,
+    pending: AtomicUsize,
+}
+
+impl DriverHook for Hook {
+    fn deadline_moved(&self) {
+        self.deadlines.fetch_add(1, Ordering::Relaxed);
+    }
+    fn pending(&self, _: QueueId) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn the_driver_is_told_what_it_cannot_know() {
+    let mut net = Net::pair(38, LinkSpec { queue: 1, ..LinkSpec::default() });
+    let hook = Arc::new(Hook::default());
+    net.engine(0).set_driver_hook(Arc::clone(&hook) as _);
+    assert_eq!(net.engine(0).next_deadline(), None);
+    let (client, _server) = net.connected();
+    assert!(hook.deadlines.load(Ordering::Relaxed) > 0, "the timer of the SYN");
+    net.run_for(SECOND);
+    let before = hook.pending.load(Ordering::Relaxed);
+    net.write(&client, &[1; 5000]).unwrap();
+    assert_eq!(hook.pending.load(Ordering::Relaxed), before + 1, "one packet fits on the cable");
+    let told = hook.deadlines.load(Ordering::Relaxed);
+    let _ = net.engine(0).next_deadline();
+    net.write(&client, &[1; 10]).unwrap();
+    assert_eq!(hook.deadlines.load(Ordering::Relaxed), told, "no earlier than the driver knows");
+}
+
+#[test]
+fn interfaces_that_cannot_work_are_refused_in_words() {
+    use crate::config::Config;
+    use crate::stack::{Engine, Interface};
+    let error = |change: fn(Interface) -> Interface, mtu: usize| {
+        let device = Cable::new(LinkSpec { mtu, ..LinkSpec::default() }).end(0);
+        Engine::new(Config::default(), vec![change(Interface::new(device))]).unwrap_err().to_string()
+    };
+    assert!(error(|i| i.address("10.0.0.300/24"), 1500).contains("10.0.0.300"));
+    assert!(error(|i| i.gateway("nowhere"), 1500).contains("nowhere"));
+    assert!(error(|i| i.address("224.0.0.1/24"), 1500).contains("not the address of a host"));
+    assert!(error(|i| i.address("127.0.0.1/8"), 1500).contains("two interfaces"));
+    assert!(error(|i| i.address("fd00::1/64"), 1000).contains("1280"));
+    assert!(error(|i| i.name("lo"), 1500).contains("called `lo`"));
+    let net = Net::pair(39, LinkSpec::default());
+    assert_eq!(net.engine(0).interface_index("lo"), Some(1));
+    assert_eq!(net.engine(0).interface_name(0), "net0");
+    let mut socket = net.socket(0, Family::V4);
+    let error = socket.bind_device(net.engine(0), Some("eth9")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+}

@@ -1,1 +1,0 @@
-//! State tables and two-ended scenarios.

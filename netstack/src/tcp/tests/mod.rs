@@ -1,0 +1,9 @@
+//! Tests of the core as a whole: two connections on a virtual clock ([`pair`]), and single
+//! connections that are given segments and watched ([`table`]).
+
+mod close;
+mod pair;
+mod recovery;
+mod states;
+mod table;
+mod transfer;

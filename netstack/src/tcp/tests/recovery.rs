@@ -1,0 +1,162 @@
+//! Losses, and how long things take until they are repaired or given up.
+
+use super::pair::{Pair, Wire, pattern};
+use crate::tcp::{Phase, SocketOptions, State, TcpError};
+use crate::time::Duration;
+
+#[test]
+fn one_lost_segment_of_a_window_is_repaired_in_a_round_trip() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let first = pair.ends[0].log.len();
+    pair.drop_nth[0] = vec![first + 2];
+    let bytes = pattern(14_000);
+    let start = pair.now;
+    assert!(pair.transfer(0, &bytes, Duration::from_secs(5)) == bytes);
+    let took = pair.now - start;
+    assert!(took < Duration::from_millis(60), "{took:?}: no time-out was needed");
+    let info = pair.ends[0].conn.info(pair.now);
+    assert_eq!((info.total_retrans, info.retransmits), (1, 0), "{info}");
+}
+
+#[test]
+fn only_what_is_missing_of_a_super_segment_is_sent_again() {
+    // Super-segments travel as one packet here, so the loss is of a whole one; the ranges beside it
+    // are not repeated.
+    let mut pair = Pair::connect(Wire { offload: 8_000, ..Wire::default() }, 1);
+    pair.transfer(0, &pattern(200_000), Duration::from_secs(5));
+    let sent = pair.ends[0].conn.info(pair.now).bytes_sent;
+    let nth = pair.ends[0].log.len() + 3;
+    pair.drop_nth[0] = vec![nth];
+    pair.transfer(0, &pattern(200_000), Duration::from_secs(5));
+    let lost = pair.ends[0].log[nth].1.payload_len as u64;
+    let info = pair.ends[0].conn.info(pair.now);
+    assert_eq!(info.bytes_sent - sent, 200_000 + lost, "{info}");
+}
+
+#[test]
+fn a_lost_tail_is_repaired_by_the_timer() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let first = pair.ends[0].log.len();
+    pair.drop_nth[0] = vec![first];
+    let start = pair.now;
+    assert!(pair.transfer(0, b"tail", Duration::from_secs(5)) == b"tail");
+    let took = pair.now - start;
+    assert!(took > Duration::from_millis(200) && took < Duration::from_millis(300), "{took:?}");
+}
+
+#[test]
+fn the_window_halves_once_for_one_loss() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    pair.transfer(0, &pattern(400_000), Duration::from_secs(5));
+    let before = pair.ends[0].conn.info(pair.now).snd_cwnd;
+    let next = pair.ends[0].log.len();
+    pair.drop_nth[0] = vec![next + 5, next + 6, next + 9];
+    pair.transfer(0, &pattern(before), Duration::from_secs(5));
+    pair.run_for(Duration::from_secs(1));
+    let info = pair.ends[0].conn.info(pair.now);
+    assert_eq!(info.ca_state, Phase::Open);
+    assert!(info.snd_ssthresh <= before / 2 + 1448 && info.snd_ssthresh > before / 4, "{before} then {info}");
+    assert_eq!(info.total_retrans, 3);
+}
+
+#[test]
+fn a_silent_peer_is_given_up_by_time_and_not_by_count() {
+    let mut pair = Pair::connect(Wire { delay: Duration::from_micros(500), ..Wire::default() }, 1);
+    // Several exchanges bring the RTO to its floor of RTT + 200 ms.
+    for _ in 0..30 {
+        pair.transfer(0, b"x", Duration::from_secs(1));
+        pair.run_for(Duration::from_millis(300));
+    }
+    let rto = pair.ends[0].conn.info(pair.now).rto;
+    assert_eq!(rto.as_millis(), 201);
+    pair.cut = [true; 2];
+    let from = pair.ends[0].log.len();
+    let start = pair.now;
+    pair.write(0, b"lost");
+    while pair.ends[0].conn.state() == State::Established {
+        assert!(pair.step());
+    }
+    let took = pair.now - start;
+    assert_eq!(pair.ends[0].log.len() - from, 1 + 15, "the segment and 15 retransmissions");
+    assert!((took.as_secs_f64() - 925.6).abs() < 1.0, "{took:?}");
+    assert_eq!(pair.conn(0).take_error(), Some(TcpError::TimedOut));
+    let last = &pair.ends[0].log.last().unwrap().1;
+    assert!(!last.is_rst(), "no reset goes to a peer that does not answer");
+}
+
+#[test]
+fn the_cable_is_put_back_in_time() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let bytes = pattern(300_000);
+    let n = pair.write(0, &bytes);
+    pair.cut = [true; 2];
+    pair.run_for(Duration::from_secs(100));
+    pair.cut = [false; 2];
+    let mut got = Vec::new();
+    let mut sent = n;
+    while got.len() < bytes.len() {
+        assert!(pair.step());
+        got.extend(pair.read(1, 1 << 20));
+        sent += pair.write(0, &bytes[sent..]);
+    }
+    assert!(got == bytes);
+}
+
+#[test]
+fn the_user_timeout_is_kept_to_the_millisecond() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let now = pair.now;
+    let options =
+        SocketOptions { user_timeout: Some(Duration::from_secs(5)), ..pair.conn(0).options().clone() };
+    pair.conn(0).set_options(now, options);
+    pair.cut = [true; 2];
+    pair.write(0, b"lost");
+    let first_rto = pair.ends[0].conn.info(pair.now).rto;
+    let start = pair.now;
+    while pair.ends[0].conn.state() == State::Established {
+        assert!(pair.step());
+    }
+    let took = pair.now - start - first_rto;
+    assert!(took >= Duration::from_secs(5) && took < Duration::from_millis(5_010), "{took:?}");
+}
+
+#[test]
+fn keepalive_finds_a_dead_peer_and_an_answer_starts_anew() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let now = pair.now;
+    let options = SocketOptions { keepalive: true, ..pair.conn(0).options().clone() };
+    pair.conn(0).set_options(now, options);
+    let from = pair.ends[0].log.len();
+    pair.run_for(Duration::from_secs(7_300));
+    assert_eq!(pair.sent(0, from), ["ACK 0/1 len 0"], "one probe, before our window, and it was answered");
+    pair.cut = [true; 2];
+    let start = pair.now;
+    while pair.ends[0].conn.state() == State::Established {
+        assert!(pair.step());
+    }
+    let took = (pair.now - start).as_secs();
+    assert!((7_875 - 101..=7_875).contains(&took), "{took} s: 7200 + 9 x 75 since the last answer");
+    let lines = pair.sent(0, from);
+    assert_eq!(lines.len(), 1 + 9 + 1);
+    assert_eq!(lines[10], "RST,ACK 1/1 len 0");
+    assert_eq!(pair.conn(0).take_error(), Some(TcpError::TimedOut));
+}
+
+#[test]
+fn zero_windows_are_probed_with_back_off_for_as_long_as_they_are_answered() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let bytes = pattern(400_000);
+    let mut sent = 0;
+    for _ in 0..300 {
+        sent += pair.write(0, &bytes[sent..]);
+        pair.step();
+    }
+    let from = pair.ends[0].log.len();
+    pair.run_for(Duration::from_secs(5_000));
+    let probes = pair.ends[0].log.len() - from;
+    assert!((40..60).contains(&probes), "{probes}: a probe every 120 s in the end");
+    assert_eq!(pair.ends[0].conn.state(), State::Established);
+    pair.cut = [true; 2];
+    pair.run_for(Duration::from_secs(3_000));
+    assert_eq!(pair.ends[0].conn.state(), State::Closed, "unanswered ones end it");
+}

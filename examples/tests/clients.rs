@@ -15,7 +15,6 @@ use netstack_tun::netns::isolated_within;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,7 @@ const BLOCK: usize = 64 << 10;
 struct Client {
     program: &'static str,
     arguments: fn(family: Family, port: u16) -> Vec<String>,
-    /// Whether it passes on the end of its input (and then waits for the other end).
+    /// Whether it passes on the end of its input, then waits for the other end, and ends.
     passes_end: bool,
     /// Whether it speaks telnet, in which some bytes are commands (RFC 854).
     telnet: bool,
@@ -154,7 +153,6 @@ impl Client {
         let received = thread::scope(|scope| {
             // Of those who do not end by themselves, or who are sent characters for ever.
             let _running = running;
-            let (all_received, wait) = mpsc::channel::<()>();
             scope.spawn(move || {
                 let mut block = vec![0; BLOCK];
                 let mut sent = 0;
@@ -163,10 +161,6 @@ impl Client {
                     payload.fill(sent, &mut block[..n]);
                     input.write_all(&block[..n]).unwrap();
                     sent += n as u64;
-                }
-                if !self.passes_end {
-                    // It would stop at the end of its input, with output still to come.
-                    let _ = wait.recv();
                 }
             });
             let mut block = vec![0; BLOCK];
@@ -181,7 +175,6 @@ impl Client {
                     }
                 }
             }
-            drop(all_received);
             received
         });
         assert_eq!(received, task.receive, "{}: bytes lost on the way to it", self.program);

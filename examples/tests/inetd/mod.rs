@@ -3,7 +3,7 @@
 use crate::common::{KERNEL, PREFIX, STACK};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,16 +23,21 @@ pub(crate) fn example(name: &str) -> PathBuf {
     path
 }
 
+/// Runs a program until its own input ends, and then interrupts it as Ctrl-C does: so that it ends
+/// with the test, whichever way that ends. (The shell has kill built in where no such program is.)
+const UNTIL_THE_END_OF_INPUT: &str = r#""$@" < /dev/null & cat > /dev/null; kill -INT $!; wait $!"#;
+
 /// A running inetd on the device `tun0`.
 pub(crate) struct Inetd {
-    child: Child,
+    shell: Child,
     lines: Receiver<String>,
 }
 
 impl Inetd {
     /// Starts it with the addresses of the tests and `arguments`, and waits until it serves.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(example("inetd"));
+        let mut command = Command::new("sh");
+        command.args(["-c", UNTIL_THE_END_OF_INPUT, "sh"]).arg(example("inetd"));
         command.args(["--tun", "tun0"]).args(arguments);
         for ((address, peer), prefix) in STACK.iter().zip(KERNEL).zip(PREFIX) {
             command.args([
@@ -42,11 +47,11 @@ impl Inetd {
                 &format!("{peer}/{prefix}"),
             ]);
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(shell.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let inetd = Self { child, lines };
+        let inetd = Self { shell, lines };
         inetd.wait_for("serving ");
         inetd
     }
@@ -64,42 +69,17 @@ impl Inetd {
         }
     }
 
-    /// Its process number.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Interrupts it as Ctrl-C does, and checks that it closes in order.
+    /// Interrupts it, and checks that it closes in order.
     pub(crate) fn stop(mut self) {
-        interrupt(self.id());
-        let status = wait(&mut self.child);
+        drop(self.shell.stdin.take());
+        let start = Instant::now();
+        let status = loop {
+            match self.shell.try_wait().unwrap() {
+                Some(status) => break status,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+            assert!(start.elapsed() < PATIENCE, "inetd did not end in {PATIENCE:?}");
+        };
         assert!(status.success(), "inetd: {status}");
-    }
-}
-
-impl Drop for Inetd {
-    fn drop(&mut self) {
-        // Only if the test failed on the way is it still running.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Sends SIGINT to the process `id`, a child of this one.
-pub(crate) fn interrupt(id: u32) {
-    // The shell has kill built in, where no such program is installed.
-    let status = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status().unwrap();
-    assert!(status.success());
-}
-
-/// Waits for a process to end by itself.
-pub(crate) fn wait(child: &mut Child) -> ExitStatus {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(start.elapsed() < PATIENCE, "a process did not end in {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(5));
     }
 }

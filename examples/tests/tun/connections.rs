@@ -1,12 +1,10 @@
 //! 1,000 connections at once, all closed: nothing of them stays.
 
-mod common;
-
-use cap::Cap;
-use common::{Family, OFFLOAD, at, runtime};
+use crate::common::{self, Family, OFFLOAD, at, runtime};
 use netstack::{Config, Stack};
 use netstack_examples::{kernel, transfer};
 use netstack_tun::netns::isolated;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +15,13 @@ use tokio::task::JoinSet;
 
 /// Counts the bytes that are allocated.
 #[global_allocator]
-static ALLOCATED: Cap<System> = Cap::new(System, usize::MAX);
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes that are allocated now.
+fn allocated() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
 
 /// Connections that are open at the same time.
 const CONNECTIONS: usize = 1_000;
@@ -111,7 +115,7 @@ async fn round(stack: &Stack, address: SocketAddr, count: usize) -> usize {
 
 #[test]
 fn a_thousand_connections_leave_nothing_behind() {
-    isolated("a_thousand_connections_leave_nothing_behind", || {
+    isolated("connections::a_thousand_connections_leave_nothing_behind", || {
         runtime().block_on(async {
             let config = Config { time_wait: TIME_WAIT, ..Config::default() };
             let stack = common::stack(OFFLOAD, config).unwrap();
@@ -126,10 +130,10 @@ fn a_thousand_connections_leave_nothing_behind() {
                     }
                 }
             });
-            let mut before = ALLOCATED.allocated();
+            let mut before = allocated();
             for (name, count) in [("first", WARM_UP), ("second", CONNECTIONS), ("third", CONNECTIONS)] {
                 let time_waits = round(&stack, address, count).await;
-                let after = ALLOCATED.allocated();
+                let after = allocated();
                 println!("{name} round: {before} bytes before, {after} after; {time_waits} in TIME-WAIT");
                 assert!(time_waits > 0, "the server closed first and had no TIME-WAIT");
                 if name != "first" {

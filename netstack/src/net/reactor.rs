@@ -24,8 +24,9 @@ use tokio::runtime::is_rt_shutdown_err;
 /// Packets received in one batch at most: some tens amortise the acknowledgments and wake-ups of a
 /// batch, more would only make the application wait.
 const BATCH_PACKETS: usize = 64;
-/// Bytes received in one batch at most: sixteen super-segments.
-const BATCH_BYTES: usize = 1 << 20;
+/// Bytes received in one batch at most: four super-segments, so that the application reads them
+/// while they are in the cache, and the peer has its acknowledgment before its window is used up.
+const BATCH_BYTES: usize = 256 << 10;
 /// How often in a row looking again after a batch may be in vain before it is given up.
 const PATIENCE: u8 = 4;
 /// Every so many batches looking again gets another chance.
@@ -268,9 +269,12 @@ impl QueueTask {
         usize::from(self.id.queue)
     }
 
-    fn receive_batch(&mut self, now: Instant) -> Batch {
+    fn receive_batch(&mut self) -> Batch {
         let (mut packets, mut bytes) = (0, 0);
         while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
+            // Each packet has its own time: on a short path the answer to what one packet of the
+            // batch made us send may be among the next ones, and its round trip is measured.
+            let now = self.core.clock.now();
             let mut buf = self.spare.take().unwrap_or_else(|| self.core.engine.pool().take());
             match self.io.device().receive(now, self.queue(), &mut buf) {
                 Ok(meta) => {
@@ -369,8 +373,8 @@ impl Future for QueueTask {
             return Poll::Ready(());
         }
         this.take_events(cx);
+        let batch = this.receive_batch();
         let now = this.core.clock.now();
-        let batch = this.receive_batch(now);
         this.core.engine.end_batch(now, this.id, &mut this.effects);
         this.effects.deliver(&this.core.engine);
         let pending = this.serve_pending(now);

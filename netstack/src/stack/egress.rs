@@ -33,7 +33,7 @@ pub(super) enum Progress {
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
+pub(super) enum Sent {
     Yes,
     /// The queue is full; the device says when it is not.
     Full,
@@ -55,14 +55,18 @@ impl Engine {
             return Progress::Done;
         }
         let progress = match &mut inner.phase {
-            Phase::Opening(opening) => {
-                // A SYN that the device does not take is lost, and sent again as any lost one.
-                if let Some(segment) = opening.poll_transmit(now) {
-                    self.send_for(now, cell, &segment, out);
-                    opening.on_transmitted();
+            Phase::Opening(opening) => match opening.poll_transmit(now) {
+                Some(syn) => {
+                    let sent = self.send_for(now, cell, &syn, out);
+                    if sent == Sent::Full {
+                        Progress::Full
+                    } else {
+                        opening.on_transmitted();
+                        Progress::Done
+                    }
                 }
-                Progress::Done
-            }
+                None => Progress::Done,
+            },
             Phase::Connected(connection) => self.transmit_connection(now, cell, connection, out),
             Phase::Over(_) => Progress::Done,
         };
@@ -129,12 +133,13 @@ impl Engine {
     }
 
     /// Sends a segment without payload for a connection, outside its stream.
-    pub(super) fn send_for(&self, now: Instant, cell: &Cell, segment: &Segment, out: &mut Effects) {
+    pub(super) fn send_for(&self, now: Instant, cell: &Cell, segment: &Segment, out: &mut Effects) -> Sent {
         let marks = (cell.ttl(), cell.traffic_class());
-        self.send_segment(now, cell.queue(), cell.key(), marks, segment, out);
+        self.send_segment(now, cell.queue(), cell.key(), marks, segment, out)
     }
 
-    /// Sends a segment without payload. If the device does not take it, it is lost.
+    /// Sends a segment without payload. Answers that the device does not take are lost, as they
+    /// might be on the way.
     pub(super) fn send_segment(
         &self,
         now: Instant,
@@ -143,13 +148,13 @@ impl Engine {
         (ttl, traffic_class): (u8, u8),
         segment: &Segment,
         out: &mut Effects,
-    ) {
+    ) -> Sent {
         let ip = ip_meta(key, ttl, traffic_class);
         let mut header = HeaderBuf::new();
         let mode = self.checksum_mode(queue.interface);
         let checksum = emit_tcp(&mut header, &ip, key.local_port, key.remote_port, segment, &[], mode);
         let packet = TxPacket { header: &header, payload: &[], checksum, gso: None };
-        self.send_packet(now, queue, &packet, out);
+        self.send_packet(now, queue, &packet, out)
     }
 
     /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1).

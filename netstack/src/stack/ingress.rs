@@ -221,7 +221,9 @@ impl Engine {
             Phase::Opening(opening) => match opening.on_segment(now, segment, payload) {
                 // What it owes, a SYN-ACK if the SYNs crossed, follows at the end of the batch.
                 OpeningStep::Stay => {}
-                OpeningStep::Reply(reply) => self.send_for(now, cell, &reply, out),
+                OpeningStep::Reply(reply) => {
+                    self.send_for(now, cell, &reply, out);
+                }
                 OpeningStep::Failed(error) => self.fail_opening(cell, inner, error, out),
                 OpeningStep::Established(connection) => {
                     inner.phase = Phase::Connected(connection);
@@ -241,7 +243,7 @@ impl Engine {
         out: &mut Effects,
     ) {
         self.counters_live().attempt_fails.bump();
-        let over = Over { cause: Failure::Tcp(error), pending: true, for_good: false };
+        let over = Over::new(Failure::Tcp(error), false);
         self.cut_off(cell, inner, Phase::Over(over), out);
     }
 

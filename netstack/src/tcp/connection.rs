@@ -280,6 +280,11 @@ impl Connection {
     }
 
     fn nothing_to_read(&mut self) -> Result<usize, TcpError> {
+        // What the peer sent ended with its FIN; a reset that came after it is for the writer
+        // (SOCK_DONE in Linux's tcp_recvmsg).
+        if self.rcv.fin_taken() {
+            return Ok(0);
+        }
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -321,7 +326,8 @@ impl Connection {
             return Err(TcpError::WouldBlock);
         }
         let n = self.snd.buffer.write(bufs, room);
-        self.snd.wants_room = n < wanted;
+        // Another task may still wait since it was refused, so a write that fits says nothing.
+        self.snd.wants_room |= n < wanted;
         self.more_follows = more;
         Ok(n)
     }
@@ -473,10 +479,7 @@ impl Connection {
             self.timers.stop(Timer::Keepalive);
             self.arm_keepalive(now);
         }
-        if old.notsent_lowat != self.options.notsent_lowat && self.snd.is_writable(self.options.notsent_lowat)
-        {
-            self.events |= Events::WRITABLE;
-        }
+        self.notice_room();
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).

@@ -225,7 +225,7 @@ impl Connection {
     }
 
     /// Tells the user who was refused room that there is some now.
-    fn notice_room(&mut self) {
+    pub(super) fn notice_room(&mut self) {
         if self.snd.wants_room && self.snd.is_writable(self.options.notsent_lowat) {
             self.snd.wants_room = false;
             self.events |= Events::WRITABLE;

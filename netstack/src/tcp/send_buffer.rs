@@ -45,11 +45,6 @@ impl SendBuffer {
         self.end.since(self.start)
     }
 
-    /// Whether nothing is held.
-    pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
-    }
-
     /// Position after the last byte.
     pub(super) fn end(&self) -> Seq {
         self.end
@@ -99,21 +94,21 @@ impl SendBuffer {
             }
             let mut data = self.blocks.pop_front().expect("looked at it").data;
             data.clear();
-            if !self.spare.is_full() && (self.spare.is_empty() || data.capacity() == MAX_BLOCK) {
+            if !self.spare.is_full() {
                 self.spare.push(data);
             }
         }
-    }
-
-    /// Gives back memory that an idle connection need not hold.
-    pub(super) fn shrink(&mut self) {
-        self.spare.clear();
+        if self.blocks.is_empty() {
+            // An idle connection holds no more than the next small message needs.
+            self.spare.retain(|spare| spare.capacity() <= 2 * MIN_BLOCK);
+            self.spare.truncate(1);
+        }
     }
 
     /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
     pub(super) fn contiguous(&self, from: Seq, max: usize) -> usize {
         let first = self.block_of(from);
-        let last = self.blocks.iter().skip(first).take(MAX_PIECES).last();
+        let last = self.blocks.range(first..).take(MAX_PIECES).next_back();
         last.map_or(0, |block| (block.start + block.data.len()).since(from)).min(max)
     }
 
@@ -124,7 +119,7 @@ impl SendBuffer {
     pub(super) fn slices<'a>(&'a self, from: Seq, to: Seq, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         assert!(self.start <= from && to <= self.end, "bytes that are not in the send buffer");
         let mut at = from;
-        for block in self.blocks.iter().skip(self.block_of(from)) {
+        for block in self.blocks.range(self.block_of(from)..) {
             if at >= to {
                 break;
             }
@@ -180,18 +175,17 @@ mod tests {
         }
         assert_eq!(buffer.blocks.len(), 1);
         buffer.release(start() + 1000);
-        assert!(buffer.is_empty() && buffer.blocks.is_empty());
+        assert!(buffer.len() == 0 && buffer.blocks.is_empty());
         assert_eq!(buffer.spare.len(), 1);
         buffer.write(&[IoSlice::new(b"y")], usize::MAX);
         assert!(buffer.spare.is_empty());
     }
 
     #[test]
-    fn an_idle_buffer_holds_nothing_once_shrunk() {
+    fn an_idle_buffer_holds_nothing_large() {
         let mut buffer = SendBuffer::new(start());
         buffer.write(&[IoSlice::new(&[1; 100_000])], usize::MAX);
         buffer.release(start() + 100_000);
-        buffer.shrink();
         assert!(buffer.blocks.is_empty() && buffer.spare.is_empty());
     }
 

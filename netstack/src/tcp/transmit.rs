@@ -96,6 +96,8 @@ impl Connection {
                 if !self.timers.is_set(Timer::Retransmit) {
                     self.rearm_retransmit(now);
                 }
+                // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
+                self.notice_room();
             }
             Kind::Again { start, end, mss } => {
                 let segments = end.since(start).div_ceil(mss);
@@ -174,10 +176,12 @@ impl Connection {
         let window = self.snd.window_end().since(start);
         if unsent == 0 {
             // A FIN takes one position in the window, and none of cwnd.
-            return (window > 0).then(|| {
-                let kind = Kind::New { start, end: start + 1, mss };
-                self.data_segment(now, kind, start, 0, true, mss)
-            });
+            if window == 0 {
+                self.persist_if_stuck(now);
+                return None;
+            }
+            let kind = Kind::New { start, end: start + 1, mss };
+            return Some(self.data_segment(now, kind, start, 0, true, mss));
         }
         let pipe = self.recovery.pipe(self.snd.mss);
         let room = self.cc.cwnd().saturating_sub(pipe);

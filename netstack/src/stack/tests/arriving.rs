@@ -127,6 +127,30 @@ fn pings_are_answered_and_unknown_ports_and_protocols_reported_within_limits() {
 }
 
 #[test]
+fn fragments_are_put_together() {
+    let mut net = Net::pair(57, LinkSpec::default());
+    let mut ping = vec![8, 0, 0, 0, 1, 2, 3, 4];
+    ping.extend([5; 24]);
+    let sum = crate::wire::checksum(&ping);
+    ping[2..4].copy_from_slice(&sum.to_be_bytes());
+    let fragment = |bytes: &[u8], offset: u16, more: bool| {
+        let mut packet = ipv4(protocol::ICMP, bytes);
+        packet[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
+        packet[10..12].fill(0);
+        let sum = crate::wire::checksum(&packet[..20]);
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        packet
+    };
+    assert!(answers(&mut net, &fragment(&ping[16..], 16, false)).is_empty());
+    assert!(net.engine(1).next_deadline().is_some(), "fragments do not wait for ever");
+    assert_eq!(answers(&mut net, &fragment(&ping[..16], 0, true)).len(), 1);
+    assert_eq!(net.engine(1).counters().reassembled, 1);
+    assert!(answers(&mut net, &fragment(&ping[..16], 0, true)).is_empty());
+    net.run_for(31 * SECOND);
+    assert_eq!(net.engine(1).next_deadline(), None);
+}
+
+#[test]
 fn icmp_errors_end_connecting_and_do_not_end_connections() {
     let mut net = Net::pair(53, LinkSpec::default());
     let unreachable = |to_quote: &[u8]| {

@@ -21,6 +21,10 @@ fn echo_over(link: &str, seed: u64, len: usize) {
         back.len() >= bytes.len()
     });
     assert!(back == bytes, "{link}, seed {seed}");
+    if link.contains("loss=10%") {
+        let retransmitted = net.engine(0).info(net.now, &client.cell).unwrap().total_retrans;
+        assert!(retransmitted > 0, "the link loses something");
+    }
     net.close(client);
     net.close(server);
     net.run_for(300 * SECOND);

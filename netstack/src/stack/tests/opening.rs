@@ -271,6 +271,16 @@ fn reuse_port_spreads_connections_over_listeners() {
 }
 
 #[test]
+fn a_syn_waits_for_a_full_device_and_not_for_its_timer() {
+    let mut net = Net::pair(24, LinkSpec { queue: 1, ..LinkSpec::default() });
+    let _listener = net.listen(1, 80, 8);
+    let clients = [net.connect(0, to_host_1(80)).unwrap(), net.connect(0, to_host_1(80)).unwrap()];
+    assert_eq!(net.engine(0).counters().device_full, 1);
+    net.run_for(SECOND / 2);
+    assert!(clients.iter().all(|client| net.state(client) == State::Established));
+}
+
+#[test]
 fn connecting_beyond_the_limit_of_connections_fails() {
     let net = Net::pair_with(23, LinkSpec::default(), |_, config| config.max_connections = 2);
     let _held = [net.connect(0, to_host_1(80)).unwrap(), net.connect(0, to_host_1(80)).unwrap()];

@@ -4,6 +4,7 @@
 mod close;
 mod pair;
 mod recovery;
+mod stalls;
 mod states;
 mod table;
 mod transfer;

@@ -18,7 +18,7 @@ use super::state::{Input, State};
 use super::time_wait::TimeWait;
 use super::timers::{Timer, Timers};
 use super::timestamps::TimestampState;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
 use std::io::{IoSlice, IoSliceMut};
@@ -121,6 +121,7 @@ impl Connection {
         from: Established,
         options: SocketOptions,
         config: &Arc<Config>,
+        pool: &Arc<Pool>,
     ) -> Box<Self> {
         let Established { iss, irs, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
         let snd_una = Seq::initial(iss) + 1;
@@ -156,7 +157,7 @@ impl Connection {
         let mut connection = Box::new(Self {
             state: State::Established,
             config: Arc::clone(config),
-            snd: Sender::new(now, snd, config),
+            snd: Sender::new(now, snd, config, pool),
             rcv: Receiver::new(now, rcv, config),
             rtt,
             recovery: Recovery::new(negotiated.sack),

@@ -10,7 +10,7 @@ use super::seq::SeqNum;
 use super::state::{Input, State};
 use super::timestamps::{TimestampState, clock};
 use super::window::WindowScale;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;
@@ -167,6 +167,8 @@ pub struct Opening {
     offer: Offer,
     options: SocketOptions,
     config: Arc<Config>,
+    /// Memory for what the connection will send.
+    pool: Arc<Pool>,
     /// The peer's SYN, once it came without an acknowledgment of ours.
     peer: Option<PeerSyn>,
     /// Whether a SYN or SYN-ACK must be sent.
@@ -201,7 +203,8 @@ pub enum OpeningStep {
 }
 
 impl Opening {
-    /// An active open with the initial sequence number `iss`.
+    /// An active open with the initial sequence number `iss`; `pool` is where the connection's send
+    /// buffer will take its memory from.
     pub fn new(
         now: Instant,
         iss: SeqNum,
@@ -209,6 +212,7 @@ impl Opening {
         path: Path,
         options: SocketOptions,
         config: &Arc<Config>,
+        pool: &Arc<Pool>,
     ) -> Self {
         Self {
             state: State::SynSent,
@@ -216,6 +220,7 @@ impl Opening {
             offer: Offer::new(path, &options, ts_offset, config),
             options,
             config: Arc::clone(config),
+            pool: Arc::clone(pool),
             peer: None,
             due: true,
             timeouts: 0,
@@ -372,7 +377,7 @@ impl Opening {
             rtt: (self.timeouts == 0).then(|| now - self.sent_at),
             syn_was_lost: self.timeouts > 0,
         };
-        Connection::new(now, from, self.options.clone(), &self.config)
+        Connection::new(now, from, self.options.clone(), &self.config, &self.pool)
     }
 
     /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT

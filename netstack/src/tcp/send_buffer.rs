@@ -1,19 +1,19 @@
 //! Bytes that the user wrote and the peer has not acknowledged.
 
 use super::seq::Seq;
+use crate::buffer::{Chunk, Pool};
 use crate::device::MAX_PIECES;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::io::IoSlice;
-
-/// The largest block, in bytes: one super-segment's worth.
-const MAX_BLOCK: usize = 64 * 1024;
+use std::sync::Arc;
 
 /// The smallest block, in bytes.
 const MIN_BLOCK: usize = 2 * 1024;
 
-/// Emptied blocks that are kept for the next write.
-const SPARE_BLOCKS: usize = 2;
+/// From this many bytes on in the queue, blocks are whole pooled buffers; below it they fit what is
+/// written, so that small messages do not pin large buffers while they wait for acknowledgment.
+const BULK: usize = 32 * 1024;
 
 /// A queue of blocks. A block never moves, so transmission borrows from it.
 #[derive(Debug)]
@@ -23,21 +23,22 @@ pub(super) struct SendBuffer {
     start: Seq,
     /// Position after the last byte.
     end: Seq,
-    /// Memory of emptied blocks.
-    spare: ArrayVec<Vec<u8>, SPARE_BLOCKS>,
+    /// Where large blocks come from and go to: the allocator would give their memory back to the
+    /// operating system each time, and page faults would cost more than the copy.
+    pool: Arc<Pool>,
 }
 
 #[derive(Debug)]
 struct Block {
     /// Position of the first byte.
     start: Seq,
-    data: Vec<u8>,
+    data: Chunk,
 }
 
 impl SendBuffer {
     /// Empty; the first byte written will have position `start`.
-    pub(super) fn new(start: Seq) -> Self {
-        Self { blocks: VecDeque::new(), start, end: start, spare: ArrayVec::new() }
+    pub(super) fn new(start: Seq, pool: Arc<Pool>) -> Self {
+        Self { blocks: VecDeque::new(), start, end: start, pool }
     }
 
     /// Bytes held.
@@ -58,14 +59,11 @@ impl SendBuffer {
             let mut from = &buf[..buf.len().min(left)];
             left -= from.len();
             while !from.is_empty() {
-                let room = self.blocks.back().map_or(0, |block| block.data.capacity() - block.data.len());
-                if room == 0 {
+                if self.blocks.back().is_none_or(|block| block.data.spare() == 0) {
                     self.add_block(from.len() + left);
-                    continue;
                 }
-                let n = room.min(from.len());
                 let block = self.blocks.back_mut().expect("a block with room");
-                block.data.extend_from_slice(&from[..n]);
+                let n = block.data.append(from);
                 self.end += n;
                 from = &from[n..];
             }
@@ -74,13 +72,10 @@ impl SendBuffer {
     }
 
     fn add_block(&mut self, wanted: usize) {
-        // The first block fits what is written; a queue that keeps growing gets large blocks.
-        let floor = if self.blocks.is_empty() { MIN_BLOCK } else { 8 * MIN_BLOCK };
-        let capacity = wanted.clamp(floor, MAX_BLOCK);
-        let fits = self.spare.iter().position(|spare| spare.capacity() >= capacity);
-        let data = match fits {
-            Some(i) => self.spare.swap_remove(i),
-            None => Vec::with_capacity(capacity),
+        let data = if self.len() + wanted < BULK {
+            Chunk::with_capacity(wanted.next_power_of_two().max(MIN_BLOCK))
+        } else {
+            self.pool.take().into_chunk(0, 0)
         };
         self.blocks.push_back(Block { start: self.end, data });
     }
@@ -92,16 +87,7 @@ impl SendBuffer {
             if block.start + block.data.len() > self.start {
                 break;
             }
-            let mut data = self.blocks.pop_front().expect("looked at it").data;
-            data.clear();
-            if !self.spare.is_full() {
-                self.spare.push(data);
-            }
-        }
-        if self.blocks.is_empty() {
-            // An idle connection holds no more than the next small message needs.
-            self.spare.retain(|spare| spare.capacity() <= 2 * MIN_BLOCK);
-            self.spare.truncate(1);
+            self.blocks.pop_front();
         }
     }
 
@@ -125,7 +111,7 @@ impl SendBuffer {
             }
             let offset = at.since(block.start);
             let n = to.since(at).min(block.data.len() - offset);
-            pieces.push(&block.data[offset..offset + n]);
+            pieces.push(&block.data.as_slice()[offset..offset + n]);
             at += n;
         }
     }
@@ -138,7 +124,6 @@ impl SendBuffer {
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
-        self.spare.clear();
         self.start = self.end;
     }
 }
@@ -161,38 +146,40 @@ mod tests {
 
     #[test]
     fn a_gathered_write_is_cut_at_the_limit() {
-        let mut buffer = SendBuffer::new(start());
+        let mut buffer = SendBuffer::new(start(), Pool::new());
         let wrote = buffer.write(&[IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg")], 5);
         assert_eq!(wrote, 5);
         assert_eq!(collect(&buffer, start(), start() + 5), b"abcde");
     }
 
     #[test]
-    fn small_writes_share_a_block_and_memory_is_used_again() {
-        let mut buffer = SendBuffer::new(start());
+    fn small_writes_share_a_block() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
         for _ in 0..1000 {
             buffer.write(&[IoSlice::new(b"x")], usize::MAX);
         }
         assert_eq!(buffer.blocks.len(), 1);
         buffer.release(start() + 1000);
         assert!(buffer.len() == 0 && buffer.blocks.is_empty());
-        assert_eq!(buffer.spare.len(), 1);
-        buffer.write(&[IoSlice::new(b"y")], usize::MAX);
-        assert!(buffer.spare.is_empty());
+        assert_eq!(buffer.start, start() + 1000);
     }
 
     #[test]
-    fn an_idle_buffer_holds_nothing_large() {
-        let mut buffer = SendBuffer::new(start());
+    fn large_blocks_come_from_the_pool_and_go_back() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
         buffer.write(&[IoSlice::new(&[1; 100_000])], usize::MAX);
+        let address = buffer.blocks[0].data.as_slice().as_ptr();
         buffer.release(start() + 100_000);
-        assert!(buffer.blocks.is_empty() && buffer.spare.is_empty());
+        assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
+        let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
+        assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
+        taken.clear();
     }
 
     proptest! {
         #[test]
         fn it_is_a_byte_queue(steps in prop::collection::vec((1usize..9000, 0usize..9000, 0usize..5000), 1..60)) {
-            let mut buffer = SendBuffer::new(start());
+            let mut buffer = SendBuffer::new(start(), Pool::new());
             let mut model: Vec<u8> = Vec::new();
             let mut base = 0;
             for (i, (write, release, look)) in steps.into_iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The small services of the early Internet: echo, discard, character generator, daytime.
 
 use crate::checksum::Adler32;
+use std::convert::Infallible;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -75,10 +76,12 @@ pub fn chargen_period() -> Vec<u8> {
     (0..PRINTABLE).flat_map(|line| (line..line + LINE).map(character).chain(*LINE_END)).collect()
 }
 
-/// Sends lines of characters, whatever it receives, until the client closes (RFC 864).
+/// Sends lines of characters, whatever it receives, until the client breaks it off (RFC 864).
+///
+/// A client that only closes its own direction may still read, so that does not end it.
 ///
 /// # Errors
-/// Those of the stream, apart from the client's end in the middle of a line.
+/// Those of the stream, apart from the client's end.
 pub async fn chargen(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Traffic> {
     let (mut from, mut to) = tokio::io::split(stream);
     let period = chargen_period();
@@ -97,26 +100,25 @@ pub async fn chargen(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<
         let mut block = vec![0; BLOCK];
         loop {
             match from.read(&mut block).await? {
-                0 => return Ok(()),
+                0 => std::future::pending().await,
                 n => *received += n as u64,
             }
         }
     };
-    let result: io::Result<()> = tokio::select! {
-        result = generate => result,
-        result = throw_away => result,
+    let error: io::Error = tokio::select! {
+        result = generate => never(result),
+        result = throw_away => never(result),
     };
-    match result {
-        Ok(()) => {
-            to.shutdown().await?;
-            Ok(traffic)
-        }
-        // The way in which a client ends it.
-        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
-            Ok(traffic)
-        }
-        Err(error) => Err(error),
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(traffic),
+        _ => Err(error),
     }
+}
+
+/// The error of what ends with nothing else.
+fn never(result: io::Result<Infallible>) -> io::Error {
+    let Err(error) = result;
+    error
 }
 
 /// Sends the date and the time and closes (RFC 867).

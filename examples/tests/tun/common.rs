@@ -1,5 +1,4 @@
 //! What the tests share: sizes, families, and the two sides of a TUN device.
-#![expect(dead_code, reason = "each test program uses some of it")]
 
 use netstack::device::{Device, Link, LinkConfig};
 use netstack::{Config, Interface, Stack};

@@ -309,7 +309,7 @@ proptest! {
         let mut ack = syn(bits);
         (ack.seq, ack.ack, ack.flags) = (SeqNum::new(IRS + 1), SeqNum::new(ISS + 1), Flags::ACK);
         let now = start() + Duration::from_millis(20);
-        let mut watched = Watched::new(entry.establish(now, &ack, &options, &config), now);
+        let mut watched = Watched::new(entry.establish(now, &ack, &options, &config, &Pool::new()), now);
         for op in ops {
             watched.apply(op);
             if watched.dead {
@@ -322,7 +322,7 @@ proptest! {
     fn nothing_breaks_an_opening(bits: u8, ops in ops()) {
         let config = mixed_config(bits);
         let mut now = start();
-        let mut opening = Opening::new(now, SeqNum::new(ISS), 0, PATH, SocketOptions::new(&config), &config);
+        let mut opening = Opening::new(now, SeqNum::new(ISS), 0, PATH, SocketOptions::new(&config), &config, &Pool::new());
         let mut ops = ops.into_iter();
         while let Some(op) = ops.next() {
             if opening.poll_transmit(now).is_some() {
@@ -378,7 +378,7 @@ proptest! {
                 SynStep::Ignore | SynStep::Reply(_) => {}
                 SynStep::Remove => return Ok(()),
                 SynStep::Establish => {
-                    let mut watched = Watched::new(entry.establish(now, &segment, &options, &config), now);
+                    let mut watched = Watched::new(entry.establish(now, &segment, &options, &config, &Pool::new()), now);
                     watched.conn.on_segment(now, &segment, payload);
                     watched.drain(0);
                     for op in ops.by_ref() {

@@ -1,7 +1,7 @@
 //! Handshakes that are unusual and allowed, and what forgers try.
 
 use super::pair::config;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
     Connection, Flags, Opening, OpeningStep, Path, Segment, SeqNum, SocketOptions, State, SynEntry, SynStep,
     TcpError,
@@ -17,7 +17,7 @@ fn at(ms: u64) -> Instant {
 
 fn opening(iss: u32) -> Opening {
     let config = config();
-    Opening::new(at(0), SeqNum::new(iss), 0, PATH, SocketOptions::new(&config), &config)
+    Opening::new(at(0), SeqNum::new(iss), 0, PATH, SocketOptions::new(&config), &config, &Pool::new())
 }
 
 /// What an opening sends now.
@@ -115,7 +115,7 @@ fn the_third_segment_may_carry_data_and_a_fin() {
     active.on_transmitted(at(20), &third);
     assert_eq!(third.segment.flags, Flags::ACK.with(Flags::PSH).with(Flags::FIN));
     assert_eq!(entry.on_segment(at(30), &third.segment, &config), SynStep::Establish);
-    let mut passive = entry.establish(at(30), &third.segment, &options, &config);
+    let mut passive = entry.establish(at(30), &third.segment, &options, &config, &Pool::new());
     passive.on_segment(at(30), &third.segment, Chunk::copy_from(b"all"));
     assert_eq!(passive.state(), State::CloseWait);
     assert_eq!(read(&mut passive, at(30)), b"all");

@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) attached: bool,
     /// The cell is on the list of cells that wait for the device.
     pub(crate) pending: bool,
+    /// The pending list serves the cell now: no tail is held back for company.
+    pub(crate) served: bool,
     /// What the core said about the end, until its last segment has left.
     pub(crate) leaving: Events,
     /// The application dropped its handle.
@@ -125,6 +127,7 @@ impl Cell {
             binding,
             attached: true,
             pending: false,
+            served: false,
             leaving: Events::NONE,
             orphan: false,
             options,

@@ -20,6 +20,12 @@ use std::sync::Arc;
 /// reactor waits for four system calls at most. What is left follows from the pending list.
 const HOLD_BYTES: usize = 4 * 65_536;
 
+/// Bytes sent in one hold after which a partial segment waits for its turn on the pending list, which
+/// comes as soon as the reactor runs: a writer of large blocks has then written the next one, and
+/// each block does not end in a segment of a few bytes that costs as much as one of 64 KiB. (Linux's
+/// autocorking has the same purpose.) Small writes are never held back.
+const TAIL_WAITS_AFTER: usize = 32 * 1024;
+
 /// How far a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -67,7 +73,10 @@ impl Engine {
                 }
                 None => Progress::Done,
             },
-            Phase::Connected(connection) => self.transmit_connection(now, cell, connection, out),
+            Phase::Connected(connection) => {
+                let hold_tail = !inner.served;
+                self.transmit_connection(now, cell, connection, hold_tail, out)
+            }
             Phase::Over(_) => Progress::Done,
         };
         if progress != Progress::Done {
@@ -81,6 +90,7 @@ impl Engine {
         now: Instant,
         cell: &Arc<Cell>,
         connection: &mut Connection,
+        hold_tail: bool,
         out: &mut Effects,
     ) -> Progress {
         let queue = cell.queue();
@@ -91,7 +101,8 @@ impl Engine {
         };
         let mut left = HOLD_BYTES;
         while let Some(transmit) = connection.poll_transmit(now, max_payload) {
-            if left == 0 {
+            let tail = hold_tail && HOLD_BYTES - left >= TAIL_WAITS_AFTER && transmit.is_tail();
+            if left == 0 || tail {
                 return Progress::More;
             }
             let sent = {

@@ -250,7 +250,10 @@ impl Engine {
                 let mut inner = cell.lock();
                 inner.pending = false;
                 self.drain_backlog(now, &cell, &mut inner, out);
-                self.settle(now, &cell, &mut inner, out)
+                inner.served = true;
+                let full = self.settle(now, &cell, &mut inner, out);
+                inner.served = false;
+                full
             };
             if full {
                 return;

@@ -60,7 +60,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, NewReno};
+pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, NewReno};
 pub use connection::Connection;
 pub use error::TcpError;
 pub use events::Events;

@@ -33,6 +33,16 @@ pub struct Transmit {
     kind: Kind,
 }
 
+impl Transmit {
+    /// Whether this is new data that is less than a full segment, and no FIN.
+    pub fn is_tail(&self) -> bool {
+        match self.kind {
+            Kind::New { mss, .. } => (1..mss).contains(&self.segment.payload_len) && !self.segment.is_fin(),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Sequence space `start..end` for the first time, with `mss` bytes to a segment.

@@ -3,8 +3,10 @@
 //! An algorithm does window arithmetic and nothing else: which bytes are lost, and when to
 //! retransmit them, is for [`recovery`](super::recovery). Windows are in bytes.
 
+mod cubic;
 mod new_reno;
 
+pub use cubic::Cubic;
 pub use new_reno::NewReno;
 
 use crate::time::{Duration, Instant};
@@ -13,18 +15,21 @@ use std::fmt;
 /// The algorithms that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum CongestionAlgorithm {
-    /// Reno with the byte counting of RFC 5681 and RFC 3465; Linux calls it `reno`.
+    /// CUBIC (RFC 9438); `cubic`.
     #[default]
+    Cubic,
+    /// Reno with the byte counting of RFC 5681 and RFC 3465; Linux calls it `reno`.
     NewReno,
 }
 
 impl CongestionAlgorithm {
     /// All algorithms.
-    pub const ALL: [Self; 1] = [Self::NewReno];
+    pub const ALL: [Self; 2] = [Self::Cubic, Self::NewReno];
 
     /// The name that `TCP_CONGESTION` uses.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Cubic => "cubic",
             Self::NewReno => "reno",
         }
     }
@@ -37,6 +42,7 @@ impl CongestionAlgorithm {
     /// A controller for a new connection with a window of `initial_window` bytes.
     pub(crate) fn start(self, mss: usize, initial_window: usize) -> Box<dyn CongestionControl> {
         match self {
+            Self::Cubic => Box::new(Cubic::new(mss, initial_window)),
             Self::NewReno => Box::new(NewReno::new(mss, initial_window)),
         }
     }
@@ -91,4 +97,25 @@ pub trait CongestionControl: Send + fmt::Debug {
 
     /// The name that `TCP_CONGESTION` uses.
     fn name(&self) -> &'static str;
+}
+
+/// The window after a pause, for algorithms that follow Linux: halved once for each RTO of idleness,
+/// down to the restart window, where RFC 5681 §4.1 goes at once; three quarters of it are remembered
+/// as the threshold.
+fn restart_after_idle(
+    cwnd: &mut usize,
+    ssthresh: &mut usize,
+    idle: Duration,
+    rto: Duration,
+    restart_window: usize,
+    mss: usize,
+) {
+    *ssthresh = (*ssthresh).max(*cwnd / 4 * 3);
+    let floor = restart_window.min(*cwnd);
+    let mut left = idle;
+    while left > rto && *cwnd > floor {
+        left -= rto;
+        *cwnd /= 2;
+    }
+    *cwnd = (*cwnd).max(floor).max(mss);
 }

@@ -75,16 +75,7 @@ impl CongestionControl for NewReno {
     }
 
     fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: usize) {
-        // Linux halves the window once for each RTO of idleness, down to the restart window, where
-        // RFC 5681 §4.1 goes there at once; and remembers three quarters of it as the threshold.
-        self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
-        let floor = restart_window.min(self.cwnd);
-        let mut left = idle;
-        while left > rto && self.cwnd > floor {
-            left -= rto;
-            self.cwnd /= 2;
-        }
-        self.cwnd = self.cwnd.max(floor).max(self.mss);
+        super::restart_after_idle(&mut self.cwnd, &mut self.ssthresh, idle, rto, restart_window, self.mss);
     }
 
     fn on_mss_change(&mut self, mss: usize) {

@@ -2,8 +2,10 @@
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{Table, segment};
-use crate::tcp::{Flags, Phase, SocketOptions, State, TcpError};
+use crate::config::Config;
+use crate::tcp::{CongestionAlgorithm, Flags, Phase, SocketOptions, State, TcpError};
 use crate::time::Duration;
+use std::sync::Arc;
 
 #[test]
 fn one_lost_segment_of_a_window_is_repaired_in_a_round_trip() {
@@ -46,8 +48,9 @@ fn a_lost_tail_is_repaired_by_the_timer() {
 }
 
 #[test]
-fn the_window_halves_once_for_one_loss() {
-    let mut pair = Pair::connect(Wire::default(), 1);
+fn reno_halves_the_window_once_for_one_loss() {
+    let reno = Arc::new(Config { congestion: CongestionAlgorithm::NewReno, ..Config::default() });
+    let mut pair = Pair::connect_with(Wire::default(), 1, &reno, &reno);
     pair.transfer(0, &pattern(400_000), Duration::from_secs(5));
     let before = pair.ends[0].conn.info(pair.now).snd_cwnd;
     let next = pair.ends[0].log.len();

@@ -30,7 +30,7 @@ impl Latencies {
     pub fn percentile(&self, fraction: f64) -> f64 {
         let last = self.sorted.len().saturating_sub(1);
         let at = ((self.sorted.len() as f64 * fraction) as usize).min(last);
-        self.sorted.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+        self.sorted.get(at).map_or(f64::NAN, |time| time.as_nanos() as f64 / 1e3)
     }
 
     /// Number of operations.

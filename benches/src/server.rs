@@ -16,6 +16,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a child may take to end by itself.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The ends of the veth pair.
+const VETH_HERE: &str = "veth-here";
+const VETH_THERE: &str = "veth-there";
 /// Kernel ticks of the times in `/proc/PID/stat`: `USER_HZ`, which is 100 on all of Rust's Linux
 /// targets.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -117,6 +120,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stdin = None;
+        if self.contender == Contender::Veth {
+            // The other namespace, and with it the pair, is taken down some time after its last process
+            // has ended; the next server would find the name taken. Should it be gone already, all is well.
+            let _ = interface::delete(VETH_HERE);
+        }
         let end = clock::now() + LAST_WORDS;
         while let Ok(None) = self.child.try_wait() {
             if clock::now() > end {
@@ -145,7 +153,7 @@ fn read_lines(stdout: ChildStdout) -> io::Result<Receiver<io::Result<String>>> {
 
 /// A namespace at the other end of a new veth pair, with addresses at both ends.
 fn veth(mtu: u32) -> io::Result<Namespace> {
-    let (here, there) = ("veth-here", "veth-there");
+    let (here, there) = (VETH_HERE, VETH_THERE);
     let namespace = Namespace::new()?;
     interface::veth_pair(here, there)?;
     interface::move_to(there, &namespace)?;

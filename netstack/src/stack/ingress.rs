@@ -369,7 +369,7 @@ impl Engine {
         self.with_cell(now, &cell, out, |inner, out| match &mut inner.phase {
             Phase::Connected(connection) => connection.on_icmp_error(seq, error),
             Phase::Opening(opening) => {
-                if let Some(error) = opening.on_icmp_error(error) {
+                if let Some(error) = opening.on_icmp_error(seq, error) {
                     self.fail_opening(&cell, inner, error, out);
                 }
             }

@@ -1,14 +1,11 @@
 //! Bytes that arrived out of order (RFC 9293 SHLD-31), and the SACK blocks that describe them.
 
-use super::recv_buffer::worth_keeping;
+use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use super::segment::{MAX_SACK_BLOCKS, SackBlock};
 use super::seq::Seq;
 use crate::buffer::Chunk;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
-
-/// Memory that one queued chunk costs beside its buffer: map node, allocation headers.
-const CHUNK_OVERHEAD: usize = 128;
 
 /// Out-of-order data. The first copy of a byte wins; a later one is dropped.
 #[derive(Debug, Default)]

@@ -59,7 +59,7 @@ pub struct Connection {
     pub(super) probe: Option<Probe>,
     /// Window probes that were not answered (RFC 9293 §3.8.6.1).
     pub(super) persist_count: u32,
-    /// When the present series of unanswered window probes began.
+    /// When the first window probe since the window closed was due.
     pub(super) persist_since: Option<Instant>,
     /// Keep-alive probes that were not answered.
     pub(super) keepalive_count: u32,

@@ -281,10 +281,11 @@ impl Opening {
         None
     }
 
-    /// An ICMP error answered our SYN. While no connection stands it ends the attempt, as in Linux
-    /// (RFC 5461 §4.1 describes why hosts do).
-    pub fn on_icmp_error(&mut self, error: TcpError) -> Option<TcpError> {
-        Some(error)
+    /// An ICMP error quoted a segment of ours with the sequence number `seq`. While no connection
+    /// stands it ends the attempt, as in Linux (RFC 5461 §4.1 describes why hosts do); if it is about
+    /// our SYN and not forged by someone who does not see it (RFC 5927 §4.1).
+    pub fn on_icmp_error(&mut self, seq: SeqNum, error: TcpError) -> Option<TcpError> {
+        (seq == self.iss).then_some(error)
     }
 
     /// A segment came for this open (RFC 9293 §3.10.7.3).

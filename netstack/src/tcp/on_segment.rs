@@ -216,8 +216,8 @@ impl Connection {
         // Any acknowledgment shows that the peer lives and that a closed window is meant.
         self.keepalive_count = 0;
         self.persist_count = 0;
-        self.persist_since = None;
         if self.snd.snd_wnd > 0 && window_before == 0 {
+            self.persist_since = None;
             self.timers.stop(Timer::Persist);
             self.rtt.reset_backoff();
         }
@@ -250,8 +250,7 @@ impl Connection {
                 NEXT
             }
             State::Closed => {
-                self.timers.stop_all();
-                self.events |= Events::CLOSED | Events::WRITABLE | Events::READABLE;
+                self.enter_closed(None);
                 DONE
             }
             _ => NEXT,

@@ -263,7 +263,7 @@ impl Receiver {
 
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
     pub(super) fn sack_edge(&self) -> Option<Seq> {
-        self.assembler.highest()
+        self.assembler.highest().filter(|_| self.sack)
     }
 
     /// The user reads no more: what waits is dropped and what comes is acknowledged and dropped.

@@ -82,7 +82,12 @@ impl Connection {
                 return;
             }
             Kind::Ack => {}
-            Kind::Probe => self.probe = None,
+            Kind::Probe => {
+                // The peer does not accept it, only answers: neither its acknowledgment nor its
+                // window counts as told.
+                self.probe = None;
+                return;
+            }
             Kind::New { start, end, mss } => {
                 let payload_end = start + transmit.segment.payload_len;
                 let partial = !payload_end.since(start).is_multiple_of(mss);
@@ -90,6 +95,7 @@ impl Connection {
                 self.snd.on_sent(now, end, partial);
                 self.count_data(transmit);
                 self.timers.stop(Timer::Persist);
+                self.persist_since = None;
                 if self.probe == Some(Probe::Window) {
                     self.probe = None;
                 }

@@ -2,6 +2,9 @@
 //! connections that are given segments and watched ([`table`]).
 
 mod close;
+mod duplex;
+mod hostile;
+mod opening;
 mod pair;
 mod recovery;
 mod stalls;

@@ -162,6 +162,12 @@ impl Pair {
         }
     }
 
+    /// When the next arrival or time-out is.
+    pub(super) fn next_event(&self) -> Option<Instant> {
+        let arrival = self.in_flight.first_key_value().map(|((at, _), _)| *at);
+        arrival.into_iter().chain(self.ends.iter().filter_map(|end| end.conn.poll_timeout())).min()
+    }
+
     /// Lets the next thing happen: an arrival or a time-out. False if nothing ever will.
     pub(super) fn step(&mut self) -> bool {
         self.pump();

@@ -61,6 +61,18 @@ fn a_larger_send_buffer_is_told_to_the_writer() {
 }
 
 #[test]
+fn a_probe_does_not_swallow_an_acknowledgment_that_is_owed() {
+    let mut t = Table::established();
+    t.input(segment(Flags::ACK, 1, 1, 10));
+    t.conn.set_quickack(false);
+    let mut data = segment(Flags::ACK, 11, 1, 10);
+    data.window = 0;
+    assert!(t.input(data).is_empty());
+    assert!(t.write(1_000).is_empty());
+    assert_eq!(t.wait(Duration::from_secs(2)), ["ACK 0/21 0", "ACK 1/21 0"], "the peer drops the first");
+}
+
+#[test]
 fn a_fin_at_a_closed_window_asks_when_it_opens() {
     let mut t = Table::established();
     let mut closed = segment(Flags::ACK, 1, 1, 0);

@@ -7,3 +7,8 @@ pub mod kernel;
 pub mod pattern;
 pub mod services;
 pub mod transfer;
+
+/// The README, whose code is tested with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,91 @@
+//! The device that keeps what the stack sends, with the time, until packetdrill asks for it.
+
+use netstack::buffer::PacketBuf;
+use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
+use netstack::sync::{Mutex, Rank};
+use netstack::time::Instant;
+use std::collections::VecDeque;
+use std::io;
+
+/// A packet that the stack sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// When.
+    pub at: Instant,
+    /// The whole IP packet.
+    pub bytes: Vec<u8>,
+}
+
+/// Records every packet. It takes no offload from the stack, so what it records is what a wire
+/// would carry: segments of one MSS with both checksums.
+#[derive(Debug)]
+pub struct Recorder {
+    mtu: usize,
+    sent: Mutex<VecDeque<Sent>>,
+    signal: Signal,
+}
+
+impl Recorder {
+    /// A recorder with this MTU in bytes.
+    pub fn new(mtu: usize) -> Self {
+        Self { mtu, sent: Mutex::new(Rank::Device, VecDeque::new()), signal: Signal::new() }
+    }
+
+    /// Takes the oldest packet.
+    pub fn pop(&self) -> Option<Sent> {
+        self.sent.lock().pop_front()
+    }
+
+    /// Takes all packets.
+    pub fn drain(&self) -> Vec<Sent> {
+        self.sent.lock().drain(..).collect()
+    }
+}
+
+impl Device for Recorder {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { mtu: self.mtu, queues: 1, checksum_offload: false, segmentation_offload: false }
+    }
+
+    fn receive(&self, _now: Instant, _queue: usize, _buf: &mut PacketBuf) -> io::Result<RxMeta> {
+        // What comes in is handed to the engine directly.
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn transmit(&self, now: Instant, _queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
+        let mut bytes = vec![0; packet.len()];
+        packet.copy_to(&mut bytes);
+        self.sent.lock().push_back(Sent { at: now, bytes });
+        Ok(())
+    }
+
+    fn readiness(&self, _queue: usize) -> Readiness<'_> {
+        Readiness::Signal(&self.signal)
+    }
+}
+
+/// A packet in one line, for messages.
+pub fn describe(packet: &[u8]) -> String {
+    let hex = packet.iter().take(80).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let Some(tcp) = tcp_of(packet) else { return format!("{} bytes {hex}", packet.len()) };
+    let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+    let flags: String = ["FIN ", "SYN ", "RST ", "PSH ", "ACK ", "URG ", "ECE ", "CWR "]
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| tcp[13] & 1 << bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    let payload = tcp.len() - usize::from(tcp[12] >> 4) * 4;
+    format!("{flags}seq {} ack {} payload {payload} {hex}", word(4), word(8))
+}
+
+fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
+    let (header, protocol) = match packet.first()? >> 4 {
+        4 => (usize::from(packet[0] & 15) * 4, *packet.get(9)?),
+        6 => (40, *packet.get(6)?),
+        _ => return None,
+    };
+    let tcp = packet.get(header..)?;
+    let whole = tcp.len() >= 20 && usize::from(tcp[12] >> 4) * 4 <= tcp.len();
+    (protocol == 6 && whole).then_some(tcp)
+}

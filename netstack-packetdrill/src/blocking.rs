@@ -151,7 +151,7 @@ impl Adapter {
     pub fn next_packet(&'static self) -> Option<crate::device::Sent> {
         let mut guard = self.lock();
         for _ in 0..STEPS_AT_ONCE {
-            if let Some(sent) = guard.world.device().and_then(|device| device.pop()) {
+            if let Some(sent) = guard.world.take_sent() {
                 return Some(sent);
             }
             let moved;

@@ -79,6 +79,12 @@ pub fn describe(packet: &[u8]) -> String {
     format!("{flags}seq {} ack {} payload {payload} {hex}", word(4), word(8))
 }
 
+/// Whether a packet is an acknowledgment and nothing else.
+pub fn is_pure_ack(packet: &[u8]) -> bool {
+    const FIN_SYN_RST: u8 = 7;
+    tcp_of(packet).is_some_and(|tcp| tcp[13] & FIN_SYN_RST == 0 && tcp.len() == usize::from(tcp[12] >> 4) * 4)
+}
+
 fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
     let (header, protocol) = match packet.first()? >> 4 {
         4 => (usize::from(packet[0] & 15) * 4, *packet.get(9)?),
@@ -88,4 +94,41 @@ fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
     let tcp = packet.get(header..)?;
     let whole = tcp.len() >= 20 && usize::from(tcp[12] >> 4) * 4 <= tcp.len();
     (protocol == 6 && whole).then_some(tcp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 packet with this offset, these flags and this many bytes of payload.
+    fn packet(offset: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let mut packet = vec![0; 20 + usize::from(offset) * 4 + payload];
+        (packet[0], packet[9]) = (0x45, 6);
+        (packet[32], packet[33]) = (offset << 4, flags);
+        packet
+    }
+
+    #[test]
+    fn an_acknowledgment_takes_no_sequence_numbers() {
+        for (packet, pure) in [
+            (packet(5, 0x10, 0), true),
+            (packet(8, 0x10, 0), true),
+            (packet(5, 0x10, 1), false),
+            (packet(5, 0x11, 0), false),
+            (packet(5, 0x14, 0), false),
+            (packet(15, 0x10, 0)[..60].to_vec(), false),
+            (Vec::new(), false),
+        ] {
+            assert_eq!(is_pure_ack(&packet), pure);
+        }
+    }
+
+    #[test]
+    fn packets_are_kept_with_their_time() {
+        let recorder = Recorder::new(1500);
+        let sent = TxPacket { header: &[1, 2], payload: &[&[3], &[4]], checksum: None, gso: None };
+        recorder.transmit(Instant::from_micros(7), 0, &sent).unwrap();
+        assert_eq!(recorder.pop(), Some(Sent { at: Instant::from_micros(7), bytes: vec![1, 2, 3, 4] }));
+        assert_eq!(recorder.pop(), None);
+    }
 }

@@ -11,13 +11,27 @@ pub struct Flags {
     pub local: Vec<IpAddr>,
     /// The MTU of the only interface, in bytes.
     pub mtu: usize,
+    /// Which packets that no line of the script expected make it fail.
+    pub leftovers: Leftovers,
     /// Settings, in their order, checked to be such.
     pub settings: Vec<(String, String)>,
 }
 
+/// Which packets that are left when a script ends are a failure (`leftovers=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// `late-acks`, the default: any, but for acknowledgments without text that were sent after the
+    /// last line of the script that is a packet. Linux sends these too where scripts end.
+    LateAcks,
+    /// `all`: any.
+    All,
+    /// `none`: none, as with packetdrill itself.
+    None,
+}
+
 impl Default for Flags {
     fn default() -> Self {
-        Self { local: Vec::new(), mtu: 1500, settings: Vec::new() }
+        Self { local: Vec::new(), mtu: 1500, leftovers: Leftovers::LateAcks, settings: Vec::new() }
     }
 }
 
@@ -39,6 +53,14 @@ impl Flags {
                 }
                 "mtu" => {
                     flags.mtu = value.parse().map_err(|_| format!("so_flags: {value} is no MTU"))?;
+                }
+                "leftovers" => {
+                    flags.leftovers = match value {
+                        "late-acks" => Leftovers::LateAcks,
+                        "all" => Leftovers::All,
+                        "none" => Leftovers::None,
+                        _ => return Err(format!("so_flags: leftovers: late-acks, all or none, not {value}")),
+                    }
                 }
                 _ => {
                     scratch.set(key, value).map_err(|error| format!("so_flags: {error}"))?;
@@ -79,6 +101,7 @@ mod tests {
             ("mtu", "so_flags: `mtu` is not KEY=VALUE"),
             ("mtu=big", "so_flags: big is no MTU"),
             ("local_ip=here", "so_flags: here is no address"),
+            ("leftovers=no", "so_flags: leftovers: late-acks, all or none, not no"),
             ("colour=red", "so_flags: there is no setting `colour`"),
         ] {
             assert_eq!(Flags::parse(text).unwrap_err(), error);

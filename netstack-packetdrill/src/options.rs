@@ -42,7 +42,7 @@ impl Adapter {
         match level {
             libc::SOL_SOCKET => world.set_socket(fd, name, value)?,
             libc::SOL_TCP => world.set_tcp(fd, name, value)?,
-            libc::SOL_IP | libc::SOL_IPV6 => world.set_ip(fd, level, name, int(value)?)?,
+            libc::SOL_IP | libc::SOL_IPV6 => world.set_ip(fd, level, name, int_or_byte(value)?)?,
             _ => return Err(UNKNOWN),
         }
         Ok(0)
@@ -79,6 +79,11 @@ impl Adapter {
 
 fn int(value: &[u8]) -> Call {
     value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(INVALID)
+}
+
+/// Options of IP may be given as one byte (do_ip_setsockopt of Linux).
+fn int_or_byte(value: &[u8]) -> Call {
+    int(value).or_else(|errno| value.first().map(|byte| i32::from(*byte)).ok_or(errno))
 }
 
 fn clamp(n: usize) -> i32 {
@@ -300,8 +305,6 @@ impl World {
             libc::TCP_USER_TIMEOUT => {
                 options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))
             }
-            // Linux shows what was set, and 0 where the setting of the network counts.
-            libc::TCP_NOTSENT_LOWAT if options.notsent_lowat == config.notsent_lowat => 0,
             libc::TCP_NOTSENT_LOWAT => (options.notsent_lowat as u32).cast_signed(),
             libc::TCP_QUICKACK => match kind {
                 Kind::Connection(cell) => engine.quickack(cell).into(),

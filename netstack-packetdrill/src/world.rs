@@ -1,7 +1,7 @@
 //! The stack under test, its clock, and the files that scripts name.
 
-use crate::device::Recorder;
-use crate::flags::Flags;
+use crate::device::{Recorder, Sent, is_pure_ack};
+use crate::flags::{Flags, Leftovers};
 use crate::poll::{Epoll, Watch};
 use crate::sysctl::Sysctls;
 use crate::{Call, Errno};
@@ -30,6 +30,8 @@ pub struct World {
     before: Sysctls,
     stack: Option<Stack>,
     now: Instant,
+    /// When the script last had a packet line.
+    last_line: Instant,
     files: BTreeMap<i32, File>,
 }
 
@@ -81,17 +83,12 @@ impl Socket {
 impl World {
     /// A world without a stack yet.
     pub fn new(flags: Flags, before: Sysctls) -> Self {
-        Self { flags, before, stack: None, now: START, files: BTreeMap::new() }
+        Self { flags, before, stack: None, now: START, last_line: START, files: BTreeMap::new() }
     }
 
     /// The time.
     pub fn now(&self) -> Instant {
         self.now
-    }
-
-    /// The MTU of the interface.
-    pub fn mtu(&self) -> usize {
-        self.flags.mtu
     }
 
     /// Builds the stack at the first call: the init commands of the script have run by then.
@@ -144,9 +141,21 @@ impl World {
         self.stack.as_ref().map(|stack| Arc::clone(&stack.engine)).ok_or(Errno(libc::ENOTSOCK))
     }
 
-    /// The recorder of what the stack sends.
-    pub fn device(&self) -> Option<&Arc<Recorder>> {
-        self.stack.as_ref().map(|stack| &stack.device)
+    /// Takes the oldest packet that the stack sent, for a line of the script.
+    pub fn take_sent(&mut self) -> Option<Sent> {
+        self.last_line = self.now;
+        self.stack.as_ref()?.device.pop()
+    }
+
+    /// The packets that no line of the script has taken and that make it fail.
+    pub fn leftovers(&self) -> Vec<Sent> {
+        let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
+        left.retain(|packet| match self.flags.leftovers {
+            Leftovers::All => true,
+            Leftovers::LateAcks => packet.at < self.last_line || !is_pure_ack(&packet.bytes),
+            Leftovers::None => false,
+        });
+        left
     }
 
     /// When the stack wants to be called.
@@ -175,6 +184,7 @@ impl World {
             return Err(Errno(libc::EMSGSIZE));
         }
         let now = self.now;
+        self.last_line = now;
         if let Some(Stack { engine, out, .. }) = &mut self.stack {
             let mut buf = engine.pool().take();
             buf.bytes_mut()[..packet.len()].copy_from_slice(packet);

@@ -4,6 +4,7 @@ use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
 use netstack::sync::{Mutex, Rank};
 use netstack::time::Instant;
+use netstack::wire::{complete_checksum, split_super_segment};
 use std::collections::VecDeque;
 use std::io;
 
@@ -16,19 +17,20 @@ pub struct Sent {
     pub bytes: Vec<u8>,
 }
 
-/// Records every packet. It takes no offload from the stack, so what it records is what a wire
-/// would carry: segments of one MSS with both checksums.
+/// Records every packet, as a wire would carry it: segments of one MSS with both checksums. With
+/// `offloads` it lets the stack send super-segments, and cuts them itself.
 #[derive(Debug)]
 pub struct Recorder {
     mtu: usize,
+    offloads: bool,
     sent: Mutex<VecDeque<Sent>>,
     signal: Signal,
 }
 
 impl Recorder {
     /// A recorder with this MTU in bytes.
-    pub fn new(mtu: usize) -> Self {
-        Self { mtu, sent: Mutex::new(Rank::Device, VecDeque::new()), signal: Signal::new() }
+    pub fn new(mtu: usize, offloads: bool) -> Self {
+        Self { mtu, offloads, sent: Mutex::new(Rank::Device, VecDeque::new()), signal: Signal::new() }
     }
 
     /// Takes the oldest packet.
@@ -44,7 +46,8 @@ impl Recorder {
 
 impl Device for Recorder {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.mtu, queues: 1, checksum_offload: false, segmentation_offload: false }
+        let offloads = self.offloads;
+        Capabilities { mtu: self.mtu, queues: 1, checksum_offload: offloads, segmentation_offload: offloads }
     }
 
     fn receive(&self, _now: Instant, _queue: usize, _buf: &mut PacketBuf) -> io::Result<RxMeta> {
@@ -55,7 +58,20 @@ impl Device for Recorder {
     fn transmit(&self, now: Instant, _queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
         let mut bytes = vec![0; packet.len()];
         packet.copy_to(&mut bytes);
-        self.sent.lock().push_back(Sent { at: now, bytes });
+        let mut sent = self.sent.lock();
+        match packet.gso {
+            Some(gso) => {
+                let mut keep = |bytes: &[u8]| sent.push_back(Sent { at: now, bytes: bytes.to_vec() });
+                let whole = split_super_segment(&bytes, gso.size.into(), &mut keep);
+                debug_assert!(whole, "the stack sends sound segments");
+            }
+            None => {
+                if packet.checksum.is_some() {
+                    complete_checksum(&mut bytes);
+                }
+                sent.push_back(Sent { at: now, bytes });
+            }
+        }
         Ok(())
     }
 
@@ -125,7 +141,7 @@ mod tests {
 
     #[test]
     fn packets_are_kept_with_their_time() {
-        let recorder = Recorder::new(1500);
+        let recorder = Recorder::new(1500, false);
         let sent = TxPacket { header: &[1, 2], payload: &[&[3], &[4]], checksum: None, gso: None };
         recorder.transmit(Instant::from_micros(7), 0, &sent).unwrap();
         assert_eq!(recorder.pop(), Some(Sent { at: Instant::from_micros(7), bytes: vec![1, 2, 3, 4] }));

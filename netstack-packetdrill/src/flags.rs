@@ -11,6 +11,8 @@ pub struct Flags {
     pub local: Vec<IpAddr>,
     /// The MTU of the only interface, in bytes.
     pub mtu: usize,
+    /// Whether the stack may leave cutting segments to the device (`offloads=on`).
+    pub offloads: bool,
     /// Which packets that no line of the script expected make it fail.
     pub leftovers: Leftovers,
     /// Settings, in their order, checked to be such.
@@ -31,7 +33,13 @@ pub enum Leftovers {
 
 impl Default for Flags {
     fn default() -> Self {
-        Self { local: Vec::new(), mtu: 1500, leftovers: Leftovers::LateAcks, settings: Vec::new() }
+        Self {
+            local: Vec::new(),
+            mtu: 1500,
+            offloads: false,
+            leftovers: Leftovers::LateAcks,
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -53,6 +61,13 @@ impl Flags {
                 }
                 "mtu" => {
                     flags.mtu = value.parse().map_err(|_| format!("so_flags: {value} is no MTU"))?;
+                }
+                "offloads" => {
+                    flags.offloads = match value {
+                        "on" => true,
+                        "off" => false,
+                        _ => return Err(format!("so_flags: offloads: on or off, not {value}")),
+                    }
                 }
                 "leftovers" => {
                     flags.leftovers = match value {

@@ -120,7 +120,7 @@ impl World {
     }
 
     fn build(&self) -> std::io::Result<Stack> {
-        let device = Arc::new(Recorder::new(self.flags.mtu));
+        let device = Arc::new(Recorder::new(self.flags.mtu, self.flags.offloads));
         let mut interface = Interface::new(Arc::clone(&device) as _).name("tun0");
         for address in &self.flags.local {
             let (bits, gateway) = match address {

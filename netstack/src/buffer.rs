@@ -5,13 +5,16 @@ use crate::sync::{Mutex, Rank};
 use std::fmt;
 use std::sync::Arc;
 
-/// Bytes in a receive buffer: the largest IP packet. A super-segment with its headers fits.
+/// Bytes in the largest IP packet; a super-segment with its headers is one.
 pub const PACKET_SIZE: usize = 65_535;
+
+/// Bytes in a pooled buffer: the largest packet, or what an application likes to write at once.
+pub const BUFFER_SIZE: usize = 65_536;
 
 /// Buffers that a pool keeps when nobody uses them (8 MiB): about one full receive window.
 const POOL_KEEPS: usize = 128;
 
-/// A pool of packet buffers of [`PACKET_SIZE`] bytes.
+/// A pool of buffers of [`BUFFER_SIZE`] bytes, for packets received and for data to be sent.
 ///
 /// A buffer returns to its pool when its [`PacketBuf`] or [`Chunk`] is dropped. The pool never
 /// refuses: an empty pool allocates, a full one frees.
@@ -25,10 +28,10 @@ impl Pool {
         Arc::new(Self { free: Mutex::new(Rank::Pool, Vec::new()) })
     }
 
-    /// A buffer of [`PACKET_SIZE`] bytes with unspecified contents.
+    /// A buffer of [`BUFFER_SIZE`] bytes with unspecified contents.
     pub fn take(self: &Arc<Self>) -> PacketBuf {
         let data = self.free.lock().pop();
-        let data = data.unwrap_or_else(|| vec![0; PACKET_SIZE].into_boxed_slice());
+        let data = data.unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice());
         PacketBuf { data, pool: Some(Arc::clone(self)) }
     }
 

@@ -95,7 +95,7 @@ impl Device for Pair {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::{PACKET_SIZE, Pool};
+    use crate::buffer::{BUFFER_SIZE, Pool};
     use crate::device::{ChecksumOffload, Gso, Loopback};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
@@ -139,7 +139,7 @@ mod tests {
         let meta = b.receive(NOW, 0, &mut buf).unwrap();
         assert_eq!(meta, RxMeta { len: 7, checksum_verified: false, gso_size: None });
         assert_eq!(&buf.bytes()[..7], b"headers");
-        assert_eq!(buf.capacity(), PACKET_SIZE, "a small packet leaves the receiver its buffer");
+        assert_eq!(buf.capacity(), BUFFER_SIZE, "a small packet leaves the receiver its buffer");
         let meta = b.receive(NOW, 0, &mut buf).unwrap();
         assert_eq!(meta, RxMeta { len: 60_000, checksum_verified: true, gso_size: Some(1448) });
         assert_eq!(buf.bytes()[..60_000], big);

@@ -83,6 +83,10 @@ fn one(address: impl Into<SocketAddr>) -> io::Result<Target> {
     Ok(Target::Addresses(vec![address.into()]))
 }
 
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
 fn host_and_port(host: &str, port: u16) -> io::Result<Target> {
     match host.parse::<IpAddr>() {
         Ok(ip) => one((ip, port)),
@@ -137,7 +141,6 @@ impl ToTarget for str {
         if let Ok(address) = self.parse::<SocketAddr>() {
             return one(address);
         }
-        let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidInput, text.to_owned());
         let (host, port) = self.rsplit_once(':').ok_or_else(|| invalid("invalid socket address"))?;
         host_and_port(host, port.parse().map_err(|_| invalid("invalid port value"))?)
     }

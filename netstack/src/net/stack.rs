@@ -156,10 +156,9 @@ impl Core {
     /// Stops if nobody owns the stack and nothing is left to do, or left time to do it in. Whether
     /// the stack is stopped.
     pub(crate) fn finish_if_abandoned(&self, now: Instant) -> bool {
-        if let Some(since) = self.abandoned.get() {
-            if self.engine.connections() == 0 || now >= *since + self.exit_drain {
-                self.stop();
-            }
+        let over = |since: &Instant| self.engine.connections() == 0 || now >= *since + self.exit_drain;
+        if self.abandoned.get().is_some_and(over) {
+            self.stop();
         }
         self.phase() == Phase::Stopped
     }

@@ -18,7 +18,7 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` if there is nothing yet; the connection's error, once.
     pub fn read(&self, now: Instant, cell: &Arc<Cell>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.on_connection(now, cell, end_of_stream, |connection| connection.read(now, bufs))
+        self.reading(now, cell, 0, |connection| connection.read(now, bufs))
     }
 
     /// As [`Engine::read`], but leaves the bytes where they are.
@@ -26,7 +26,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::read`].
     pub fn peek(&self, now: Instant, cell: &Arc<Cell>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.on_connection(now, cell, end_of_stream, |connection| connection.peek(bufs))
+        self.reading(now, cell, 0, |connection| connection.peek(bufs))
     }
 
     /// Reads the bytes of one segment without a copy, as they came; none at the end of the stream.
@@ -34,8 +34,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::read`].
     pub fn read_chunk(&self, now: Instant, cell: &Arc<Cell>) -> io::Result<Option<Chunk>> {
-        let end = |over: &mut Over| end_of_stream(over).map(|_| None);
-        self.on_connection(now, cell, end, |connection| connection.read_chunk(now))
+        self.reading(now, cell, None, |connection| connection.read_chunk(now))
     }
 
     /// Writes from `bufs`, in order, and sends what may be sent.
@@ -125,7 +124,7 @@ impl Engine {
         {
             self.send_for(now, cell, &reset, out);
         }
-        let over = Over { cause: TcpError::Aborted.into(), pending: true, for_good: false };
+        let over = Over::new(TcpError::Aborted.into(), false);
         self.cut_off(cell, inner, Phase::Over(over), out)
     }
 
@@ -265,6 +264,28 @@ impl Engine {
         out.deliver(self);
     }
 
+    /// Reads by `f`. A connection that was cut off gives what it had received, then the error, then
+    /// `end`.
+    fn reading<R>(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        end: R,
+        f: impl FnOnce(&mut Connection) -> Result<R, TcpError>,
+    ) -> io::Result<R> {
+        let mut out = Effects::new();
+        let result = self.with_cell(now, cell, &mut out, |inner, _| match &mut inner.phase {
+            Phase::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Phase::Connected(connection) => f(connection).map_err(io::Error::from),
+            Phase::Over(over) => match over.unread.as_mut().filter(|connection| connection.unread() > 0) {
+                Some(connection) => f(connection).map_err(io::Error::from),
+                None => over.take().map_or(Ok(end), Err),
+            },
+        });
+        out.deliver(self);
+        result
+    }
+
     /// Calls `f` with the connection, or `over` if there is none any more, and delivers what comes
     /// of it.
     fn on_connection<R>(
@@ -283,11 +304,6 @@ impl Engine {
         out.deliver(self);
         result
     }
-}
-
-/// What reading gives once the connection was cut off: the error, then the end.
-fn end_of_stream(over: &mut Over) -> io::Result<usize> {
-    over.take().map_or(Ok(0), Err)
 }
 
 fn look<R>(cell: &Cell, f: impl FnOnce(&Connection) -> R) -> Option<R> {

@@ -84,9 +84,16 @@ pub(crate) struct Over {
     pub(crate) pending: bool,
     /// Reported again and again: the stack is gone.
     pub(crate) for_good: bool,
+    /// What was received and acknowledged before the end: it can still be read.
+    pub(crate) unread: Option<Box<Connection>>,
 }
 
 impl Over {
+    /// The end, because of `cause`; nothing is left to read.
+    pub(crate) fn new(cause: Failure, for_good: bool) -> Self {
+        Self { cause, pending: true, for_good, unread: None }
+    }
+
     /// The error, if it was not reported yet.
     pub(crate) fn take(&mut self) -> Option<io::Error> {
         let report = std::mem::replace(&mut self.pending, self.for_good);

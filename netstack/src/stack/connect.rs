@@ -169,7 +169,8 @@ impl Engine {
         let interface = target.route.interface;
         let path = Path { mtu: self.mtu(interface), ipv6: key.is_ipv6() };
         let ts_offset = self.timestamp_offset(&key);
-        let opening = Opening::new(now, iss, ts_offset, path, socket.options.clone(), self.config());
+        let opening =
+            Opening::new(now, iss, ts_offset, path, socket.options.clone(), self.config(), self.pool());
         let queues = self.capabilities(interface).queues.max(1);
         Cell::new(CellParts {
             id: self.new_id(),

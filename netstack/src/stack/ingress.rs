@@ -243,7 +243,7 @@ impl Engine {
         out: &mut Effects,
     ) {
         self.counters_live().attempt_fails.bump();
-        let over = Over { cause: Failure::Tcp(error), pending: true, for_good: false };
+        let over = Over::new(Failure::Tcp(error), false);
         self.cut_off(cell, inner, Phase::Over(over), out);
     }
 
@@ -369,7 +369,7 @@ impl Engine {
         self.with_cell(now, &cell, out, |inner, out| match &mut inner.phase {
             Phase::Connected(connection) => connection.on_icmp_error(seq, error),
             Phase::Opening(opening) => {
-                if let Some(error) = opening.on_icmp_error(error) {
+                if let Some(error) = opening.on_icmp_error(seq, error) {
                     self.fail_opening(&cell, inner, error, out);
                 }
             }

@@ -211,8 +211,15 @@ impl Engine {
     pub(super) fn fail_cell(&self, cell: &Arc<Cell>, failure: &Failure, for_good: bool, out: &mut Effects) {
         let replaced = {
             let mut inner = cell.lock();
-            let over = Phase::Over(Over { cause: failure.clone(), pending: true, for_good });
-            self.cut_off(cell, &mut inner, over, out)
+            let over = Phase::Over(Over::new(failure.clone(), for_good));
+            match (self.cut_off(cell, &mut inner, over, out), &mut inner.phase) {
+                // What was acknowledged was promised: the application may read it.
+                (Phase::Connected(connection), Phase::Over(over)) if connection.unread() > 0 && !for_good => {
+                    over.unread = Some(connection);
+                    None
+                }
+                (replaced, _) => Some(replaced),
+            }
         };
         drop(replaced);
     }

@@ -345,7 +345,8 @@ impl Engine {
         let Some(mut half_open) = state.half_open.remove(&to.key) else { return };
         self.disarm(&mut half_open.timer);
         let Some(binding) = state.binding.as_ref().map(|binding| binding.child(to.key.local)) else { return };
-        let connection = half_open.entry.establish(now, to.segment, &state.options, self.config());
+        let connection =
+            half_open.entry.establish(now, to.segment, &state.options, self.config(), self.pool());
         let cell = self.accepted_cell(Accepted {
             key: to.key,
             mapped: listener.maps(&to.key),

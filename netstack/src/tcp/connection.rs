@@ -18,7 +18,7 @@ use super::state::{Input, State};
 use super::time_wait::TimeWait;
 use super::timers::{Timer, Timers};
 use super::timestamps::TimestampState;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
 use std::io::{IoSlice, IoSliceMut};
@@ -59,7 +59,7 @@ pub struct Connection {
     pub(super) probe: Option<Probe>,
     /// Window probes that were not answered (RFC 9293 §3.8.6.1).
     pub(super) persist_count: u32,
-    /// When the present series of unanswered window probes began.
+    /// When the first window probe since the window closed was due.
     pub(super) persist_since: Option<Instant>,
     /// Keep-alive probes that were not answered.
     pub(super) keepalive_count: u32,
@@ -121,6 +121,7 @@ impl Connection {
         from: Established,
         options: SocketOptions,
         config: &Arc<Config>,
+        pool: &Arc<Pool>,
     ) -> Box<Self> {
         let Established { iss, irs, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
         let snd_una = Seq::initial(iss) + 1;
@@ -156,7 +157,7 @@ impl Connection {
         let mut connection = Box::new(Self {
             state: State::Established,
             config: Arc::clone(config),
-            snd: Sender::new(now, snd, config),
+            snd: Sender::new(now, snd, config, pool),
             rcv: Receiver::new(now, rcv, config),
             rtt,
             recovery: Recovery::new(negotiated.sack),
@@ -280,6 +281,11 @@ impl Connection {
     }
 
     fn nothing_to_read(&mut self) -> Result<usize, TcpError> {
+        // What the peer sent ended with its FIN; a reset that came after it is for the writer
+        // (SOCK_DONE in Linux's tcp_recvmsg).
+        if self.rcv.fin_taken() {
+            return Ok(0);
+        }
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -321,7 +327,8 @@ impl Connection {
             return Err(TcpError::WouldBlock);
         }
         let n = self.snd.buffer.write(bufs, room);
-        self.snd.wants_room = n < wanted;
+        // Another task may still wait since it was refused, so a write that fits says nothing.
+        self.snd.wants_room |= n < wanted;
         self.more_follows = more;
         Ok(n)
     }
@@ -473,10 +480,7 @@ impl Connection {
             self.timers.stop(Timer::Keepalive);
             self.arm_keepalive(now);
         }
-        if old.notsent_lowat != self.options.notsent_lowat && self.snd.is_writable(self.options.notsent_lowat)
-        {
-            self.events |= Events::WRITABLE;
-        }
+        self.notice_room();
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).

@@ -10,7 +10,7 @@ use super::seq::SeqNum;
 use super::state::{Input, State};
 use super::timestamps::{TimestampState, clock};
 use super::window::WindowScale;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;
@@ -167,6 +167,8 @@ pub struct Opening {
     offer: Offer,
     options: SocketOptions,
     config: Arc<Config>,
+    /// Memory for what the connection will send.
+    pool: Arc<Pool>,
     /// The peer's SYN, once it came without an acknowledgment of ours.
     peer: Option<PeerSyn>,
     /// Whether a SYN or SYN-ACK must be sent.
@@ -201,7 +203,8 @@ pub enum OpeningStep {
 }
 
 impl Opening {
-    /// An active open with the initial sequence number `iss`.
+    /// An active open with the initial sequence number `iss`; `pool` is where the connection's send
+    /// buffer will take its memory from.
     pub fn new(
         now: Instant,
         iss: SeqNum,
@@ -209,6 +212,7 @@ impl Opening {
         path: Path,
         options: SocketOptions,
         config: &Arc<Config>,
+        pool: &Arc<Pool>,
     ) -> Self {
         Self {
             state: State::SynSent,
@@ -216,6 +220,7 @@ impl Opening {
             offer: Offer::new(path, &options, ts_offset, config),
             options,
             config: Arc::clone(config),
+            pool: Arc::clone(pool),
             peer: None,
             due: true,
             timeouts: 0,
@@ -276,10 +281,11 @@ impl Opening {
         None
     }
 
-    /// An ICMP error answered our SYN. While no connection stands it ends the attempt, as in Linux
-    /// (RFC 5461 §4.1 describes why hosts do).
-    pub fn on_icmp_error(&mut self, error: TcpError) -> Option<TcpError> {
-        Some(error)
+    /// An ICMP error quoted a segment of ours with the sequence number `seq`. While no connection
+    /// stands it ends the attempt, as in Linux (RFC 5461 §4.1 describes why hosts do); if it is about
+    /// our SYN and not forged by someone who does not see it (RFC 5927 §4.1).
+    pub fn on_icmp_error(&mut self, seq: SeqNum, error: TcpError) -> Option<TcpError> {
+        (seq == self.iss).then_some(error)
     }
 
     /// A segment came for this open (RFC 9293 §3.10.7.3).
@@ -372,7 +378,7 @@ impl Opening {
             rtt: (self.timeouts == 0).then(|| now - self.sent_at),
             syn_was_lost: self.timeouts > 0,
         };
-        Connection::new(now, from, self.options.clone(), &self.config)
+        Connection::new(now, from, self.options.clone(), &self.config, &self.pool)
     }
 
     /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT

@@ -216,8 +216,8 @@ impl Connection {
         // Any acknowledgment shows that the peer lives and that a closed window is meant.
         self.keepalive_count = 0;
         self.persist_count = 0;
-        self.persist_since = None;
         if self.snd.snd_wnd > 0 && window_before == 0 {
+            self.persist_since = None;
             self.timers.stop(Timer::Persist);
             self.rtt.reset_backoff();
         }
@@ -225,7 +225,7 @@ impl Connection {
     }
 
     /// Tells the user who was refused room that there is some now.
-    fn notice_room(&mut self) {
+    pub(super) fn notice_room(&mut self) {
         if self.snd.wants_room && self.snd.is_writable(self.options.notsent_lowat) {
             self.snd.wants_room = false;
             self.events |= Events::WRITABLE;
@@ -250,8 +250,7 @@ impl Connection {
                 NEXT
             }
             State::Closed => {
-                self.timers.stop_all();
-                self.events |= Events::CLOSED | Events::WRITABLE | Events::READABLE;
+                self.enter_closed(None);
                 DONE
             }
             _ => NEXT,

@@ -95,20 +95,28 @@ impl Connection {
         if let Some(limit) = self.options.user_timeout {
             return waited >= limit;
         }
+        if self.snd.snd_wnd == 0 && !self.orphan {
+            // The peer took back a window that was in use. What is sent again serves as a probe, so
+            // that only silence ends it (RFC 9293 §3.8.6.1; tcp_retransmit_timer in Linux).
+            return now - self.last_received > 2 * self.config.rto_max;
+        }
         waited >= self.give_up_after()
     }
 
     fn give_up_after(&self) -> Duration {
-        // Nobody waits for an orphan: it is given up sooner, and at once when its RTO has reached
-        // the maximum (Linux's tcp_orphan_retries).
-        let retries = if !self.orphan {
+        modelled_time(self.retries(), self.config.rto_min, self.config.rto_max)
+    }
+
+    /// How often to try. Nobody waits for an orphan: it is given up sooner, and at once when its RTO
+    /// has reached the maximum (Linux's tcp_orphan_retries).
+    fn retries(&self) -> u32 {
+        if !self.orphan {
             self.config.retries2
         } else if self.rtt.rto() < self.config.rto_max {
             self.config.orphan_retries
         } else {
             0
-        };
-        modelled_time(retries, self.config.rto_min, self.config.rto_max)
+        }
     }
 
     /// The window has been closed, or a partial segment held back, for a whole time-out (RFC 9293
@@ -119,11 +127,13 @@ impl Connection {
         }
         let since = *self.persist_since.get_or_insert(now);
         let waited = now - since;
-        let unanswered = match self.options.user_timeout {
-            Some(limit) => waited >= limit,
-            None => self.persist_count > 0 && waited >= self.give_up_after(),
-        };
-        if unanswered {
+        // Answers keep probing alive for ever, unless the user set a bound (tcp(7)) or is gone: then
+        // it ends when the interval has reached its maximum (Linux's tcp_probe_timer).
+        let at_maximum = self.rtt.rto() >= self.config.rto_max;
+        let given_up = self.options.user_timeout.is_some_and(|limit| waited >= limit)
+            || (self.orphan && at_maximum)
+            || self.persist_count >= self.retries();
+        if given_up {
             let error = self.soft_error.unwrap_or(TcpError::TimedOut);
             self.enter_closed(Some(error));
             return;

@@ -70,6 +70,11 @@ struct Tuning {
     rtt_at: Instant,
 }
 
+/// The shortest round trip that auto-tuning reckons with: on a local path a single super-segment may
+/// be a whole window, and says nothing of the time in between. (Linux's estimate comes from
+/// timestamps there, whose tick is a millisecond as well.)
+const SHORTEST_ROUND: Duration = Duration::from_millis(1);
+
 /// What a connection knows of receiving when it begins.
 #[derive(Debug)]
 pub(super) struct ReceiverSetup {
@@ -111,7 +116,7 @@ impl Receiver {
     pub(super) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
         let ReceiverSetup { rcv_nxt, scale, offered, sack, advertised_mss, buffer_size, clamp, rtt } = setup;
         let limit = window_limit(buffer_size.unwrap_or(config.recv_buffer_initial));
-        let rtt = rtt.unwrap_or(Duration::from_millis(100));
+        let rtt = rtt.unwrap_or(Duration::from_millis(100)).max(SHORTEST_ROUND);
         Self {
             rcv_nxt,
             right_edge: rcv_nxt + offered,
@@ -251,9 +256,14 @@ impl Receiver {
         true
     }
 
+    /// Whether the peer's FIN, and all before it, was received.
+    pub(super) fn fin_taken(&self) -> bool {
+        self.fin.is_some_and(|fin| fin < self.rcv_nxt)
+    }
+
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
     pub(super) fn sack_edge(&self) -> Option<Seq> {
-        self.assembler.highest()
+        self.assembler.highest().filter(|_| self.sack)
     }
 
     /// The user reads no more: what waits is dropped and what comes is acknowledged and dropped.
@@ -283,9 +293,14 @@ impl Receiver {
         blocks
     }
 
+    /// The largest window, in bytes.
+    fn most(&self) -> usize {
+        self.limit.min(self.clamp)
+    }
+
     /// Room that the reader left, in bytes.
     fn free(&self) -> usize {
-        self.limit.min(self.clamp).saturating_sub(self.buffer.len())
+        self.most().saturating_sub(self.buffer.len())
     }
 
     /// The window to offer now, in bytes. It moves its right edge never to the left, and to the
@@ -293,7 +308,7 @@ impl Receiver {
     pub(super) fn select_window(&self) -> usize {
         let current = self.rcv_wnd();
         let free = self.free();
-        let useful = self.rcv_mss.min(self.limit / 2).max(self.limit / 16);
+        let useful = self.rcv_mss.min(self.most() / 2).max(self.most() / 16);
         if free < useful || free <= current {
             return current;
         }
@@ -303,11 +318,16 @@ impl Receiver {
     /// The window field of the next segment. Call [`Receiver::on_ack_sent`] when it is sent.
     pub(super) fn window_field(&self) -> u16 {
         let window = self.select_window();
-        // What was offered must stay offered, so an odd rest is rounded up (as in Linux); the
-        // right edge is where this field says it is.
         let field = self.scale.to_wire(window);
-        let rounded_up = self.scale.from_wire(field) < self.rcv_wnd() && field < u16::MAX;
-        if rounded_up { field + 1 } else { field }
+        let offered = self.scale.from_wire(field);
+        // What was offered must stay offered, and what is open must not be scaled away, so an odd
+        // rest is rounded up (as in Linux); the right edge is where this field says it is.
+        let odd = offered < self.rcv_wnd() || (offered == 0 && window > 0);
+        // Each rounding moves the edge to the right. Were it done whether or not there is room, a
+        // peer that sends less than the granularity at a time would never see the window close.
+        // RFC 7323 §2.4 lets the window seem to shrink by that much; what comes is still taken.
+        let room = offered < self.free();
+        if odd && room && field < u16::MAX { field + 1 } else { field }
     }
 
     /// An acknowledgment with `field` as its window was sent.
@@ -316,7 +336,7 @@ impl Receiver {
         self.last_ack_sent = self.rcv_nxt;
         self.duplicate = None;
         self.ack.on_sent();
-        if self.free() < self.limit / 2 {
+        if self.free() < self.most() / 2 {
             self.ack.end_quick();
         }
     }
@@ -339,7 +359,7 @@ impl Receiver {
         }
         // Linux: announce when the window at least doubles by it.
         let current = self.rcv_wnd();
-        if 2 * current > self.limit.min(self.clamp) {
+        if 2 * current > self.most() {
             return false;
         }
         let new = self.select_window();
@@ -348,7 +368,7 @@ impl Receiver {
 
     /// Position of the reader.
     fn read_position(&self) -> Seq {
-        self.rcv_nxt - (self.buffer.len() + usize::from(self.fin.is_some_and(|fin| fin < self.rcv_nxt)))
+        self.rcv_nxt - (self.buffer.len() + usize::from(self.fin_taken()))
     }
 
     /// Round trips as a receiver sees them: the time in which a window's worth of data comes.
@@ -360,7 +380,7 @@ impl Receiver {
         let sample = now - tuning.rtt_at;
         if !sample.is_zero() {
             // A window may take longer than a round trip to fill, never shorter.
-            tuning.rtt = tuning.rtt.min(sample).max(Duration::from_micros(20));
+            tuning.rtt = tuning.rtt.min(sample).max(SHORTEST_ROUND);
         }
         tuning.rtt_edge = self.right_edge.max(self.rcv_nxt + 1);
         tuning.rtt_at = now;
@@ -397,6 +417,12 @@ impl Receiver {
     /// `TCP_WINDOW_CLAMP` was set.
     pub(super) fn set_clamp(&mut self, clamp: Option<usize>) {
         self.clamp = clamp.unwrap_or(usize::MAX);
+    }
+
+    /// Our window scale.
+    #[cfg(test)]
+    pub(super) fn scale(&self) -> WindowScale {
+        self.scale
     }
 
     /// The limit of the window, in bytes.
@@ -464,6 +490,51 @@ mod tests {
         assert!(r.acceptable(b + 10_000, 1), "a window probe: its acknowledgment counts");
         assert_eq!(data(&mut r, 10_000, 1), Received::Old, "its text does not");
         assert!(!r.acceptable(b + 10_001, 1));
+    }
+
+    /// Takes `len` bytes at `at` and acknowledges them.
+    fn take(r: &mut Receiver, at: usize, len: usize) {
+        data(r, at, len);
+        r.on_ack_sent(r.window_field());
+    }
+
+    #[test]
+    fn small_segments_close_a_scaled_window_too() {
+        for shift in [7, 14] {
+            let mut r = receiver(60_000);
+            r.scale = WindowScale::from_option(shift);
+            r.set_buffer_size(120_000);
+            let granularity = r.scale.granularity();
+            for len in [1, 100, 127, 1000] {
+                for _ in 0..1_000 {
+                    let at = r.rcv_nxt.since(base());
+                    take(&mut r, at, len);
+                }
+            }
+            assert!(r.buffer.len() < 60_000 + granularity, "scale {shift}: {} bytes", r.buffer.len());
+            assert!(r.buffer.len() > 60_000 - granularity, "scale {shift}: {} bytes", r.buffer.len());
+        }
+    }
+
+    #[test]
+    fn a_clamped_window_opens_again() {
+        let mut r = receiver(64_000);
+        r.set_clamp(Some(1_152));
+        for i in 0..64 {
+            take(&mut r, i * 1000, 1000);
+            read(&mut r, 1000);
+        }
+        assert!(r.rcv_wnd() <= 1_152 && r.select_window() == 1_152, "{}", r.select_window());
+    }
+
+    #[test]
+    fn a_window_smaller_than_the_scale_can_say_is_not_scaled_away() {
+        let mut r = receiver(2_000);
+        r.scale = WindowScale::from_option(14);
+        take(&mut r, 0, 2_000);
+        assert_eq!(r.window_field(), 0);
+        read(&mut r, 2_000);
+        assert_eq!(r.window_field(), 1);
     }
 
     #[test]
@@ -534,6 +605,35 @@ mod tests {
         assert_eq!(r.window_field(), 100, "100 bytes more are not worth a move");
         assert!(read(&mut r, 2_000), "the reader made room: announce it");
         assert_eq!(r.window_field(), 2_200);
+    }
+
+    #[test]
+    fn the_window_grows_on_a_path_where_one_packet_is_a_whole_window() {
+        let setup = ReceiverSetup {
+            rcv_nxt: base(),
+            scale: WindowScale::from_option(7),
+            offered: 64_240,
+            sack: true,
+            advertised_mss: 1460,
+            buffer_size: None,
+            clamp: None,
+            rtt: Some(Duration::ZERO),
+        };
+        let mut r = Receiver::new(Instant::ZERO, setup, &Config::default());
+        // 60 kB every 20 us, read in halves as it comes.
+        for i in 1..2_000u64 {
+            let now = Instant::from_micros(20 * i);
+            let at = r.rcv_nxt;
+            r.on_data(now, at, Chunk::copy_from(&vec![0; 60_000.min(r.rcv_wnd())]));
+            for _ in 0..2 {
+                let n = r.buffer.len() / 2;
+                r.buffer.read(&mut [IoSliceMut::new(&mut vec![0; n])]);
+                r.on_read(now, n);
+            }
+            r.buffer.clear();
+            r.on_ack_sent(r.window_field());
+        }
+        assert!(r.limit() > 1 << 20, "{}", r.limit());
     }
 
     #[test]

@@ -4,9 +4,16 @@ use crate::buffer::Chunk;
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
 
-/// A payload of at least this share of its buffer is kept where it is; a smaller one is copied, so
+/// A payload of at least this share of its memory is kept where it is; a smaller one is copied, so
 /// that no byte waits in a buffer more than four times its size.
 const KEEP_SHARE: usize = 4;
+
+/// Memory that a queued chunk costs beside its buffer: its place in the queue, allocation headers.
+pub(super) const CHUNK_OVERHEAD: usize = 128;
+
+/// A payload up to this many bytes is copied wherever the last chunk has room for it: kept, it would
+/// end that chunk, and large chunks that hold little would pile up between such payloads.
+const SMALL: usize = 2 * 1024;
 
 /// Size of the buffers that small payloads are copied into, in bytes, once more than one waits.
 const TAIL: usize = 16 * 1024;
@@ -24,7 +31,7 @@ pub(super) struct RecvBuffer {
 
 /// Whether a chunk uses enough of its buffer to be kept.
 pub(super) fn worth_keeping(chunk: &Chunk) -> bool {
-    chunk.len() * KEEP_SHARE >= chunk.capacity()
+    chunk.len() * KEEP_SHARE >= chunk.capacity() + CHUNK_OVERHEAD
 }
 
 impl RecvBuffer {
@@ -41,10 +48,10 @@ impl RecvBuffer {
     /// Appends a payload: the chunk itself where it is large, a copy in the last chunk otherwise.
     pub(super) fn push(&mut self, chunk: Chunk) {
         self.len += chunk.len();
-        if worth_keeping(&chunk) {
-            if !chunk.is_empty() {
-                self.chunks.push_back(chunk);
-            }
+        let joins =
+            chunk.len() <= SMALL && self.chunks.back().is_some_and(|tail| tail.spare() >= chunk.len());
+        if worth_keeping(&chunk) && !joins {
+            self.chunks.push_back(chunk);
             return;
         }
         let mut rest = chunk.as_slice();
@@ -119,7 +126,7 @@ impl RecvBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::Pool;
+    use crate::buffer::{PacketBuf, Pool};
 
     fn read(buffer: &mut RecvBuffer, n: usize) -> Vec<u8> {
         let mut to = vec![0; n];
@@ -156,6 +163,21 @@ mod tests {
         }
         let held: usize = buffer.chunks.iter().map(Chunk::capacity).sum();
         assert!(held <= FIRST_TAIL, "{held} bytes held for 100");
+    }
+
+    /// Payloads in buffers of their own size, as from devices that copy.
+    #[test]
+    fn memory_follows_the_payload_whatever_its_pieces() {
+        for sizes in [&[1][..], &[1, 64], &[14], &[1, 200], &[1, 1460], &[1, 2_049]] {
+            let mut buffer = RecvBuffer::default();
+            while buffer.len() < 200_000 {
+                for size in sizes {
+                    buffer.push(PacketBuf::copy_from(&vec![0; 40 + size]).into_chunk(40, 40 + size));
+                }
+            }
+            let held: usize = buffer.chunks.iter().map(|chunk| chunk.capacity() + CHUNK_OVERHEAD).sum();
+            assert!(held <= 10 * buffer.len(), "pieces of {sizes:?}: {held} held for {}", buffer.len());
+        }
     }
 
     #[test]

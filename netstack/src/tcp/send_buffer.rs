@@ -1,19 +1,19 @@
 //! Bytes that the user wrote and the peer has not acknowledged.
 
 use super::seq::Seq;
+use crate::buffer::{Chunk, Pool};
 use crate::device::MAX_PIECES;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::io::IoSlice;
-
-/// The largest block, in bytes: one super-segment's worth.
-const MAX_BLOCK: usize = 64 * 1024;
+use std::sync::Arc;
 
 /// The smallest block, in bytes.
 const MIN_BLOCK: usize = 2 * 1024;
 
-/// Emptied blocks that are kept for the next write.
-const SPARE_BLOCKS: usize = 2;
+/// From this many bytes on in the queue, blocks are whole pooled buffers; below it they fit what is
+/// written, so that small messages do not pin large buffers while they wait for acknowledgment.
+const BULK: usize = 32 * 1024;
 
 /// A queue of blocks. A block never moves, so transmission borrows from it.
 #[derive(Debug)]
@@ -23,31 +23,27 @@ pub(super) struct SendBuffer {
     start: Seq,
     /// Position after the last byte.
     end: Seq,
-    /// Memory of emptied blocks.
-    spare: ArrayVec<Vec<u8>, SPARE_BLOCKS>,
+    /// Where large blocks come from and go to: the allocator would give their memory back to the
+    /// operating system each time, and page faults would cost more than the copy.
+    pool: Arc<Pool>,
 }
 
 #[derive(Debug)]
 struct Block {
     /// Position of the first byte.
     start: Seq,
-    data: Vec<u8>,
+    data: Chunk,
 }
 
 impl SendBuffer {
     /// Empty; the first byte written will have position `start`.
-    pub(super) fn new(start: Seq) -> Self {
-        Self { blocks: VecDeque::new(), start, end: start, spare: ArrayVec::new() }
+    pub(super) fn new(start: Seq, pool: Arc<Pool>) -> Self {
+        Self { blocks: VecDeque::new(), start, end: start, pool }
     }
 
     /// Bytes held.
     pub(super) fn len(&self) -> usize {
         self.end.since(self.start)
-    }
-
-    /// Whether nothing is held.
-    pub(super) fn is_empty(&self) -> bool {
-        self.start == self.end
     }
 
     /// Position after the last byte.
@@ -63,14 +59,11 @@ impl SendBuffer {
             let mut from = &buf[..buf.len().min(left)];
             left -= from.len();
             while !from.is_empty() {
-                let room = self.blocks.back().map_or(0, |block| block.data.capacity() - block.data.len());
-                if room == 0 {
+                if self.blocks.back().is_none_or(|block| block.data.spare() == 0) {
                     self.add_block(from.len() + left);
-                    continue;
                 }
-                let n = room.min(from.len());
                 let block = self.blocks.back_mut().expect("a block with room");
-                block.data.extend_from_slice(&from[..n]);
+                let n = block.data.append(from);
                 self.end += n;
                 from = &from[n..];
             }
@@ -79,13 +72,10 @@ impl SendBuffer {
     }
 
     fn add_block(&mut self, wanted: usize) {
-        // The first block fits what is written; a queue that keeps growing gets large blocks.
-        let floor = if self.blocks.is_empty() { MIN_BLOCK } else { 8 * MIN_BLOCK };
-        let capacity = wanted.clamp(floor, MAX_BLOCK);
-        let fits = self.spare.iter().position(|spare| spare.capacity() >= capacity);
-        let data = match fits {
-            Some(i) => self.spare.swap_remove(i),
-            None => Vec::with_capacity(capacity),
+        let data = if self.len() + wanted < BULK {
+            Chunk::with_capacity(wanted.next_power_of_two().max(MIN_BLOCK))
+        } else {
+            self.pool.take().into_chunk(0, 0)
         };
         self.blocks.push_back(Block { start: self.end, data });
     }
@@ -97,23 +87,14 @@ impl SendBuffer {
             if block.start + block.data.len() > self.start {
                 break;
             }
-            let mut data = self.blocks.pop_front().expect("looked at it").data;
-            data.clear();
-            if !self.spare.is_full() && (self.spare.is_empty() || data.capacity() == MAX_BLOCK) {
-                self.spare.push(data);
-            }
+            self.blocks.pop_front();
         }
-    }
-
-    /// Gives back memory that an idle connection need not hold.
-    pub(super) fn shrink(&mut self) {
-        self.spare.clear();
     }
 
     /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
     pub(super) fn contiguous(&self, from: Seq, max: usize) -> usize {
         let first = self.block_of(from);
-        let last = self.blocks.iter().skip(first).take(MAX_PIECES).last();
+        let last = self.blocks.range(first..).take(MAX_PIECES).next_back();
         last.map_or(0, |block| (block.start + block.data.len()).since(from)).min(max)
     }
 
@@ -124,13 +105,13 @@ impl SendBuffer {
     pub(super) fn slices<'a>(&'a self, from: Seq, to: Seq, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         assert!(self.start <= from && to <= self.end, "bytes that are not in the send buffer");
         let mut at = from;
-        for block in self.blocks.iter().skip(self.block_of(from)) {
+        for block in self.blocks.range(self.block_of(from)..) {
             if at >= to {
                 break;
             }
             let offset = at.since(block.start);
             let n = to.since(at).min(block.data.len() - offset);
-            pieces.push(&block.data[offset..offset + n]);
+            pieces.push(&block.data.as_slice()[offset..offset + n]);
             at += n;
         }
     }
@@ -143,7 +124,6 @@ impl SendBuffer {
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
-        self.spare.clear();
         self.start = self.end;
     }
 }
@@ -166,39 +146,40 @@ mod tests {
 
     #[test]
     fn a_gathered_write_is_cut_at_the_limit() {
-        let mut buffer = SendBuffer::new(start());
+        let mut buffer = SendBuffer::new(start(), Pool::new());
         let wrote = buffer.write(&[IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg")], 5);
         assert_eq!(wrote, 5);
         assert_eq!(collect(&buffer, start(), start() + 5), b"abcde");
     }
 
     #[test]
-    fn small_writes_share_a_block_and_memory_is_used_again() {
-        let mut buffer = SendBuffer::new(start());
+    fn small_writes_share_a_block() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
         for _ in 0..1000 {
             buffer.write(&[IoSlice::new(b"x")], usize::MAX);
         }
         assert_eq!(buffer.blocks.len(), 1);
         buffer.release(start() + 1000);
-        assert!(buffer.is_empty() && buffer.blocks.is_empty());
-        assert_eq!(buffer.spare.len(), 1);
-        buffer.write(&[IoSlice::new(b"y")], usize::MAX);
-        assert!(buffer.spare.is_empty());
+        assert!(buffer.len() == 0 && buffer.blocks.is_empty());
+        assert_eq!(buffer.start, start() + 1000);
     }
 
     #[test]
-    fn an_idle_buffer_holds_nothing_once_shrunk() {
-        let mut buffer = SendBuffer::new(start());
+    fn large_blocks_come_from_the_pool_and_go_back() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
         buffer.write(&[IoSlice::new(&[1; 100_000])], usize::MAX);
+        let address = buffer.blocks[0].data.as_slice().as_ptr();
         buffer.release(start() + 100_000);
-        buffer.shrink();
-        assert!(buffer.blocks.is_empty() && buffer.spare.is_empty());
+        assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
+        let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
+        assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
+        taken.clear();
     }
 
     proptest! {
         #[test]
         fn it_is_a_byte_queue(steps in prop::collection::vec((1usize..9000, 0usize..9000, 0usize..5000), 1..60)) {
-            let mut buffer = SendBuffer::new(start());
+            let mut buffer = SendBuffer::new(start(), Pool::new());
             let mut model: Vec<u8> = Vec::new();
             let mut base = 0;
             for (i, (write, release, look)) in steps.into_iter().enumerate() {

@@ -4,8 +4,10 @@
 use super::send_buffer::SendBuffer;
 use super::seq::Seq;
 use super::window::WindowScale;
+use crate::buffer::Pool;
 use crate::config::Config;
 use crate::time::Instant;
+use std::sync::Arc;
 
 /// The send variables of RFC 9293 §3.3.1.
 #[derive(Debug)]
@@ -73,7 +75,7 @@ pub(super) struct SenderSetup {
 }
 
 impl Sender {
-    pub(super) fn new(now: Instant, setup: SenderSetup, config: &Config) -> Self {
+    pub(super) fn new(now: Instant, setup: SenderSetup, config: &Config, pool: &Arc<Pool>) -> Self {
         let SenderSetup { snd_una, wl1, snd_wnd, scale, mss, buffer_size } = setup;
         Self {
             snd_una,
@@ -83,7 +85,7 @@ impl Sender {
             max_wnd: snd_wnd,
             scale,
             mss,
-            buffer: SendBuffer::new(snd_una),
+            buffer: SendBuffer::new(snd_una, Arc::clone(pool)),
             fin: None,
             last_small: snd_una,
             last_sent: now,
@@ -228,7 +230,7 @@ mod tests {
             mss: 1000,
             buffer_size: Some(9_000),
         };
-        Sender::new(Instant::ZERO, setup, &Config::default())
+        Sender::new(Instant::ZERO, setup, &Config::default(), &Pool::new())
     }
 
     fn seq(n: usize) -> Seq {

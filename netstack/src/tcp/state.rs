@@ -82,61 +82,61 @@ const TRANSITIONS: &[(State, Input, State)] = &[
 impl State {
     /// All states, in the order of RFC 9293.
     pub const ALL: [Self; 11] = [
-        S::Closed,
-        S::Listen,
-        S::SynSent,
-        S::SynReceived,
-        S::Established,
-        S::FinWait1,
-        S::FinWait2,
-        S::CloseWait,
-        S::Closing,
-        S::LastAck,
-        S::TimeWait,
+        Self::Closed,
+        Self::Listen,
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::CloseWait,
+        Self::Closing,
+        Self::LastAck,
+        Self::TimeWait,
     ];
 
     /// The state that `input` leads to, or none if it changes nothing here.
     pub fn next(self, input: Input) -> Option<Self> {
         if input == I::Abort {
-            return (self != S::Closed).then_some(S::Closed);
+            return (self != Self::Closed).then_some(Self::Closed);
         }
         TRANSITIONS.iter().find(|(from, on, _)| (*from, *on) == (self, input)).map(|(_, _, to)| *to)
     }
 
     /// Whether both sides know each other's sequence numbers (RFC 9293 §3.10.7.4).
     pub fn is_synchronized(self) -> bool {
-        !matches!(self, S::Closed | S::Listen | S::SynSent | S::SynReceived)
+        !matches!(self, Self::Closed | Self::Listen | Self::SynSent | Self::SynReceived)
     }
 
     /// Whether the peer may still send data: it has not sent FIN, or not all before it has arrived.
     pub fn can_receive(self) -> bool {
-        matches!(self, S::Established | S::FinWait1 | S::FinWait2)
+        matches!(self, Self::Established | Self::FinWait1 | Self::FinWait2)
     }
 
     /// Whether the user may still queue data to send.
     pub fn can_send(self) -> bool {
-        matches!(self, S::Established | S::CloseWait)
+        matches!(self, Self::Established | Self::CloseWait)
     }
 
     /// Whether our FIN was queued or sent and is not acknowledged.
     pub fn fin_outstanding(self) -> bool {
-        matches!(self, S::FinWait1 | S::Closing | S::LastAck)
+        matches!(self, Self::FinWait1 | Self::Closing | Self::LastAck)
     }
 
     /// The name as in RFC 9293 and `ss`.
     pub fn name(self) -> &'static str {
         match self {
-            S::Closed => "CLOSED",
-            S::Listen => "LISTEN",
-            S::SynSent => "SYN-SENT",
-            S::SynReceived => "SYN-RECEIVED",
-            S::Established => "ESTABLISHED",
-            S::FinWait1 => "FIN-WAIT-1",
-            S::FinWait2 => "FIN-WAIT-2",
-            S::CloseWait => "CLOSE-WAIT",
-            S::Closing => "CLOSING",
-            S::LastAck => "LAST-ACK",
-            S::TimeWait => "TIME-WAIT",
+            Self::Closed => "CLOSED",
+            Self::Listen => "LISTEN",
+            Self::SynSent => "SYN-SENT",
+            Self::SynReceived => "SYN-RECEIVED",
+            Self::Established => "ESTABLISHED",
+            Self::FinWait1 => "FIN-WAIT-1",
+            Self::FinWait2 => "FIN-WAIT-2",
+            Self::CloseWait => "CLOSE-WAIT",
+            Self::Closing => "CLOSING",
+            Self::LastAck => "LAST-ACK",
+            Self::TimeWait => "TIME-WAIT",
         }
     }
 }

@@ -6,6 +6,7 @@ use super::handshake::{Offer, Path, backed_off};
 use super::options::SocketOptions;
 use super::segment::{Options, Segment};
 use super::seq::SeqNum;
+use crate::buffer::Pool;
 use crate::config::Config;
 use crate::time::Instant;
 use std::sync::Arc;
@@ -157,6 +158,7 @@ impl SynEntry {
         seg: &Segment,
         options: &SocketOptions,
         config: &Arc<Config>,
+        pool: &Arc<Pool>,
     ) -> Box<Connection> {
         let negotiated = self.offer.agree(now, &self.theirs);
         let from = Established {
@@ -168,7 +170,7 @@ impl SynEntry {
             rtt: (self.timeouts == 0).then(|| now - self.sent_at),
             syn_was_lost: self.timeouts > 0,
         };
-        Connection::new(now, from, options.clone(), config)
+        Connection::new(now, from, options.clone(), config, pool)
     }
 }
 

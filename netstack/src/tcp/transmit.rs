@@ -82,7 +82,12 @@ impl Connection {
                 return;
             }
             Kind::Ack => {}
-            Kind::Probe => self.probe = None,
+            Kind::Probe => {
+                // The peer does not accept it, only answers: neither its acknowledgment nor its
+                // window counts as told.
+                self.probe = None;
+                return;
+            }
             Kind::New { start, end, mss } => {
                 let payload_end = start + transmit.segment.payload_len;
                 let partial = !payload_end.since(start).is_multiple_of(mss);
@@ -90,12 +95,15 @@ impl Connection {
                 self.snd.on_sent(now, end, partial);
                 self.count_data(transmit);
                 self.timers.stop(Timer::Persist);
+                self.persist_since = None;
                 if self.probe == Some(Probe::Window) {
                     self.probe = None;
                 }
                 if !self.timers.is_set(Timer::Retransmit) {
                     self.rearm_retransmit(now);
                 }
+                // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
+                self.notice_room();
             }
             Kind::Again { start, end, mss } => {
                 let segments = end.since(start).div_ceil(mss);
@@ -174,10 +182,12 @@ impl Connection {
         let window = self.snd.window_end().since(start);
         if unsent == 0 {
             // A FIN takes one position in the window, and none of cwnd.
-            return (window > 0).then(|| {
-                let kind = Kind::New { start, end: start + 1, mss };
-                self.data_segment(now, kind, start, 0, true, mss)
-            });
+            if window == 0 {
+                self.persist_if_stuck(now);
+                return None;
+            }
+            let kind = Kind::New { start, end: start + 1, mss };
+            return Some(self.data_segment(now, kind, start, 0, true, mss));
         }
         let pipe = self.recovery.pipe(self.snd.mss);
         let room = self.cc.cwnd().saturating_sub(pipe);

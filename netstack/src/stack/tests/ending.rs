@@ -51,6 +51,19 @@ fn a_device_that_is_gone_fails_every_socket_of_its_interface() {
 }
 
 #[test]
+fn what_was_received_before_the_device_went_can_be_read() {
+    let mut net = Net::pair(34, LinkSpec::default());
+    let (client, server) = net.connected();
+    net.write(&server, b"promised").unwrap();
+    net.run_for(SECOND);
+    net.cable.pull();
+    net.settle();
+    assert_eq!(net.read(&client).unwrap(), b"promised", "it was acknowledged");
+    assert_eq!(net.read(&client).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(net.read(&client).unwrap(), b"");
+}
+
+#[test]
 fn a_device_error_while_receiving_wakes_readers() {
     let mut net = Net::pair(32, LinkSpec::default());
     let (client, _server) = net.connected();

@@ -133,6 +133,9 @@ impl Recovery {
         if ack.advances {
             self.dup_acks = 0;
             self.timeouts = 0;
+            // What is given up is a peer that acknowledges nothing: each progress begins the time
+            // anew, however long the repair of all that was lost takes.
+            self.retrans_stamp = None;
             rtt.reset_backoff();
         } else if ack.duplicate {
             // An attacker who makes up duplicates wins no more than there was (RFC 5681 §3.2).

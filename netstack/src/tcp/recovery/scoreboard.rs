@@ -22,6 +22,8 @@ pub(in crate::tcp) struct Scoreboard {
     outstanding: usize,
     /// Bytes in SACKed records.
     sacked: usize,
+    /// The end of the highest range that was ever SACKed; means nothing while none is.
+    highest_sacked: Option<Seq>,
     /// Bytes in lost records.
     lost_bytes: usize,
     /// Bytes in records that were retransmitted and are in flight again.
@@ -213,6 +215,7 @@ impl Scoreboard {
                 None => (key, record),
             });
         }
+        self.highest_sacked = self.highest_sacked.max(Some(end));
         if let Some((first, record)) = run {
             self.insert_sacked_run(first, record);
         }
@@ -274,6 +277,7 @@ impl Scoreboard {
     pub(in crate::tcp) fn on_timeout(&mut self, until: Instant) {
         let reneged = self.records.first_key_value().is_some_and(|(_, r)| r.fate == Fate::Sacked);
         if reneged {
+            self.highest_sacked = None;
             let sacked: Vec<Seq> =
                 self.records.iter().filter(|(_, r)| r.fate == Fate::Sacked).map(|(key, _)| *key).collect();
             for key in sacked {
@@ -300,12 +304,9 @@ impl Scoreboard {
         Some((start, self.records[&start].end))
     }
 
-    /// The highest SACKed sequence number, and the one after it.
+    /// The sequence number after the highest that is SACKed.
     pub(in crate::tcp) fn highest_sacked(&self) -> Option<Seq> {
-        if self.sacked == 0 {
-            return None;
-        }
-        self.records.values().rev().find(|record| record.fate == Fate::Sacked).map(|record| record.end)
+        self.highest_sacked.filter(|_| self.sacked > 0)
     }
 
     /// Drops everything: the connection is over.
@@ -526,6 +527,8 @@ mod tests {
                 prop_assert_eq!(end, seq(nxt));
                 prop_assert_eq!((board.outstanding(), board.sacked(), board.lost()), (nxt - una, sacked, lost));
                 prop_assert_eq!(board.pipe(), flying);
+                let highest = board.records.values().rev().find(|r| r.fate == Fate::Sacked).map(|r| r.end);
+                prop_assert_eq!(board.highest_sacked(), highest);
                 prop_assert_eq!(board.lost.len(), board.records.values().filter(|r| r.fate == Fate::Lost).count());
                 prop_assert_eq!(board.by_time.len(), board.records.values().filter(|r| r.fate == Fate::InFlight).count());
             }

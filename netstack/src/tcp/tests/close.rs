@@ -139,6 +139,19 @@ fn data_for_an_orphan_is_answered_with_a_reset() {
 }
 
 #[test]
+fn after_the_peers_fin_a_reset_is_for_the_writer_and_not_for_the_reader() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let now = pair.now;
+    pair.conn(0).close(now);
+    pair.run_for(Duration::from_millis(15));
+    assert_eq!(write(&mut pair, 1), Ok(4));
+    pair.run_for(Duration::from_millis(100));
+    assert_eq!(states(&pair)[1], State::Closed);
+    assert_eq!(read(&mut pair, 1), Ok(0));
+    assert_eq!(write(&mut pair, 1), Err(TcpError::BrokenPipe));
+}
+
+#[test]
 fn a_reset_without_a_fin_is_reported_once_by_write_too() {
     let mut pair = Pair::connect(Wire::default(), 1);
     let now = pair.now;

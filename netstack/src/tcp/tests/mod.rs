@@ -2,8 +2,12 @@
 //! connections that are given segments and watched ([`table`]).
 
 mod close;
+mod duplex;
+mod hostile;
+mod opening;
 mod pair;
 mod recovery;
+mod stalls;
 mod states;
 mod table;
 mod transfer;

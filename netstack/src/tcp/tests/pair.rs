@@ -1,6 +1,6 @@
 //! Two ends of a connection, a seeded wire between them, and a clock that jumps.
 
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::{
     Connection, Flags, Opening, OpeningStep, Path, Segment, SeqNum, SocketOptions, SynEntry, SynStep,
@@ -69,7 +69,8 @@ impl Pair {
     pub(super) fn connect_with(wire: Wire, seed: u64, a: &Arc<Config>, b: &Arc<Config>) -> Self {
         let path = Path { mtu: 1500, ipv6: false };
         let mut now = Instant::from_millis(1_000);
-        let mut opening = Opening::new(now, SeqNum::new(ISS[0]), 11, path, SocketOptions::new(a), a);
+        let mut opening =
+            Opening::new(now, SeqNum::new(ISS[0]), 11, path, SocketOptions::new(a), a, &Pool::new());
         let syn = opening.poll_transmit(now).expect("a SYN");
         opening.on_transmitted();
         let mut log = [vec![(now, syn.clone())], Vec::new()];
@@ -87,7 +88,7 @@ impl Pair {
         log[0].push((now, ack.segment.clone()));
         now += wire.delay;
         assert_eq!(entry.on_segment(now, &ack.segment, b), SynStep::Establish);
-        let mut passive = entry.establish(now, &ack.segment, &options, b);
+        let mut passive = entry.establish(now, &ack.segment, &options, b, &Pool::new());
         passive.on_segment(now, &ack.segment, Chunk::empty());
         let [log_a, log_b] = log;
         Self {
@@ -159,6 +160,12 @@ impl Pair {
             self.order += 1;
             self.in_flight.insert((due, self.order), (1 - end, segment.clone(), bytes.clone()));
         }
+    }
+
+    /// When the next arrival or time-out is.
+    pub(super) fn next_event(&self) -> Option<Instant> {
+        let arrival = self.in_flight.first_key_value().map(|((at, _), _)| *at);
+        arrival.into_iter().chain(self.ends.iter().filter_map(|end| end.conn.poll_timeout())).min()
     }
 
     /// Lets the next thing happen: an arrival or a time-out. False if nothing ever will.

@@ -1,7 +1,8 @@
 //! Losses, and how long things take until they are repaired or given up.
 
 use super::pair::{Pair, Wire, pattern};
-use crate::tcp::{Phase, SocketOptions, State, TcpError};
+use super::table::{Table, segment};
+use crate::tcp::{Flags, Phase, SocketOptions, State, TcpError};
 use crate::time::Duration;
 
 #[test]
@@ -140,6 +141,80 @@ fn keepalive_finds_a_dead_peer_and_an_answer_starts_anew() {
     assert_eq!(lines.len(), 1 + 9 + 1);
     assert_eq!(lines[10], "RST,ACK 1/1 len 0");
     assert_eq!(pair.conn(0).take_error(), Some(TcpError::TimedOut));
+}
+
+#[test]
+fn progress_begins_the_time_of_giving_up_anew() {
+    let mut t = Table::established();
+    let options = SocketOptions { user_timeout: Some(Duration::from_secs(3)), ..t.conn.options().clone() };
+    t.conn.set_options(t.now, options);
+    let start = t.now;
+    t.write(9_000);
+    for i in 1..9 {
+        for _ in 0..2 {
+            t.now = t.conn.poll_timeout().expect("something is in flight");
+            t.conn.on_timeout(t.now);
+            t.output();
+        }
+        t.input(segment(Flags::ACK, 1, 1 + i * 1_000, 0));
+        assert_eq!(t.conn.state(), State::Established, "after {:?}", t.now - start);
+    }
+    assert!(t.now - start > Duration::from_secs(4));
+}
+
+#[test]
+fn a_peer_that_took_its_window_back_is_kept_while_it_answers() {
+    let mut t = Table::established();
+    t.write(1_000);
+    let mut shrunk = segment(Flags::ACK, 1, 1, 0);
+    shrunk.window = 0;
+    let start = t.now;
+    while t.now - start < Duration::from_secs(5_000) {
+        t.now = t.conn.poll_timeout().expect("something is in flight");
+        t.conn.on_timeout(t.now);
+        assert!(!t.output().is_empty(), "after {:?}", t.now - start);
+        t.input(shrunk.clone());
+    }
+    while let Some(at) = t.conn.poll_timeout() {
+        t.now = at;
+        t.conn.on_timeout(t.now);
+        t.output();
+        assert!(t.now - start < Duration::from_secs(6_000), "unanswered ones end it");
+    }
+    assert_eq!(t.conn.take_error(), Some(TcpError::TimedOut));
+}
+
+/// An end whose peer answers every probe and never reads.
+fn stopped() -> Pair {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let bytes = pattern(400_000);
+    let mut sent = 0;
+    for _ in 0..300 {
+        sent += pair.write(0, &bytes[sent..]);
+        pair.step();
+    }
+    pair
+}
+
+#[test]
+fn the_user_timeout_bounds_a_closed_window_that_is_answered() {
+    let mut pair = stopped();
+    let now = pair.now;
+    let options =
+        SocketOptions { user_timeout: Some(Duration::from_secs(30)), ..pair.conn(0).options().clone() };
+    pair.conn(0).set_options(now, options);
+    // The interval of the probe that was due next is not shortened.
+    pair.run_for(Duration::from_secs(31 + 120));
+    assert_eq!(pair.conn(0).take_error(), Some(TcpError::TimedOut));
+}
+
+#[test]
+fn an_orphan_does_not_wait_for_a_closed_window_for_ever() {
+    let mut pair = stopped();
+    let now = pair.now;
+    pair.conn(0).close(now);
+    pair.run_for(Duration::from_secs(600));
+    assert_eq!(pair.ends[0].conn.state(), State::Closed);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One connection, segments put in by hand, and what comes out.
 
 use super::pair::config;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
     Connection, Flags, Options, Path, Segment, SeqNum, SocketOptions, State, SynEntry, SynStep, Timestamps,
 };
@@ -54,7 +54,7 @@ impl Table {
         let mut table_ack = segment(Flags::ACK, 1, 1, 0);
         table_ack.options.timestamps = tsval.map(|tsval| Timestamps { tsval, tsecr: 0 });
         assert_eq!(entry.on_segment(now, &table_ack, &config), SynStep::Establish);
-        let mut conn = entry.establish(now, &table_ack, &options, &config);
+        let mut conn = entry.establish(now, &table_ack, &options, &config, &Pool::new());
         conn.on_segment(now, &table_ack, Chunk::empty());
         Self { conn, now, tsval }
     }

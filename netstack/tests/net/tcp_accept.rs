@@ -1,11 +1,10 @@
 //! Listening and accepting.
 
-mod common;
-
-use common::{join, linked, poll_once, stack};
+use crate::common::{join, linked, poll_once, stack};
 use netstack::net::{TcpListener, TcpStream};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
@@ -50,7 +49,10 @@ async fn the_first_address_that_works_counts() {
 async fn addresses_of_others_are_refused() {
     let stack = stack();
     let error = stack.listen("192.0.2.1:80").await.unwrap_err();
-    assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::AddrNotAvailable, Some(libc::EADDRNOTAVAIL)));
+    assert_eq!(
+        (error.kind(), error.raw_os_error()),
+        (ErrorKind::AddrNotAvailable, Some(libc::EADDRNOTAVAIL))
+    );
     let none: &[SocketAddr] = &[];
     assert_eq!(stack.listen(none).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     stack.listen("127.0.0.1:80").await.expect("there are no privileged ports");
@@ -172,10 +174,12 @@ async fn the_backlog_bounds_what_waits() {
     let listener = socket.listen(1).unwrap();
     let first = TcpStream::connect_on(&right, "10.0.0.1:80").await.unwrap();
     let second = TcpStream::connect_on(&right, "10.0.0.1:80").await.unwrap();
+    // The last acknowledgment is still on its way.
+    tokio::time::sleep(Duration::from_millis(5)).await;
     assert_eq!(listener.accept_queue_len(), 2, "backlog + 1");
     let mut third = Box::pin(TcpStream::connect_on(&right, "10.0.0.1:80"));
     assert!(
-        tokio::time::timeout(std::time::Duration::from_millis(500), &mut third).await.is_err(),
+        tokio::time::timeout(Duration::from_millis(500), &mut third).await.is_err(),
         "dropped, not refused"
     );
     listener.accept().await.unwrap();

@@ -1,8 +1,6 @@
 //! Connecting.
 
-mod common;
-
-use common::{linked, poll_once, stack};
+use crate::common::{linked, poll_once, stack};
 use netstack::net::TcpStream;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -101,7 +99,6 @@ async fn dropping_the_future_leaves_nothing() {
 async fn nothing_happens_before_the_first_poll() {
     let stack = stack();
     let future = stack.connect("127.0.0.1:9");
-    assert_eq!(stack.counters().tcp_out_segments, 0);
     drop(future);
     assert_eq!(stack.connections(), 0);
 }

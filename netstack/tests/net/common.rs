@@ -7,32 +7,32 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A stack with its loopback.
-pub fn stack() -> Stack {
+pub(crate) fn stack() -> Stack {
     Stack::builder().build().expect("a stack in a runtime")
 }
 
 /// A connection over the loopback of a new stack: the client's end and the server's.
-pub async fn connected() -> (Stack, TcpStream, TcpStream) {
+pub(crate) async fn connected() -> (Stack, TcpStream, TcpStream) {
     let stack = stack();
     let (client, server) = connect(&stack).await;
     (stack, client, server)
 }
 
 /// A connection over the loopback of `stack`.
-pub async fn connect(stack: &Stack) -> (TcpStream, TcpStream) {
+pub(crate) async fn connect(stack: &Stack) -> (TcpStream, TcpStream) {
     let listener = stack.listen("127.0.0.1:0").await.unwrap();
     join(stack, &listener).await
 }
 
 /// A connection from `stack` to `listener`: the client's end and the server's.
-pub async fn join(stack: &Stack, listener: &TcpListener) -> (TcpStream, TcpStream) {
+pub(crate) async fn join(stack: &Stack, listener: &TcpListener) -> (TcpStream, TcpStream) {
     let addr = listener.local_addr().unwrap();
     let (client, server) = tokio::join!(stack.connect(addr), listener.accept());
     (client.unwrap(), server.unwrap().0)
 }
 
 /// Two stacks, 10.0.0.1 and 10.0.0.2, joined by a link.
-pub fn linked(link: &str) -> (Stack, Stack) {
+pub(crate) fn linked(link: &str) -> (Stack, Stack) {
     let config: LinkConfig = link.parse().expect("a link");
     let (left, right) = Link::pair(config.clone(), config);
     let build = |name: &str, link, address| {
@@ -43,6 +43,6 @@ pub fn linked(link: &str) -> (Stack, Stack) {
 }
 
 /// Polls once, with a waker that does nothing.
-pub fn poll_once<R>(poll: impl FnOnce(&mut Context<'_>) -> Poll<R>) -> Poll<R> {
+pub(crate) fn poll_once<R>(poll: impl FnOnce(&mut Context<'_>) -> Poll<R>) -> Poll<R> {
     poll(&mut Context::from_waker(std::task::Waker::noop()))
 }

@@ -1,0 +1,252 @@
+//! Measures netstack over TUN against the bare limit and the kernel itself, interleaved.
+
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+
+mod measure;
+mod report;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use measure::Bench;
+use netstack_benches::client::{self, Direction};
+use netstack_benches::contender::Contender;
+use netstack_benches::serve::{self, RuntimeKind};
+use report::Report;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Counts what is live, for `memory`: two atomic additions for each allocation, and the paths that are
+/// measured allocate nothing for each packet.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn live_bytes() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
+}
+
+/// Measures netstack over TUN against the bare limit and the kernel itself, in a private network.
+///
+/// All contenders of a round run one after the other, round after round, because machines have fast and
+/// slow minutes: read the ratios.
+#[derive(Debug, Parser)]
+#[command(name = "netstack-bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Gbit/s of streams, written 64 KiB at a time.
+    Throughput {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        streams: Streams,
+    },
+    /// The throughput of the bare limit alone.
+    Limit {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        streams: Streams,
+    },
+    /// Round trips of one byte.
+    Rr {
+        #[command(flatten)]
+        common: Common,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Let processors idle between packets, which costs a wake-up each time.
+        #[arg(long)]
+        idle: bool,
+    },
+    /// Connections a second: connect, one byte there and back, close.
+    Crr {
+        #[command(flatten)]
+        common: Common,
+        /// Connections of each measurement. The client has 64,512 ports for all of a minute.
+        #[arg(long, default_value_t = 4000)]
+        connections: usize,
+        /// How many at a time; repeatable [default: 1 and 16].
+        #[arg(long)]
+        at_a_time: Vec<usize>,
+    },
+    /// Bytes of the heap that an idle connection takes.
+    Memory {
+        #[command(flatten)]
+        common: Common,
+        /// Connections to open.
+        #[arg(long, default_value_t = 1000)]
+        connections: usize,
+    },
+    /// Serves as a contender in this network namespace: 5001 takes bytes, 5002 gives them, 5003 returns
+    /// them.
+    Serve(Serve),
+}
+
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Rounds; medians are taken over them.
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// MTU of all links, in bytes.
+    #[arg(long, default_value_t = 1500)]
+    mtu: u32,
+    /// Runtime of the contenders on tokio.
+    #[arg(long, default_value = "current")]
+    runtime: Runtime,
+    /// Queues of netstack's TUN device.
+    #[arg(long, default_value_t = 1)]
+    queues: usize,
+    /// Contenders, in order: limit, netstack, veth, loopback [default: the first three, as far as they
+    /// apply].
+    #[arg(long, value_delimiter = ',')]
+    contenders: Vec<Contender>,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Streams {
+    /// Seconds of each measurement, after half a second of warm-up.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// `in`: the kernel sends, the contender receives [default: both, one after the other].
+    #[arg(long)]
+    direction: Option<DirectionArg>,
+    /// Connections at once.
+    #[arg(long, default_value_t = 1)]
+    flows: usize,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    contender: Contender,
+    /// Create or attach to this TUN device, whose addresses are set up already.
+    #[arg(long)]
+    tun: Option<String>,
+    #[arg(long, default_value_t = 1500)]
+    mtu: u32,
+    #[arg(long, default_value = "current")]
+    runtime: Runtime,
+    #[arg(long, default_value_t = 1)]
+    queues: usize,
+    /// End when standard input does.
+    #[arg(long, hide = true)]
+    until_eof: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// One thread.
+    Current,
+    /// Two workers.
+    Multi,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DirectionArg {
+    In,
+    Out,
+}
+
+impl Common {
+    /// What a child is told to serve as `contender`.
+    fn arguments(&self, contender: Contender) -> Vec<String> {
+        let runtime = match self.runtime {
+            Runtime::Current => "current",
+            Runtime::Multi => "multi",
+        };
+        // The limit answers on one queue.
+        let queues = if contender == Contender::Netstack { self.queues } else { 1 };
+        let (mtu, queues) = (self.mtu.to_string(), queues.to_string());
+        let arguments = [
+            "serve",
+            contender.name(),
+            "--until-eof",
+            "--mtu",
+            &mtu,
+            "--runtime",
+            runtime,
+            "--queues",
+            &queues,
+        ];
+        arguments.map(str::to_owned).to_vec()
+    }
+
+    fn contenders(&self, default: &[Contender]) -> Vec<Contender> {
+        if self.contenders.is_empty() { default.to_vec() } else { self.contenders.clone() }
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(serve) => run_server(serve),
+        command => run_benches(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("netstack-bench: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_server(serve: Serve) -> io::Result<()> {
+    let Serve { contender, tun, mtu, runtime, queues, until_eof } = serve;
+    let runtime = match runtime {
+        Runtime::Current => RuntimeKind::Current,
+        Runtime::Multi => RuntimeKind::Multi,
+    };
+    serve::run(contender, &serve::Options { mtu, queues, tun, runtime, until_eof }, live_bytes)
+}
+
+fn run_benches(command: Command) -> io::Result<()> {
+    // Before anything starts a thread.
+    netstack_tun::netns::enter_private()?;
+    // More connections before TIME-WAIT has all ports; not to be had everywhere.
+    let _ = netstack_tun::netns::sysctl("net.ipv4.ip_local_port_range", "1024 65535");
+    let control = client::congestion_control()?;
+    if control.as_bytes() != client::CONGESTION_CONTROL {
+        eprintln!("remark: this system does not let the kernel's sockets have CUBIC, they have {control}");
+    }
+    let most = [Contender::Limit, Contender::Netstack, Contender::Veth];
+    match command {
+        Command::Throughput { common, streams } => throughput(&common, &streams, &most),
+        Command::Limit { common, streams } => throughput(&common, &streams, &[Contender::Limit]),
+        Command::Rr { common, seconds, idle } => {
+            let mut bench = Bench::start(&common, &most)?;
+            let _spinners = if idle { None } else { Some(client::Spinners::start()?) };
+            bench.round_trips(Duration::from_secs_f64(seconds))
+        }
+        Command::Crr { common, connections, at_a_time } => {
+            let mut bench = Bench::start(&common, &most)?;
+            let at_a_time = if at_a_time.is_empty() { vec![1, 16] } else { at_a_time };
+            at_a_time.into_iter().try_for_each(|n| bench.connections(n, connections))
+        }
+        Command::Memory { common, connections } => {
+            measure::allow_files(connections)?;
+            Bench::start(&common, &[Contender::Netstack])?.memory(connections)
+        }
+        Command::Serve(_) => unreachable!("main has seen to it"),
+    }
+}
+
+fn throughput(common: &Common, streams: &Streams, default: &[Contender]) -> io::Result<()> {
+    let mut bench = Bench::start(common, default)?;
+    let directions = match streams.direction {
+        None => vec![Direction::In, Direction::Out],
+        Some(DirectionArg::In) => vec![Direction::In],
+        Some(DirectionArg::Out) => vec![Direction::Out],
+    };
+    let time = Duration::from_secs_f64(streams.seconds);
+    directions.into_iter().try_for_each(|direction| bench.throughput(direction, streams.flows, time))
+}

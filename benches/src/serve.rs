@@ -1,0 +1,153 @@
+//! One contender as a process: the end that is measured.
+
+use crate::contender::Contender;
+use crate::limit;
+use crate::services::{self, ECHO_PORT, HOLD_PORT, Listeners, SINK_PORT, SOURCE_PORT};
+use netstack::net;
+use netstack::{Interface, Stack};
+use netstack_tun::{Tun, TunConfig};
+use socket2::{Domain, Socket, Type};
+use std::io::{self, BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+/// What the process prints when its services are there.
+pub const READY: &str = "ready";
+/// Asked on standard input, it is answered by the number of live bytes of the heap.
+pub const ASK_MEMORY: &str = "memory";
+
+/// Asked on standard input, it is answered by the number of bytes that the sinks were given.
+pub const ASK_RECEIVED: &str = "received";
+
+/// The kernel's default of 4,096 and less would refuse bursts; see `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// What kind of tokio runtime serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// One thread.
+    #[default]
+    Current,
+    /// Two workers.
+    Multi,
+}
+
+/// How a contender is to serve.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The MTU of its TUN device, in bytes.
+    pub mtu: u32,
+    /// Number of queues of its TUN device.
+    pub queues: usize,
+    /// The name of its TUN device, instead of its own one.
+    pub tun: Option<String>,
+    /// The runtime, where it has one.
+    pub runtime: RuntimeKind,
+    /// Whether to answer questions on standard input, and to end with it.
+    pub until_eof: bool,
+}
+
+/// Serves as `contender` until the process is told to end. `live_bytes` says how much of the heap is in
+/// use.
+///
+/// # Errors
+/// Those of setting up the devices and sockets, and of the device.
+pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -> io::Result<()> {
+    if options.until_eof {
+        thread::Builder::new().name("stdin".to_owned()).spawn(move || answer(live_bytes))?;
+    }
+    match contender {
+        Contender::Limit => {
+            let tun = open_tun(contender, options)?;
+            ready()?;
+            limit::run(&tun, &AtomicBool::new(false))
+        }
+        Contender::Netstack => netstack(contender, options),
+        Contender::Veth | Contender::Loopback => kernel(options),
+    }
+}
+
+/// Answers questions until standard input ends, and the process with it. So does a child whose parent is
+/// killed.
+fn answer(live_bytes: fn() -> usize) {
+    for line in io::stdin().lock().lines() {
+        match line.as_deref() {
+            Ok(ASK_MEMORY) => println!("{}", live_bytes()),
+            Ok(ASK_RECEIVED) => println!("{}", services::RECEIVED.load(Ordering::Relaxed)),
+            _ => break,
+        }
+    }
+    std::process::exit(0);
+}
+
+fn ready() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{READY}")?;
+    out.flush()
+}
+
+fn open_tun(contender: Contender, options: &Options) -> io::Result<Tun> {
+    let config = match (&options.tun, contender.tun()) {
+        // One that exists has its addresses.
+        (Some(name), _) => TunConfig::new(name),
+        (None, Some(name)) => TunConfig::new(name).address(format!("{}/24", contender.kernel_address()))?,
+        (None, None) => unreachable!("only who has a TUN device opens one"),
+    };
+    Tun::open(&config.mtu(options.mtu).queues(options.queues))
+}
+
+fn runtime(options: &Options) -> io::Result<Runtime> {
+    match options.runtime {
+        RuntimeKind::Current => Builder::new_current_thread().enable_all().build(),
+        RuntimeKind::Multi => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+    }
+}
+
+/// netstack, driven by the runtime that also runs the services.
+fn netstack(contender: Contender, options: &Options) -> io::Result<()> {
+    let tun = Arc::new(open_tun(contender, options)?);
+    runtime(options)?.block_on(async {
+        let interface = Interface::new(tun).address(&format!("{}/24", contender.address()));
+        let stack = Stack::builder().interface(interface).build()?;
+        let listen = async |port| net::TcpListener::bind_on(&stack, (contender.address(), port)).await;
+        let listeners = Listeners {
+            sink: listen(SINK_PORT).await?,
+            source: listen(SOURCE_PORT).await?,
+            echo: listen(ECHO_PORT).await?,
+            hold: listen(HOLD_PORT).await?,
+        };
+        ready()?;
+        services::serve(listeners).await;
+        Ok(())
+    })
+}
+
+/// The kernel's TCP, in whichever namespace this process is.
+fn kernel(options: &Options) -> io::Result<()> {
+    runtime(options)?.block_on(async {
+        let listeners = Listeners {
+            sink: kernel_listener(SINK_PORT)?,
+            source: kernel_listener(SOURCE_PORT)?,
+            echo: kernel_listener(ECHO_PORT)?,
+            hold: kernel_listener(HOLD_PORT)?,
+        };
+        ready()?;
+        services::serve(listeners).await;
+        Ok(())
+    })
+}
+
+fn kernel_listener(port: u16) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // Inherited by what is accepted. Without the right to choose it is whatever the kernel has, and
+    // the client says so.
+    let _ = socket.set_tcp_congestion(crate::client::CONGESTION_CONTROL);
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,66 @@
+//! Medians and percentiles.
+
+use std::time::Duration;
+
+/// The median of `values`; of an even number the mean of the two in the middle. NaN of none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (sorted.len(), sorted.len() / 2) {
+        (0, _) => f64::NAN,
+        (len, middle) if len % 2 == 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        (_, middle) => sorted[middle],
+    }
+}
+
+/// How long a number of operations took, each.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    sorted: Vec<Duration>,
+}
+
+impl Latencies {
+    /// From single times in any order.
+    pub fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self { sorted: times }
+    }
+
+    /// The time that `fraction` of the operations stayed under, in microseconds. NaN of none.
+    pub fn percentile(&self, fraction: f64) -> f64 {
+        let last = self.sorted.len().saturating_sub(1);
+        let at = ((self.sorted.len() as f64 * fraction) as usize).min(last);
+        self.sorted.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
+    }
+
+    /// Number of operations.
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Whether there was none.
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert!(median(&[]).is_nan());
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn percentiles_are_of_the_sorted_times() {
+        let times = Latencies::new((1..=1000).rev().map(Duration::from_micros).collect());
+        assert_eq!(times.percentile(0.5), 501.0);
+        assert_eq!(times.percentile(0.999), 1000.0);
+        assert_eq!(times.percentile(1.0), 1000.0);
+        assert!(Latencies::new(Vec::new()).percentile(0.5).is_nan());
+    }
+}

@@ -1,0 +1,172 @@
+//! A bad network between two TUN devices: a network emulator in user space.
+//!
+//! What the kernel routes to one device comes out of the other, with the delay, loss, reordering and
+//! so on of a [`Link`]. The devices have no offloads, so everything happens packet by packet. Any two
+//! hosts can be put on such a network, also where the kernel has no netem.
+//!
+//! Two network namespaces as hosts, and 40 ms with a little loss between them (as root):
+//! ```text
+//! ip netns add a; ip netns add b
+//! cargo run --release -p netstack-examples --example wire -- \
+//!     --left wire0 --left-netns /run/netns/a --right wire1 --right-netns /run/netns/b \
+//!     --impair "delay=20ms,jitter=2ms,loss=1%" &
+//! ip -n a address add 10.8.0.1/24 dev wire0; ip -n a link set wire0 up
+//! ip -n b address add 10.8.0.2/24 dev wire1; ip -n b link set wire1 up
+//! ip netns exec a ping 10.8.0.2
+//! ```
+//!
+//! Times are kept to a millisecond.
+
+use clap::Parser;
+use netstack::buffer::{PacketBuf, Pool};
+use netstack::device::{Device, Link, LinkConfig, LinkStats, Readiness, TxPacket};
+use netstack::time::Instant;
+use netstack_examples::cli;
+use netstack_tun::{Tun, TunConfig, interface};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Packets moved in one direction before the other has its turn.
+const BATCH: usize = 256;
+
+/// Joins two TUN devices through a bad network, until Ctrl-C.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Args {
+    /// TUN device of the one side; created if there is none.
+    #[arg(long, value_name = "NAME")]
+    left: String,
+    /// TUN device of the other side; created if there is none.
+    #[arg(long, value_name = "NAME")]
+    right: String,
+    /// Network namespace to move the left device to, as a file: /run/netns/NAME or /proc/PID/ns/net.
+    /// There it is down and without addresses.
+    #[arg(long, value_name = "FILE")]
+    left_netns: Option<PathBuf>,
+    /// Network namespace to move the right device to.
+    #[arg(long, value_name = "FILE")]
+    right_netns: Option<PathBuf>,
+    /// What happens to packets, in each direction: delay=20ms,jitter=2ms,loss=1%,reorder=5%,
+    /// duplicate=1%,corrupt=0.1%,rate=100mbit,queue=256kb.
+    #[arg(long, value_name = "LINK", default_value = "")]
+    impair: LinkConfig,
+    /// The same for packets from right to left, if it differs.
+    #[arg(long, value_name = "LINK")]
+    impair_back: Option<LinkConfig>,
+    /// MTU of both devices.
+    #[arg(long, value_name = "BYTES", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(68..=65_535))]
+    mtu: u32,
+}
+
+fn main() -> ExitCode {
+    let args: Args = cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cli::fail(error),
+    };
+    match runtime.block_on(run(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::fail(error),
+    }
+}
+
+async fn run(args: &Args) -> io::Result<()> {
+    let left = open(&args.left, args.left_netns.as_deref(), args.mtu)?;
+    let right = Arc::new(open(&args.right, args.right_netns.as_deref(), args.mtu)?);
+    let back = args.impair_back.clone().unwrap_or_else(|| args.impair.clone());
+    let link = Arc::new(Link::new(Arc::new(left), args.impair.clone(), back));
+    // Before anything is announced: who waits for the line may end us at once.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    println!("joined {} and {}; Ctrl-C ends it", args.left, args.right);
+    let result = tokio::select! {
+        result = forward(&link, &right) => result,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    report(&args.left, &args.right, link.ingress_stats());
+    report(&args.right, &args.left, link.egress_stats());
+    result
+}
+
+/// Opens a device without offloads, and moves its interface to `namespace`.
+fn open(name: &str, namespace: Option<&Path>, mtu: u32) -> io::Result<Tun> {
+    // Looked at first, so that a wrong name leaves nothing behind.
+    let namespace = namespace.map(open_namespace).transpose()?;
+    let tun = Tun::open(&TunConfig::new(name).offload(false).mtu(mtu))?;
+    if let Some(namespace) = namespace {
+        interface::move_to(tun.name(), namespace)?;
+    }
+    Ok(tun)
+}
+
+fn open_namespace(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("network namespace {}: {error}", path.display()))
+    })
+}
+
+/// Moves packets between the devices for ever.
+async fn forward(link: &Link, right: &Tun) -> io::Result<()> {
+    let [near, far] = [watch(link)?, watch(right)?];
+    let pool = Pool::new();
+    let mut buf = pool.take();
+    let start = tokio::time::Instant::now();
+    let now = || Instant::ZERO + start.elapsed();
+    loop {
+        link.on_deadline(now());
+        let more_left = relay(now(), link, right, &mut buf)?;
+        let more_right = relay(now(), right, link, &mut buf)?;
+        link.flush(0);
+        if more_left || more_right {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let wait = link.next_deadline().map(|at| at.saturating_since(now()));
+        tokio::select! {
+            guard = near.readable() => guard?.clear_ready(),
+            guard = far.readable() => guard?.clear_ready(),
+            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
+        }
+    }
+}
+
+/// Watches the file descriptor of a device.
+#[expect(deprecated, reason = "its successor is unsafe, for the sake of types other than OwnedFd")]
+fn watch(device: &dyn Device) -> io::Result<AsyncFd<OwnedFd>> {
+    match device.readiness(0) {
+        Readiness::Fd(fd) => AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE),
+        Readiness::Signal(_) => Err(io::Error::other("a TUN device has a file descriptor")),
+    }
+}
+
+/// Moves packets until there are none or it is the other direction's turn: then there may be more.
+fn relay(now: Instant, from: &dyn Device, to: &dyn Device, buf: &mut PacketBuf) -> io::Result<bool> {
+    for _ in 0..BATCH {
+        let meta = match from.receive(now, 0, buf) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let packet = TxPacket { header: &buf.bytes()[..meta.len], payload: &[], checksum: None, gso: None };
+        match to.transmit(now, 0, &packet) {
+            Ok(()) => {}
+            // A wire does not wait: what the other side cannot take is lost.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+fn report(from: &str, to: &str, stats: LinkStats) {
+    println!("{from} to {to}: {stats:?}");
+}

@@ -1,0 +1,149 @@
+//! 1,000 connections at once, all closed: nothing of them stays.
+
+use crate::common::{self, Family, OFFLOAD, at, runtime};
+use netstack::{Config, Stack};
+use netstack_examples::{kernel, transfer};
+use netstack_tun::netns::isolated;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
+use std::io;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+
+/// Counts the bytes that are allocated.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes that are allocated now.
+fn allocated() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// Connections that are open at the same time.
+const CONNECTIONS: usize = 1_000;
+/// Connections that come and go before anything is counted: they fill what is kept for reuse, the
+/// pool of buffers and the capacity of tables.
+const WARM_UP: usize = CONNECTIONS;
+/// What each of them sends and gets back. Not a whole number of segments.
+const MESSAGE: usize = 5_000;
+/// What all of them may leave behind, in bytes.
+const ALLOWANCE: usize = 64 << 10;
+/// Instead of 60 s.
+const TIME_WAIT: Duration = Duration::from_secs(1);
+/// How long what should end by itself is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The kernel's clients, in a thread whose memory is given back when it ends.
+///
+/// All connect, then all are used, then all are closed: at one point all 1,000 exist.
+fn clients(address: SocketAddr, count: usize) -> io::Result<()> {
+    runtime().block_on(async {
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            streams.push(kernel::connect(address).await?.0);
+        }
+        let mut echoes = JoinSet::new();
+        for (at, mut stream) in streams.into_iter().enumerate() {
+            echoes.spawn(async move {
+                let message = vec![at as u8; MESSAGE];
+                let mut back = vec![0; MESSAGE];
+                transfer::progress("sending", stream.write_all(&message)).await?;
+                transfer::progress("receiving", stream.read_exact(&mut back)).await?;
+                assert!(back == message, "connection {at} got what is not its own");
+                io::Result::Ok(stream)
+            });
+        }
+        let mut streams = Vec::new();
+        while let Some(echoed) = echoes.join_next().await {
+            streams.push(echoed??);
+        }
+        // Half are closed by the client first, and half by the server, which then has TIME-WAIT.
+        for (at, mut stream) in streams.into_iter().enumerate() {
+            if at % 2 == 0 {
+                drop(stream);
+            } else {
+                stream.write_all(&[END]).await?;
+                transfer::expect_end(&mut stream).await?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Asks the server to close first.
+const END: u8 = 0xff;
+
+/// Echoes until the client closes, or asks to be closed.
+async fn serve(mut stream: netstack::net::TcpStream) -> io::Result<()> {
+    let mut block = [0; 2_000];
+    let mut received = 0;
+    loop {
+        let n = stream.read(&mut block).await?;
+        received += n;
+        if n == 0 || received > MESSAGE {
+            return Ok(());
+        }
+        stream.write_all(&block[..n]).await?;
+    }
+}
+
+/// Has all connections come and go, and waits until the stack has none and no TIME-WAIT.
+async fn round(stack: &Stack, address: SocketAddr, count: usize) -> usize {
+    let clients = tokio::task::spawn_blocking(move || thread::spawn(move || clients(address, count)).join());
+    clients.await.unwrap().unwrap().unwrap();
+    let start = Instant::now();
+    let mut time_waits = 0;
+    loop {
+        time_waits = time_waits.max(stack.time_waits());
+        if stack.connections() == 0 && stack.time_waits() == 0 {
+            break;
+        }
+        assert!(
+            start.elapsed() < TIME_WAIT + PATIENCE,
+            "{} connections and {} in TIME-WAIT are left",
+            stack.connections(),
+            stack.time_waits()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    time_waits
+}
+
+#[test]
+fn a_thousand_connections_leave_nothing_behind() {
+    isolated("connections::a_thousand_connections_leave_nothing_behind", || {
+        runtime().block_on(async {
+            let config = Config { time_wait: TIME_WAIT, ..Config::default() };
+            let stack = common::stack(OFFLOAD, config).unwrap();
+            let listener = stack.listen(at(Family::V4.stack(), 7)).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = tokio::spawn(async move {
+                let mut connections = JoinSet::new();
+                loop {
+                    tokio::select! {
+                        accepted = listener.accept() => drop(connections.spawn(serve(accepted.unwrap().0))),
+                        Some(served) = connections.join_next() => served.unwrap().unwrap(),
+                    }
+                }
+            });
+            let mut before = allocated();
+            for (name, count) in [("first", WARM_UP), ("second", CONNECTIONS), ("third", CONNECTIONS)] {
+                let time_waits = round(&stack, address, count).await;
+                let after = allocated();
+                println!("{name} round: {before} bytes before, {after} after; {time_waits} in TIME-WAIT");
+                assert!(time_waits > 0, "the server closed first and had no TIME-WAIT");
+                if name != "first" {
+                    let left = after.saturating_sub(before);
+                    assert!(left <= ALLOWANCE, "{left} bytes are left");
+                }
+                before = after;
+            }
+            server.abort();
+            stack.shutdown(PATIENCE).await;
+        });
+    });
+}

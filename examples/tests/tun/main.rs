@@ -1,0 +1,14 @@
+//! The examples and the stack against the kernel, over TUN devices in namespaces of their own.
+//!
+//! Usually small. The whole of it takes some minutes:
+//! ```text
+//! NETSTACK_TEST_MIB=1024 NETSTACK_TEST_IMPAIRED_MIB=16 NETSTACK_TEST_REPEATS=100 \
+//!     cargo test --release -p netstack-examples --test tun -- --nocapture --test-threads=1
+//! ```
+
+mod clients;
+mod common;
+mod connections;
+mod examples;
+mod kernel;
+mod programs;

@@ -1,0 +1,85 @@
+//! Examples as processes, and the inetd example in particular.
+
+use crate::common::{KERNEL, PREFIX, STACK};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a process may take to say or do what it is expected to.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program of an example, which `cargo test` builds beside the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo build -p netstack-examples --examples` with the profile of the test",
+        path.display()
+    );
+    path
+}
+
+/// Runs a program until its own input ends, and then interrupts it as Ctrl-C does: so that it ends
+/// with the test, whichever way that ends. (The shell has kill built in where no such program is.)
+const UNTIL_THE_END_OF_INPUT: &str = r#""$@" < /dev/null & cat > /dev/null; kill -INT $!; wait $!"#;
+
+/// A running inetd on the device `tun0`.
+pub(crate) struct Inetd {
+    shell: Child,
+    lines: Receiver<String>,
+}
+
+impl Inetd {
+    /// Starts it with the addresses of the tests and `arguments`, and waits until it serves.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", UNTIL_THE_END_OF_INPUT, "sh"]).arg(example("inetd"));
+        command.args(["--tun", "tun0"]).args(arguments);
+        for ((address, peer), prefix) in STACK.iter().zip(KERNEL).zip(PREFIX) {
+            command.args([
+                "--address",
+                &format!("{address}/{prefix}"),
+                "--peer",
+                &format!("{peer}/{prefix}"),
+            ]);
+        }
+        let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(shell.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let inetd = Self { shell, lines };
+        inetd.wait_for("serving ");
+        inetd
+    }
+
+    /// The next line that begins with `prefix`.
+    pub(crate) fn wait_for(&self, prefix: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let line =
+                self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("inetd did not say `{prefix}…`"));
+            if line.starts_with(prefix) {
+                return line;
+            }
+        }
+    }
+
+    /// Interrupts it, and checks that it closes in order.
+    pub(crate) fn stop(mut self) {
+        drop(self.shell.stdin.take());
+        let start = Instant::now();
+        let status = loop {
+            match self.shell.try_wait().unwrap() {
+                Some(status) => break status,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+            assert!(start.elapsed() < PATIENCE, "inetd did not end in {PATIENCE:?}");
+        };
+        assert!(status.success(), "inetd: {status}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Waits that must end: writers that are told, windows that open again, timers that run.
+
+use super::table::{Table, segment};
+use crate::tcp::{Events, Flags, SocketOptions, State, TcpError};
+use crate::time::Duration;
+use std::io::IoSlice;
+
+fn write(t: &mut Table, len: usize) -> Result<usize, TcpError> {
+    t.conn.write(t.now, &[IoSlice::new(&vec![7; len])], false)
+}
+
+fn set(t: &mut Table, change: impl FnOnce(&mut SocketOptions)) {
+    let mut options = t.conn.options().clone();
+    change(&mut options);
+    t.conn.set_options(t.now, options);
+}
+
+fn writable(t: &mut Table) -> bool {
+    t.conn.take_events().contains(Events::WRITABLE)
+}
+
+#[test]
+fn a_writer_held_by_the_low_water_mark_is_told_when_its_bytes_are_sent() {
+    let mut t = Table::established();
+    set(&mut t, |options| options.notsent_lowat = 2_000);
+    assert_eq!(write(&mut t, 15_000), Ok(15_000));
+    t.output();
+    assert_eq!(write(&mut t, 1), Err(TcpError::WouldBlock));
+    t.conn.take_events();
+    // The acknowledgment of two segments lets out those that were unsent.
+    t.conn.on_segment(t.now, &segment(Flags::ACK, 1, 4_001, 0), crate::buffer::Chunk::empty());
+    assert!(!writable(&mut t), "not before they are sent");
+    t.output();
+    assert!(writable(&mut t));
+}
+
+#[test]
+fn a_small_write_that_fits_does_not_unsubscribe_a_writer_that_waits() {
+    let mut t = Table::established();
+    set(&mut t, |options| options.send_buffer_size = Some(9_000));
+    assert_eq!(write(&mut t, 10_000), Ok(9_000));
+    assert_eq!(write(&mut t, 1), Err(TcpError::WouldBlock));
+    t.output();
+    t.conn.take_events();
+    t.input(segment(Flags::ACK, 1, 1_001, 0));
+    assert!(!writable(&mut t), "a third must be free");
+    assert_eq!(write(&mut t, 1), Ok(1), "another task of the same socket");
+    t.output();
+    t.input(segment(Flags::ACK, 1, 9_002, 0));
+    assert!(writable(&mut t));
+}
+
+#[test]
+fn a_larger_send_buffer_is_told_to_the_writer() {
+    let mut t = Table::established();
+    set(&mut t, |options| options.send_buffer_size = Some(9_000));
+    assert_eq!(write(&mut t, 10_000), Ok(9_000));
+    t.conn.take_events();
+    set(&mut t, |options| options.send_buffer_size = Some(90_000));
+    assert!(writable(&mut t));
+}
+
+#[test]
+fn a_probe_does_not_swallow_an_acknowledgment_that_is_owed() {
+    let mut t = Table::established();
+    t.input(segment(Flags::ACK, 1, 1, 10));
+    t.conn.set_quickack(false);
+    let mut data = segment(Flags::ACK, 11, 1, 10);
+    data.window = 0;
+    assert!(t.input(data).is_empty());
+    assert!(t.write(1_000).is_empty());
+    assert_eq!(t.wait(Duration::from_secs(2)), ["ACK 0/21 0", "ACK 1/21 0"], "the peer drops the first");
+}
+
+#[test]
+fn a_fin_at_a_closed_window_asks_when_it_opens() {
+    let mut t = Table::established();
+    let mut closed = segment(Flags::ACK, 1, 1, 0);
+    closed.window = 0;
+    t.input(closed);
+    t.shutdown();
+    assert_eq!(t.conn.state(), State::FinWait1);
+    assert_eq!(t.wait(Duration::from_secs(2)), ["ACK 0/1 0"], "the window update may have been lost");
+    assert_eq!(t.input(segment(Flags::ACK, 1, 1, 0)), ["FIN,ACK 1/1 0"]);
+}

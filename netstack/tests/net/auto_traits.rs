@@ -1,0 +1,72 @@
+//! What can be sent, shared, moved and unwound through.
+
+use netstack::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+use netstack::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use netstack::{Stack, StackBuilder};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use tokio::io::{Interest, ReadBuf};
+
+fn type_is<T: Send + Sync + Unpin + UnwindSafe + RefUnwindSafe>() {}
+fn value_is<T: Send + Sync>(_: T) {}
+
+#[test]
+fn types() {
+    type_is::<TcpListener>();
+    type_is::<TcpStream>();
+    type_is::<TcpSocket>();
+    type_is::<ReadHalf<'_>>();
+    type_is::<WriteHalf<'_>>();
+    type_is::<OwnedReadHalf>();
+    type_is::<OwnedWriteHalf>();
+    type_is::<ReuniteError>();
+    type_is::<Stack>();
+    fn is_send<T: Send + 'static>() {}
+    is_send::<StackBuilder>();
+    is_send::<netstack::net::BindGuard>();
+}
+
+/// Never called: that it compiles is the test.
+#[expect(dead_code, reason = "only its types are checked")]
+fn futures(
+    stack: &Stack,
+    listener: &TcpListener,
+    stream: &TcpStream,
+    socket: TcpSocket,
+    mut read: OwnedReadHalf,
+    write: &OwnedWriteHalf,
+) {
+    let addr: std::net::SocketAddr = "127.0.0.1:80".parse().unwrap();
+    value_is(TcpListener::bind("x"));
+    value_is(TcpListener::bind(addr));
+    value_is(TcpListener::bind_on(stack, addr));
+    value_is(listener.accept());
+    value_is(TcpStream::connect(String::new()));
+    value_is(TcpStream::connect_on(stack, addr));
+    value_is(stack.connect(addr));
+    value_is(stack.listen(addr));
+    value_is(stack.shutdown(std::time::Duration::ZERO));
+    value_is(stack.drain(std::time::Duration::ZERO));
+    value_is(stack.lookup_host(addr));
+    value_is(lookup_host(addr));
+    value_is(socket.connect(addr));
+    value_is(stream.ready(Interest::READABLE));
+    value_is(stream.readable());
+    value_is(stream.writable());
+    value_is(stream.peek(&mut []));
+    value_is(stream.async_io(Interest::READABLE, || Ok(())));
+    value_is(read.peek(&mut []));
+    value_is(read.readable());
+    value_is(write.writable());
+    value_is(ReadBuf::new(&mut []));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connecting_and_accepting_in_spawned_tasks() {
+    let stack = Stack::builder().build().unwrap();
+    let _bound = stack.bind_runtime(&tokio::runtime::Handle::current()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let client = tokio::spawn(async move { TcpStream::connect(addr).await });
+    let server = tokio::spawn(async move { listener.accept().await });
+    assert_eq!(client.await.unwrap().unwrap().local_addr().unwrap(), server.await.unwrap().unwrap().1);
+}

@@ -1,0 +1,171 @@
+//! How drivers run, and how stacks end.
+
+use crate::common::{connect, join, linked, stack};
+use netstack::net::{TcpListener, TcpStream};
+use netstack::{Config, Driver, Stack};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::{Builder, is_rt_shutdown_err};
+
+#[test]
+fn the_end_of_the_runtime_fails_its_sockets_elsewhere() {
+    for runtime in [
+        Builder::new_current_thread().enable_all().build().unwrap(),
+        Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+    ] {
+        let (stack, listener, client, server) = runtime.block_on(async {
+            let stack = stack();
+            let listener = stack.listen("127.0.0.1:0").await.unwrap();
+            let (client, server) = join(&stack, &listener).await;
+            (stack, listener, client, server)
+        });
+        let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // The assumption of an accepted stream.
+        let _ = server.try_read(&mut [0; 1]);
+        let waiting = other.spawn(async move { listener.accept().await.map(drop) });
+        let reading = other.spawn(async move { server.readable().await });
+        other.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+        drop(runtime);
+        other.block_on(async {
+            for outcome in [waiting.await.unwrap(), reading.await.unwrap(), client.writable().await] {
+                assert!(is_rt_shutdown_err(&outcome.unwrap_err()));
+            }
+            assert!(is_rt_shutdown_err(&client.try_write(b"x").unwrap_err()));
+            for error in [
+                TcpListener::bind_on(&stack, "127.0.0.1:0").await.unwrap_err(),
+                TcpStream::connect_on(&stack, "127.0.0.1:1").await.unwrap_err(),
+                stack.tcp_socket_v4().unwrap_err(),
+            ] {
+                assert!(is_rt_shutdown_err(&error), "{error}");
+            }
+        });
+        drop(client);
+    }
+}
+
+#[test]
+fn the_end_of_the_runtime_delivers_to_a_stack_that_goes_on() {
+    use netstack::Interface;
+    use netstack::device::{Pair, PairConfig};
+    use std::sync::Arc;
+
+    let (near, far) = Pair::new(PairConfig::default());
+    let far = Interface::new(Arc::new(far)).address("10.0.0.2/24");
+    let far = Stack::builder().driver(Driver::Thread).interface(far).build().unwrap();
+    let reading = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = reading.block_on(far.listen("10.0.0.2:80")).unwrap();
+    let reader = reading.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // The writer's runtime is over long before all is read.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.map(|_| all)
+    });
+    let data: Vec<u8> = (0..4_000_000u32).map(|i| (i / 3) as u8).collect();
+    // The cable stays when the stack at this end is gone.
+    let near = Arc::new(near);
+    for_a_while(&data, Arc::clone(&near));
+    let read = reading.block_on(reader).unwrap().unwrap();
+    assert_eq!(read.len(), data.len());
+    assert!(read == data);
+
+    fn for_a_while(data: &[u8], near: Arc<Pair>) {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let near = Interface::new(near).address("10.0.0.1/24");
+            let config = Config { exit_drain: Duration::from_secs(20), ..Config::default() };
+            let stack = Stack::builder().config(config).interface(near).build().unwrap();
+            let mut stream = stack.connect("10.0.0.2:80").await.unwrap();
+            stream.write_all(data).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_thread_drives_a_stack_for_any_runtime_and_for_none() {
+    let stack = Stack::builder().driver(Driver::Thread).name("thread").build().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (client, server) = runtime.block_on(connect(&stack));
+    drop(runtime);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut client, mut server) = (client, server);
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'x');
+    });
+}
+
+#[tokio::test]
+async fn shutdown_closes_in_order() {
+    let (left, right) = {
+        use netstack::Interface;
+        use netstack::device::{Pair, PairConfig};
+        let (a, b) = Pair::new(PairConfig::default());
+        let build = |device, address| {
+            let interface = Interface::new(std::sync::Arc::new(device)).address(address);
+            Stack::builder().interface(interface).build().unwrap()
+        };
+        (build(a, "10.0.0.1/24"), build(b, "10.0.0.2/24"))
+    };
+    let listener = left.listen("10.0.0.1:80").await.unwrap();
+    let (client, server) = tokio::join!(right.connect("10.0.0.1:80"), listener.accept());
+    let (mut client, (server, _)) = (client.unwrap(), server.unwrap());
+    server.try_write(b"last words").unwrap();
+    // A task that holds its stream does not keep it open.
+    let _ = server.try_read(&mut [0; 1]);
+    let pending = tokio::spawn(async move { server.readable().await });
+    let reader = tokio::spawn(async move {
+        let mut text = String::new();
+        client.read_to_string(&mut text).await.map(|_| text)
+    });
+    left.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(reader.await.unwrap().unwrap(), "last words", "and then the end, not a reset");
+    assert_eq!(left.connections(), 0);
+    assert!(is_rt_shutdown_err(&pending.await.unwrap().unwrap_err()));
+    assert!(is_rt_shutdown_err(&left.listen("10.0.0.1:81").await.unwrap_err()));
+    assert!(is_rt_shutdown_err(&listener.accept().await.unwrap_err()));
+    left.shutdown(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_without_owners_ends() {
+    let (left, right) = linked("delay=10ms");
+    let listener = left.listen("10.0.0.1:80").await.unwrap();
+    let (client, server) = tokio::join!(right.connect("10.0.0.1:80"), listener.accept());
+    let (client, server) = (client.unwrap(), server.unwrap().0);
+    client.try_write(&[7; 10_000]).unwrap();
+    drop((client, right));
+    let mut server = server;
+    let mut all = Vec::new();
+    server.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all.len(), 10_000, "delivered after the last handle was gone");
+    drop((server, listener, left));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[tokio::test]
+async fn a_stack_lives_while_a_socket_does() {
+    let stack = stack();
+    let (mut client, mut server) = connect(&stack).await;
+    drop(stack);
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'x');
+    }
+}
+
+#[tokio::test]
+async fn an_idle_stack_does_nothing() {
+    let stack = stack();
+    let (client, server) = connect(&stack).await;
+    let _ = (server.try_read(&mut [0; 1]), client.try_read(&mut [0; 1]));
+    // Delayed acknowledgments and the like.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.worker_park_count(0);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let parked = metrics.worker_park_count(0) - before;
+    assert!(parked <= 4, "woken {parked} times for nothing");
+}

@@ -1,0 +1,18 @@
+//! The facade as applications use it, over loopback and over links in virtual time. What tokio's own
+//! tests assert of its TCP sockets is asserted here, one file per behaviour.
+
+mod common;
+
+mod ambient;
+mod auto_traits;
+mod clock;
+mod driver;
+#[cfg(unix)]
+mod fd_device;
+mod options;
+mod tcp_accept;
+mod tcp_connect;
+mod tcp_into_split;
+mod tcp_peek;
+mod tcp_shutdown;
+mod tcp_stream;

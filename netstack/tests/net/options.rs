@@ -1,0 +1,119 @@
+//! Options under the names of tokio and socket2.
+
+use crate::common::{connected, stack};
+use netstack::SockRef;
+use netstack::net::tcp::TcpKeepalive;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+#[tokio::test]
+async fn defaults_are_those_of_linux() {
+    let stack = stack();
+    let socket = stack.tcp_socket_v6().unwrap();
+    assert!(!socket.nodelay().unwrap() && !socket.keepalive().unwrap() && !socket.reuseaddr().unwrap());
+    assert!(!socket.reuseport().unwrap() && !socket.only_v6().unwrap() && !socket.tcp_cork().unwrap());
+    assert_eq!(socket.linger().unwrap(), None);
+    assert_eq!((socket.tos_v4().unwrap(), socket.tclass_v6().unwrap()), (0, 0));
+    assert_eq!(socket.device().unwrap(), None);
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(7200));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(75));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 9);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), u32::MAX);
+    assert_eq!(socket.send_buffer_size().unwrap(), 16384);
+    assert_eq!(socket.recv_buffer_size().unwrap(), 131_072);
+    assert!(socket.take_error().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn buffer_sizes_read_back_doubled_and_clamped() {
+    let stack = stack();
+    let socket = stack.tcp_socket_v4().unwrap();
+    socket.set_send_buffer_size(100_000).unwrap();
+    socket.set_recv_buffer_size(100_000).unwrap();
+    assert_eq!(socket.send_buffer_size().unwrap(), 200_000);
+    assert_eq!(socket.recv_buffer_size().unwrap(), 200_000);
+    socket.set_send_buffer_size(0).unwrap();
+    socket.set_recv_buffer_size(0).unwrap();
+    assert_eq!(socket.send_buffer_size().unwrap(), 4608);
+    assert_eq!(socket.recv_buffer_size().unwrap(), 2304);
+    socket.set_send_buffer_size(u32::MAX).unwrap();
+    assert_eq!(socket.send_buffer_size().unwrap(), 8 << 20);
+}
+
+#[tokio::test]
+async fn what_is_set_reads_back_on_a_connection() {
+    let (_stack, client, _server) = connected().await;
+    let socket = SockRef::from(&client);
+    socket.set_tcp_nodelay(true).unwrap();
+    assert!(client.nodelay().unwrap() && socket.tcp_nodelay().unwrap());
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(5)).with_interval(Duration::from_secs(1));
+    client.set_tcp_keepalive(&keepalive.with_retries(2)).unwrap();
+    assert!(client.keepalive().unwrap());
+    assert_eq!(client.tcp_keepalive_retries().unwrap(), 2);
+    client.set_tcp_user_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(client.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+    client.set_linger(Some(Duration::from_secs(3))).unwrap();
+    assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(3)));
+    client.set_tcp_notsent_lowat(1000).unwrap();
+    assert_eq!(client.tcp_notsent_lowat().unwrap(), 1000);
+    client.set_tcp_notsent_lowat(0).unwrap();
+    assert_eq!(client.tcp_notsent_lowat().unwrap(), u32::MAX);
+    client.set_quickack(true).unwrap();
+    assert!(client.quickack().unwrap());
+    client.set_ttl(3).unwrap();
+    assert_eq!(client.ttl().unwrap(), 3);
+    assert_eq!(client.set_ttl(0).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[tokio::test]
+async fn values_that_make_no_sense_are_refused() {
+    let stack = stack();
+    let socket = stack.tcp_socket_v4().unwrap();
+    let einval = Some(libc::EINVAL);
+    let keepalive = |keepalive| socket.set_tcp_keepalive(&keepalive).unwrap_err().raw_os_error();
+    assert_eq!(keepalive(TcpKeepalive::new().with_time(Duration::ZERO)), einval);
+    assert_eq!(keepalive(TcpKeepalive::new().with_interval(Duration::from_secs(40_000))), einval);
+    assert_eq!(keepalive(TcpKeepalive::new().with_retries(128)), einval);
+    assert!(!socket.keepalive().unwrap());
+    assert_eq!(socket.set_tcp_mss(10).unwrap_err().raw_os_error(), einval);
+    let error = socket.set_tcp_congestion(b"tahoe").unwrap_err();
+    assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::NotFound, Some(libc::ENOENT)));
+    assert_eq!(socket.bind_device(Some(b"nope")).unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    assert_eq!(socket.tclass_v6().unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+    assert_eq!(socket.only_v6().unwrap_err().raw_os_error(), Some(libc::ENOPROTOOPT));
+}
+
+#[tokio::test]
+async fn the_congestion_control_has_a_name() {
+    let (_stack, client, _server) = connected().await;
+    let name = client.tcp_congestion().unwrap();
+    client.set_tcp_congestion(&name).unwrap();
+    client.set_tcp_congestion(b"reno").unwrap();
+    assert_eq!(client.tcp_congestion().unwrap(), b"reno");
+}
+
+#[tokio::test]
+async fn the_mss_is_limited_before_connecting() {
+    let stack = stack();
+    let listener = stack.listen("127.0.0.1:0").await.unwrap();
+    let socket = stack.tcp_socket_v4().unwrap();
+    socket.set_tcp_mss(1000).unwrap();
+    let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    assert!(client.tcp_mss().unwrap() <= 1000);
+    assert!(server.tcp_mss().unwrap() <= 1000, "the peer was told");
+    assert_eq!(client.tcp_info().unwrap().state.name(), "ESTABLISHED");
+}
+
+#[tokio::test]
+async fn debug_names_the_addresses_and_the_stack() {
+    let (stack, client, server) = connected().await;
+    let text = format!("{client:?}");
+    assert!(text.contains(&client.local_addr().unwrap().to_string()), "{text}");
+    assert!(text.contains(&server.local_addr().unwrap().to_string()), "{text}");
+    assert!(text.contains("netstack"), "{text}");
+    assert!(format!("{:?}", stack.tcp_socket_v4().unwrap()).starts_with("TcpSocket"));
+    assert!(format!("{stack:?}").contains("netstack"));
+}

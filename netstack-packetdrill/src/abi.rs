@@ -265,7 +265,7 @@ unsafe fn transmit(fd: c_int, data: *const iovec, count: size_t, flags: c_int) -
 /// The script is over. What the stack sent and no line expected is a failure, which the tool does
 /// not look for itself.
 unsafe extern "C" fn free(_: User) {
-    let left = run(|adapter| Ok(adapter.lock().world.leftovers()));
+    let left = run(|adapter| Ok(adapter.lock().world.leftovers().to_vec()));
     let Ok(left) = left else { return };
     if !left.is_empty() {
         for packet in &left {

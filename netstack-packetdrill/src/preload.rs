@@ -5,7 +5,7 @@
 
 use crate::abi::{fail, store};
 use crate::blocking::Adapter;
-use libc::{c_int, c_long, c_void, clock_t, size_t, socklen_t, tms};
+use libc::{c_int, c_long, c_void, clock_t, pthread_t, size_t, socklen_t, tms};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Clock ticks that [`times`] says have passed: one more at each call, so that nobody waits for one.
@@ -55,6 +55,28 @@ pub extern "C" fn mlockall(_flags: c_int) -> c_int {
     0
 }
 
+/// pthread_join(3): packetdrill ends its second thread when the script is over, before it takes the
+/// connections down with resets of its own. What the stack sent until now is the script's.
+///
+/// # Safety
+/// As for libc's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn pthread_join(thread: pthread_t, result: *mut *mut c_void) -> c_int {
+    type Join = unsafe extern "C" fn(pthread_t, *mut *mut c_void) -> c_int;
+    if let Some(adapter) = Adapter::get() {
+        adapter.lock().world.end_script();
+    }
+    // SAFETY: the name is a string of C.
+    let next = unsafe { libc::dlsym(libc::RTLD_NEXT, c"pthread_join".as_ptr()) };
+    if next.is_null() {
+        return libc::EINVAL;
+    }
+    // SAFETY: what follows us under this name is libc's, which has this type; null was excluded.
+    let next = unsafe { std::mem::transmute::<*mut c_void, Join>(next) };
+    // SAFETY: the arguments are passed on as they came.
+    unsafe { next(thread, result) }
+}
+
 /// Closes a descriptor of the kernel.
 pub(crate) fn close_kernel(fd: c_int) -> c_int {
     // SAFETY: close(2) touches no memory of ours; the descriptor is one that `abi` opened, or
@@ -63,14 +85,14 @@ pub(crate) fn close_kernel(fd: c_int) -> c_int {
     if result < 0 { fail(libc::EBADF) } else { 0 }
 }
 
-/// Writes to standard error and ends the process: the one way in which free() can report a failure.
+/// Ends the process: the one way in which free() can report a failure.
 pub(crate) fn exit_with_failure() -> ! {
     // SAFETY: _exit(2) does not return. Exit handlers are skipped on purpose: packetdrill's state is
     // half taken down.
     unsafe { libc::_exit(1) }
 }
 
-/// Zeroes nothing and copies `bytes` to `to`, as much as `room` allows; the length that was copied.
+/// Copies `bytes` to `to`, as much as `room` allows; the length that was copied.
 ///
 /// # Safety
 /// `to` is valid for `room` bytes of writing.

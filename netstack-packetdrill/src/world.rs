@@ -32,6 +32,7 @@ pub struct World {
     now: Instant,
     /// When the script last had a packet line.
     last_line: Instant,
+    leftovers: Vec<Sent>,
     files: BTreeMap<i32, File>,
 }
 
@@ -83,7 +84,15 @@ impl Socket {
 impl World {
     /// A world without a stack yet.
     pub fn new(flags: Flags, before: Sysctls) -> Self {
-        Self { flags, before, stack: None, now: START, last_line: START, files: BTreeMap::new() }
+        Self {
+            flags,
+            before,
+            stack: None,
+            now: START,
+            last_line: START,
+            leftovers: Vec::new(),
+            files: BTreeMap::new(),
+        }
     }
 
     /// The time.
@@ -147,15 +156,20 @@ impl World {
         self.stack.as_ref()?.device.pop()
     }
 
-    /// The packets that no line of the script has taken and that make it fail.
-    pub fn leftovers(&self) -> Vec<Sent> {
+    /// The script is over: the packets that no line of it has taken are those that there are now.
+    pub fn end_script(&mut self) {
         let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
         left.retain(|packet| match self.flags.leftovers {
             Leftovers::All => true,
             Leftovers::LateAcks => packet.at < self.last_line || !is_pure_ack(&packet.bytes),
             Leftovers::None => false,
         });
-        left
+        self.leftovers = left;
+    }
+
+    /// The packets that make a script fail that is over.
+    pub fn leftovers(&self) -> &[Sent] {
+        &self.leftovers
     }
 
     /// When the stack wants to be called.

@@ -42,8 +42,23 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` if the send buffer is full; the connection's error, once; then `EPIPE`.
     pub fn write(&self, now: Instant, cell: &Arc<Cell>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send(now, cell, bufs, false)
+    }
+
+    /// As [`Engine::write`]; `more` says that more data follows at once, so that a partial segment
+    /// waits for it (`MSG_MORE`).
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    pub fn send(
+        &self,
+        now: Instant,
+        cell: &Arc<Cell>,
+        bufs: &[IoSlice<'_>],
+        more: bool,
+    ) -> io::Result<usize> {
         let broken = |over: &mut Over| Err(over.take().unwrap_or_else(|| os(libc::EPIPE)));
-        self.on_connection(now, cell, broken, |connection| connection.write(now, bufs, false))
+        self.on_connection(now, cell, broken, |connection| connection.write(now, bufs, more))
     }
 
     /// Shuts down reading, writing or both, as shutdown(2).

@@ -1,0 +1,257 @@
+//! Time and the two threads of packetdrill.
+//!
+//! The main thread plays the script; a second one makes the calls that a script says will block,
+//! one at a time, while main goes on. Time moves only in calls of the table: when main sleeps, asks
+//! for the time or waits for a packet. After each step of the clock a call that waits is tried
+//! again at that very moment, and if it returns, the clock stands still until its thread has asked
+//! for the time: that is what packetdrill checks the call's end against.
+//!
+//! When main has nothing to do but wait for the call, the thread of the call moves the clock itself.
+
+use crate::world::World;
+use crate::{Call, Errno};
+use netstack::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
+
+/// Real time after which a thread that waits for the other gives up: only if the tool is stopped.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Real time without a call of main after which it may be waiting for the call that blocks; it
+/// gives up after one second.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Steps that the clock may take at one moment: a deadline that never passes is a bug of the stack.
+const STEPS_AT_ONCE: u32 = 100_000;
+
+/// The number of futex(2), as `/proc/self/task/N/syscall` shows it.
+const FUTEX: &str = "202 ";
+
+static ADAPTER: OnceLock<Adapter> = OnceLock::new();
+
+/// Where the call that blocks is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiter {
+    None,
+    /// Asleep until something happens.
+    Waiting,
+    /// Told to try again.
+    Trying,
+    /// It has its result; its thread has not asked for the time yet.
+    Leaving,
+}
+
+/// The world behind its lock.
+pub struct Adapter {
+    shared: Mutex<Shared>,
+    changed: Condvar,
+    main: ThreadId,
+}
+
+/// What the lock guards.
+pub struct Shared {
+    /// The stack and the files.
+    pub world: World,
+    waiter: Waiter,
+    /// Calls of the main thread so far.
+    calls: u64,
+}
+
+/// The lock, held.
+pub type Guard = MutexGuard<'static, Shared>;
+
+impl Adapter {
+    /// Puts the world in place. Called on the main thread, once: packetdrill plays one script.
+    pub fn install(world: World) -> &'static Self {
+        ADAPTER.get_or_init(|| Self {
+            shared: Mutex::new(Shared { world, waiter: Waiter::None, calls: 0 }),
+            changed: Condvar::new(),
+            main: std::thread::current().id(),
+        })
+    }
+
+    /// The world, once there is one.
+    pub fn get() -> Option<&'static Self> {
+        ADAPTER.get()
+    }
+
+    fn on_main(&self) -> bool {
+        std::thread::current().id() == self.main
+    }
+
+    /// The lock, once no call is on its way out.
+    pub fn lock(&'static self) -> Guard {
+        let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.on_main() {
+            guard.calls += 1;
+            guard = self.hold(guard);
+        }
+        guard
+    }
+
+    fn sleep(&'static self, guard: Guard, limit: Duration) -> (Guard, bool) {
+        let (guard, result) = self.changed.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner);
+        (guard, result.timed_out())
+    }
+
+    /// Waits until the call that blocks is asleep, or gone.
+    fn hold(&'static self, mut guard: Guard) -> Guard {
+        while matches!(guard.waiter, Waiter::Trying | Waiter::Leaving) {
+            let timed_out;
+            (guard, timed_out) = self.sleep(guard, PATIENCE);
+            if timed_out {
+                guard.waiter = Waiter::None;
+            }
+        }
+        guard
+    }
+
+    /// Something happened: the call that blocks tries again, now.
+    fn retry(&'static self, mut guard: Guard) -> Guard {
+        if self.on_main() && guard.waiter == Waiter::Waiting {
+            guard.waiter = Waiter::Trying;
+            self.changed.notify_all();
+            guard = self.hold(guard);
+        }
+        guard
+    }
+
+    /// Moves the clock to `to`, with a stop at each deadline.
+    pub fn advance(&'static self, mut guard: Guard, to: Instant) -> Guard {
+        for _ in 0..STEPS_AT_ONCE {
+            let Some(at) = guard.world.next_deadline().filter(|at| *at <= to) else { break };
+            guard.world.move_to(at);
+            guard = self.retry(guard);
+        }
+        guard.world.move_to(to);
+        guard
+    }
+
+    /// Moves the clock to the next deadline, `limit` at most; false if there is neither.
+    fn step(&'static self, mut guard: Guard, limit: Option<Instant>) -> (Guard, bool) {
+        let next = [guard.world.next_deadline(), limit].into_iter().flatten().min();
+        let Some(at) = next else { return (guard, false) };
+        guard.world.move_to(at);
+        (self.retry(guard), true)
+    }
+
+    /// A packet from the script.
+    ///
+    /// # Errors
+    /// As [`World::inject`].
+    pub fn inject(&'static self, packet: &[u8]) -> Call<()> {
+        let mut guard = self.lock();
+        guard.world.inject(packet)?;
+        drop(self.retry(guard));
+        Ok(())
+    }
+
+    /// The next packet that the stack sends, however long that takes; none if it is going to send
+    /// none.
+    pub fn next_packet(&'static self) -> Option<crate::device::Sent> {
+        let mut guard = self.lock();
+        for _ in 0..STEPS_AT_ONCE {
+            if let Some(sent) = guard.world.take_sent() {
+                return Some(sent);
+            }
+            let moved;
+            (guard, moved) = self.step(guard, None);
+            if !moved {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The time. It moves on by a microsecond each time, since packetdrill waits for its first event
+    /// by asking again and again.
+    pub fn time(&'static self) -> Instant {
+        let mut guard = self.lock();
+        if guard.waiter == Waiter::Leaving {
+            guard.waiter = Waiter::None;
+            self.changed.notify_all();
+            return guard.world.now();
+        }
+        let to = guard.world.now() + Duration::from_micros(1);
+        self.advance(guard, to).world.now()
+    }
+
+    /// Lets `duration` pass.
+    pub fn pass(&'static self, duration: Duration) {
+        let guard = self.lock();
+        let to = guard.world.now() + duration;
+        drop(self.advance(guard, to));
+    }
+
+    /// Makes a call: tries `attempt` until it gives something. `patience` is how long it may wait:
+    /// `Some(ZERO)` for a call that does not block, none for one that waits for ever.
+    ///
+    /// # Errors
+    /// Those of `attempt`; `EAGAIN` when the time is over, or when nothing is ever going to happen.
+    pub fn call<R>(
+        &'static self,
+        patience: impl FnOnce(&mut World) -> Call<Option<Duration>>,
+        mut attempt: impl FnMut(&mut World) -> Call<Option<R>>,
+    ) -> Call<R> {
+        let mut guard = self.lock();
+        let patience = patience(&mut guard.world)?;
+        let limit = patience.map(|patience| guard.world.now() + patience);
+        let result = loop {
+            match attempt(&mut guard.world) {
+                Ok(Some(result)) => break Ok(result),
+                Err(errno) => break Err(errno),
+                Ok(None) if limit.is_some_and(|limit| limit <= guard.world.now()) => {
+                    break Err(Errno(libc::EAGAIN));
+                }
+                Ok(None) => {}
+            }
+            let moved;
+            (guard, moved) = if self.on_main() { self.step(guard, limit) } else { self.wait(guard, limit) };
+            if !moved {
+                break Err(Errno(libc::EAGAIN));
+            }
+        };
+        if !self.on_main() {
+            guard.waiter = Waiter::Leaving;
+            self.changed.notify_all();
+        }
+        result
+    }
+
+    /// Sleeps until main says that something happened, or moves the clock where main waits for us.
+    fn wait(&'static self, mut guard: Guard, limit: Option<Instant>) -> (Guard, bool) {
+        guard.waiter = Waiter::Waiting;
+        self.changed.notify_all();
+        loop {
+            let calls = guard.calls;
+            let timed_out;
+            (guard, timed_out) = self.sleep(guard, QUIET);
+            if guard.waiter != Waiter::Waiting {
+                return (guard, true);
+            }
+            if timed_out && guard.calls == calls {
+                // Without the lock, so that main is not seen waiting for it.
+                drop(guard);
+                let idle = main_sleeps();
+                guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if idle && guard.calls == calls && guard.waiter == Waiter::Waiting {
+                    let moved;
+                    (guard, moved) = self.step(guard, limit);
+                    if moved {
+                        return (guard, true);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the main thread waits for another one.
+fn main_sleeps() -> bool {
+    let path = format!("/proc/self/task/{}/syscall", std::process::id());
+    match std::fs::read_to_string(path) {
+        Ok(text) => text.starts_with(FUTEX),
+        // Without the right to see: 20 ms of silence are a good sign.
+        Err(_) => true,
+    }
+}

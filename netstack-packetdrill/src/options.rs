@@ -1,0 +1,376 @@
+//! getsockopt and setsockopt: each option by the field of the stack that is behind it.
+
+use crate::blocking::Adapter;
+use crate::tcp_info;
+use crate::world::{Kind, World};
+use crate::{Call, Errno};
+use netstack::config::Config;
+use netstack::stack::Family;
+use netstack::tcp::{CongestionAlgorithm, SocketOptions};
+use netstack::time::Duration;
+
+/// Smallest buffers: `SOCK_MIN_SNDBUF` and `SOCK_MIN_RCVBUF`, before Linux's doubling.
+const MIN_SEND_BUFFER: usize = 2304;
+const MIN_RECV_BUFFER: usize = 1152;
+
+/// `TCP_MIN_MSS` and `MAX_TCP_WINDOW`.
+const MSS_RANGE: std::ops::RangeInclusive<i32> = 88..=32_767;
+
+/// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` in seconds; `MAX_TCP_KEEPCNT`, `MAX_TCP_SYNCNT`.
+const MAX_KEEPALIVE: i32 = 32_767;
+const MAX_COUNT: i32 = 127;
+
+/// What TCP_MAXSEG says before there is a connection (`TCP_MSS_DEFAULT`).
+const DEFAULT_MSS: i32 = 536;
+
+const SO_MEMINFO: i32 = 55;
+const SO_MEMINFO_FIELDS: usize = 9;
+const TCP_CC_INFO: i32 = 26;
+
+const UNKNOWN: Errno = Errno(libc::ENOPROTOOPT);
+const INVALID: Errno = Errno(libc::EINVAL);
+
+impl Adapter {
+    /// setsockopt(2).
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for an option that netstack does not have; `EINVAL` for a value that it refuses.
+    pub fn set_option(&'static self, fd: i32, level: i32, name: i32, value: &[u8]) -> Call {
+        let mut guard = self.lock();
+        let world = &mut guard.world;
+        world.socket(fd)?;
+        match level {
+            libc::SOL_SOCKET => world.set_socket(fd, name, value)?,
+            libc::SOL_TCP => world.set_tcp(fd, name, value)?,
+            libc::SOL_IP | libc::SOL_IPV6 => world.set_ip(fd, level, name, int_or_byte(value)?)?,
+            _ => return Err(UNKNOWN),
+        }
+        Ok(0)
+    }
+
+    /// getsockopt(2): the value.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for an option that netstack does not have.
+    pub fn option(&'static self, fd: i32, level: i32, name: i32) -> Call<Vec<u8>> {
+        let mut guard = self.lock();
+        let world = &mut guard.world;
+        world.socket(fd)?;
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_LINGER) => world.linger(fd),
+            (libc::SOL_SOCKET, SO_MEMINFO) => world.memory(fd),
+            (libc::SOL_SOCKET, _) => world.socket_option(fd, name).map(|n| n.to_ne_bytes().to_vec()),
+            (libc::SOL_TCP, libc::TCP_INFO) => world.info(fd),
+            // Linux, for an algorithm that has nothing to say.
+            (libc::SOL_TCP, TCP_CC_INFO) => Ok(Vec::new()),
+            (libc::SOL_TCP, libc::TCP_CONGESTION) => {
+                let mut name = world.options(fd)?.congestion.name().as_bytes().to_vec();
+                name.resize(16, 0);
+                Ok(name)
+            }
+            (libc::SOL_TCP, _) => world.tcp_option(fd, name).map(|n| n.to_ne_bytes().to_vec()),
+            (libc::SOL_IP | libc::SOL_IPV6, _) => {
+                world.ip_option(fd, level, name).map(|n| n.to_ne_bytes().to_vec())
+            }
+            _ => Err(UNKNOWN),
+        }
+    }
+}
+
+fn int(value: &[u8]) -> Call {
+    value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(INVALID)
+}
+
+/// Options of IP may be given as one byte (do_ip_setsockopt of Linux).
+fn int_or_byte(value: &[u8]) -> Call {
+    int(value).or_else(|errno| value.first().map(|byte| i32::from(*byte)).ok_or(errno))
+}
+
+fn clamp(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn seconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
+}
+
+impl World {
+    fn settings(&self) -> Call<Config> {
+        Ok((**self.engine()?.config()).clone())
+    }
+
+    fn options(&mut self, fd: i32) -> Call<SocketOptions> {
+        let engine = self.engine()?;
+        Ok(match &self.socket(fd)?.kind {
+            Kind::Unconnected(socket) => socket.options.clone(),
+            Kind::Connection(cell) => engine.options(cell),
+            Kind::Listener(listener) => listener.options(),
+        })
+    }
+
+    fn change(&mut self, fd: i32, change: impl FnOnce(&mut SocketOptions)) -> Call<()> {
+        let (engine, now) = (self.engine()?, self.now());
+        match &mut self.socket(fd)?.kind {
+            Kind::Unconnected(socket) => change(&mut socket.options),
+            Kind::Connection(cell) => engine.with_options(now, cell, change),
+            Kind::Listener(listener) => listener.with_options(change),
+        }
+        Ok(())
+    }
+
+    fn set_socket(&mut self, fd: i32, name: i32, value: &[u8]) -> Call<()> {
+        if name == libc::SO_LINGER {
+            let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(INVALID)?)?);
+            let linger = (on != 0).then(|| Duration::from_secs(seconds.max(0).unsigned_abs().into()));
+            return self.change(fd, |options| options.linger = linger);
+        }
+        let config = self.settings()?;
+        if name == libc::SO_BINDTODEVICE {
+            let device = std::str::from_utf8(value).map_err(|_| INVALID)?.trim_end_matches('\0');
+            let engine = self.engine()?;
+            let Kind::Unconnected(socket) = &mut self.socket(fd)?.kind else { return Err(INVALID) };
+            return Ok(socket.bind_device(&engine, Some(device))?);
+        }
+        let value = int(value)?;
+        let size = usize::try_from(value).unwrap_or(usize::MAX);
+        match name {
+            libc::SO_REUSEADDR => {
+                let socket = self.socket(fd)?;
+                socket.reuse_address = value != 0;
+                if let Kind::Unconnected(socket) = &mut socket.kind {
+                    socket.reuse_address = value != 0;
+                }
+                Ok(())
+            }
+            libc::SO_REUSEPORT => match &mut self.socket(fd)?.kind {
+                Kind::Unconnected(socket) => {
+                    socket.reuse_port = value != 0;
+                    Ok(())
+                }
+                Kind::Connection(_) | Kind::Listener(_) => Err(UNKNOWN),
+            },
+            libc::SO_KEEPALIVE => self.change(fd, |options| options.keepalive = value != 0),
+            libc::SO_SNDBUF => {
+                let size = size.min(config.send_buffer_max).max(MIN_SEND_BUFFER);
+                self.change(fd, |options| options.send_buffer_size = Some(size))
+            }
+            libc::SO_RCVBUF => {
+                let size = size.min(config.recv_buffer_max).max(MIN_RECV_BUFFER);
+                self.change(fd, |options| options.recv_buffer_size = Some(size))
+            }
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    fn socket_option(&mut self, fd: i32, name: i32) -> Call {
+        let (config, options) = (self.settings()?, self.options(fd)?);
+        let engine = self.engine()?;
+        let socket = self.socket(fd)?;
+        // Linux reports twice what was set.
+        let twice = |set: Option<usize>, automatic| clamp(set.map_or(automatic, |size| size * 2));
+        Ok(match name {
+            libc::SO_REUSEADDR => socket.reuse_address.into(),
+            libc::SO_KEEPALIVE => options.keepalive.into(),
+            libc::SO_SNDBUF => twice(options.send_buffer_size, config.send_buffer_initial),
+            libc::SO_RCVBUF => twice(options.recv_buffer_size, config.recv_buffer_initial),
+            libc::SO_TYPE => libc::SOCK_STREAM,
+            libc::SO_PROTOCOL => libc::IPPROTO_TCP,
+            libc::SO_ACCEPTCONN => matches!(socket.kind, Kind::Listener(_)).into(),
+            libc::SO_ERROR => match &socket.kind {
+                Kind::Connection(cell) => {
+                    socket.connecting &= cell.connect_result().is_none();
+                    engine.take_error(cell).map_or(0, |error| Errno::from(error).0)
+                }
+                Kind::Unconnected(_) | Kind::Listener(_) => 0,
+            },
+            _ => return Err(UNKNOWN),
+        })
+    }
+
+    fn linger(&mut self, fd: i32) -> Call<Vec<u8>> {
+        let linger = self.options(fd)?.linger;
+        let fields = [i32::from(linger.is_some()), linger.map_or(0, seconds)];
+        Ok(fields.iter().flat_map(|field| field.to_ne_bytes()).collect())
+    }
+
+    /// `SO_MEMINFO`, as far as netstack counts: what is queued and the limits.
+    fn memory(&mut self, fd: i32) -> Call<Vec<u8>> {
+        let engine = self.engine()?;
+        let mut fields = [0u32; SO_MEMINFO_FIELDS];
+        fields[1] = self.socket_option(fd, libc::SO_RCVBUF)?.unsigned_abs();
+        fields[3] = self.socket_option(fd, libc::SO_SNDBUF)?.unsigned_abs();
+        if let Kind::Connection(cell) = &self.socket(fd)?.kind {
+            fields[0] = clamp(engine.unread(cell)).unsigned_abs();
+            fields[2] = clamp(engine.unacked(cell)).unsigned_abs();
+            fields[5] = fields[2];
+        }
+        Ok(fields.iter().flat_map(|field| field.to_ne_bytes()).collect())
+    }
+
+    fn info(&mut self, fd: i32) -> Call<Vec<u8>> {
+        let (engine, now) = (self.engine()?, self.now());
+        Ok(match &self.socket(fd)?.kind {
+            Kind::Unconnected(_) => tcp_info::without_connection(netstack::tcp::State::Closed),
+            Kind::Listener(_) => tcp_info::without_connection(netstack::tcp::State::Listen),
+            Kind::Connection(cell) => match engine.info(now, cell) {
+                Some(info) => tcp_info::encode(&info),
+                None => tcp_info::without_connection(cell.state()),
+            },
+        })
+    }
+
+    fn set_tcp(&mut self, fd: i32, name: i32, value: &[u8]) -> Call<()> {
+        if name == libc::TCP_CONGESTION {
+            let name = std::str::from_utf8(value).unwrap_or_default().trim_end_matches('\0');
+            let algorithm = CongestionAlgorithm::from_name(name).ok_or(Errno(libc::ENOENT))?;
+            return self.change(fd, |options| options.congestion = algorithm);
+        }
+        let config = self.settings()?;
+        let value = int(value)?;
+        let within =
+            |max: i32| if (1..=max).contains(&value) { Ok(value.unsigned_abs()) } else { Err(INVALID) };
+        let secs = || within(MAX_KEEPALIVE).map(|secs| Duration::from_secs(secs.into()));
+        match name {
+            libc::TCP_NODELAY => self.change(fd, |options| options.nodelay = value != 0),
+            libc::TCP_CORK => self.change(fd, |options| options.cork = value != 0),
+            libc::TCP_MAXSEG => {
+                let mss = match value {
+                    0 => None,
+                    mss if MSS_RANGE.contains(&mss) => u16::try_from(mss).ok(),
+                    _ => return Err(INVALID),
+                };
+                self.change(fd, |options| options.max_segment_size = mss)
+            }
+            libc::TCP_KEEPIDLE => {
+                let time = secs()?;
+                self.change(fd, |options| options.keepalive_time = time)
+            }
+            libc::TCP_KEEPINTVL => {
+                let interval = secs()?;
+                self.change(fd, |options| options.keepalive_interval = interval)
+            }
+            libc::TCP_KEEPCNT => {
+                let retries = within(MAX_COUNT)?;
+                self.change(fd, |options| options.keepalive_retries = retries)
+            }
+            libc::TCP_SYNCNT => {
+                let retries = within(MAX_COUNT)?;
+                self.change(fd, |options| options.syn_retries = retries)
+            }
+            libc::TCP_LINGER2 => {
+                let linger = u64::try_from(value).ok().map(Duration::from_secs);
+                self.change(fd, |options| options.linger2 = linger)
+            }
+            libc::TCP_WINDOW_CLAMP => {
+                let clamp = usize::try_from(value).ok().filter(|clamp| *clamp > 0);
+                self.change(fd, |options| options.window_clamp = clamp)
+            }
+            libc::TCP_USER_TIMEOUT => {
+                let limit = u64::try_from(value).map_err(|_| INVALID)?;
+                let limit = Some(limit).filter(|limit| *limit > 0).map(Duration::from_millis);
+                self.change(fd, |options| options.user_timeout = limit)
+            }
+            libc::TCP_NOTSENT_LOWAT => {
+                let low_water = match value as u32 {
+                    0 => config.notsent_lowat,
+                    bytes => bytes as usize,
+                };
+                self.change(fd, |options| options.notsent_lowat = low_water)
+            }
+            libc::TCP_QUICKACK => {
+                let (engine, now) = (self.engine()?, self.now());
+                if let Kind::Connection(cell) = &self.socket(fd)?.kind {
+                    engine.set_quickack(now, cell, value & 1 != 0);
+                }
+                Ok(())
+            }
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    fn tcp_option(&mut self, fd: i32, name: i32) -> Call {
+        let options = self.options(fd)?;
+        let config = self.settings()?;
+        let (engine, now) = (self.engine()?, self.now());
+        let kind = &self.socket(fd)?.kind;
+        Ok(match name {
+            libc::TCP_NODELAY => options.nodelay.into(),
+            libc::TCP_CORK => options.cork.into(),
+            libc::TCP_KEEPIDLE => seconds(options.keepalive_time),
+            libc::TCP_KEEPINTVL => seconds(options.keepalive_interval),
+            libc::TCP_KEEPCNT => options.keepalive_retries.cast_signed(),
+            libc::TCP_SYNCNT => options.syn_retries.cast_signed(),
+            libc::TCP_LINGER2 => seconds(options.linger2.unwrap_or(config.fin_timeout)),
+            libc::TCP_WINDOW_CLAMP => options.window_clamp.map_or(0, clamp),
+            libc::TCP_USER_TIMEOUT => {
+                options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))
+            }
+            libc::TCP_NOTSENT_LOWAT => (options.notsent_lowat as u32).cast_signed(),
+            libc::TCP_QUICKACK => match kind {
+                Kind::Connection(cell) => engine.quickack(cell).into(),
+                Kind::Unconnected(_) | Kind::Listener(_) => 1,
+            },
+            libc::TCP_MAXSEG => {
+                let info = match kind {
+                    Kind::Connection(cell) => engine.info(now, cell),
+                    Kind::Unconnected(_) | Kind::Listener(_) => None,
+                };
+                let set = options.max_segment_size.map_or(DEFAULT_MSS, i32::from);
+                info.map_or(set, |info| clamp(info.snd_mss))
+            }
+            _ => return Err(UNKNOWN),
+        })
+    }
+
+    fn set_ip(&mut self, fd: i32, level: i32, name: i32, value: i32) -> Call<()> {
+        let socket = self.socket(fd)?;
+        match (level, name) {
+            (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
+                let class = u8::try_from(value).map_err(|_| INVALID)?;
+                match &mut socket.kind {
+                    Kind::Unconnected(socket) => socket.traffic_class = class,
+                    Kind::Connection(cell) => cell.set_traffic_class(class),
+                    Kind::Listener(listener) => listener.set_traffic_class(class),
+                }
+                Ok(())
+            }
+            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => {
+                let ttl = u8::try_from(value).ok().filter(|ttl| *ttl > 0).ok_or(INVALID)?;
+                match &mut socket.kind {
+                    Kind::Unconnected(socket) => socket.ttl = ttl,
+                    Kind::Connection(cell) => cell.set_ttl(ttl),
+                    Kind::Listener(listener) => listener.set_ttl(ttl),
+                }
+                Ok(())
+            }
+            (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match &mut socket.kind {
+                Kind::Unconnected(socket) => Ok(socket.set_only_v6(value != 0)?),
+                Kind::Connection(_) | Kind::Listener(_) => Err(INVALID),
+            },
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    fn ip_option(&mut self, fd: i32, level: i32, name: i32) -> Call {
+        let kind = &self.socket(fd)?.kind;
+        Ok(match (level, name) {
+            (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => match kind {
+                Kind::Unconnected(socket) => socket.traffic_class,
+                Kind::Connection(cell) => cell.traffic_class(),
+                Kind::Listener(listener) => listener.traffic_class(),
+            }
+            .into(),
+            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => match kind {
+                Kind::Unconnected(socket) => socket.ttl,
+                Kind::Connection(cell) => cell.ttl(),
+                Kind::Listener(listener) => listener.ttl(),
+            }
+            .into(),
+            (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match kind {
+                Kind::Unconnected(socket) if socket.family() == Family::V6 => socket.only_v6().into(),
+                Kind::Unconnected(_) | Kind::Connection(_) | Kind::Listener(_) => return Err(UNKNOWN),
+            },
+            _ => return Err(UNKNOWN),
+        })
+    }
+}

@@ -1,0 +1,262 @@
+//! The stack under test, its clock, and the files that scripts name.
+
+use crate::device::{Recorder, Sent, is_pure_ack};
+use crate::flags::{Flags, Leftovers};
+use crate::poll::{Epoll, Watch};
+use crate::sysctl::Sysctls;
+use crate::{Call, Errno};
+use netstack::buffer::PACKET_SIZE;
+use netstack::config::Config;
+use netstack::device::RxMeta;
+use netstack::stack::{Cell, Effects, Engine, Interface, Listener, QueueId, Unconnected};
+use netstack::time::Instant;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The one queue of the one interface.
+const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
+
+/// Where the clock starts: far enough from zero that no time before it is negative.
+const START: Instant = Instant::from_millis(1_000_000);
+
+/// Scripts do not care which random numbers they get, and should always get the same.
+const SEED: u64 = 1;
+
+/// Everything that a script can change.
+pub struct World {
+    flags: Flags,
+    /// The system's variables before the script's init commands ran.
+    before: Sysctls,
+    stack: Option<Stack>,
+    now: Instant,
+    /// When the script last had a packet line.
+    last_line: Instant,
+    leftovers: Vec<Sent>,
+    files: BTreeMap<i32, File>,
+}
+
+struct Stack {
+    engine: Arc<Engine>,
+    device: Arc<Recorder>,
+    out: Effects,
+}
+
+/// What a file descriptor stands for.
+pub enum File {
+    /// A socket.
+    Socket(Socket),
+    /// An epoll instance.
+    Epoll(Epoll),
+}
+
+/// A socket.
+pub struct Socket {
+    /// How far it is.
+    pub kind: Kind,
+    /// `O_NONBLOCK`.
+    pub nonblocking: bool,
+    /// `SO_REUSEADDR`, for getsockopt: the stack asks for it when binding only.
+    pub reuse_address: bool,
+    /// A connect was started and its result not told yet.
+    pub connecting: bool,
+    /// What happened since epoll last looked.
+    pub watch: Arc<Watch>,
+}
+
+/// How far a socket is.
+pub enum Kind {
+    /// Neither connected nor listening.
+    Unconnected(Box<Unconnected>),
+    /// Connected, connecting, or at its end.
+    Connection(Arc<Cell>),
+    /// Listening.
+    Listener(Arc<Listener>),
+}
+
+impl Socket {
+    /// A socket of this kind, blocking.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, nonblocking: false, reuse_address: false, connecting: false, watch: Arc::default() }
+    }
+}
+
+impl World {
+    /// A world without a stack yet.
+    pub fn new(flags: Flags, before: Sysctls) -> Self {
+        Self {
+            flags,
+            before,
+            stack: None,
+            now: START,
+            last_line: START,
+            leftovers: Vec::new(),
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Builds the stack at the first call: the init commands of the script have run by then.
+    ///
+    /// # Errors
+    /// `EINVAL` if the settings do not fit together, with the reason on standard error.
+    pub fn start(&mut self) -> Call<Arc<Engine>> {
+        if self.stack.is_none() {
+            let built = self.build();
+            self.stack = Some(built.map_err(|error| {
+                eprintln!("netstack-packetdrill: {error}");
+                Errno::from(error)
+            })?);
+        }
+        self.engine()
+    }
+
+    /// The namespace's variables, then so_flags, then what the script set.
+    fn config(&self) -> std::io::Result<Config> {
+        let now = Sysctls::read();
+        let mut config = Config { seed: Some(SEED), loopback: false, ..Config::default() };
+        now.apply_all(&mut config);
+        for (key, value) in &self.flags.settings {
+            let set = config.set(key, value);
+            set.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
+        }
+        now.apply_changed(&self.before, &mut config);
+        Ok(config)
+    }
+
+    fn build(&self) -> std::io::Result<Stack> {
+        let device = Arc::new(Recorder::new(self.flags.mtu, self.flags.offloads));
+        let mut interface = Interface::new(Arc::clone(&device) as _).name("tun0");
+        for address in &self.flags.local {
+            let (bits, gateway) = match address {
+                IpAddr::V4(_) => (32, "192.0.2.1"),
+                IpAddr::V6(_) => (128, "2001:db8::1"),
+            };
+            interface = interface.address(&format!("{address}/{bits}")).gateway(gateway);
+        }
+        let engine = Engine::new(self.config()?, vec![interface])?;
+        Ok(Stack { engine, device, out: Effects::new() })
+    }
+
+    /// The stack.
+    ///
+    /// # Errors
+    /// `ENOTSOCK` before there was a socket.
+    pub fn engine(&self) -> Call<Arc<Engine>> {
+        self.stack.as_ref().map(|stack| Arc::clone(&stack.engine)).ok_or(Errno(libc::ENOTSOCK))
+    }
+
+    /// Takes the oldest packet that the stack sent, for a line of the script.
+    pub fn take_sent(&mut self) -> Option<Sent> {
+        self.last_line = self.now;
+        self.stack.as_ref()?.device.pop()
+    }
+
+    /// The script is over: the packets that no line of it has taken are those that there are now.
+    pub fn end_script(&mut self) {
+        let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
+        left.retain(|packet| match self.flags.leftovers {
+            Leftovers::All => true,
+            Leftovers::LateAcks => packet.at < self.last_line || !is_pure_ack(&packet.bytes),
+            Leftovers::None => false,
+        });
+        self.leftovers = left;
+    }
+
+    /// The packets that make a script fail that is over.
+    pub fn leftovers(&self) -> &[Sent] {
+        &self.leftovers
+    }
+
+    /// When the stack wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.stack.as_ref()?.engine.next_deadline()
+    }
+
+    /// Moves the clock on, never back, and does what is due then.
+    pub fn move_to(&mut self, at: Instant) {
+        self.now = self.now.max(at);
+        let now = self.now;
+        if let Some(Stack { engine, out, .. }) = &mut self.stack
+            && engine.next_deadline().is_some_and(|at| at <= now)
+        {
+            engine.on_timer(now, out);
+            out.deliver(engine);
+        }
+    }
+
+    /// A packet from the script.
+    ///
+    /// # Errors
+    /// `EMSGSIZE` if it is longer than IP allows.
+    pub fn inject(&mut self, packet: &[u8]) -> Call<()> {
+        if packet.len() > PACKET_SIZE {
+            return Err(Errno(libc::EMSGSIZE));
+        }
+        let now = self.now;
+        self.last_line = now;
+        if let Some(Stack { engine, out, .. }) = &mut self.stack {
+            let mut buf = engine.pool().take();
+            buf.bytes_mut()[..packet.len()].copy_from_slice(packet);
+            let meta = RxMeta { len: packet.len(), checksum_verified: false, gso_size: None };
+            engine.on_packet(now, QUEUE, buf, meta, out);
+            engine.end_batch(now, QUEUE, out);
+            out.deliver(engine);
+        }
+        Ok(())
+    }
+
+    /// A file.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn file(&mut self, fd: i32) -> Call<&mut File> {
+        self.files.get_mut(&fd).ok_or(Errno(libc::EBADF))
+    }
+
+    /// A socket.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    pub fn socket(&mut self, fd: i32) -> Call<&mut Socket> {
+        match self.file(fd)? {
+            File::Socket(socket) => Ok(socket),
+            File::Epoll(_) => Err(Errno(libc::ENOTSOCK)),
+        }
+    }
+
+    /// The connection of a socket, or `otherwise` if it has none.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    pub fn connection(&mut self, fd: i32, otherwise: i32) -> Call<Arc<Cell>> {
+        match &self.socket(fd)?.kind {
+            Kind::Connection(cell) => Ok(Arc::clone(cell)),
+            Kind::Unconnected(_) | Kind::Listener(_) => Err(Errno(otherwise)),
+        }
+    }
+
+    /// Whether `fd` is a file of this world.
+    pub fn has(&self, fd: i32) -> bool {
+        self.files.contains_key(&fd)
+    }
+
+    /// All files.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = (i32, &mut File)> {
+        self.files.iter_mut().map(|(fd, file)| (*fd, file))
+    }
+
+    /// Adds a file.
+    pub fn add(&mut self, fd: i32, file: File) {
+        self.files.insert(fd, file);
+    }
+
+    /// Takes a file away.
+    pub fn remove(&mut self, fd: i32) -> Option<File> {
+        self.files.remove(&fd)
+    }
+}

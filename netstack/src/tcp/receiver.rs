@@ -330,9 +330,14 @@ impl Receiver {
         if odd && room && field < u16::MAX { field + 1 } else { field }
     }
 
+    /// A segment with `field` as its window was sent: what it offers stays offered.
+    pub(super) fn on_window_sent(&mut self, field: u16) {
+        self.right_edge = self.right_edge.max(self.rcv_nxt + self.scale.from_wire(field));
+    }
+
     /// An acknowledgment with `field` as its window was sent.
     pub(super) fn on_ack_sent(&mut self, field: u16) {
-        self.right_edge = self.right_edge.max(self.rcv_nxt + self.scale.from_wire(field));
+        self.on_window_sent(field);
         self.last_ack_sent = self.rcv_nxt;
         self.duplicate = None;
         self.ack.on_sent();

@@ -93,9 +93,10 @@ impl Connection {
             }
             Kind::Ack => {}
             Kind::Probe => {
-                // The peer does not accept it, only answers: neither its acknowledgment nor its
-                // window counts as told.
+                // The peer does not accept it, only answers: its acknowledgment does not count as
+                // told. The window that it offers is kept, though.
                 self.probe = None;
+                self.rcv.on_window_sent(transmit.segment.window);
                 return;
             }
             Kind::New { start, end, mss } => {

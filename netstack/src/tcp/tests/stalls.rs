@@ -73,6 +73,24 @@ fn a_probe_does_not_swallow_an_acknowledgment_that_is_owed() {
 }
 
 #[test]
+fn the_window_that_a_probe_offers_stays_offered() {
+    let mut t = Table::established();
+    t.input(segment(Flags::ACK, 1, 1, 10_000));
+    let mut closed = segment(Flags::ACK, 10_001, 1, 0);
+    closed.window = 0;
+    t.input(closed);
+    t.conn.read(t.now, &mut [std::io::IoSliceMut::new(&mut [0; 10_000])]).unwrap();
+    assert!(t.write(1_000).is_empty());
+    t.now += Duration::from_secs(2);
+    t.conn.on_timeout(t.now);
+    let probe = t.conn.poll_transmit(t.now, 0).expect("a probe");
+    t.conn.on_transmitted(t.now, &probe);
+    assert!(usize::from(probe.segment.window) > 64_240 - 10_000, "more than before");
+    set(&mut t, |options| options.recv_buffer_size = Some(2_304));
+    assert_eq!(t.conn.rcv.window_field(), probe.segment.window);
+}
+
+#[test]
 fn a_fin_at_a_closed_window_asks_when_it_opens() {
     let mut t = Table::established();
     let mut closed = segment(Flags::ACK, 1, 1, 0);

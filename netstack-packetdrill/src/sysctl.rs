@@ -34,7 +34,6 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/icmp_msgs_per_sec", "icmp_rate", Form::Same),
     ("ipv4/ip_default_ttl", "default_ttl", Form::Same),
     ("ipv4/ip_local_port_range", "port_range", Form::Range),
-    ("ipv4/tcp_congestion_control", "congestion", Form::Same),
     ("ipv4/tcp_fin_timeout", "fin_timeout", Form::Unit("s")),
     ("ipv4/tcp_invalid_ratelimit", "challenge_ack_interval", Form::Unit("ms")),
     ("ipv4/tcp_keepalive_intvl", "keepalive_interval", Form::Unit("s")),
@@ -49,10 +48,11 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/tcp_wmem", "send_buffer_max", Form::Field(2)),
 ];
 
-/// Variables that the kernel sizes after the memory of the machine: they count only once somebody
-/// set them.
-const SIZED: &[(&str, &str, Form)] = &[
+/// Variables that say something of the machine, its memory or the taste of its owner: they count only
+/// once somebody set them.
+const OF_THE_MACHINE: &[(&str, &str, Form)] = &[
     ("core/somaxconn", "somaxconn", Form::Same),
+    ("ipv4/tcp_congestion_control", "congestion", Form::Same),
     ("ipv4/tcp_max_orphans", "max_orphans", Form::Same),
     ("ipv4/tcp_max_syn_backlog", "max_syn_backlog", Form::Same),
     ("ipv4/tcp_max_tw_buckets", "max_time_wait", Form::Same),
@@ -124,11 +124,11 @@ pub fn normalize(name: &str) -> Option<String> {
 }
 
 fn rows(name: &str) -> impl Iterator<Item = &'static (&'static str, &'static str, Form)> {
-    TABLE.iter().chain(SIZED).filter(move |(row, ..)| *row == name)
+    TABLE.iter().chain(OF_THE_MACHINE).filter(move |(row, ..)| *row == name)
 }
 
 fn apply(config: &mut Config, name: &str, value: &str, changed: bool) {
-    if !changed && SIZED.iter().any(|(row, ..)| *row == name) {
+    if !changed && OF_THE_MACHINE.iter().any(|(row, ..)| *row == name) {
         return;
     }
     let mut known = false;
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_the_machine_counts_only_where_it_was_set() {
+    fn what_says_something_of_the_machine_counts_only_where_it_was_set() {
         let before = sysctls("net.ipv4.tcp_max_syn_backlog=128\nnet.core.somaxconn=128");
         let mut config = Config::default();
         before.apply_all(&mut config);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_table_names_settings_that_exist() {
-        for (name, key, _) in TABLE.iter().chain(SIZED) {
+        for (name, key, _) in TABLE.iter().chain(OF_THE_MACHINE) {
             assert!(Config::keys().contains(key), "{name}: {key}");
         }
     }

@@ -36,7 +36,8 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (20, word(info.rcv_mss)),
         (24, segments(info.unacked)),
         (28, segments(info.sacked)),
-        (32, segments(info.lost)),
+        // The kernel counts what was lost until it is acknowledged, retransmitted or not.
+        (32, segments(info.lost + info.retrans)),
         (36, segments(info.retrans)),
         (44, millis(info.last_data_sent)),
         (52, millis(info.last_data_recv)),

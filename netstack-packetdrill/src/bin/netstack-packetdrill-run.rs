@@ -31,13 +31,9 @@ The exit status is 0 if all scripts pass.";
 /// First argument of the process that a script runs in.
 const INNER: &str = "--in-private-namespace";
 
-/// Name of the environment variable that the library reads too.
-const SYSCTL_FILE: &str = netstack_packetdrill_sysctl_variable();
-
-/// The program does not link the library: that would replace its own getsockopt.
-const fn netstack_packetdrill_sysctl_variable() -> &'static str {
-    "NETSTACK_PACKETDRILL_SYSCTL"
-}
+/// The environment variable that the library knows as `sysctl::FILE_VARIABLE`. This program does not
+/// link the library, which would replace its own getsockopt.
+const SYSCTL_FILE: &str = "NETSTACK_PACKETDRILL_SYSCTL";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args();
@@ -343,15 +339,17 @@ impl Drop for Folder {
 }
 
 /// sysctl(8), as much as scripts use: sets variables of the network in the namespace, and writes down
-/// what it was told to, for kernels that have no such variable or let nobody set it.
+/// what could not be set, for the library to read.
 fn sysctl(arguments: &[String]) -> io::Result<ExitCode> {
     let mut record = String::new();
     let mut status = ExitCode::SUCCESS;
     for argument in arguments.iter().filter(|argument| !argument.starts_with('-')) {
         if let Some((name, value)) = argument.split_once('=') {
-            record.push_str(&format!("{argument}\n"));
-            // The kernel may not have it; the stack may.
-            let _ = netns::sysctl(name.trim(), value.trim());
+            // The kernel may not have it; the stack may. What the kernel has is not written down: other
+            // commands of the script may set it past us.
+            if netns::sysctl(name.trim(), value.trim()).is_err() {
+                record.push_str(&format!("{argument}\n"));
+            }
         } else {
             let name = argument.replace('.', "/");
             match fs::read_to_string(format!("/proc/sys/{name}")) {

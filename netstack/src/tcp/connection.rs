@@ -73,6 +73,8 @@ pub struct Connection {
     pub(super) orphan: bool,
     /// Whether the user said that more data follows at once (`MSG_MORE`).
     pub(super) more_follows: bool,
+    /// Whether what is queued must go now, corked or not (`TCP_NODELAY` was set).
+    pub(super) push: bool,
     pub(super) counters: Counters,
 }
 
@@ -177,6 +179,7 @@ impl Connection {
             read_shut: false,
             orphan: false,
             more_follows: false,
+            push: false,
             counters: Counters::default(),
             options,
         });
@@ -465,6 +468,10 @@ impl Connection {
             && old.recv_buffer_size != Some(size)
         {
             self.rcv.set_buffer_size(size);
+        }
+        if self.options.nodelay && !old.nodelay {
+            // As in Linux: what is queued goes out at once, even corked.
+            self.push = self.snd.unsent() > 0;
         }
         if old.window_clamp != self.options.window_clamp {
             self.rcv.set_clamp(self.options.window_clamp);

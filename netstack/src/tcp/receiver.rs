@@ -306,13 +306,14 @@ impl Receiver {
     /// The window to offer now, in bytes. It moves its right edge never to the left, and to the
     /// right only by a useful amount (RFC 9293 §3.8.6.2.2).
     pub(super) fn select_window(&self) -> usize {
-        let current = self.rcv_wnd();
+        self.useful_room().max(self.rcv_wnd())
+    }
+
+    /// Room for the peer, or nothing if it is too little to be worth a segment.
+    fn useful_room(&self) -> usize {
         let free = self.free();
         let useful = self.rcv_mss.min(self.most() / 2).max(self.most() / 16);
-        if free < useful || free <= current {
-            return current;
-        }
-        free
+        if free < useful { 0 } else { free }
     }
 
     /// The window field of the next segment. Call [`Receiver::on_ack_sent`] when it is sent.
@@ -353,7 +354,7 @@ impl Receiver {
     /// Whether more than one full segment is unacknowledged and the window can follow.
     pub(super) fn full_segments_unacked(&self) -> bool {
         self.rcv_nxt.since(self.last_ack_sent) > self.rcv_mss
-            && (self.select_window() >= self.rcv_wnd() || self.buffer.is_empty())
+            && (self.useful_room() >= self.rcv_wnd() || self.buffer.is_empty())
     }
 
     /// The user read `n` bytes. Says whether the window must be announced now.
@@ -540,6 +541,16 @@ mod tests {
         assert_eq!(r.window_field(), 0);
         read(&mut r, 2_000);
         assert_eq!(r.window_field(), 1);
+    }
+
+    #[test]
+    fn a_reader_that_is_behind_is_not_acknowledged_for_at_once() {
+        let mut r = receiver(10_000);
+        data(&mut r, 0, 2_000);
+        assert!(r.full_segments_unacked(), "the window can move on");
+        r.on_ack_sent(r.window_field());
+        data(&mut r, 2_000, 7_500);
+        assert!(!r.full_segments_unacked(), "there is no room to tell of");
     }
 
     #[test]

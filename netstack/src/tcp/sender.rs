@@ -34,6 +34,8 @@ pub(super) struct Sender {
     last_small: Seq,
     /// When data was last sent.
     pub(super) last_sent: Instant,
+    /// When the congestion window was last reduced for a pause: once for each.
+    pub(super) restarted: Instant,
     /// Upper limit of the buffer in bytes.
     limit: usize,
     /// Whether `SO_SNDBUF` fixed the limit.
@@ -89,6 +91,7 @@ impl Sender {
             fin: None,
             last_small: snd_una,
             last_sent: now,
+            restarted: now,
             limit: buffer_size.unwrap_or(config.send_buffer_initial),
             locked: buffer_size.is_some(),
             max_limit: config.send_buffer_max,

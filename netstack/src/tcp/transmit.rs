@@ -105,6 +105,7 @@ impl Connection {
                 self.recovery.on_sent(now, start, end, mss);
                 self.snd.on_sent(now, end, partial);
                 self.count_data(transmit);
+                self.push = false;
                 self.timers.stop(Timer::Persist);
                 self.persist_since = None;
                 if self.probe == Some(Probe::Window) {
@@ -187,10 +188,12 @@ impl Connection {
         if !self.snd.has_unsent() {
             return None;
         }
-        self.restart_after_idle(now);
         let start = self.snd.snd_nxt;
         let unsent = self.snd.unsent();
         let window = self.snd.window_end().since(start);
+        if window > 0 {
+            self.restart_after_idle(now);
+        }
         if unsent == 0 {
             // A FIN takes one position in the window, and none of cwnd.
             if window == 0 {
@@ -229,7 +232,9 @@ impl Connection {
         }
         if allowed == unsent {
             let last = self.snd.fin.is_some();
-            let held = if self.options.cork || self.more_follows {
+            let held = if self.push {
+                false
+            } else if self.options.cork || self.more_follows {
                 true
             } else {
                 !self.options.nodelay && self.snd.nagle_holds()
@@ -256,13 +261,12 @@ impl Connection {
 
     /// RFC 5681 §4.1: after a pause longer than the RTO, the window says nothing of the path.
     fn restart_after_idle(&mut self, now: Instant) {
-        let idle = now - self.snd.last_sent;
+        let idle = now - self.snd.last_sent.max(self.snd.restarted);
         let rto = self.rtt.rto();
         if self.recovery.board.outstanding() == 0 && idle > rto && self.counters.data_segs_out > 0 {
             let restart = self.config.initial_window as usize * self.snd.mss;
             self.cc.on_idle(idle, rto, restart);
-            // Once for each pause.
-            self.snd.last_sent = now;
+            self.snd.restarted = now;
         }
     }
 

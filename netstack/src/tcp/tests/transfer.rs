@@ -161,6 +161,38 @@ fn cork_waits_for_a_full_segment_and_200_ms_at_most() {
 }
 
 #[test]
+fn setting_nodelay_pushes_what_is_corked_once() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let now = pair.now;
+    let corked = SocketOptions { cork: true, ..pair.conn(0).options().clone() };
+    pair.conn(0).set_options(now, corked.clone());
+    let before = pair.ends[0].log.len();
+    pair.write(0, b"part");
+    assert_eq!(pair.ends[0].log.len(), before);
+    pair.conn(0).set_options(now, SocketOptions { nodelay: true, ..corked });
+    pair.write(0, b"");
+    assert_eq!(pair.sent(0, before), ["PSH,ACK 1/1 len 4"]);
+    pair.write(0, b"more");
+    assert_eq!(pair.ends[0].log.len(), before + 1, "the cork holds what comes after");
+}
+
+#[test]
+fn a_closed_window_does_not_age_the_congestion_window() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let mut sent = 0;
+    let bytes = pattern(400_000);
+    for _ in 0..60 {
+        sent += pair.write(0, &bytes[sent..]);
+        pair.step();
+    }
+    let before = pair.ends[0].conn.info(pair.now);
+    pair.run_for(Duration::from_secs(60));
+    let after = pair.ends[0].conn.info(pair.now);
+    assert_eq!(after.snd_cwnd, before.snd_cwnd);
+    assert!(after.last_data_sent >= Duration::from_secs(59), "{:?}", after.last_data_sent);
+}
+
+#[test]
 fn sequence_numbers_wrap() {
     // The first end starts 10,000 bytes before the wrap.
     let mut pair = Pair::connect(Wire { loss: 0.02, ..Wire::default() }, 3);

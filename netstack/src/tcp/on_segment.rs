@@ -5,7 +5,7 @@ use super::error::TcpError;
 use super::events::Events;
 use super::receiver::Received;
 use super::recovery::AckInput;
-use super::segment::{Flags, MAX_SACK_BLOCKS, Segment};
+use super::segment::{MAX_SACK_BLOCKS, Segment};
 use super::seq::Seq;
 use super::state::{Input, State};
 use super::timers::Timer;
@@ -43,7 +43,8 @@ impl Connection {
         //                                             third: security compartments are not used
         self.check_syn(now, seg)?; //                  fourth
         self.check_ack(now, seg, seq)?; //             fifth
-        self.check_urgent(seg); //                     sixth
+        //                                             sixth: URG. The urgent byte stays in the stream,
+        //                                             as RFC 6093 §6 recommends
         self.take_text(now, seg, seq, payload)?; //    seventh
         self.check_fin(now, seg, seq) //               eighth
     }
@@ -255,12 +256,6 @@ impl Connection {
             }
             _ => NEXT,
         }
-    }
-
-    /// Sixth: URG. The urgent byte stays in the stream (`SO_OOBINLINE`), which RFC 6093 §6
-    /// recommends; there is no out-of-band read.
-    fn check_urgent(&mut self, seg: &Segment) {
-        let _ = seg.flags.contains(Flags::URG);
     }
 
     /// Seventh: the segment's text.

@@ -22,9 +22,10 @@ pub struct Flags {
 /// Which packets that are left when a script ends are a failure (`leftovers=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftovers {
-    /// `late-acks`, the default: any, but for acknowledgments without text that were sent after the
-    /// last line of the script that is a packet. Linux sends these too where scripts end.
-    LateAcks,
+    /// `late`, the default: any, but for the rest of the burst of which the last line that is a packet
+    /// took a part, and for acknowledgments without text sent after that line. Linux sends these too
+    /// where scripts end.
+    Late,
     /// `all`: any.
     All,
     /// `none`: none, as with packetdrill itself.
@@ -37,7 +38,7 @@ impl Default for Flags {
             local: Vec::new(),
             mtu: 1500,
             offloads: false,
-            leftovers: Leftovers::LateAcks,
+            leftovers: Leftovers::Late,
             settings: Vec::new(),
         }
     }
@@ -71,10 +72,10 @@ impl Flags {
                 }
                 "leftovers" => {
                     flags.leftovers = match value {
-                        "late-acks" => Leftovers::LateAcks,
+                        "late" => Leftovers::Late,
                         "all" => Leftovers::All,
                         "none" => Leftovers::None,
-                        _ => return Err(format!("so_flags: leftovers: late-acks, all or none, not {value}")),
+                        _ => return Err(format!("so_flags: leftovers: late, all or none, not {value}")),
                     }
                 }
                 _ => {
@@ -116,7 +117,7 @@ mod tests {
             ("mtu", "so_flags: `mtu` is not KEY=VALUE"),
             ("mtu=big", "so_flags: big is no MTU"),
             ("local_ip=here", "so_flags: here is no address"),
-            ("leftovers=no", "so_flags: leftovers: late-acks, all or none, not no"),
+            ("leftovers=no", "so_flags: leftovers: late, all or none, not no"),
             ("colour=red", "so_flags: there is no setting `colour`"),
         ] {
             assert_eq!(Flags::parse(text).unwrap_err(), error);

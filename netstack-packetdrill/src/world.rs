@@ -32,6 +32,8 @@ pub struct World {
     now: Instant,
     /// When the script last had a packet line.
     last_line: Instant,
+    /// When the stack sent the packet of that line, if it was one that the stack sends.
+    last_burst: Option<Instant>,
     leftovers: Vec<Sent>,
     files: BTreeMap<i32, File>,
 }
@@ -90,6 +92,7 @@ impl World {
             stack: None,
             now: START,
             last_line: START,
+            last_burst: None,
             leftovers: Vec::new(),
             files: BTreeMap::new(),
         }
@@ -153,7 +156,9 @@ impl World {
     /// Takes the oldest packet that the stack sent, for a line of the script.
     pub fn take_sent(&mut self) -> Option<Sent> {
         self.last_line = self.now;
-        self.stack.as_ref()?.device.pop()
+        let sent = self.stack.as_ref()?.device.pop()?;
+        self.last_burst = Some(sent.at);
+        Some(sent)
     }
 
     /// The script is over: the packets that no line of it has taken are those that there are now.
@@ -161,7 +166,10 @@ impl World {
         let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
         left.retain(|packet| match self.flags.leftovers {
             Leftovers::All => true,
-            Leftovers::LateAcks => packet.at < self.last_line || !is_pure_ack(&packet.bytes),
+            Leftovers::Late => {
+                let late_ack = packet.at >= self.last_line && is_pure_ack(&packet.bytes);
+                !late_ack && self.last_burst != Some(packet.at)
+            }
             Leftovers::None => false,
         });
         self.leftovers = left;
@@ -199,6 +207,7 @@ impl World {
         }
         let now = self.now;
         self.last_line = now;
+        self.last_burst = None;
         if let Some(Stack { engine, out, .. }) = &mut self.stack {
             let mut buf = engine.pool().take();
             buf.bytes_mut()[..packet.len()].copy_from_slice(packet);

@@ -46,6 +46,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (72, micros(info.rttvar)),
         (76, threshold),
         (80, word(info.snd_cwnd / mss)),
+        (84, word(info.advmss)),
         (92, micros(info.rcv_rtt)),
         (96, word(info.rcv_space)),
         (100, count(info.total_retrans)),

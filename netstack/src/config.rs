@@ -108,6 +108,9 @@ config! {
     delayed_ack_max: Duration = Duration::from_millis(200);
     /// Initial congestion window in segments (RFC 6928). 10.
     initial_window: u32 = 10;
+    /// Reduce the congestion window of a connection that was idle for longer than its retransmission
+    /// timeout (`tcp_slow_start_after_idle`, RFC 5681 §4.1). On.
+    slow_start_after_idle: bool = true;
     /// Offer and accept timestamps (`tcp_timestamps`, RFC 7323 §3). On.
     timestamps: bool = true;
     /// Offer and accept selective acknowledgments (`tcp_sack`, RFC 2018). On.

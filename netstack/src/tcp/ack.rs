@@ -47,7 +47,8 @@ impl AckPolicy {
             urgent: false,
             quick: 0,
             pingpong: false,
-            ato: config.delayed_ack_min,
+            // Nothing is known of the peer before its first data: no delay (as in Linux).
+            ato: Duration::ZERO,
             last_data: None,
             min: config.delayed_ack_min,
             max: config.delayed_ack_max,

@@ -63,6 +63,8 @@ pub struct Connection {
     pub(super) persist_since: Option<Instant>,
     /// Keep-alive probes that were not answered.
     pub(super) keepalive_count: u32,
+    /// When the handshake was completed.
+    pub(super) created: Instant,
     /// When something was last received.
     pub(super) last_received: Instant,
     /// When a challenge ACK was last sent (RFC 5961 §7).
@@ -174,6 +176,7 @@ impl Connection {
             persist_count: 0,
             persist_since: None,
             keepalive_count: 0,
+            created: now,
             last_received: now,
             last_challenge: None,
             read_shut: false,

@@ -30,6 +30,8 @@ pub struct TcpInfo {
     pub snd_mss: usize,
     /// Payload bytes of a full segment received, estimated.
     pub rcv_mss: usize,
+    /// The MSS that we advertised, in bytes.
+    pub advmss: usize,
     /// Bytes in flight that are not acknowledged.
     pub unacked: usize,
     /// Bytes that the peer SACKed.
@@ -84,7 +86,7 @@ pub struct TcpInfo {
     pub reord_seen: u64,
     /// Since data was last sent.
     pub last_data_sent: Duration,
-    /// Since data was last received.
+    /// Since data was last received, or since the handshake.
     pub last_data_recv: Duration,
 }
 
@@ -103,6 +105,7 @@ impl Connection {
             ato: self.rcv.ack.ato(),
             snd_mss: self.snd.mss,
             rcv_mss: self.rcv.rcv_mss(),
+            advmss: self.rcv.advertised_mss(),
             unacked: board.outstanding(),
             sacked: board.sacked(),
             lost: board.lost(),
@@ -130,7 +133,7 @@ impl Connection {
             dsack_dups: self.recovery.counters.dsack_dups,
             reord_seen: self.recovery.counters.reord_seen,
             last_data_sent: now - self.snd.last_sent,
-            last_data_recv: self.rcv.ack.last_data().map_or(Duration::ZERO, |at| now - at),
+            last_data_recv: now - self.rcv.ack.last_data().unwrap_or(self.created),
         }
     }
 }

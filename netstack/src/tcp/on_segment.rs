@@ -152,8 +152,11 @@ impl Connection {
         }
         let ack = self.snd.snd_una.nearest(seg.ack);
         if ack > self.snd.snd_nxt {
-            // Something that was never sent is acknowledged (RFC 5961 §5.2).
-            self.challenge(now, seg);
+            // Something that was never sent is acknowledged. RFC 5961 §5.2 asks for a challenge ACK;
+            // Linux drops it in silence while the connection is established.
+            if self.state != State::Established {
+                self.challenge(now, seg);
+            }
             return DONE;
         }
         if ack + self.snd.max_wnd < self.snd.snd_una {

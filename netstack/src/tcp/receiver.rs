@@ -295,7 +295,8 @@ impl Receiver {
 
     /// The largest window, in bytes.
     fn most(&self) -> usize {
-        self.limit.min(self.clamp)
+        // More than the window field can say would never be offered.
+        self.limit.min(self.clamp).min(self.scale.from_wire(u16::MAX))
     }
 
     /// Room that the reader left, in bytes.
@@ -429,6 +430,11 @@ impl Receiver {
     #[cfg(test)]
     pub(super) fn scale(&self) -> WindowScale {
         self.scale
+    }
+
+    /// The MSS that we advertised.
+    pub(super) fn advertised_mss(&self) -> usize {
+        self.advertised_mss
     }
 
     /// The limit of the window, in bytes.

@@ -34,6 +34,15 @@ pub struct Transmit {
 }
 
 impl Transmit {
+    /// Makes a segment that is longer than `mss` a super-segment. As in Linux it ends in PSH, so that
+    /// the receiver does not wait to join it with what may follow.
+    fn cut_to(&mut self, mss: usize) {
+        if self.segment.payload_len > mss {
+            self.gso_size = Some(mss as u16);
+            self.segment.flags = self.segment.flags.with(Flags::PSH);
+        }
+    }
+
     /// Whether this is new data that is less than a full segment, and no FIN.
     pub fn is_tail(&self) -> bool {
         match self.kind {
@@ -122,7 +131,8 @@ impl Connection {
                 self.recovery.on_retransmitted(now, start, end, segments);
                 self.snd.last_sent = now;
                 self.count_data(transmit);
-                if !self.timers.is_set(Timer::Retransmit) {
+                // A head that is sent again has a whole time-out to be acknowledged, as in Linux.
+                if start == self.snd.snd_una || !self.timers.is_set(Timer::Retransmit) {
                     self.rearm_retransmit(now);
                 }
             }
@@ -179,7 +189,9 @@ impl Connection {
         }
         let range_end = start + len + usize::from(with_fin);
         let kind = Kind::Again { start, end: range_end, mss };
-        Some(self.data_segment(now, kind, start, len, with_fin, mss))
+        let mut transmit = self.data_segment(now, kind, start, len, with_fin);
+        transmit.cut_to(mss);
+        Some(transmit)
     }
 
     /// New data, as much in one segment as the windows, the Nagle algorithm and the device allow; or
@@ -201,7 +213,7 @@ impl Connection {
                 return None;
             }
             let kind = Kind::New { start, end: start + 1, mss };
-            return Some(self.data_segment(now, kind, start, 0, true, mss));
+            return Some(self.data_segment(now, kind, start, 0, true));
         }
         let pipe = self.recovery.pipe(self.snd.mss);
         let room = self.cc.cwnd().saturating_sub(pipe);
@@ -220,7 +232,13 @@ impl Connection {
         let with_fin = self.snd.fin == Some(start + len) && window > len;
         let end = start + len + usize::from(with_fin);
         let kind = Kind::New { start, end, mss };
-        Some(self.data_segment(now, kind, start, len, with_fin, mss))
+        let mut transmit = self.data_segment(now, kind, start, len, with_fin);
+        transmit.cut_to(mss);
+        if allowed - len < mss {
+            // Nothing follows before the next acknowledgment: the receiver should not wait either.
+            transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
+        }
+        Some(transmit)
     }
 
     /// How much of `allowed` bytes to send: whole segments, and the partial one at the end of the
@@ -263,7 +281,8 @@ impl Connection {
     fn restart_after_idle(&mut self, now: Instant) {
         let idle = now - self.snd.last_sent.max(self.snd.restarted);
         let rto = self.rtt.rto();
-        if self.recovery.board.outstanding() == 0 && idle > rto && self.counters.data_segs_out > 0 {
+        let paused = self.recovery.board.outstanding() == 0 && idle > rto && self.counters.data_segs_out > 0;
+        if paused && self.config.slow_start_after_idle {
             let restart = self.config.initial_window as usize * self.snd.mss;
             self.cc.on_idle(idle, rto, restart);
             self.snd.restarted = now;
@@ -295,15 +314,7 @@ impl Connection {
         Some(Transmit { segment, gso_size: None, kind: Kind::Ack })
     }
 
-    fn data_segment(
-        &self,
-        now: Instant,
-        kind: Kind,
-        start: Seq,
-        len: usize,
-        with_fin: bool,
-        mss: usize,
-    ) -> Transmit {
+    fn data_segment(&self, now: Instant, kind: Kind, start: Seq, len: usize, with_fin: bool) -> Transmit {
         let mut flags = Flags::ACK;
         if with_fin {
             flags = flags.with(Flags::FIN);
@@ -314,8 +325,7 @@ impl Connection {
         }
         let mut segment = self.header(now, start, flags);
         segment.payload_len = len;
-        let gso_size = (len > mss).then_some(mss as u16);
-        Transmit { segment, gso_size, kind }
+        Transmit { segment, gso_size: None, kind }
     }
 
     fn header(&self, now: Instant, seq: Seq, flags: Flags) -> Segment {

@@ -303,7 +303,8 @@ impl Recovery {
         } else if progress.acked > 0 {
             cc.on_ack(&AckSample {
                 now: ack.now,
-                delivered: progress.acked,
+                // What was SACKed before has been counted.
+                delivered: progress.acked.min(progress.delivered),
                 srtt: rtt.srtt().unwrap_or_default(),
                 cwnd_limited: ack.cwnd_limited || self.phase == Phase::Loss,
             });

@@ -85,7 +85,10 @@ fn acks_of_what_was_never_sent_or_long_ago_are_challenged() {
     for state in SYNCHRONIZED {
         for ack in [50_000, -100_000] {
             let (mut t, peer, ours) = Table::in_state(state);
-            assert_eq!(t.input(segment(ACK, peer, ours + ack, 0)), challenge(peer, ours), "{state} {ack}");
+            // Linux drops the first kind in silence while the connection is established.
+            let silent = state == State::Established && ack > 0;
+            let answer = if silent { Vec::new() } else { challenge(peer, ours) };
+            assert_eq!(t.input(segment(ACK, peer, ours + ack, 0)), answer, "{state} {ack}");
             assert_eq!(t.conn.state(), state);
         }
     }

@@ -32,7 +32,7 @@ fn bad_wires_lose_nothing() {
         for wire in [
             Wire { loss: 0.01, ..Wire::default() },
             Wire { loss: 0.05, reorder: 0.05, duplicate: 0.01, ..Wire::default() },
-            Wire { loss: 0.3, ..Wire::default() },
+            Wire { loss: 0.25, ..Wire::default() },
             Wire { reorder: 0.5, duplicate: 0.2, ..Wire::default() },
             Wire { loss: 0.02, reorder: 0.3, offload: 40_000, ..Wire::default() },
         ] {

@@ -4,7 +4,9 @@ use netstack_tun::netns::{self, Isolated, Namespace, isolated, isolated_within};
 use netstack_tun::{Tun, TunConfig, interface};
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 use std::{env, fs, thread};
@@ -116,9 +118,32 @@ fn errors_of_interfaces_name_them_and_have_kinds() {
     });
 }
 
+/// A copy of this program where every user may run it: a checkout may lie in a folder that only its
+/// owner can enter. Removed with the value.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn make(case: &str) -> Self {
+        let folder = env::temp_dir().join(format!("netstack-{case}-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env::current_exe().unwrap(), folder.join("program")).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        // Nothing better can be done about a temporary file that stays.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Runs the ignored test `case` of this program.
 fn run_case(case: &str, prepare: impl FnOnce(&mut Command)) -> Output {
-    let mut command = Command::new(env::current_exe().unwrap());
+    let copy = Copy::make(case);
+    let mut command = Command::new(copy.0.join("program"));
+    command.current_dir("/");
     command.args(["--exact", case, "--include-ignored", "--nocapture"]).env(CASE, "1");
     command.env_remove("NETSTACK_ISOLATED").env_remove("NETSTACK_REQUIRE_NETNS");
     prepare(&mut command);

@@ -35,6 +35,12 @@ impl Pool {
         PacketBuf { data, pool: Some(Arc::clone(self)) }
     }
 
+    /// Gives the memory of unused buffers back: nobody is left who would need them soon.
+    pub fn trim(&self) {
+        let unused = std::mem::take(&mut *self.free.lock());
+        drop(unused);
+    }
+
     fn put(&self, data: Box<[u8]>) {
         let mut free = self.free.lock();
         if free.len() < POOL_KEEPS {
@@ -201,6 +207,14 @@ mod tests {
         assert_eq!(pool.free.lock().len(), 1);
         let _again = pool.take();
         assert_eq!(pool.free.lock().len(), 0);
+    }
+
+    #[test]
+    fn trimming_frees_what_is_unused() {
+        let pool = Pool::new();
+        drop([pool.take(), pool.take()]);
+        pool.trim();
+        assert_eq!(pool.free.lock().capacity(), 0);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Timer {
 struct Armed {
     at: Instant,
     slot: u32,
-    generation: u32,
+    entry: u64,
 }
 
 impl Timer {
@@ -47,12 +47,15 @@ impl Timer {
 
 #[derive(Debug)]
 struct Slot {
-    /// Counts the entries that used the slot, so that a handle to an earlier one is known.
-    generation: u32,
+    /// The number of the entry that uses the slot, so that a handle to an earlier one is known.
+    entry: u64,
     /// Where in the heap the entry is.
     position: u32,
     target: Option<Target>,
 }
+
+/// Entries that there is room for in any case.
+const KEPT: usize = 64;
 
 #[derive(Debug)]
 struct Heap {
@@ -60,6 +63,8 @@ struct Heap {
     entries: Vec<(Instant, u32)>,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Entries made so far.
+    made: u64,
     /// What [`Deadlines::next`] said last, or what was passed on since.
     announced: Instant,
 }
@@ -72,8 +77,13 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     pub(crate) fn new() -> Self {
-        let heap =
-            Heap { entries: Vec::new(), slots: Vec::new(), free: Vec::new(), announced: Instant::FAR_FUTURE };
+        let heap = Heap {
+            entries: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            made: 0,
+            announced: Instant::FAR_FUTURE,
+        };
         Self { heap: Mutex::new(Rank::Deadlines, heap) }
     }
 
@@ -141,21 +151,22 @@ impl Deadlines {
 
 impl Heap {
     fn is_current(&self, armed: Armed) -> bool {
-        let slot = &self.slots[armed.slot as usize];
-        slot.generation == armed.generation && slot.target.is_some()
+        let slot = self.slots.get(armed.slot as usize);
+        slot.is_some_and(|slot| slot.entry == armed.entry && slot.target.is_some())
     }
 
     fn insert(&mut self, at: Instant, target: Target) -> Armed {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, position: 0, target: None });
+            self.slots.push(Slot { entry: 0, position: 0, target: None });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
         slot.target = Some(target);
-        let generation = slot.generation;
+        self.made += 1;
+        slot.entry = self.made;
         self.entries.push((at, index));
         self.sift_up(self.entries.len() - 1);
-        Armed { at, slot: index, generation }
+        Armed { at, slot: index, entry: self.made }
     }
 
     fn move_earlier(&mut self, slot: u32, at: Instant) {
@@ -168,12 +179,19 @@ impl Heap {
         let slot = &mut self.slots[index as usize];
         let position = slot.position as usize;
         let target = slot.target.take();
-        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         self.entries.swap_remove(position);
         if position < self.entries.len() {
             self.sift_down(position);
             self.sift_up(position);
+        }
+        if self.entries.is_empty() {
+            // After a rush, give the memory back; no handle is current any more.
+            self.slots.clear();
+            self.free.clear();
+            self.slots.shrink_to(KEPT);
+            self.free.shrink_to(KEPT);
+            self.entries.shrink_to(KEPT);
         }
         target
     }

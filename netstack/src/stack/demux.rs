@@ -2,7 +2,7 @@
 
 use super::cell::Cell;
 use super::deadlines::Timer;
-use super::flow::{FlowKey, QueueId};
+use super::flow::{FlowKey, QueueId, give_back};
 use super::listener::Listener;
 use super::ports::Binding;
 use crate::sync::{Rank, RwLock};
@@ -172,7 +172,10 @@ impl Demux {
         let key = *cell.key();
         let removed = {
             let mut shard = self.shard(&key).write();
-            if shard.get(&key).is_some_and(|flow| flow.is(cell)) { shard.remove(&key) } else { None }
+            let ours = shard.get(&key).is_some_and(|flow| flow.is(cell));
+            let removed = if ours { shard.remove(&key) } else { None };
+            give_back(&mut shard);
+            removed
         };
         if removed.is_some() {
             self.cells.fetch_sub(1, Ordering::Relaxed);
@@ -191,7 +194,9 @@ impl Demux {
                 Some(Flow::TimeWait(parked)) => over(parked),
                 _ => false,
             };
-            if over { shard.remove(key) } else { None }
+            let removed = if over { shard.remove(key) } else { None };
+            give_back(&mut shard);
+            removed
         };
         match removed {
             Some(Flow::TimeWait(parked)) => {

@@ -1,6 +1,7 @@
 //! The names of things: flows, queues, address families.
 
-use std::hash::{Hash, Hasher};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// One queue of one interface.
@@ -108,6 +109,16 @@ pub(crate) fn present(address: IpAddr, mapped: bool) -> IpAddr {
     match address {
         IpAddr::V4(address) if mapped => IpAddr::V6(address.to_ipv6_mapped()),
         address => address,
+    }
+}
+
+/// Gives back most of a table's memory once little of it is in use. Amortised over the removals that
+/// emptied the table, it costs a constant.
+pub(super) fn give_back<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
+    /// Entries that there is room for in any case.
+    const KEPT: usize = 16;
+    if table.capacity() > 2 * KEPT && table.len() < table.capacity() / 8 {
+        table.shrink_to((2 * table.len()).max(KEPT));
     }
 }
 

@@ -128,6 +128,10 @@ impl Engine {
         if inner.orphan {
             self.orphan_count().fetch_sub(1, Ordering::Relaxed);
         }
+        if self.demux().cells() == 0 {
+            // A stack without connections holds no buffers for them.
+            self.pool().trim();
+        }
     }
 
     fn rearm_time_wait(&self, key: &FlowKey, out: &mut Effects) {

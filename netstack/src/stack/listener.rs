@@ -5,7 +5,7 @@ use super::deadlines::{Target, Timer};
 use super::demux::Keyed;
 use super::effects::{Effects, Observer};
 use super::engine::Engine;
-use super::flow::{FlowKey, QueueId, present};
+use super::flow::{FlowKey, QueueId, give_back, present};
 use super::lifecycle::Accepted;
 use super::ports::Binding;
 use crate::buffer::Chunk;
@@ -343,6 +343,7 @@ impl Engine {
         out: &mut Effects,
     ) {
         let Some(mut half_open) = state.half_open.remove(&to.key) else { return };
+        give_back(&mut state.half_open);
         self.disarm(&mut half_open.timer);
         let Some(binding) = state.binding.as_ref().map(|binding| binding.child(to.key.local)) else { return };
         let connection =
@@ -377,6 +378,7 @@ impl Engine {
 
     fn drop_half_open(&self, state: &mut State, key: &FlowKey) {
         if let Some(mut half_open) = state.half_open.remove(key) {
+            give_back(&mut state.half_open);
             self.disarm(&mut half_open.timer);
         }
     }
@@ -436,7 +438,13 @@ impl Engine {
         let mut state = listener.state.lock();
         match &state.failure {
             Some(failure) => Err(failure.clone()),
-            None => Ok(state.accept_queue.pop_front()),
+            None => {
+                let first = state.accept_queue.pop_front();
+                if state.accept_queue.is_empty() {
+                    state.accept_queue.shrink_to(16);
+                }
+                Ok(first)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! A port holds groups of sockets that are alike in everything that decides about sharing, so that a
 //! listener with 10,000 connections costs two entries and not 10,001.
 
+use super::flow::give_back;
 use crate::sync::{Mutex, Rank};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -215,6 +216,7 @@ impl Drop for Binding {
             leave(groups, &self.claim);
             if groups.is_empty() {
                 used.remove(&self.port);
+                give_back(&mut used);
             }
         }
     }

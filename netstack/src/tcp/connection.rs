@@ -392,7 +392,7 @@ impl Connection {
             self.timers.set(Timer::Orphan, now + linger);
         }
         if self.state == State::FinWait2 {
-            self.park(now);
+            self.park();
         }
     }
 
@@ -441,7 +441,7 @@ impl Connection {
     }
 
     /// Nothing is left to do but to answer the peer's stray segments.
-    pub(super) fn park(&mut self, _now: Instant) {
+    pub(super) fn park(&mut self) {
         self.timers.stop_all();
         self.events |= Events::TIME_WAIT;
     }

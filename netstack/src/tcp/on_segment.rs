@@ -165,7 +165,7 @@ impl Connection {
         }
         self.update_timestamp(now, seg, seq);
         self.process_ack(now, seg, seq, ack);
-        self.follow_fin_ack(now)
+        self.follow_fin_ack()
     }
 
     /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
@@ -237,7 +237,7 @@ impl Connection {
     }
 
     /// What the acknowledgment of our FIN changes, in the states that wait for it.
-    fn follow_fin_ack(&mut self, now: Instant) -> Step {
+    fn follow_fin_ack(&mut self) -> Step {
         if !self.snd.fin_acked() {
             return NEXT;
         }
@@ -246,11 +246,11 @@ impl Connection {
         match next {
             State::FinWait2 if self.orphan => {
                 self.timers.stop(Timer::Orphan);
-                self.park(now);
+                self.park();
                 NEXT
             }
             State::TimeWait => {
-                self.enter_time_wait(now);
+                self.enter_time_wait();
                 NEXT
             }
             State::Closed => {
@@ -337,14 +337,14 @@ impl Connection {
             self.rcv.ack.schedule(now, false, self.rtt.srtt());
         }
         if next == State::TimeWait {
-            self.enter_time_wait(now);
+            self.enter_time_wait();
         }
         NEXT
     }
 
-    fn enter_time_wait(&mut self, now: Instant) {
+    fn enter_time_wait(&mut self) {
         self.rcv.ack.now();
-        self.park(now);
+        self.park();
         self.events |= Events::READABLE | Events::WRITABLE | Events::READ_CLOSED;
     }
 

@@ -107,11 +107,8 @@ impl SynEntry {
     pub fn on_segment(&mut self, now: Instant, seg: &Segment, config: &Config) -> SynStep {
         let rcv_nxt = self.irs + 1;
         if seg.is_syn() && !seg.is_ack() && !seg.is_rst() {
-            if seg.seq == self.irs {
-                // Our SYN-ACK was lost, or is slow.
-                return self.answer(now, config);
-            }
-            // RFC 5961 §4.2 applies to SYN-RECEIVED as well.
+            // Either our SYN-ACK was lost or is slow, or it is another SYN, to which RFC 5961 §4.2
+            // applies in SYN-RECEIVED as well: the SYN-ACK answers both.
             return self.answer(now, config);
         }
         if seg.is_rst() {

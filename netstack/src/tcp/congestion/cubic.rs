@@ -4,7 +4,7 @@
 //! around the old maximum, then faster and faster. All arithmetic is on integers, in bytes and
 //! microseconds, so that a simulation gives the same window on every machine.
 
-use super::{AckSample, CongestionControl};
+use super::{AckSample, CongestionControl, Undo};
 use crate::time::{Duration, Instant};
 
 /// The constant C = 0.4 segments per cubed second, as a fraction (RFC 9438 §5).
@@ -37,6 +37,17 @@ pub struct Cubic {
     epoch: Option<Epoch>,
     /// Since when the application, and not the window, limits what is sent.
     limited_since: Option<Instant>,
+    /// From before the last reduction.
+    undo: Option<Before>,
+}
+
+/// What RFC 9438 §4.9.2 restores after a reduction that was a mistake.
+#[derive(Debug)]
+struct Before {
+    window: Undo,
+    w_max: usize,
+    cwnd_prior: usize,
+    epoch: Option<Epoch>,
 }
 
 /// One stage of congestion avoidance: from one loss to the next.
@@ -66,17 +77,23 @@ impl Cubic {
             cwnd_prior: 0,
             epoch: None,
             limited_since: None,
+            undo: None,
         }
     }
 
     /// RFC 9438 §4.6 and §4.7.
     fn reduce(&mut self, in_flight: usize) {
+        self.undo = Some(Before {
+            window: Undo { cwnd: self.cwnd, ssthresh: self.ssthresh },
+            w_max: self.w_max,
+            cwnd_prior: self.cwnd_prior,
+            epoch: self.epoch.take(),
+        });
         // Fast convergence: a flow that lost again before it was back at its maximum makes room.
         self.w_max =
             if self.cwnd < self.w_max { self.cwnd / (2 * BETA.1) * (BETA.1 + BETA.0) } else { self.cwnd };
         self.cwnd_prior = self.cwnd;
         self.ssthresh = (in_flight / BETA.1 * BETA.0).max(2 * self.mss);
-        self.epoch = None;
     }
 
     fn begin_epoch(&self, now: Instant) -> Epoch {
@@ -182,6 +199,16 @@ impl CongestionControl for Cubic {
         self.cwnd = self.mss;
     }
 
+    fn on_undo(&mut self) {
+        if let Some(Before { window, w_max, cwnd_prior, epoch }) = self.undo.take() {
+            self.cwnd = self.cwnd.max(window.cwnd);
+            self.ssthresh = self.ssthresh.max(window.ssthresh);
+            self.w_max = w_max;
+            self.cwnd_prior = cwnd_prior;
+            self.epoch = epoch;
+        }
+    }
+
     fn set_cwnd(&mut self, bytes: usize) {
         self.cwnd = bytes.max(self.mss);
     }
@@ -195,6 +222,7 @@ impl CongestionControl for Cubic {
         self.cwnd = (self.cwnd / self.mss).max(1) * mss;
         self.mss = mss;
         self.epoch = None;
+        self.undo = None;
     }
 
     fn name(&self) -> &'static str {
@@ -283,6 +311,19 @@ mod tests {
         let mut cc = Cubic::new(MSS, 100_000);
         cc.on_timeout(Instant::ZERO, 100_000, true);
         assert_eq!((cc.cwnd(), cc.ssthresh(), cc.w_max), (MSS, 70_000, 0));
+    }
+
+    #[test]
+    fn a_mistaken_reduction_is_undone_with_its_curve() {
+        let mut cc = after_loss(1_000_000);
+        let mut now = Instant::ZERO;
+        run(&mut cc, &mut now, Duration::from_secs(3));
+        let before = (cc.cwnd(), cc.ssthresh(), cc.w_max);
+        cc.on_timeout(now, cc.cwnd(), true);
+        assert_eq!((cc.cwnd(), cc.w_max), (MSS, 0));
+        cc.on_undo();
+        assert_eq!((cc.cwnd(), cc.ssthresh(), cc.w_max), before);
+        assert_eq!(cc.epoch.as_ref().map(|epoch| epoch.w_max), Some(1_000_000));
     }
 
     #[test]

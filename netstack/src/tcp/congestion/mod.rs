@@ -77,6 +77,24 @@ pub trait CongestionControl: Send + fmt::Debug {
     /// [`CongestionControl::set_cwnd`] as recovery goes on. `in_flight` is FlightSize (RFC 5681).
     fn on_congestion(&mut self, now: Instant, in_flight: usize);
 
+    /// The peer reports a CE mark (RFC 3168 §6.1.2): once for each window of data. As after a loss the
+    /// window follows the new threshold through [`CongestionControl::set_cwnd`].
+    fn on_ecn(&mut self, now: Instant, in_flight: usize) {
+        self.on_congestion(now, in_flight);
+    }
+
+    /// The last [`CongestionControl::on_congestion`] or [`CongestionControl::on_timeout`] was a
+    /// mistake: nothing was lost. The window and the threshold are at least what they were before
+    /// (RFC 4015 §3.2, `undo_cwnd` in Linux). Nothing happens if there is nothing to undo.
+    fn on_undo(&mut self);
+
+    /// Whether the algorithm sets its window by itself, in recovery too: then recovery calls
+    /// [`CongestionControl::on_ack`] for every acknowledgment and leaves
+    /// [`CongestionControl::set_cwnd`] alone (`cong_control` in Linux).
+    fn controls_window(&self) -> bool {
+        false
+    }
+
     /// The retransmission timer expired. `first` is false if it expired for the same data before
     /// (RFC 5681 §3.1: the threshold is kept then).
     fn on_timeout(&mut self, now: Instant, in_flight: usize, first: bool);
@@ -97,6 +115,13 @@ pub trait CongestionControl: Send + fmt::Debug {
 
     /// The name that `TCP_CONGESTION` uses.
     fn name(&self) -> &'static str;
+}
+
+/// What a reduction took away, in bytes, kept until it proves right.
+#[derive(Clone, Copy, Debug)]
+struct Undo {
+    cwnd: usize,
+    ssthresh: usize,
 }
 
 /// The window after a pause, for algorithms that follow Linux: halved once for each RTO of idleness,

@@ -1,6 +1,6 @@
 //! Reno congestion control (RFC 5681) with appropriate byte counting (RFC 3465).
 
-use super::{AckSample, CongestionControl};
+use super::{AckSample, CongestionControl, Undo};
 use crate::time::{Duration, Instant};
 
 /// Reno's state.
@@ -14,16 +14,19 @@ pub struct NewReno {
     bytes_acked: usize,
     /// Sender maximum segment size in bytes.
     mss: usize,
+    /// From before the last reduction.
+    undo: Option<Undo>,
 }
 
 impl NewReno {
     /// A controller with a window of `initial_window` bytes.
     pub fn new(mss: usize, initial_window: usize) -> Self {
-        Self { cwnd: initial_window.max(mss), ssthresh: usize::MAX, bytes_acked: 0, mss }
+        Self { cwnd: initial_window.max(mss), ssthresh: usize::MAX, bytes_acked: 0, mss, undo: None }
     }
 
     /// RFC 5681 §3.1 equation 4.
     fn halve(&mut self, in_flight: usize) {
+        self.undo = Some(Undo { cwnd: self.cwnd, ssthresh: self.ssthresh });
         self.ssthresh = (in_flight / 2).max(2 * self.mss);
         self.bytes_acked = 0;
     }
@@ -70,6 +73,13 @@ impl CongestionControl for NewReno {
         self.cwnd = self.mss;
     }
 
+    fn on_undo(&mut self) {
+        if let Some(before) = self.undo.take() {
+            self.cwnd = self.cwnd.max(before.cwnd);
+            self.ssthresh = self.ssthresh.max(before.ssthresh);
+        }
+    }
+
     fn set_cwnd(&mut self, bytes: usize) {
         self.cwnd = bytes.max(self.mss);
     }
@@ -81,6 +91,7 @@ impl CongestionControl for NewReno {
     fn on_mss_change(&mut self, mss: usize) {
         self.cwnd = (self.cwnd / self.mss).max(1) * mss;
         self.mss = mss;
+        self.undo = None;
     }
 
     fn name(&self) -> &'static str {

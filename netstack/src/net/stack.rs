@@ -7,7 +7,7 @@ use crate::net::lookup::{self, ToSocketAddrs};
 use crate::net::reactor::Wakeups;
 use crate::net::readiness::Registration;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
-use crate::stack::{Counters, Engine, Interface};
+use crate::stack::{Counters, Engine, Interface, give_back};
 use crate::sync::{Mutex, Rank};
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
@@ -115,7 +115,12 @@ impl Core {
 
     /// Forgets a socket that closed by itself.
     pub(crate) fn forget(&self, id: u64) {
-        let forgotten = self.sockets.lock().remove(&id);
+        let forgotten = {
+            let mut sockets = self.sockets.lock();
+            let forgotten = sockets.remove(&id);
+            give_back(&mut sockets);
+            forgotten
+        };
         drop(forgotten);
     }
 

@@ -35,6 +35,8 @@ pub use cell::Cell;
 pub use counters::Counters;
 pub use effects::{DriverHook, Effects, Observer};
 pub use engine::Engine;
+#[cfg(feature = "net")]
+pub(crate) use flow::give_back;
 pub use flow::{Family, QueueId};
 pub use iface::Interface;
 pub use listener::Listener;

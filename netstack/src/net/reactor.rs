@@ -251,6 +251,7 @@ impl QueueTask {
     pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
         let id = core.wakeups.queues[index].id;
         let io = QueueIo::new(Arc::clone(core.engine.device(id.interface)), usize::from(id.queue))?;
+        let spare = Some(core.engine.pool().take());
         Ok(Self {
             core,
             index,
@@ -258,7 +259,7 @@ impl QueueTask {
             io,
             alarm: Alarm::default(),
             effects: Effects::new(),
-            spare: None,
+            spare,
             patience: PATIENCE,
             batches: 0,
             looking_again: false,
@@ -284,6 +285,8 @@ impl QueueTask {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.spare = Some(buf);
+                    // The packet that ended the last connection came in a buffer too.
+                    self.core.engine.trim_if_idle();
                     return Batch::Drained(packets);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.spare = Some(buf),

@@ -128,8 +128,12 @@ impl Engine {
         if inner.orphan {
             self.orphan_count().fetch_sub(1, Ordering::Relaxed);
         }
+        self.trim_if_idle();
+    }
+
+    /// A stack without connections holds no buffers for them.
+    pub(crate) fn trim_if_idle(&self) {
         if self.demux().cells() == 0 {
-            // A stack without connections holds no buffers for them.
             self.pool().trim();
         }
     }

@@ -332,11 +332,23 @@ impl Connection {
             self.snd.wants_room = true;
             return Err(TcpError::WouldBlock);
         }
+        self.note_app_limited();
         let n = self.snd.buffer.write(bufs, room);
         // Another task may still wait since it was refused, so a write that fits says nothing.
         self.snd.wants_room |= n < wanted;
         self.more_follows = more;
         Ok(n)
+    }
+
+    /// Marks what is in flight if there was room for more and nothing to send: its acknowledgments
+    /// will not tell the path's rate (draft-ietf-ccwg-bbr §4.1.1.3). To be asked before something
+    /// changes what there is to send.
+    pub(super) fn note_app_limited(&mut self) {
+        let pipe = self.recovery.pipe(self.snd.mss);
+        let idle = self.snd.unsent() < self.snd.mss && self.recovery.board.lost() == 0;
+        if idle && pipe < self.cc.cwnd() {
+            self.recovery.board.rate.mark_app_limited(pipe);
+        }
     }
 
     /// Shuts one or both directions down (RFC 9293 §3.6, shutdown(2)). Shutting reading down sends

@@ -46,6 +46,12 @@ pub struct TcpInfo {
     pub rttvar: Duration,
     /// Smallest round-trip time seen; zero before the first sample.
     pub min_rtt: Duration,
+    /// The latest delivery rate that says something of the path, in bytes a second; 0 before there is one.
+    pub delivery_rate: u64,
+    /// Whether the application and not the path limited the delivery rate.
+    pub delivery_rate_app_limited: bool,
+    /// Bytes acknowledged or SACKed.
+    pub delivered: u64,
     /// Slow start threshold in bytes.
     pub snd_ssthresh: usize,
     /// Congestion window in bytes.
@@ -113,6 +119,9 @@ impl Connection {
             rtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+            delivery_rate: board.rate.shown_rate(),
+            delivery_rate_app_limited: board.rate.shown_app_limited(),
+            delivered: board.rate.delivered(),
             snd_ssthresh: self.cc.ssthresh(),
             snd_cwnd: self.cc.cwnd(),
             rcv_rtt: self.rcv.rtt(),

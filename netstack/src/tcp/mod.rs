@@ -34,6 +34,7 @@ mod ack;
 mod assembler;
 mod congestion;
 mod connection;
+mod delivery_rate;
 mod error;
 mod events;
 mod handshake;
@@ -62,6 +63,7 @@ mod tests;
 
 pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, NewReno};
 pub use connection::Connection;
+pub use delivery_rate::{LossSample, RateSample};
 pub use error::TcpError;
 pub use events::Events;
 pub use handshake::{Opening, OpeningStep, Path};

@@ -208,6 +208,7 @@ impl Connection {
             mss: self.snd.mss,
         };
         if advances || self.recovery.board.outstanding() > 0 {
+            self.note_app_limited();
             self.recovery.on_ack(&input, &mut self.rtt, self.cc.as_mut());
         }
         if advances {

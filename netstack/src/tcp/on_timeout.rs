@@ -78,6 +78,7 @@ impl Connection {
             self.enter_closed(Some(error));
             return;
         }
+        self.note_app_limited();
         let snd_nxt = self.snd.snd_nxt;
         self.recovery.on_timeout(now, snd_nxt, self.snd.mss, self.cc.as_mut());
         // The series begins with the first retransmission even if the device cannot take it now.

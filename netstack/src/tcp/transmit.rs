@@ -111,6 +111,7 @@ impl Connection {
             Kind::New { start, end, mss } => {
                 let payload_end = start + transmit.segment.payload_len;
                 let partial = !payload_end.since(start).is_multiple_of(mss);
+                self.cc.on_send(now, self.recovery.board.pipe(), self.recovery.board.rate.is_app_limited());
                 self.recovery.on_sent(now, start, end, mss);
                 self.snd.on_sent(now, end, partial);
                 self.count_data(transmit);

@@ -246,9 +246,13 @@ mod tests {
             while left > 0 {
                 let delivered = left.min(2 * MSS);
                 left -= delivered;
-                cc.on_ack(&AckSample { now: *now, delivered, srtt: RTT, cwnd_limited: true });
+                cc.on_ack(&ack(*now, delivered));
             }
         }
+    }
+
+    fn ack(now: Instant, delivered: usize) -> AckSample {
+        AckSample { srtt: RTT, min_rtt: RTT, ..super::super::testing::ack(now, delivered) }
     }
 
     fn after_loss(window: usize) -> Cubic {
@@ -300,7 +304,7 @@ mod tests {
         let mut now = Instant::ZERO;
         run(&mut cc, &mut now, Duration::from_secs(2));
         let before = cc.cwnd();
-        cc.on_ack(&AckSample { now, delivered: MSS, srtt: RTT, cwnd_limited: false });
+        cc.on_ack(&AckSample { cwnd_limited: false, ..ack(now, MSS) });
         now += Duration::from_secs(3600);
         run(&mut cc, &mut now, RTT);
         assert!(cc.cwnd() < before + 30 * MSS, "{before} then {}", cc.cwnd());

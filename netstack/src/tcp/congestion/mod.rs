@@ -9,6 +9,8 @@ mod new_reno;
 pub use cubic::Cubic;
 pub use new_reno::NewReno;
 
+use super::delivery_rate::{LossSample, RateSample};
+use super::seq::Seq;
 use crate::time::{Duration, Instant};
 use std::fmt;
 
@@ -55,8 +57,22 @@ pub struct AckSample {
     pub now: Instant,
     /// Bytes newly acknowledged or SACKed.
     pub delivered: usize,
+    /// The round trip of the newest data that it acknowledges, if that was sent only once.
+    pub rtt: Option<Duration>,
     /// Smoothed round-trip time.
     pub srtt: Duration,
+    /// The smallest round-trip time.
+    pub min_rtt: Duration,
+    /// SND.UNA.
+    pub una: Seq,
+    /// SND.NXT.
+    pub snd_nxt: Seq,
+    /// Bytes still in the network.
+    pub in_flight: usize,
+    /// Bytes delivered since the connection began.
+    pub total_delivered: u64,
+    /// The delivery rate, if something was delivered.
+    pub rate: Option<RateSample>,
     /// Whether the window held the sender back since the last acknowledgment; if it did not, the
     /// window must not grow (RFC 9293 §3.8.2 by way of RFC 7661).
     pub cwnd_limited: bool,
@@ -70,8 +86,19 @@ pub trait CongestionControl: Send + fmt::Debug {
     /// The slow start threshold in bytes; `usize::MAX` until the first congestion.
     fn ssthresh(&self) -> usize;
 
+    /// New data is about to be sent while `in_flight` bytes are in the network; `app_limited` says
+    /// that the application and not the window was what limited the connection.
+    fn on_send(&mut self, _now: Instant, _in_flight: usize, _app_limited: bool) {}
+
     /// Data was acknowledged outside fast recovery.
     fn on_ack(&mut self, ack: &AckSample);
+
+    /// A range was found lost. [`CongestionControl::on_congestion`] or
+    /// [`CongestionControl::on_timeout`] follows if that begins a recovery.
+    fn on_loss(&mut self, _now: Instant, _loss: &LossSample) {}
+
+    /// Everything that was lost when recovery began is repaired.
+    fn on_recovered(&mut self) {}
 
     /// Congestion was found: a loss, or an ECN mark. Sets the threshold; the window follows through
     /// [`CongestionControl::set_cwnd`] as recovery goes on. `in_flight` is FlightSize (RFC 5681).
@@ -99,7 +126,13 @@ pub trait CongestionControl: Send + fmt::Debug {
     /// (RFC 5681 §3.1: the threshold is kept then).
     fn on_timeout(&mut self, now: Instant, in_flight: usize, first: bool);
 
-    /// Fast recovery moves the window.
+    /// Whether the algorithm sends less than it thinks the path takes, so that rate samples tell
+    /// nothing of the path.
+    fn holds_back(&self) -> bool {
+        false
+    }
+
+    /// Fast recovery moves the window; after a time-out all algorithms start from the given one.
     fn set_cwnd(&mut self, bytes: usize);
 
     /// The connection was idle for `idle`, which is longer than `rto` (RFC 5681 §4.1).
@@ -143,4 +176,31 @@ fn restart_after_idle(
         *cwnd /= 2;
     }
     *cwnd = (*cwnd).max(floor).max(mss);
+}
+
+#[cfg(test)]
+mod testing {
+    //! Acknowledgments for the tests of algorithms.
+
+    use super::AckSample;
+    use crate::tcp::seq::{Seq, SeqNum};
+    use crate::time::{Duration, Instant};
+
+    /// An acknowledgment of `delivered` bytes that the window had held back.
+    pub(super) fn ack(now: Instant, delivered: usize) -> AckSample {
+        let una = Seq::initial(SeqNum::new(0));
+        AckSample {
+            now,
+            delivered,
+            rtt: None,
+            srtt: Duration::ZERO,
+            min_rtt: Duration::ZERO,
+            una,
+            snd_nxt: una,
+            in_flight: 0,
+            total_delivered: 0,
+            rate: None,
+            cwnd_limited: true,
+        }
+    }
 }

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn ack(delivered: usize) -> AckSample {
-        AckSample { now: Instant::ZERO, delivered, srtt: Duration::from_millis(10), cwnd_limited: true }
+        super::super::testing::ack(Instant::ZERO, delivered)
     }
 
     #[test]

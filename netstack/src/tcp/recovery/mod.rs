@@ -13,6 +13,7 @@ pub use rtt::RttEstimator;
 pub(super) use scoreboard::Scoreboard;
 
 use super::congestion::{AckSample, CongestionControl};
+use super::delivery_rate::RateSample;
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
 use prr::{Prr, PrrInput};
@@ -143,6 +144,7 @@ impl Recovery {
             self.dup_acks = (self.dup_acks + 1).min(most);
         }
         let lost = self.detect(ack.now, rtt);
+        self.tell_losses(ack.now, cc);
         self.follow_phase(ack, lost, flight, cc);
         self.move_window(ack, &progress, lost, rtt, cc);
         if self.phase == Phase::Open && self.board.retransmitted() == 0 {
@@ -200,6 +202,13 @@ impl Recovery {
         }
     }
 
+    /// Congestion control hears of each range that was found lost.
+    fn tell_losses(&mut self, now: Instant, cc: &mut dyn CongestionControl) {
+        for loss in self.board.take_losses() {
+            cc.on_loss(now, &loss);
+        }
+    }
+
     /// Looks for losses and sets the timer for those that are not certain yet.
     fn detect(&mut self, now: Instant, rtt: &RttEstimator) -> usize {
         if !self.sack {
@@ -245,8 +254,10 @@ impl Recovery {
             }
             Phase::Recovery if past_point => {
                 // RFC 6937 §3: recovery ends with the window at its new size.
-                cc.set_cwnd(cc.ssthresh());
-                self.leave();
+                if !cc.controls_window() {
+                    cc.set_cwnd(cc.ssthresh());
+                }
+                self.leave(cc);
             }
             Phase::Recovery => {
                 // A partial acknowledgment without SACK points at the next hole (RFC 6582 §3.2).
@@ -256,13 +267,14 @@ impl Recovery {
             }
             Phase::Loss => {
                 if past_point {
-                    self.leave();
+                    self.leave(cc);
                 }
             }
         }
     }
 
-    fn leave(&mut self) {
+    fn leave(&mut self, cc: &mut dyn CongestionControl) {
+        cc.on_recovered();
         self.phase = Phase::Open;
         if self.sack {
             self.recovery_point = None;
@@ -284,7 +296,18 @@ impl Recovery {
         rtt: &RttEstimator,
         cc: &mut dyn CongestionControl,
     ) {
-        if self.phase == Phase::Recovery {
+        let rate = self.board.rate.sample(
+            ack.now,
+            progress.delivered,
+            progress.newest_stamp,
+            rtt.min_rtt().unwrap_or_default(),
+        );
+        if cc.controls_window() {
+            cc.on_ack(&self.ack_sample(ack, progress, progress.delivered, rate, rtt));
+            if cc.holds_back() {
+                self.board.rate.mark_app_limited(self.board.pipe());
+            }
+        } else if self.phase == Phase::Recovery {
             let delivered = if self.sack || progress.delivered > 0 {
                 progress.delivered
             } else {
@@ -301,13 +324,36 @@ impl Recovery {
             let cwnd = self.prr.cwnd(input);
             cc.set_cwnd(cwnd);
         } else if progress.acked > 0 {
-            cc.on_ack(&AckSample {
-                now: ack.now,
-                // What was SACKed before has been counted.
-                delivered: progress.acked.min(progress.delivered),
-                srtt: rtt.srtt().unwrap_or_default(),
-                cwnd_limited: ack.cwnd_limited || self.phase == Phase::Loss,
-            });
+            // What was SACKed before has been counted.
+            let delivered = progress.acked.min(progress.delivered);
+            cc.on_ack(&self.ack_sample(ack, progress, delivered, rate, rtt));
+        }
+    }
+
+    fn ack_sample(
+        &self,
+        ack: &AckInput<'_>,
+        progress: &Progress,
+        delivered: usize,
+        rate: Option<RateSample>,
+        rtt: &RttEstimator,
+    ) -> AckSample {
+        AckSample {
+            now: ack.now,
+            delivered,
+            // Of what was sent once, the newest: what an older one waited for is not the path.
+            rtt: progress
+                .newest
+                .filter(|newest| !newest.retransmitted)
+                .map(|newest| ack.now - newest.sent_at),
+            srtt: rtt.srtt().unwrap_or_default(),
+            min_rtt: rtt.min_rtt().unwrap_or_default(),
+            una: ack.una,
+            snd_nxt: ack.snd_nxt,
+            in_flight: self.pipe(ack.mss),
+            total_delivered: self.board.rate.delivered(),
+            rate,
+            cwnd_limited: ack.cwnd_limited || self.phase == Phase::Loss,
         }
     }
 
@@ -321,9 +367,12 @@ impl Recovery {
     ) {
         let flight = self.board.outstanding();
         let lost = self.detect(now, rtt);
+        self.tell_losses(now, cc);
         if lost > 0 && matches!(self.phase, Phase::Open | Phase::Disorder) {
             self.enter_recovery(now, snd_nxt, flight, cc);
-            cc.set_cwnd(self.board.pipe() + self.board_mss());
+            if !cc.controls_window() {
+                cc.set_cwnd(self.board.pipe() + self.board_mss());
+            }
         }
     }
 
@@ -348,6 +397,7 @@ impl Recovery {
             now
         };
         self.board.on_timeout(until);
+        self.tell_losses(now, cc);
         cc.on_timeout(now, flight, first);
         // What was sent just now may still arrive; the window has room for the head beside it.
         cc.set_cwnd(self.board.pipe() + mss);

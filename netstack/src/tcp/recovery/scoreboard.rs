@@ -5,6 +5,7 @@
 //! start (as Linux does), so that a hostile peer cannot shred the window into bytes. Runs of SACKed
 //! records grow together. Every operation costs O(log n), amortised over the records it changes.
 
+use crate::tcp::delivery_rate::{DeliveryRate, LossSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,10 @@ pub(in crate::tcp) struct Scoreboard {
     lost_bytes: usize,
     /// Bytes in records that were retransmitted and are in flight again.
     retransmitted: usize,
+    /// How fast it is delivered.
+    pub(in crate::tcp) rate: DeliveryRate,
+    /// What was found lost since the last [`Scoreboard::take_losses`].
+    losses: Vec<LossSample>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ struct Record {
     /// How often it was sent again.
     retransmissions: u32,
     fate: Fate,
+    /// What was delivered when it was last sent.
+    stamp: Stamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +76,8 @@ pub(in crate::tcp) struct Progress {
     pub(in crate::tcp) sacked: usize,
     /// The most recently sent of what was delivered.
     pub(in crate::tcp) newest: Option<Delivered>,
+    /// When that was sent, and what was delivered by then.
+    pub(in crate::tcp) newest_stamp: Option<(Instant, Stamp)>,
     /// When the oldest delivered range that was sent only once was sent.
     pub(in crate::tcp) oldest_clean: Option<Instant>,
     /// Whether something that was sent more than once was acknowledged: what lies behind it may
@@ -82,6 +91,7 @@ impl Progress {
             Delivered { sent_at: record.sent_at, end: record.end, retransmitted: record.retransmissions > 0 };
         if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
             self.newest = Some(delivered);
+            self.newest_stamp = Some((record.sent_at, record.stamp));
         }
         if record.retransmissions > 0 {
             self.repaired = true;
@@ -125,7 +135,9 @@ impl Scoreboard {
 
     /// New data `start..end` was sent.
     pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
-        self.outstanding += end.since(start);
+        let len = end.since(start);
+        let stamp = self.rate.stamp(now, self.outstanding, self.pipe() + len);
+        self.outstanding += len;
         // What leaves in one burst of full segments is one record: fewer to keep, and the borders
         // stay at multiples of the MSS.
         if let Some(mut last) = self.records.last_entry() {
@@ -139,10 +151,12 @@ impl Scoreboard {
                 && record.end.since(begin).is_multiple_of(mss);
             if joins {
                 record.end = end;
+                record.stamp.in_flight = stamp.in_flight;
                 return;
             }
         }
-        let record = Record { end, sent_at: now, mss: mss.max(1), retransmissions: 0, fate: Fate::InFlight };
+        let fate = Fate::InFlight;
+        let record = Record { end, sent_at: now, mss: mss.max(1), retransmissions: 0, fate, stamp };
         self.insert(start, record);
     }
 
@@ -157,6 +171,8 @@ impl Scoreboard {
                 record.fate = Fate::InFlight;
                 record.sent_at = now;
                 record.retransmissions += 1;
+                // It is not counted as lost any more, so the pipe holds it.
+                record.stamp = self.rate.stamp(now, self.outstanding, self.pipe());
             }
             self.insert(key, record);
         }
@@ -314,11 +330,18 @@ impl Scoreboard {
         *self = Self::default();
     }
 
+    /// What was found lost since the last call, in the order in which it was found.
+    pub(in crate::tcp) fn take_losses(&mut self) -> std::vec::Drain<'_, LossSample> {
+        self.losses.drain(..)
+    }
+
     fn set_lost(&mut self, start: Seq) -> usize {
         let mut record = self.remove(start);
         record.fate = Fate::Lost;
         self.insert(start, record);
-        record.end.since(start)
+        let len = record.end.since(start);
+        self.losses.push(self.rate.on_lost(len, &record.stamp));
+        len
     }
 
     fn insert(&mut self, start: Seq, record: Record) {
@@ -365,7 +388,10 @@ impl Scoreboard {
             return;
         }
         self.remove(start);
-        self.insert(start, Record { end: at, ..record });
+        let mut front = Record { end: at, ..record };
+        // Of what left in one burst, the front was in flight before the rest was.
+        front.stamp.in_flight = front.stamp.in_flight.saturating_sub(record.end.since(at));
+        self.insert(start, front);
         self.insert(at, record);
     }
 

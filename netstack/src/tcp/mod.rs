@@ -46,6 +46,7 @@ mod options;
 mod receiver;
 mod recovery;
 mod recv_buffer;
+mod right_sizing;
 mod segment;
 mod send_buffer;
 mod sender;

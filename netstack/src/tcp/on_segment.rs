@@ -281,6 +281,11 @@ impl Connection {
         }
         self.counters.data_segs_in += 1;
         self.rcv.learn_mss(payload.len(), seg.gso_size);
+        if let (Some(ts), Some(option)) = (self.ts, seg.options.timestamps)
+            && let Some(rtt) = ts.rtt(now, option.tsecr)
+        {
+            self.rcv.on_echo(payload.len(), option.tsecr, rtt);
+        }
         let before = self.rcv.rcv_nxt;
         let had_hole = self.rcv.has_hole();
         let received = self.rcv.on_data(now, seq, payload);

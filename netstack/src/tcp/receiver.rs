@@ -4,6 +4,7 @@
 use super::ack::AckPolicy;
 use super::assembler::Assembler;
 use super::recv_buffer::RecvBuffer;
+use super::right_sizing::RightSizing;
 use super::segment::{MAX_SACK_BLOCKS, SackBlock};
 use super::seq::Seq;
 use super::window::WindowScale;
@@ -49,31 +50,10 @@ pub(super) struct Receiver {
     advertised_mss: usize,
     /// When and how to acknowledge.
     pub(super) ack: AckPolicy,
-    tuning: Tuning,
+    tuning: RightSizing,
     /// Whether the user will read no more; what arrives is dropped.
     discard: bool,
 }
-
-/// Auto-tuning of the window ("dynamic right-sizing"): twice what the reader takes in a round trip.
-#[derive(Debug)]
-struct Tuning {
-    /// Position of the reader when this round trip began.
-    start: Seq,
-    /// When it began.
-    at: Instant,
-    /// Bytes read in the busiest round trip so far.
-    space: usize,
-    /// Estimated round-trip time as the receiver sees it.
-    rtt: Duration,
-    /// When data passes this position, a window's worth has come since `rtt_at`.
-    rtt_edge: Seq,
-    rtt_at: Instant,
-}
-
-/// The shortest round trip that auto-tuning reckons with: on a local path a single super-segment may
-/// be a whole window, and says nothing of the time in between. (Linux's estimate comes from
-/// timestamps there, whose tick is a millisecond as well.)
-const SHORTEST_ROUND: Duration = Duration::from_millis(1);
 
 /// What a connection knows of receiving when it begins.
 #[derive(Debug)]
@@ -116,7 +96,6 @@ impl Receiver {
     pub(super) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
         let ReceiverSetup { rcv_nxt, scale, offered, sack, advertised_mss, buffer_size, clamp, rtt } = setup;
         let limit = window_limit(buffer_size.unwrap_or(config.recv_buffer_initial));
-        let rtt = rtt.unwrap_or(Duration::from_millis(100)).max(SHORTEST_ROUND);
         Self {
             rcv_nxt,
             right_edge: rcv_nxt + offered,
@@ -134,14 +113,7 @@ impl Receiver {
             rcv_mss: 536.min(advertised_mss),
             advertised_mss,
             ack: AckPolicy::new(config),
-            tuning: Tuning {
-                start: rcv_nxt,
-                at: now,
-                space: offered,
-                rtt,
-                rtt_edge: rcv_nxt + offered,
-                rtt_at: now,
-            },
+            tuning: RightSizing::new(now, rcv_nxt, offered, advertised_mss, rtt),
             discard: false,
         }
     }
@@ -205,7 +177,7 @@ impl Receiver {
         if !self.assembler.is_empty() {
             self.drain_assembler();
         }
-        self.measure_rtt(now);
+        self.tuning.on_data(now, self.rcv_nxt, self.right_edge);
         Received::InOrder
     }
 
@@ -360,7 +332,10 @@ impl Receiver {
 
     /// The user read `n` bytes. Says whether the window must be announced now.
     pub(super) fn on_read(&mut self, now: Instant, n: usize) -> bool {
-        self.tune(now);
+        let wanted = self.tuning.on_read(now, self.read_position());
+        if let Some(wanted) = wanted.filter(|_| !self.locked) {
+            self.limit = wanted.clamp(self.limit, self.max_limit);
+        }
         if n == 0 || self.fin.is_some() {
             return false;
         }
@@ -378,41 +353,11 @@ impl Receiver {
         self.rcv_nxt - (self.buffer.len() + usize::from(self.fin_taken()))
     }
 
-    /// Round trips as a receiver sees them: the time in which a window's worth of data comes.
-    fn measure_rtt(&mut self, now: Instant) {
-        let tuning = &mut self.tuning;
-        if self.rcv_nxt < tuning.rtt_edge {
-            return;
+    /// A full segment echoed a timestamp that we sent `rtt` ago.
+    pub(super) fn on_echo(&mut self, payload_len: usize, tsecr: u32, rtt: Duration) {
+        if payload_len >= self.rcv_mss {
+            self.tuning.on_echo(tsecr, rtt);
         }
-        let sample = now - tuning.rtt_at;
-        if !sample.is_zero() {
-            // A window may take longer than a round trip to fill, never shorter.
-            tuning.rtt = tuning.rtt.min(sample).max(SHORTEST_ROUND);
-        }
-        tuning.rtt_edge = self.right_edge.max(self.rcv_nxt + 1);
-        tuning.rtt_at = now;
-    }
-
-    fn tune(&mut self, now: Instant) {
-        let position = self.read_position();
-        let max_limit = self.max_limit;
-        let tuning = &mut self.tuning;
-        if now - tuning.at < tuning.rtt {
-            return;
-        }
-        let copied = position.since(tuning.start);
-        if copied > tuning.space {
-            // Twice what was read, so that a sender in slow start is never limited by us, and room
-            // for the growth that was seen (Linux's tcp_rcv_space_adjust).
-            let wanted = 2 * copied + 16 * self.advertised_mss;
-            let growth = wanted.saturating_mul(copied - tuning.space) / tuning.space.max(1);
-            if !self.locked {
-                self.limit = (wanted.saturating_add(2 * growth)).clamp(self.limit, max_limit);
-            }
-            tuning.space = copied;
-        }
-        tuning.start = position;
-        tuning.at = now;
     }
 
     /// `SO_RCVBUF` was set.
@@ -444,12 +389,12 @@ impl Receiver {
 
     /// Bytes that the reader took in the busiest round trip (`rcv_space` of `TCP_INFO`).
     pub(super) fn space(&self) -> usize {
-        self.tuning.space
+        self.tuning.space()
     }
 
     /// The receiver's estimate of the round-trip time (`rcv_rtt` of `TCP_INFO`).
     pub(super) fn rtt(&self) -> Duration {
-        self.tuning.rtt
+        self.tuning.rtt()
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the examples of netstack share: payloads that can be checked, the small services of inetd,
-//! transfers that notice a stall, and command lines.
+//! transfers that notice a stall, command lines, and the guided tour's experiments.
 
 pub mod checksum;
 pub mod cli;
 pub mod kernel;
 pub mod pattern;
 pub mod services;
+pub mod tour;
 pub mod transfer;
 
 /// The README, whose code is tested with the documentation.

@@ -1,0 +1,67 @@
+//! Segments that no host sent: what an attacker, or the network's memory, would put on the wire.
+
+use netstack::tcp::{Flags, Options, Segment, SeqNum, Timestamps};
+use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
+use std::net::SocketAddr;
+
+/// A segment to be forged. Its numbers are those of the wire; [`Seg`](super::Seg) has them in
+/// `header`.
+#[derive(Clone, Debug)]
+pub struct Forgery {
+    /// Who is to have sent it.
+    pub src: SocketAddr,
+    /// To whom it goes.
+    pub dst: SocketAddr,
+    /// Sequence number.
+    pub seq: SeqNum,
+    /// Acknowledgment number; without [`Flags::ACK`] it means nothing.
+    pub ack: SeqNum,
+    /// Control bits.
+    pub flags: Flags,
+    /// Timestamps, if it has some.
+    pub timestamps: Option<Timestamps>,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// Whether the TCP checksum is to be wrong.
+    pub bad_checksum: bool,
+}
+
+impl Forgery {
+    /// A segment without payload, timestamps or mistakes.
+    pub fn new(src: SocketAddr, dst: SocketAddr, flags: Flags, seq: SeqNum, ack: SeqNum) -> Self {
+        Self { src, dst, seq, ack, flags, timestamps: None, payload: Vec::new(), bad_checksum: false }
+    }
+
+    /// The packet.
+    pub(super) fn packet(&self) -> Vec<u8> {
+        let segment = Segment {
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: 1024,
+            urgent: 0,
+            options: Options { timestamps: self.timestamps, ..Options::default() },
+            payload_len: self.payload.len(),
+            gso_size: None,
+        };
+        let ip = IpMeta {
+            src: self.src.ip(),
+            dst: self.dst.ip(),
+            hop_limit: 64,
+            traffic_class: 0,
+            ident: 0,
+            flow_label: 0,
+        };
+        let mut header = HeaderBuf::new();
+        let ports = (self.src.port(), self.dst.port());
+        emit_tcp(&mut header, &ip, ports.0, ports.1, &segment, &[&self.payload], ChecksumMode::Full);
+        let mut packet = header.as_slice().to_vec();
+        packet.extend_from_slice(&self.payload);
+        if self.bad_checksum {
+            // The low byte of the checksum, which ends four bytes before the end of the fixed header.
+            let tcp = if self.src.is_ipv4() { 20 } else { 40 };
+            packet[tcp + 17] ^= 0x55;
+        }
+        packet
+    }
+}

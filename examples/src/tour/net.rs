@@ -1,0 +1,199 @@
+//! The networks of the tour: two stacks in memory and virtual time, a stack and the kernel over a TUN
+//! device in real time, or a stack by itself.
+
+use super::forge::Forgery;
+use super::host::{Boot, Host, Machine};
+use super::recording::Recording;
+use super::tap::{Place, Plug, Tap};
+use super::{Peer, Side};
+use netstack::buffer::Pool;
+use netstack::device::{Device, Link, LinkConfig, Loopback, PairConfig, PcapTap, SnapLen};
+use netstack::tcp::Segment;
+use netstack::time::Instant;
+use netstack::{Config, Interface, Stack};
+use netstack_tun::{Tun, TunConfig, netns};
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// MTU of the loopback that the tour can look at; Linux's is 65,536.
+const LOOPBACK_MTU: usize = 65_535;
+
+/// Where a scene happens.
+pub(super) struct Plan<'a> {
+    pub(super) peer: Peer,
+    /// One way.
+    pub(super) delay: Duration,
+    /// Settings of the left and the right stack.
+    pub(super) configs: [Config; 2],
+    pub(super) capture: &'a Path,
+    /// Tells the networks of one process apart: the third number of their addresses.
+    pub(super) number: u8,
+}
+
+/// The two hosts of a scene and the wire between them.
+pub struct Net {
+    /// The one whose lifeline is on the left.
+    pub left: Host,
+    /// The one on the right.
+    pub right: Host,
+    /// What joins them.
+    pub wire: Wire,
+}
+
+/// What joins the hosts: packets can be lost on it, held up, and forged.
+#[derive(Clone)]
+pub struct Wire {
+    recording: Arc<Recording>,
+    /// The taps through which packets are put on the wire: towards the left and the right host.
+    towards: [Arc<Tap>; 2],
+    kernel: Option<Side>,
+}
+
+impl Wire {
+    /// Loses the next segment from `from` for which `matches` holds.
+    pub fn lose(&self, from: Side, matches: impl Fn(&Segment) -> bool + Send + 'static) {
+        self.lose_many(from, 1, matches);
+    }
+
+    /// Loses the next `count` of them.
+    pub fn lose_many(&self, from: Side, count: usize, matches: impl Fn(&Segment) -> bool + Send + 'static) {
+        self.recording.lose(from, count, Box::new(matches));
+    }
+
+    /// Pulls the cable, or puts it back.
+    pub fn set_down(&self, down: bool) {
+        self.recording.note(if down { "the cable is pulled" } else { "the cable is back" });
+        self.recording.set_down(down);
+    }
+
+    /// Writes a remark between the lifelines.
+    pub fn says(&self, text: impl Into<String>) {
+        self.recording.note(text);
+    }
+
+    /// Puts a segment on the wire that arrives at once, as if `from` had sent it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn forge(&self, from: Side, forgery: &Forgery) -> io::Result<()> {
+        let packet = forgery.packet();
+        let to = from.other();
+        self.recording.forged(from, &packet);
+        let tap = &self.towards[to.index()];
+        if self.kernel == Some(to) {
+            return tap.emit(&packet);
+        }
+        tap.add(packet);
+        Ok(())
+    }
+
+    /// Time since the beginning of the scene.
+    pub fn now(&self) -> Duration {
+        self.recording.now()
+    }
+
+    /// The segments so far.
+    pub fn segments(&self) -> super::Segs {
+        super::segment::read(&self.recording.recorded().packets).0
+    }
+}
+
+impl Net {
+    /// Builds it. Inside the runtime of the scene.
+    pub(super) fn build(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Self> {
+        match plan.peer {
+            Peer::Netstack => in_memory(plan, recording),
+            Peer::Kernel(side) => with_kernel(plan, recording, side),
+            Peer::Itself => by_itself(plan, recording),
+        }
+    }
+
+    /// Takes everything off the network, without a word on the wire.
+    pub(super) async fn retire(&self) {
+        self.left.retire().await;
+        self.right.retire().await;
+    }
+}
+
+/// Two stacks with a cable of memory between them. The left host's packets are captured.
+fn in_memory(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
+    let link = LinkConfig { delay: plan.delay, ..LinkConfig::default() };
+    let cable = PairConfig { offloads: false, ..PairConfig::default() };
+    let (left, right) = Link::pair_over(cable, link.clone(), link);
+    let near = |device: Link, side, captured| {
+        Arc::new(Tap::new(Arc::new(device), Place::Near(side), recording, captured))
+    };
+    let towards = [near(left, Side::Left, true), near(right, Side::Right, false)];
+    let captured = capture(Arc::clone(&towards[0]) as _, plan, Duration::ZERO)?;
+    let devices: [Arc<dyn Device>; 2] = [captured, Arc::clone(&towards[1]) as _];
+    let mut hosts = Vec::new();
+    for (side, device) in [Side::Left, Side::Right].into_iter().zip(devices) {
+        let address = IpAddr::from([10, 0, 0, 1 + side.index() as u8]);
+        let boot = booting(device, format!("{address}/24"), plan.configs[side.index()].clone());
+        hosts.push(Host::netstack(side, address, recording, boot)?);
+    }
+    let wire = Wire { recording: Arc::clone(recording), towards, kernel: None };
+    let [left, right] = <[Host; 2]>::try_from(hosts).unwrap_or_else(|_| unreachable!("two were built"));
+    Ok(Net { left, right, wire })
+}
+
+/// A stack and the kernel, which is `kernel_side`. The stack's packets are captured.
+fn with_kernel(plan: &Plan<'_>, recording: &Arc<Recording>, kernel_side: Side) -> io::Result<Net> {
+    let side = kernel_side.other();
+    let [kernel, own] = [1, 2].map(|host| IpAddr::from([10, 9, plan.number, host]));
+    // Router solicitations and the like would only be in the way.
+    netns::sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+    let tun =
+        TunConfig::new(format!("tour{}", plan.number)).offload(false).address(format!("{kernel}/24"))?;
+    let far = Arc::new(Tap::new(Arc::new(Tun::open(&tun)?), Place::Far(kernel_side), recording, false));
+    let link = LinkConfig { delay: plan.delay, ..LinkConfig::default() };
+    let link = Link::new(Arc::clone(&far) as _, link.clone(), link);
+    let near = Arc::new(Tap::new(Arc::new(link), Place::Near(side), recording, true));
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let captured = capture(Arc::clone(&near) as _, plan, since_1970)?;
+    let boot = booting(captured, format!("{own}/24"), plan.configs[side.index()].clone());
+    let own = Host::netstack(side, own, recording, boot)?;
+    let kernel = Host::kernel(kernel_side, kernel, recording);
+    let (left, right, towards) = match kernel_side {
+        Side::Left => (kernel, own, [far, near]),
+        Side::Right => (own, kernel, [near, far]),
+    };
+    let wire = Wire { recording: Arc::clone(recording), towards, kernel: Some(kernel_side) };
+    Ok(Net { left, right, wire })
+}
+
+/// One stack with a loopback that can be looked at. Both lifelines are it.
+fn by_itself(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
+    let address = IpAddr::from([127, 0, 0, 1]);
+    let tap = Arc::new(Tap::new(Arc::new(Loopback::new(LOOPBACK_MTU)), Place::Loop, recording, true));
+    let captured = capture(Arc::clone(&tap) as _, plan, Duration::ZERO)?;
+    // In place of the loopback that a stack has by itself.
+    let config = Config { loopback: false, ..plan.configs[0].clone() };
+    let boot = booting(captured, "127.0.0.1/8".to_owned(), config);
+    let left = Host::netstack(Side::Left, address, recording, boot)?;
+    let wire = Wire { recording: Arc::clone(recording), towards: [Arc::clone(&tap), tap], kernel: None };
+    Ok(Net { right: left.clone(), left, wire })
+}
+
+/// A capture of what passes `device`.
+fn capture(device: Arc<dyn Device>, plan: &Plan<'_>, origin: Duration) -> io::Result<Arc<dyn Device>> {
+    let file = File::create(plan.capture)?;
+    Ok(Arc::new(PcapTap::new(device, file, SnapLen::default())?.with_origin(origin)))
+}
+
+/// How a host boots: with a stack of its own on the device, and nothing left of what came while it
+/// was off.
+fn booting(device: Arc<dyn Device>, address: String, config: Config) -> Boot {
+    Box::new(move || {
+        let mut buf = Pool::new().take();
+        while device.receive(Instant::ZERO, 0, &mut buf).is_ok() {}
+        let plug = Arc::new(Plug::new(Arc::clone(&device)));
+        let interface = Interface::new(Arc::clone(&plug) as _).name("tour").address(&address);
+        let stack = Stack::builder().config(config.clone()).interface(interface).build()?;
+        Ok(Machine { stack, plug })
+    })
+}

@@ -1,0 +1,83 @@
+//! Words of the ladder: results of calls, times.
+
+use super::host::Outcome;
+use std::io;
+use std::time::Duration;
+
+/// The result of a call as a man page would put it.
+pub(super) fn outcome<T: Outcome>(result: &io::Result<T>) -> String {
+    match result {
+        Ok(value) => value.text(),
+        Err(error) => errno(error),
+    }
+}
+
+/// The name of the OS error in `error`, or what else it says.
+pub fn errno(error: &io::Error) -> String {
+    let names = [
+        (libc_errno::EPIPE, "EPIPE"),
+        (libc_errno::EADDRINUSE, "EADDRINUSE"),
+        (libc_errno::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (libc_errno::ECONNABORTED, "ECONNABORTED"),
+        (libc_errno::ECONNRESET, "ECONNRESET"),
+        (libc_errno::ENOTCONN, "ENOTCONN"),
+        (libc_errno::ETIMEDOUT, "ETIMEDOUT"),
+        (libc_errno::ECONNREFUSED, "ECONNREFUSED"),
+        (libc_errno::EHOSTUNREACH, "EHOSTUNREACH"),
+    ];
+    let known = error.raw_os_error().and_then(|os| names.iter().find(|(number, _)| *number == os));
+    known.map_or_else(|| error.to_string(), |(_, name)| (*name).to_owned())
+}
+
+/// The error numbers of Linux that the tour meets (asm-generic/errno.h).
+mod libc_errno {
+    pub(super) const EPIPE: i32 = 32;
+    pub(super) const EADDRINUSE: i32 = 98;
+    pub(super) const EADDRNOTAVAIL: i32 = 99;
+    pub(super) const ECONNABORTED: i32 = 103;
+    pub(super) const ECONNRESET: i32 = 104;
+    pub(super) const ENOTCONN: i32 = 107;
+    pub(super) const ETIMEDOUT: i32 = 110;
+    pub(super) const ECONNREFUSED: i32 = 111;
+    pub(super) const EHOSTUNREACH: i32 = 113;
+}
+
+/// Seconds with milliseconds, as the ladder has them.
+pub(super) fn seconds(time: Duration) -> String {
+    let millis = (time.as_micros() + 500) / 1000;
+    format!("{}.{:03}", millis / 1000, millis % 1000)
+}
+
+/// A span of time in a unit that suits it.
+pub(super) fn span(time: Duration) -> String {
+    let secs = time.as_secs_f64();
+    match time.as_secs() {
+        0 => format!("{:.0} ms", secs * 1e3),
+        1..=9_999 => trimmed(secs, "s"),
+        10_000..=359_999 => trimmed(secs / 3600.0, "h"),
+        _ => trimmed(secs / 86_400.0, "days"),
+    }
+}
+
+/// At most three decimals, none that are zero at the end.
+fn trimmed(value: f64, unit: &str) -> String {
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_errors_are_short() {
+        assert_eq!(seconds(Duration::from_micros(924_600_499)), "924.600");
+        assert_eq!(span(Duration::from_millis(40)), "40 ms");
+        assert_eq!(span(Duration::from_millis(7_875_000)), "7875 s");
+        assert_eq!(span(Duration::from_secs(86_400 * 30)), "30 days");
+        assert_eq!(errno(&io::Error::from_raw_os_error(104)), "ECONNRESET");
+        assert_eq!(errno(&io::Error::other("odd")), "odd");
+        assert_eq!(outcome(&Ok(5_usize)), "5");
+    }
+}

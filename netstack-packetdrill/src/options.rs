@@ -258,7 +258,11 @@ impl World {
                 self.change(fd, |options| options.syn_retries = retries)
             }
             libc::TCP_LINGER2 => {
-                let linger = u64::try_from(value).ok().map(Duration::from_secs);
+                let linger = match value {
+                    ..0 => Some(Duration::ZERO),
+                    0 => None,
+                    seconds => Some(Duration::from_secs(seconds.unsigned_abs().min(120).into())),
+                };
                 self.change(fd, |options| options.linger2 = linger)
             }
             libc::TCP_WINDOW_CLAMP => {
@@ -300,7 +304,10 @@ impl World {
             libc::TCP_KEEPINTVL => seconds(options.keepalive_interval),
             libc::TCP_KEEPCNT => options.keepalive_retries.cast_signed(),
             libc::TCP_SYNCNT => options.syn_retries.cast_signed(),
-            libc::TCP_LINGER2 => seconds(options.linger2.unwrap_or(config.fin_timeout)),
+            libc::TCP_LINGER2 => match options.linger2 {
+                Some(Duration::ZERO) => -1,
+                linger => seconds(linger.unwrap_or(config.fin_timeout)),
+            },
             libc::TCP_WINDOW_CLAMP => options.window_clamp.map_or(0, clamp),
             libc::TCP_USER_TIMEOUT => {
                 options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))

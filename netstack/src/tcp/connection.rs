@@ -355,9 +355,10 @@ impl Connection {
     /// nothing.
     ///
     /// # Errors
-    /// [`TcpError::NotConnected`] if the connection is over.
+    /// [`TcpError::NotConnected`] if the connection is over, also in TIME-WAIT.
     pub fn shutdown(&mut self, _now: Instant, how: Shutdown) -> Result<(), TcpError> {
-        if self.state == State::Closed {
+        // As in Linux, where TIME-WAIT no longer belongs to the socket.
+        if matches!(self.state, State::Closed | State::TimeWait) {
             return Err(TcpError::NotConnected);
         }
         if matches!(how, Shutdown::Read | Shutdown::Both) {
@@ -390,9 +391,12 @@ impl Connection {
         let unread = !self.rcv.buffer.is_empty();
         if unread || self.options.linger == Some(Duration::ZERO) {
             self.rcv.discard();
-            // In TIME-WAIT there is nobody left to tell.
-            if self.state != State::TimeWait {
-                self.abort(now);
+            match self.state {
+                // There is nobody left to tell.
+                State::TimeWait => {}
+                // RFC 9293 §3.10.5: both sides have said that they are done, and the peer has all.
+                State::Closing | State::LastAck if !unread && self.snd.fin_sent() => self.enter_closed(None),
+                _ => self.abort(now),
             }
             return;
         }
@@ -404,6 +408,15 @@ impl Connection {
             self.timers.set(Timer::Orphan, now + linger);
         }
         if self.state == State::FinWait2 {
+            self.wait_for_fin(now);
+        }
+    }
+
+    /// In FIN-WAIT-2 without a user: a record waits for the peer's FIN, unless `TCP_LINGER2` is zero.
+    pub(super) fn wait_for_fin(&mut self, now: Instant) {
+        if self.options.linger2 == Some(Duration::ZERO) {
+            self.abort(now);
+        } else {
             self.park();
         }
     }

@@ -165,7 +165,7 @@ impl Connection {
         }
         self.update_timestamp(now, seg, seq);
         self.process_ack(now, seg, seq, ack);
-        self.follow_fin_ack()
+        self.follow_fin_ack(now)
     }
 
     /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
@@ -238,7 +238,7 @@ impl Connection {
     }
 
     /// What the acknowledgment of our FIN changes, in the states that wait for it.
-    fn follow_fin_ack(&mut self) -> Step {
+    fn follow_fin_ack(&mut self, now: Instant) -> Step {
         if !self.snd.fin_acked() {
             return NEXT;
         }
@@ -247,7 +247,7 @@ impl Connection {
         match next {
             State::FinWait2 if self.orphan => {
                 self.timers.stop(Timer::Orphan);
-                self.park();
+                self.wait_for_fin(now);
                 NEXT
             }
             State::TimeWait => {
@@ -276,7 +276,7 @@ impl Connection {
         if closing && self.read_shut && end > self.rcv.rcv_nxt {
             // Nobody will ever read it (RFC 9293 §3.6.1; Linux's TCPAbortOnData).
             self.reset = seg.reset_for_unknown();
-            self.enter_closed(Some(TcpError::BrokenPipe));
+            self.enter_closed(Some(TcpError::Reset));
             return DONE;
         }
         self.counters.data_segs_in += 1;
@@ -349,7 +349,6 @@ impl Connection {
     }
 
     fn enter_time_wait(&mut self) {
-        self.rcv.ack.now();
         self.park();
         self.events |= Events::READABLE | Events::WRITABLE | Events::READ_CLOSED;
     }

@@ -26,7 +26,8 @@ pub struct SocketOptions {
     pub user_timeout: Option<Duration>,
     /// `SO_LINGER`: `Some(0)` makes close send a reset. Default none.
     pub linger: Option<Duration>,
-    /// `TCP_LINGER2`: how long an orphan stays in FIN-WAIT-2. Default [`Config::fin_timeout`].
+    /// `TCP_LINGER2`: how long an orphan stays in FIN-WAIT-2, at least 3.5 times the retransmission
+    /// timeout; `Some(0)` resets the connection instead. Default [`Config::fin_timeout`].
     pub linger2: Option<Duration>,
     /// `SO_SNDBUF`: send buffer in bytes; none means auto-tuned.
     pub send_buffer_size: Option<usize>,

@@ -155,6 +155,11 @@ impl Sender {
         self.buffer.release(una);
     }
 
+    /// Whether our FIN was sent, and with it all that was written.
+    pub(super) fn fin_sent(&self) -> bool {
+        self.fin.is_some_and(|fin| self.snd_nxt > fin)
+    }
+
     /// Whether our FIN was acknowledged.
     pub(super) fn fin_acked(&self) -> bool {
         self.fin.is_some_and(|fin| self.snd_una > fin)

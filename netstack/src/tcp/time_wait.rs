@@ -59,7 +59,11 @@ impl TimeWait {
         let state = connection.state;
         let length = config.time_wait;
         let stay = match state {
-            State::FinWait2 => connection.options.linger2.unwrap_or(config.fin_timeout),
+            // tcp_fin_time in Linux: the peer's FIN may have to be sent more than once.
+            State::FinWait2 => {
+                let timeout = connection.options.linger2.unwrap_or(config.fin_timeout);
+                timeout.max(connection.rtt.rto() * 7 / 2)
+            }
             _ => length,
         };
         Self {

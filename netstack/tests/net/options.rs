@@ -56,6 +56,11 @@ async fn what_is_set_reads_back_on_a_connection() {
     assert_eq!(client.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     client.set_linger(Some(Duration::from_secs(3))).unwrap();
     assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(3)));
+    assert_eq!(client.tcp_linger2().unwrap(), None);
+    client.set_tcp_linger2(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(client.tcp_linger2().unwrap(), Some(Duration::from_secs(5)));
+    client.set_tcp_linger2(Some(Duration::from_secs(121))).unwrap();
+    assert_eq!(client.tcp_linger2().unwrap(), Some(Duration::from_secs(120)), "as in Linux");
     client.set_tcp_notsent_lowat(1000).unwrap();
     assert_eq!(client.tcp_notsent_lowat().unwrap(), 1000);
     client.set_tcp_notsent_lowat(0).unwrap();

@@ -80,6 +80,39 @@ async fn forgetting_the_writing_half_does_not() {
 }
 
 #[tokio::test]
+async fn dropping_the_reading_half_changes_nothing() {
+    let (_stack, client, mut server) = connected().await;
+    let (read, mut write) = client.into_split();
+    drop(read);
+    // Nobody will read it, but that is known only when the last handle is gone.
+    server.write_all(b"unread").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    write.write_all(b"still").await.unwrap();
+    let mut buf = [0; 5];
+    server.read_exact(&mut buf).await.unwrap();
+    assert_eq!(&buf, b"still");
+    // The end of the stream, and then the reset for what nobody read: too late for the reader.
+    drop(write);
+    assert_eq!(server.read(&mut buf).await.unwrap(), 0);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert_eq!(server.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
+#[tokio::test]
+async fn the_last_of_several_handles_closes() {
+    let (_stack, client, mut server) = connected().await;
+    let first = std::sync::Arc::new(client);
+    let second = std::sync::Arc::clone(&first);
+    drop(first);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert_eq!(second.try_write(b"still").unwrap(), 5);
+    let mut buf = [0; 5];
+    server.read_exact(&mut buf).await.unwrap();
+    drop(second);
+    assert_eq!(server.read(&mut buf).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn borrowed_halves_change_nothing_when_dropped() {
     let (_stack, mut client, mut server) = connected().await;
     {

@@ -3,6 +3,8 @@
 //! The types are those of `tokio::net`, with the same methods, errors and cancel safety. What is
 //! left out are the conversions from and to file descriptors: there are none. What is added are
 //! constructors that name their stack, and the options that `socket2` knows.
+//!
+#![doc = include_str!("closing.md")]
 
 mod listener;
 mod options;

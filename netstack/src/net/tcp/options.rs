@@ -15,6 +15,9 @@ const MIN_RECV_BUFFER: usize = 1152;
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 const MAX_KEEPALIVE_RETRIES: u32 = 127;
 
+/// `TCP_FIN_TIMEOUT_MAX` in Linux.
+const MAX_LINGER2: Duration = Duration::from_secs(120);
+
 /// What `TCP_MAXSEG` may be: `TCP_MIN_MSS` and `MAX_TCP_WINDOW`.
 const MSS_RANGE: std::ops::RangeInclusive<u32> = 88..=32_767;
 
@@ -233,6 +236,26 @@ macro_rules! socket_options {
             /// None; a result for the sake of `tokio::net`.
             pub fn set_zero_linger(&self) -> io::Result<()> {
                 self.set_linger(Some(Duration::ZERO))
+            }
+
+            /// `TCP_LINGER2`, where it was set. Default none, which means
+            /// [`Config::fin_timeout`](crate::Config::fin_timeout).
+            ///
+            /// # Errors
+            /// None.
+            pub fn tcp_linger2(&self) -> io::Result<Option<Duration>> {
+                Ok(self.options().linger2)
+            }
+
+            /// Sets `TCP_LINGER2`: how long a connection whose last handle was dropped waits in
+            /// FIN-WAIT-2 for the peer's FIN, 120 s at most and 3.5 times the retransmission timeout at
+            /// least. Zero is Linux's negative value: it does not wait but resets.
+            ///
+            /// # Errors
+            /// None.
+            pub fn set_tcp_linger2(&self, linger: Option<Duration>) -> io::Result<()> {
+                self.change(|options| options.linger2 = linger.map(|time| time.min(MAX_LINGER2)));
+                Ok(())
             }
 
             /// `SO_KEEPALIVE`. Default false.

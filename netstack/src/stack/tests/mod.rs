@@ -1,6 +1,7 @@
 //! Scenarios in virtual time over two engines.
 
 mod arriving;
+mod closing;
 mod ending;
 mod lossy;
 mod opening;

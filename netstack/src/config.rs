@@ -162,6 +162,18 @@ config! {
     icmp_rate: u32 = 1000;
     /// ICMP errors in a burst at most (`icmp_msgs_burst`). 50.
     icmp_burst: u32 = 50;
+    /// How long the MTU of a path counts that ICMP told (`route.mtu_expires`, RFC 1191 §6.3). 600 s.
+    mtu_expires: Duration = Duration::from_secs(600);
+    /// Smallest MTU that ICMP can give an IPv4 path (`route.min_pmtu`); below, packets are sent without
+    /// DF instead. 552; RFC 1191 §3 allows down to 68.
+    min_pmtu: u32 = 552;
+    /// Hosts of which the stack remembers the path's MTU and what connections measured. A stack
+    /// setting; 4096.
+    max_destinations: u32 = 4096;
+    /// Do not remember what connections measured (`tcp_no_metrics_save`). Off.
+    no_metrics_save: bool = false;
+    /// Do not remember slow start thresholds (`tcp_no_ssthresh_metrics_save`). On.
+    no_ssthresh_metrics_save: bool = true;
     /// Whether the stack has a loopback interface, with 127.0.0.0/8, ::1 and its own addresses. On.
     loopback: bool = true;
     /// Seed of everything random. `none`: from the operating system. A known seed makes sequence
@@ -228,6 +240,9 @@ impl Config {
         ensure(self.max_connections > 0, "max_connections: must not be zero")?;
         // Below the option space of a segment the header would outweigh any payload for ever.
         ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;
+        ensure((68..=65_535).contains(&self.min_pmtu), "min_pmtu: must be 68 to 65535")?;
+        ensure(!self.mtu_expires.is_zero(), "mtu_expires: must not be zero")?;
+        ensure(self.max_destinations <= 1 << 20, "max_destinations: must be at most 1048576")?;
         ensure(self.default_ttl > 0, "default_ttl: must not be zero")
     }
 }

@@ -7,7 +7,7 @@ use crate::net::lookup::{self, ToSocketAddrs};
 use crate::net::reactor::Wakeups;
 use crate::net::readiness::Registration;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
-use crate::stack::{Counters, Engine, Interface, give_back};
+use crate::stack::{Counters, Destination, Engine, Interface, give_back};
 use crate::sync::{Mutex, Rank};
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
@@ -314,6 +314,18 @@ impl Stack {
     /// Connections in TIME-WAIT.
     pub fn time_waits(&self) -> usize {
         self.owner.core.engine.time_waits()
+    }
+
+    /// What the stack remembers of the hosts that it talked to, in no order: path MTUs and
+    /// measurements, as `ip tcp_metrics show` and `ip route get` tell in Linux.
+    pub fn destinations(&self) -> Vec<Destination> {
+        self.engine().destinations(self.now())
+    }
+
+    /// Forgets what [`Stack::destinations`] shows (`ip tcp_metrics flush`). Running connections keep
+    /// the path MTU that they found until it expires.
+    pub fn forget_destinations(&self) {
+        self.engine().forget_destinations();
     }
 
     /// Waits until every byte that was written has been acknowledged by its peer, for at most

@@ -11,7 +11,7 @@ use super::routes::Route;
 use super::socket::Unconnected;
 use crate::config::TimeWaitReuse;
 use crate::error::{Failure, os};
-use crate::tcp::{Opening, Path, SeqNum};
+use crate::tcp::{Opening, SeqNum};
 use crate::time::Instant;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -167,7 +167,7 @@ impl Engine {
         binding: Binding,
     ) -> Arc<Cell> {
         let interface = target.route.interface;
-        let path = Path { mtu: self.mtu(interface), ipv6: key.is_ipv6() };
+        let path = self.path(now, interface, key.remote);
         let ts_offset = self.timestamp_offset(&key);
         let opening =
             Opening::new(now, iss, ts_offset, path, socket.options.clone(), self.config(), self.pool());

@@ -4,6 +4,7 @@ use super::cell::{Cell, Phase};
 use super::counters::{Counters, Live};
 use super::deadlines::{Deadlines, Target};
 use super::demux::Demux;
+use super::destinations::Destinations;
 use super::effects::{DriverHook, Effects};
 use super::flow::{FlowKey, QueueId};
 use super::iface::{Interface, is_unicast};
@@ -24,7 +25,7 @@ use rand_chacha::ChaCha12Rng;
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Deadlines served in one call. The rest is due at once again; packets get their turn in between.
@@ -66,6 +67,9 @@ pub struct Engine {
     /// By queue number.
     pending: Vec<PendingCells>,
     reassembly: Mutex<Reassembly>,
+    destinations: Mutex<Destinations>,
+    /// Counts up when what is known of some path changed.
+    path_changes: AtomicU32,
     icmp_limit: Mutex<RateLimit>,
     isn: IsnGenerator,
     random: Mutex<ChaCha12Rng>,
@@ -105,9 +109,12 @@ impl Engine {
         };
         let demux_key = secret(16).try_into().expect("16 bytes were asked for");
         let isn_secret: [u8; 32] = secret(32).try_into().expect("32 bytes were asked for");
+        let demux = Demux::new(demux_key);
         Ok(Arc::new(Self {
             routes: Routes::new(links, loopback),
-            demux: Demux::new(demux_key),
+            destinations: Mutex::new(Rank::Leaf, Destinations::new(&config, demux.keyed())),
+            path_changes: AtomicU32::new(0),
+            demux,
             ports: Ports::new(config.port_range.clone()),
             deadlines: Deadlines::new(),
             pending: queues.iter().map(|_| Mutex::new(Rank::Leaf, VecDeque::new())).collect(),
@@ -369,6 +376,14 @@ impl Engine {
 
     pub(super) fn reassembly(&self) -> &Mutex<Reassembly> {
         &self.reassembly
+    }
+
+    pub(super) fn known_destinations(&self) -> &Mutex<Destinations> {
+        &self.destinations
+    }
+
+    pub(super) fn path_changes(&self) -> &AtomicU32 {
+        &self.path_changes
     }
 
     pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {

@@ -65,6 +65,12 @@ impl Engine {
         // The last acknowledgment or reset goes first.
         if progress == Progress::Done {
             if inner.leaving.contains(Events::CLOSED) {
+                if let Phase::Connected(connection) = &inner.phase
+                    && inner.attached
+                    && connection.ended_in_order()
+                {
+                    self.save_metrics(now, cell.key().remote, connection);
+                }
                 self.retire(cell, inner);
             } else if inner.leaving.contains(Events::TIME_WAIT) {
                 self.park(now, cell, inner, out);
@@ -101,6 +107,7 @@ impl Engine {
         if !inner.attached {
             return;
         }
+        self.save_metrics(now, cell.key().remote, connection);
         if self.demux().time_waits() >= self.config().max_time_wait as usize {
             // tcp_time_wait in Linux: the state is skipped.
             self.counters_live().time_wait_overflow.bump();

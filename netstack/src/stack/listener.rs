@@ -11,7 +11,7 @@ use super::ports::Binding;
 use crate::buffer::Chunk;
 use crate::error::Failure;
 use crate::sync::{Mutex, Rank};
-use crate::tcp::{Events, Path, Segment, SeqNum, SocketOptions, SynEntry, SynStep, SynTimeout};
+use crate::tcp::{Events, Segment, SeqNum, SocketOptions, SynEntry, SynStep, SynTimeout};
 use crate::time::Instant;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -285,7 +285,7 @@ impl Engine {
             return Verdict::Done;
         }
         let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
-        let path = Path { mtu: self.mtu(to.queue.interface), ipv6: to.key.is_ipv6() };
+        let path = self.path(now, to.queue.interface, to.key.remote);
         let ts_offset = self.timestamp_offset(&to.key);
         let entry = SynEntry::new(now, segment, iss, ts_offset, path, &state.options, self.config());
         let syn_ack = entry.syn_ack(now);

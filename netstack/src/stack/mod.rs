@@ -14,6 +14,7 @@ mod connect;
 mod counters;
 mod deadlines;
 mod demux;
+mod destinations;
 mod effects;
 mod egress;
 mod engine;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use cell::Cell;
 pub use counters::Counters;
+pub use destinations::{Destination, PathMtu};
 pub use effects::{DriverHook, Effects, Observer};
 pub use engine::Engine;
 #[cfg(feature = "net")]

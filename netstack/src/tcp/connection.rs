@@ -9,6 +9,7 @@ use super::error::TcpError;
 use super::events::Events;
 use super::handshake::Negotiated;
 use super::options::SocketOptions;
+use super::path::Path;
 use super::receiver::{Receiver, ReceiverSetup};
 use super::recovery::{Recovery, RttEstimator};
 use super::segment::{Flags, Options, Segment};
@@ -108,6 +109,8 @@ pub(super) struct Established {
     pub(super) iss: SeqNum,
     /// The peer's.
     pub(super) irs: SeqNum,
+    /// The way to the peer.
+    pub(super) path: Path,
     pub(super) negotiated: Negotiated,
     /// The window that the peer's last handshake segment offers, in bytes.
     pub(super) snd_wnd: usize,
@@ -127,7 +130,7 @@ impl Connection {
         config: &Arc<Config>,
         pool: &Arc<Pool>,
     ) -> Box<Self> {
-        let Established { iss, irs, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
+        let Established { iss, irs, path, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
         let snd_una = Seq::initial(iss) + 1;
         let rcv_nxt = Seq::initial(irs) + 1;
         let mss = negotiated.send_mss();
@@ -154,6 +157,9 @@ impl Connection {
             rtt.on_sample(sample, 1);
         } else if syn_was_lost {
             rtt.after_syn_timeout();
+        }
+        if let Some(known) = path.metrics.rtt {
+            rtt.seed(known);
         }
         // RFC 6928 §2; after a loss RFC 5681 §3.1 starts with one segment, Linux too once the SYN
         // was lost more than once, and leaves a single loss unpunished.

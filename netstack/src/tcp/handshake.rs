@@ -4,6 +4,7 @@
 use super::connection::{Connection, Established};
 use super::error::TcpError;
 use super::options::SocketOptions;
+use super::path::Path;
 use super::receiver::window_limit;
 use super::segment::{Flags, Options, Segment, Timestamps};
 use super::seq::SeqNum;
@@ -15,39 +16,13 @@ use crate::config::Config;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;
 
-/// Bytes of a TCP header without options.
-const TCP_HEADER: usize = 20;
-
 /// Bytes of the timestamps option with its padding.
 const TIMESTAMPS_LEN: usize = 12;
-
-/// What the stack knows of the way to the peer when a connection starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// The largest packet that the way takes, in bytes.
-    pub mtu: usize,
-    /// Whether packets are IPv6.
-    pub ipv6: bool,
-}
-
-impl Path {
-    /// The payload of the largest segment without options: what the MSS option advertises
-    /// (RFC 9293 MUST-67).
-    fn max_segment(self) -> usize {
-        let ip_header = if self.ipv6 { 40 } else { 20 };
-        self.mtu.saturating_sub(ip_header + TCP_HEADER).clamp(8, usize::from(u16::MAX))
-    }
-
-    /// The MSS of a peer that does not say (RFC 9293 MUST-15).
-    fn default_mss(self) -> u16 {
-        if self.ipv6 { 1220 } else { 536 }
-    }
-}
 
 /// What our SYN or SYN-ACK offers.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
-    path: Path,
+    pub(super) path: Path,
     /// The MSS that we advertise.
     pub(super) advertised_mss: usize,
     /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
@@ -372,6 +347,7 @@ impl Opening {
         let from = Established {
             iss: self.iss,
             irs: peer.irs,
+            path: self.offer.path,
             negotiated: self.offer.agree(now, &peer.options),
             snd_wnd,
             offered: self.offer.window,

@@ -2,8 +2,9 @@
 //! a flood of SYNs costs entries and never connections (RFC 4987 §3.5).
 
 use super::connection::{Connection, Established};
-use super::handshake::{Offer, Path, backed_off};
+use super::handshake::{Offer, backed_off};
 use super::options::SocketOptions;
+use super::path::Path;
 use super::segment::{Options, Segment};
 use super::seq::SeqNum;
 use crate::buffer::Pool;
@@ -161,6 +162,7 @@ impl SynEntry {
         let from = Established {
             iss: self.iss,
             irs: self.irs,
+            path: self.offer.path,
             snd_wnd: negotiated.peer_scale.from_wire(seg.window),
             negotiated,
             offered: self.offer.window,

@@ -90,6 +90,15 @@ impl RttEstimator {
         self.rto = self.rto.max(Duration::from_secs(3)).min(self.rto_max);
     }
 
+    /// Earlier connections to the same host measured `rtt`. A handshake's small packets may be faster
+    /// than data will be, so a longer time from memory makes the first time-out of data longer; the
+    /// first sample of data takes its place (`tcp_init_metrics` in Linux).
+    pub fn seed(&mut self, rtt: Duration) {
+        if self.srtt.is_none_or(|srtt| rtt > srtt) {
+            self.rto = (rtt + (2 * rtt).max(self.rto_min)).clamp(self.rto_min, self.rto_max);
+        }
+    }
+
     /// Doublings at the moment.
     pub fn backoff(&self) -> u32 {
         self.backoff

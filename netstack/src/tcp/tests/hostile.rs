@@ -287,7 +287,7 @@ fn syn(bits: u8) -> Segment {
     }
 }
 
-const PATH: Path = Path { mtu: 1500, ipv6: false };
+const PATH: Path = Path::new(1500, false);
 
 fn start() -> Instant {
     Instant::from_millis(5_000)

@@ -9,7 +9,7 @@ use crate::tcp::{
 use crate::time::{Duration, Instant};
 use std::io::{IoSlice, IoSliceMut};
 
-const PATH: Path = Path { mtu: 1500, ipv6: false };
+const PATH: Path = Path::new(1500, false);
 
 fn at(ms: u64) -> Instant {
     Instant::from_millis(1_000 + ms)

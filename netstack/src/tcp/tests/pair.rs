@@ -67,7 +67,7 @@ impl Pair {
     }
 
     pub(super) fn connect_with(wire: Wire, seed: u64, a: &Arc<Config>, b: &Arc<Config>) -> Self {
-        let path = Path { mtu: 1500, ipv6: false };
+        let path = Path::new(1500, false);
         let mut now = Instant::from_millis(1_000);
         let mut opening =
             Opening::new(now, SeqNum::new(ISS[0]), 11, path, SocketOptions::new(a), a, &Pool::new());

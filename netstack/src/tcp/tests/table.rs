@@ -48,7 +48,7 @@ impl Table {
         let mut syn = segment(Flags::SYN, 0, 0, 0);
         syn.options = theirs;
         let options = SocketOptions::new(&config);
-        let path = Path { mtu: 1500, ipv6: false };
+        let path = Path::new(1500, false);
         let mut entry = SynEntry::new(now, &syn, SeqNum::new(ISS), 0, path, &options, &config);
         let now = now + Duration::from_millis(1);
         let mut table_ack = segment(Flags::ACK, 1, 1, 0);

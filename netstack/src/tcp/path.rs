@@ -1,0 +1,115 @@
+//! What the stack knows of the way to a peer before a connection begins, and what a connection
+//! leaves behind for the next one.
+
+use super::connection::Connection;
+use super::state::State;
+use crate::time::Duration;
+
+/// Bytes of a TCP header without options.
+const TCP_HEADER: usize = 20;
+
+/// The way to a peer, as it is known when a connection starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The largest packet that leaves through the interface, in bytes. What the MSS option says
+    /// follows from it, whatever the path may be: the peer's packets may take another one.
+    pub mtu: usize,
+    /// The largest packet that the whole way takes, as far as it is known; at most `mtu`.
+    pub pmtu: usize,
+    /// Whether packets are IPv6.
+    pub ipv6: bool,
+    /// What earlier connections measured.
+    pub metrics: PathMetrics,
+}
+
+impl Path {
+    /// A way of which nothing is known but the interface.
+    pub const fn new(mtu: usize, ipv6: bool) -> Self {
+        Self { mtu, pmtu: mtu, ipv6, metrics: PathMetrics::NONE }
+    }
+
+    /// The payload of the largest segment without options that the interface takes: what the MSS
+    /// option advertises (RFC 9293 MUST-67).
+    pub(super) fn max_segment(self) -> usize {
+        payload_of(self.mtu, self.ipv6).clamp(8, usize::from(u16::MAX))
+    }
+
+    /// The payload of the largest segment without options that the whole way takes.
+    pub(super) fn path_segment(self) -> usize {
+        payload_of(self.pmtu, self.ipv6)
+    }
+
+    /// The MSS of a peer that does not say (RFC 9293 MUST-15).
+    pub(super) fn default_mss(self) -> u16 {
+        if self.ipv6 { 1220 } else { 536 }
+    }
+}
+
+/// Bytes that a packet of `mtu` bytes has for TCP's options and payload.
+pub(super) fn payload_of(mtu: usize, ipv6: bool) -> usize {
+    let ip_header = if ipv6 { 40 } else { 20 };
+    mtu.saturating_sub(ip_header + TCP_HEADER)
+}
+
+/// What connections learned of a path, for those to come (`tcp_metrics` in Linux). Windows are in
+/// segments, because the next connection's MSS may be another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathMetrics {
+    /// Smoothed round-trip time: the largest of late, going down slowly.
+    pub rtt: Option<Duration>,
+    /// Round-trip time variation.
+    pub rttvar: Option<Duration>,
+    /// Slow start threshold, in segments; kept only if
+    /// [`Config::no_ssthresh_metrics_save`](crate::config::Config::no_ssthresh_metrics_save) is off.
+    pub ssthresh: Option<u32>,
+    /// Congestion window, in segments. For people to look at: Linux starts no window from it either.
+    pub cwnd: Option<u32>,
+}
+
+impl PathMetrics {
+    const NONE: Self = Self { rtt: None, rttvar: None, ssthresh: None, cwnd: None };
+}
+
+impl Connection {
+    /// Whether the connection is over because both ends closed it.
+    pub fn ended_in_order(&self) -> bool {
+        self.state == State::Closed && self.rcv.fin_taken() && self.error.is_none()
+    }
+
+    /// What to remember of the path when this connection ends in order, `known` being what earlier
+    /// ones left (`tcp_update_metrics` in Linux).
+    pub fn metrics(&self, known: PathMetrics) -> PathMetrics {
+        let Some(srtt) = self.rtt.srtt().filter(|_| self.rtt.backoff() == 0) else {
+            // It ended without a measurement, or while nothing came back: what was known may be why.
+            return PathMetrics { rtt: None, ..known };
+        };
+        // A longer round trip counts at once, so that the next connection's first time-out is long
+        // enough; a shorter one moves the memory by an eighth of the difference.
+        let old = known.rtt.unwrap_or_default();
+        let rtt = if srtt >= old { srtt } else { old - (old - srtt) / 8 };
+        let deviation = (old.abs_diff(srtt) / 2).max(self.rtt.rttvar());
+        let old_var = known.rttvar.unwrap_or_default();
+        let rttvar = if deviation >= old_var { deviation } else { old_var - (old_var - deviation) / 4 };
+        let segments = |bytes: usize| u32::try_from(bytes / self.snd.mss.max(1)).unwrap_or(u32::MAX);
+        let (cwnd, ssthresh) = (segments(self.cc.cwnd()), self.cc.ssthresh());
+        let saves = !self.config.no_ssthresh_metrics_save;
+        let mut metrics = PathMetrics { rtt: Some(rtt), rttvar: Some(rttvar), ..known };
+        if ssthresh == usize::MAX {
+            // Still in its first slow start: all that is known is that so much went well.
+            metrics.cwnd = Some(known.cwnd.unwrap_or(0).max(cwnd));
+            metrics.ssthresh = known.ssthresh.map(|old| old.max(cwnd / 2));
+        } else if self.cc.cwnd() >= ssthresh && self.recovery.phase() == super::Phase::Open {
+            // In congestion avoidance the window is what the path carries.
+            metrics.cwnd = Some(known.cwnd.map_or(cwnd, |old| old.midpoint(cwnd)));
+            metrics.ssthresh = Some(segments(ssthresh).max(cwnd / 2));
+        } else {
+            // The window is on its way somewhere; the threshold says where.
+            let ssthresh = segments(ssthresh);
+            metrics.cwnd = Some(known.cwnd.map_or(ssthresh, |old| old.midpoint(ssthresh)));
+            metrics.ssthresh = known.ssthresh.map(|old| old.max(ssthresh));
+        }
+        metrics.ssthresh = metrics.ssthresh.filter(|_| saves);
+        metrics
+    }
+}

@@ -3,7 +3,7 @@
 //! A field can also be set by its name and a text, for command lines and configuration files:
 //! [`Config::set`].
 
-use crate::tcp::CongestionAlgorithm;
+use crate::tcp::{CongestionAlgorithm, MtuDiscover};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -162,6 +162,20 @@ config! {
     icmp_rate: u32 = 1000;
     /// ICMP errors in a burst at most (`icmp_msgs_burst`). 50.
     icmp_burst: u32 = 50;
+    /// What new sockets do about the MTU of their path (`IP_MTU_DISCOVER`; `ip_no_pmtu_disc` makes it
+    /// `dont` in Linux). `want`.
+    mtu_discover: MtuDiscover = MtuDiscover::Want;
+    /// Packetisation-layer path MTU discovery (`tcp_mtu_probing`, RFC 4821): 0 never, 1 after a black
+    /// hole was found, which is when `retries1` is exceeded, 2 always. 0.
+    mtu_probing: u32 = 0;
+    /// The MSS with which probing starts (`tcp_base_mss`). 1024.
+    base_mss: u32 = 1024;
+    /// The MSS below which a black hole is not followed (`tcp_mtu_probe_floor`). 48.
+    mtu_probe_floor: u32 = 48;
+    /// Time after which a search that has ended begins again (`tcp_probe_interval`). 600 s.
+    mtu_probe_interval: Duration = Duration::from_secs(600);
+    /// The search ends when its range is smaller than this, in bytes (`tcp_probe_threshold`). 8.
+    mtu_probe_threshold: u32 = 8;
     /// How long the MTU of a path counts that ICMP told (`route.mtu_expires`, RFC 1191 §6.3). 600 s.
     mtu_expires: Duration = Duration::from_secs(600);
     /// Smallest MTU that ICMP can give an IPv4 path (`route.min_pmtu`); below, packets are sent without
@@ -241,6 +255,9 @@ impl Config {
         // Below the option space of a segment the header would outweigh any payload for ever.
         ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;
         ensure((68..=65_535).contains(&self.min_pmtu), "min_pmtu: must be 68 to 65535")?;
+        ensure(self.mtu_probing <= 2, "mtu_probing: must be 0, 1 or 2")?;
+        ensure((48..=65_495).contains(&self.base_mss), "base_mss: must be 48 to 65495")?;
+        ensure((48..=65_495).contains(&self.mtu_probe_floor), "mtu_probe_floor: must be 48 to 65495")?;
         ensure(!self.mtu_expires.is_zero(), "mtu_expires: must not be zero")?;
         ensure(self.max_destinations <= 1 << 20, "max_destinations: must be at most 1048576")?;
         ensure(self.default_ttl > 0, "default_ttl: must not be zero")
@@ -425,6 +442,28 @@ impl Value for CongestionAlgorithm {
     }
     fn show(&self) -> String {
         self.name().to_owned()
+    }
+}
+
+impl Value for MtuDiscover {
+    const FORM: &'static str = "dont, want, do or probe (0, 1, 2 or 3)";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "dont" | "0" => Some(Self::Dont),
+            "want" | "1" => Some(Self::Want),
+            "do" | "2" => Some(Self::Do),
+            "probe" | "3" => Some(Self::Probe),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Dont => "dont",
+            Self::Want => "want",
+            Self::Do => "do",
+            Self::Probe => "probe",
+        }
+        .to_owned()
     }
 }
 

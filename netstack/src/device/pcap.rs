@@ -277,6 +277,7 @@ mod tests {
             dst: "10.0.0.2".parse().unwrap(),
             hop_limit: 64,
             traffic_class: 0,
+            dont_fragment: true,
             ident: 1,
             flow_label: 0,
         };

@@ -14,6 +14,7 @@ fn meta(v6: bool) -> IpMeta {
         dst: dst.parse().unwrap(),
         hop_limit: 64,
         traffic_class: 0,
+        dont_fragment: true,
         ident: 5,
         flow_label: 0,
     }

@@ -248,6 +248,7 @@ impl Datagram {
             dst: key.dst,
             hop_limit,
             traffic_class: reassembled_ecn(self.ecn, traffic_class)?,
+            dont_fragment: true,
             ident: key.id as u16,
             flow_label: 0,
         };

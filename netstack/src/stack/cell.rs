@@ -14,11 +14,12 @@ use crate::buffer::Chunk;
 use crate::error::{Failure, os};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Events, Opening, Segment, SocketOptions, State};
+use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
@@ -45,6 +46,8 @@ pub struct Cell {
     queue: AtomicU32,
     ttl: AtomicU8,
     traffic_class: AtomicU8,
+    /// The identification of the next IPv4 packet that may be fragmented.
+    ident: AtomicU16,
 }
 
 /// What the lock guards.
@@ -60,6 +63,10 @@ pub(crate) struct Inner {
     pub(crate) pending: bool,
     /// The pending list serves the cell now: no tail is held back for company.
     pub(crate) served: bool,
+    /// The stack's count of changes to its paths when the connection last looked its own up.
+    pub(crate) path_seen: u32,
+    /// When to look again whatever the count: the path's MTU expires.
+    pub(crate) path_expires: Instant,
     /// What the core said about the end, until its last segment has left.
     pub(crate) leaving: Events,
     /// The application dropped its handle.
@@ -128,6 +135,8 @@ impl Cell {
             attached: true,
             pending: false,
             served: false,
+            path_seen: 0,
+            path_expires: Instant::ZERO,
             leaving: Events::NONE,
             orphan: false,
             options,
@@ -145,6 +154,7 @@ impl Cell {
             queue: AtomicU32::new(queue.bits()),
             ttl: AtomicU8::new(ttl),
             traffic_class: AtomicU8::new(traffic_class),
+            ident: AtomicU16::new(key.spread() as u16),
         })
     }
 
@@ -238,6 +248,12 @@ impl Cell {
 
     pub(crate) fn flow_label(&self) -> u32 {
         self.flow_label
+    }
+
+    /// Identifications for `count` IPv4 packets in a row, the first of which is returned (RFC 6864
+    /// §4.2: those of packets that may be fragmented differ).
+    pub(crate) fn take_ident(&self, count: u16) -> u16 {
+        self.ident.fetch_add(count, Ordering::Relaxed)
     }
 
     pub(crate) fn observer(&self) -> Option<&dyn Observer> {

@@ -52,6 +52,8 @@ counters! {
     icmp_out, "IcmpOutMsgs";
     /// ICMP errors that the rate limit held back.
     icmp_rate_limited, "IcmpOutRateLimitGlobal";
+    /// ICMP messages about TCP segments that are not in flight: stale or forged.
+    icmp_out_of_window, "OutOfWindowIcmps";
     /// TCP segments received; a super-segment counts as one.
     tcp_in_segments, "InSegs";
     /// Packets sent.

@@ -6,12 +6,16 @@
 //! with many addresses makes the stack forget, and never remember more than it may; and whose entries
 //! it makes it forget is not for it to choose.
 
-use super::demux::Keyed;
+use super::cell::{Cell, Phase};
+use super::demux::{Flow, Keyed};
+use super::effects::Effects;
 use super::engine::Engine;
+use super::flow::FlowKey;
 use crate::config::Config;
-use crate::tcp::{Connection, Path, PathMetrics};
+use crate::tcp::{Connection, Path, PathMetrics, SeqNum};
 use crate::time::{Duration, Instant};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Entries of a bucket. A lookup compares so many addresses at most.
@@ -188,7 +192,8 @@ impl Entry {
     /// What counts at `now`.
     fn at(&self, now: Instant) -> Destination {
         let Self { destination, measured } = *self;
-        let metrics = if now - measured <= METRICS_AGE { destination.metrics } else { PathMetrics::default() };
+        let metrics =
+            if now - measured <= METRICS_AGE { destination.metrics } else { PathMetrics::default() };
         Destination { mtu: destination.mtu.filter(|mtu| now < mtu.expires), metrics, ..destination }
     }
 }
@@ -219,10 +224,60 @@ impl Engine {
             None => path,
             Some(known) => Path {
                 pmtu: known.mtu.map_or(path.mtu, |mtu| mtu.bytes.min(path.mtu)),
+                fragments: known.mtu.is_some_and(|mtu| mtu.locked),
                 metrics: known.metrics,
                 ..path
             },
         }
+    }
+
+    /// Tells a connection what is known of its path, and when to ask again at the latest.
+    pub(super) fn refresh_path(&self, now: Instant, cell: &Cell, connection: &mut Connection) -> Instant {
+        let mtu = self.mtu(cell.queue().interface);
+        let known = self.destination(now, cell.key().remote).and_then(|known| known.mtu);
+        let (bytes, locked) = known.map_or((mtu, false), |known| (known.bytes.min(mtu), known.locked));
+        connection.on_path_mtu(bytes, locked, false);
+        known.map_or(Instant::FAR_FUTURE, |known| known.expires)
+    }
+
+    /// A router says that a packet with the sequence number `seq` is longer than the `claimed` bytes
+    /// that it can forward (RFC 1191 §3, RFC 8201 §4). Believed only if that packet is in flight.
+    pub(super) fn on_packet_too_big(
+        &self,
+        now: Instant,
+        key: &FlowKey,
+        seq: SeqNum,
+        claimed: usize,
+        out: &mut Effects,
+    ) {
+        let cell = self.demux().with_flow(key, |flow| match flow {
+            Some(Flow::Cell(cell)) => Some(Arc::clone(cell)),
+            _ => None,
+        });
+        let Some(cell) = cell else { return };
+        self.with_cell(now, &cell, out, |inner, _| {
+            // What a handshake sends fits every path; nothing to learn from forgeries about it.
+            let Phase::Connected(connection) = &mut inner.phase else { return };
+            if !connection.is_in_flight(seq) {
+                self.counters_live().icmp_out_of_window.bump();
+                return;
+            }
+            if !connection.options().mtu_discover.follows_icmp() {
+                return;
+            }
+            let interface = cell.queue().interface;
+            let current = self.path(now, interface, key.remote).pmtu;
+            let told = self.known_destinations().lock().on_packet_too_big(now, key.remote, claimed, current);
+            if told.is_some() {
+                // Other connections to the host look the path up before they send again.
+                self.path_changes().fetch_add(1, Ordering::Relaxed);
+            }
+            // Not less if another connection was told before: then this one hears of it now.
+            let path = self.path(now, interface, key.remote);
+            let bytes = told.map_or(path.pmtu, |told| told.bytes);
+            let locked = told.map_or(path.fragments, |told| told.locked);
+            connection.on_path_mtu(bytes, locked, true);
+        });
     }
 
     /// Remembers what a connection measured, when it ends.
@@ -305,7 +360,10 @@ mod tests {
     fn measurements_are_forgotten_after_an_hour() {
         let mut table = table(64);
         table.learn(START, host(1), measured(10));
-        assert_eq!(table.get(START + METRICS_AGE, host(1)).unwrap().metrics.rtt, Some(Duration::from_millis(10)));
+        assert_eq!(
+            table.get(START + METRICS_AGE, host(1)).unwrap().metrics.rtt,
+            Some(Duration::from_millis(10))
+        );
         let late = START + METRICS_AGE + Duration::from_millis(1);
         assert_eq!(table.get(late, host(1)).unwrap().metrics, PathMetrics::default());
         table.learn(late, host(2), |known| known);

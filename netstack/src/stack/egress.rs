@@ -15,6 +15,7 @@ use arrayvec::ArrayVec;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes that leave in one hold of a cell's lock: four super-segments, so that a reader or the
 /// reactor waits for four system calls at most. What is left follows from the pending list.
@@ -74,6 +75,11 @@ impl Engine {
                 None => Progress::Done,
             },
             Phase::Connected(connection) => {
+                let changes = self.path_changes().load(Ordering::Relaxed);
+                if inner.path_seen != changes || inner.path_expires <= now {
+                    inner.path_seen = changes;
+                    inner.path_expires = self.refresh_path(now, cell, connection);
+                }
                 let hold_tail = !inner.served;
                 self.transmit_connection(now, cell, connection, hold_tail, out)
             }
@@ -108,7 +114,7 @@ impl Engine {
             let sent = {
                 let mut pieces = ArrayVec::<&[u8], MAX_PIECES>::new();
                 connection.payload(&transmit, &mut pieces);
-                self.send_data(now, cell, queue, &transmit, &pieces, out)
+                self.send_data(now, cell, connection.dont_fragment(), &transmit, &pieces, out)
             };
             match sent {
                 Sent::Yes => {}
@@ -127,13 +133,19 @@ impl Engine {
         &self,
         now: Instant,
         cell: &Arc<Cell>,
-        queue: QueueId,
+        dont_fragment: bool,
         transmit: &Transmit,
         pieces: &[&[u8]],
         out: &mut Effects,
     ) -> Sent {
-        let key = cell.key();
-        let ip = IpMeta { flow_label: cell.flow_label(), ..ip_meta(key, cell.ttl(), cell.traffic_class()) };
+        let (key, queue) = (cell.key(), cell.queue());
+        let flow_label = cell.flow_label();
+        let mut ip = IpMeta { flow_label, dont_fragment, ..ip_meta(key, cell.ttl(), cell.traffic_class()) };
+        if !dont_fragment && !key.is_ipv6() {
+            let size = transmit.gso_size.map_or(usize::MAX, usize::from);
+            let packets = transmit.segment.payload_len.div_ceil(size).max(1);
+            ip.ident = cell.take_ident(packets as u16);
+        }
         let mut header = HeaderBuf::new();
         let mode = self.checksum_mode(queue.interface);
         let segment = &transmit.segment;
@@ -223,13 +235,12 @@ impl Engine {
     }
 }
 
-/// The IP header of a packet from the local to the remote end. The identification of a packet that
-/// may not be fragmented means nothing (RFC 6864 §4.1).
+/// The IP header of a packet from the local to the remote end.
 fn ip_meta(key: &FlowKey, hop_limit: u8, traffic_class: u8) -> IpMeta {
-    IpMeta { src: key.local, dst: key.remote, hop_limit, traffic_class, ident: 0, flow_label: 0 }
+    IpMeta { traffic_class, ..icmp_meta(key.local, key.remote, hop_limit) }
 }
 
 /// The IP header of an answer that ICMP writes; it knows the addresses.
 pub(super) fn icmp_meta(src: IpAddr, dst: IpAddr, hop_limit: u8) -> IpMeta {
-    IpMeta { src, dst, hop_limit, traffic_class: 0, ident: 0, flow_label: 0 }
+    IpMeta { src, dst, hop_limit, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 }
 }

@@ -342,7 +342,14 @@ impl Engine {
             return;
         }
         let key = FlowKey { local: error.quoted.src, local_port, remote: error.quoted.dst, remote_port };
-        if let Some(error) = tcp_error(error.kind, header.src.is_ipv6()) {
+        let claimed = match error.kind {
+            IcmpErrorKind::FragmentationNeeded { mtu } => Some(usize::from(mtu)),
+            IcmpErrorKind::PacketTooBig { mtu } => Some(usize::try_from(mtu).unwrap_or(usize::MAX)),
+            _ => None,
+        };
+        if let Some(claimed) = claimed {
+            self.on_packet_too_big(now, &key, seq, claimed, out);
+        } else if let Some(error) = tcp_error(error.kind, header.src.is_ipv6()) {
             self.on_icmp_error(now, from, &key, seq, error, out);
         }
     }
@@ -424,7 +431,7 @@ fn tcp_error(kind: IcmpErrorKind, ipv6: bool) -> Option<TcpError> {
         },
         IcmpErrorKind::TimeExceeded { .. } => TcpError::HostUnreachable,
         IcmpErrorKind::ParameterProblem { .. } => TcpError::Protocol,
-        // Path MTU discovery is not built yet: the device's MTU is the path's.
+        // Not errors: the connection sends smaller packets.
         IcmpErrorKind::FragmentationNeeded { .. } | IcmpErrorKind::PacketTooBig { .. } => return None,
     })
 }

@@ -10,6 +10,7 @@ use super::events::Events;
 use super::handshake::Negotiated;
 use super::options::SocketOptions;
 use super::path::Path;
+use super::pmtu::PacketSize;
 use super::receiver::{Receiver, ReceiverSetup};
 use super::recovery::{Recovery, RttEstimator};
 use super::segment::{Flags, Options, Segment};
@@ -18,7 +19,7 @@ use super::seq::{Seq, SeqNum};
 use super::state::{Input, State};
 use super::time_wait::TimeWait;
 use super::timers::{Timer, Timers};
-use super::timestamps::TimestampState;
+use super::timestamps::{TIMESTAMPS_LEN, TimestampState};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
@@ -42,6 +43,8 @@ pub struct Connection {
     pub(super) options: SocketOptions,
     pub(super) snd: Sender,
     pub(super) rcv: Receiver,
+    /// How large packets may be.
+    pub(super) size: PacketSize,
     pub(super) rtt: RttEstimator,
     pub(super) recovery: Recovery,
     pub(super) cc: Box<dyn CongestionControl>,
@@ -133,7 +136,11 @@ impl Connection {
         let Established { iss, irs, path, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
         let snd_una = Seq::initial(iss) + 1;
         let rcv_nxt = Seq::initial(irs) + 1;
-        let mss = negotiated.send_mss();
+        let options_len = if negotiated.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
+        // A socket that does not follow ICMP does not follow what others were told either.
+        let pmtu = if options.mtu_discover.follows_icmp() { path.pmtu } else { path.mtu };
+        let size = PacketSize::new(now, Path { pmtu, ..path }, negotiated.max_segment, options_len, config);
+        let mss = size.mss();
         let snd = SenderSetup {
             snd_una,
             wl1: rcv_nxt,
@@ -169,6 +176,7 @@ impl Connection {
             config: Arc::clone(config),
             snd: Sender::new(now, snd, config, pool),
             rcv: Receiver::new(now, rcv, config),
+            size,
             rtt,
             recovery: Recovery::new(negotiated.sack),
             cc: options.congestion.start(mss, initial_window),

@@ -16,9 +16,6 @@ use crate::config::Config;
 use crate::time::{Duration, Instant};
 use std::sync::Arc;
 
-/// Bytes of the timestamps option with its padding.
-const TIMESTAMPS_LEN: usize = 12;
-
 /// What our SYN or SYN-ACK offers.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
@@ -122,15 +119,6 @@ pub(super) struct Negotiated {
     pub(super) peer_scale: WindowScale,
     pub(super) sack: bool,
     pub(super) ts: Option<TimestampState>,
-}
-
-impl Negotiated {
-    /// Payload bytes of a full segment: options that every segment carries come off (RFC 7323
-    /// appendix A.1 by way of RFC 9293 §3.7.1).
-    pub(super) fn send_mss(&self) -> usize {
-        let options = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
-        (self.max_segment - options).max(8)
-    }
 }
 
 /// An active open: SYN-SENT, and SYN-RECEIVED after a simultaneous open.

@@ -30,6 +30,8 @@ pub struct TcpInfo {
     pub snd_mss: usize,
     /// Payload bytes of a full segment received, estimated.
     pub rcv_mss: usize,
+    /// MTU of the path, in bytes, headers included.
+    pub pmtu: usize,
     /// The MSS that we advertised, in bytes.
     pub advmss: usize,
     /// Bytes in flight that are not acknowledged.
@@ -111,6 +113,7 @@ impl Connection {
             ato: self.rcv.ack.ato(),
             snd_mss: self.snd.mss,
             rcv_mss: self.rcv.rcv_mss(),
+            pmtu: self.path_mtu(),
             advmss: self.rcv.advertised_mss(),
             unacked: board.outstanding(),
             sacked: board.sacked(),

@@ -218,6 +218,7 @@ impl Connection {
             self.soft_error = None;
             self.rearm_retransmit(now);
         }
+        self.follow_mtu_probe();
         // Any acknowledgment shows that the peer lives and that a closed window is meant.
         self.keepalive_count = 0;
         self.persist_count = 0;
@@ -374,8 +375,7 @@ impl Connection {
     /// synchronised state no error ends the connection (§5.2): it is remembered, and reported if the
     /// connection times out.
     pub fn on_icmp_error(&mut self, seq: super::seq::SeqNum, error: TcpError) {
-        let seq = self.snd.snd_una.nearest(seq);
-        if self.snd.snd_una <= seq && seq < self.snd.snd_nxt {
+        if self.is_in_flight(seq) {
             self.soft_error = Some(error);
         }
     }

@@ -37,6 +37,7 @@ impl Connection {
         if self.recovery.reorder_timer.is_some_and(|at| at <= now) {
             let snd_nxt = self.snd.snd_nxt;
             self.recovery.on_reorder_timeout(now, snd_nxt, &self.rtt, self.cc.as_mut());
+            self.follow_mtu_probe();
         }
         while let Some(timer) = self.timers.expire(now) {
             match timer {
@@ -79,6 +80,10 @@ impl Connection {
             return;
         }
         self.note_app_limited();
+        self.forget_mtu_probe();
+        if self.has_waited(now, self.config.retries1) {
+            self.on_black_hole(now);
+        }
         let snd_nxt = self.snd.snd_nxt;
         self.recovery.on_timeout(now, snd_nxt, self.snd.mss, self.cc.as_mut());
         // The series begins with the first retransmission even if the device cannot take it now.
@@ -102,6 +107,14 @@ impl Connection {
             return now - self.last_received > 2 * self.config.rto_max;
         }
         waited >= self.give_up_after()
+    }
+
+    /// Whether data has been sent again for as long as `retries` retransmissions take (R1 of RFC 9293
+    /// §3.8.3 with `retries1`).
+    fn has_waited(&self, now: Instant, retries: u32) -> bool {
+        let since = self.recovery.retrans_stamp.filter(|_| self.recovery.timeouts > 0);
+        let time = modelled_time(retries, self.config.rto_min, self.config.rto_max);
+        since.is_some_and(|since| now - since >= time)
     }
 
     fn give_up_after(&self) -> Duration {

@@ -1,6 +1,7 @@
 //! The options of one socket, under the names of Linux and socket2.
 
 use super::congestion::CongestionAlgorithm;
+use super::pmtu::MtuDiscover;
 use crate::config::Config;
 use crate::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct SocketOptions {
     pub syn_retries: u32,
     /// `TCP_WINDOW_CLAMP`: upper limit of the advertised window in bytes.
     pub window_clamp: Option<usize>,
+    /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
+    pub mtu_discover: MtuDiscover,
     /// `TCP_CONGESTION`. Default [`Config::congestion`].
     pub congestion: CongestionAlgorithm,
 }
@@ -64,6 +67,7 @@ impl SocketOptions {
             notsent_lowat: config.notsent_lowat,
             syn_retries: config.syn_retries,
             window_clamp: None,
+            mtu_discover: config.mtu_discover,
             congestion: config.congestion,
         }
     }

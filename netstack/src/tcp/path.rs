@@ -16,6 +16,8 @@ pub struct Path {
     pub mtu: usize,
     /// The largest packet that the whole way takes, as far as it is known; at most `mtu`.
     pub pmtu: usize,
+    /// Whether routers have to fragment, because `pmtu` is more than one of them claims to forward.
+    pub fragments: bool,
     /// Whether packets are IPv6.
     pub ipv6: bool,
     /// What earlier connections measured.
@@ -25,18 +27,13 @@ pub struct Path {
 impl Path {
     /// A way of which nothing is known but the interface.
     pub const fn new(mtu: usize, ipv6: bool) -> Self {
-        Self { mtu, pmtu: mtu, ipv6, metrics: PathMetrics::NONE }
+        Self { mtu, pmtu: mtu, fragments: false, ipv6, metrics: PathMetrics::NONE }
     }
 
     /// The payload of the largest segment without options that the interface takes: what the MSS
     /// option advertises (RFC 9293 MUST-67).
     pub(super) fn max_segment(self) -> usize {
         payload_of(self.mtu, self.ipv6).clamp(8, usize::from(u16::MAX))
-    }
-
-    /// The payload of the largest segment without options that the whole way takes.
-    pub(super) fn path_segment(self) -> usize {
-        payload_of(self.pmtu, self.ipv6)
     }
 
     /// The MSS of a peer that does not say (RFC 9293 MUST-15).

@@ -6,6 +6,9 @@ use crate::time::{Duration, Instant};
 /// After this long without a segment, TS.Recent says nothing any more (RFC 7323 §5.5).
 const RECENT_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);
 
+/// Bytes of the option with its padding.
+pub(super) const TIMESTAMPS_LEN: usize = 12;
+
 /// The state of the option where it was negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimestampState {

@@ -5,10 +5,12 @@
 //! nothing: the same question gets the same answer later.
 
 use super::connection::{Connection, Probe};
+use super::pmtu::MtuProbe;
 use super::segment::{Flags, Options, Segment};
 use super::seq::Seq;
 use super::state::State;
 use super::timers::Timer;
+use super::timestamps::TIMESTAMPS_LEN;
 use crate::device::MAX_PIECES;
 use crate::time::Instant;
 use arrayvec::ArrayVec;
@@ -19,9 +21,6 @@ const SACK_BASE_LEN: usize = 4;
 
 /// Bytes of options in a TCP header at most.
 const MAX_OPTIONS: usize = 40;
-
-/// Bytes of the timestamps option with its padding.
-const TIMESTAMPS_LEN: usize = 12;
 
 /// A segment to be sent: its header, and which bytes of the send buffer it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +53,8 @@ impl Transmit {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Sequence space `start..end` for the first time, with `mss` bytes to a segment.
+    /// Sequence space `start..end` for the first time, with `mss` bytes to a segment: more than the
+    /// connection's MSS in a probe of the path's MTU only.
     New { start: Seq, end: Seq, mss: usize },
     /// Sequence space that was lost.
     Again { start: Seq, end: Seq, mss: usize },
@@ -113,6 +113,9 @@ impl Connection {
                 let partial = !payload_end.since(start).is_multiple_of(mss);
                 self.cc.on_send(now, self.recovery.board.pipe(), self.recovery.board.rate.is_app_limited());
                 self.recovery.on_sent(now, start, end, mss);
+                if mss > self.snd.mss {
+                    self.on_mtu_probe_sent(start, end);
+                }
                 self.snd.on_sent(now, end, partial);
                 self.count_data(transmit);
                 self.push = false;
@@ -130,6 +133,7 @@ impl Connection {
             Kind::Again { start, end, mss } => {
                 let segments = end.since(start).div_ceil(mss);
                 self.recovery.on_retransmitted(now, start, end, segments);
+                self.recovery.board.cut_to(start, end, mss);
                 self.snd.last_sent = now;
                 self.count_data(transmit);
                 // A head that is sent again has a whole time-out to be acknowledged, as in Linux.
@@ -215,6 +219,11 @@ impl Connection {
             }
             let kind = Kind::New { start, end: start + 1, mss };
             return Some(self.data_segment(now, kind, start, 0, true));
+        }
+        match self.mtu_probe(now) {
+            MtuProbe::No => {}
+            MtuProbe::Wait => return None,
+            MtuProbe::Send(probe) => return Some(*probe),
         }
         let pipe = self.recovery.pipe(self.snd.mss);
         let room = self.cc.cwnd().saturating_sub(pipe);
@@ -327,6 +336,12 @@ impl Connection {
         let mut segment = self.header(now, start, flags);
         segment.payload_len = len;
         Transmit { segment, gso_size: None, kind }
+    }
+
+    /// One segment of `len` bytes, more than the MSS.
+    pub(super) fn mtu_probe_segment(&self, now: Instant, start: Seq, len: usize) -> Transmit {
+        let kind = Kind::New { start, end: start + len, mss: len };
+        self.data_segment(now, kind, start, len, false)
     }
 
     fn header(&self, now: Instant, seq: Seq, flags: Flags) -> Segment {

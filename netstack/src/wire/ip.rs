@@ -238,7 +238,9 @@ pub struct IpMeta {
     pub hop_limit: u8,
     /// DSCP in the upper six bits, ECN in the lower two.
     pub traffic_class: u8,
-    /// IPv4 identification. Each segment cut from a super-segment takes the next one.
+    /// Whether routers must not fragment an IPv4 packet (DF). IPv6 packets never are.
+    pub dont_fragment: bool,
+    /// IPv4 identification; means nothing with `dont_fragment` (RFC 6864 §4.1). Each segment cut from a super-segment takes the next one.
     pub ident: u16,
     /// IPv6 flow label, 20 bits.
     pub flow_label: u32,
@@ -253,8 +255,7 @@ pub const fn ip_header_len(dst: &IpAddr) -> usize {
 }
 
 /// Writes an IP header in front of `payload_len` bytes of `protocol`, to `to`, which is exactly as
-/// long as the header. IPv4 packets may not be fragmented on the way (DF), and their header
-/// checksum is filled in.
+/// long as the header. The header checksum of IPv4 is filled in.
 ///
 /// # Panics
 /// If the addresses are of different families, if `to` is too short, or if the length does not fit
@@ -271,7 +272,7 @@ pub fn emit_ip(to: &mut [u8], meta: &IpMeta, protocol: u8, payload_len: usize) {
             ip.set_total_len(total);
             ip.set_ident(meta.ident);
             ip.clear_flags();
-            ip.set_dont_frag(true);
+            ip.set_dont_frag(meta.dont_fragment);
             ip.set_hop_limit(meta.hop_limit);
             ip.set_next_header(protocol.into());
             ip.set_src_addr(src);

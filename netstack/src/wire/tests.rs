@@ -11,7 +11,15 @@ fn meta(v6: bool) -> IpMeta {
     } else {
         (Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(192, 0, 2, 200).into())
     };
-    IpMeta { src, dst, hop_limit: 61, traffic_class: 0b1010_1101, ident: 0xbeef, flow_label: 0x12345 }
+    IpMeta {
+        src,
+        dst,
+        hop_limit: 61,
+        traffic_class: 0b1010_1101,
+        dont_fragment: true,
+        ident: 0xbeef,
+        flow_label: 0x12345,
+    }
 }
 
 fn bare(flags: Flags) -> Segment {
@@ -345,7 +353,7 @@ fn super_segment(v6: bool, flags: Flags, payload: &[u8]) -> Vec<u8> {
     let segment =
         Segment { options, payload_len: payload.len(), seq: SeqNum::new(u32::MAX - 99), ..bare(flags) };
     let mut buf = HeaderBuf::new();
-    let ip = IpMeta { ident: u16::MAX, ..meta(v6) };
+    let ip = IpMeta { dont_fragment: true, ident: u16::MAX, ..meta(v6) };
     emit_tcp(&mut buf, &ip, 4000, 80, &segment, &[payload], ChecksumMode::Offload);
     [buf.as_slice(), payload].concat()
 }

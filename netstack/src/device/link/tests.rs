@@ -18,7 +18,7 @@ fn meta(v6: bool) -> IpMeta {
     } else {
         ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap())
     };
-    IpMeta { src, dst, hop_limit: 64, traffic_class: 2, ident: 1, flow_label: 0 }
+    IpMeta { src, dst, hop_limit: 64, traffic_class: 2, dont_fragment: true, ident: 1, flow_label: 0 }
 }
 
 /// Headers of a segment with sequence number `seq`.

@@ -3,7 +3,7 @@
 use super::{TcpListener, TcpSocket, TcpStream};
 use crate::config::Config;
 use crate::error::os;
-use crate::tcp::SocketOptions;
+use crate::tcp::{MtuDiscover, SocketOptions};
 use crate::time::Duration;
 use std::io;
 
@@ -361,6 +361,25 @@ macro_rules! socket_options {
                     _ => return Err(os(libc::EINVAL)),
                 };
                 self.change(|options| options.max_segment_size = limit);
+                Ok(())
+            }
+
+            /// `IP_MTU_DISCOVER`, or `IPV6_MTU_DISCOVER`. Default
+            /// [`Config::mtu_discover`](crate::config::Config::mtu_discover).
+            ///
+            /// # Errors
+            /// None.
+            pub fn mtu_discover(&self) -> io::Result<MtuDiscover> {
+                Ok(self.options().mtu_discover)
+            }
+
+            /// Sets `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`: whether packets may be fragmented on
+            /// the way, and whether ICMP makes them smaller. Counts at once.
+            ///
+            /// # Errors
+            /// None.
+            pub fn set_mtu_discover(&self, mtu_discover: MtuDiscover) -> io::Result<()> {
+                self.change(|options| options.mtu_discover = mtu_discover);
                 Ok(())
             }
 

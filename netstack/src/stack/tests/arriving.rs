@@ -28,7 +28,8 @@ fn packet(src: IpAddr, src_port: u16, dst: IpAddr, flags: Flags) -> Vec<u8> {
         payload_len: 0,
         gso_size: None,
     };
-    let meta = IpMeta { src, dst, hop_limit: 64, traffic_class: 0, ident: 0, flow_label: 0 };
+    let meta =
+        IpMeta { src, dst, hop_limit: 64, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 };
     let mut header = HeaderBuf::new();
     let none: Option<ChecksumOffload> =
         emit_tcp(&mut header, &meta, src_port, 80, &segment, &[], ChecksumMode::Full);
@@ -99,6 +100,7 @@ fn ipv4(proto: u8, body: &[u8]) -> Vec<u8> {
         dst: address(1, Family::V4),
         hop_limit: 64,
         traffic_class: 0,
+        dont_fragment: true,
         ident: 7,
         flow_label: 0,
     };
@@ -163,6 +165,7 @@ fn icmp_errors_end_connecting_and_do_not_end_connections() {
             dst: address(0, Family::V4),
             hop_limit: 64,
             traffic_class: 0,
+            dont_fragment: true,
             ident: 0,
             flow_label: 0,
         };
@@ -178,6 +181,7 @@ fn icmp_errors_end_connecting_and_do_not_end_connections() {
             dst: remote.ip(),
             hop_limit: 64,
             traffic_class: 0,
+            dont_fragment: true,
             ident: 0,
             flow_label: 0,
         };

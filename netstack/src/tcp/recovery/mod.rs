@@ -57,6 +57,9 @@ pub(super) struct Recovery {
     pub(super) timeouts: u32,
     /// When the first of the present series of retransmissions left.
     pub(super) retrans_stamp: Option<Instant>,
+    /// Where a probe of the path's MTU begins that is in flight. If nothing but the probe is lost, this
+    /// becomes none, and no congestion is assumed (RFC 4821 §7.6.2).
+    pub(super) mtu_probe: Option<Seq>,
     /// Counters for `TCP_INFO`.
     pub(super) counters: RecoveryCounters,
 }
@@ -106,6 +109,7 @@ impl Recovery {
             reorder_timer: None,
             timeouts: 0,
             retrans_stamp: None,
+            mtu_probe: None,
             counters: RecoveryCounters::default(),
         }
     }
@@ -246,6 +250,10 @@ impl Recovery {
                     self.board.mark_head_lost(ack.mss);
                 }
                 if lost > 0 || reno_loss {
+                    if self.mtu_probe == Some(ack.una) {
+                        self.mtu_probe = None;
+                        return;
+                    }
                     self.enter_recovery(ack.now, ack.snd_nxt, flight, cc);
                 } else {
                     let calm = self.board.sacked() == 0 && self.dup_acks == 0;
@@ -367,6 +375,10 @@ impl Recovery {
     ) {
         let flight = self.board.outstanding();
         let lost = self.detect(now, rtt);
+        if lost > 0 && self.mtu_probe.is_some() && self.mtu_probe == self.board.first() {
+            self.mtu_probe = None;
+            return;
+        }
         self.tell_losses(now, cc);
         if lost > 0 && matches!(self.phase, Phase::Open | Phase::Disorder) {
             self.enter_recovery(now, snd_nxt, flight, cc);
@@ -406,6 +418,18 @@ impl Recovery {
         self.dup_acks = 0;
         self.timeouts += 1;
         self.reorder_timer = None;
+    }
+
+    /// Segments longer than `mss` do not pass the path, a router said: those in flight were dropped,
+    /// and go again in shorter ones. The congestion window stays as it is, since nothing says that the
+    /// path is congested (RFC 8201 §5.4); the phase keeps duplicate acknowledgments of what did arrive
+    /// from meaning anything else (`tcp_simple_retransmit` in Linux).
+    pub(super) fn on_mtu_reduced(&mut self, mss: usize, snd_nxt: Seq) {
+        if self.board.mark_longer_than(mss) > 0 && self.phase != Phase::Loss {
+            self.phase = Phase::Loss;
+            self.recovery_point = Some(snd_nxt);
+            self.dup_acks = 0;
+        }
     }
 
     /// A range was sent again, in `segments` segments.

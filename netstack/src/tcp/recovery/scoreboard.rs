@@ -314,6 +314,40 @@ impl Scoreboard {
         }
     }
 
+    /// Marks what is in flight in segments longer than `mss` as lost. Returns the bytes marked.
+    pub(in crate::tcp) fn mark_longer_than(&mut self, mss: usize) -> usize {
+        let long: Vec<(Seq, Record)> = self
+            .records
+            .iter()
+            .filter(|(_, record)| record.mss > mss && record.fate == Fate::InFlight)
+            .map(|(start, record)| (*start, *record))
+            .collect();
+        let mut marked = 0;
+        for (start, record) in long {
+            // The last segment of a range may be short enough.
+            let len = record.end.since(start);
+            let tail = len % record.mss;
+            let cut = if tail > mss { len } else { len - tail };
+            if cut > 0 {
+                self.split(start + cut);
+                marked += self.set_lost(start);
+            }
+        }
+        marked
+    }
+
+    /// `start..end` was sent again with `mss` bytes to a segment: those are its borders now.
+    pub(in crate::tcp) fn cut_to(&mut self, start: Seq, end: Seq, mss: usize) {
+        for (_, record) in self.records.range_mut(start..end) {
+            record.mss = mss.max(1);
+        }
+    }
+
+    /// The first position that is not acknowledged, if something is in flight.
+    pub(in crate::tcp) fn first(&self) -> Option<Seq> {
+        self.records.first_key_value().map(|(start, _)| *start)
+    }
+
     /// The first lost range.
     pub(in crate::tcp) fn next_lost(&self) -> Option<(Seq, Seq)> {
         let start = *self.lost.first()?;

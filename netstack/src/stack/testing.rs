@@ -7,7 +7,7 @@ use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, S
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{Events, Segment, State};
 use crate::time::{Duration, Instant};
-use crate::wire::{IpHeader, parse_ip, parse_tcp, protocol};
+use crate::wire::{IcmpMessage, IpHeader, IpMeta, emit_icmp, parse_ip, parse_tcp, protocol};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -71,6 +71,14 @@ pub(crate) enum Verdict {
 /// Packets by time of arrival, and then in the order in which they were sent.
 type Inbox = BTreeMap<(Instant, usize), (Vec<u8>, RxMeta)>;
 
+/// A router in the middle of a cable with a smaller MTU on the other side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    pub(crate) mtu: usize,
+    /// What it says of packets that are too long, if it says anything.
+    pub(crate) claims: Option<u32>,
+}
+
 type Filter = Box<dyn FnMut(&Passing) -> Verdict + Send>;
 
 /// A cable with two ends, a memory of what passed, and a hook for whatever a test wants to lose.
@@ -89,6 +97,7 @@ struct CableState {
     order: usize,
     trace: Vec<Passing>,
     filter: Option<Filter>,
+    hop: Option<Hop>,
 }
 
 impl Cable {
@@ -110,6 +119,11 @@ impl Cable {
     /// All packets pass again.
     pub(crate) fn clear_filter(&self) {
         self.state.lock().filter = None;
+    }
+
+    /// Puts a router into the cable, or takes it out.
+    pub(crate) fn set_hop(&self, hop: Option<Hop>) {
+        self.state.lock().hop = hop;
     }
 
     /// What passed since the last call, lost packets included.
@@ -144,6 +158,19 @@ impl Cable {
         packet.copy_to(&mut bytes);
         let passing = Passing { at: now, from, number: state.sent, ..dissect(&bytes) };
         state.sent += 1;
+        let on_wire =
+            packet.gso.map_or(bytes.len(), |gso| bytes.len().min(usize::from(gso.header_len + gso.size)));
+        let may_fragment = passing.ip.src.is_ipv4() && bytes[6] & 0x40 == 0;
+        if let Some(hop) = state.hop.filter(|hop| on_wire > hop.mtu && !may_fragment) {
+            state.trace.push(passing);
+            if let Some(claimed) = hop.claims {
+                let message = too_big(&bytes, claimed);
+                let meta = RxMeta { len: message.len(), ..RxMeta::default() };
+                state.inbox[from].insert((now + self.spec.delay, state.order), (message, meta));
+                state.order += 1;
+            }
+            return Ok(());
+        }
         let verdict = state.filter.as_mut().map_or(Verdict::Pass, |filter| filter(&passing));
         state.trace.push(passing);
         let meta = RxMeta {
@@ -164,6 +191,29 @@ impl Cable {
         }
         Ok(())
     }
+}
+
+/// What a router says of `packet`: it forwards `mtu` bytes only.
+pub(crate) fn too_big(packet: &[u8], mtu: u32) -> Vec<u8> {
+    let ip = parse_ip(packet).expect("engines send sound packets");
+    let router = match ip.src {
+        IpAddr::V4(_) => IpAddr::from([10, 0, 0, 254]),
+        IpAddr::V6(_) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0xfe]),
+    };
+    let (kind, code) = if router.is_ipv4() { (3, 4) } else { (2, 0) };
+    let meta = IpMeta {
+        src: router,
+        dst: ip.src,
+        hop_limit: 64,
+        traffic_class: 0,
+        dont_fragment: false,
+        ident: 0,
+        flow_label: 0,
+    };
+    let body = &packet[..packet.len().min(68)];
+    let mut message = Vec::new();
+    emit_icmp(&mut message, &meta, &IcmpMessage { kind, code, word: mtu.to_be_bytes(), body });
+    message
 }
 
 fn dissect(bytes: &[u8]) -> Passing {

@@ -5,6 +5,7 @@ mod closing;
 mod ending;
 mod lossy;
 mod opening;
+mod path;
 
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};

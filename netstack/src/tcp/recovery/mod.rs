@@ -147,7 +147,8 @@ impl Recovery {
             let most = (flight / ack.mss.max(1)) as u32;
             self.dup_acks = (self.dup_acks + 1).min(most);
         }
-        let lost = self.detect(ack.now, rtt);
+        let found = self.detect(ack.now, rtt);
+        let lost = if found > 0 && self.forgives_probe() { 0 } else { found };
         self.tell_losses(ack.now, cc);
         self.follow_phase(ack, lost, flight, cc);
         self.move_window(ack, &progress, lost, rtt, cc);
@@ -206,6 +207,19 @@ impl Recovery {
         }
     }
 
+    /// Whether what was found lost is a probe of the path's MTU, in which case the probe is over, and
+    /// congestion control hears nothing (RFC 4821 §7.6.2). As in Linux the probe must be what the peer
+    /// waits for, and everything else in order.
+    fn forgives_probe(&mut self) -> bool {
+        let calm = matches!(self.phase, Phase::Open | Phase::Disorder);
+        let forgiven = calm && self.mtu_probe.is_some() && self.mtu_probe == self.board.first();
+        if forgiven {
+            self.mtu_probe = None;
+            self.board.take_losses();
+        }
+        forgiven
+    }
+
     /// Congestion control hears of each range that was found lost.
     fn tell_losses(&mut self, now: Instant, cc: &mut dyn CongestionControl) {
         for loss in self.board.take_losses() {
@@ -249,11 +263,7 @@ impl Recovery {
                 if reno_loss {
                     self.board.mark_head_lost(ack.mss);
                 }
-                if lost > 0 || reno_loss {
-                    if self.mtu_probe == Some(ack.una) {
-                        self.mtu_probe = None;
-                        return;
-                    }
+                if lost > 0 || (reno_loss && !self.forgives_probe()) {
                     self.enter_recovery(ack.now, ack.snd_nxt, flight, cc);
                 } else {
                     let calm = self.board.sacked() == 0 && self.dup_acks == 0;
@@ -375,10 +385,7 @@ impl Recovery {
     ) {
         let flight = self.board.outstanding();
         let lost = self.detect(now, rtt);
-        if lost > 0 && self.mtu_probe.is_some() && self.mtu_probe == self.board.first() {
-            self.mtu_probe = None;
-            return;
-        }
+        let lost = if lost > 0 && self.forgives_probe() { 0 } else { lost };
         self.tell_losses(now, cc);
         if lost > 0 && matches!(self.phase, Phase::Open | Phase::Disorder) {
             self.enter_recovery(now, snd_nxt, flight, cc);

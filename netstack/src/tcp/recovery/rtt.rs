@@ -165,4 +165,16 @@ mod tests {
         rtt.on_sample(ms(1), 1);
         assert!(rtt.rto() < ms(210));
     }
+
+    #[test]
+    fn what_earlier_connections_measured_makes_the_first_time_out_longer_and_never_shorter() {
+        let mut rtt = RttEstimator::new(&Config::default());
+        rtt.on_sample(Duration::from_millis(20), 1);
+        rtt.seed(Duration::from_millis(10));
+        assert_eq!(rtt.rto(), Duration::from_millis(220));
+        rtt.seed(Duration::from_millis(300));
+        assert_eq!(rtt.rto(), Duration::from_millis(900), "SRTT + 2 SRTT, as tcp_init_metrics does");
+        rtt.on_sample(Duration::from_millis(20), 1);
+        assert_eq!(rtt.rto(), Duration::from_millis(220));
+    }
 }

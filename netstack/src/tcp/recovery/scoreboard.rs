@@ -314,7 +314,8 @@ impl Scoreboard {
         }
     }
 
-    /// Marks what is in flight in segments longer than `mss` as lost. Returns the bytes marked.
+    /// Marks what is in flight in segments longer than `mss` as lost, to be sent again in shorter ones;
+    /// [`Scoreboard::take_losses`] does not tell of it. Returns the bytes marked.
     pub(in crate::tcp) fn mark_longer_than(&mut self, mss: usize) -> usize {
         let long: Vec<(Seq, Record)> = self
             .records
@@ -323,6 +324,7 @@ impl Scoreboard {
             .map(|(start, record)| (*start, *record))
             .collect();
         let mut marked = 0;
+        let told = self.losses.len();
         for (start, record) in long {
             // The last segment of a range may be short enough.
             let len = record.end.since(start);
@@ -333,6 +335,7 @@ impl Scoreboard {
                 marked += self.set_lost(start);
             }
         }
+        self.losses.truncate(told);
         marked
     }
 

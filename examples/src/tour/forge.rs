@@ -49,6 +49,7 @@ impl Forgery {
             dst: self.dst.ip(),
             hop_limit: 64,
             traffic_class: 0,
+            dont_fragment: true,
             ident: 0,
             flow_label: 0,
         };

@@ -276,8 +276,15 @@ impl<'a> Endpoint<'a> {
             return Ok(());
         }
         if segment.is_syn() {
-            let back =
-                IpMeta { src: ip.dst, dst: ip.src, hop_limit: 64, traffic_class: 0, ident: 0, flow_label: 0 };
+            let back = IpMeta {
+                src: ip.dst,
+                dst: ip.src,
+                hop_limit: 64,
+                traffic_class: 0,
+                dont_fragment: true,
+                ident: 0,
+                flow_label: 0,
+            };
             return self.on_syn(service, key, back, &segment);
         }
         self.on_segment(&key, &segment, &bytes[data..])

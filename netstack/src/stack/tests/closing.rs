@@ -160,7 +160,15 @@ impl Bench {
         };
         let payload = vec![1; len];
         let (src, dst) = (address(1, Family::V4), address(0, Family::V4));
-        let meta = IpMeta { src, dst, hop_limit: 64, traffic_class: 0, ident: 0, flow_label: 0 };
+        let meta = IpMeta {
+            src,
+            dst,
+            hop_limit: 64,
+            traffic_class: 0,
+            dont_fragment: true,
+            ident: 0,
+            flow_label: 0,
+        };
         let mut packet = HeaderBuf::new();
         let pieces: &[&[u8]] = if len == 0 { &[] } else { &[&payload] };
         emit_tcp(&mut packet, &meta, PEER_PORT, self.port, &segment, pieces, ChecksumMode::Full);

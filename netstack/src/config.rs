@@ -3,7 +3,7 @@
 //! A field can also be set by its name and a text, for command lines and configuration files:
 //! [`Config::set`].
 
-use crate::tcp::{CongestionAlgorithm, MtuDiscover};
+use crate::tcp::{CongestionAlgorithm, Hystart, MtuDiscover};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -119,6 +119,9 @@ config! {
     window_scaling: bool = true;
     /// Congestion control of new sockets (`tcp_congestion_control`).
     congestion: CongestionAlgorithm = CongestionAlgorithm::default();
+    /// How CUBIC leaves slow start before it loses something: `linux`, at a longer delay or a long
+    /// train of acknowledgments; `rfc9406`, HyStart++; or `off`.
+    hystart: Hystart = Hystart::Linux;
     /// Bytes that a send buffer holds before it has grown (`tcp_wmem[1]`). 16 KiB.
     send_buffer_initial: usize = 16 << 10;
     /// Bytes to which a send buffer grows by itself (`tcp_wmem[2]`). 4 MiB.
@@ -467,6 +470,26 @@ impl Value for MtuDiscover {
     }
 }
 
+impl Value for Hystart {
+    const FORM: &'static str = "linux, rfc9406 or off";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "linux" => Some(Self::Linux),
+            "rfc9406" => Some(Self::Rfc9406),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Linux => "linux",
+            Self::Rfc9406 => "rfc9406",
+            Self::Off => "off",
+        }
+        .to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -497,6 +520,7 @@ mod tests {
             ("seed", "18446744073709551615", "18446744073709551615"),
             ("port_range", "1024 - 2048", "1024-2048"),
             ("tw_reuse", "1", "all"),
+            ("hystart", "rfc9406", "rfc9406"),
             ("default_ttl", " 7 ", "7"),
         ] {
             config.set(key, text).unwrap();

@@ -4,7 +4,7 @@
 //! [`on_timeout`](super::on_timeout), and segments leave through [`transmit`](super::transmit); each of
 //! those files is one `impl Connection`.
 
-use super::congestion::CongestionControl;
+use super::congestion::{CongestionControl, Start};
 use super::error::TcpError;
 use super::events::Events;
 use super::handshake::Negotiated;
@@ -170,7 +170,13 @@ impl Connection {
         }
         // RFC 6928 §2; after a loss RFC 5681 §3.1 starts with one segment, Linux too once the SYN
         // was lost more than once, and leaves a single loss unpunished.
-        let initial_window = config.initial_window as usize * mss;
+        let start = Start {
+            now,
+            mss,
+            cwnd: config.initial_window as usize * mss,
+            ssthresh: usize::MAX,
+            hystart: config.hystart,
+        };
         let mut connection = Box::new(Self {
             state: State::Established,
             config: Arc::clone(config),
@@ -179,7 +185,7 @@ impl Connection {
             size,
             rtt,
             recovery: Recovery::new(negotiated.sack),
-            cc: options.congestion.start(mss, initial_window),
+            cc: options.congestion.start(&start),
             timers: Timers::default(),
             ts: negotiated.ts,
             events: Events::WRITABLE,
@@ -519,7 +525,7 @@ impl Connection {
             self.rcv.set_clamp(self.options.window_clamp);
         }
         if old.congestion != self.options.congestion {
-            self.cc = self.options.congestion.start(self.snd.mss, self.cc.cwnd());
+            self.change_congestion(now);
         }
         let keepalive_changed = old.keepalive != self.options.keepalive
             || old.keepalive_time != self.options.keepalive_time
@@ -530,6 +536,18 @@ impl Connection {
             self.arm_keepalive(now);
         }
         self.notice_room();
+    }
+
+    /// Another algorithm takes over the window and the threshold as they are.
+    fn change_congestion(&mut self, now: Instant) {
+        let start = Start {
+            now,
+            mss: self.snd.mss,
+            cwnd: self.cc.cwnd(),
+            ssthresh: self.cc.ssthresh(),
+            hystart: self.config.hystart,
+        };
+        self.cc = self.options.congestion.start(&start);
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).

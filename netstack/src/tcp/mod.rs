@@ -64,7 +64,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, NewReno};
+pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, Hystart, NewReno};
 pub use connection::Connection;
 pub use delivery_rate::{LossSample, RateSample};
 pub use error::TcpError;

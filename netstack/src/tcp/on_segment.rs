@@ -205,6 +205,7 @@ impl Connection {
             duplicate,
             echoed_rtt,
             cwnd_limited: self.snd.is_cwnd_limited(self.cc.cwnd(), self.cc.ssthresh()),
+            paced: false,
             mss: self.snd.mss,
         };
         if advances || self.recovery.board.outstanding() > 0 {

@@ -6,7 +6,7 @@ use super::seq::Seq;
 use super::window::WindowScale;
 use crate::buffer::Pool;
 use crate::config::Config;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::sync::Arc;
 
 /// The send variables of RFC 9293 §3.3.1.
@@ -57,6 +57,10 @@ struct WindowUsage {
     max_in_flight: usize,
     /// The round trip ends when this is acknowledged.
     round_end: Seq,
+    /// The most that was in flight since `since`, in bytes (`snd_cwnd_used` in Linux).
+    used: usize,
+    /// When the window last was in full use, or was reduced because it was not (`snd_cwnd_stamp`).
+    since: Instant,
 }
 
 /// What a connection knows of sending when it begins.
@@ -96,7 +100,7 @@ impl Sender {
             locked: buffer_size.is_some(),
             max_limit: config.send_buffer_max,
             wants_room: false,
-            usage: WindowUsage { limited: false, max_in_flight: 0, round_end: snd_una },
+            usage: WindowUsage { limited: false, max_in_flight: 0, round_end: snd_una, used: 0, since: now },
         }
     }
 
@@ -215,6 +219,30 @@ impl Sender {
             usage.max_in_flight = in_flight;
             usage.round_end = self.snd_nxt;
         }
+    }
+
+    /// How much of the window was used, once that was less than all of it for the time `rto`
+    /// (`tcp_cwnd_validate` in Linux). Each time only once.
+    pub(super) fn unused_for(&mut self, now: Instant, rto: Duration, full: bool) -> Option<usize> {
+        let usage = &mut self.usage;
+        if full {
+            usage.used = 0;
+            usage.since = now;
+            return None;
+        }
+        usage.used = usage.used.max(usage.max_in_flight);
+        if now - usage.since < rto {
+            return None;
+        }
+        usage.since = now;
+        Some(std::mem::take(&mut usage.used))
+    }
+
+    /// The window was reduced after a pause: what was used before it does not count.
+    pub(super) fn restart_usage(&mut self, now: Instant) {
+        self.restarted = now;
+        self.usage.used = 0;
+        self.usage.since = now;
     }
 
     /// Whether the congestion window limits the sender; in slow start, half of it in use is enough.

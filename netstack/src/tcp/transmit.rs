@@ -6,6 +6,7 @@
 
 use super::connection::{Connection, Probe};
 use super::pmtu::MtuProbe;
+use super::recovery::Phase;
 use super::segment::{Flags, Options, Segment};
 use super::seq::Seq;
 use super::state::State;
@@ -132,6 +133,7 @@ impl Connection {
             }
             Kind::Again { start, end, mss } => {
                 let segments = end.since(start).div_ceil(mss);
+                self.cc.on_send(now, self.recovery.board.pipe(), self.recovery.board.rate.is_app_limited());
                 self.recovery.on_retransmitted(now, start, end, segments);
                 self.recovery.board.cut_to(start, end, mss);
                 self.snd.last_sent = now;
@@ -146,8 +148,29 @@ impl Connection {
             self.rcv.ack.on_data_sent(now);
         }
         self.rcv.on_ack_sent(transmit.segment.window);
-        let in_flight = self.recovery.pipe(self.snd.mss);
-        self.snd.note_window_usage(in_flight, in_flight + self.snd.mss > self.cc.cwnd());
+        if transmit.kind != Kind::Ack {
+            let in_flight = self.recovery.pipe(self.snd.mss);
+            self.validate_cwnd(now, in_flight + self.snd.mss > self.cc.cwnd());
+        }
+    }
+
+    /// Congestion window validation, as Linux does it (`tcp_cwnd_validate`): a window that is not
+    /// used must not grow, and shrinks when it was not used for an RTO. `limited` says that it holds
+    /// something back now.
+    fn validate_cwnd(&mut self, now: Instant, limited: bool) {
+        self.snd.note_window_usage(self.recovery.board.outstanding(), limited);
+        let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
+        let full = self.snd.is_cwnd_limited(cwnd, ssthresh);
+        let Some(used) = self.snd.unused_for(now, self.rtt.rto(), full) else { return };
+        let by_choice = self.recovery.phase() == Phase::Open && !self.snd.wants_room;
+        if by_choice && self.config.slow_start_after_idle && !self.cc.controls_window() {
+            self.cc.on_unused(used.max(self.initial_window()));
+        }
+    }
+
+    /// The initial window in bytes (RFC 6928).
+    fn initial_window(&self) -> usize {
+        self.config.initial_window as usize * self.snd.mss
     }
 
     fn count_data(&mut self, transmit: &Transmit) {
@@ -231,11 +254,16 @@ impl Connection {
         let len = self.cut_to_segments(allowed.min(max), unsent, window, mss);
         let len = self.snd.buffer.contiguous(start, len);
         if room < mss.min(unsent) && pipe > 0 {
-            self.snd.note_window_usage(pipe, true);
+            self.validate_cwnd(now, true);
             self.persist_if_stuck(now);
             return None;
         }
-        if len == 0 || self.defer(len, allowed, unsent, mss, max) {
+        let deferred = len > 0 && self.defer(len, allowed, unsent, mss, max);
+        if deferred && room < window {
+            // What waits for company waits for the congestion window.
+            self.validate_cwnd(now, true);
+        }
+        if len == 0 || deferred {
             self.persist_if_stuck(now);
             return None;
         }
@@ -292,10 +320,10 @@ impl Connection {
         let idle = now - self.snd.last_sent.max(self.snd.restarted);
         let rto = self.rtt.rto();
         let paused = self.recovery.board.outstanding() == 0 && idle > rto && self.counters.data_segs_out > 0;
-        if paused && self.config.slow_start_after_idle {
-            let restart = self.config.initial_window as usize * self.snd.mss;
+        if paused && self.config.slow_start_after_idle && !self.cc.controls_window() {
+            let restart = self.initial_window();
             self.cc.on_idle(idle, rto, restart);
-            self.snd.restarted = now;
+            self.snd.restart_usage(now);
         }
     }
 

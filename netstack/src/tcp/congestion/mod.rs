@@ -4,9 +4,12 @@
 //! retransmit them, is for [`recovery`](super::recovery). Windows are in bytes.
 
 mod cubic;
+mod hystart;
 mod new_reno;
+mod window;
 
 pub use cubic::Cubic;
+pub use hystart::Hystart;
 pub use new_reno::NewReno;
 
 use super::delivery_rate::{LossSample, RateSample};
@@ -41,13 +44,26 @@ impl CongestionAlgorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// A controller for a new connection with a window of `initial_window` bytes.
-    pub(crate) fn start(self, mss: usize, initial_window: usize) -> Box<dyn CongestionControl> {
+    /// A controller that begins with what `start` says.
+    pub(crate) fn start(self, start: &Start) -> Box<dyn CongestionControl> {
         match self {
-            Self::Cubic => Box::new(Cubic::new(mss, initial_window)),
-            Self::NewReno => Box::new(NewReno::new(mss, initial_window)),
+            Self::Cubic => Box::new(Cubic::new(start)),
+            Self::NewReno => Box::new(NewReno::new(start)),
         }
     }
+}
+
+/// What a controller begins with: a new connection's values, or those of the controller before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) now: Instant,
+    /// Sender maximum segment size in bytes.
+    pub(crate) mss: usize,
+    /// The congestion window in bytes.
+    pub(crate) cwnd: usize,
+    /// The slow start threshold in bytes; `usize::MAX` if nothing is known.
+    pub(crate) ssthresh: usize,
+    pub(crate) hystart: Hystart,
 }
 
 /// What an acknowledgment says that congestion control may want to know.
@@ -73,6 +89,8 @@ pub struct AckSample {
     pub total_delivered: u64,
     /// The delivery rate, if something was delivered.
     pub rate: Option<RateSample>,
+    /// Whether the connection is paced.
+    pub paced: bool,
     /// Whether the window held the sender back since the last acknowledgment; if it did not, the
     /// window must not grow (RFC 9293 §3.8.2 by way of RFC 7661).
     pub cwnd_limited: bool,
@@ -101,13 +119,13 @@ pub trait CongestionControl: Send + fmt::Debug {
     fn on_recovered(&mut self) {}
 
     /// Congestion was found: a loss, or an ECN mark. Sets the threshold; the window follows through
-    /// [`CongestionControl::set_cwnd`] as recovery goes on. `in_flight` is FlightSize (RFC 5681).
-    fn on_congestion(&mut self, now: Instant, in_flight: usize);
+    /// [`CongestionControl::set_cwnd`] as recovery goes on.
+    fn on_congestion(&mut self, now: Instant);
 
     /// The peer reports a CE mark (RFC 3168 §6.1.2): once for each window of data. As after a loss the
     /// window follows the new threshold through [`CongestionControl::set_cwnd`].
-    fn on_ecn(&mut self, now: Instant, in_flight: usize) {
-        self.on_congestion(now, in_flight);
+    fn on_ecn(&mut self, now: Instant) {
+        self.on_congestion(now);
     }
 
     /// The last [`CongestionControl::on_congestion`] or [`CongestionControl::on_timeout`] was a
@@ -124,7 +142,7 @@ pub trait CongestionControl: Send + fmt::Debug {
 
     /// The retransmission timer expired. `first` is false if it expired for the same data before
     /// (RFC 5681 §3.1: the threshold is kept then).
-    fn on_timeout(&mut self, now: Instant, in_flight: usize, first: bool);
+    fn on_timeout(&mut self, now: Instant, first: bool);
 
     /// Whether the algorithm sends less than it thinks the path takes, so that rate samples tell
     /// nothing of the path.
@@ -138,6 +156,10 @@ pub trait CongestionControl: Send + fmt::Debug {
     /// The connection was idle for `idle`, which is longer than `rto` (RFC 5681 §4.1).
     fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: usize);
 
+    /// For a whole RTO at most `used` bytes of the window, or the initial window, were in use
+    /// (RFC 7661 §4.4, which Linux follows in the form of RFC 2861).
+    fn on_unused(&mut self, used: usize);
+
     /// The MSS changed: the window keeps its number of segments (RFC 5681 §3.1).
     fn on_mss_change(&mut self, mss: usize);
 
@@ -150,41 +172,21 @@ pub trait CongestionControl: Send + fmt::Debug {
     fn name(&self) -> &'static str;
 }
 
-/// What a reduction took away, in bytes, kept until it proves right.
-#[derive(Clone, Copy, Debug)]
-struct Undo {
-    cwnd: usize,
-    ssthresh: usize,
-}
-
-/// The window after a pause, for algorithms that follow Linux: halved once for each RTO of idleness,
-/// down to the restart window, where RFC 5681 §4.1 goes at once; three quarters of it are remembered
-/// as the threshold.
-fn restart_after_idle(
-    cwnd: &mut usize,
-    ssthresh: &mut usize,
-    idle: Duration,
-    rto: Duration,
-    restart_window: usize,
-    mss: usize,
-) {
-    *ssthresh = (*ssthresh).max(*cwnd / 4 * 3);
-    let floor = restart_window.min(*cwnd);
-    let mut left = idle;
-    while left > rto && *cwnd > floor {
-        left -= rto;
-        *cwnd /= 2;
-    }
-    *cwnd = (*cwnd).max(floor).max(mss);
-}
-
 #[cfg(test)]
 mod testing {
     //! Acknowledgments for the tests of algorithms.
 
-    use super::AckSample;
+    use super::{AckSample, Hystart, Start};
     use crate::tcp::seq::{Seq, SeqNum};
     use crate::time::{Duration, Instant};
+
+    pub(super) const MSS: usize = 1000;
+
+    /// A connection with a window of `cwnd` bytes that has met no congestion.
+    pub(super) fn start(cwnd: usize) -> Start {
+        let (now, hystart) = (Instant::ZERO, Hystart::default());
+        Start { now, mss: MSS, cwnd, ssthresh: usize::MAX, hystart }
+    }
 
     /// An acknowledgment of `delivered` bytes that the window had held back.
     pub(super) fn ack(now: Instant, delivered: usize) -> AckSample {
@@ -200,6 +202,7 @@ mod testing {
             in_flight: 0,
             total_delivered: 0,
             rate: None,
+            paced: false,
             cwnd_limited: true,
         }
     }

@@ -1,44 +1,37 @@
 //! Reno congestion control (RFC 5681) with appropriate byte counting (RFC 3465).
 
-use super::{AckSample, CongestionControl, Undo};
+use super::window::{Before, Window};
+use super::{AckSample, CongestionControl, Start};
 use crate::time::{Duration, Instant};
 
 /// Reno's state.
 #[derive(Debug)]
 pub struct NewReno {
-    /// Congestion window in bytes, at least `mss`.
-    cwnd: usize,
-    /// Slow start threshold in bytes.
-    ssthresh: usize,
-    /// Bytes acknowledged since the window last grew in congestion avoidance.
-    bytes_acked: usize,
-    /// Sender maximum segment size in bytes.
-    mss: usize,
+    window: Window,
     /// From before the last reduction.
-    undo: Option<Undo>,
+    undo: Option<Before>,
 }
 
 impl NewReno {
-    /// A controller with a window of `initial_window` bytes.
-    pub fn new(mss: usize, initial_window: usize) -> Self {
-        Self { cwnd: initial_window.max(mss), ssthresh: usize::MAX, bytes_acked: 0, mss, undo: None }
+    /// A controller that starts with the window of `start`.
+    pub(super) fn new(start: &Start) -> Self {
+        Self { window: Window::new(start), undo: None }
     }
 
     /// RFC 5681 §3.1 equation 4.
-    fn halve(&mut self, in_flight: usize) {
-        self.undo = Some(Undo { cwnd: self.cwnd, ssthresh: self.ssthresh });
-        self.ssthresh = (in_flight / 2).max(2 * self.mss);
-        self.bytes_acked = 0;
+    fn halve(&mut self) {
+        self.undo = Some(self.window.before());
+        self.window.reduce(1, 2);
     }
 }
 
 impl CongestionControl for NewReno {
     fn cwnd(&self) -> usize {
-        self.cwnd
+        self.window.cwnd
     }
 
     fn ssthresh(&self) -> usize {
-        self.ssthresh
+        self.window.ssthresh
     }
 
     fn on_ack(&mut self, ack: &AckSample) {
@@ -46,51 +39,46 @@ impl CongestionControl for NewReno {
             return;
         }
         let mut acked = ack.delivered;
-        if self.cwnd < self.ssthresh {
-            // Slow start grows by what was acknowledged, however many ACKs said it: neither a
-            // stretch ACK loses growth nor does ACK division win any (RFC 3465).
-            let growth = acked.min(self.ssthresh - self.cwnd);
-            self.cwnd += growth;
-            acked -= growth;
+        if self.window.in_slow_start() {
+            acked = self.window.slow_start(acked);
         }
-        if acked > 0 && self.cwnd >= self.ssthresh {
-            self.bytes_acked += acked;
-            while self.bytes_acked >= self.cwnd {
-                self.bytes_acked -= self.cwnd;
-                self.cwnd += self.mss;
-            }
+        if acked > 0 {
+            // One segment more for each window acknowledged.
+            self.window.avoid(acked, self.window.cwnd);
         }
     }
 
-    fn on_congestion(&mut self, _now: Instant, in_flight: usize) {
-        self.halve(in_flight);
+    fn on_congestion(&mut self, _now: Instant) {
+        self.halve();
     }
 
-    fn on_timeout(&mut self, _now: Instant, in_flight: usize, first: bool) {
+    fn on_timeout(&mut self, _now: Instant, first: bool) {
         if first {
-            self.halve(in_flight);
+            self.halve();
         }
-        self.cwnd = self.mss;
+        self.window.set(0);
     }
 
     fn on_undo(&mut self) {
         if let Some(before) = self.undo.take() {
-            self.cwnd = self.cwnd.max(before.cwnd);
-            self.ssthresh = self.ssthresh.max(before.ssthresh);
+            self.window.undo(before);
         }
     }
 
     fn set_cwnd(&mut self, bytes: usize) {
-        self.cwnd = bytes.max(self.mss);
+        self.window.set(bytes);
     }
 
     fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: usize) {
-        super::restart_after_idle(&mut self.cwnd, &mut self.ssthresh, idle, rto, restart_window, self.mss);
+        self.window.restart(idle, rto, restart_window);
+    }
+
+    fn on_unused(&mut self, used: usize) {
+        self.window.decay(used);
     }
 
     fn on_mss_change(&mut self, mss: usize) {
-        self.cwnd = (self.cwnd / self.mss).max(1) * mss;
-        self.mss = mss;
+        self.window.on_mss_change(mss);
         self.undo = None;
     }
 
@@ -101,15 +89,20 @@ impl CongestionControl for NewReno {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing;
     use super::*;
 
+    fn reno(cwnd: usize) -> NewReno {
+        NewReno::new(&testing::start(cwnd))
+    }
+
     fn ack(delivered: usize) -> AckSample {
-        super::super::testing::ack(Instant::ZERO, delivered)
+        testing::ack(Instant::ZERO, delivered)
     }
 
     #[test]
     fn slow_start_doubles_in_a_round_trip() {
-        let mut cc = NewReno::new(1000, 10_000);
+        let mut cc = reno(10_000);
         for _ in 0..5 {
             cc.on_ack(&ack(2000));
         }
@@ -118,8 +111,8 @@ mod tests {
 
     #[test]
     fn avoidance_adds_one_segment_in_a_round_trip() {
-        let mut cc = NewReno::new(1000, 20_000);
-        cc.on_congestion(Instant::ZERO, 20_000);
+        let mut cc = reno(20_000);
+        cc.on_congestion(Instant::ZERO);
         cc.set_cwnd(cc.ssthresh());
         assert_eq!(cc.cwnd(), 10_000);
         for _ in 0..10 {
@@ -130,7 +123,7 @@ mod tests {
 
     #[test]
     fn ack_division_wins_nothing() {
-        let mut cc = NewReno::new(1000, 10_000);
+        let mut cc = reno(10_000);
         for _ in 0..1000 {
             cc.on_ack(&ack(1));
         }
@@ -139,34 +132,30 @@ mod tests {
 
     #[test]
     fn the_window_does_not_grow_while_the_application_limits() {
-        let mut cc = NewReno::new(1000, 10_000);
+        let mut cc = reno(10_000);
         cc.on_ack(&AckSample { cwnd_limited: false, ..ack(5000) });
         assert_eq!(cc.cwnd(), 10_000);
     }
 
     #[test]
     fn a_second_timeout_keeps_the_threshold() {
-        let mut cc = NewReno::new(1000, 40_000);
-        cc.on_timeout(Instant::ZERO, 40_000, true);
+        let mut cc = reno(40_000);
+        cc.on_timeout(Instant::ZERO, true);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (1000, 20_000));
-        cc.on_timeout(Instant::ZERO, 1000, false);
+        cc.on_timeout(Instant::ZERO, false);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (1000, 20_000));
     }
 
     #[test]
-    fn idleness_halves_per_rto_down_to_the_restart_window() {
-        let mut cc = NewReno::new(1000, 80_000);
-        let rto = Duration::from_millis(200);
-        cc.on_idle(Duration::from_millis(500), rto, 10_000);
-        assert_eq!(cc.cwnd(), 20_000);
-        cc.on_idle(Duration::from_secs(60), rto, 10_000);
-        assert_eq!(cc.cwnd(), 10_000);
-    }
-
-    #[test]
-    fn a_smaller_mss_keeps_the_number_of_segments() {
-        let mut cc = NewReno::new(1000, 10_000);
-        cc.on_mss_change(500);
-        assert_eq!(cc.cwnd(), 5000);
+    fn a_mistaken_reduction_is_undone_once() {
+        let mut cc = reno(20_000);
+        cc.on_congestion(Instant::ZERO);
+        cc.set_cwnd(cc.ssthresh());
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (10_000, 10_000));
+        cc.on_undo();
+        assert_eq!((cc.cwnd(), cc.ssthresh()), (20_000, usize::MAX));
+        cc.set_cwnd(5_000);
+        cc.on_undo();
+        assert_eq!(cc.cwnd(), 5_000);
     }
 }

@@ -93,6 +93,8 @@ pub(super) struct AckInput<'a> {
     /// The round-trip time that the echoed timestamp gives.
     pub(super) echoed_rtt: Option<Duration>,
     pub(super) cwnd_limited: bool,
+    /// Whether the connection is paced.
+    pub(super) paced: bool,
     pub(super) mss: usize,
 }
 
@@ -302,7 +304,7 @@ impl Recovery {
     fn enter_recovery(&mut self, now: Instant, snd_nxt: Seq, flight: usize, cc: &mut dyn CongestionControl) {
         self.phase = Phase::Recovery;
         self.recovery_point = Some(snd_nxt);
-        cc.on_congestion(now, flight);
+        cc.on_congestion(now);
         self.prr = Prr::start(flight);
     }
 
@@ -371,6 +373,7 @@ impl Recovery {
             in_flight: self.pipe(ack.mss),
             total_delivered: self.board.rate.delivered(),
             rate,
+            paced: ack.paced,
             cwnd_limited: ack.cwnd_limited || self.phase == Phase::Loss,
         }
     }
@@ -403,7 +406,6 @@ impl Recovery {
         mss: usize,
         cc: &mut dyn CongestionControl,
     ) {
-        let flight = self.board.outstanding();
         // The threshold is set once for what was in flight when the series of losses began.
         let first = match self.phase {
             Phase::Open | Phase::Disorder => true,
@@ -417,7 +419,7 @@ impl Recovery {
         };
         self.board.on_timeout(until);
         self.tell_losses(now, cc);
-        cc.on_timeout(now, flight, first);
+        cc.on_timeout(now, first);
         // What was sent just now may still arrive; the window has room for the head beside it.
         cc.set_cwnd(self.board.pipe() + mss);
         self.phase = Phase::Loss;

@@ -23,7 +23,7 @@ pub struct LinkConfig {
     /// Share of packets that are lost, from 0 to 1.
     pub loss: f64,
     /// Mean number of packets that are lost in a row (a Gilbert model: the share that is lost stays
-    /// `loss`). None: each is lost independently.
+    /// `loss`). A pause of 100 ms ends a burst. None: each is lost independently.
     pub burst: Option<f64>,
     /// Share of packets that travel without delay and so overtake those in front, from 0 to 1.
     pub reorder: f64,

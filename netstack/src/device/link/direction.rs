@@ -9,6 +9,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, VecDeque};
 
+/// A burst of losses is over after a pause of this length: what disturbs a link for a few packets is
+/// a matter of milliseconds. A model that knows of packets alone would lose the probes of a sender
+/// that has stopped, too, minutes after the disturbance. It is less than any retransmission time-out.
+const BURST_PAUSE: Duration = Duration::from_millis(100);
+
 /// What became of the packets that entered one direction of a [`Link`](super::Link).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LinkStats {
@@ -46,6 +51,8 @@ pub(super) struct Direction {
     rng: ChaCha8Rng,
     /// Whether the Gilbert model is in its bad state.
     in_burst: bool,
+    /// When the last packet entered.
+    entered: Instant,
     /// When the last packet that was queued has been put on the wire.
     busy_until: Instant,
     /// What the division by the rate left over, in billionths of a bit: a rate is exact in the long
@@ -70,6 +77,7 @@ impl Direction {
             stats: LinkStats::default(),
             stream,
             in_burst: false,
+            entered: Instant::ZERO,
             busy_until: Instant::ZERO,
             carry: 0,
             last_due: Instant::ZERO,
@@ -98,7 +106,7 @@ impl Direction {
     /// duplication), the queue in front of the slow link, the link itself, the way after it.
     pub(super) fn enter(&mut self, now: Instant, queue: usize, packet: Packet) {
         self.stats.packets += 1;
-        if self.config.down || self.is_lost() {
+        if self.config.down || self.is_lost(now) {
             self.stats.lost += 1;
             return;
         }
@@ -176,9 +184,11 @@ impl Direction {
         delay.saturating_add(late).saturating_sub(jitter)
     }
 
-    fn is_lost(&mut self) -> bool {
+    fn is_lost(&mut self, now: Instant) -> bool {
         let loss = self.config.loss;
         let Some(burst) = self.config.burst else { return self.chance(loss) };
+        let paused = now - std::mem::replace(&mut self.entered, now) > BURST_PAUSE;
+        self.in_burst &= !paused;
         // Gilbert: all is lost in the bad state, which lasts `burst` packets on average; it begins
         // as often as makes the share of lost packets `loss`.
         let leave = 1.0 / burst.max(1.0);

@@ -1,0 +1,214 @@
+//! One transfer over one path.
+
+use crate::net::{Net, Path};
+use netstack::Config;
+use netstack::device::LinkConfig;
+use netstack::tcp::{CongestionAlgorithm, Phase};
+use netstack::time::Duration;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+/// Payload bytes of a full segment over an MTU of 1,500, with timestamps.
+pub const MSS: u64 = 1448;
+
+/// Bytes of a full packet.
+pub const PACKET: u64 = 1500;
+
+/// A queue holds at least this many full packets, whatever the product of bandwidth and delay is:
+/// one of less than a sender's first flight is no router's.
+const SMALLEST_QUEUE: u64 = 16;
+
+/// A transfer ends after this many times that the sender found a loss...
+pub const EPOCHS: u32 = 50;
+/// ...or this many bytes...
+pub const BYTES: u64 = 2 << 30;
+/// ...or this much virtual time and so many round trips, which is what ends those on slow links.
+const TIME: Duration = Duration::from_secs(60);
+const ROUNDS: u32 = 200;
+
+/// To what buffers grow. Larger than the default, so that it is congestion control that decides over
+/// most of the paths: the window is half of it, and `ideal` reckons with that.
+pub const BUFFER: usize = 64 << 20;
+
+/// The columns of a cell in a snapshot.
+pub const COLUMNS: &str = "rate_kbit,rtt_us,buffer_percent,reorder_percent,loss_bp,burst";
+
+/// A path, as a matrix has it. Losses happen in both directions, all else to data alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cell {
+    /// Rate of the link in kbit/s.
+    pub rate_kbit: u64,
+    /// Round-trip time without queueing, in microseconds.
+    pub rtt_us: u64,
+    /// Size of the queue in hundredths of the product of bandwidth and delay, 16 packets at least.
+    pub buffer_percent: u64,
+    /// Share of packets that overtake what is on the way, in percent.
+    pub reorder_percent: u64,
+    /// Share of packets that are lost, in hundredths of a percent.
+    pub loss_bp: u64,
+    /// Packets that are lost in a row, on average; 1: each by itself.
+    pub burst: u64,
+}
+
+/// What came of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Bytes that the receiving application read.
+    pub bytes: u64,
+    /// From the call of connect until the transfer was ended.
+    pub time: Duration,
+    /// Times that recovery began.
+    pub epochs: u32,
+    /// Times that the retransmission timer made it begin.
+    pub timeouts: u32,
+    /// Segments with data that were sent.
+    pub sent: u64,
+    /// Segments that were sent again.
+    pub retransmitted: u64,
+    /// Packets of the sender that the path lost, at random or for want of room.
+    pub lost: u64,
+}
+
+impl Outcome {
+    /// Payload that arrived, in kbit/s.
+    pub fn goodput_kbit(&self) -> u64 {
+        let micros = self.time.as_micros().max(1);
+        (u128::from(self.bytes) * 8_000 / micros) as u64
+    }
+
+    /// Retransmissions in hundredths of a percent of what arrived.
+    pub fn retransmitted_bp(&self) -> u64 {
+        share_bp(self.retransmitted, self.bytes / MSS)
+    }
+
+    /// The same of those retransmissions that nothing lost was the cause of.
+    pub fn spurious_bp(&self) -> u64 {
+        share_bp(self.retransmitted.saturating_sub(self.lost), self.bytes / MSS)
+    }
+}
+
+fn share_bp(part: u64, whole: u64) -> u64 {
+    part * 10_000 / whole.max(1)
+}
+
+impl Cell {
+    /// The product of bandwidth and delay, in bytes.
+    pub fn bdp(&self) -> u64 {
+        self.rate_kbit * self.rtt_us / 8_000
+    }
+
+    /// Bytes that the queue of the link holds.
+    pub fn queue(&self) -> u64 {
+        (self.bdp() * self.buffer_percent / 100).max(SMALLEST_QUEUE * PACKET)
+    }
+
+    /// The round-trip time without queueing.
+    pub fn rtt(&self) -> Duration {
+        Duration::from_micros(self.rtt_us)
+    }
+
+    /// The most virtual time that a transfer takes.
+    pub fn time(&self) -> Duration {
+        TIME + ROUNDS * self.rtt()
+    }
+
+    /// A number of its own, from which everything random starts (FNV-1a).
+    fn seed(&self) -> u64 {
+        let parts = [
+            self.rate_kbit,
+            self.rtt_us,
+            self.buffer_percent,
+            self.reorder_percent,
+            self.loss_bp,
+            self.burst,
+        ];
+        parts.iter().fold(0xcbf2_9ce4_8422_2325, |hash, part| (hash ^ part).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    /// The path.
+    pub fn path(&self) -> Path {
+        let back = LinkConfig {
+            delay: self.rtt() / 2,
+            loss: self.loss_bp as f64 / 10_000.0,
+            burst: (self.burst > 1).then_some(self.burst as f64),
+            limit: usize::MAX,
+            seed: self.seed(),
+            ..LinkConfig::default()
+        };
+        let forward = LinkConfig {
+            reorder: self.reorder_percent as f64 / 100.0,
+            rate: Some(self.rate_kbit * 1_000),
+            queue: self.queue() as usize,
+            ..back
+        };
+        Path { forward, back }
+    }
+
+    /// Settings of both hosts.
+    pub fn config() -> Config {
+        Config { send_buffer_max: BUFFER, recv_buffer_max: BUFFER, ..Config::default() }
+    }
+
+    /// Two hosts joined by this path.
+    ///
+    /// # Errors
+    /// None that the cells of a matrix give cause for.
+    pub fn net(&self) -> io::Result<Net> {
+        Net::new(&self.path(), &Self::config(), self.seed())
+    }
+
+    /// Transfers as much as the limits of a cell allow.
+    ///
+    /// # Errors
+    /// If the connection failed.
+    pub fn run(&self, congestion: CongestionAlgorithm) -> io::Result<Outcome> {
+        let mut net = self.net()?;
+        let start = net.now();
+        let flow = net.start(congestion, u64::MAX)?;
+        let (mut outcome, mut calm) = (Outcome::default(), true);
+        while net.step(start + self.time())? && outcome.epochs < EPOCHS && net.received(flow) < BYTES {
+            let phase = net.info(flow).map_or(Phase::Open, |info| info.ca_state);
+            let now_calm = matches!(phase, Phase::Open | Phase::Disorder);
+            if calm && !now_calm {
+                outcome.epochs += 1;
+                outcome.timeouts += u32::from(phase == Phase::Loss);
+            }
+            calm = now_calm;
+        }
+        if let Some(info) = net.info(flow) {
+            outcome.retransmitted = info.total_retrans;
+        }
+        let stats = net.forward_stats();
+        outcome.lost = stats.lost + stats.queue_drops;
+        outcome.sent = stats.packets;
+        outcome.bytes = net.received(flow);
+        outcome.time = net.now() - start;
+        Ok(outcome)
+    }
+}
+
+impl fmt::Display for Cell {
+    /// As the columns of a snapshot.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst } = self;
+        write!(f, "{rate_kbit},{rtt_us},{buffer_percent},{reorder_percent},{loss_bp},{burst}")
+    }
+}
+
+impl FromStr for Cell {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<u64>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+        let Ok([rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst]) =
+            numbers.map_err(drop).and_then(|numbers| <[u64; 6]>::try_from(numbers).map_err(drop))
+        else {
+            return Err(format!("`{text}` is not six numbers: {COLUMNS}"));
+        };
+        if rate_kbit == 0 || burst == 0 || reorder_percent > 100 || loss_bp > 10_000 {
+            return Err(format!("`{text}` is no path"));
+        }
+        Ok(Self { rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst })
+    }
+}

@@ -1,0 +1,283 @@
+//! What a transfer is worth: an ideal sender, reckoned round by round.
+//!
+//! A sender with a window of W packets over a path of B packets (its product of bandwidth and delay)
+//! sends W in each round; the round takes the path's round-trip time, and what the queue adds to it
+//! once W exceeds B. A loss shrinks the window by the law of its congestion control, a round is spent
+//! on repair, and the window grows again. There are no bursts, no timers, no delayed acknowledgments
+//! and no reordering in it. With random losses alone this gives the response functions in the
+//! literature (a test compares them): 1.22 / sqrt(p) packets for Reno (RFC 5348 §3.1 without its
+//! time-outs) and 1.054 (RTT / p)^(3/4) for CUBIC (RFC 9438 §5.1). In addition it knows of the link,
+//! its queue, the receive window, and of slow start where a cell is short.
+
+use crate::cell::{BUFFER, BYTES, Cell, EPOCHS, MSS, PACKET};
+use netstack::tcp::CongestionAlgorithm;
+use std::ops::RangeInclusive;
+
+/// How a congestion control moves its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Law {
+    /// Half after a loss, then a packet more in each round (RFC 5681).
+    Reno,
+    /// Seven tenths after a loss, then the cubic of the time, or Reno if that is faster (RFC 9438).
+    Cubic,
+}
+
+/// Packets of the first flight (RFC 6928).
+const FIRST_FLIGHT: f64 = 10.0;
+
+/// Windows smaller than this cannot be halved.
+const SMALLEST: f64 = 2.0;
+
+/// The constant C of CUBIC, in packets per second cubed.
+const CUBIC_C: f64 = 0.4;
+
+/// Least time until the retransmission timer expires, beside the round trip.
+const RTO_MIN: f64 = 0.2;
+
+/// Rounds that are reckoned at most: more than any cell takes in its time.
+const ROUNDS: u32 = 10_000_000;
+
+/// What the model leaves out may make a transfer slower, or faster, by this factor.
+const SLACK: RangeInclusive<f64> = 0.6..=1.5;
+
+/// How it goes where chance decides. What slow start reaches before the first loss may decide over
+/// the whole of a cell, and so may a time-out on a path of 0.1 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Luck {
+    /// Losses come at even distances, and all are repaired within a round.
+    Even,
+    /// The first loss comes early, and a retransmission that is lost as well takes a time-out.
+    Bad,
+    /// The first loss comes late.
+    Good,
+}
+
+/// What a sender under `law` reaches in a cell, in kbit/s of payload.
+pub fn goodput_kbit(cell: &Cell, law: Law, luck: Luck) -> f64 {
+    let mut sender = Sender::new(cell, law, luck);
+    let time = cell.time().as_secs_f64();
+    for _ in 0..ROUNDS {
+        let bytes = sender.delivered * MSS as f64;
+        if sender.time >= time || sender.epochs >= EPOCHS || bytes >= BYTES as f64 {
+            break;
+        }
+        sender.round();
+    }
+    sender.delivered * MSS as f64 * 8e-3 / sender.time
+}
+
+/// The goodputs, in kbit/s, that a sender under `law` that is worth its name reaches in a cell.
+pub fn bounds_kbit(cell: &Cell, law: Law) -> RangeInclusive<u64> {
+    let least = goodput_kbit(cell, law, Luck::Bad) * SLACK.start();
+    let most = goodput_kbit(cell, law, Luck::Good) * SLACK.end();
+    least as u64..=most.min(link_kbit(cell)) as u64
+}
+
+/// The most that a link carries, in kbit/s of payload.
+pub fn link_kbit(cell: &Cell) -> f64 {
+    cell.rate_kbit as f64 * MSS as f64 / PACKET as f64
+}
+
+/// The ideal sender. Windows are in packets, times in seconds.
+struct Sender {
+    law: Law,
+    /// Round-trip time without queueing.
+    rtt: f64,
+    /// Packets a second that the link carries.
+    rate: f64,
+    /// Packets that the path and its queue hold.
+    room: f64,
+    /// Share of packets with which a loss begins.
+    loss: f64,
+    /// Share of packets that are lost.
+    lost_share: f64,
+    /// Probability that what is sent after a loss is lost, too.
+    again: f64,
+    luck: Luck,
+    /// The receive window.
+    most: f64,
+    window: f64,
+    ssthresh: f64,
+    /// Losses that have come together since the last one.
+    due: f64,
+    cubic: Cubic,
+    time: f64,
+    delivered: f64,
+    epochs: u32,
+}
+
+/// The state of CUBIC.
+#[derive(Default)]
+struct Cubic {
+    w_max: f64,
+    /// The window of Reno with CUBIC's decrease.
+    w_est: f64,
+    /// When the epoch began; none in slow start.
+    since: Option<f64>,
+    /// The window that it began with.
+    start: f64,
+}
+
+impl Law {
+    /// The law of an algorithm.
+    pub fn of(congestion: CongestionAlgorithm) -> Self {
+        match congestion {
+            CongestionAlgorithm::NewReno => Self::Reno,
+            CongestionAlgorithm::Cubic => Self::Cubic,
+        }
+    }
+}
+
+impl Sender {
+    fn new(cell: &Cell, law: Law, luck: Luck) -> Self {
+        let rtt = cell.rtt_us as f64 * 1e-6;
+        let rate = cell.rate_kbit as f64 * 1e3 / (PACKET as f64 * 8.0);
+        let lost_share = cell.loss_bp as f64 * 1e-4;
+        Self {
+            law,
+            rtt,
+            rate,
+            room: rate * rtt + cell.queue() as f64 / PACKET as f64,
+            loss: lost_share / cell.burst as f64,
+            lost_share,
+            again: lost_share.max(1.0 - 1.0 / cell.burst as f64),
+            luck,
+            most: (BUFFER / 2) as f64 / MSS as f64,
+            window: FIRST_FLIGHT,
+            ssthresh: f64::INFINITY,
+            due: match luck {
+                Luck::Even => 0.0,
+                Luck::Bad => 0.9,
+                Luck::Good => -3.0,
+            },
+            cubic: Cubic::default(),
+            // The handshake.
+            time: rtt,
+            delivered: 0.0,
+            epochs: 0,
+        }
+    }
+
+    fn round(&mut self) {
+        let window = self.window.min(self.most);
+        let duration = self.duration(window);
+        self.time += duration;
+        self.due += window * self.loss;
+        // What does not fit is dropped and costs its retransmission.
+        self.delivered += window.min(self.room) * (1.0 - self.lost_share);
+        if window > self.room || self.due >= 1.0 {
+            self.due = self.due.fract();
+            self.on_loss(window.min(self.room));
+        } else {
+            self.grow(window, duration);
+        }
+    }
+
+    fn duration(&self, window: f64) -> f64 {
+        self.rtt.max(window.min(self.room) / self.rate).max(1.0 / self.rate)
+    }
+
+    fn on_loss(&mut self, window: f64) {
+        self.epochs += 1;
+        let beta = match self.law {
+            Law::Reno => 0.5,
+            Law::Cubic => 0.7,
+        };
+        // RFC 9438 §4.7: a flow that lost before it was back makes room.
+        let fast = window < self.cubic.w_max;
+        self.cubic.w_max = if fast { window * (1.0 + beta) / 2.0 } else { window };
+        self.cubic.since = Some(self.time);
+        self.ssthresh = (window * beta).max(SMALLEST);
+        self.cubic.start = self.ssthresh;
+        self.cubic.w_est = self.ssthresh;
+        if self.luck == Luck::Bad {
+            self.time += self.again * (self.rtt + RTO_MIN);
+        }
+        self.window = self.ssthresh;
+        // The round of repair, with the window that is left.
+        self.time += self.duration(self.window);
+        self.delivered += self.window * (1.0 - self.lost_share);
+        self.due += self.window * self.loss;
+    }
+
+    fn grow(&mut self, window: f64, duration: f64) {
+        if window < self.window {
+            // The receive window is what limits.
+            return;
+        }
+        if window < self.ssthresh {
+            self.window = (2.0 * window).min(self.ssthresh);
+            return;
+        }
+        match self.law {
+            Law::Reno => self.window += 1.0,
+            Law::Cubic => {
+                let since = *self.cubic.since.get_or_insert(self.time);
+                let k = ((self.cubic.w_max - self.cubic.start).max(0.0) / CUBIC_C).cbrt();
+                let target = CUBIC_C * (self.time - since + duration - k).powi(3) + self.cubic.w_max;
+                // RFC 9438 §4.3: as fast as Reno on average, with 0.7 for its half.
+                let alpha = if self.cubic.w_est < self.cubic.w_max { 9.0 / 17.0 } else { 1.0 };
+                self.cubic.w_est += alpha;
+                self.window = target.clamp(window, 1.5 * window).max(self.cubic.w_est);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path on which nothing but random losses limits.
+    fn cell(loss_bp: u64, rtt_us: u64) -> Cell {
+        Cell { rate_kbit: 10_000_000, rtt_us, buffer_percent: 100, reorder_percent: 0, loss_bp, burst: 1 }
+    }
+
+    /// In the long run: slow start before the first loss leaves a window that takes many losses to
+    /// forget.
+    fn packets_per_round(cell: &Cell, law: Law) -> f64 {
+        let mut sender = Sender::new(cell, law, Luck::Even);
+        let mut run = |epochs| {
+            while sender.epochs < epochs {
+                sender.round();
+            }
+            (sender.delivered, sender.time)
+        };
+        let (begin, end) = (run(100), run(1_000));
+        (end.0 - begin.0) / (end.1 - begin.1) * cell.rtt_us as f64 * 1e-6
+    }
+
+    #[test]
+    fn reno_follows_its_response_function() {
+        for (loss_bp, rtt_us) in [(1, 10_000), (10, 50_000), (100, 100_000)] {
+            let p = loss_bp as f64 * 1e-4;
+            let ratio = packets_per_round(&cell(loss_bp, rtt_us), Law::Reno) / (1.5 / p).sqrt();
+            assert!((0.85..1.25).contains(&ratio), "{loss_bp} {rtt_us}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn cubic_follows_its_response_function() {
+        for (loss_bp, rtt_us) in [(1, 50_000), (1, 300_000), (10, 300_000)] {
+            let p = loss_bp as f64 * 1e-4;
+            let cubic = 1.054 * (rtt_us as f64 * 1e-6 / p).powf(0.75);
+            // In its Reno-friendly region it is as fast as that.
+            let expected = cubic.max((1.5 / p).sqrt());
+            let ratio = packets_per_round(&cell(loss_bp, rtt_us), Law::Cubic) / expected;
+            assert!((0.8..1.3).contains(&ratio), "{loss_bp} {rtt_us}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn nothing_exceeds_the_link_or_the_window() {
+        for law in [Law::Reno, Law::Cubic] {
+            let clean = Cell { rate_kbit: 100_000, ..cell(0, 20_000) };
+            let link = link_kbit(&clean);
+            let goodput = goodput_kbit(&clean, law, Luck::Even);
+            assert!(goodput <= link && goodput > 0.95 * link, "{goodput} of {link}");
+            let far = cell(0, 300_000);
+            let window = (BUFFER / 2) as f64 * 8e-3 / 0.3;
+            assert!((0.8..=1.0).contains(&(goodput_kbit(&far, law, Luck::Even) / window)), "{law:?}");
+        }
+    }
+}

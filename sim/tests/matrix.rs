@@ -1,0 +1,31 @@
+//! The short list of the matrix: no cell may be worse than the model allows, and none may change
+//! without somebody looking at it.
+
+#![forbid(unsafe_code)]
+
+use netstack_sim::matrix::{self, Snapshots};
+use std::thread;
+
+#[test]
+fn the_short_list_is_as_good_as_the_model_asks_and_as_it_was() {
+    let entries = matrix::all(matrix::quick);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let outcomes = matrix::run(&entries, threads, |_, _| {}).unwrap();
+    for (entry, outcome) in &outcomes {
+        assert_eq!(matrix::faults(entry, outcome), Vec::<String>::new(), "{entry}: {outcome:?}");
+    }
+    let differences = Snapshots::read(&Snapshots::path("quick")).unwrap().differences(&outcomes);
+    assert!(
+        differences.is_empty(),
+        "if it is for the better:\n\
+         cargo run --release -p netstack-sim --bin netstack-matrix -- --quick --bless\n{}",
+        differences.join("\n")
+    );
+}
+
+#[test]
+fn a_transfer_is_the_same_each_time() {
+    let entry = matrix::all(matrix::quick)[5];
+    let run = || entry.cell.run(entry.congestion).unwrap();
+    assert_eq!(run(), run());
+}

@@ -265,6 +265,10 @@ impl World {
                 };
                 self.change(fd, |options| options.linger2 = linger)
             }
+            libc::TCP_DEFER_ACCEPT => {
+                let time = Duration::from_secs(value.max(0).unsigned_abs().into());
+                self.change(fd, |options| options.set_defer_accept_time(Some(time), &config))
+            }
             libc::TCP_WINDOW_CLAMP => {
                 let clamp = usize::try_from(value).ok().filter(|clamp| *clamp > 0);
                 self.change(fd, |options| options.window_clamp = clamp)
@@ -308,6 +312,9 @@ impl World {
                 Some(Duration::ZERO) => -1,
                 linger => seconds(linger.unwrap_or(config.fin_timeout)),
             },
+            libc::TCP_DEFER_ACCEPT => {
+                options.defer_accept_time(&config).map_or(0, |time| time.as_secs() as i32)
+            }
             libc::TCP_WINDOW_CLAMP => options.window_clamp.map_or(0, clamp),
             libc::TCP_USER_TIMEOUT => {
                 options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))

@@ -44,6 +44,7 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/tcp_rmem", "recv_buffer_max", Form::Field(2)),
     ("ipv4/tcp_rto_max_ms", "rto_max", Form::Unit("ms")),
     ("ipv4/tcp_rto_min_us", "rto_min", Form::Unit("us")),
+    ("ipv4/tcp_syncookies", "syncookies", Form::Same),
     ("ipv4/tcp_wmem", "send_buffer_initial", Form::Field(1)),
     ("ipv4/tcp_wmem", "send_buffer_max", Form::Field(2)),
 ];

@@ -19,6 +19,17 @@ pub enum TimeWaitReuse {
     Loopback,
 }
 
+/// When listeners use SYN cookies (`net.ipv4.tcp_syncookies`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynCookieMode {
+    /// Never: once the SYN queue is full, SYNs are dropped. 0 in Linux.
+    Off,
+    /// Once the SYN queue is full: 1, the default of Linux.
+    Overflow,
+    /// For every SYN: 2 in Linux, for tests.
+    Always,
+}
+
 /// Declares [`Config`] as a table, so that a field, its documentation, its default and its name as a
 /// key cannot drift apart.
 macro_rules! config {
@@ -142,9 +153,12 @@ config! {
     user_timeout: Option<Duration> = None;
     /// Upper bound of a listener's backlog (`net.core.somaxconn`). 4096.
     somaxconn: u32 = 4096;
-    /// Half-open connections of a listener at most; the last quarter stays free
-    /// (`tcp_max_syn_backlog` without SYN cookies). 4096.
+    /// Half-open connections of a listener at most where there are no SYN cookies; the last quarter
+    /// stays free (`tcp_max_syn_backlog`). Its backlog is a limit in any case. 4096.
     max_syn_backlog: u32 = 4096;
+    /// When a listener answers SYNs without remembering them (`tcp_syncookies`, RFC 4987 §3.6).
+    /// `overflow`, which Linux calls 1.
+    syncookies: SynCookieMode = SynCookieMode::Overflow;
     /// Reset a connection that is complete when the accept queue is full, instead of ignoring its
     /// last acknowledgment (`tcp_abort_on_overflow`). Off.
     abort_on_overflow: bool = false;
@@ -191,6 +205,11 @@ config! {
     no_metrics_save: bool = false;
     /// Do not remember slow start thresholds (`tcp_no_ssthresh_metrics_save`). On.
     no_ssthresh_metrics_save: bool = true;
+    /// Resets that the stack sends in a second at most for segments that belong to no connection,
+    /// those of its loopback not counted. Linux has no such limit; BSD's is 200. 10000.
+    reset_rate: u32 = 10_000;
+    /// Such resets in a burst at most. 10000.
+    reset_burst: u32 = 10_000;
     /// Whether the stack has a loopback interface, with 127.0.0.0/8, ::1 and its own addresses. On.
     loopback: bool = true;
     /// Seed of everything random. `none`: from the operating system. A known seed makes sequence
@@ -438,6 +457,26 @@ impl Value for TimeWaitReuse {
     }
 }
 
+impl Value for SynCookieMode {
+    const FORM: &'static str = "off, overflow or always (0, 1 or 2)";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "off" | "0" => Some(Self::Off),
+            "overflow" | "1" => Some(Self::Overflow),
+            "always" | "2" => Some(Self::Always),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Overflow => "overflow",
+            Self::Always => "always",
+        }
+        .to_owned()
+    }
+}
+
 impl Value for CongestionAlgorithm {
     const FORM: &'static str = "the name of a congestion control, such as reno";
     fn parse(text: &str) -> Option<Self> {
@@ -521,6 +560,7 @@ mod tests {
             ("port_range", "1024 - 2048", "1024-2048"),
             ("tw_reuse", "1", "all"),
             ("hystart", "rfc9406", "rfc9406"),
+            ("syncookies", "2", "always"),
             ("default_ttl", " 7 ", "7"),
         ] {
             config.set(key, text).unwrap();

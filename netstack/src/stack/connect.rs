@@ -204,6 +204,7 @@ impl Engine {
         let mapped = socket.is_mapped();
         let mut binding = socket.take_binding().ok_or_else(|| os(libc::EADDRINUSE))?;
         binding.listen().map_err(|_| os(libc::EADDRINUSE))?;
+        let overflow = self.demux().overflow(binding.port());
         let listener = Listener::new(ListenerParts {
             id: self.new_id(),
             mapped,
@@ -214,6 +215,7 @@ impl Engine {
             binding,
             observer,
             keyed: self.demux().keyed(),
+            overflow,
         });
         self.demux().insert_listener(Arc::clone(&listener));
         Ok(listener)

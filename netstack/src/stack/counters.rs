@@ -62,6 +62,8 @@ counters! {
     tcp_in_errors, "InErrs";
     /// Resets sent for segments that belong to no connection.
     tcp_out_resets, "OutRsts";
+    /// Resets that the rate limit held back.
+    tcp_resets_limited, "OutRstsLimited";
     /// Connections that this side began.
     active_opens, "ActiveOpens";
     /// Connections that a peer began and that completed.
@@ -72,10 +74,26 @@ counters! {
     listen_overflows, "ListenOverflows";
     /// SYNs and connections that a listener dropped for any reason.
     listen_drops, "ListenDrops";
-    /// SYNs dropped because the SYN queue was full.
+    /// SYNs dropped because the SYN queue was full and there are no SYN cookies.
     syn_queue_drops, "TCPReqQFullDrop";
-    /// Half-open connections that timed out.
+    /// SYNs answered with a cookie because the SYN queue was full, or because all are.
+    syn_queue_cookies, "TCPReqQFullDoCookies";
+    /// SYN cookies sent.
+    syncookies_sent, "SyncookiesSent";
+    /// SYN cookies that came back and were right: connections that completed by them.
+    syncookies_received, "SyncookiesRecv";
+    /// Acknowledgments that were no SYN cookie of ours while one might have come back.
+    syncookies_failed, "SyncookiesFailed";
+    /// Time-outs of half-open connections.
     syn_timeouts, "TCPTimeouts";
+    /// SYN-ACKs sent again.
+    syn_retransmits, "TCPSynRetrans";
+    /// Stray segments for half-open connections that the rate limit left without an answer.
+    syn_received_skips, "TCPACKSkippedSynRecv";
+    /// Acknowledgments without data that `TCP_DEFER_ACCEPT` did not take.
+    defer_accept_drops, "TCPDeferAcceptDrop";
+    /// Half-open connections that ended with a reset, from either side.
+    embryonic_resets, "EmbryonicRsts";
     /// Connections reset because the accept queue was full (`tcp_abort_on_overflow`).
     abort_on_overflow, "TCPAbortOnOverflow";
     /// Connections reset at close because there were too many orphans.

@@ -3,7 +3,7 @@
 use super::cell::Cell;
 use super::deadlines::Timer;
 use super::flow::{FlowKey, QueueId, give_back};
-use super::listener::Listener;
+use super::listener::{Listener, Overflow};
 use super::ports::Binding;
 use crate::sync::{Rank, RwLock};
 use crate::tcp::TimeWait;
@@ -33,6 +33,9 @@ pub(crate) struct Parked {
 #[derive(Debug)]
 pub(crate) enum Flow {
     Cell(Arc<Cell>),
+    /// Half open: the entry is in this listener's SYN queue, even if a listener that came later to a
+    /// group would be chosen for the flow now.
+    HalfOpen(Arc<Listener>),
     TimeWait(Box<Parked>),
 }
 
@@ -134,17 +137,42 @@ impl Demux {
             }
             Entry::Occupied(mut entry) => match entry.get() {
                 Flow::Cell(_) => return Err(()),
-                Flow::TimeWait(_) => Some(entry.insert(Flow::Cell(cell))),
+                Flow::TimeWait(_) | Flow::HalfOpen(_) => Some(entry.insert(Flow::Cell(cell))),
             },
         };
         self.cells.fetch_add(1, Ordering::Relaxed);
-        Ok(previous.map(|flow| match flow {
-            Flow::TimeWait(parked) => {
+        match previous {
+            Some(Flow::TimeWait(parked)) => {
                 self.time_waits.fetch_sub(1, Ordering::Relaxed);
-                parked
+                Ok(Some(parked))
             }
-            Flow::Cell(_) => unreachable!("a connection is not replaced"),
-        }))
+            Some(Flow::HalfOpen(_)) | None => Ok(None),
+            Some(Flow::Cell(_)) => unreachable!("a connection is not replaced"),
+        }
+    }
+
+    /// Notes that a flow is half open at a listener. False if it leads elsewhere already.
+    pub(crate) fn insert_half_open(&self, key: FlowKey, listener: Arc<Listener>) -> bool {
+        match self.shard(&key).write().entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Flow::HalfOpen(listener));
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    /// Forgets that a flow is half open. It may be a connection by now, which stays.
+    pub(crate) fn remove_half_open(&self, key: &FlowKey) {
+        let removed = {
+            let mut shard = self.shard(key).write();
+            let half_open = matches!(shard.get(key), Some(Flow::HalfOpen(_)));
+            let removed = if half_open { shard.remove(key) } else { None };
+            give_back(&mut shard);
+            removed
+        };
+        // Outside the shard's lock: it may be the last reference.
+        drop(removed);
     }
 
     /// Puts a TIME-WAIT entry in the place of the connection `cell`. Gives it back if that
@@ -213,7 +241,7 @@ impl Demux {
         for shard in &self.shards {
             cells.extend(shard.read().values().filter_map(|flow| match flow {
                 Flow::Cell(cell) => Some(Arc::clone(cell)),
-                Flow::TimeWait(_) => None,
+                Flow::TimeWait(_) | Flow::HalfOpen(_) => None,
             }));
         }
         cells.sort_by_key(|cell| cell.id());
@@ -223,6 +251,13 @@ impl Demux {
     /// Enters a listener.
     pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
         self.listeners.write().entry(listener.port()).or_default().push(listener);
+    }
+
+    /// The record of cookies that the listeners of a port share.
+    pub(crate) fn overflow(&self, port: u16) -> Arc<Overflow> {
+        let listeners = self.listeners.read();
+        let first = listeners.get(&port).and_then(|group| group.first());
+        first.map(|listener| Arc::clone(listener.overflow())).unwrap_or_default()
     }
 
     /// Removes a listener.

@@ -180,7 +180,8 @@ impl Engine {
         self.send_packet(now, queue, &packet, out)
     }
 
-    /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1).
+    /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1), within the
+    /// limit that keeps a flood from being answered by one.
     pub(super) fn reset_unknown(
         &self,
         now: Instant,
@@ -189,6 +190,13 @@ impl Engine {
         segment: &Segment,
         out: &mut Effects,
     ) {
+        if segment.is_rst() {
+            return;
+        }
+        if !self.is_loopback(queue.interface) && !self.reset_limit().lock().allow(now) {
+            self.counters_live().tcp_resets_limited.bump();
+            return;
+        }
         if let Some(reset) = segment.reset_for_unknown() {
             self.counters_live().tcp_out_resets.bump();
             self.send_segment(now, queue, key, (self.config().default_ttl, 0), &reset, out);

@@ -16,8 +16,8 @@ use crate::device::{Capabilities, Device, Loopback};
 use crate::error::Failure;
 use crate::icmp::RateLimit;
 use crate::ip::{Cidr, Reassembly, ReassemblyConfig};
-use crate::sync::{Mutex, Rank};
-use crate::tcp::{Events, IsnGenerator, SeqNum};
+use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::tcp::{Events, IsnGenerator, SeqNum, SynCookies};
 use crate::time::Instant;
 use rand::rngs::OsRng;
 use rand::{RngCore, SeedableRng, TryRngCore};
@@ -71,6 +71,8 @@ pub struct Engine {
     /// Counts up when what is known of some path changed.
     path_changes: AtomicU32,
     icmp_limit: Mutex<RateLimit>,
+    reset_limit: Mutex<RateLimit>,
+    cookies: Mutex<SynCookies>,
     isn: IsnGenerator,
     random: Mutex<ChaCha12Rng>,
     counters: Live,
@@ -120,6 +122,8 @@ impl Engine {
             pending: queues.iter().map(|_| Mutex::new(Rank::Leaf, VecDeque::new())).collect(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            reset_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.reset_burst, config.reset_rate)),
+            cookies: Mutex::new(Rank::Leaf, SynCookies::new()),
             isn: IsnGenerator::new(&isn_secret),
             random: Mutex::new(Rank::Leaf, random),
             counters: Live::default(),
@@ -388,6 +392,25 @@ impl Engine {
 
     pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
         &self.icmp_limit
+    }
+
+    pub(super) fn reset_limit(&self) -> &Mutex<RateLimit> {
+        &self.reset_limit
+    }
+
+    /// The SYN cookies, to check one with.
+    pub(super) fn cookies(&self) -> &Mutex<SynCookies> {
+        &self.cookies
+    }
+
+    /// The SYN cookies, with a secret to make one with.
+    pub(super) fn fresh_cookies(&self, now: Instant) -> MutexGuard<'_, SynCookies> {
+        if self.cookies.lock().wants_secret(now) {
+            let mut secret = [0; 16];
+            self.random.lock().fill_bytes(&mut secret);
+            self.cookies.lock().set_secret(now, secret);
+        }
+        self.cookies.lock()
     }
 
     pub(super) fn isn(&self, now: Instant, key: &FlowKey) -> SeqNum {

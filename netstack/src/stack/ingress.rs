@@ -6,7 +6,8 @@ use super::effects::Effects;
 use super::egress::icmp_meta;
 use super::engine::Engine;
 use super::flow::{FlowKey, QueueId};
-use super::listener::ToListener;
+use super::half_open::ToListener;
+use super::listener::Listener;
 use crate::buffer::{Chunk, PacketBuf};
 use crate::device::RxMeta;
 use crate::error::Failure;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 /// What the table of flows has for a segment.
 enum Found {
     Cell(Arc<Cell>),
+    HalfOpen(Arc<Listener>),
     TimeWait,
     Nothing,
 }
@@ -141,6 +143,7 @@ impl Engine {
     ) {
         let found = self.demux().with_flow(&key, |flow| match flow {
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
+            Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
             Some(Flow::TimeWait(_)) => Found::TimeWait,
             None => Found::Nothing,
         });
@@ -148,6 +151,11 @@ impl Engine {
             Found::Cell(cell) => {
                 cell.arrived_on(from);
                 self.on_cell_segment(now, &cell, segment, payload, out);
+                return;
+            }
+            Found::HalfOpen(listener) => {
+                let to = ToListener { key, queue: from, segment: &segment, iss: None };
+                self.on_half_open_segment(now, &listener, &to, payload, out);
                 return;
             }
             Found::TimeWait => match self.on_time_wait_segment(now, from, &key, &segment, out) {
@@ -350,28 +358,20 @@ impl Engine {
         if let Some(claimed) = claimed {
             self.on_packet_too_big(now, &key, seq, claimed, out);
         } else if let Some(error) = tcp_error(error.kind, header.src.is_ipv6()) {
-            self.on_icmp_error(now, from, &key, seq, error, out);
+            self.on_icmp_error(now, &key, seq, error, out);
         }
     }
 
-    fn on_icmp_error(
-        &self,
-        now: Instant,
-        from: QueueId,
-        key: &FlowKey,
-        seq: SeqNum,
-        error: TcpError,
-        out: &mut Effects,
-    ) {
-        let cell = self.demux().with_flow(key, |flow| match flow {
-            Some(Flow::Cell(cell)) => Some(Arc::clone(cell)),
-            _ => None,
+    fn on_icmp_error(&self, now: Instant, key: &FlowKey, seq: SeqNum, error: TcpError, out: &mut Effects) {
+        let found = self.demux().with_flow(key, |flow| match flow {
+            Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
+            Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
+            Some(Flow::TimeWait(_)) | None => Found::Nothing,
         });
-        let Some(cell) = cell else {
-            if let Some(listener) = self.demux().listener(key, from.interface) {
-                self.on_half_open_icmp(&listener, key, seq);
-            }
-            return;
+        let cell = match found {
+            Found::Cell(cell) => cell,
+            Found::HalfOpen(listener) => return self.on_half_open_icmp(&listener, key, seq),
+            Found::TimeWait | Found::Nothing => return,
         };
         self.with_cell(now, &cell, out, |inner, out| match &mut inner.phase {
             Phase::Connected(connection) => connection.on_icmp_error(seq, error),

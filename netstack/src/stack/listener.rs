@@ -1,22 +1,24 @@
-//! A listening socket: its half-open connections and those that wait for accept.
+//! A listening socket: its address, its options, and its two queues. What segments do to the SYN
+//! queue is in [`half_open`](super::half_open).
 
 use super::cell::Cell;
-use super::deadlines::{Target, Timer};
+use super::counters::{Counter, Live};
 use super::demux::Keyed;
-use super::effects::{Effects, Observer};
+use super::effects::Observer;
 use super::engine::Engine;
-use super::flow::{FlowKey, QueueId, give_back, present};
-use super::lifecycle::Accepted;
+use super::flow::{FlowKey, present};
+use super::half_open::SynQueue;
 use super::ports::Binding;
-use crate::buffer::Chunk;
+use crate::config::Config;
 use crate::error::Failure;
-use crate::sync::{Mutex, Rank};
-use crate::tcp::{Events, Segment, SeqNum, SocketOptions, SynEntry, SynStep, SynTimeout};
+use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::tcp::{COOKIE_LIFETIME, Events, Patience, SocketOptions};
 use crate::time::Instant;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A listening socket.
 pub struct Listener {
@@ -30,32 +32,148 @@ pub struct Listener {
     /// `SO_BINDTODEVICE`.
     interface: Option<u16>,
     observer: Arc<dyn Observer>,
+    overflow: Arc<Overflow>,
     state: Mutex<State>,
 }
 
 /// What the lock guards.
 #[derive(Debug)]
-struct State {
-    options: SocketOptions,
-    ttl: u8,
-    traffic_class: u8,
+pub(super) struct State {
+    pub(super) options: SocketOptions,
+    pub(super) ttl: u8,
+    pub(super) traffic_class: u8,
     /// Limit of both queues, `listen(2)`'s argument bounded by `somaxconn`.
-    backlog: usize,
-    half_open: HashMap<FlowKey, HalfOpen, Keyed>,
-    accept_queue: VecDeque<Arc<Cell>>,
+    pub(super) backlog: usize,
+    pub(super) syn_queue: SynQueue,
+    pub(super) accept_queue: VecDeque<Arc<Cell>>,
     /// None once closed.
-    binding: Option<Binding>,
+    pub(super) binding: Option<Binding>,
     /// What accept reports for ever, once the interface or the stack is gone.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
+    pub(super) counters: ListenerCounters,
 }
 
-/// A connection of which only the SYN is known.
-#[derive(Debug)]
-struct HalfOpen {
-    entry: SynEntry,
-    iss: SeqNum,
-    timer: Timer,
-    queue: QueueId,
+impl State {
+    /// Whether the accept queue takes no more (sk_acceptq_is_full in Linux: `backlog + 1` fit).
+    pub(super) fn accept_queue_is_full(&self) -> bool {
+        self.accept_queue.len() > self.backlog
+    }
+
+    /// Whether the SYN queue takes no more, unless the peer is known to exist.
+    pub(super) fn syn_queue_is_full(&self) -> bool {
+        self.syn_queue.len() > self.backlog
+    }
+
+    pub(super) fn patience(&self, config: &Config) -> Patience {
+        Patience {
+            retries: self.syn_queue.retries(self.backlog, config),
+            defer_accept: self.options.defer_accept,
+        }
+    }
+}
+
+/// When listeners of one port last sent a SYN cookie. They share it, because in a group of
+/// `SO_REUSEPORT` the acknowledgment may come to another one than the SYN.
+#[derive(Debug, Default)]
+pub(crate) struct Overflow {
+    /// Nanoseconds on the stack's clock, plus one; zero is never.
+    last: AtomicU64,
+}
+
+impl Overflow {
+    pub(super) fn note(&self, now: Instant) {
+        self.last.store(now.as_nanos() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether a cookie may still come back (tcp_synq_no_recent_overflow in Linux). Otherwise
+    /// acknowledgments from nowhere need not even be looked at.
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        last > 0 && now - Instant::from_nanos(last - 1) <= COOKIE_LIFETIME
+    }
+}
+
+/// The queues of a listener at one moment, as `ss -lnt` shows them, and what it has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerQueues {
+    /// Connections that wait for accept: Recv-Q.
+    pub accept_queue: usize,
+    /// The backlog: Send-Q. One more connection than this fits the accept queue, and one more the
+    /// SYN queue.
+    pub backlog: usize,
+    /// Half-open connections.
+    pub syn_queue: usize,
+    /// Those of them whose SYN-ACK has not timed out yet.
+    pub syn_queue_young: usize,
+    /// What happened so far.
+    pub counters: ListenerCounters,
+}
+
+/// What one listener has counted, under the names of `netstat -s`; see
+/// [`Counters`](super::Counters) for the sums over the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerCounters {
+    /// Connections that completed.
+    pub passive_opens: u64,
+    /// SYNs and connections that found the accept queue full.
+    pub listen_overflows: u64,
+    /// SYNs and connections dropped for any reason.
+    pub listen_drops: u64,
+    /// SYNs dropped because the SYN queue was full: TCPReqQFullDrop.
+    pub syn_queue_drops: u64,
+    /// SYNs for which a cookie stood in: TCPReqQFullDoCookies.
+    pub syn_queue_cookies: u64,
+    /// SYN cookies sent.
+    pub syncookies_sent: u64,
+    /// SYN cookies that came back: SyncookiesRecv.
+    pub syncookies_received: u64,
+    /// Acknowledgments that were no SYN cookie of ours.
+    pub syncookies_failed: u64,
+    /// SYN-ACKs sent again: TCPSynRetrans.
+    pub syn_retransmits: u64,
+    /// Acknowledgments without data that `TCP_DEFER_ACCEPT` did not take.
+    pub defer_accept_drops: u64,
+    /// Half-open connections that ended with a reset: EmbryonicRsts.
+    pub embryonic_resets: u64,
+}
+
+/// What is counted for a listener and for its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tally {
+    PassiveOpen,
+    Overflow,
+    Drop,
+    SynQueueDrop,
+    SynQueueCookie,
+    CookieSent,
+    CookieReceived,
+    CookieFailed,
+    SynRetransmit,
+    DeferAcceptDrop,
+    EmbryonicReset,
+}
+
+impl Tally {
+    /// Counts one.
+    pub(super) fn count(self, listener: &mut ListenerCounters, stack: &Live) {
+        let (own, all): (&mut u64, &Counter) = match self {
+            Self::PassiveOpen => (&mut listener.passive_opens, &stack.passive_opens),
+            Self::Overflow => (&mut listener.listen_overflows, &stack.listen_overflows),
+            Self::Drop => (&mut listener.listen_drops, &stack.listen_drops),
+            Self::SynQueueDrop => (&mut listener.syn_queue_drops, &stack.syn_queue_drops),
+            Self::SynQueueCookie => (&mut listener.syn_queue_cookies, &stack.syn_queue_cookies),
+            Self::CookieSent => (&mut listener.syncookies_sent, &stack.syncookies_sent),
+            Self::CookieReceived => (&mut listener.syncookies_received, &stack.syncookies_received),
+            Self::CookieFailed => (&mut listener.syncookies_failed, &stack.syncookies_failed),
+            Self::SynRetransmit => (&mut listener.syn_retransmits, &stack.syn_retransmits),
+            Self::DeferAcceptDrop => (&mut listener.defer_accept_drops, &stack.defer_accept_drops),
+            Self::EmbryonicReset => (&mut listener.embryonic_resets, &stack.embryonic_resets),
+        };
+        *own += 1;
+        all.bump();
+    }
 }
 
 /// What a new listener is made of.
@@ -69,21 +187,13 @@ pub(crate) struct ListenerParts {
     pub(crate) binding: Binding,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) keyed: Keyed,
-}
-
-/// What is to do for a segment once the listener has looked at it.
-enum Verdict {
-    Done,
-    /// The listener is closed: the segment belongs to nobody.
-    Closed,
-    /// Answer with a reset (RFC 9293 §3.10.7.2).
-    Reset,
+    pub(crate) overflow: Arc<Overflow>,
 }
 
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
-        let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, binding, observer, keyed } =
-            parts;
+        let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
+        let ListenerParts { binding, observer, keyed, overflow, .. } = parts;
         let claim = *binding.claim();
         let port = binding.port();
         let state = State {
@@ -91,10 +201,11 @@ impl Listener {
             ttl,
             traffic_class,
             backlog,
-            half_open: HashMap::with_hasher(keyed),
+            syn_queue: SynQueue::new(keyed),
             accept_queue: VecDeque::new(),
             binding: Some(binding),
             failure: None,
+            counters: ListenerCounters::default(),
         };
         Arc::new(Self {
             id,
@@ -104,6 +215,7 @@ impl Listener {
             mapped,
             interface: claim.interface,
             observer,
+            overflow,
             state: Mutex::new(Rank::Listener, state),
         })
     }
@@ -130,7 +242,19 @@ impl Listener {
 
     /// Half-open connections.
     pub fn syn_queue_len(&self) -> usize {
-        self.state.lock().half_open.len()
+        self.state.lock().syn_queue.len()
+    }
+
+    /// Both queues at this moment, and what the listener has counted.
+    pub fn queues(&self) -> ListenerQueues {
+        let state = self.state.lock();
+        ListenerQueues {
+            accept_queue: state.accept_queue.len(),
+            backlog: state.backlog,
+            syn_queue: state.syn_queue.len(),
+            syn_queue_young: state.syn_queue.young(),
+            counters: state.counters,
+        }
     }
 
     /// The options that connections start with.
@@ -161,6 +285,14 @@ impl Listener {
     /// Sets the traffic class; later connections inherit it.
     pub fn set_traffic_class(&self, class: u8) {
         self.state.lock().traffic_class = class & !3;
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn overflow(&self) -> &Arc<Overflow> {
+        &self.overflow
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -201,7 +333,7 @@ impl Listener {
     }
 
     /// Whether connections to it are IPv4 in the eyes of an IPv6 socket.
-    fn maps(&self, key: &FlowKey) -> bool {
+    pub(super) fn maps(&self, key: &FlowKey) -> bool {
         !key.is_ipv6() && (self.mapped || self.address.is_ipv6())
     }
 }
@@ -212,227 +344,7 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// A segment for a listener, with where it came from.
-pub(crate) struct ToListener<'a> {
-    pub(crate) key: FlowKey,
-    pub(crate) queue: QueueId,
-    pub(crate) segment: &'a Segment,
-    /// The initial sequence number to use, if the SYN took over a TIME-WAIT entry.
-    pub(crate) iss: Option<SeqNum>,
-}
-
 impl Engine {
-    /// A segment for which there is a listener but no connection (RFC 9293 §3.10.7.2).
-    pub(super) fn on_listener_segment(
-        &self,
-        now: Instant,
-        listener: &Arc<Listener>,
-        to: &ToListener<'_>,
-        payload: Chunk,
-        out: &mut Effects,
-    ) {
-        let verdict = {
-            let mut state = listener.state.lock();
-            if state.binding.is_none() {
-                Verdict::Closed
-            } else if state.half_open.contains_key(&to.key) {
-                self.on_half_open_segment(now, listener, &mut state, to, payload, out)
-            } else {
-                self.on_first_segment(now, listener, &mut state, to, out)
-            }
-        };
-        match verdict {
-            Verdict::Done => {}
-            Verdict::Closed | Verdict::Reset => self.reset_unknown(now, to.queue, &to.key, to.segment, out),
-        }
-    }
-
-    fn on_first_segment(
-        &self,
-        now: Instant,
-        listener: &Arc<Listener>,
-        state: &mut State,
-        to: &ToListener<'_>,
-        out: &mut Effects,
-    ) -> Verdict {
-        let segment = to.segment;
-        if segment.is_rst() {
-            return Verdict::Done;
-        }
-        if segment.is_ack() {
-            return Verdict::Reset;
-        }
-        // Linux drops a SYN with FIN, which only scanners send.
-        if !segment.is_syn() || segment.is_fin() {
-            return Verdict::Done;
-        }
-        let counters = self.counters_live();
-        if state.accept_queue.len() > state.backlog {
-            counters.listen_overflows.bump();
-            counters.listen_drops.bump();
-            return Verdict::Done;
-        }
-        // The last quarter of max_syn_backlog stays free for peers known to exist, which are not
-        // known here yet (tcp_conn_request without SYN cookies).
-        let limit = self.config().max_syn_backlog as usize;
-        if state.half_open.len() > state.backlog || state.half_open.len() >= limit - limit / 4 {
-            counters.syn_queue_drops.bump();
-            counters.listen_drops.bump();
-            return Verdict::Done;
-        }
-        if self.is_full() {
-            counters.listen_drops.bump();
-            return Verdict::Done;
-        }
-        let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
-        let path = self.path(now, to.queue.interface, to.key.remote);
-        let ts_offset = self.timestamp_offset(&to.key);
-        let entry = SynEntry::new(now, segment, iss, ts_offset, path, &state.options, self.config());
-        let syn_ack = entry.syn_ack(now);
-        self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
-        let mut half_open = HalfOpen { entry, iss, timer: Timer::default(), queue: to.queue };
-        self.arm_half_open(listener, &to.key, &mut half_open, out);
-        state.half_open.insert(to.key, half_open);
-        Verdict::Done
-    }
-
-    fn on_half_open_segment(
-        &self,
-        now: Instant,
-        listener: &Arc<Listener>,
-        state: &mut State,
-        to: &ToListener<'_>,
-        payload: Chunk,
-        out: &mut Effects,
-    ) -> Verdict {
-        let Some(half_open) = state.half_open.get_mut(&to.key) else { return Verdict::Done };
-        half_open.queue = to.queue;
-        match half_open.entry.on_segment(now, to.segment, self.config()) {
-            SynStep::Ignore => {}
-            SynStep::Reply(reply) => {
-                self.arm_half_open(listener, &to.key, half_open, out);
-                self.send_from_listener(now, state, to.queue, &to.key, &reply, out);
-            }
-            SynStep::Remove => self.drop_half_open(state, &to.key),
-            SynStep::Establish if state.accept_queue.len() > state.backlog => {
-                let counters = self.counters_live();
-                counters.listen_overflows.bump();
-                counters.listen_drops.bump();
-                // tcp_check_req: by default the client is left to believe that it is connected, and
-                // its next segment, or the repeated SYN-ACK, gives it another chance.
-                if self.config().abort_on_overflow {
-                    counters.abort_on_overflow.bump();
-                    self.drop_half_open(state, &to.key);
-                    return Verdict::Reset;
-                }
-            }
-            SynStep::Establish => self.establish(now, listener, state, to, payload, out),
-        }
-        Verdict::Done
-    }
-
-    /// The third segment of the handshake is there: makes a connection and puts it into the accept
-    /// queue.
-    fn establish(
-        &self,
-        now: Instant,
-        listener: &Arc<Listener>,
-        state: &mut State,
-        to: &ToListener<'_>,
-        payload: Chunk,
-        out: &mut Effects,
-    ) {
-        let Some(mut half_open) = state.half_open.remove(&to.key) else { return };
-        give_back(&mut state.half_open);
-        self.disarm(&mut half_open.timer);
-        let Some(binding) = state.binding.as_ref().map(|binding| binding.child(to.key.local)) else { return };
-        let connection =
-            half_open.entry.establish(now, to.segment, &state.options, self.config(), self.pool());
-        let cell = self.accepted_cell(Accepted {
-            key: to.key,
-            mapped: listener.maps(&to.key),
-            queue: to.queue,
-            ttl: state.ttl,
-            traffic_class: state.traffic_class,
-            connection,
-            binding,
-            options: state.options.clone(),
-        });
-        if self.adopt(now, &cell, to.segment, payload, out) {
-            self.counters_live().passive_opens.bump();
-            state.accept_queue.push_back(cell);
-            out.notify_listener(listener, Events::READABLE);
-        }
-    }
-
-    fn arm_half_open(
-        &self,
-        listener: &Arc<Listener>,
-        key: &FlowKey,
-        half_open: &mut HalfOpen,
-        out: &mut Effects,
-    ) {
-        let target = || Target::HalfOpen(Arc::downgrade(listener), *key);
-        out.deadline_moved(self.deadlines().arm(&mut half_open.timer, half_open.entry.deadline(), target));
-    }
-
-    fn drop_half_open(&self, state: &mut State, key: &FlowKey) {
-        if let Some(mut half_open) = state.half_open.remove(key) {
-            give_back(&mut state.half_open);
-            self.disarm(&mut half_open.timer);
-        }
-    }
-
-    fn send_from_listener(
-        &self,
-        now: Instant,
-        state: &State,
-        queue: QueueId,
-        key: &FlowKey,
-        segment: &Segment,
-        out: &mut Effects,
-    ) {
-        self.send_segment(now, queue, key, (state.ttl, state.traffic_class), segment, out);
-    }
-
-    /// The deadline of a half-open connection.
-    pub(super) fn on_half_open_deadline(
-        &self,
-        now: Instant,
-        listener: &Arc<Listener>,
-        key: &FlowKey,
-        out: &mut Effects,
-    ) {
-        let mut state = listener.state.lock();
-        let Some(half_open) = state.half_open.get_mut(key) else { return };
-        half_open.timer.fired();
-        let step = if half_open.entry.deadline() <= now {
-            half_open.entry.on_timeout(now, self.config())
-        } else {
-            SynTimeout::Nothing
-        };
-        if matches!(step, SynTimeout::GiveUp) {
-            self.counters_live().syn_timeouts.bump();
-            self.drop_half_open(&mut state, key);
-            return;
-        }
-        self.arm_half_open(listener, key, half_open, out);
-        if let SynTimeout::Retransmit(segment) = step {
-            let queue = half_open.queue;
-            self.send_from_listener(now, &state, queue, key, &segment, out);
-        }
-    }
-
-    /// An ICMP error about a SYN-ACK ends the half-open connection, if it quotes the right number
-    /// (tcp_req_err in Linux).
-    pub(super) fn on_half_open_icmp(&self, listener: &Arc<Listener>, key: &FlowKey, seq: SeqNum) {
-        let mut state = listener.state.lock();
-        if state.half_open.get(key).is_some_and(|half_open| half_open.iss == seq) {
-            self.counters_live().listen_drops.bump();
-            self.drop_half_open(&mut state, key);
-        }
-    }
-
     /// Takes the connection that has waited longest.
     pub(super) fn pop_accept_queue(&self, listener: &Listener) -> Result<Option<Arc<Cell>>, Failure> {
         let mut state = listener.state.lock();
@@ -459,8 +371,9 @@ impl Engine {
         let mut state = listener.state.lock();
         state.binding = None;
         state.failure = failure;
-        for (_, mut half_open) in state.half_open.drain() {
+        for (key, mut half_open) in state.syn_queue.drain() {
             self.deadlines().disarm(&mut half_open.timer);
+            self.demux().remove_half_open(&key);
         }
         std::mem::take(&mut state.accept_queue)
     }

@@ -85,6 +85,11 @@ impl AckPolicy {
         self.urgent = true;
     }
 
+    /// An acknowledgment is owed that may wait for company as long as any may.
+    pub(super) fn delay(&mut self, now: Instant) {
+        self.due = Due::At(now + self.max);
+    }
+
     /// Nothing is owed any more.
     pub(super) fn cancel(&mut self) {
         self.due = Due::No;

@@ -82,6 +82,21 @@ impl Offer {
         self.segment(iss, irs + 1, Flags::SYN.with(Flags::ACK), self.options(now, Some(syn)))
     }
 
+    /// An acknowledgment while nothing but SYNs has passed; `theirs` are the options of the peer's SYN.
+    pub(super) fn acknowledgment(&self, now: Instant, iss: SeqNum, irs: SeqNum, theirs: &Options) -> Segment {
+        let agreed = self.agree(now, theirs);
+        let timestamps = agreed.ts.map(|ts| ts.option(now));
+        let window = agreed.our_scale.to_wire(self.window);
+        let options = Options { timestamps, ..Options::default() };
+        Segment { window, ..self.segment(iss + 1, irs + 1, Flags::ACK, options) }
+    }
+
+    /// A reset that answers a SYN with the number `irs`.
+    pub(super) fn reset(&self, seq: SeqNum, irs: SeqNum) -> Segment {
+        let flags = Flags::RST.with(Flags::ACK);
+        Segment { window: 0, ..self.segment(seq, irs + 1, flags, Options::default()) }
+    }
+
     fn segment(&self, seq: SeqNum, ack: SeqNum, flags: Flags, options: Options) -> Segment {
         let window = u16::try_from(self.window).unwrap_or(u16::MAX);
         Segment { seq, ack, flags, window, urgent: 0, options, payload_len: 0, gso_size: None }
@@ -280,7 +295,13 @@ impl Opening {
         if acks_syn {
             self.state = self.state.next(Input::SynAck).expect("SYN-SENT takes a SYN-ACK");
             let mut connection = self.establish(now, &peer, peer.window);
-            connection.rcv.ack.now_urgently();
+            if self.options.defer_accept > 0 {
+                // Data is to follow that can carry it, and a listener that defers as well would drop
+                // a bare one (tcp_rcv_synsent_state_process in Linux).
+                connection.rcv.ack.delay(now);
+            } else {
+                connection.rcv.ack.now_urgently();
+            }
             return OpeningStep::Established(connection);
         }
         // Both ends opened at once: answer SYN with SYN-ACK.
@@ -348,10 +369,7 @@ impl Opening {
     /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT
     /// nobody needs to be told.
     pub fn reset(&self) -> Option<Segment> {
-        let peer = self.peer.as_ref()?;
-        let options = Options::default();
-        let flags = Flags::RST.with(Flags::ACK);
-        Some(Segment { window: 0, ..self.offer.segment(self.iss + 1, peer.irs + 1, flags, options) })
+        self.peer.as_ref().map(|peer| self.offer.reset(self.iss + 1, peer.irs))
     }
 }
 

@@ -40,6 +40,10 @@ pub struct SocketOptions {
     pub notsent_lowat: usize,
     /// `TCP_SYNCNT`: retransmissions of a SYN. Default [`Config::syn_retries`].
     pub syn_retries: u32,
+    /// `TCP_DEFER_ACCEPT`, as retransmissions of the SYN-ACK: for so long a listener waits for a peer's
+    /// first data before it hands the connection out; a client delays the acknowledgment of the
+    /// SYN-ACK so that its first data can carry it. Default 0, off.
+    pub defer_accept: u8,
     /// `TCP_WINDOW_CLAMP`: upper limit of the advertised window in bytes.
     pub window_clamp: Option<usize>,
     /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
@@ -66,9 +70,52 @@ impl SocketOptions {
             max_segment_size: None,
             notsent_lowat: config.notsent_lowat,
             syn_retries: config.syn_retries,
+            defer_accept: 0,
             window_clamp: None,
             mtu_discover: config.mtu_discover,
             congestion: config.congestion,
         }
+    }
+}
+
+impl SocketOptions {
+    /// `TCP_DEFER_ACCEPT` as a time: how long its retransmissions take (retrans_to_secs in Linux).
+    pub fn defer_accept_time(&self, config: &Config) -> Option<Duration> {
+        (self.defer_accept > 0).then(|| takes(self.defer_accept, config))
+    }
+
+    /// Sets `TCP_DEFER_ACCEPT` to the least number of retransmissions that take as long as `time`
+    /// (secs_to_retrans in Linux); zero is the same as none.
+    pub fn set_defer_accept_time(&mut self, time: Option<Duration>, config: &Config) {
+        let time = time.unwrap_or_default();
+        self.defer_accept = (0..u8::MAX).find(|count| takes(*count, config) >= time).unwrap_or(u8::MAX);
+    }
+}
+
+/// How long so many retransmissions of a SYN-ACK take.
+fn takes(retransmissions: u8, config: &Config) -> Duration {
+    (0..u32::from(retransmissions)).map(|n| super::handshake::backed_off(config, n)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_become_retransmissions_and_are_rounded_up() {
+        let config = Config::default();
+        let mut options = SocketOptions::new(&config);
+        for (seconds, count, takes) in
+            [(0, 0, 0), (1, 1, 1), (2, 2, 3), (3, 2, 3), (4, 3, 7), (60, 6, 63), (127, 7, 127), (128, 8, 247)]
+        {
+            options.set_defer_accept_time(Some(Duration::from_secs(seconds)), &config);
+            assert_eq!(options.defer_accept, count, "{seconds} s");
+            let time = options.defer_accept_time(&config).unwrap_or_default();
+            assert_eq!(time, Duration::from_secs(takes));
+        }
+        options.set_defer_accept_time(Some(Duration::MAX), &config);
+        assert_eq!(options.defer_accept, 255);
+        options.set_defer_accept_time(None, &config);
+        assert_eq!(options.defer_accept_time(&config), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::{Endpoint, Stack};
 use crate::net::tcp::TcpSocket;
-use crate::stack::{Listener, Unconnected};
+use crate::stack::{Listener, ListenerQueues, Unconnected};
 use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
@@ -199,6 +199,27 @@ impl TcpListener {
     /// Connections whose handshake is not complete.
     pub fn syn_queue_len(&self) -> usize {
         self.inner.listener.syn_queue_len()
+    }
+
+    /// Both queues of the listener, as `ss -lnt` shows them, and what it has counted, as `netstat -s`
+    /// does: all of one moment.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stack = netstack::Stack::builder().build()?;
+    /// let listener = stack.listen("127.0.0.1:0").await?;
+    /// let client = stack.connect(listener.local_addr()?).await?;
+    /// let queues = listener.queues();
+    /// assert_eq!((queues.accept_queue, queues.backlog, queues.syn_queue), (1, 4096, 0));
+    /// assert_eq!(queues.counters.passive_opens, 1);
+    /// # drop(client);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn queues(&self) -> ListenerQueues {
+        self.inner.listener.queues()
     }
 
     /// The stack that this socket belongs to.

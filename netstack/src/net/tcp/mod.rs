@@ -13,6 +13,7 @@ mod split;
 mod split_owned;
 mod stream;
 
+pub use crate::stack::{ListenerCounters, ListenerQueues};
 pub use listener::TcpListener;
 pub use options::{SockRef, TcpKeepalive};
 pub use socket::TcpSocket;

@@ -383,6 +383,27 @@ macro_rules! socket_options {
                 Ok(())
             }
 
+            /// `TCP_DEFER_ACCEPT`. Default none.
+            ///
+            /// # Errors
+            /// None.
+            pub fn tcp_defer_accept(&self) -> io::Result<Option<Duration>> {
+                Ok(self.options().defer_accept_time(self.config()))
+            }
+
+            /// Sets `TCP_DEFER_ACCEPT`: for how long a listener waits for the first data of a client
+            /// before it hands the connection out without any. The time is rounded up to what a
+            /// number of retransmissions of the SYN-ACK takes: 1 s, 3 s, 7 s and so on. On a client,
+            /// the acknowledgment that completes the handshake waits for up to 200 ms for data to
+            /// carry it. None or zero turns it off.
+            ///
+            /// # Errors
+            /// None.
+            pub fn set_tcp_defer_accept(&self, time: Option<Duration>) -> io::Result<()> {
+                self.change(|options| options.set_defer_accept_time(time, self.config()));
+                Ok(())
+            }
+
             /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on the socket is not writable.
             ///
             /// # Errors

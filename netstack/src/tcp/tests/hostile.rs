@@ -5,8 +5,8 @@ use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::timers::Timer;
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Options, Path, SackBlock, Segment, SeqNum, SocketOptions, State,
-    SynEntry, SynStep, SynTimeout, Timestamps,
+    Connection, Flags, Opening, OpeningStep, Options, Path, Patience, SackBlock, Segment, SeqNum,
+    SocketOptions, State, SynEntry, SynParts, SynStep, SynTimeout, Timestamps,
 };
 use crate::time::{Duration, Instant};
 use proptest::prelude::*;
@@ -305,7 +305,7 @@ proptest! {
     fn nothing_breaks_a_connection(bits: u8, ops in ops()) {
         let config = mixed_config(bits);
         let options = SocketOptions::new(&config);
-        let entry = SynEntry::new(start(), &syn(bits), SeqNum::new(ISS), 0, PATH, &options, &config);
+        let entry = SynEntry::new(start(), &syn(bits), SeqNum::new(ISS), SynParts { ts_offset: 0, path: PATH, options: &options, config: &config });
         let mut ack = syn(bits);
         (ack.seq, ack.ack, ack.flags) = (SeqNum::new(IRS + 1), SeqNum::new(ISS + 1), Flags::ACK);
         let now = start() + Duration::from_millis(20);
@@ -362,20 +362,25 @@ proptest! {
         let config = mixed_config(bits);
         let options = SocketOptions::new(&config);
         let mut now = start();
-        let mut entry = SynEntry::new(now, &syn(bits), SeqNum::new(ISS), 0, PATH, &options, &config);
+        let mut entry = SynEntry::new(now, &syn(bits), SeqNum::new(ISS), SynParts { ts_offset: 0, path: PATH, options: &options, config: &config });
         let mut ops = ops.into_iter();
         while let Some(op) = ops.next() {
             if op.0 % 4 == 0 {
                 now = now.max(entry.deadline());
-                if entry.on_timeout(now, &config) == SynTimeout::GiveUp {
+                if entry.on_timeout(now, Patience::new(&config), &config) == SynTimeout::GiveUp {
                     return Ok(());
                 }
                 prop_assert!(entry.deadline() > now);
                 continue;
             }
             let (segment, payload) = segment(op, now, &landmarks_of_handshake(bits & 2 == 0));
-            match entry.on_segment(now, &segment, &config) {
-                SynStep::Ignore | SynStep::Reply(_) => {}
+            match entry.on_segment(now, &segment, Patience::new(&config), &config) {
+                SynStep::Ignore
+                | SynStep::Skip
+                | SynStep::Defer
+                | SynStep::Repeat(_)
+                | SynStep::Acknowledge(_)
+                | SynStep::Reset => {}
                 SynStep::Remove => return Ok(()),
                 SynStep::Establish => {
                     let mut watched = Watched::new(entry.establish(now, &segment, &options, &config, &Pool::new()), now);

@@ -9,5 +9,6 @@ mod pair;
 mod recovery;
 mod stalls;
 mod states;
+mod syn_received;
 mod table;
 mod transfer;

@@ -3,8 +3,8 @@
 use super::pair::config;
 use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Path, Segment, SeqNum, SocketOptions, State, SynEntry, SynStep,
-    TcpError,
+    Connection, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, State, SynEntry,
+    SynParts, SynStep, TcpError,
 };
 use crate::time::{Duration, Instant};
 use std::io::{IoSlice, IoSliceMut};
@@ -107,14 +107,19 @@ fn the_third_segment_may_carry_data_and_a_fin() {
     let options = SocketOptions::new(&config);
     let mut opening = opening(9);
     let syn = sent(&mut opening, at(0));
-    let mut entry = SynEntry::new(at(10), &syn, SeqNum::new(u32::MAX), 0, PATH, &options, &config);
+    let mut entry = SynEntry::new(
+        at(10),
+        &syn,
+        SeqNum::new(u32::MAX),
+        SynParts { ts_offset: 0, path: PATH, options: &options, config: &config },
+    );
     let mut active = take(&mut opening, at(20), &entry.syn_ack(at(10)), &[]).expect("a SYN-ACK");
     active.write(at(20), &[IoSlice::new(b"all")], false).unwrap();
     active.close(at(20));
     let third = active.poll_transmit(at(20), 0).expect("data and FIN");
     active.on_transmitted(at(20), &third);
     assert_eq!(third.segment.flags, Flags::ACK.with(Flags::PSH).with(Flags::FIN));
-    assert_eq!(entry.on_segment(at(30), &third.segment, &config), SynStep::Establish);
+    assert_eq!(entry.on_segment(at(30), &third.segment, Patience::new(&config), &config), SynStep::Establish);
     let mut passive = entry.establish(at(30), &third.segment, &options, &config, &Pool::new());
     passive.on_segment(at(30), &third.segment, Chunk::copy_from(b"all"));
     assert_eq!(passive.state(), State::CloseWait);

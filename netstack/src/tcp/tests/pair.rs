@@ -3,8 +3,8 @@
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Path, Segment, SeqNum, SocketOptions, SynEntry, SynStep,
-    Transmit,
+    Connection, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, SynEntry,
+    SynParts, SynStep, Transmit,
 };
 use crate::time::{Duration, Instant};
 use arrayvec::ArrayVec;
@@ -76,7 +76,12 @@ impl Pair {
         let mut log = [vec![(now, syn.clone())], Vec::new()];
         now += wire.delay;
         let options = SocketOptions::new(b);
-        let mut entry = SynEntry::new(now, &syn, SeqNum::new(ISS[1]), 22, path, &options, b);
+        let mut entry = SynEntry::new(
+            now,
+            &syn,
+            SeqNum::new(ISS[1]),
+            SynParts { ts_offset: 22, path, options: &options, config: b },
+        );
         let syn_ack = entry.syn_ack(now);
         log[1].push((now, syn_ack.clone()));
         now += wire.delay;
@@ -87,7 +92,7 @@ impl Pair {
         active.on_transmitted(now, &ack);
         log[0].push((now, ack.segment.clone()));
         now += wire.delay;
-        assert_eq!(entry.on_segment(now, &ack.segment, b), SynStep::Establish);
+        assert_eq!(entry.on_segment(now, &ack.segment, Patience::new(b), b), SynStep::Establish);
         let mut passive = entry.establish(now, &ack.segment, &options, b, &Pool::new());
         passive.on_segment(now, &ack.segment, Chunk::empty());
         let [log_a, log_b] = log;

@@ -3,7 +3,8 @@
 use super::pair::config;
 use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
-    Connection, Flags, Options, Path, Segment, SeqNum, SocketOptions, State, SynEntry, SynStep, Timestamps,
+    Connection, Flags, Options, Path, Patience, Segment, SeqNum, SocketOptions, State, SynEntry, SynParts,
+    SynStep, Timestamps,
 };
 use crate::time::{Duration, Instant};
 use std::io::IoSlice;
@@ -49,11 +50,16 @@ impl Table {
         syn.options = theirs;
         let options = SocketOptions::new(&config);
         let path = Path::new(1500, false);
-        let mut entry = SynEntry::new(now, &syn, SeqNum::new(ISS), 0, path, &options, &config);
+        let mut entry = SynEntry::new(
+            now,
+            &syn,
+            SeqNum::new(ISS),
+            SynParts { ts_offset: 0, path, options: &options, config: &config },
+        );
         let now = now + Duration::from_millis(1);
         let mut table_ack = segment(Flags::ACK, 1, 1, 0);
         table_ack.options.timestamps = tsval.map(|tsval| Timestamps { tsval, tsecr: 0 });
-        assert_eq!(entry.on_segment(now, &table_ack, &config), SynStep::Establish);
+        assert_eq!(entry.on_segment(now, &table_ack, Patience::new(&config), &config), SynStep::Establish);
         let mut conn = entry.establish(now, &table_ack, &options, &config, &Pool::new());
         conn.on_segment(now, &table_ack, Chunk::empty());
         Self { conn, now, tsval }

@@ -1,0 +1,458 @@
+//! Connections between SYN and accept: the SYN queue of a listener, and what segments, time and ICMP
+//! do to it (tcp_conn_request, tcp_check_req and reqsk_timer_handler in Linux).
+
+use super::deadlines::{Target, Timer};
+use super::demux::Keyed;
+use super::effects::Effects;
+use super::engine::Engine;
+use super::flow::{FlowKey, QueueId, give_back};
+use super::lifecycle::Accepted;
+use super::listener::{Listener, State, Tally};
+use crate::buffer::Chunk;
+use crate::config::{Config, SynCookieMode};
+use crate::tcp::{
+    Connection, Events, Segment, SeqNum, SocketOptions, SynEntry, SynParts, SynStep, SynTimeout,
+};
+use crate::time::Instant;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The half-open connections of one listener.
+#[derive(Debug)]
+pub(super) struct SynQueue {
+    entries: HashMap<FlowKey, HalfOpen, Keyed>,
+    /// Entries whose SYN-ACK has not timed out yet.
+    young: usize,
+}
+
+/// A connection of which only the SYN is known.
+#[derive(Debug)]
+pub(super) struct HalfOpen {
+    entry: SynEntry,
+    pub(super) timer: Timer,
+    queue: QueueId,
+}
+
+impl SynQueue {
+    pub(super) fn new(keyed: Keyed) -> Self {
+        Self { entries: HashMap::with_hasher(keyed), young: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn young(&self) -> usize {
+        self.young
+    }
+
+    /// How often a SYN-ACK is sent again at the moment. Half of the room is kept for young entries:
+    /// the more old ones there are, the fewer chances they get (reqsk_timer_handler in Linux).
+    pub(super) fn retries(&self, backlog: usize, config: &Config) -> u32 {
+        let mut retries = config.synack_retries;
+        if 2 * self.len() > backlog.max(8) {
+            let mut young = 2 * self.young;
+            while retries > 2 && self.len() >= young {
+                retries -= 1;
+                young *= 2;
+            }
+        }
+        retries
+    }
+
+    fn insert(&mut self, key: FlowKey, half_open: HalfOpen) {
+        self.young += usize::from(half_open.entry.is_young());
+        self.entries.insert(key, half_open);
+    }
+
+    fn remove(&mut self, key: &FlowKey) -> Option<HalfOpen> {
+        let half_open = self.entries.remove(key)?;
+        self.young -= usize::from(half_open.entry.is_young());
+        give_back(&mut self.entries);
+        Some(half_open)
+    }
+
+    /// Empties the queue.
+    pub(super) fn drain(&mut self) -> Vec<(FlowKey, HalfOpen)> {
+        self.young = 0;
+        let entries = self.entries.drain().collect();
+        give_back(&mut self.entries);
+        entries
+    }
+}
+
+/// A segment for a listener, with where it came from.
+pub(crate) struct ToListener<'a> {
+    pub(crate) key: FlowKey,
+    pub(crate) queue: QueueId,
+    pub(crate) segment: &'a Segment,
+    /// The initial sequence number to use, if the SYN took over a TIME-WAIT entry.
+    pub(crate) iss: Option<SeqNum>,
+}
+
+/// What is to do for a segment once the listener has looked at it.
+enum Verdict {
+    Done,
+    /// Answer as for a segment of no connection (RFC 9293 §3.10.7.2).
+    Reset,
+}
+
+impl Engine {
+    /// A segment for which there is a listener but no connection, not even a half-open one (RFC 9293
+    /// §3.10.7.2).
+    pub(super) fn on_listener_segment(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        to: &ToListener<'_>,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let segment = to.segment;
+        let verdict = if segment.is_rst() {
+            Verdict::Done
+        } else if segment.is_ack() {
+            self.on_stray_ack(now, listener, to, payload, out)
+        } else if !segment.is_syn() || segment.is_fin() {
+            // Linux drops a SYN with FIN, which only scanners send.
+            Verdict::Done
+        } else {
+            self.on_syn(now, listener, to, out)
+        };
+        self.conclude(now, verdict, to, out);
+    }
+
+    fn conclude(&self, now: Instant, verdict: Verdict, to: &ToListener<'_>, out: &mut Effects) {
+        match verdict {
+            Verdict::Done => {}
+            Verdict::Reset => self.reset_unknown(now, to.queue, &to.key, to.segment, out),
+        }
+    }
+
+    /// A SYN (tcp_conn_request in Linux).
+    fn on_syn(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        to: &ToListener<'_>,
+        out: &mut Effects,
+    ) -> Verdict {
+        let mut state = listener.lock();
+        let state = &mut *state;
+        if state.binding.is_none() {
+            // Closed meanwhile: the segment belongs to nobody.
+            return Verdict::Reset;
+        }
+        let mode = self.config().syncookies;
+        let stack = self.counters_live();
+        // Who takes over a TIME-WAIT entry is known to exist.
+        let proven = to.iss.is_some();
+        let mut cookie = false;
+        if !proven && (mode == SynCookieMode::Always || state.syn_queue_is_full()) {
+            if mode == SynCookieMode::Off {
+                Tally::SynQueueDrop.count(&mut state.counters, stack);
+                Tally::Drop.count(&mut state.counters, stack);
+                return Verdict::Done;
+            }
+            Tally::SynQueueCookie.count(&mut state.counters, stack);
+            cookie = true;
+        }
+        if state.accept_queue_is_full() {
+            Tally::Overflow.count(&mut state.counters, stack);
+            Tally::Drop.count(&mut state.counters, stack);
+            return Verdict::Done;
+        }
+        // Without cookies the last quarter of max_syn_backlog is for those who are known to exist.
+        let limit = self.config().max_syn_backlog as usize;
+        let last_quarter = limit.saturating_sub(state.syn_queue.len()) < limit / 4;
+        if (mode == SynCookieMode::Off && !proven && last_quarter) || self.is_full() {
+            Tally::Drop.count(&mut state.counters, stack);
+            return Verdict::Done;
+        }
+        if cookie {
+            self.send_cookie(now, listener, state, to, out);
+        } else {
+            self.queue_syn(now, listener, state, to, out);
+        }
+        Verdict::Done
+    }
+
+    /// Answers a SYN and remembers it.
+    fn queue_syn(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        out: &mut Effects,
+    ) {
+        // Another thread may have been faster with the same SYN.
+        if !self.demux().insert_half_open(to.key, Arc::clone(listener)) {
+            return;
+        }
+        let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
+        let entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
+        let syn_ack = entry.syn_ack(now);
+        // If the device is full, the timer sends it again.
+        self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
+        let mut half_open = HalfOpen { entry, timer: Timer::default(), queue: to.queue };
+        self.arm_half_open(listener, &to.key, &mut half_open, out);
+        state.syn_queue.insert(to.key, half_open);
+    }
+
+    /// Answers a SYN with a cookie and forgets it. Nothing is sent again, either.
+    fn send_cookie(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        out: &mut Effects,
+    ) {
+        let parts = self.syn_parts(now, to, &state.options);
+        let cookie = SynEntry::cookie_syn_ack(now, &to.key, to.segment, &self.fresh_cookies(now), parts);
+        let Some(syn_ack) = cookie else { return };
+        listener.overflow().note(now);
+        Tally::CookieSent.count(&mut state.counters, self.counters_live());
+        self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
+    }
+
+    /// An acknowledgment that belongs to no connection and no half-open one: a SYN cookie that comes
+    /// back, or nothing (cookie_v4_check in Linux). A forged one costs one keyed hash.
+    fn on_stray_ack(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        to: &ToListener<'_>,
+        payload: Chunk,
+        out: &mut Effects,
+    ) -> Verdict {
+        if to.segment.is_syn() || !listener.overflow().is_recent(now) {
+            return Verdict::Reset;
+        }
+        let mut state = listener.lock();
+        let state = &mut *state;
+        if state.binding.is_none() {
+            return Verdict::Reset;
+        }
+        let stack = self.counters_live();
+        let mss = self.cookies().lock().check(now, &to.key, to.segment, to.key.is_ipv6());
+        let Some(mss) = mss else {
+            Tally::CookieFailed.count(&mut state.counters, stack);
+            return Verdict::Reset;
+        };
+        Tally::CookieReceived.count(&mut state.counters, stack);
+        if state.accept_queue_is_full() || self.is_full() {
+            // The peer believes that it is connected, and its next segment is another chance.
+            if state.accept_queue_is_full() {
+                Tally::Overflow.count(&mut state.counters, stack);
+            }
+            Tally::Drop.count(&mut state.counters, stack);
+            return Verdict::Done;
+        }
+        let entry = SynEntry::from_cookie(now, to.segment, mss, self.syn_parts(now, to, &state.options));
+        let connection = entry.establish(now, to.segment, &state.options, self.config(), self.pool());
+        self.establish(now, listener, state, to, connection, payload, out);
+        Verdict::Done
+    }
+
+    /// A segment for a half-open connection of this listener.
+    pub(super) fn on_half_open_segment(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        to: &ToListener<'_>,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let verdict = self.on_syn_received(now, listener, to, payload, out);
+        self.conclude(now, verdict, to, out);
+    }
+
+    fn on_syn_received(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        to: &ToListener<'_>,
+        payload: Chunk,
+        out: &mut Effects,
+    ) -> Verdict {
+        let mut state = listener.lock();
+        let state = &mut *state;
+        let patience = state.patience(self.config());
+        let stack = self.counters_live();
+        // Gone meanwhile: whatever it was is sent again.
+        let Some(half_open) = state.syn_queue.entries.get_mut(&to.key) else { return Verdict::Done };
+        half_open.queue = to.queue;
+        match half_open.entry.on_segment(now, to.segment, patience, self.config()) {
+            SynStep::Ignore => {}
+            SynStep::Skip => stack.syn_received_skips.bump(),
+            SynStep::Defer => Tally::DeferAcceptDrop.count(&mut state.counters, stack),
+            SynStep::Repeat(syn_ack) => {
+                Tally::SynRetransmit.count(&mut state.counters, stack);
+                self.arm_half_open(listener, &to.key, half_open, out);
+                self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
+            }
+            SynStep::Acknowledge(ack) => self.send_from_listener(now, state, to.queue, &to.key, &ack, out),
+            SynStep::Reset => return Verdict::Reset,
+            SynStep::Remove => {
+                Tally::EmbryonicReset.count(&mut state.counters, stack);
+                stack.attempt_fails.bump();
+                self.drop_half_open(state, &to.key);
+            }
+            SynStep::Establish => return self.complete(now, listener, state, to, payload, out),
+        }
+        Verdict::Done
+    }
+
+    /// The third segment of the handshake is there.
+    fn complete(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        payload: Chunk,
+        out: &mut Effects,
+    ) -> Verdict {
+        if state.accept_queue_is_full() {
+            let stack = self.counters_live();
+            Tally::Overflow.count(&mut state.counters, stack);
+            Tally::Drop.count(&mut state.counters, stack);
+            // tcp_check_req: by default the client is left to believe that it is connected, and
+            // its next segment, or the repeated SYN-ACK, gives it another chance.
+            if !self.config().abort_on_overflow {
+                if let Some(half_open) = state.syn_queue.entries.get_mut(&to.key) {
+                    half_open.entry.postpone();
+                }
+                return Verdict::Done;
+            }
+            stack.abort_on_overflow.bump();
+            Tally::EmbryonicReset.count(&mut state.counters, stack);
+            self.drop_half_open(state, &to.key);
+            return Verdict::Reset;
+        }
+        let Some(mut half_open) = state.syn_queue.remove(&to.key) else { return Verdict::Done };
+        self.disarm(&mut half_open.timer);
+        let connection =
+            half_open.entry.establish(now, to.segment, &state.options, self.config(), self.pool());
+        self.establish(now, listener, state, to, connection, payload, out);
+        Verdict::Done
+    }
+
+    /// Puts a connection into the accept queue and gives it the segment that completed the handshake.
+    #[expect(clippy::too_many_arguments, reason = "a segment, where it goes, and what it completed")]
+    fn establish(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        connection: Box<Connection>,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let Some(binding) = state.binding.as_ref().map(|binding| binding.child(to.key.local)) else { return };
+        let cell = self.accepted_cell(Accepted {
+            key: to.key,
+            mapped: listener.maps(&to.key),
+            queue: to.queue,
+            ttl: state.ttl,
+            traffic_class: state.traffic_class,
+            connection,
+            binding,
+            options: state.options.clone(),
+        });
+        if self.adopt(now, &cell, to.segment, payload, out) {
+            Tally::PassiveOpen.count(&mut state.counters, self.counters_live());
+            state.accept_queue.push_back(cell);
+            out.notify_listener(listener, Events::READABLE);
+        }
+    }
+
+    fn syn_parts<'a>(
+        &'a self,
+        now: Instant,
+        to: &ToListener<'_>,
+        options: &'a SocketOptions,
+    ) -> SynParts<'a> {
+        SynParts {
+            ts_offset: self.timestamp_offset(&to.key),
+            path: self.path(now, to.queue.interface, to.key.remote),
+            options,
+            config: self.config(),
+        }
+    }
+
+    fn arm_half_open(
+        &self,
+        listener: &Arc<Listener>,
+        key: &FlowKey,
+        half_open: &mut HalfOpen,
+        out: &mut Effects,
+    ) {
+        let target = || Target::HalfOpen(Arc::downgrade(listener), *key);
+        out.deadline_moved(self.deadlines().arm(&mut half_open.timer, half_open.entry.deadline(), target));
+    }
+
+    fn drop_half_open(&self, state: &mut State, key: &FlowKey) {
+        if let Some(mut half_open) = state.syn_queue.remove(key) {
+            self.disarm(&mut half_open.timer);
+            self.demux().remove_half_open(key);
+        }
+    }
+
+    fn send_from_listener(
+        &self,
+        now: Instant,
+        state: &State,
+        queue: QueueId,
+        key: &FlowKey,
+        segment: &Segment,
+        out: &mut Effects,
+    ) {
+        self.send_segment(now, queue, key, (state.ttl, state.traffic_class), segment, out);
+    }
+
+    /// The deadline of a half-open connection.
+    pub(super) fn on_half_open_deadline(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        key: &FlowKey,
+        out: &mut Effects,
+    ) {
+        let mut state = listener.lock();
+        let state = &mut *state;
+        let patience = state.patience(self.config());
+        let Some(half_open) = state.syn_queue.entries.get_mut(key) else { return };
+        half_open.timer.fired();
+        let was_young = half_open.entry.is_young();
+        let step = half_open.entry.on_timeout(now, patience, self.config());
+        let (queue, is_young) = (half_open.queue, half_open.entry.is_young());
+        if step != SynTimeout::Nothing {
+            self.counters_live().syn_timeouts.bump();
+        }
+        if step == SynTimeout::GiveUp {
+            self.drop_half_open(state, key);
+            return;
+        }
+        self.arm_half_open(listener, key, half_open, out);
+        state.syn_queue.young -= usize::from(was_young && !is_young);
+        if let SynTimeout::Retransmit(segment) = step {
+            Tally::SynRetransmit.count(&mut state.counters, self.counters_live());
+            self.send_from_listener(now, state, queue, key, &segment, out);
+        }
+    }
+
+    /// An ICMP error about a SYN-ACK ends the half-open connection, if it quotes the right number
+    /// (tcp_req_err in Linux).
+    pub(super) fn on_half_open_icmp(&self, listener: &Arc<Listener>, key: &FlowKey, seq: SeqNum) {
+        let mut state = listener.lock();
+        let ours = state.syn_queue.entries.get(key).is_some_and(|half_open| half_open.entry.iss() == seq);
+        if ours {
+            Tally::Drop.count(&mut state.counters, self.counters_live());
+            self.drop_half_open(&mut state, key);
+        }
+    }
+}

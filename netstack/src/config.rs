@@ -133,6 +133,14 @@ config! {
     /// How CUBIC leaves slow start before it loses something: `linux`, at a longer delay or a long
     /// train of acknowledgments; `rfc9406`, HyStart++; or `off`.
     hystart: Hystart = Hystart::Linux;
+    /// Pace every connection, as Linux does where the queueing discipline is fq. Off: only those whose congestion
+    /// control asks for it, and those with SO_MAX_PACING_RATE.
+    pacing: bool = false;
+    /// Rate of pacing in the first half of slow start, in percent of a window in a round trip
+    /// (`tcp_pacing_ss_ratio`). 200.
+    pacing_ss_ratio: u32 = 200;
+    /// Rate of pacing otherwise, in percent of a window in a round trip (`tcp_pacing_ca_ratio`). 120.
+    pacing_ca_ratio: u32 = 120;
     /// Bytes that a send buffer holds before it has grown (`tcp_wmem[1]`). 16 KiB.
     send_buffer_initial: usize = 16 << 10;
     /// Bytes to which a send buffer grows by itself (`tcp_wmem[2]`). 4 MiB.
@@ -257,6 +265,12 @@ impl Config {
             "delayed_ack_max: must be under 500ms (RFC 9293 section 3.8.6.3)",
         )?;
         ensure((1..=1024).contains(&self.initial_window), "initial_window: must be 1 to 1024")?;
+        for (name, ratio) in
+            [("pacing_ss_ratio", self.pacing_ss_ratio), ("pacing_ca_ratio", self.pacing_ca_ratio)]
+        {
+            // As Linux bounds them.
+            ensure((1..=1000).contains(&ratio), &format!("{name}: must be 1 to 1000"))?;
+        }
         for (name, initial, max) in [
             ("send_buffer", self.send_buffer_initial, self.send_buffer_max),
             ("recv_buffer", self.recv_buffer_initial, self.recv_buffer_max),

@@ -9,6 +9,7 @@ use super::error::TcpError;
 use super::events::Events;
 use super::handshake::Negotiated;
 use super::options::SocketOptions;
+use super::pacing::Pacer;
 use super::path::Path;
 use super::pmtu::PacketSize;
 use super::receiver::{Receiver, ReceiverSetup};
@@ -49,6 +50,7 @@ pub struct Connection {
     pub(super) recovery: Recovery,
     pub(super) cc: Box<dyn CongestionControl>,
     pub(super) timers: Timers,
+    pub(super) pacer: Pacer,
     /// The timestamps option, where it was negotiated.
     pub(super) ts: Option<TimestampState>,
     /// Edges for [`Connection::take_events`].
@@ -187,6 +189,7 @@ impl Connection {
             recovery: Recovery::new(negotiated.sack),
             cc: options.congestion.start(&start),
             timers: Timers::default(),
+            pacer: Pacer::new(now),
             ts: negotiated.ts,
             events: Events::WRITABLE,
             error: None,
@@ -223,7 +226,10 @@ impl Connection {
             super::ack::Due::At(at) => Some(at),
             _ => None,
         };
-        [self.timers.next(), ack, self.recovery.reorder_timer].into_iter().flatten().min()
+        [self.timers.next(), ack, self.recovery.reorder_timer, self.pacer.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What happened since the last call.
@@ -476,6 +482,7 @@ impl Connection {
             self.events |= Events::ERROR;
         }
         self.timers.stop_all();
+        self.pacer.stop();
         self.rcv.ack.cancel();
         self.recovery.clear();
         self.snd.buffer.clear();

@@ -48,6 +48,10 @@ pub struct TcpInfo {
     pub rttvar: Duration,
     /// Smallest round-trip time seen; zero before the first sample.
     pub min_rtt: Duration,
+    /// The rate of pacing in bytes a second, whether or not it is enforced; `u64::MAX` before there is one.
+    pub pacing_rate: u64,
+    /// `SO_MAX_PACING_RATE` in bytes a second; `u64::MAX` if it is not set.
+    pub max_pacing_rate: u64,
     /// The latest delivery rate that says something of the path, in bytes a second; 0 before there is one.
     pub delivery_rate: u64,
     /// Whether the application and not the path limited the delivery rate.
@@ -122,6 +126,8 @@ impl Connection {
             rtt: self.rtt.srtt().unwrap_or_default(),
             rttvar: self.rtt.rttvar(),
             min_rtt: self.rtt.min_rtt().unwrap_or_default(),
+            pacing_rate: self.pacing_rate(),
+            max_pacing_rate: self.options.max_pacing_rate.unwrap_or(u64::MAX),
             delivery_rate: board.rate.shown_rate(),
             delivery_rate_app_limited: board.rate.shown_app_limited(),
             delivered: board.rate.delivered(),

@@ -43,6 +43,7 @@ mod isn;
 mod on_segment;
 mod on_timeout;
 mod options;
+mod pacing;
 mod path;
 mod pmtu;
 mod receiver;

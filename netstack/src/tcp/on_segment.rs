@@ -205,7 +205,7 @@ impl Connection {
             duplicate,
             echoed_rtt,
             cwnd_limited: self.snd.is_cwnd_limited(self.cc.cwnd(), self.cc.ssthresh()),
-            paced: false,
+            paced: self.enforced_rate().is_some(),
             mss: self.snd.mss,
         };
         if advances || self.recovery.board.outstanding() > 0 {

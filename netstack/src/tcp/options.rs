@@ -48,6 +48,8 @@ pub struct SocketOptions {
     pub window_clamp: Option<usize>,
     /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
     pub mtu_discover: MtuDiscover,
+    /// `SO_MAX_PACING_RATE` in bytes a second: pace, and not faster than this. Default none.
+    pub max_pacing_rate: Option<u64>,
     /// `TCP_CONGESTION`. Default [`Config::congestion`].
     pub congestion: CongestionAlgorithm,
 }
@@ -73,6 +75,7 @@ impl SocketOptions {
             defer_accept: 0,
             window_clamp: None,
             mtu_discover: config.mtu_discover,
+            max_pacing_rate: None,
             congestion: config.congestion,
         }
     }

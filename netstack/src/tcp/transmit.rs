@@ -79,11 +79,13 @@ impl Connection {
             return None;
         }
         let mss = self.current_mss();
-        let max = max_payload.max(mss);
-        self.next_retransmission(now, mss, max)
-            .or_else(|| self.next_new(now, mss, max))
-            .or_else(|| self.next_probe(now))
-            .or_else(|| self.next_ack(now))
+        let max = self.quantum(max_payload.max(mss), mss);
+        self.pacer.ask();
+        let data = self.next_retransmission(now, mss, max).or_else(|| self.next_new(now, mss, max));
+        if data.is_none() {
+            self.pacer.nothing_sent();
+        }
+        data.or_else(|| self.next_probe(now)).or_else(|| self.next_ack(now))
     }
 
     /// The payload of `transmit`, in pieces.
@@ -145,6 +147,7 @@ impl Connection {
             }
         }
         if transmit.segment.payload_len > 0 {
+            self.pace(now, transmit.segment.payload_len);
             self.rcv.ack.on_data_sent(now);
         }
         self.rcv.on_ack_sent(transmit.segment.window);
@@ -194,7 +197,7 @@ impl Connection {
 
     /// A lost range, first lost first. Recovery decided what is lost; the window decides how much
     /// of it may go.
-    fn next_retransmission(&self, now: Instant, mss: usize, max: usize) -> Option<Transmit> {
+    fn next_retransmission(&mut self, now: Instant, mss: usize, max: usize) -> Option<Transmit> {
         let (start, end) = self.recovery.board.next_lost()?;
         let pipe = self.recovery.pipe(self.snd.mss);
         let room = self.cc.cwnd().saturating_sub(pipe);
@@ -212,7 +215,7 @@ impl Connection {
         let len = data_end.since(start).min(most);
         let len = self.snd.buffer.contiguous(start, len);
         let with_fin = self.snd.fin.is_some_and(|fin| fin < end && start + len == fin);
-        if len == 0 && !with_fin {
+        if (len == 0 && !with_fin) || !self.pacing_allows(now) {
             return None;
         }
         let range_end = start + len + usize::from(with_fin);
@@ -265,6 +268,9 @@ impl Connection {
         }
         if len == 0 || deferred {
             self.persist_if_stuck(now);
+            return None;
+        }
+        if !self.pacing_allows(now) {
             return None;
         }
         let with_fin = self.snd.fin == Some(start + len) && window > len;

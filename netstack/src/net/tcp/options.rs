@@ -442,6 +442,25 @@ macro_rules! socket_options {
                 Ok(())
             }
 
+            /// `SO_MAX_PACING_RATE` in bytes a second; `u64::MAX` if it is not set.
+            ///
+            /// # Errors
+            /// None.
+            pub fn max_pacing_rate(&self) -> io::Result<u64> {
+                Ok(self.options().max_pacing_rate.unwrap_or(u64::MAX))
+            }
+
+            /// Sets `SO_MAX_PACING_RATE` in bytes a second: segments are spread over time, at this rate at
+            /// most. 0 and `u64::MAX` lift the limit.
+            ///
+            /// # Errors
+            /// None.
+            pub fn set_max_pacing_rate(&self, rate: u64) -> io::Result<()> {
+                let limit = (rate != 0 && rate != u64::MAX).then_some(rate);
+                self.change(|options| options.max_pacing_rate = limit);
+                Ok(())
+            }
+
             /// `SO_SNDBUF`: twice what was set, as on Linux, or the size at which an automatic buffer
             /// starts to grow.
             ///

@@ -148,6 +148,7 @@ fn run(seed: u64) {
         reorder: share(&mut rng, 0.4),
         duplicate: share(&mut rng, 0.2),
         offload: [0, 20_000, 65_000][rng.random_range(0..3)],
+        ..Wire::default()
     };
     let (a, b) = (a_config(&mut rng), a_config(&mut rng));
     let mut pair = Pair::connect_with(wire, seed, &a, &b);

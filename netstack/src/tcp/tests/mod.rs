@@ -2,6 +2,7 @@
 //! connections that are given segments and watched ([`table`]).
 
 mod close;
+mod congestion;
 mod duplex;
 mod hostile;
 mod opening;

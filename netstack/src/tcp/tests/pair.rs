@@ -22,13 +22,25 @@ pub(super) struct Wire {
     /// Share of packets that take three times the delay.
     pub(super) reorder: f64,
     pub(super) duplicate: f64,
+    /// Bytes of payload and headers that it carries in a second, in each direction; 0: any number.
+    pub(super) rate: u64,
+    /// Bytes that wait for a wire with a rate at most; what comes on top is dropped.
+    pub(super) queue: usize,
     /// Super-segments up to this many bytes of payload; 0: each packet is one segment.
     pub(super) offload: usize,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { delay: Duration::from_millis(10), loss: 0.0, reorder: 0.0, duplicate: 0.0, offload: 0 }
+        Self {
+            delay: Duration::from_millis(10),
+            loss: 0.0,
+            reorder: 0.0,
+            duplicate: 0.0,
+            rate: 0,
+            queue: usize::MAX,
+            offload: 0,
+        }
     }
 }
 
@@ -49,6 +61,10 @@ pub(super) struct Pair {
     pub(super) cut: [bool; 2],
     /// Packets that each end sends and that are dropped, by their place in its log.
     pub(super) drop_nth: [Vec<usize>; 2],
+    /// Until when the wire is busy with what each end sent, if it has a rate.
+    busy_until: [Instant; 2],
+    /// Packets that did not fit into the queue.
+    pub(super) overflows: usize,
     in_flight: BTreeMap<(Instant, u64), (usize, Segment, Vec<u8>)>,
     order: u64,
     rng: ChaCha8Rng,
@@ -102,6 +118,8 @@ impl Pair {
             wire,
             cut: [false; 2],
             drop_nth: [Vec::new(), Vec::new()],
+            busy_until: [Instant::ZERO; 2],
+            overflows: 0,
             in_flight: BTreeMap::new(),
             order: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -158,13 +176,30 @@ impl Pair {
         if lost || self.cut[1 - end] || self.drop_nth[end].contains(&nth) {
             return;
         }
+        let Some(left) = self.serialise(end, bytes.len() + 52) else { return };
         let slow = self.rng.random_bool(self.wire.reorder);
         let copies = 1 + usize::from(self.rng.random_bool(self.wire.duplicate));
         for _ in 0..copies {
-            let due = self.now + if slow { self.wire.delay * 3 } else { self.wire.delay };
+            let due = left + if slow { self.wire.delay * 3 } else { self.wire.delay };
             self.order += 1;
             self.in_flight.insert((due, self.order), (1 - end, segment.clone(), bytes.clone()));
         }
+    }
+
+    /// When a packet of `len` bytes has left for the wire; none if the queue is full.
+    fn serialise(&mut self, end: usize, len: usize) -> Option<Instant> {
+        if self.wire.rate == 0 {
+            return Some(self.now);
+        }
+        let nanos = |bytes: u64| Duration::from_nanos(bytes * 1_000_000_000 / self.wire.rate);
+        let begin = self.busy_until[end].max(self.now);
+        let most = u64::try_from(self.wire.queue).unwrap_or(u64::MAX).min(u64::MAX / 2_000_000_000);
+        if begin - self.now > nanos(most) {
+            self.overflows += 1;
+            return None;
+        }
+        self.busy_until[end] = begin + nanos(len as u64);
+        Some(self.busy_until[end])
     }
 
     /// When the next arrival or time-out is.

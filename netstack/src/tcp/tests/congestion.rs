@@ -1,0 +1,84 @@
+//! Congestion control and pacing against what theory says of them, over a wire with a rate and a queue.
+
+use super::pair::{Pair, Wire, pattern};
+use crate::config::Config;
+use crate::tcp::SocketOptions;
+use crate::time::Duration;
+use std::sync::Arc;
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[test]
+fn a_maximum_rate_is_kept_and_reached() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let now = pair.now;
+    let options = SocketOptions { max_pacing_rate: Some(1_000_000), ..pair.conn(0).options().clone() };
+    pair.conn(0).set_options(now, options);
+    let first = pair.ends[0].log.len();
+    pair.transfer(0, &pattern(1_000_000), Duration::from_secs(5));
+    let took = pair.now - now;
+    assert!(took >= ms(985) && took < ms(1060), "{took:?}");
+    let times: Vec<_> =
+        pair.ends[0].log[first..].iter().filter(|(_, s)| s.payload_len > 0).map(|(at, _)| *at).collect();
+    // 1448 bytes are 1448 us apart; the first ten segments leave at once.
+    for (i, gap) in times.windows(2).map(|pair| pair[1] - pair[0]).enumerate().skip(11) {
+        assert!(gap >= Duration::from_micros(1400), "segment {i}: {gap:?}");
+    }
+    let info = pair.ends[0].conn.info(pair.now);
+    assert_eq!(info.pacing_rate, 1_000_000);
+    assert!((950_000..=1_010_000).contains(&info.delivery_rate), "{}", info.delivery_rate);
+}
+
+#[test]
+fn super_segments_are_cut_to_a_millisecond_of_the_rate() {
+    let wire = Wire { offload: 65_000, ..Wire::default() };
+    let mut pair = Pair::connect(wire, 1);
+    let now = pair.now;
+    let options = SocketOptions { max_pacing_rate: Some(10_000_000), ..pair.conn(0).options().clone() };
+    pair.conn(0).set_options(now, options);
+    pair.transfer(0, &pattern(4_000_000), Duration::from_secs(5));
+    let took = pair.now - now;
+    assert!(took >= ms(400) && took < ms(620), "{took:?}");
+    let longest = pair.ends[0].log.iter().map(|(_, s)| s.payload_len).max();
+    assert_eq!(longest, Some(10_000 / 1448 * 1448));
+}
+
+#[test]
+fn pacing_for_everybody_spreads_the_window_over_the_round_trip() {
+    let paced = Arc::new(Config { pacing: true, ..Config::default() });
+    let mut pair = Pair::connect_with(Wire::default(), 1, &paced, &paced);
+    let start = pair.now;
+    let first = pair.ends[0].log.len();
+    pair.transfer(0, &pattern(2_000_000), Duration::from_secs(20));
+    // Slow start doubles in spite of it.
+    assert!(pair.now - start < ms(300), "{:?}", pair.now - start);
+    let log = &pair.ends[0].log[first..];
+    let mut most = 0;
+    for burst in log.chunk_by(|a, b| a.0 == b.0) {
+        most = most.max(burst.len());
+    }
+    assert!(most <= 10, "a burst of {most}");
+}
+
+#[test]
+fn a_bottleneck_shows_in_the_delivery_rate() {
+    // 10 Mbit/s with 20 ms and a queue of two such products.
+    let wire = Wire { rate: 1_250_000, queue: 50_000, ..Wire::default() };
+    let mut pair = Pair::connect(wire, 1);
+    pair.transfer(0, &pattern(3_000_000), Duration::from_secs(20));
+    let info = pair.ends[0].conn.info(pair.now);
+    // What is delivered is payload: 1448 of 1500 bytes.
+    assert!((1_150_000..=1_210_000).contains(&info.delivery_rate), "{}", info.delivery_rate);
+    assert!(!info.delivery_rate_app_limited);
+    // A trickle of the application changes nothing, once the last ones are acknowledged.
+    pair.run_for(ms(300));
+    let info = pair.ends[0].conn.info(pair.now);
+    for _ in 0..20 {
+        pair.transfer(0, b"a little", Duration::from_secs(1));
+        pair.run_for(ms(100));
+    }
+    let after = pair.ends[0].conn.info(pair.now);
+    assert_eq!(after.delivery_rate, info.delivery_rate);
+}

@@ -8,6 +8,7 @@ mod hostile;
 mod opening;
 mod pair;
 mod recovery;
+mod rules;
 mod stalls;
 mod states;
 mod syn_received;

@@ -56,6 +56,10 @@ async fn what_is_set_reads_back_on_a_connection() {
     assert_eq!(client.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
     client.set_linger(Some(Duration::from_secs(3))).unwrap();
     assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(3)));
+    client.set_tos_v4(0xb9).unwrap();
+    assert_eq!(client.tos_v4().unwrap(), 0xb8, "ECN belongs to TCP");
+    assert_eq!(client.set_tos_v4(256).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    assert_eq!(client.set_tclass_v6(0).unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
     assert_eq!(client.tcp_linger2().unwrap(), None);
     client.set_tcp_linger2(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(client.tcp_linger2().unwrap(), Some(Duration::from_secs(5)));

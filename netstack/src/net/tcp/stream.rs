@@ -528,6 +528,57 @@ impl TcpStream {
         Ok(())
     }
 
+    /// `IP_TOS`: the DSCP in the upper six bits.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a connection over IPv6.
+    pub fn tos_v4(&self) -> io::Result<u32> {
+        self.traffic_class(Family::V4)
+    }
+
+    /// Sets `IP_TOS` of what is sent from now on. The two bits of ECN belong to TCP and are ignored.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a connection over IPv6, `EINVAL` if it does not fit a byte.
+    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
+        self.set_traffic_class(Family::V4, tos)
+    }
+
+    /// `IPV6_TCLASS`: the DSCP in the upper six bits.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a connection over IPv4.
+    pub fn tclass_v6(&self) -> io::Result<u32> {
+        self.traffic_class(Family::V6)
+    }
+
+    /// Sets `IPV6_TCLASS` of what is sent from now on. The two bits of ECN belong to TCP and are
+    /// ignored.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a connection over IPv4, `EINVAL` if it does not fit a byte.
+    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
+        self.set_traffic_class(Family::V6, tclass)
+    }
+
+    fn traffic_class(&self, family: Family) -> io::Result<u32> {
+        self.ensure_over(family)?;
+        Ok(self.inner.cell.traffic_class().into())
+    }
+
+    fn set_traffic_class(&self, family: Family, class: u32) -> io::Result<()> {
+        self.ensure_over(family)?;
+        let class = u8::try_from(class).map_err(|_| os(libc::EINVAL))?;
+        self.inner.cell.set_traffic_class(class & !3);
+        Ok(())
+    }
+
+    /// Fails unless the packets are of this family.
+    fn ensure_over(&self, family: Family) -> io::Result<()> {
+        let over = if self.inner.cell.key().is_ipv6() { Family::V6 } else { Family::V4 };
+        if over == family { Ok(()) } else { Err(os(libc::EOPNOTSUPP)) }
+    }
+
     /// `TCP_QUICKACK`: whether acknowledgments are sent at once.
     ///
     /// # Errors

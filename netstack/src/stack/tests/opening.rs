@@ -292,3 +292,27 @@ fn connecting_beyond_the_limit_of_connections_fails() {
     let _held = [net.connect(0, to_host_1(80)).unwrap(), net.connect(0, to_host_1(80)).unwrap()];
     assert_eq!(errno(net.connect(0, to_host_1(80))), libc::ENFILE);
 }
+
+#[test]
+fn the_dscp_and_the_hop_limit_of_a_socket_are_on_its_packets() {
+    // RFC 9293 MUST-48, MUST-49, SHLD-21, SHLD-22.
+    for family in [Family::V4, Family::V6] {
+        let mut net = Net::pair(78, LinkSpec::default());
+        let mut socket = net.socket(0, family);
+        (socket.traffic_class, socket.ttl) = (0xb8, 33);
+        let listener = net.listen(1, 80, 8);
+        let to = SocketAddr::new(address(1, family), 80);
+        let client = net.connect_from(0, socket, to).unwrap();
+        net.run_for(SECOND);
+        client.cell.set_traffic_class(0x28);
+        client.cell.set_ttl(9);
+        net.write(&client, b"later").unwrap();
+        net.run_for(SECOND);
+        let ours: Vec<_> = net.cable.take_trace().into_iter().filter(|packet| packet.from == 0).collect();
+        let first = &ours[0].ip;
+        assert_eq!((first.traffic_class & !3, first.hop_limit), (0xb8, 33));
+        let last = &ours.iter().rfind(|packet| packet.segment().payload_len > 0).unwrap().ip;
+        assert_eq!((last.traffic_class & !3, last.hop_limit), (0x28, 9));
+        net.engine(1).close_listener(net.now, &listener);
+    }
+}

@@ -6,7 +6,8 @@ use super::table::{IRS, ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::{
-    Flags, Opening, OpeningStep, Options, Path, Segment, SeqNum, SocketOptions, State, SynEntry, Timestamps,
+    Flags, Opening, OpeningStep, Options, Path, Segment, SeqNum, SocketOptions, State, SynEntry, SynParts,
+    Timestamps,
 };
 use crate::time::{Duration, Instant};
 use std::io::IoSliceMut;
@@ -65,7 +66,9 @@ fn syn_ack(theirs: Options, path: Path, config: &Config) -> Segment {
     let now = Instant::from_millis(5_000);
     let mut seg = segment(Flags::SYN, 0, 0, 0);
     seg.options = theirs;
-    SynEntry::new(now, &seg, SeqNum::new(ISS), 0, path, &SocketOptions::new(config), config).syn_ack(now)
+    let options = SocketOptions::new(config);
+    let parts = SynParts { ts_offset: 0, path, options: &options, config };
+    SynEntry::new(now, &seg, SeqNum::new(ISS), parts).syn_ack(now)
 }
 
 #[test]

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod clock;
 pub mod contender;
+pub mod lane;
 pub mod limit;
 pub mod pair;
 pub mod serve;

@@ -18,24 +18,15 @@
 //! Times are kept to a millisecond.
 
 use clap::Parser;
-use netstack::buffer::{PacketBuf, Pool};
-use netstack::device::{Device, Link, LinkConfig, LinkStats, Readiness, TxPacket};
-use netstack::time::Instant;
-use netstack_examples::cli;
+use netstack::device::{Link, LinkConfig, LinkStats};
+use netstack_examples::{cli, relay};
 use netstack_tun::{Tun, TunConfig, interface};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// Packets moved in one direction before the other has its turn.
-const BATCH: usize = 256;
 
 /// Joins two TUN devices through a bad network, until Ctrl-C.
 #[derive(Parser, Debug)]
@@ -80,15 +71,15 @@ fn main() -> ExitCode {
 
 async fn run(args: &Args) -> io::Result<()> {
     let left = open(&args.left, args.left_netns.as_deref(), args.mtu)?;
-    let right = Arc::new(open(&args.right, args.right_netns.as_deref(), args.mtu)?);
+    let right = open(&args.right, args.right_netns.as_deref(), args.mtu)?;
     let back = args.impair_back.clone().unwrap_or_else(|| args.impair.clone());
-    let link = Arc::new(Link::new(Arc::new(left), args.impair.clone(), back));
+    let link = Link::new(Arc::new(left), args.impair.clone(), back);
     // Before anything is announced: who waits for the line may end us at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     println!("joined {} and {}; Ctrl-C ends it", args.left, args.right);
     let result = tokio::select! {
-        result = forward(&link, &right) => result,
+        result = relay::forward(&link, &right) => result,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };
@@ -112,59 +103,6 @@ fn open_namespace(path: &Path) -> io::Result<File> {
     File::open(path).map_err(|error| {
         io::Error::new(error.kind(), format!("network namespace {}: {error}", path.display()))
     })
-}
-
-/// Moves packets between the devices for ever.
-async fn forward(link: &Link, right: &Tun) -> io::Result<()> {
-    let [near, far] = [watch(link)?, watch(right)?];
-    let pool = Pool::new();
-    let mut buf = pool.take();
-    let start = tokio::time::Instant::now();
-    let now = || Instant::ZERO + start.elapsed();
-    loop {
-        link.on_deadline(now());
-        let more_left = relay(now(), link, right, &mut buf)?;
-        let more_right = relay(now(), right, link, &mut buf)?;
-        link.flush(0);
-        if more_left || more_right {
-            tokio::task::yield_now().await;
-            continue;
-        }
-        let wait = link.next_deadline().map(|at| at.saturating_since(now()));
-        tokio::select! {
-            guard = near.readable() => guard?.clear_ready(),
-            guard = far.readable() => guard?.clear_ready(),
-            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
-        }
-    }
-}
-
-/// Watches the file descriptor of a device.
-#[expect(deprecated, reason = "its successor is unsafe, for the sake of types other than OwnedFd")]
-fn watch(device: &dyn Device) -> io::Result<AsyncFd<OwnedFd>> {
-    match device.readiness(0) {
-        Readiness::Fd(fd) => AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE),
-        Readiness::Signal(_) => Err(io::Error::other("a TUN device has a file descriptor")),
-    }
-}
-
-/// Moves packets until there are none or it is the other direction's turn: then there may be more.
-fn relay(now: Instant, from: &dyn Device, to: &dyn Device, buf: &mut PacketBuf) -> io::Result<bool> {
-    for _ in 0..BATCH {
-        let meta = match from.receive(now, 0, buf) {
-            Ok(meta) => meta,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let packet = TxPacket { header: &buf.bytes()[..meta.len], payload: &[], checksum: None, gso: None };
-        match to.transmit(now, 0, &packet) {
-            Ok(()) => {}
-            // A wire does not wait: what the other side cannot take is lost.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
 }
 
 fn report(from: &str, to: &str, stats: LinkStats) {

@@ -5,6 +5,7 @@ pub mod checksum;
 pub mod cli;
 pub mod kernel;
 pub mod pattern;
+pub mod relay;
 pub mod services;
 pub mod tour;
 pub mod transfer;

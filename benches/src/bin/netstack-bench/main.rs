@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod measure;
+mod recovery;
 mod report;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -85,6 +86,12 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         connections: usize,
     },
+    /// Goodput over bad paths, beside the kernel's over the same: Mbit/s of netstack, of the kernel, and
+    /// their ratio.
+    Recovery(recovery::Recovery),
+    /// One transfer of `recovery`, for its own use.
+    #[command(hide = true)]
+    Lane(recovery::LaneArgs),
     /// Serves as a contender in this network namespace: 5001 takes bytes, 5002 gives them, 5003 returns
     /// them.
     Serve(Serve),
@@ -189,6 +196,8 @@ impl Common {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(serve) => run_server(serve),
+        Command::Recovery(recovery) => recovery.run(),
+        Command::Lane(lane) => lane.run(),
         command => run_benches(command),
     };
     match result {
@@ -236,7 +245,7 @@ fn run_benches(command: Command) -> io::Result<()> {
             measure::allow_files(connections)?;
             Bench::start(&common, &[Contender::Netstack])?.memory(connections)
         }
-        Command::Serve(_) => unreachable!("main has seen to it"),
+        Command::Serve(_) | Command::Recovery(_) | Command::Lane(_) => unreachable!("main has seen to it"),
     }
 }
 

@@ -1,0 +1,297 @@
+//! `recovery`: the same transfers over the same bad paths by netstack and by the kernel.
+
+use clap::Args;
+use netstack::device::LinkConfig;
+use netstack_benches::lane::{self, Host, Lane};
+use netstack_benches::stats::median;
+use serde_json::{Value, json};
+use std::io;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Bit/s of every path: little enough that several transfers at a time leave the processor idle.
+const RATE: u64 = 100_000_000;
+
+/// The paths: a name, the round-trip time, what happens to data in addition, and the queue in tenths of
+/// the product of bandwidth and delay. Losses happen to acknowledgments, too.
+const CELLS: [Path; 6] = [
+    Path { name: "10ms", rtt_ms: 10, loss: 0.0, reorder: 0.0, queue_tenths: 10 },
+    Path { name: "50ms loss 0.1%", rtt_ms: 50, loss: 0.001, reorder: 0.0, queue_tenths: 10 },
+    Path { name: "50ms loss 1%", rtt_ms: 50, loss: 0.01, reorder: 0.0, queue_tenths: 10 },
+    Path { name: "100ms reorder 5%", rtt_ms: 100, loss: 0.0, reorder: 0.05, queue_tenths: 10 },
+    Path { name: "20ms queue 0.5 BDP", rtt_ms: 20, loss: 0.0, reorder: 0.0, queue_tenths: 5 },
+    Path { name: "20ms queue 2 BDP", rtt_ms: 20, loss: 0.0, reorder: 0.0, queue_tenths: 20 },
+];
+
+/// The path that flows share to show that they share it fairly.
+const SHARED: Path = Path { name: "20ms queue 1 BDP", rtt_ms: 20, loss: 0.0, reorder: 0.0, queue_tenths: 10 };
+
+/// Who shares it.
+const SHARERS: [[Host; 2]; 3] =
+    [[Host::Netstack, Host::Netstack], [Host::Netstack, Host::Kernel], [Host::Kernel, Host::Kernel]];
+
+/// Time of a shared path that counts, and the time before that which does not.
+const SHARED_TIME: u64 = 50;
+const SHARED_WARM_UP: u64 = 10;
+
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    name: &'static str,
+    rtt_ms: u64,
+    loss: f64,
+    reorder: f64,
+    queue_tenths: u64,
+}
+
+impl Path {
+    /// What happens to data, and what to acknowledgments.
+    fn links(&self, seed: u64) -> (LinkConfig, LinkConfig) {
+        let delay = Duration::from_micros(self.rtt_ms * 500);
+        let acks = LinkConfig { delay, loss: self.loss, seed, ..LinkConfig::default() };
+        let queue = RATE / 8 * self.rtt_ms / 1_000 * self.queue_tenths / 10;
+        let data = LinkConfig { reorder: self.reorder, rate: Some(RATE), queue: queue as usize, ..acks };
+        (data, acks)
+    }
+}
+
+/// What `recovery` is told.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Recovery {
+    /// Seconds of each transfer.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Transfers of each kind, with losses of the seeds 1, 2 and so on; medians are taken over them.
+    #[arg(long, default_value_t = 5)]
+    seeds: u64,
+    /// Transfers at a time, each in network namespaces of its own.
+    #[arg(long, default_value_t = 4)]
+    parallel: usize,
+    /// Congestion control of both senders: reno, cubic, bbr; repeatable [default: all of netstack's that
+    /// the kernel has as well].
+    #[arg(long)]
+    congestion: Vec<String>,
+    /// Only paths whose name has this in it.
+    #[arg(long)]
+    cell: Option<String>,
+    /// Let two flows share a path for a minute instead, and print their Mbit/s and Jain's index.
+    #[arg(long)]
+    fairness: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One transfer, or several that share a path.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LaneArgs {
+    /// Index of the path in the list; one more is the shared one.
+    #[arg(long)]
+    path: usize,
+    #[arg(long, value_delimiter = ',')]
+    hosts: Vec<Host>,
+    #[arg(long)]
+    outwards: bool,
+    #[arg(long)]
+    congestion: String,
+    #[arg(long)]
+    seed: u64,
+    #[arg(long)]
+    warm_up: u64,
+    #[arg(long)]
+    seconds: u64,
+}
+
+impl LaneArgs {
+    /// Runs it in this process, and prints the bytes of each flow.
+    pub(crate) fn run(self) -> io::Result<()> {
+        let path = CELLS.get(self.path).copied().unwrap_or(SHARED);
+        let (data, acks) = path.links(self.seed);
+        let bytes = lane::run(&Lane {
+            hosts: self.hosts,
+            outwards: self.outwards,
+            congestion: self.congestion,
+            data,
+            acks,
+            warm_up: Duration::from_secs(self.warm_up),
+            time: Duration::from_secs(self.seconds),
+        })?;
+        println!("{}", json!(bytes));
+        // The threads of the lane go on.
+        std::process::exit(0);
+    }
+
+    /// Runs it in a process of its own, and gives the Mbit/s of each flow.
+    fn spawn(&self) -> io::Result<Vec<f64>> {
+        let hosts: Vec<_> = self.hosts.iter().map(|host| host.name()).collect();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["lane", "--congestion", &self.congestion, "--hosts", &hosts.join(",")]);
+        command.args(self.outwards.then_some("--outwards"));
+        for (name, value) in [
+            ("--path", self.path as u64),
+            ("--seed", self.seed),
+            ("--warm-up", self.warm_up),
+            ("--seconds", self.seconds),
+        ] {
+            command.args([name, &value.to_string()]);
+        }
+        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+        let bytes: Vec<u64> = serde_json::from_slice(&output.stdout)
+            .map_err(|_| io::Error::other(format!("a transfer of {} has failed", hosts.join(","))))?;
+        Ok(bytes.iter().map(|&bytes| bytes as f64 * 8e-6 / self.seconds as f64).collect())
+    }
+}
+
+/// Runs all, `parallel` at a time, and gives the Mbit/s of each flow of each, in their order.
+fn run_all(lanes: &[LaneArgs], parallel: usize) -> io::Result<Vec<Vec<f64>>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(vec![Vec::new(); lanes.len()]);
+    let work = || -> io::Result<()> {
+        while let at = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(lane) = lanes.get(at)
+        {
+            let found = lane.spawn()?;
+            results.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[at] = found;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..parallel.max(1)).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
+    Ok(results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+impl Recovery {
+    pub(crate) fn run(self) -> io::Result<()> {
+        let controls = if self.congestion.is_empty() { common_controls()? } else { self.congestion.clone() };
+        if self.fairness { self.fairness(&controls) } else { self.table(&controls) }
+    }
+
+    /// The table: a line for each path, direction and congestion control.
+    fn table(&self, controls: &[String]) -> io::Result<()> {
+        if !self.json {
+            println!("{:<20} {:<4} {:<6} {:>9} {:>9} {:>6}", "cell", "", "", "netstack", "kernel", "ratio");
+        }
+        for control in controls {
+            for (path, cell) in CELLS.iter().enumerate() {
+                if self.cell.as_ref().is_some_and(|wanted| !cell.name.contains(wanted)) {
+                    continue;
+                }
+                self.row(control, path, cell)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, control: &str, path: usize, cell: &Path) -> io::Result<()> {
+        let mut lanes = Vec::new();
+        for outwards in [true, false] {
+            for seed in 1..=self.seeds {
+                // The two that are compared run at about the same time.
+                for host in [Host::Netstack, Host::Kernel] {
+                    lanes.push(LaneArgs {
+                        path,
+                        hosts: vec![host],
+                        outwards,
+                        congestion: control.to_owned(),
+                        seed,
+                        warm_up: 0,
+                        seconds: self.seconds,
+                    });
+                }
+            }
+        }
+        let found = run_all(&lanes, self.parallel)?;
+        for outwards in [true, false] {
+            let of = |host: Host| {
+                let of_both = lanes.iter().zip(&found);
+                let wanted = of_both.filter(|(lane, _)| lane.outwards == outwards && lane.hosts == [host]);
+                wanted.map(|(_, mbit)| mbit[0]).collect::<Vec<_>>()
+            };
+            let (ours, kernels) = (of(Host::Netstack), of(Host::Kernel));
+            let (netstack, kernel) = (median(&ours), median(&kernels));
+            let direction = if outwards { "out" } else { "in" };
+            if self.json {
+                let line = json!({
+                    "test": "recovery", "cell": cell.name, "direction": direction, "congestion": control,
+                    "netstack": round(netstack), "kernel": round(kernel), "ratio": round(netstack / kernel),
+                    "netstack_all": rounded(&ours), "kernel_all": rounded(&kernels),
+                });
+                println!("{line}");
+            } else {
+                println!(
+                    "{:<20} {direction:<4} {control:<6} {netstack:>9.2} {kernel:>9.2} {:>6.3}",
+                    cell.name,
+                    netstack / kernel
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Two flows on a path.
+    fn fairness(&self, controls: &[String]) -> io::Result<()> {
+        let lanes: Vec<_> = controls
+            .iter()
+            .flat_map(|control| {
+                SHARERS.iter().map(|hosts| LaneArgs {
+                    path: CELLS.len(),
+                    hosts: hosts.to_vec(),
+                    outwards: true,
+                    congestion: control.clone(),
+                    seed: 1,
+                    warm_up: SHARED_WARM_UP,
+                    seconds: SHARED_TIME,
+                })
+            })
+            .collect();
+        for (lane, mbit) in lanes.iter().zip(run_all(&lanes, self.parallel)?) {
+            let hosts: Vec<_> = lane.hosts.iter().map(|host| host.name()).collect();
+            let index = round(jain(&mbit));
+            if self.json {
+                let line = json!({
+                    "test": "fairness", "cell": SHARED.name, "hosts": hosts, "congestion": lane.congestion,
+                    "mbit": rounded(&mbit), "jain": index,
+                });
+                println!("{line}");
+            } else {
+                let shares: Vec<_> = mbit.iter().map(|mbit| format!("{mbit:.1}")).collect();
+                println!(
+                    "{:<6} {:<20} {:<14} {index}",
+                    lane.congestion,
+                    hosts.join(" + "),
+                    shares.join(" + ")
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Jain's index of fairness: 1 if all are equal.
+fn jain(values: &[f64]) -> f64 {
+    let sum: f64 = values.iter().sum();
+    let squares: f64 = values.iter().map(|value| value * value).sum();
+    sum * sum / (values.len() as f64 * squares)
+}
+
+/// The congestion controls of netstack that the kernel has, too.
+fn common_controls() -> io::Result<Vec<String>> {
+    let kernels = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
+    let ours = netstack::tcp::CongestionAlgorithm::ALL.map(|control| control.name());
+    Ok(kernels.split_whitespace().filter(|name| ours.contains(name)).map(str::to_owned).collect())
+}
+
+fn rounded(values: &[f64]) -> Value {
+    values.iter().map(|&value| round(value)).collect()
+}
+
+/// Three digits after the point are more than any measurement here has.
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}

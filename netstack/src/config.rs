@@ -167,6 +167,10 @@ config! {
     /// When a listener answers SYNs without remembering them (`tcp_syncookies`, RFC 4987 §3.6).
     /// `overflow`, which Linux calls 1.
     syncookies: SynCookieMode = SynCookieMode::Overflow;
+    /// How long the application may take to decide about a SYN where it is asked
+    /// ([`PendingListener`](crate::net::PendingListener)); then the SYN is forgotten. 63 s, as long as
+    /// a half-open connection lasts.
+    pending_accept_timeout: Duration = Duration::from_secs(63);
     /// Reset a connection that is complete when the accept queue is full, instead of ignoring its
     /// last acknowledgment (`tcp_abort_on_overflow`). Off.
     abort_on_overflow: bool = false;
@@ -287,6 +291,7 @@ impl Config {
             *self.port_range.start() > 0 && !self.port_range.is_empty(),
             "port_range: must be first-last with 0 < first <= last",
         )?;
+        ensure(!self.pending_accept_timeout.is_zero(), "pending_accept_timeout: must not be zero")?;
         ensure(self.max_connections > 0, "max_connections: must not be zero")?;
         // Below the option space of a segment the header would outweigh any payload for ever.
         ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;

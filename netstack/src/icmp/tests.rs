@@ -116,12 +116,18 @@ fn unreachable(reason: Unreachable, packet: &[u8], cast: Cast) -> Option<Vec<u8>
 }
 
 #[test]
-fn an_unreachable_port_or_protocol_quotes_the_packet() {
+fn every_unreachable_quotes_the_packet() {
     for (v6, reason, kind, code, word) in [
         (false, Unreachable::Port, 3, 3, 0),
         (false, Unreachable::Protocol, 3, 2, 0),
         (true, Unreachable::Port, 1, 4, 0),
         (true, Unreachable::Protocol, 4, 1, 6),
+        (false, Unreachable::Network, 3, 0, 0),
+        (false, Unreachable::Host, 3, 1, 0),
+        (false, Unreachable::Prohibited, 3, 13, 0),
+        (true, Unreachable::Network, 1, 0, 0),
+        (true, Unreachable::Host, 1, 3, 0),
+        (true, Unreachable::Prohibited, 1, 1, 0),
     ] {
         let offender = ours(v6);
         let answer = unreachable(reason, &offender, Cast::Unicast).unwrap();

@@ -14,6 +14,12 @@ pub enum Unreachable {
     Port,
     /// Nobody handles the protocol.
     Protocol,
+    /// The network, or no route leads there.
+    Network,
+    /// The host.
+    Host,
+    /// A policy forbids it.
+    Prohibited,
 }
 
 /// Replaces what is in `to` by the error that tells the sender of `packet`, of which `header` was
@@ -36,6 +42,14 @@ pub fn emit_unreachable(
     let (kind, code, word) = match (header.src, reason) {
         (IpAddr::V4(_), Unreachable::Protocol) => (kind::v4::UNREACHABLE, 2, 0),
         (IpAddr::V4(_), Unreachable::Port) => (kind::v4::UNREACHABLE, 3, 0),
+        // RFC 792, and RFC 1812 §5.2.7.1 for what is prohibited.
+        (IpAddr::V4(_), Unreachable::Network) => (kind::v4::UNREACHABLE, 0, 0),
+        (IpAddr::V4(_), Unreachable::Host) => (kind::v4::UNREACHABLE, 1, 0),
+        (IpAddr::V4(_), Unreachable::Prohibited) => (kind::v4::UNREACHABLE, 13, 0),
+        // RFC 4443 §3.1.
+        (IpAddr::V6(_), Unreachable::Network) => (kind::v6::UNREACHABLE, 0, 0),
+        (IpAddr::V6(_), Unreachable::Prohibited) => (kind::v6::UNREACHABLE, 1, 0),
+        (IpAddr::V6(_), Unreachable::Host) => (kind::v6::UNREACHABLE, 3, 0),
         (IpAddr::V6(_), Unreachable::Port) => (kind::v6::UNREACHABLE, 4, 0),
         // RFC 4443 §3.4: an unrecognized next header, and where it is.
         (IpAddr::V6(_), Unreachable::Protocol) => {

@@ -22,4 +22,4 @@ pub mod tcp;
 pub use ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use lookup::{ToSocketAddrs, lookup_host};
 pub use stack::{Driver, Stack, StackBuilder};
-pub use tcp::{SockRef, TcpListener, TcpSocket, TcpStream};
+pub use tcp::{PendingListener, PendingStream, SockRef, TcpListener, TcpSocket, TcpStream};

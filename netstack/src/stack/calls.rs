@@ -249,7 +249,7 @@ impl Engine {
         let mut out = Effects::new();
         let mut cells = Vec::new();
         for listener in self.demux().all_listeners() {
-            cells.extend(self.empty_listener(&listener, Some(failure.clone())));
+            cells.extend(self.empty_listener(&listener, Some(failure.clone()), &mut out));
             out.notify_listener(&listener, Events::READABLE | Events::ERROR);
         }
         cells.extend(self.demux().all_cells());

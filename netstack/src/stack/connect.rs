@@ -192,9 +192,33 @@ impl Engine {
     /// `EADDRINUSE` if the port is taken by another listener.
     pub fn listen(
         &self,
+        socket: Unconnected,
+        backlog: u32,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Arc<Listener>> {
+        self.start_listening(socket, backlog, observer, false)
+    }
+
+    /// Listens, and leaves it to the application to decide about each SYN:
+    /// [`Engine::accept_pending`].
+    ///
+    /// # Errors
+    /// As [`Engine::listen`].
+    pub fn listen_pending(
+        &self,
+        socket: Unconnected,
+        backlog: u32,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Arc<Listener>> {
+        self.start_listening(socket, backlog, observer, true)
+    }
+
+    fn start_listening(
+        &self,
         mut socket: Unconnected,
         backlog: u32,
         observer: Arc<dyn Observer>,
+        asks: bool,
     ) -> io::Result<Arc<Listener>> {
         self.check_alive()?;
         if socket.binding().is_none() {
@@ -212,6 +236,7 @@ impl Engine {
             ttl: socket.ttl,
             traffic_class: socket.traffic_class & !3,
             backlog: backlog.min(self.config().somaxconn) as usize,
+            asks,
             binding,
             observer,
             keyed: self.demux().keyed(),
@@ -241,9 +266,11 @@ impl Engine {
     /// half-open ones are forgotten (inet_csk_listen_stop in Linux).
     pub fn close_listener(&self, now: Instant, listener: &Arc<Listener>) {
         let gone = Failure::Os(libc::EINVAL);
-        for cell in self.empty_listener(listener, Some(gone)) {
+        let mut out = Effects::new();
+        for cell in self.empty_listener(listener, Some(gone), &mut out) {
             self.abort(now, &cell);
         }
+        out.deliver(self);
     }
 }
 

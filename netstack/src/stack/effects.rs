@@ -5,6 +5,7 @@ use super::deadlines::Target;
 use super::engine::Engine;
 use super::flow::QueueId;
 use super::listener::Listener;
+use super::pending::PendingSyn;
 use crate::error::Failure;
 use crate::tcp::Events;
 use std::fmt;
@@ -49,6 +50,7 @@ impl QueueSet {
 enum Subject {
     Cell(Arc<Cell>),
     Listener(Arc<Listener>),
+    Pending(Arc<PendingSyn>),
 }
 
 /// What a call of the engine left to do once no lock is held: devices to flush, observers to call,
@@ -97,6 +99,10 @@ impl Effects {
         self.notices.push((Subject::Listener(Arc::clone(listener)), events));
     }
 
+    pub(crate) fn notify_pending(&mut self, pending: &Arc<PendingSyn>, events: Events) {
+        self.notices.push((Subject::Pending(Arc::clone(pending)), events));
+    }
+
     pub(crate) fn device_failed(&mut self, queue: QueueId, failure: Failure) {
         self.failed.get_or_insert((queue, failure));
     }
@@ -128,6 +134,7 @@ impl Effects {
             let observer = match &subject {
                 Subject::Cell(cell) => cell.observer(),
                 Subject::Listener(listener) => listener.observer(),
+                Subject::Pending(pending) => pending.observer(),
             };
             if let Some(observer) = observer {
                 observer.on_ready(events);

@@ -288,7 +288,7 @@ impl Engine {
         }
         for listener in self.demux.all_listeners() {
             if self.routes.owner(listener.address()) == Some(interface) {
-                for cell in self.empty_listener(&listener, Some(failure.clone())) {
+                for cell in self.empty_listener(&listener, Some(failure.clone()), out) {
                     self.fail_cell(&cell, failure, false, out);
                 }
                 out.notify_listener(&listener, Events::READABLE | Events::ERROR);

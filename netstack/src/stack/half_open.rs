@@ -8,10 +8,11 @@ use super::engine::Engine;
 use super::flow::{FlowKey, QueueId, give_back};
 use super::lifecycle::Accepted;
 use super::listener::{Listener, State, Tally};
+use super::pending::PendingSyn;
 use crate::buffer::Chunk;
 use crate::config::{Config, SynCookieMode};
 use crate::tcp::{
-    Connection, Events, Segment, SeqNum, SocketOptions, SynEntry, SynParts, SynStep, SynTimeout,
+    Connection, Events, Segment, SeqNum, SocketOptions, SynEntry, SynParts, SynStep, SynTimeout, TcpError,
 };
 use crate::time::Instant;
 use std::collections::HashMap;
@@ -28,9 +29,20 @@ pub(super) struct SynQueue {
 /// A connection of which only the SYN is known.
 #[derive(Debug)]
 pub(super) struct HalfOpen {
-    entry: SynEntry,
+    pub(super) entry: SynEntry,
     pub(super) timer: Timer,
-    queue: QueueId,
+    pub(super) queue: QueueId,
+    /// Who is told how it ends, if the application decides.
+    pub(super) asked: Option<Arc<PendingSyn>>,
+}
+
+/// What the last segment of a handshake made.
+struct Completed {
+    connection: Box<Connection>,
+    /// What the segment carried.
+    payload: Chunk,
+    /// Who waits for the connection; if nobody in particular, it goes to the accept queue.
+    asked: Option<Arc<PendingSyn>>,
 }
 
 impl SynQueue {
@@ -143,7 +155,8 @@ impl Engine {
             // Closed meanwhile: the segment belongs to nobody.
             return Verdict::Reset;
         }
-        let mode = self.config().syncookies;
+        // About a cookie nobody could be asked.
+        let mode = if listener.asks() { SynCookieMode::Off } else { self.config().syncookies };
         let stack = self.counters_live();
         // Who takes over a TIME-WAIT entry is known to exist.
         let proven = to.iss.is_some();
@@ -191,11 +204,17 @@ impl Engine {
             return;
         }
         let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
-        let entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
-        let syn_ack = entry.syn_ack(now);
-        // If the device is full, the timer sends it again.
-        self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
-        let mut half_open = HalfOpen { entry, timer: Timer::default(), queue: to.queue };
+        let mut entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
+        let asked = listener.asks().then(|| PendingSyn::new(listener, to.key, to.segment, now));
+        if let Some(asked) = &asked {
+            entry.hold(now + self.config().pending_accept_timeout);
+            state.asked.push_back(Arc::clone(asked));
+            out.notify_listener(listener, Events::READABLE);
+        } else {
+            // If the device is full, the timer sends it again.
+            self.send_from_listener(now, state, to.queue, &to.key, &entry.syn_ack(now), out);
+        }
+        let mut half_open = HalfOpen { entry, timer: Timer::default(), queue: to.queue, asked };
         self.arm_half_open(listener, &to.key, &mut half_open, out);
         state.syn_queue.insert(to.key, half_open);
     }
@@ -252,7 +271,7 @@ impl Engine {
         }
         let entry = SynEntry::from_cookie(now, to.segment, mss, self.syn_parts(now, to, &state.options));
         let connection = entry.establish(now, to.segment, &state.options, self.config(), self.pool());
-        self.establish(now, listener, state, to, connection, payload, out);
+        self.establish(now, listener, state, to, Completed { connection, payload, asked: None }, out);
         Verdict::Done
     }
 
@@ -298,7 +317,7 @@ impl Engine {
             SynStep::Remove => {
                 Tally::EmbryonicReset.count(&mut state.counters, stack);
                 stack.attempt_fails.bump();
-                self.drop_half_open(state, &to.key);
+                self.drop_half_open(state, &to.key, TcpError::Reset, out);
             }
             SynStep::Establish => return self.complete(now, listener, state, to, payload, out),
         }
@@ -315,7 +334,7 @@ impl Engine {
         payload: Chunk,
         out: &mut Effects,
     ) -> Verdict {
-        if state.accept_queue_is_full() {
+        if !listener.asks() && state.accept_queue_is_full() {
             let stack = self.counters_live();
             Tally::Overflow.count(&mut state.counters, stack);
             Tally::Drop.count(&mut state.counters, stack);
@@ -329,29 +348,30 @@ impl Engine {
             }
             stack.abort_on_overflow.bump();
             Tally::EmbryonicReset.count(&mut state.counters, stack);
-            self.drop_half_open(state, &to.key);
+            self.drop_half_open(state, &to.key, TcpError::Reset, out);
             return Verdict::Reset;
         }
         let Some(mut half_open) = state.syn_queue.remove(&to.key) else { return Verdict::Done };
         self.disarm(&mut half_open.timer);
         let connection =
             half_open.entry.establish(now, to.segment, &state.options, self.config(), self.pool());
-        self.establish(now, listener, state, to, connection, payload, out);
+        let completed = Completed { connection, payload, asked: half_open.asked };
+        self.establish(now, listener, state, to, completed, out);
         Verdict::Done
     }
 
-    /// Puts a connection into the accept queue and gives it the segment that completed the handshake.
-    #[expect(clippy::too_many_arguments, reason = "a segment, where it goes, and what it completed")]
+    /// Hands a connection out, or puts it into the accept queue, and gives it the segment that
+    /// completed the handshake.
     fn establish(
         &self,
         now: Instant,
         listener: &Arc<Listener>,
         state: &mut State,
         to: &ToListener<'_>,
-        connection: Box<Connection>,
-        payload: Chunk,
+        completed: Completed,
         out: &mut Effects,
     ) {
+        let Completed { connection, payload, asked } = completed;
         let Some(binding) = state.binding.as_ref().map(|binding| binding.child(to.key.local)) else { return };
         let cell = self.accepted_cell(Accepted {
             key: to.key,
@@ -365,8 +385,12 @@ impl Engine {
         });
         if self.adopt(now, &cell, to.segment, payload, out) {
             Tally::PassiveOpen.count(&mut state.counters, self.counters_live());
-            state.accept_queue.push_back(cell);
-            out.notify_listener(listener, Events::READABLE);
+            if let Some(asked) = asked {
+                asked.established(cell, out);
+            } else {
+                state.accept_queue.push_back(cell);
+                out.notify_listener(listener, Events::READABLE);
+            }
         }
     }
 
@@ -395,11 +419,59 @@ impl Engine {
         out.deadline_moved(self.deadlines().arm(&mut half_open.timer, half_open.entry.deadline(), target));
     }
 
-    fn drop_half_open(&self, state: &mut State, key: &FlowKey) {
-        if let Some(mut half_open) = state.syn_queue.remove(key) {
-            self.disarm(&mut half_open.timer);
-            self.demux().remove_half_open(key);
+    /// Forgets a half-open connection, which ended with `error` for whoever waits for it.
+    fn drop_half_open(&self, state: &mut State, key: &FlowKey, error: TcpError, out: &mut Effects) {
+        if let Some(asked) = self.take_half_open(state, key).and_then(|half_open| half_open.asked) {
+            asked.over(error.into(), out);
         }
+    }
+
+    /// Takes a half-open connection out of the SYN queue.
+    pub(super) fn take_half_open(&self, state: &mut State, key: &FlowKey) -> Option<HalfOpen> {
+        let mut half_open = state.syn_queue.remove(key)?;
+        self.disarm(&mut half_open.timer);
+        self.demux().remove_half_open(key);
+        if let Some(asked) = &half_open.asked {
+            state.asked.retain(|other| !Arc::ptr_eq(other, asked));
+        }
+        Some(half_open)
+    }
+
+    /// The application wants the connection: the handshake goes on.
+    pub(super) fn release_half_open(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        key: &FlowKey,
+        out: &mut Effects,
+    ) {
+        let Some(half_open) = state.syn_queue.entries.get_mut(key) else { return };
+        let syn_ack = half_open.entry.release(now, self.config());
+        let queue = half_open.queue;
+        self.arm_half_open(listener, key, half_open, out);
+        self.send_from_listener(now, state, queue, key, &syn_ack, out);
+    }
+
+    /// The application does not want the connection and does not say so: the entry absorbs what the
+    /// peer repeats until its time is over.
+    pub(super) fn silence_half_open(&self, state: &mut State, key: &FlowKey) {
+        if let Some(asked) = state.syn_queue.entries.get_mut(key).and_then(|entry| entry.asked.take()) {
+            state.asked.retain(|other| !Arc::ptr_eq(other, &asked));
+        }
+    }
+
+    /// Resets the peer of a half-open connection that was taken out of the SYN queue.
+    pub(super) fn reset_half_open(
+        &self,
+        now: Instant,
+        state: &State,
+        key: &FlowKey,
+        half_open: &HalfOpen,
+        out: &mut Effects,
+    ) {
+        self.counters_live().tcp_out_resets.bump();
+        self.send_from_listener(now, state, half_open.queue, key, &half_open.entry.reset(), out);
     }
 
     fn send_from_listener(
@@ -434,7 +506,7 @@ impl Engine {
             self.counters_live().syn_timeouts.bump();
         }
         if step == SynTimeout::GiveUp {
-            self.drop_half_open(state, key);
+            self.drop_half_open(state, key, TcpError::TimedOut, out);
             return;
         }
         self.arm_half_open(listener, key, half_open, out);
@@ -447,12 +519,19 @@ impl Engine {
 
     /// An ICMP error about a SYN-ACK ends the half-open connection, if it quotes the right number
     /// (tcp_req_err in Linux).
-    pub(super) fn on_half_open_icmp(&self, listener: &Arc<Listener>, key: &FlowKey, seq: SeqNum) {
+    pub(super) fn on_half_open_icmp(
+        &self,
+        listener: &Arc<Listener>,
+        key: &FlowKey,
+        seq: SeqNum,
+        error: TcpError,
+        out: &mut Effects,
+    ) {
         let mut state = listener.lock();
         let ours = state.syn_queue.entries.get(key).is_some_and(|half_open| half_open.entry.iss() == seq);
         if ours {
             Tally::Drop.count(&mut state.counters, self.counters_live());
-            self.drop_half_open(&mut state, key);
+            self.drop_half_open(&mut state, key, error, out);
         }
     }
 }

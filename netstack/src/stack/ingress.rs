@@ -370,7 +370,7 @@ impl Engine {
         });
         let cell = match found {
             Found::Cell(cell) => cell,
-            Found::HalfOpen(listener) => return self.on_half_open_icmp(&listener, key, seq),
+            Found::HalfOpen(listener) => return self.on_half_open_icmp(&listener, key, seq, error, out),
             Found::TimeWait | Found::Nothing => return,
         };
         self.with_cell(now, &cell, out, |inner, out| match &mut inner.phase {

@@ -4,15 +4,16 @@
 use super::cell::Cell;
 use super::counters::{Counter, Live};
 use super::demux::Keyed;
-use super::effects::Observer;
+use super::effects::{Effects, Observer};
 use super::engine::Engine;
 use super::flow::{FlowKey, present};
 use super::half_open::SynQueue;
+use super::pending::PendingSyn;
 use super::ports::Binding;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::sync::{Mutex, MutexGuard, Rank};
-use crate::tcp::{COOKIE_LIFETIME, Events, Patience, SocketOptions};
+use crate::tcp::{COOKIE_LIFETIME, Events, Patience, SocketOptions, TcpError};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,6 +32,8 @@ pub struct Listener {
     mapped: bool,
     /// `SO_BINDTODEVICE`.
     interface: Option<u16>,
+    /// Whether the application decides about each SYN.
+    asks: bool,
     observer: Arc<dyn Observer>,
     overflow: Arc<Overflow>,
     state: Mutex<State>,
@@ -46,6 +49,8 @@ pub(super) struct State {
     pub(super) backlog: usize,
     pub(super) syn_queue: SynQueue,
     pub(super) accept_queue: VecDeque<Arc<Cell>>,
+    /// SYNs that nobody has taken to decide about; each is in the SYN queue too.
+    pub(super) asked: VecDeque<Arc<PendingSyn>>,
     /// None once closed.
     pub(super) binding: Option<Binding>,
     /// What accept reports for ever, once the interface or the stack is gone.
@@ -184,6 +189,7 @@ pub(crate) struct ListenerParts {
     pub(crate) ttl: u8,
     pub(crate) traffic_class: u8,
     pub(crate) backlog: usize,
+    pub(crate) asks: bool,
     pub(crate) binding: Binding,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) keyed: Keyed,
@@ -193,7 +199,7 @@ pub(crate) struct ListenerParts {
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
         let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
-        let ListenerParts { binding, observer, keyed, overflow, .. } = parts;
+        let ListenerParts { asks, binding, observer, keyed, overflow, .. } = parts;
         let claim = *binding.claim();
         let port = binding.port();
         let state = State {
@@ -203,6 +209,7 @@ impl Listener {
             backlog,
             syn_queue: SynQueue::new(keyed),
             accept_queue: VecDeque::new(),
+            asked: VecDeque::new(),
             binding: Some(binding),
             failure: None,
             counters: ListenerCounters::default(),
@@ -214,6 +221,7 @@ impl Listener {
             dual_stack: claim.dual_stack,
             mapped,
             interface: claim.interface,
+            asks,
             observer,
             overflow,
             state: Mutex::new(Rank::Listener, state),
@@ -228,7 +236,7 @@ impl Listener {
     /// What poll(2) would say now: readable if a connection waits.
     pub fn readiness(&self) -> Events {
         let state = self.state.lock();
-        match (&state.failure, state.accept_queue.is_empty()) {
+        match (&state.failure, state.accept_queue.is_empty() && state.asked.is_empty()) {
             (Some(_), _) => Events::READABLE | Events::ERROR,
             (None, false) => Events::READABLE,
             (None, true) => Events::NONE,
@@ -289,6 +297,11 @@ impl Listener {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// Whether the application decides about each SYN.
+    pub(super) fn asks(&self) -> bool {
+        self.asks
     }
 
     pub(super) fn overflow(&self) -> &Arc<Overflow> {
@@ -366,6 +379,7 @@ impl Engine {
         &self,
         listener: &Arc<Listener>,
         failure: Option<Failure>,
+        out: &mut Effects,
     ) -> VecDeque<Arc<Cell>> {
         self.demux().remove_listener(listener);
         let mut state = listener.state.lock();
@@ -374,7 +388,11 @@ impl Engine {
         for (key, mut half_open) in state.syn_queue.drain() {
             self.deadlines().disarm(&mut half_open.timer);
             self.demux().remove_half_open(&key);
+            if let Some(asked) = half_open.asked {
+                asked.over(TcpError::Aborted.into(), out);
+            }
         }
+        state.asked = VecDeque::new();
         std::mem::take(&mut state.accept_queue)
     }
 }

@@ -14,5 +14,6 @@ mod tcp_accept;
 mod tcp_connect;
 mod tcp_into_split;
 mod tcp_peek;
+mod tcp_pending;
 mod tcp_shutdown;
 mod tcp_stream;

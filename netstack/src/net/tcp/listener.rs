@@ -8,7 +8,7 @@ use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::{Endpoint, Stack};
 use crate::net::tcp::TcpSocket;
-use crate::stack::{Listener, ListenerQueues, Unconnected};
+use crate::stack::{Engine, Listener, ListenerQueues, Observer};
 use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
@@ -108,16 +108,16 @@ impl TcpListener {
         Err(none_worked(last))
     }
 
+    /// `listen` is [`Engine::listen`] or its variant.
     pub(super) fn from_socket(
         stack: &Stack,
-        socket: Unconnected,
-        backlog: u32,
         mapped_tos: Option<u8>,
+        listen: impl FnOnce(&Engine, Arc<dyn Observer>) -> io::Result<Arc<Listener>>,
     ) -> io::Result<Self> {
         let core = stack.core();
         core.ensure_open()?;
         let registration = Arc::new(Registration::new());
-        let listener = core.engine.listen(socket, backlog, Arc::clone(&registration) as _)?;
+        let listener = listen(&core.engine, Arc::clone(&registration) as _)?;
         let id = core.next_id();
         let inner = Arc::new(Inner { id, stack: stack.clone(), listener, registration, mapped_tos });
         core.remember(id, &inner);
@@ -225,6 +225,18 @@ impl TcpListener {
     /// The stack that this socket belongs to.
     pub fn stack(&self) -> &Stack {
         &self.inner.stack
+    }
+
+    pub(super) fn registration(&self) -> &Registration {
+        &self.inner.registration
+    }
+
+    pub(super) fn engine_listener(&self) -> &Arc<Listener> {
+        &self.inner.listener
+    }
+
+    pub(super) fn mapped_tos(&self) -> Option<u8> {
+        self.inner.mapped_tos
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod listener;
 mod options;
+mod pending;
 mod socket;
 mod split;
 mod split_owned;
@@ -16,6 +17,7 @@ mod stream;
 pub use crate::stack::{ListenerCounters, ListenerQueues};
 pub use listener::TcpListener;
 pub use options::{SockRef, TcpKeepalive};
+pub use pending::{PendingListener, PendingStream};
 pub use socket::TcpSocket;
 pub use split::{ReadHalf, WriteHalf};
 pub use split_owned::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};

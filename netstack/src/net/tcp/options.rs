@@ -1,6 +1,6 @@
 //! The options that all TCP sockets have, under the names of tokio and of socket2.
 
-use super::{TcpListener, TcpSocket, TcpStream};
+use super::{PendingListener, TcpListener, TcpSocket, TcpStream};
 use crate::config::Config;
 use crate::error::os;
 use crate::tcp::{MtuDiscover, SocketOptions};
@@ -507,5 +507,6 @@ macro_rules! socket_options {
 
 socket_options!(TcpStream);
 socket_options!(TcpListener);
+socket_options!(PendingListener);
 socket_options!(TcpSocket);
 socket_options!(SockRef<'_>);

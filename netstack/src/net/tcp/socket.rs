@@ -2,16 +2,18 @@
 
 use super::listener::{TcpListener, ttl_from};
 use super::options::HasOptions;
+use super::pending::PendingListener;
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::error::os;
 use crate::net::stack::Stack;
-use crate::stack::{Family, Unconnected};
+use crate::stack::{Engine, Family, Listener, Observer, Unconnected};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A TCP socket that is neither connected nor listening yet: to be configured first.
 ///
@@ -344,11 +346,30 @@ impl TcpSocket {
     /// # }
     /// ```
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
+        self.listen_by(|engine, socket, observer| engine.listen(socket, backlog, observer))
+    }
+
+    /// Listens, and lets the application decide about each SYN before it is answered. `backlog + 1`
+    /// clients wait for a decision, or after it for the end of their handshake, at most.
+    ///
+    /// # Errors
+    /// As [`TcpSocket::listen`].
+    pub fn listen_pending(self, backlog: u32) -> io::Result<PendingListener> {
+        let listen = |engine: &Engine, socket, observer| engine.listen_pending(socket, backlog, observer);
+        self.listen_by(listen).map(PendingListener::new)
+    }
+
+    fn listen_by(
+        self,
+        listen: impl FnOnce(&Engine, Unconnected, Arc<dyn Observer>) -> io::Result<Arc<Listener>>,
+    ) -> io::Result<TcpListener> {
         let Self { stack, inner } = self;
         let Inner { mut socket, tos, tclass, .. } = inner.into_inner();
         let v6 = socket.family() == Family::V6;
         socket.traffic_class = if v6 { tclass } else { tos };
-        TcpListener::from_socket(&stack, socket, backlog, v6.then_some(tos))
+        TcpListener::from_socket(&stack, v6.then_some(tos), |engine, observer| {
+            listen(engine, socket, observer)
+        })
     }
 
     /// The stack that this socket belongs to.

@@ -7,6 +7,7 @@ mod listening;
 mod lossy;
 mod opening;
 mod path;
+mod pending;
 
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};

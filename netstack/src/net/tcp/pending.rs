@@ -1,0 +1,343 @@
+//! [`PendingListener`]: the application decides about each SYN before it is answered.
+
+use super::listener::TcpListener;
+use super::options::HasOptions;
+use super::stream::TcpStream;
+use crate::config::Config;
+use crate::icmp::Unreachable;
+use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
+use crate::net::readiness::{Direction, Registration};
+use crate::net::stack::{Endpoint, Stack};
+use crate::net::tcp::TcpSocket;
+use crate::stack::{ListenerQueues, PendingSyn, Rejection};
+use crate::tcp::{Options, SocketOptions};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::Interest;
+
+/// The backlog of [`PendingListener::bind`]; `Config::somaxconn` bounds it.
+const BACKLOG: u32 = 4096;
+
+/// A TCP socket that listens, and whose application sees each SYN before it is answered.
+///
+/// An ordinary listener lets the stack complete the handshake and tells the application afterwards.
+/// That is too late for a proxy: its client believes that it is connected before anybody knows
+/// whether the other side can be reached. This listener hands out a [`PendingStream`] for each SYN
+/// instead, and the application connects its own upstream first. The client sees an ordinary
+/// handshake that takes a little longer, or the very refusal that the proxy met.
+///
+/// What the client repeats meanwhile is absorbed. The backlog bounds how many clients wait at the same
+/// time, decided or not; beyond it SYNs are dropped (there are no SYN cookies here), and clients try
+/// again. [`Config::pending_accept_timeout`] bounds how long a decision may take.
+///
+/// # Examples
+/// A proxy:
+/// ```
+/// use netstack::net::{PendingListener, TcpStream};
+/// use tokio::io::copy_bidirectional;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let stack = netstack::Stack::builder().build()?;
+/// # let upstream = stack.listen("127.0.0.1:0").await?;
+/// # let upstream_address = upstream.local_addr()?;
+/// let listener = PendingListener::bind_on(&stack, "127.0.0.1:8080").await?;
+/// # let proxy = stack.clone();
+/// # tokio::spawn(async move {
+/// # let stack = proxy;
+/// loop {
+///     let pending = listener.accept().await?;
+///     let stack = stack.clone();
+///     tokio::spawn(async move {
+///         match TcpStream::connect_on(&stack, upstream_address).await {
+///             Ok(mut upstream) => {
+///                 let mut client = pending.accept().await?;
+///                 copy_bidirectional(&mut client, &mut upstream).await?;
+///             }
+///             // The client sees what the proxy saw.
+///             Err(error) => pending.refuse_as(&error),
+///         }
+///         std::io::Result::Ok(())
+///     });
+/// }
+/// # #[expect(unreachable_code, reason = "says of what type the error is")]
+/// # std::io::Result::Ok(())
+/// # });
+/// # let client = stack.connect("127.0.0.1:8080").await?;
+/// # upstream.accept().await?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+pub struct PendingListener {
+    listener: TcpListener,
+}
+
+impl PendingListener {
+    /// Listens on `addr` on the stack of this place, as [`TcpListener::bind`].
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`].
+    pub async fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
+        Self::bind_on(&Stack::current()?, addr).await
+    }
+
+    /// Listens on `addr` on `stack`; otherwise as [`TcpListener::bind`].
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`].
+    pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
+        let listen = |addr| {
+            let socket = TcpSocket::for_addr_on(stack, addr)?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            socket.listen_pending(BACKLOG)
+        };
+        let mut last = None;
+        for addr in resolve(&addr).await? {
+            match listen(addr) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(none_worked(last))
+    }
+
+    pub(super) fn new(listener: TcpListener) -> Self {
+        Self { listener }
+    }
+
+    /// Waits for a SYN. Nothing has answered it yet.
+    ///
+    /// # Errors
+    /// If the stack is over, or the interface's device failed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no SYN is lost if the future is dropped.
+    pub async fn accept(&self) -> io::Result<PendingStream> {
+        self.listener.registration().async_io(Interest::READABLE, || self.accept_now()).await
+    }
+
+    /// The poll form of [`PendingListener::accept`]. Only the task of the latest call is woken.
+    ///
+    /// # Errors
+    /// As [`PendingListener::accept`].
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<PendingStream>> {
+        self.listener.registration().poll_io(cx, Direction::Read, |_| self.accept_now())
+    }
+
+    fn accept_now(&self) -> io::Result<PendingStream> {
+        let stack = self.listener.stack();
+        let syn = stack.engine().accept_pending(self.listener.engine_listener())?;
+        Ok(PendingStream::new(stack, syn, self.listener.mapped_tos()))
+    }
+
+    /// The address that it listens on, with the port that was chosen.
+    ///
+    /// # Errors
+    /// None; a result for the sake of `tokio::net`.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The queues and what was counted. SYNs that wait for a decision, and handshakes that go on after
+    /// one, are in the SYN queue; the accept queue is always empty.
+    pub fn queues(&self) -> ListenerQueues {
+        self.listener.queues()
+    }
+
+    /// The stack that this socket belongs to.
+    pub fn stack(&self) -> &Stack {
+        self.listener.stack()
+    }
+}
+
+impl HasOptions for PendingListener {
+    fn config(&self) -> &Config {
+        self.listener.config()
+    }
+
+    fn options(&self) -> SocketOptions {
+        self.listener.options()
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
+        self.listener.change(change)
+    }
+}
+
+impl fmt::Debug for PendingListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PendingListener").field(&self.listener).finish()
+    }
+}
+
+/// A client that wants to connect and was not answered yet.
+///
+/// Decide with [`accept`](Self::accept), [`refuse`](Self::refuse), [`refuse_as`](Self::refuse_as),
+/// [`unreachable`](Self::unreachable) or [`ignore`](Self::ignore). Dropping it refuses the client with
+/// a reset, so that a proxy that gives up, or panics, leaves nobody waiting. Until then the client
+/// repeats its SYN and knows nothing.
+pub struct PendingStream {
+    inner: Arc<Inner>,
+    mapped_tos: Option<u8>,
+}
+
+struct Inner {
+    id: u64,
+    stack: Stack,
+    syn: Arc<PendingSyn>,
+    registration: Arc<Registration>,
+    decided: AtomicBool,
+}
+
+impl Inner {
+    fn reject(&self, how: Rejection) {
+        if !self.decided.swap(true, Ordering::AcqRel) {
+            self.stack.engine().reject_pending(self.stack.now(), &self.syn, how);
+        }
+    }
+}
+
+impl Endpoint for Inner {
+    fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
+    fn close(&self) {
+        self.reject(Rejection::Reset);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stack.core().forget(self.id);
+        self.close();
+    }
+}
+
+// See `Stack`.
+impl std::panic::UnwindSafe for PendingStream {}
+impl std::panic::RefUnwindSafe for PendingStream {}
+
+impl PendingStream {
+    fn new(stack: &Stack, syn: Arc<PendingSyn>, mapped_tos: Option<u8>) -> Self {
+        let core = stack.core();
+        let registration = Arc::new(Registration::new());
+        syn.set_observer(Arc::clone(&registration) as _);
+        if syn.is_over() {
+            // Before the observer was there.
+            crate::stack::Observer::on_ready(&*registration, crate::tcp::Events::READABLE);
+        }
+        let id = core.next_id();
+        let inner =
+            Arc::new(Inner { id, stack: stack.clone(), syn, registration, decided: AtomicBool::new(false) });
+        core.remember(id, &inner);
+        Self { inner, mapped_tos }
+    }
+
+    /// The client.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.inner.syn.remote_addr()
+    }
+
+    /// The address that the client connects to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.syn.local_addr()
+    }
+
+    /// The options of the client's SYN: its MSS, window scale, SACK and timestamps.
+    pub fn options(&self) -> &Options {
+        self.inner.syn.options()
+    }
+
+    /// The window of the client's SYN, in bytes.
+    pub fn window(&self) -> usize {
+        self.inner.syn.window()
+    }
+
+    /// How long ago the SYN arrived.
+    pub fn age(&self) -> Duration {
+        self.inner.stack.now() - self.inner.syn.arrived()
+    }
+
+    /// Waits until the client is gone: it sent a reset, the time for a decision is over, or the
+    /// listener was closed. To give up what is being done for it.
+    ///
+    /// # Cancel safety
+    /// Waiting has no effect of its own.
+    pub async fn gone(&self) {
+        let over = || if self.inner.syn.is_over() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        // An error says that the stack is over, and so is everything.
+        let _ = self.inner.registration.async_io(Interest::READABLE, over).await;
+    }
+
+    /// Answers the client and waits until the handshake is complete.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` if the client does not answer, or the time for a decision was over before;
+    /// `ECONNRESET` if it has given up; `ECONNABORTED` if the listener was closed; if the stack is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resets the client.
+    pub async fn accept(self) -> io::Result<TcpStream> {
+        let Inner { stack, syn, registration, decided, .. } = &*self.inner;
+        let engine = stack.engine();
+        engine.answer_pending(stack.now(), syn);
+        let result = || engine.pending_result(syn).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
+        let cell = registration.async_io(Interest::READABLE, result).await?;
+        decided.store(true, Ordering::Release);
+        let over_v4 =
+            matches!(syn.remote_addr(), SocketAddr::V6(peer) if peer.ip().to_ipv4_mapped().is_some());
+        if let Some(tos) = self.mapped_tos.filter(|_| over_v4) {
+            cell.set_traffic_class(tos);
+        }
+        Ok(TcpStream::accepted(stack, cell))
+    }
+
+    /// Resets the client, which sees a closed port: `ECONNREFUSED`.
+    pub fn refuse(self) {
+        self.inner.reject(Rejection::Reset);
+    }
+
+    /// Tells the client by ICMP that what it connects to cannot be reached: `EHOSTUNREACH` or
+    /// `ENETUNREACH` on most systems. Within [`Config::icmp_rate`]; beyond, nothing is sent, and the
+    /// client's next SYN is a new one.
+    pub fn unreachable(self, reason: Unreachable) {
+        self.inner.reject(Rejection::Unreachable(reason));
+    }
+
+    /// Never answers. What the client repeats is absorbed for [`Config::pending_accept_timeout`], in
+    /// which it keeps its place in the SYN queue.
+    pub fn ignore(self) {
+        self.inner.reject(Rejection::Silence);
+    }
+
+    /// Refuses the client as the upstream refused the proxy: an unreachable host or network, and a
+    /// route that is forbidden, become the ICMP error of that name, a time-out becomes silence, and
+    /// everything else a reset.
+    pub fn refuse_as(self, error: &io::Error) {
+        let how = match error.kind() {
+            io::ErrorKind::HostUnreachable => Rejection::Unreachable(Unreachable::Host),
+            io::ErrorKind::NetworkUnreachable => Rejection::Unreachable(Unreachable::Network),
+            io::ErrorKind::PermissionDenied => Rejection::Unreachable(Unreachable::Prohibited),
+            io::ErrorKind::TimedOut => Rejection::Silence,
+            _ => Rejection::Reset,
+        };
+        self.inner.reject(how);
+    }
+}
+
+impl fmt::Debug for PendingStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingStream")
+            .field("local", &self.local_addr())
+            .field("peer", &self.peer_addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -11,7 +11,7 @@ pub struct Flags {
     pub local: Vec<IpAddr>,
     /// The MTU of the only interface, in bytes.
     pub mtu: usize,
-    /// Whether the stack may leave cutting segments to the device (`offloads=on`).
+    /// Whether the stack may leave cutting segments to the device (`offloads=off` forbids it).
     pub offloads: bool,
     /// Which packets that no line of the script expected make it fail.
     pub leftovers: Leftovers,
@@ -37,7 +37,7 @@ impl Default for Flags {
         Self {
             local: Vec::new(),
             mtu: 1500,
-            offloads: false,
+            offloads: true,
             leftovers: Leftovers::Late,
             settings: Vec::new(),
         }

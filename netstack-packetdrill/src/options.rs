@@ -202,7 +202,7 @@ impl World {
         if let Kind::Connection(cell) = &self.socket(fd)?.kind {
             fields[0] = clamp(engine.unread(cell)).unsigned_abs();
             fields[2] = clamp(engine.unacked(cell)).unsigned_abs();
-            fields[5] = fields[2];
+            fields[5] = clamp(engine.send_queue_cost(cell)).unsigned_abs();
         }
         Ok(fields.iter().flat_map(|field| field.to_ne_bytes()).collect())
     }
@@ -225,13 +225,21 @@ impl World {
             let algorithm = CongestionAlgorithm::from_name(name).ok_or(Errno(libc::ENOENT))?;
             return self.change(fd, |options| options.congestion = algorithm);
         }
-        let config = self.settings()?;
         let value = int(value)?;
         let within =
             |max: i32| if (1..=max).contains(&value) { Ok(value.unsigned_abs()) } else { Err(INVALID) };
         let secs = || within(MAX_KEEPALIVE).map(|secs| Duration::from_secs(secs.into()));
         match name {
-            libc::TCP_NODELAY => self.change(fd, |options| options.nodelay = value != 0),
+            libc::TCP_NODELAY => {
+                self.change(fd, |options| options.nodelay = value != 0)?;
+                let (engine, now) = (self.engine()?, self.now());
+                if let Kind::Connection(cell) = &self.socket(fd)?.kind
+                    && value != 0
+                {
+                    engine.push(now, cell);
+                }
+                Ok(())
+            }
             libc::TCP_CORK => self.change(fd, |options| options.cork = value != 0),
             libc::TCP_MAXSEG => {
                 let mss = match value {
@@ -266,6 +274,7 @@ impl World {
                 self.change(fd, |options| options.linger2 = linger)
             }
             libc::TCP_DEFER_ACCEPT => {
+                let config = self.settings()?;
                 let time = Duration::from_secs(value.max(0).unsigned_abs().into());
                 self.change(fd, |options| options.set_defer_accept_time(Some(time), &config))
             }
@@ -279,10 +288,7 @@ impl World {
                 self.change(fd, |options| options.user_timeout = limit)
             }
             libc::TCP_NOTSENT_LOWAT => {
-                let low_water = match value as u32 {
-                    0 => config.notsent_lowat,
-                    bytes => bytes as usize,
-                };
+                let low_water = Some(value as u32 as usize).filter(|bytes| *bytes > 0);
                 self.change(fd, |options| options.notsent_lowat = low_water)
             }
             libc::TCP_QUICKACK => {
@@ -319,7 +325,7 @@ impl World {
             libc::TCP_USER_TIMEOUT => {
                 options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))
             }
-            libc::TCP_NOTSENT_LOWAT => (options.notsent_lowat as u32).cast_signed(),
+            libc::TCP_NOTSENT_LOWAT => (options.notsent_lowat.unwrap_or(0) as u32).cast_signed(),
             libc::TCP_QUICKACK => match kind {
                 Kind::Connection(cell) => engine.quickack(cell).into(),
                 Kind::Unconnected(_) | Kind::Listener(_) => 1,

@@ -4,6 +4,7 @@ use crate::blocking::Adapter;
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
 use netstack::stack::{Cell, Family, Unconnected};
+use netstack::tcp::{Events, SendFlags};
 use netstack::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 const SIOCOUTQNSD: u64 = 0x894b;
 
 /// Flags of send(2) for things that netstack does not do.
-const SEND_UNSUPPORTED: i32 = libc::MSG_OOB | libc::MSG_EOR | libc::MSG_FASTOPEN;
+const SEND_UNSUPPORTED: i32 = libc::MSG_OOB | libc::MSG_FASTOPEN;
 
 /// How long a call may wait.
 fn patience(socket: &Socket, flags: i32) -> Option<Duration> {
@@ -178,23 +179,23 @@ impl Adapter {
         if flags & SEND_UNSUPPORTED != 0 {
             return Err(Errno(libc::EOPNOTSUPP));
         }
-        let more = flags & libc::MSG_MORE != 0;
+        let send = SendFlags { more: flags & libc::MSG_MORE != 0, end_of_record: flags & libc::MSG_EOR != 0 };
         let mut bufs = bufs;
-        let mut done = 0;
+        let (mut done, mut waited) = (0, false);
         let result = self.call(
             |world| Ok(patience(world.socket(fd)?, flags)),
             |world| {
                 let (cell, engine) = (world.connection(fd, libc::EPIPE)?, world.engine()?);
-                // A call that waits writes as often as there is room.
-                loop {
-                    let sent = engine.send(world.now(), &cell, bufs, more).map_err(Errno::from);
-                    let Some(n) = unless_it_blocks(sent)? else { return Ok(None) };
-                    done += n;
-                    IoSlice::advance_slices(&mut bufs, n);
-                    if n == 0 || bufs.is_empty() {
-                        return Ok(Some(()));
-                    }
+                // A call that has to wait goes on when poll would say so, and no sooner.
+                if waited && !cell.readiness().contains(Events::WRITABLE) {
+                    return Ok(None);
                 }
+                let sent = engine.send(world.now(), &cell, bufs, send).map_err(Errno::from);
+                let n = unless_it_blocks(sent)?.unwrap_or(0);
+                done += n;
+                IoSlice::advance_slices(&mut bufs, n);
+                waited = true;
+                Ok(bufs.iter().all(|buf| buf.is_empty()).then_some(()))
             },
         );
         partial(done, result)

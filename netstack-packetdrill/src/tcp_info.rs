@@ -67,6 +67,9 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (120, info.bytes_acked),
         (128, info.bytes_received),
         (200, info.bytes_sent),
+        (168, info.busy_time.as_micros() as u64),
+        (176, info.rwnd_limited.as_micros() as u64),
+        (184, info.sndbuf_limited.as_micros() as u64),
         (208, info.bytes_retrans),
     ] {
         raw[at..at + 8].copy_from_slice(&value.to_ne_bytes());

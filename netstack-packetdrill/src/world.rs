@@ -153,9 +153,21 @@ impl World {
         self.stack.as_ref().map(|stack| Arc::clone(&stack.engine)).ok_or(Errno(libc::ENOTSOCK))
     }
 
+    /// Gives connections that sent their share in one call the next turn, as a driver would at once.
+    fn serve(&mut self) {
+        let now = self.now;
+        if let Some(Stack { engine, out, .. }) = &mut self.stack {
+            while engine.has_pending(QUEUE) {
+                engine.on_writable(now, QUEUE, out);
+                out.deliver(engine);
+            }
+        }
+    }
+
     /// Takes the oldest packet that the stack sent, for a line of the script.
     pub fn take_sent(&mut self) -> Option<Sent> {
         self.last_line = self.now;
+        self.serve();
         let sent = self.stack.as_ref()?.device.pop()?;
         self.last_burst = Some(sent.at);
         Some(sent)
@@ -163,6 +175,7 @@ impl World {
 
     /// The script is over: the packets that no line of it has taken are those that there are now.
     pub fn end_script(&mut self) {
+        self.serve();
         let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
         left.retain(|packet| match self.flags.leftovers {
             Leftovers::All => true,
@@ -187,6 +200,7 @@ impl World {
 
     /// Moves the clock on, never back, and does what is due then.
     pub fn move_to(&mut self, at: Instant) {
+        self.serve();
         self.now = self.now.max(at);
         let now = self.now;
         if let Some(Stack { engine, out, .. }) = &mut self.stack
@@ -205,6 +219,7 @@ impl World {
         if packet.len() > PACKET_SIZE {
             return Err(Errno(libc::EMSGSIZE));
         }
+        self.serve();
         let now = self.now;
         self.last_line = now;
         self.last_burst = None;

@@ -122,6 +122,12 @@ config! {
     /// Reduce the congestion window of a connection that was idle for longer than its retransmission
     /// timeout (`tcp_slow_start_after_idle`, RFC 5681 §4.1). On.
     slow_start_after_idle: bool = true;
+    /// Segments that a super-segment carries at least, if there are as many to send
+    /// (`tcp_min_tso_segs`). 2.
+    min_tso_segs: u32 = 2;
+    /// The share of the window, as its divisor, from which on a super-segment does not wait to grow
+    /// (`tcp_tso_win_divisor`). 3; 0 lets at most three segments wait.
+    tso_win_divisor: u32 = 3;
     /// Offer and accept timestamps (`tcp_timestamps`, RFC 7323 §3). On.
     timestamps: bool = true;
     /// Offer and accept selective acknowledgments (`tcp_sack`, RFC 2018). On.
@@ -141,15 +147,17 @@ config! {
     pacing_ss_ratio: u32 = 200;
     /// Rate of pacing otherwise, in percent of a window in a round trip (`tcp_pacing_ca_ratio`). 120.
     pacing_ca_ratio: u32 = 120;
-    /// Bytes that a send buffer holds before it has grown (`tcp_wmem[1]`). 16 KiB.
+    /// What a send buffer may cost before it has grown, in bytes (`tcp_wmem[1]`). 16 KiB; at once 20
+    /// segments on a new connection.
     send_buffer_initial: usize = 16 << 10;
-    /// Bytes to which a send buffer grows by itself (`tcp_wmem[2]`). 4 MiB.
+    /// To what cost in bytes a send buffer grows by itself (`tcp_wmem[2]`). 4 MiB.
     send_buffer_max: usize = 4 << 20;
     /// Bytes that a receive buffer holds before it has grown (`tcp_rmem[1]`). 128 KiB.
     recv_buffer_initial: usize = 128 << 10;
     /// Bytes to which a receive buffer grows by itself (`tcp_rmem[2]`). 6 MiB.
     recv_buffer_max: usize = 6 << 20;
-    /// A socket is writable while fewer bytes than this are not sent yet (`tcp_notsent_lowat`). 4294967295: no limit.
+    /// Nothing more may be written once so many bytes are not sent yet, and a socket is writable below
+    /// half of it (`tcp_notsent_lowat`). 4294967295: no limit.
     notsent_lowat: usize = u32::MAX as usize;
     /// Idle time before the first keep-alive probe (`tcp_keepalive_time`). 7200 s (RFC 9293 §3.8.4).
     keepalive_time: Duration = Duration::from_secs(7200);

@@ -5,7 +5,7 @@ use super::effects::Effects;
 use super::engine::Engine;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
-use crate::tcp::{Connection, Events, SocketOptions, TcpError, TcpInfo};
+use crate::tcp::{Connection, Events, SendFlags, SocketOptions, TcpError, TcpInfo};
 use crate::time::Instant;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -42,11 +42,10 @@ impl Engine {
     /// # Errors
     /// `WouldBlock` if the send buffer is full; the connection's error, once; then `EPIPE`.
     pub fn write(&self, now: Instant, cell: &Arc<Cell>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.send(now, cell, bufs, false)
+        self.send(now, cell, bufs, SendFlags::NONE)
     }
 
-    /// As [`Engine::write`]; `more` says that more data follows at once, so that a partial segment
-    /// waits for it (`MSG_MORE`).
+    /// As [`Engine::write`], with the flags of send(2).
     ///
     /// # Errors
     /// As [`Engine::write`].
@@ -55,10 +54,38 @@ impl Engine {
         now: Instant,
         cell: &Arc<Cell>,
         bufs: &[IoSlice<'_>],
-        more: bool,
+        flags: SendFlags,
     ) -> io::Result<usize> {
-        let broken = |over: &mut Over| Err(over.take().unwrap_or_else(|| os(libc::EPIPE)));
-        self.on_connection(now, cell, broken, |connection| connection.write(now, bufs, more))
+        let mut out = Effects::new();
+        let result = self.with_cell(now, cell, &mut out, |inner, out| {
+            let mut done = 0;
+            loop {
+                let written = match &mut inner.phase {
+                    Phase::Opening(_) => return Err(io::ErrorKind::WouldBlock.into()),
+                    Phase::Connected(connection) => connection.write_record(now, bufs, done, flags)?,
+                    Phase::Over(over) => return Err(over.take().unwrap_or_else(|| os(libc::EPIPE))),
+                };
+                done += written.bytes;
+                if !written.go_on {
+                    return Ok(done);
+                }
+                self.transmit(now, cell, inner, out);
+            }
+        });
+        out.deliver(self);
+        result
+    }
+
+    /// Sends what is queued at once, whatever holds partial segments back: what setting `TCP_NODELAY`
+    /// does each time.
+    pub fn push(&self, now: Instant, cell: &Arc<Cell>) {
+        let mut out = Effects::new();
+        self.with_cell(now, cell, &mut out, |inner, _| {
+            if let Phase::Connected(connection) = &mut inner.phase {
+                connection.push();
+            }
+        });
+        out.deliver(self);
     }
 
     /// Shuts down reading, writing or both, as shutdown(2).
@@ -199,6 +226,11 @@ impl Engine {
     /// Bytes written and not acknowledged yet (`SIOCOUTQ`).
     pub fn unacked(&self, cell: &Cell) -> usize {
         look(cell, Connection::unacked).unwrap_or(0)
+    }
+
+    /// What the send queue counts for against `SO_SNDBUF`, in bytes.
+    pub fn send_queue_cost(&self, cell: &Cell) -> usize {
+        look(cell, Connection::send_queue_cost).unwrap_or(0)
     }
 
     /// Bytes received and not read yet (`SIOCINQ`).

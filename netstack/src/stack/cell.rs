@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     pub(crate) path_seen: u32,
     /// When to look again whatever the count: the path's MTU expires.
     pub(crate) path_expires: Instant,
+    /// Bytes sent since the lock was taken.
+    pub(crate) sent_in_hold: usize,
     /// What the core said about the end, until its last segment has left.
     pub(crate) leaving: Events,
     /// The application dropped its handle.
@@ -137,6 +139,7 @@ impl Cell {
             served: false,
             path_seen: 0,
             path_expires: Instant::ZERO,
+            sent_in_hold: 0,
             leaving: Events::NONE,
             orphan: false,
             options,

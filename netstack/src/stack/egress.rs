@@ -27,6 +27,14 @@ const HOLD_BYTES: usize = 4 * 65_536;
 /// autocorking has the same purpose.) Small writes are never held back.
 const TAIL_WAITS_AFTER: usize = 32 * 1024;
 
+/// One hold of a cell's lock, as far as sending goes.
+struct Hold<'a> {
+    /// Bytes that were sent in it.
+    sent: &'a mut usize,
+    /// Whether a partial segment may wait for its turn on the pending list.
+    keeps_tail: bool,
+}
+
 /// How far a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -80,8 +88,8 @@ impl Engine {
                     inner.path_seen = changes;
                     inner.path_expires = self.refresh_path(now, cell, connection);
                 }
-                let hold_tail = !inner.served;
-                self.transmit_connection(now, cell, connection, hold_tail, out)
+                let hold = Hold { sent: &mut inner.sent_in_hold, keeps_tail: !inner.served };
+                self.transmit_connection(now, cell, connection, hold, out)
             }
             Phase::Over(_) => Progress::Done,
         };
@@ -96,7 +104,7 @@ impl Engine {
         now: Instant,
         cell: &Arc<Cell>,
         connection: &mut Connection,
-        hold_tail: bool,
+        hold: Hold<'_>,
         out: &mut Effects,
     ) -> Progress {
         let queue = cell.queue();
@@ -105,10 +113,10 @@ impl Engine {
         } else {
             0
         };
-        let mut left = HOLD_BYTES;
+        let Hold { sent: done, keeps_tail } = hold;
         while let Some(transmit) = connection.poll_transmit(now, max_payload) {
-            let tail = hold_tail && HOLD_BYTES - left >= TAIL_WAITS_AFTER && transmit.is_tail();
-            if left == 0 || tail {
+            let tail = keeps_tail && *done >= TAIL_WAITS_AFTER && transmit.is_tail();
+            if *done >= HOLD_BYTES || tail {
                 return Progress::More;
             }
             let sent = {
@@ -123,7 +131,7 @@ impl Engine {
                 Sent::Failed => return Progress::Done,
             }
             // Segments without payload count too, so the loop ends whatever the core does.
-            left = left.saturating_sub(transmit.segment.payload_len.max(64));
+            *done += transmit.segment.payload_len.max(64);
             connection.on_transmitted(now, &transmit);
         }
         Progress::Done

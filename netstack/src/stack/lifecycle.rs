@@ -57,6 +57,7 @@ impl Engine {
         out: &mut Effects,
     ) -> bool {
         let progress = self.transmit(now, cell, inner, out);
+        inner.sent_in_hold = 0;
         let events = match &mut inner.phase {
             Phase::Connected(connection) => connection.take_events(),
             Phase::Opening(_) | Phase::Over(_) => Events::NONE,

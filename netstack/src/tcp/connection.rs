@@ -4,6 +4,7 @@
 //! [`on_timeout`](super::on_timeout), and segments leave through [`transmit`](super::transmit); each of
 //! those files is one `impl Connection`.
 
+use super::chrono::{Chrono, Holds};
 use super::congestion::{CongestionControl, Start};
 use super::error::TcpError;
 use super::events::Events;
@@ -15,6 +16,7 @@ use super::pmtu::PacketSize;
 use super::receiver::{Receiver, ReceiverSetup};
 use super::recovery::{Recovery, RttEstimator};
 use super::segment::{Flags, Options, Segment};
+use super::send_flags::SendFlags;
 use super::sender::{Sender, SenderSetup};
 use super::seq::{Seq, SeqNum};
 use super::state::{Input, State};
@@ -79,11 +81,47 @@ pub struct Connection {
     pub(super) read_shut: bool,
     /// Whether no user holds the connection any more.
     pub(super) orphan: bool,
-    /// Whether the user said that more data follows at once (`MSG_MORE`).
-    pub(super) more_follows: bool,
+    /// Whether the user is in the middle of writing.
+    pub(super) writing: Writing,
     /// Whether what is queued must go now, corked or not (`TCP_NODELAY` was set).
     pub(super) push: bool,
+    /// Whether something happened that may have made room for a user who waits for it.
+    pub(super) room: Room,
+    /// What the time is spent on.
+    pub(super) chrono: Chrono,
     pub(super) counters: Counters,
+}
+
+/// Whether more data is about to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Nobody said so.
+    No,
+    /// A record is full, and the call that writes goes on.
+    Filled,
+    /// The user said so (`MSG_MORE`).
+    More,
+}
+
+/// What may have made room in the send buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Room {
+    /// Nothing.
+    AsBefore,
+    /// Less is unsent.
+    Sent,
+    /// An acknowledgment came.
+    Acked,
+}
+
+/// What a call of [`Connection::write_record`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes that were taken.
+    pub bytes: usize,
+    /// Whether there may be room for more once what was taken is sent: transmit, and go on with the
+    /// rest.
+    pub go_on: bool,
 }
 
 /// Which probe to send.
@@ -204,8 +242,10 @@ impl Connection {
             last_challenge: None,
             read_shut: false,
             orphan: false,
-            more_follows: false,
+            writing: Writing::No,
             push: false,
+            room: Room::AsBefore,
+            chrono: Chrono::default(),
             counters: Counters::default(),
             options,
         });
@@ -232,8 +272,16 @@ impl Connection {
             .min()
     }
 
-    /// What happened since the last call.
+    /// What happened since the last call. To be asked after [`Connection::poll_transmit`].
     pub fn take_events(&mut self) -> Events {
+        match std::mem::replace(&mut self.room, Room::AsBefore) {
+            Room::AsBefore => {}
+            Room::Sent => self.notice_room(),
+            Room::Acked => {
+                self.grow_send_buffer();
+                self.notice_room();
+            }
+        }
         std::mem::take(&mut self.events)
     }
 
@@ -255,7 +303,7 @@ impl Connection {
         if write_closed {
             ready |= Events::WRITE_CLOSED;
         }
-        if write_closed || dead || self.snd.is_writable(self.options.notsent_lowat) {
+        if write_closed || dead || self.snd.is_writable(self.notsent_lowat()) {
             ready |= Events::WRITABLE;
         }
         if dead {
@@ -336,34 +384,94 @@ impl Connection {
         }
     }
 
-    /// Queues bytes from `bufs`, in order, and returns how many there was room for. `more` says that
-    /// more data follows at once, so that a partial segment should wait (`MSG_MORE`).
+    /// Queues bytes from `bufs`, in order, and returns how many there was room for; without sending in
+    /// between, so that for a large write [`Connection::write_record`] finds room for more. `more` says
+    /// that more data follows at once (`MSG_MORE`).
+    ///
+    /// # Errors
+    /// As [`Connection::write_record`].
+    pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>], more: bool) -> Result<usize, TcpError> {
+        let (flags, mut done) = (SendFlags { more, ..SendFlags::NONE }, 0);
+        loop {
+            let written = self.write_record(now, bufs, done, flags)?;
+            done += written.bytes;
+            if !written.go_on {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Queues bytes from `bufs`, in order, from byte `done` on, as many as one record takes.
+    ///
+    /// What was queued is sent before the next record is begun: so that a record begins where the last
+    /// transmission ended, and `TCP_NOTSENT_LOWAT` counts what could not be sent. A record that was begun
+    /// is always filled, so that a write may exceed both limits by as much (as in Linux's `tcp_sendmsg`).
     ///
     /// # Errors
     /// [`TcpError::WouldBlock`] if there is no room; the error that ended the connection, once;
-    /// [`TcpError::BrokenPipe`] after that, and after our FIN.
-    pub fn write(&mut self, _now: Instant, bufs: &[IoSlice<'_>], more: bool) -> Result<usize, TcpError> {
-        if let Some(error) = self.error.take() {
-            return Err(error);
+    /// [`TcpError::BrokenPipe`] after that, and after our FIN. Only if `done` is zero.
+    pub fn write_record(
+        &mut self,
+        now: Instant,
+        bufs: &[IoSlice<'_>],
+        done: usize,
+        flags: SendFlags,
+    ) -> Result<Written, TcpError> {
+        if done == 0 {
+            if let Some(error) = self.error.take() {
+                return Err(error);
+            }
+            if !self.state.can_send() {
+                return Err(TcpError::BrokenPipe);
+            }
         }
-        if !self.state.can_send() {
-            return Err(TcpError::BrokenPipe);
-        }
-        let wanted: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let wanted = bufs.iter().map(|buf| buf.len()).sum::<usize>().saturating_sub(done);
         if wanted == 0 {
-            return Ok(0);
+            return Ok(Written { bytes: 0, go_on: false });
         }
-        let room = if self.snd.unsent() < self.options.notsent_lowat { self.snd.room() } else { 0 };
-        if room == 0 {
+        if done == 0 {
+            self.note_app_limited();
+        }
+        let (mss, lowat) = (self.current_mss(), self.notsent_lowat());
+        let bytes = self.snd.write(bufs, done, mss, lowat);
+        self.writing = if flags.more { Writing::More } else { Writing::No };
+        if bytes == 0 {
             self.snd.wants_room = true;
-            return Err(TcpError::WouldBlock);
+            if done == 0 {
+                return Err(TcpError::WouldBlock);
+            }
+            // What follows is not going to follow at once.
+            self.writing = Writing::No;
+            self.snd.push();
+            return Ok(Written { bytes: 0, go_on: false });
         }
-        self.note_app_limited();
-        let n = self.snd.buffer.write(bufs, room);
-        // Another task may still wait since it was refused, so a write that fits says nothing.
-        self.snd.wants_room |= n < wanted;
-        self.more_follows = more;
-        Ok(n)
+        self.push = false;
+        self.chrono.start(now, Holds::Network);
+        if bytes < wanted {
+            self.writing = Writing::Filled;
+            if self.snd.push_is_due() {
+                self.snd.push();
+            }
+            return Ok(Written { bytes, go_on: true });
+        }
+        if !flags.more || self.snd.push_is_due() {
+            self.snd.push();
+        }
+        if flags.end_of_record {
+            self.snd.buffer.seal();
+        }
+        Ok(Written { bytes, go_on: false })
+    }
+
+    /// `TCP_NOTSENT_LOWAT` as it counts, in bytes.
+    pub(super) fn notsent_lowat(&self) -> usize {
+        self.options.notsent_lowat.unwrap_or(self.config.notsent_lowat)
+    }
+
+    /// Sends what is queued, whatever Nagle's algorithm, `TCP_CORK` and `MSG_MORE` say: what setting
+    /// `TCP_NODELAY` does, even if it was set before.
+    pub fn push(&mut self) {
+        self.push = self.snd.unsent() > 0;
     }
 
     /// Marks what is in flight if there was room for more and nothing to send: its acknowledgments
@@ -401,7 +509,7 @@ impl Connection {
         if let Some(next) = self.state.next(Input::Close) {
             self.snd.queue_fin();
             self.state = next;
-            self.more_follows = false;
+            self.writing = Writing::No;
             self.events |= Events::WRITE_CLOSED | Events::WRITABLE;
         }
     }
@@ -526,7 +634,7 @@ impl Connection {
         }
         if self.options.nodelay && !old.nodelay {
             // As in Linux: what is queued goes out at once, even corked.
-            self.push = self.snd.unsent() > 0;
+            self.push();
         }
         if old.window_clamp != self.options.window_clamp {
             self.rcv.set_clamp(self.options.window_clamp);
@@ -565,6 +673,11 @@ impl Connection {
     /// Whether segments are acknowledged at once at the moment.
     pub fn quickack(&self) -> bool {
         self.rcv.ack.quick_mode()
+    }
+
+    /// What the send queue counts for against `SO_SNDBUF`, in bytes (`SK_MEMINFO_WMEM_QUEUED`).
+    pub fn send_queue_cost(&self) -> usize {
+        self.snd.buffer.cost()
     }
 
     /// Bytes that were written and never sent (`SIOCOUTQNSD`).

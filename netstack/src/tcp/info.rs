@@ -96,6 +96,12 @@ pub struct TcpInfo {
     pub dsack_dups: u64,
     /// Times that reordering was seen.
     pub reord_seen: u64,
+    /// Time with data to send or in flight, for whatever reason it was not acknowledged yet.
+    pub busy_time: Duration,
+    /// Part of it in which the peer's window held the sender back.
+    pub rwnd_limited: Duration,
+    /// Part of it in which all was sent and the send buffer was too small for more.
+    pub sndbuf_limited: Duration,
     /// Since data was last sent.
     pub last_data_sent: Duration,
     /// Since data was last received, or since the handshake.
@@ -106,6 +112,7 @@ impl Connection {
     /// The connection in numbers (`TCP_INFO`).
     pub fn info(&self, now: Instant) -> TcpInfo {
         let board = &self.recovery.board;
+        let times = self.chrono.times(now);
         TcpInfo {
             state: self.state,
             ca_state: self.recovery.phase(),
@@ -150,6 +157,9 @@ impl Connection {
             notsent_bytes: self.snd.unsent(),
             dsack_dups: self.recovery.counters.dsack_dups,
             reord_seen: self.recovery.counters.reord_seen,
+            busy_time: times.busy,
+            rwnd_limited: times.peer_window,
+            sndbuf_limited: times.send_buffer,
             last_data_sent: now - self.snd.last_sent,
             last_data_recv: now - self.rcv.ack.last_data().unwrap_or(self.created),
         }

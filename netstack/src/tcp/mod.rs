@@ -32,6 +32,7 @@
 
 mod ack;
 mod assembler;
+mod chrono;
 mod congestion;
 mod connection;
 mod delivery_rate;
@@ -52,8 +53,10 @@ mod recv_buffer;
 mod right_sizing;
 mod segment;
 mod send_buffer;
+mod send_flags;
 mod sender;
 mod seq;
+mod sizing;
 mod state;
 mod syn_cookie;
 mod syn_queue;
@@ -67,7 +70,7 @@ mod window;
 mod tests;
 
 pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, Hystart, NewReno};
-pub use connection::Connection;
+pub use connection::{Connection, Written};
 pub use delivery_rate::{LossSample, RateSample};
 pub use error::TcpError;
 pub use events::Events;
@@ -79,6 +82,7 @@ pub use path::{Path, PathMetrics};
 pub use pmtu::MtuDiscover;
 pub use recovery::{Phase, RttEstimator};
 pub use segment::{Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, Timestamps};
+pub use send_flags::SendFlags;
 pub use seq::{Seq, SeqNum};
 pub use state::{Input, State};
 pub use syn_cookie::{COOKIE_LIFETIME, SynCookies};

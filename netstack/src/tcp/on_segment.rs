@@ -1,6 +1,7 @@
 //! A segment arrives: RFC 9293 §3.10.7.4, step by step, one function a step.
 
-use super::connection::Connection;
+use super::chrono::Holds;
+use super::connection::{Connection, Room, Writing};
 use super::error::TcpError;
 use super::events::Events;
 use super::receiver::Received;
@@ -215,7 +216,6 @@ impl Connection {
         if advances {
             self.counters.bytes_acked += ack.since(una) as u64;
             self.snd.on_ack(ack);
-            self.snd.tune(self.cc.cwnd());
             self.soft_error = None;
             self.rearm_retransmit(now);
         }
@@ -228,14 +228,30 @@ impl Connection {
             self.timers.stop(Timer::Persist);
             self.rtt.reset_backoff();
         }
-        self.notice_room();
+        if self.recovery.board.outstanding() == 0 && !self.snd.has_unsent() {
+            self.chrono.stop(now, Holds::Network, true);
+        }
+        self.writing = Writing::No;
+        self.room = Room::Acked;
     }
 
-    /// Tells the user who was refused room that there is some now.
+    /// A user waits for room: the buffer may be too small for the congestion window, unless the window
+    /// was filled all the same (`tcp_should_expand_sndbuf`).
+    pub(super) fn grow_send_buffer(&mut self) {
+        let cwnd = self.cc.cwnd();
+        if self.snd.wants_room && self.recovery.pipe(self.snd.mss) + self.snd.mss <= cwnd {
+            self.snd.tune(cwnd);
+        }
+    }
+
+    /// Tells the user who was refused room that there is some now (`tcp_check_space`).
     pub(super) fn notice_room(&mut self) {
-        if self.snd.wants_room && self.snd.is_writable(self.options.notsent_lowat) {
+        if self.snd.wants_room && self.snd.is_writable(self.notsent_lowat()) {
             self.snd.wants_room = false;
             self.events |= Events::WRITABLE;
+            let now = self.last_received.max(self.snd.last_sent);
+            let idle = self.recovery.board.outstanding() == 0 && !self.snd.has_unsent();
+            self.chrono.stop(now, Holds::SendBuffer, idle);
         }
     }
 

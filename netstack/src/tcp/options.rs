@@ -30,14 +30,16 @@ pub struct SocketOptions {
     /// `TCP_LINGER2`: how long an orphan stays in FIN-WAIT-2, at least 3.5 times the retransmission
     /// timeout; `Some(0)` resets the connection instead. Default [`Config::fin_timeout`].
     pub linger2: Option<Duration>,
-    /// `SO_SNDBUF`: send buffer in bytes; none means auto-tuned.
+    /// `SO_SNDBUF` in bytes, before Linux's doubling: the send buffer may cost twice as much, memory
+    /// beside the data included. None means auto-tuned.
     pub send_buffer_size: Option<usize>,
     /// `SO_RCVBUF`: receive buffer in bytes; none means auto-tuned.
     pub recv_buffer_size: Option<usize>,
     /// `TCP_MAXSEG`: upper limit of the MSS, in bytes, and what the SYN advertises.
     pub max_segment_size: Option<u16>,
-    /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on the socket is not writable.
-    pub notsent_lowat: usize,
+    /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on nothing more may be written; the socket is
+    /// writable below half of it. None means [`Config::notsent_lowat`].
+    pub notsent_lowat: Option<usize>,
     /// `TCP_SYNCNT`: retransmissions of a SYN. Default [`Config::syn_retries`].
     pub syn_retries: u32,
     /// `TCP_DEFER_ACCEPT`, as retransmissions of the SYN-ACK: for so long a listener waits for a peer's
@@ -70,7 +72,7 @@ impl SocketOptions {
             send_buffer_size: None,
             recv_buffer_size: None,
             max_segment_size: None,
-            notsent_lowat: config.notsent_lowat,
+            notsent_lowat: None,
             syn_retries: config.syn_retries,
             defer_accept: 0,
             window_clamp: None,

@@ -1,4 +1,8 @@
-//! Bytes that the user wrote and the peer has not acknowledged.
+//! Bytes that the user wrote and the peer has not acknowledged, and the records that they form.
+//!
+//! A record is what Linux has a socket buffer for: bytes that were written one after the other and may
+//! share a super-segment. Where a record ends decides which segments carry PSH, what `MSG_EOR` keeps
+//! apart, and how much the queue is taken to cost.
 
 use super::seq::Seq;
 use crate::buffer::{Chunk, Pool};
@@ -15,10 +19,19 @@ const MIN_BLOCK: usize = 2 * 1024;
 /// written, so that small messages do not pin large buffers while they wait for acknowledgment.
 const BULK: usize = 32 * 1024;
 
+/// What the memory around a record's bytes counts for, in bytes: the empty buffer of Linux on 64 bits
+/// (`sk_buff`, the room for headers and `skb_shared_info`), which `SO_SNDBUF` pays for as well.
+const RECORD_COST: usize = 1280;
+
 /// A queue of blocks. A block never moves, so transmission borrows from it.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     blocks: VecDeque<Block>,
+    /// The records, in order, without a gap. The first `sent` of them were sent.
+    records: VecDeque<Record>,
+    sent: usize,
+    /// Records of the queue that [`Record::sealed`] says may not be joined with what follows.
+    sealed: usize,
     /// Position of the first byte that is still here: SND.UNA, but for SYN and FIN.
     start: Seq,
     /// Position after the last byte.
@@ -35,10 +48,34 @@ struct Block {
     data: Chunk,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// Position after the last byte.
+    end: Seq,
+    /// Whether the segment that carries the last byte has PSH.
+    push: bool,
+    /// Whether no segment may carry the last byte and what follows (`MSG_EOR`).
+    sealed: bool,
+}
+
+/// The first record that was not sent, or what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unsent {
+    /// Bytes.
+    pub(super) len: usize,
+    /// Whether its last segment has PSH.
+    pub(super) push: bool,
+    /// Whether nothing may join it any more (`MSG_EOR`).
+    pub(super) sealed: bool,
+    /// Whether no other record follows, so that more may join it.
+    pub(super) last: bool,
+}
+
 impl SendBuffer {
     /// Empty; the first byte written will have position `start`.
     pub(super) fn new(start: Seq, pool: Arc<Pool>) -> Self {
-        Self { blocks: VecDeque::new(), start, end: start, pool }
+        let (blocks, records) = (VecDeque::new(), VecDeque::new());
+        Self { blocks, records, sent: 0, sealed: 0, start, end: start, pool }
     }
 
     /// Bytes held.
@@ -51,12 +88,36 @@ impl SendBuffer {
         self.end
     }
 
-    /// Copies from `bufs` in order, at most `max` bytes, and returns how many.
-    pub(super) fn write(&mut self, bufs: &[IoSlice<'_>], max: usize) -> usize {
-        let wanted = bufs.iter().map(|buf| buf.len()).sum::<usize>().min(max);
-        let mut left = wanted;
+    /// What the queue counts for against `SO_SNDBUF`, in bytes.
+    pub(super) fn cost(&self) -> usize {
+        self.len() + self.records.len() * RECORD_COST
+    }
+
+    /// Bytes that may join the last record, which grows to `goal` bytes. None if it was sent or sealed.
+    pub(super) fn tail_room(&self, goal: usize) -> usize {
+        match self.records.back() {
+            Some(record) if self.sent < self.records.len() && !record.sealed => {
+                goal.saturating_sub(record.end.since(self.start_of(self.records.len() - 1)))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Begins a record behind all others.
+    pub(super) fn open_record(&mut self) {
+        self.records.push_back(Record { end: self.end, push: false, sealed: false });
+    }
+
+    /// Copies from `bufs` in order, from byte `skip` on and at most `max` bytes, behind the last record,
+    /// and returns how many.
+    pub(super) fn write(&mut self, bufs: &[IoSlice<'_>], skip: usize, max: usize) -> usize {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let wanted = total.saturating_sub(skip).min(max);
+        let (mut skip, mut left) = (skip, wanted);
         for buf in bufs {
-            let mut from = &buf[..buf.len().min(left)];
+            let from = &buf[skip.min(buf.len())..];
+            skip -= buf.len() - from.len();
+            let mut from = &from[..from.len().min(left)];
             left -= from.len();
             while !from.is_empty() {
                 if self.blocks.back().is_none_or(|block| block.data.spare() == 0) {
@@ -68,7 +129,76 @@ impl SendBuffer {
                 from = &from[n..];
             }
         }
+        if let Some(record) = self.records.back_mut() {
+            record.end = self.end;
+        }
         wanted
+    }
+
+    /// The last record ends in PSH if it is still to be sent.
+    pub(super) fn push(&mut self) {
+        if self.sent < self.records.len()
+            && let Some(record) = self.records.back_mut()
+        {
+            record.push = true;
+        }
+    }
+
+    /// Nothing joins the last record any more.
+    pub(super) fn seal(&mut self) {
+        if let Some(record) = self.records.back_mut()
+            && !std::mem::replace(&mut record.sealed, true)
+        {
+            self.sealed += 1;
+        }
+    }
+
+    /// The first record that was not sent.
+    pub(super) fn unsent(&self) -> Option<Unsent> {
+        let record = self.records.get(self.sent)?;
+        Some(Unsent {
+            len: record.end.since(self.start_of(self.sent)),
+            push: record.push,
+            sealed: record.sealed,
+            last: self.sent + 1 == self.records.len(),
+        })
+    }
+
+    /// Everything before `to` was sent. A record of which a part was sent becomes two.
+    pub(super) fn on_sent(&mut self, to: Seq) {
+        while let Some(record) = self.records.get(self.sent) {
+            if record.end > to {
+                if self.start_of(self.sent) < to {
+                    let front = Record { end: to, push: false, sealed: false };
+                    self.records.insert(self.sent, front);
+                    self.sent += 1;
+                }
+                break;
+            }
+            self.sent += 1;
+        }
+    }
+
+    /// How far a segment from `from` on may reach, `to` at most, without joining what a seal keeps
+    /// apart.
+    pub(super) fn sealed_end(&self, from: Seq, to: Seq) -> Seq {
+        if self.sealed == 0 {
+            return to;
+        }
+        let first = self.records.partition_point(|record| record.end <= from);
+        let seal = self.records.range(first..).take_while(|record| record.end < to).find(|r| r.sealed);
+        seal.map_or(to, |record| record.end)
+    }
+
+    /// Whether a segment that ends at `end` carries PSH.
+    pub(super) fn is_pushed(&self, end: Seq) -> bool {
+        let at = self.records.partition_point(|record| record.end < end);
+        self.records.get(at).is_some_and(|record| record.end == end && record.push)
+    }
+
+    /// Position of the first byte of a record.
+    fn start_of(&self, index: usize) -> Seq {
+        index.checked_sub(1).map_or(self.start, |before| self.records[before].end.max(self.start))
     }
 
     fn add_block(&mut self, wanted: usize) {
@@ -88,6 +218,13 @@ impl SendBuffer {
                 break;
             }
             self.blocks.pop_front();
+        }
+        while let Some(record) = self.records.front()
+            && record.end <= self.start
+        {
+            self.sealed -= usize::from(record.sealed);
+            self.sent = self.sent.saturating_sub(1);
+            self.records.pop_front();
         }
     }
 
@@ -124,6 +261,8 @@ impl SendBuffer {
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
+        self.records.clear();
+        (self.sent, self.sealed) = (0, 0);
         self.start = self.end;
     }
 }
@@ -147,7 +286,7 @@ mod tests {
     #[test]
     fn a_gathered_write_is_cut_at_the_limit() {
         let mut buffer = SendBuffer::new(start(), Pool::new());
-        let wrote = buffer.write(&[IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg")], 5);
+        let wrote = buffer.write(&[IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg")], 0, 5);
         assert_eq!(wrote, 5);
         assert_eq!(collect(&buffer, start(), start() + 5), b"abcde");
     }
@@ -156,7 +295,7 @@ mod tests {
     fn small_writes_share_a_block() {
         let mut buffer = SendBuffer::new(start(), Pool::new());
         for _ in 0..1000 {
-            buffer.write(&[IoSlice::new(b"x")], usize::MAX);
+            buffer.write(&[IoSlice::new(b"x")], 0, usize::MAX);
         }
         assert_eq!(buffer.blocks.len(), 1);
         buffer.release(start() + 1000);
@@ -167,7 +306,7 @@ mod tests {
     #[test]
     fn large_blocks_come_from_the_pool_and_go_back() {
         let mut buffer = SendBuffer::new(start(), Pool::new());
-        buffer.write(&[IoSlice::new(&[1; 100_000])], usize::MAX);
+        buffer.write(&[IoSlice::new(&[1; 100_000])], 0, usize::MAX);
         let address = buffer.blocks[0].data.as_slice().as_ptr();
         buffer.release(start() + 100_000);
         assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
@@ -184,7 +323,7 @@ mod tests {
             let mut base = 0;
             for (i, (write, release, look)) in steps.into_iter().enumerate() {
                 let bytes: Vec<u8> = (0..write).map(|b| (b ^ i) as u8).collect();
-                prop_assert_eq!(buffer.write(&[IoSlice::new(&bytes)], usize::MAX), write);
+                prop_assert_eq!(buffer.write(&[IoSlice::new(&bytes)], 0, usize::MAX), write);
                 model.extend(&bytes);
                 let release = release.min(model.len());
                 buffer.release(start() + base + release);

@@ -7,7 +7,24 @@ use super::window::WindowScale;
 use crate::buffer::Pool;
 use crate::config::Config;
 use crate::time::{Duration, Instant};
+use std::io::IoSlice;
 use std::sync::Arc;
+
+/// The longest super-segment, in bytes of payload: what one IP packet can carry, less the room that
+/// Linux keeps for headers.
+pub(super) const MAX_RECORD: usize = 65_215;
+
+/// Peers that never offered more than this are sent to in whole windows, others in halves
+/// (`TCP_MSS_DEFAULT` in Linux's `tcp_bound_to_half_wnd`).
+const SMALL_WINDOW: usize = 536;
+
+/// What auto-tuning takes a segment in flight to cost beside its payload: headers and
+/// `skb_shared_info`, which come to the next power of two with it, and the `sk_buff`.
+const SEGMENT_COST: usize = 640;
+const SEGMENT_BUFFER: usize = 256;
+
+/// Segments that the buffer has room for at least, where auto-tuning sizes it (`TCP_INIT_CWND`).
+const MIN_TUNED_SEGMENTS: usize = 10;
 
 /// The send variables of RFC 9293 §3.3.1.
 #[derive(Debug)]
@@ -36,14 +53,16 @@ pub(super) struct Sender {
     pub(super) last_sent: Instant,
     /// When the congestion window was last reduced for a pause: once for each.
     pub(super) restarted: Instant,
-    /// Upper limit of the buffer in bytes.
+    /// Upper limit of what the buffer costs, in bytes (`sk_sndbuf`).
     limit: usize,
     /// Whether `SO_SNDBUF` fixed the limit.
     locked: bool,
     /// Upper limit of what auto-tuning gives.
     max_limit: usize,
-    /// Whether the user was told that there is no room.
+    /// Whether the user was told that there is no room (`SOCK_NOSPACE`).
     pub(super) wants_room: bool,
+    /// The end of what was last written with PSH (`pushed_seq`).
+    pushed: Seq,
     usage: WindowUsage,
 }
 
@@ -76,7 +95,7 @@ pub(super) struct SenderSetup {
     pub(super) scale: WindowScale,
     /// Eff.snd.MSS in bytes.
     pub(super) mss: usize,
-    /// `SO_SNDBUF` in bytes.
+    /// `SO_SNDBUF` in bytes, as the user set it.
     pub(super) buffer_size: Option<usize>,
 }
 
@@ -96,10 +115,11 @@ impl Sender {
             last_small: snd_una,
             last_sent: now,
             restarted: now,
-            limit: buffer_size.unwrap_or(config.send_buffer_initial),
+            limit: buffer_size.map_or(config.send_buffer_initial, doubled),
             locked: buffer_size.is_some(),
             max_limit: config.send_buffer_max,
             wants_room: false,
+            pushed: snd_una,
             usage: WindowUsage { limited: false, max_in_flight: 0, round_end: snd_una, used: 0, since: now },
         }
     }
@@ -179,35 +199,83 @@ impl Sender {
     pub(super) fn on_sent(&mut self, now: Instant, end: Seq, partial: bool) {
         self.snd_nxt = end;
         self.last_sent = now;
+        self.buffer.on_sent(end.min(self.buffer.end()));
         if partial {
             self.last_small = end;
         }
     }
 
-    /// Bytes that may be written now.
-    pub(super) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.buffer.len())
+    /// Bytes that one record should hold: whole segments of `mss` bytes, as many as a super-segment
+    /// takes and not more than half of the peer's window, so that it need not wait for all of it.
+    fn record_goal(&self, mss: usize) -> usize {
+        let half = if self.max_wnd > SMALL_WINDOW { self.max_wnd / 2 } else { self.max_wnd };
+        (half.min(MAX_RECORD) / mss * mss).max(mss)
     }
 
-    /// Whether poll(2) says that the socket is writable: a third of the buffer is free (Linux's
-    /// `sk_stream_is_writeable`), and not too much is unsent.
+    /// Whether the user may begin another record: the buffer is not used up, and less than
+    /// `notsent_lowat` bytes wait to be sent. A record that was begun may be filled, so both limits are
+    /// exceeded by one record at most (Linux's `sk_stream_memory_free`).
+    fn has_room(&self, notsent_lowat: usize) -> bool {
+        self.buffer.cost() < self.limit && self.unsent() < notsent_lowat
+    }
+
+    /// Queues from `bufs`, from byte `skip` on, what fits into the last record, or into a new one if
+    /// that is full. Zero if there is no room for one.
+    pub(super) fn write(
+        &mut self,
+        bufs: &[IoSlice<'_>],
+        skip: usize,
+        mss: usize,
+        notsent_lowat: usize,
+    ) -> usize {
+        let goal = self.record_goal(mss);
+        let mut room = self.buffer.tail_room(goal);
+        if room == 0 {
+            if !self.has_room(notsent_lowat) {
+                return 0;
+            }
+            self.buffer.open_record();
+            room = goal;
+        }
+        self.buffer.write(bufs, skip, room)
+    }
+
+    /// Whether half of the peer's largest window was written without a PSH: then the next one is due
+    /// (Linux's `forced_push`).
+    pub(super) fn push_is_due(&self) -> bool {
+        self.buffer.end() > self.pushed + self.max_wnd / 2
+    }
+
+    /// What was written until now ends in PSH (RFC 9293 §3.9.1.2).
+    pub(super) fn push(&mut self) {
+        self.pushed = self.buffer.end();
+        self.buffer.push();
+    }
+
+    /// Whether poll(2) says that the socket is writable: a third of the buffer is free, and what is
+    /// unsent is below half of the low-water mark (Linux's `sk_stream_is_writeable`).
     pub(super) fn is_writable(&self, notsent_lowat: usize) -> bool {
-        self.room() >= self.buffer.len() / 2 && self.room() > 0 && self.unsent() < notsent_lowat
+        let cost = self.buffer.cost();
+        let room = self.limit.saturating_sub(cost);
+        room > 0 && room >= cost / 2 && self.unsent().saturating_mul(2) < notsent_lowat
     }
 
-    /// The congestion window is `cwnd`: twice as much may be buffered, so that there is always
-    /// something to send while the user is being woken.
+    /// The congestion window is `cwnd` bytes: twice as many segments may be buffered, so that there is
+    /// always something to send while the user is being woken. Each counts for the memory that it
+    /// would take if it were written on its own (Linux's `tcp_sndbuf_expand`).
     pub(super) fn tune(&mut self, cwnd: usize) {
         if !self.locked {
-            let wanted = cwnd.saturating_mul(2).min(self.max_limit);
+            let segment = (self.mss + SEGMENT_COST).next_power_of_two() + SEGMENT_BUFFER;
+            let segments = (cwnd / self.mss).max(MIN_TUNED_SEGMENTS);
+            let wanted = segments.saturating_mul(2 * segment).min(self.max_limit);
             self.limit = self.limit.max(wanted);
         }
     }
 
-    /// `SO_SNDBUF` was set.
-    pub(super) fn set_limit(&mut self, limit: usize) {
+    /// `SO_SNDBUF` was set to `size`.
+    pub(super) fn set_limit(&mut self, size: usize) {
         self.locked = true;
-        self.limit = limit;
+        self.limit = doubled(size);
     }
 
     /// After an attempt to send: whether the congestion window held something back.
@@ -251,11 +319,16 @@ impl Sender {
     }
 }
 
+/// `SO_SNDBUF` allows for twice what the user set, since the memory around the data counts as well
+/// (socket(7)).
+fn doubled(size: usize) -> usize {
+    size.saturating_mul(2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tcp::seq::SeqNum;
-    use std::io::IoSlice;
 
     fn sender() -> Sender {
         let setup = SenderSetup {
@@ -298,12 +371,14 @@ mod tests {
     #[test]
     fn writable_with_a_third_free() {
         let mut s = sender();
-        s.buffer.write(&[IoSlice::new(&[0; 6_000])], usize::MAX);
+        // 18,000 may be used; a record counts for 1280 more than it holds.
+        s.buffer.open_record();
+        s.buffer.write(&[IoSlice::new(&[0; 10_720])], 0, usize::MAX);
         assert!(s.is_writable(usize::MAX));
-        assert!(!s.is_writable(6_000), "TCP_NOTSENT_LOWAT");
-        s.buffer.write(&[IoSlice::new(&[0; 1])], usize::MAX);
+        assert!(!s.is_writable(21_440), "TCP_NOTSENT_LOWAT counts half");
+        assert!(s.is_writable(21_441));
+        s.buffer.write(&[IoSlice::new(&[0; 2])], 0, usize::MAX);
         assert!(!s.is_writable(usize::MAX));
-        assert_eq!(s.room(), 2_999);
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! [`Connection::on_transmitted`] commits it once the device has taken it. So a full device costs
 //! nothing: the same question gets the same answer later.
 
-use super::connection::{Connection, Probe};
+use super::chrono::Holds;
+use super::connection::{Connection, Probe, Room};
 use super::pmtu::MtuProbe;
 use super::recovery::Phase;
 use super::segment::{Flags, Options, Segment};
 use super::seq::Seq;
+use super::sizing::Limits;
 use super::state::State;
 use super::timers::Timer;
 use super::timestamps::TIMESTAMPS_LEN;
@@ -121,7 +123,6 @@ impl Connection {
                 }
                 self.snd.on_sent(now, end, partial);
                 self.count_data(transmit);
-                self.push = false;
                 self.timers.stop(Timer::Persist);
                 self.persist_since = None;
                 if self.probe == Some(Probe::Window) {
@@ -131,7 +132,7 @@ impl Connection {
                     self.rearm_retransmit(now);
                 }
                 // Less is unsent now, which TCP_NOTSENT_LOWAT may have waited for.
-                self.notice_room();
+                self.room = self.room.max(Room::Sent);
             }
             Kind::Again { start, end, mss } => {
                 let segments = end.since(start).div_ceil(mss);
@@ -153,14 +154,19 @@ impl Connection {
         self.rcv.on_ack_sent(transmit.segment.window);
         if transmit.kind != Kind::Ack {
             let in_flight = self.recovery.pipe(self.snd.mss);
-            self.validate_cwnd(now, in_flight + self.snd.mss > self.cc.cwnd());
+            let limited = in_flight + self.snd.mss > self.cc.cwnd();
+            self.validate_cwnd(now, limited);
+            if self.snd.wants_room && !limited && !self.snd.has_unsent() {
+                // tcp_cwnd_validate in Linux.
+                self.chrono.start(now, Holds::SendBuffer);
+            }
         }
     }
 
     /// Congestion window validation, as Linux does it (`tcp_cwnd_validate`): a window that is not
     /// used must not grow, and shrinks when it was not used for an RTO. `limited` says that it holds
     /// something back now.
-    fn validate_cwnd(&mut self, now: Instant, limited: bool) {
+    pub(super) fn validate_cwnd(&mut self, now: Instant, limited: bool) {
         self.snd.note_window_usage(self.recovery.board.outstanding(), limited);
         let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
         let full = self.snd.is_cwnd_limited(cwnd, ssthresh);
@@ -183,7 +189,7 @@ impl Connection {
 
     /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
     /// room (RFC 9293 MUST-16).
-    fn current_mss(&self) -> usize {
+    pub(super) fn current_mss(&self) -> usize {
         let blocks = self.rcv.sack_blocks(self.max_sack_blocks()).len();
         let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
         // Even with the smallest MSS that is allowed, 48, something is left.
@@ -213,6 +219,7 @@ impl Connection {
         let data_end = end.min(self.snd.buffer.end());
         let most = room.max(mss).min(window.max(mss)).min(max) / mss * mss;
         let len = data_end.since(start).min(most);
+        let len = self.snd.buffer.sealed_end(start, start + len).since(start);
         let len = self.snd.buffer.contiguous(start, len);
         let with_fin = self.snd.fin.is_some_and(|fin| fin < end && start + len == fin);
         if (len == 0 && !with_fin) || !self.pacing_allows(now) {
@@ -221,6 +228,9 @@ impl Connection {
         let range_end = start + len + usize::from(with_fin);
         let kind = Kind::Again { start, end: range_end, mss };
         let mut transmit = self.data_segment(now, kind, start, len, with_fin);
+        if len > 0 && self.snd.buffer.is_pushed(start + len) {
+            transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
+        }
         transmit.cut_to(mss);
         Some(transmit)
     }
@@ -253,23 +263,13 @@ impl Connection {
         }
         let pipe = self.recovery.pipe(self.snd.mss);
         let room = self.cc.cwnd().saturating_sub(pipe);
-        let allowed = window.min(room).min(unsent);
-        let len = self.cut_to_segments(allowed.min(max), unsent, window, mss);
+        let record = self.snd.buffer.unsent().expect("bytes that were not sent belong to a record");
+        let limits = Limits { now, mss, max, window, room };
+        let Some(len) = self.next_size(record, &limits) else {
+            self.persist_if_stuck(now);
+            return None;
+        };
         let len = self.snd.buffer.contiguous(start, len);
-        if room < mss.min(unsent) && pipe > 0 {
-            self.validate_cwnd(now, true);
-            self.persist_if_stuck(now);
-            return None;
-        }
-        let deferred = len > 0 && self.defer(len, allowed, unsent, mss, max);
-        if deferred && room < window {
-            // What waits for company waits for the congestion window.
-            self.validate_cwnd(now, true);
-        }
-        if len == 0 || deferred {
-            self.persist_if_stuck(now);
-            return None;
-        }
         if !self.pacing_allows(now) {
             return None;
         }
@@ -278,47 +278,13 @@ impl Connection {
         let kind = Kind::New { start, end, mss };
         let mut transmit = self.data_segment(now, kind, start, len, with_fin);
         transmit.cut_to(mss);
-        if allowed - len < mss {
-            // Nothing follows before the next acknowledgment: the receiver should not wait either.
+        let rest = window.min(room).min(record.len) - len;
+        let forced = self.probe == Some(Probe::Window);
+        if (len == record.len && record.push) || forced || (max == mss && record.len > mss && rest < mss) {
+            // The end of a write, or of what Linux would send as one super-segment.
             transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
         }
         Some(transmit)
-    }
-
-    /// How much of `allowed` bytes to send: whole segments, and the partial one at the end of the
-    /// queue if nothing speaks against it (RFC 9293 §3.7.4, §3.8.6.2.1).
-    fn cut_to_segments(&self, allowed: usize, unsent: usize, window: usize, mss: usize) -> usize {
-        let whole = allowed / mss * mss;
-        if whole == allowed {
-            return whole;
-        }
-        if allowed == unsent {
-            let last = self.snd.fin.is_some();
-            let held = if self.push {
-                false
-            } else if self.options.cork || self.more_follows {
-                true
-            } else {
-                !self.options.nodelay && self.snd.nagle_holds()
-            };
-            return if last || !held || self.probe == Some(Probe::Window) { allowed } else { whole };
-        }
-        // Cut short by a window. Half of the largest window that there ever was is worth a segment,
-        // to peers whose window is smaller than their MSS.
-        let worth = allowed == window && allowed >= self.snd.max_wnd / 2 && whole == 0;
-        if worth || (self.probe == Some(Probe::Window) && whole == 0) { allowed } else { whole }
-    }
-
-    /// Whether to wait for the window to open further, so that a super-segment is worth its call
-    /// (Linux's `tcp_tso_should_defer`): only while acknowledgments are under way, which will ask
-    /// again.
-    fn defer(&self, len: usize, allowed: usize, unsent: usize, mss: usize, max: usize) -> bool {
-        let in_flight = self.recovery.pipe(self.snd.mss);
-        if max <= mss || len == unsent || in_flight == 0 || len + mss > max {
-            return false;
-        }
-        let window = self.snd.snd_wnd.min(self.cc.cwnd());
-        allowed < window / 3 && in_flight > allowed
     }
 
     /// RFC 5681 §4.1: after a pause longer than the RTO, the window says nothing of the path.
@@ -362,10 +328,6 @@ impl Connection {
         let mut flags = Flags::ACK;
         if with_fin {
             flags = flags.with(Flags::FIN);
-        }
-        // RFC 9293 MUST-61: nothing more is queued.
-        if len > 0 && start + len == self.snd.buffer.end() {
-            flags = flags.with(Flags::PSH);
         }
         let mut segment = self.header(now, start, flags);
         segment.payload_len = len;

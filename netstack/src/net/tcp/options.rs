@@ -26,6 +26,8 @@ pub(super) trait HasOptions {
     fn config(&self) -> &Config;
     fn options(&self) -> SocketOptions;
     fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R;
+    /// Sends what is queued, if this is a connection.
+    fn push(&self) {}
 }
 
 /// Parameters of keep-alive, for `set_tcp_keepalive`; what is not set stays as it is.
@@ -166,6 +168,12 @@ impl HasOptions for SockRef<'_> {
             Socket::Unconnected(socket) => socket.change(change),
         }
     }
+
+    fn push(&self) {
+        if let Socket::Stream(stream) = &self.0 {
+            stream.push();
+        }
+    }
 }
 
 /// A buffer size as Linux reports it: twice what was set, to account for its own overhead.
@@ -187,12 +195,16 @@ macro_rules! socket_options {
                 Ok(self.options().nodelay)
             }
 
-            /// Sets `TCP_NODELAY`, which turns Nagle's algorithm off. What it held back is sent.
+            /// Sets `TCP_NODELAY`, which turns Nagle's algorithm off. What it held back is sent, and
+            /// so is what `TCP_CORK` holds back, also if the option was set before.
             ///
             /// # Errors
             /// None; a result for the sake of `tokio::net`.
             pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
                 self.change(|options| options.nodelay = nodelay);
+                if nodelay {
+                    self.push();
+                }
                 Ok(())
             }
 
@@ -404,20 +416,23 @@ macro_rules! socket_options {
                 Ok(())
             }
 
-            /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on the socket is not writable.
+            /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on nothing more may be written. 0, the
+            /// default, is the setting of the stack.
             ///
             /// # Errors
             /// None.
             pub fn tcp_notsent_lowat(&self) -> io::Result<u32> {
-                Ok(u32::try_from(self.options().notsent_lowat).unwrap_or(u32::MAX))
+                let low_water = self.options().notsent_lowat.unwrap_or(0);
+                Ok(u32::try_from(low_water).unwrap_or(u32::MAX))
             }
 
-            /// Sets `TCP_NOTSENT_LOWAT`; 0 is the setting of the stack.
+            /// Sets `TCP_NOTSENT_LOWAT`; 0 is the setting of the stack. The socket is writable while
+            /// less than half of it is unsent.
             ///
             /// # Errors
             /// None.
             pub fn set_tcp_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
-                let low_water = if bytes == 0 { self.config().notsent_lowat } else { bytes as usize };
+                let low_water = (bytes > 0).then_some(bytes as usize);
                 self.change(|options| options.notsent_lowat = low_water);
                 Ok(())
             }

@@ -10,7 +10,7 @@ use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
 use crate::net::readiness::{Direction, Registration, Seen};
 use crate::net::stack::{Endpoint, Stack};
 use crate::stack::{Cell, Family, Observer, Unconnected};
-use crate::tcp::{Events, SocketOptions, TcpInfo};
+use crate::tcp::{Events, SendFlags, SocketOptions, TcpInfo};
 use bytes::BufMut;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -402,6 +402,41 @@ impl TcpStream {
         self.registration().try_io(Interest::WRITABLE, || self.write_now(bufs))
     }
 
+    /// As [`TcpStream::try_write`], with the flags of send(2).
+    ///
+    /// # Errors
+    /// As [`TcpStream::try_write`].
+    pub fn try_send_with_flags(&self, buf: &[u8], flags: SendFlags) -> io::Result<usize> {
+        self.registration().try_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags))
+    }
+
+    /// Writes what there is room for, waiting for the first byte, with the flags of send(2).
+    ///
+    /// # Errors
+    /// As [`TcpStream::try_write`], without [`io::ErrorKind::WouldBlock`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped future has written nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use netstack::net::tcp::SendFlags;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stack = netstack::Stack::builder().build()?;
+    /// # let listener = stack.listen("127.0.0.1:8080").await?;
+    /// # let stream = stack.connect("127.0.0.1:8080").await?;
+    /// // The header waits for the body, so that they share a segment.
+    /// stream.send_with_flags(b"4 bytes\n", SendFlags::MORE).await?;
+    /// stream.send_with_flags(b"body", SendFlags::NONE).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn send_with_flags(&self, buf: &[u8], flags: SendFlags) -> io::Result<usize> {
+        self.registration().async_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags)).await
+    }
+
     /// Copies what is there, waiting for the first byte, and leaves it to be read. `Ok(0)` is the
     /// end of the stream, or an empty buffer.
     ///
@@ -442,7 +477,11 @@ impl TcpStream {
     }
 
     fn write_now(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.engine().write(self.now(), &self.inner.cell, bufs)
+        self.send_now(bufs, SendFlags::NONE)
+    }
+
+    fn send_now(&self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        self.engine().send(self.now(), &self.inner.cell, bufs, flags)
     }
 }
 
@@ -640,6 +679,10 @@ impl HasOptions for TcpStream {
 
     fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
         self.engine().with_options(self.now(), &self.inner.cell, change)
+    }
+
+    fn push(&self) {
+        self.engine().push(self.now(), &self.inner.cell);
     }
 }
 

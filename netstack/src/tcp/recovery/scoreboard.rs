@@ -133,6 +133,11 @@ impl Scoreboard {
         self.records.first_key_value().map_or(0, |(_, record)| record.mss)
     }
 
+    /// When the range at SND.UNA was last sent.
+    pub(in crate::tcp) fn head_sent_at(&self) -> Option<Instant> {
+        self.records.first_key_value().map(|(_, record)| record.sent_at)
+    }
+
     /// New data `start..end` was sent.
     pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         let len = end.since(start);

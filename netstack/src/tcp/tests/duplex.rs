@@ -131,7 +131,7 @@ fn set_options(pair: &mut Pair, end: usize, rng: &mut ChaCha8Rng) {
         0 => options.recv_buffer_size = Some(2_304),
         1 => options.recv_buffer_size = Some(20_000),
         2 => options.send_buffer_size = Some(4_608),
-        3 => options.notsent_lowat = 2_000,
+        3 => options.notsent_lowat = Some(2_000),
         4 => options.window_clamp = Some(1_152),
         _ => {}
     }

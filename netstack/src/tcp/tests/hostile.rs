@@ -5,7 +5,7 @@ use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::timers::Timer;
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Options, Path, Patience, SackBlock, Segment, SeqNum,
+    Connection, Flags, Opening, OpeningStep, Options, Path, Patience, SackBlock, Segment, SendFlags, SeqNum,
     SocketOptions, State, SynEntry, SynParts, SynStep, SynTimeout, Timestamps,
 };
 use crate::time::{Duration, Instant};
@@ -156,7 +156,8 @@ impl Watched {
             }
             19..=22 => {
                 let len = pick(&[1, 100, 1448, 20_000, 300_000], a);
-                let _ = self.conn.write(self.now, &[IoSlice::new(&vec![7; len])], b % 8 == 0);
+                let flags = SendFlags { more: b % 8 == 0, end_of_record: b % 8 == 1 };
+                let _ = self.conn.write_record(self.now, &[IoSlice::new(&vec![7; len])], 0, flags);
             }
             23..=26 => self.read(pick(&[1, 100, 5_000, 1 << 20], a)),
             27 if a % 4 == 0 => {
@@ -182,7 +183,7 @@ impl Watched {
             0 => options.nodelay = !options.nodelay,
             1 => options.cork = !options.cork,
             2 => options.keepalive = !options.keepalive,
-            3 => options.notsent_lowat = pick(&[1, 1_000, usize::MAX], b),
+            3 => options.notsent_lowat = pick(&[None, Some(1), Some(1_000)], b),
             4 => options.recv_buffer_size = Some(pick(&[2_304, 10_000, 500_000], b)),
             5 => options.send_buffer_size = Some(pick(&[4_608, 10_000, 500_000], c)),
             6 => options.window_clamp = pick(&[None, Some(1_152), Some(30_000)], d),
@@ -233,6 +234,7 @@ impl Watched {
     fn check(&mut self) {
         let conn = &mut self.conn;
         assert!(conn.snd.snd_una <= conn.snd.snd_nxt);
+        conn.take_events();
         let in_flight = conn.snd.snd_nxt.since(conn.snd.snd_una);
         if conn.state() == State::Closed {
             assert_eq!(conn.poll_timeout(), None, "a timer without a connection");
@@ -245,7 +247,7 @@ impl Watched {
         } else if conn.snd.has_unsent() {
             assert!(conn.timers.is_set(Timer::Persist), "waits for nothing: {:?}", conn.snd);
         }
-        let writable = conn.snd.is_writable(conn.options.notsent_lowat);
+        let writable = conn.snd.is_writable(conn.notsent_lowat());
         assert!(!(conn.snd.wants_room && writable && conn.state().can_send()), "a writer was not told");
         assert!(conn.unread() <= 4 << 20, "{} bytes wait for the reader", conn.unread());
         if let Some(at) = conn.poll_timeout().filter(|at| *at <= self.now) {

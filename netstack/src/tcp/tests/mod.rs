@@ -9,6 +9,7 @@ mod opening;
 mod pair;
 mod recovery;
 mod rules;
+mod sending;
 mod stalls;
 mod states;
 mod syn_received;

@@ -1,0 +1,142 @@
+//! How much of what was written goes into the next segment: what the windows leave, what Nagle's
+//! algorithm holds back, and how large a super-segment should be (Linux's `tcp_write_xmit`).
+
+use super::chrono::Holds;
+use super::connection::{Connection, Probe, Writing};
+use super::recovery::Phase;
+use super::send_buffer::Unsent;
+use super::sender::MAX_RECORD;
+use crate::time::{Duration, Instant};
+
+/// What limits the next segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) now: Instant,
+    /// Payload bytes of a full segment.
+    pub(super) mss: usize,
+    /// The most that the device takes at once, in bytes: `mss` if it does not cut super-segments.
+    pub(super) max: usize,
+    /// What is left of the peer's window, in bytes.
+    pub(super) window: usize,
+    /// What is left of the congestion window, in bytes.
+    pub(super) room: usize,
+}
+
+/// Doublings of 512 µs of round-trip time that each halve what a super-segment gets beyond a
+/// millisecond's worth of data (`tcp_tso_rtt_log`).
+const TSO_RTT_LOG: u32 = 9;
+
+/// The share of a second that a super-segment should last for: 2^-10, about a millisecond
+/// (`sk_pacing_shift`).
+const PACING_SHIFT: u32 = 10;
+
+/// How long a super-segment waits to grow, at most.
+const MAX_DEFERRAL: Duration = Duration::from_millis(1);
+
+/// Segments that may wait to grow where no share of the window is asked for (`tcp_max_tso_deferred_mss`).
+const DEFERRED_SEGMENTS: usize = 3;
+
+impl Connection {
+    /// Bytes of `record`, the first that was not sent, that may go now; none if they must wait.
+    pub(super) fn next_size(&mut self, record: Unsent, limits: &Limits) -> Option<usize> {
+        let Limits { now, mss, max, window, room } = *limits;
+        let pipe = self.recovery.pipe(self.snd.mss);
+        let one = mss.min(record.len);
+        let probing = self.probe == Some(Probe::Window);
+        // RFC 9293 §3.8.6.2.1: a whole segment fits, or half of the largest window that there ever was,
+        // for peers whose window is smaller than their MSS; or there was a time-out.
+        let fits = window >= one || (window > 0 && (probing || window >= self.snd.max_wnd / 2));
+        let filled = room < one && pipe > 0;
+        if fits || filled {
+            self.chrono.stop(now, Holds::PeerWindow, false);
+        } else {
+            self.chrono.start(now, Holds::PeerWindow);
+        }
+        if filled {
+            self.validate_cwnd(now, true);
+        }
+        if filled || !fits {
+            return None;
+        }
+        let needed = record.len.min(window);
+        if max == mss || record.len <= mss {
+            let len = needed.min(mss);
+            let held = len < mss && len == record.len && record.last && !probing && self.holds_partial();
+            return (!held).then_some(len);
+        }
+        let autosized = self.autosized(limits);
+        if self.defers(record, limits, autosized) {
+            return None;
+        }
+        // tcp_cwnd_test: half of the window at most, so that there are two on their way.
+        let half = (self.cc.cwnd() / 2).max(mss);
+        let most = autosized.min(room).min(half).min(max).max(mss) / mss * mss;
+        if most <= needed {
+            return Some(most);
+        }
+        let partial = needed % mss;
+        let held =
+            partial > 0 && needed > mss && (record.last || needed < record.len) && self.holds_partial();
+        Some(if held { needed - partial } else { needed })
+    }
+
+    /// Whether a partial segment at the end of what was written must wait: for more data if the user
+    /// announced some, otherwise by Minshall's variant of Nagle's algorithm (RFC 9293 §3.7.4). The last
+    /// segment before a FIN never waits.
+    fn holds_partial(&self) -> bool {
+        if self.push || self.snd.fin.is_some() {
+            return false;
+        }
+        self.options.cork
+            || self.writing == Writing::More
+            || (!self.options.nodelay && self.recovery.board.outstanding() > 0 && self.snd.nagle_holds())
+    }
+
+    /// What a super-segment should carry, in bytes of whole segments: a millisecond's worth of data at
+    /// the present rate, and more on short paths (`tcp_tso_autosize`).
+    fn autosized(&self, limits: &Limits) -> usize {
+        let Some(min_rtt) = self.rtt.min_rtt() else { return MAX_RECORD };
+        let short = min_rtt.as_micros() as u64 >> TSO_RTT_LOG;
+        let extra = if short < 32 { MAX_RECORD >> short } else { 0 };
+        let size = (self.pacing_rate() >> PACING_SHIFT).saturating_add(extra as u64);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let least = self.config.min_tso_segs as usize * limits.mss;
+        size.max(least).min(MAX_RECORD).max(limits.mss) / limits.mss * limits.mss
+    }
+
+    /// Whether a super-segment waits for the windows to open further, so that it is worth its cost
+    /// (`tcp_tso_should_defer`): only while an acknowledgment is about to come, which will ask again.
+    fn defers(&mut self, record: Unsent, limits: &Limits, autosized: usize) -> bool {
+        let Limits { now, mss, window, room, .. } = *limits;
+        let calm = matches!(self.recovery.phase(), Phase::Open | Phase::Disorder);
+        // In the middle of a write, and after a pause, what is there goes at once.
+        if !calm || self.writing == Writing::Filled || now - self.snd.last_sent > MAX_DEFERRAL {
+            return false;
+        }
+        let limit = window.min(room);
+        if limit >= autosized || (!record.last && limit >= record.len) {
+            return false;
+        }
+        let worth = match self.config.tso_win_divisor {
+            0 => limit > DEFERRED_SEGMENTS * mss,
+            share => limit >= self.snd.snd_wnd.min(self.cc.cwnd()) / share as usize,
+        };
+        let (false, Some(oldest), Some(srtt)) = (worth, self.recovery.board.head_sent_at(), self.rtt.srtt())
+        else {
+            return false;
+        };
+        if oldest + srtt > now + (srtt / 2).min(MAX_DEFERRAL) {
+            return false;
+        }
+        let closed = if room < window { room <= record.len } else { window <= record.len };
+        if closed {
+            if room < window {
+                self.validate_cwnd(now, true);
+            } else {
+                self.chrono.start(now, Holds::PeerWindow);
+            }
+            return true;
+        }
+        !record.sealed && self.snd.fin.is_none()
+    }
+}

@@ -3,7 +3,7 @@
 //! A field can also be set by its name and a text, for command lines and configuration files:
 //! [`Config::set`].
 
-use crate::tcp::{CongestionAlgorithm, Hystart, MtuDiscover};
+use crate::tcp::{COOKIE_LEN, CongestionAlgorithm, FastOpenKeys, Hystart, MtuDiscover};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -28,6 +28,54 @@ pub enum SynCookieMode {
     Overflow,
     /// For every SYN: 2 in Linux, for tests.
     Always,
+}
+
+/// What Fast Open may be used for: the bits of `net.ipv4.tcp_fastopen`. Bits that mean nothing are
+/// kept, as in Linux.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FastOpenMode(u32);
+
+impl FastOpenMode {
+    /// Nothing.
+    pub const OFF: Self = Self(0);
+    /// Active opens that ask for it.
+    pub const CLIENT: Self = Self(0x1);
+    /// Listeners that ask for it.
+    pub const SERVER: Self = Self(0x2);
+    /// Data in SYNs to any server, with or without its cookie.
+    pub const CLIENT_NO_COOKIE: Self = Self(0x4);
+    /// Data in SYNs is accepted without a cookie. Anybody can then make a listener answer forged
+    /// addresses: for closed networks.
+    pub const SERVER_NO_COOKIE: Self = Self(0x200);
+    /// All listeners, with their backlog as the limit, whether they ask for it or not.
+    pub const SERVER_ALL: Self = Self(0x400);
+
+    /// From the number that `net.ipv4.tcp_fastopen` takes.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The number.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in here.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl fmt::Debug for FastOpenMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FastOpenMode({:#x})", self.0)
+    }
 }
 
 /// Declares [`Config`] as a table, so that a field, its documentation, its default and its name as a
@@ -193,6 +241,22 @@ config! {
     challenge_ack_interval: Duration = Duration::from_millis(500);
     /// Smallest MSS that a peer can make us use (`tcp_min_snd_mss`). 48.
     min_snd_mss: u32 = 48;
+    /// What Fast Open may be used for (`tcp_fastopen`, RFC 7413). 0x3: sockets that ask for it, in both
+    /// roles. Linux's default is 0x1, which ignores what listeners ask for.
+    fastopen: FastOpenMode = FastOpenMode::CLIENT.with(FastOpenMode::SERVER);
+    /// The keys behind the Fast Open cookies of listeners (`tcp_fastopen_key`), the backup key behind
+    /// a comma. `none`: a random one.
+    fastopen_key: Option<FastOpenKeys> = None;
+    /// Bytes of the Fast Open cookies of listeners: an even number from 4 to 16. 8, as in Linux, whose
+    /// cookies have no other length.
+    fastopen_cookie_len: u8 = 8;
+    /// How long Fast Open of active opens pauses after something on the way swallowed a connection
+    /// for it; doubled each time, up to 64 times (`tcp_fastopen_blackhole_timeout_sec`). 0s: no pause.
+    fastopen_blackhole_timeout: Duration = Duration::ZERO;
+    /// Servers of which a stack remembers Fast Open cookies. 1024.
+    fastopen_cache_size: u32 = 1024;
+    /// How long a Fast Open cookie is used (RFC 7413 §4.1.3 leaves it open). 24 hours.
+    fastopen_cache_age: Duration = Duration::from_secs(24 * 3600);
     /// Time to live, or hop limit, of what the stack sends (`ip_default_ttl`). 64.
     default_ttl: u8 = 64;
     /// ICMP errors that the stack sends in a second at most (`icmp_msgs_per_sec`; RFC 4443 §2.4(f)). 1000.
@@ -309,6 +373,12 @@ impl Config {
         ensure((48..=65_495).contains(&self.mtu_probe_floor), "mtu_probe_floor: must be 48 to 65495")?;
         ensure(!self.mtu_expires.is_zero(), "mtu_expires: must not be zero")?;
         ensure(self.max_destinations <= 1 << 20, "max_destinations: must be at most 1048576")?;
+        ensure(
+            COOKIE_LEN.contains(&self.fastopen_cookie_len.into())
+                && self.fastopen_cookie_len.is_multiple_of(2),
+            "fastopen_cookie_len: must be an even number from 4 to 16 (RFC 7413 section 4.1.1)",
+        )?;
+        ensure(self.fastopen_cache_size > 0, "fastopen_cache_size: must not be zero")?;
         ensure(self.default_ttl > 0, "default_ttl: must not be zero")
     }
 }
@@ -430,6 +500,30 @@ impl Value for Duration {
             n if n % 1_000 == 0 => format!("{}us", n / 1_000),
             n => format!("{n}ns"),
         }
+    }
+}
+
+impl Value for FastOpenMode {
+    const FORM: &'static str = "the bits of tcp_fastopen, such as 3 or 0x403";
+    fn parse(text: &str) -> Option<Self> {
+        let bits = match text.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).ok()?,
+            None => text.parse().ok()?,
+        };
+        Some(Self(bits))
+    }
+    fn show(&self) -> String {
+        format!("{:#x}", self.0)
+    }
+}
+
+impl Value for Option<FastOpenKeys> {
+    const FORM: &'static str = "none, or keys such as 01234567-89abcdef-01234567-89abcdef";
+    fn parse(text: &str) -> Option<Self> {
+        if text == "none" { Some(None) } else { text.parse().ok().map(Some) }
+    }
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
     }
 }
 
@@ -589,6 +683,10 @@ mod tests {
             ("hystart", "rfc9406", "rfc9406"),
             ("syncookies", "2", "always"),
             ("default_ttl", " 7 ", "7"),
+            ("fastopen", "0x70403", "0x70403"),
+            ("fastopen", "5", "0x5"),
+            ("fastopen_key", "1-2-3-4", "00000001-00000002-00000003-00000004"),
+            ("fastopen_key", "none", "none"),
         ] {
             config.set(key, text).unwrap();
             assert_eq!(config.get(key).unwrap(), shown, "{key}={text}");
@@ -625,6 +723,7 @@ mod tests {
         };
         assert!(bad(|c| c.rto_min = Duration::from_secs(2)).starts_with("rto_initial:"));
         assert!(bad(|c| c.recv_buffer_initial = 8 << 20).starts_with("recv_buffer_initial:"));
+        assert!(bad(|c| c.fastopen_cookie_len = 7).starts_with("fastopen_cookie_len:"));
         assert!(bad(|c| c.port_range = 0..=5).starts_with("port_range:"));
         assert!(bad(|c| c.syn_retries = 0).starts_with("syn_retries:"));
         assert!(bad(|c| c.delayed_ack_max = Duration::from_millis(500)).starts_with("delayed_ack_max:"));

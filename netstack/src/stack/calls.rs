@@ -61,7 +61,7 @@ impl Engine {
             let mut done = 0;
             loop {
                 let written = match &mut inner.phase {
-                    Phase::Opening(_) => return Err(io::ErrorKind::WouldBlock.into()),
+                    Phase::Opening(opening) => return opening.write(now, bufs).map_err(io::Error::from),
                     Phase::Connected(connection) => connection.write_record(now, bufs, done, flags)?,
                     Phase::Over(over) => return Err(over.take().unwrap_or_else(|| os(libc::EPIPE))),
                 };
@@ -88,13 +88,31 @@ impl Engine {
         out.deliver(self);
     }
 
+    /// Sends the SYN that waits for the first write (`TCP_FASTOPEN_CONNECT`), without data. Nothing
+    /// happens if none waits.
+    pub fn open_now(&self, now: Instant, cell: &Arc<Cell>) {
+        let mut out = Effects::new();
+        self.with_cell(now, cell, &mut out, |inner, _| {
+            if let Phase::Opening(opening) = &mut inner.phase {
+                opening.go(now);
+            }
+        });
+        out.deliver(self);
+    }
+
     /// Shuts down reading, writing or both, as shutdown(2).
     ///
     /// # Errors
     /// `ENOTCONN` if there is no connection.
     pub fn shutdown(&self, now: Instant, cell: &Arc<Cell>, how: Shutdown) -> io::Result<()> {
-        let gone = |_: &mut Over| Err(os(libc::ENOTCONN));
-        self.on_connection(now, cell, gone, |connection| connection.shutdown(now, how))
+        let mut out = Effects::new();
+        let result = self.with_cell(now, cell, &mut out, |inner, _| match &mut inner.phase {
+            Phase::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
+            Phase::Connected(connection) => connection.shutdown(now, how).map_err(io::Error::from),
+            Phase::Over(_) => Err(os(libc::ENOTCONN)),
+        });
+        out.deliver(self);
+        result
     }
 
     /// The application is done with the connection. What was written is still sent, in the
@@ -118,6 +136,11 @@ impl Engine {
                     } else {
                         connection.close(now);
                     }
+                    None
+                }
+                // What a first write took is delivered as well.
+                Phase::Opening(opening) if opening.has_data() => {
+                    opening.close();
                     None
                 }
                 Phase::Opening(_) => Some(self.drop_opening(now, cell, inner, out)),
@@ -266,6 +289,7 @@ impl Engine {
                 Phase::Connected(connection) if inner.attached => {
                     connection.unsent() == 0 && connection.unacked() == 0
                 }
+                Phase::Opening(opening) if inner.attached => !opening.has_data(),
                 Phase::Opening(_) | Phase::Connected(_) | Phase::Over(_) => true,
             }
         })
@@ -313,25 +337,6 @@ impl Engine {
                 Some(connection) => f(connection).map_err(io::Error::from),
                 None => over.take().map_or(Ok(end), Err),
             },
-        });
-        out.deliver(self);
-        result
-    }
-
-    /// Calls `f` with the connection, or `over` if there is none any more, and delivers what comes
-    /// of it.
-    fn on_connection<R>(
-        &self,
-        now: Instant,
-        cell: &Arc<Cell>,
-        over: impl FnOnce(&mut Over) -> io::Result<R>,
-        f: impl FnOnce(&mut Connection) -> Result<R, TcpError>,
-    ) -> io::Result<R> {
-        let mut out = Effects::new();
-        let result = self.with_cell(now, cell, &mut out, |inner, _| match &mut inner.phase {
-            Phase::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
-            Phase::Connected(connection) => f(connection).map_err(io::Error::from),
-            Phase::Over(state) => over(state),
         });
         out.deliver(self);
         result

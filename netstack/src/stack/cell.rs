@@ -8,6 +8,7 @@
 
 use super::deadlines::Timer;
 use super::effects::Observer;
+use super::fast_open::FastOpenQueue;
 use super::flow::{FlowKey, QueueId};
 use super::ports::Binding;
 use crate::buffer::Chunk;
@@ -48,6 +49,8 @@ pub struct Cell {
     traffic_class: AtomicU8,
     /// The identification of the next IPv4 packet that may be fragmented.
     ident: AtomicU16,
+    /// Fast Open made the connection, from the SYN.
+    by_fast_open: bool,
 }
 
 /// What the lock guards.
@@ -75,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) orphan: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
+    /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
+    pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
 }
 
 /// How far the connection is.
@@ -124,12 +129,25 @@ pub(crate) struct CellParts {
     pub(crate) phase: Phase,
     pub(crate) binding: Option<Binding>,
     pub(crate) options: SocketOptions,
+    pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
 }
 
 impl Cell {
     pub(crate) fn new(parts: CellParts) -> Arc<Self> {
-        let CellParts { id, key, mapped, flow_label, queue, ttl, traffic_class, phase, binding, options } =
-            parts;
+        let CellParts {
+            id,
+            key,
+            mapped,
+            flow_label,
+            queue,
+            ttl,
+            traffic_class,
+            phase,
+            binding,
+            options,
+            fast_open,
+        } = parts;
+        let by_fast_open = fast_open.is_some();
         let inner = Inner {
             phase,
             timer: Timer::default(),
@@ -143,6 +161,7 @@ impl Cell {
             leaving: Events::NONE,
             orphan: false,
             options,
+            fast_open,
         };
         Arc::new(Self {
             id,
@@ -158,6 +177,7 @@ impl Cell {
             ttl: AtomicU8::new(ttl),
             traffic_class: AtomicU8::new(traffic_class),
             ident: AtomicU16::new(key.spread() as u16),
+            by_fast_open,
         })
     }
 
@@ -186,6 +206,8 @@ impl Cell {
     /// What poll(2) would say now: levels.
     pub fn readiness(&self) -> Events {
         match &self.inner.lock().phase {
+            // The first write sends the SYN.
+            Phase::Opening(opening) if opening.is_deferred() => Events::WRITABLE,
             Phase::Opening(_) => Events::NONE,
             Phase::Connected(connection) => connection.readiness(),
             Phase::Over(over) => {
@@ -195,10 +217,11 @@ impl Cell {
         }
     }
 
-    /// How connecting went; none while it goes on.
+    /// How connecting went; none while it goes on. With `TCP_FASTOPEN_CONNECT` it went well as long
+    /// as the SYN waits for the first write.
     pub fn connect_result(&self) -> Option<io::Result<()>> {
         match &self.inner.lock().phase {
-            Phase::Opening(_) => None,
+            Phase::Opening(opening) => opening.is_deferred().then_some(Ok(())),
             Phase::Connected(_) => Some(Ok(())),
             Phase::Over(over) => Some(Err((&over.cause).into())),
         }
@@ -239,6 +262,15 @@ impl Cell {
     /// Sets the traffic class of what is sent from now on. The two bits of ECN belong to TCP.
     pub fn set_traffic_class(&self, class: u8) {
         self.traffic_class.store(class & !3, Ordering::Relaxed);
+    }
+
+    /// Whether no SYN was sent yet: it waits for the first write (`TCP_FASTOPEN_CONNECT`).
+    pub fn is_deferred(&self) -> bool {
+        matches!(&self.inner.lock().phase, Phase::Opening(opening) if opening.is_deferred())
+    }
+
+    pub(crate) fn is_by_fast_open(&self) -> bool {
+        self.by_fast_open
     }
 
     pub(crate) fn key(&self) -> &FlowKey {

@@ -9,7 +9,7 @@ use super::listener::{Listener, ListenerParts};
 use super::ports::{Binding, Claim};
 use super::routes::Route;
 use super::socket::Unconnected;
-use crate::config::TimeWaitReuse;
+use crate::config::{FastOpenMode, TimeWaitReuse};
 use crate::error::{Failure, os};
 use crate::tcp::{Opening, SeqNum};
 use crate::time::Instant;
@@ -171,6 +171,10 @@ impl Engine {
         let ts_offset = self.timestamp_offset(&key);
         let opening =
             Opening::new(now, iss, ts_offset, path, socket.options.clone(), self.config(), self.pool());
+        let opening = match self.fast_open_attempt(now, &socket.options, &key) {
+            Some(attempt) => opening.with_fast_open(attempt),
+            None => opening,
+        };
         let queues = self.capabilities(interface).queues.max(1);
         Cell::new(CellParts {
             id: self.new_id(),
@@ -183,6 +187,7 @@ impl Engine {
             phase: Phase::Opening(Box::new(opening)),
             binding: Some(binding),
             options: socket.options.clone(),
+            fast_open: None,
         })
     }
 
@@ -225,6 +230,11 @@ impl Engine {
             let any = SocketAddr::new(socket.family().unspecified(), 0);
             socket.bind(self, any)?;
         }
+        let backlog = backlog.min(self.config().somaxconn);
+        let everywhere = FastOpenMode::SERVER.with(FastOpenMode::SERVER_ALL);
+        if socket.options.fastopen_queue == 0 && self.config().fastopen.contains(everywhere) {
+            socket.options.fastopen_queue = backlog;
+        }
         let mapped = socket.is_mapped();
         let mut binding = socket.take_binding().ok_or_else(|| os(libc::EADDRINUSE))?;
         binding.listen().map_err(|_| os(libc::EADDRINUSE))?;
@@ -235,7 +245,7 @@ impl Engine {
             options: socket.options.clone(),
             ttl: socket.ttl,
             traffic_class: socket.traffic_class & !3,
-            backlog: backlog.min(self.config().somaxconn) as usize,
+            backlog: backlog as usize,
             asks,
             binding,
             observer,
@@ -255,6 +265,11 @@ impl Engine {
         match self.pop_accept_queue(listener) {
             Ok(Some(cell)) => {
                 let peer = cell.remote_addr();
+                if cell.is_by_fast_open()
+                    && let Phase::Connected(connection) = &mut cell.lock().phase
+                {
+                    connection.on_accepted();
+                }
                 Ok((cell, peer))
             }
             Ok(None) => Err(io::ErrorKind::WouldBlock.into()),

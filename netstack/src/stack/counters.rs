@@ -108,6 +108,22 @@ counters! {
     backlog_queued, "TCPBacklogQueued";
     /// Segments dropped because their connection was locked and its backlog full.
     backlog_drops, "TCPBacklogDrop";
+    /// Connections whose data was accepted with our SYN.
+    fast_open_active, "TCPFastOpenActive";
+    /// SYNs of ours whose data was not accepted.
+    fast_open_active_fails, "TCPFastOpenActiveFail";
+    /// Connections that Fast Open made from a peer's SYN.
+    fast_open_passive, "TCPFastOpenPassive";
+    /// SYNs with a cookie that was not good, or for which no connection could be made.
+    fast_open_passive_fails, "TCPFastOpenPassiveFail";
+    /// SYNs with a cookie of the backup key.
+    fast_open_passive_alt_key, "TCPFastOpenPassiveAltKey";
+    /// SYNs that found as many Fast Open connections waiting as their listener allows.
+    fast_open_listen_overflows, "TCPFastOpenListenOverflow";
+    /// SYNs that asked for a cookie.
+    fast_open_cookie_requests, "TCPFastOpenCookieReqd";
+    /// Times that Fast Open was paused since something on the way swallowed connections.
+    fast_open_blackhole, "TCPFastOpenBlackhole";
     /// Packets that a device could not take and that are sent later or again.
     device_full, "DeviceFull";
 }

@@ -6,7 +6,7 @@ use super::engine::Engine;
 use super::flow::{FlowKey, QueueId};
 use crate::device::{Gso, MAX_PIECES, TxPacket};
 use crate::error::Failure;
-use crate::tcp::{Connection, Segment, Transmit};
+use crate::tcp::{Connection, Segment};
 use crate::time::Instant;
 use crate::wire::{
     ChecksumMode, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, TCP_HEADER_LEN, emit_tcp, ip_header_len,
@@ -56,6 +56,15 @@ pub(super) enum Sent {
     Failed,
 }
 
+/// A segment of a connection, with its payload in pieces.
+struct Parts<'a> {
+    segment: &'a Segment,
+    pieces: &'a [&'a [u8]],
+    /// The size of the segments to cut it into.
+    gso_size: Option<u16>,
+    dont_fragment: bool,
+}
+
 impl Engine {
     /// Sends what the connection has to send, as far as its windows, the device and the bound on
     /// one hold of the lock allow.
@@ -72,7 +81,9 @@ impl Engine {
         let progress = match &mut inner.phase {
             Phase::Opening(opening) => match opening.poll_transmit(now) {
                 Some(syn) => {
-                    let sent = self.send_for(now, cell, &syn, out);
+                    let pieces = &[opening.payload()];
+                    let parts = Parts { segment: &syn, pieces, gso_size: None, dont_fragment: true };
+                    let sent = self.send_parts(now, cell, parts, out);
                     if sent == Sent::Full {
                         Progress::Full
                     } else {
@@ -122,7 +133,10 @@ impl Engine {
             let sent = {
                 let mut pieces = ArrayVec::<&[u8], MAX_PIECES>::new();
                 connection.payload(&transmit, &mut pieces);
-                self.send_data(now, cell, connection.dont_fragment(), &transmit, &pieces, out)
+                let (segment, gso_size) = (&transmit.segment, transmit.gso_size);
+                let parts =
+                    Parts { segment, pieces: &pieces, gso_size, dont_fragment: connection.dont_fragment() };
+                self.send_parts(now, cell, parts, out)
             };
             match sent {
                 Sent::Yes => {}
@@ -137,28 +151,21 @@ impl Engine {
         Progress::Done
     }
 
-    fn send_data(
-        &self,
-        now: Instant,
-        cell: &Arc<Cell>,
-        dont_fragment: bool,
-        transmit: &Transmit,
-        pieces: &[&[u8]],
-        out: &mut Effects,
-    ) -> Sent {
+    /// Sends a segment of a connection with its payload, which may be cut into segments of a size.
+    fn send_parts(&self, now: Instant, cell: &Cell, parts: Parts<'_>, out: &mut Effects) -> Sent {
+        let Parts { segment, pieces, gso_size, dont_fragment } = parts;
         let (key, queue) = (cell.key(), cell.queue());
         let flow_label = cell.flow_label();
         let mut ip = IpMeta { flow_label, dont_fragment, ..ip_meta(key, cell.ttl(), cell.traffic_class()) };
         if !dont_fragment && !key.is_ipv6() {
-            let size = transmit.gso_size.map_or(usize::MAX, usize::from);
-            let packets = transmit.segment.payload_len.div_ceil(size).max(1);
+            let size = gso_size.map_or(usize::MAX, usize::from);
+            let packets = segment.payload_len.div_ceil(size).max(1);
             ip.ident = cell.take_ident(packets as u16);
         }
         let mut header = HeaderBuf::new();
         let mode = self.checksum_mode(queue.interface);
-        let segment = &transmit.segment;
         let checksum = emit_tcp(&mut header, &ip, key.local_port, key.remote_port, segment, pieces, mode);
-        let gso = transmit.gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
+        let gso = gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
         let packet = TxPacket { header: &header, payload: pieces, checksum, gso };
         self.send_packet(now, queue, &packet, out)
     }

@@ -6,6 +6,8 @@ use super::deadlines::{Deadlines, Target};
 use super::demux::Demux;
 use super::destinations::Destinations;
 use super::effects::{DriverHook, Effects};
+use super::fast_open::FastOpenState;
+use super::fast_open_cache::FastOpenCache;
 use super::flow::{FlowKey, QueueId};
 use super::iface::{Interface, is_unicast};
 use super::ports::Ports;
@@ -82,6 +84,7 @@ pub struct Engine {
     /// Set once the stack was shut down.
     failure: OnceLock<Failure>,
     pool: Arc<Pool>,
+    fast_open: FastOpenState,
 }
 
 impl Engine {
@@ -92,6 +95,19 @@ impl Engine {
     /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
     /// system's random source.
     pub fn new(config: Config, interfaces: Vec<Interface>) -> io::Result<Arc<Self>> {
+        Self::with_fast_open_cache(config, interfaces, None)
+    }
+
+    /// As [`Engine::new`], for a stack that looks for Fast Open cookies in `cache`, which other stacks
+    /// may use too.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_fast_open_cache(
+        config: Config,
+        interfaces: Vec<Interface>,
+        cache: Option<Arc<FastOpenCache>>,
+    ) -> io::Result<Arc<Self>> {
         config.validate().map_err(|error| invalid(&error))?;
         let mut random = seeded(config.seed)?;
         let mut interfaces = interfaces;
@@ -111,6 +127,8 @@ impl Engine {
         };
         let demux_key = secret(16).try_into().expect("16 bytes were asked for");
         let isn_secret: [u8; 32] = secret(32).try_into().expect("32 bytes were asked for");
+        let fast_open_key = || secret(16).try_into().expect("16 bytes were asked for");
+        let fast_open = FastOpenState::new(&config, cache, fast_open_key);
         let demux = Demux::new(demux_key);
         Ok(Arc::new(Self {
             routes: Routes::new(links, loopback),
@@ -132,6 +150,7 @@ impl Engine {
             hook: OnceLock::new(),
             failure: OnceLock::new(),
             pool: Pool::new(),
+            fast_open,
             config: Arc::new(config),
             interfaces,
             queues,
@@ -236,6 +255,7 @@ impl Engine {
                     if opening.poll_timeout().is_some_and(|at| at <= now)
                         && let Some(error) = opening.on_timeout(now)
                     {
+                        self.on_fast_open_failure(now, cell.key(), opening);
                         self.fail_opening(cell, inner, error, out);
                     }
                 }
@@ -360,6 +380,10 @@ impl Engine {
 
     pub(super) fn own_addresses(&self) -> &[Cidr] {
         &self.own_addresses
+    }
+
+    pub(super) fn fast_open_state(&self) -> &FastOpenState {
+        &self.fast_open
     }
 
     pub(super) fn routes(&self) -> &Routes {

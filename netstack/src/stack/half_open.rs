@@ -1,10 +1,12 @@
 //! Connections between SYN and accept: the SYN queue of a listener, and what segments, time and ICMP
 //! do to it (tcp_conn_request, tcp_check_req and reqsk_timer_handler in Linux).
 
+use super::cell::Cell;
 use super::deadlines::{Target, Timer};
 use super::demux::Keyed;
 use super::effects::Effects;
 use super::engine::Engine;
+use super::fast_open::{FastOpenQueue, FastOpenVerdict};
 use super::flow::{FlowKey, QueueId, give_back};
 use super::lifecycle::Accepted;
 use super::listener::{Listener, State, Tally};
@@ -12,7 +14,8 @@ use super::pending::PendingSyn;
 use crate::buffer::Chunk;
 use crate::config::{Config, SynCookieMode};
 use crate::tcp::{
-    Connection, Events, Segment, SeqNum, SocketOptions, SynEntry, SynParts, SynStep, SynTimeout, TcpError,
+    Connection, Events, FastOpenOption, PassiveEnd, Segment, SeqNum, SocketOptions, SynEntry, SynParts,
+    SynStep, SynTimeout, TcpError,
 };
 use crate::time::Instant;
 use std::collections::HashMap;
@@ -129,7 +132,7 @@ impl Engine {
             // Linux drops a SYN with FIN, which only scanners send.
             Verdict::Done
         } else {
-            self.on_syn(now, listener, to, out)
+            self.on_syn(now, listener, to, payload, out)
         };
         self.conclude(now, verdict, to, out);
     }
@@ -147,6 +150,7 @@ impl Engine {
         now: Instant,
         listener: &Arc<Listener>,
         to: &ToListener<'_>,
+        payload: Chunk,
         out: &mut Effects,
     ) -> Verdict {
         let mut state = listener.lock();
@@ -185,7 +189,7 @@ impl Engine {
         if cookie {
             self.send_cookie(now, listener, state, to, out);
         } else {
-            self.queue_syn(now, listener, state, to, out);
+            self.queue_syn(now, listener, state, to, payload, out);
         }
         Verdict::Done
     }
@@ -197,26 +201,75 @@ impl Engine {
         listener: &Arc<Listener>,
         state: &mut State,
         to: &ToListener<'_>,
+        payload: Chunk,
         out: &mut Effects,
     ) {
+        let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
+        let mut entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
+        let mss = entry.advertised_mss();
+        let judged = (&to.key, to.segment, mss);
+        // Where the application decides about each SYN, nothing is opened before it has.
+        let verdict = if listener.asks() {
+            FastOpenVerdict::Ordinary(None)
+        } else {
+            self.judge_syn(now, listener.fast_open(), &state.options, judged)
+        };
+        let option = match verdict {
+            FastOpenVerdict::Open(option) => {
+                self.open_fast(now, listener, state, to, (entry, payload, option), out);
+                return;
+            }
+            FastOpenVerdict::Ordinary(option) => option,
+        };
         // Another thread may have been faster with the same SYN.
         if !self.demux().insert_half_open(to.key, Arc::clone(listener)) {
             return;
         }
-        let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
-        let mut entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
         let asked = listener.asks().then(|| PendingSyn::new(listener, to.key, to.segment, now));
         if let Some(asked) = &asked {
             entry.hold(now + self.config().pending_accept_timeout);
             state.asked.push_back(Arc::clone(asked));
             out.notify_listener(listener, Events::READABLE);
         } else {
-            // If the device is full, the timer sends it again.
-            self.send_from_listener(now, state, to.queue, &to.key, &entry.syn_ack(now), out);
+            // The option is in the first SYN-ACK only (RFC 7413 §4.2.1). If the device is full, the
+            // timer sends it again.
+            let mut syn_ack = entry.syn_ack(now);
+            syn_ack.options.fast_open = option;
+            self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
         }
         let mut half_open = HalfOpen { entry, timer: Timer::default(), queue: to.queue, asked };
         self.arm_half_open(listener, &to.key, &mut half_open, out);
         state.syn_queue.insert(to.key, half_open);
+    }
+
+    /// Fast Open: makes a connection of a SYN, and puts it into the accept queue at once (RFC 7413
+    /// §4.2.2). The SYN-ACK is the first thing that it sends.
+    fn open_fast(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        (entry, payload, option): (SynEntry, Chunk, Option<FastOpenOption>),
+        out: &mut Effects,
+    ) {
+        let setup = (&state.options, self.config(), self.pool());
+        let connection = entry.establish_fast(now, to.segment, payload, option, setup);
+        let queue = Arc::clone(listener.fast_open());
+        let Some(cell) = self.child(listener, state, to, connection, Some(Arc::clone(&queue))) else {
+            return;
+        };
+        let counters = self.counters_live();
+        queue.enter();
+        if self.adopt(now, &cell, None, out) {
+            Tally::PassiveOpen.count(&mut state.counters, counters);
+            counters.fast_open_passive.bump();
+            state.accept_queue.push_back(cell);
+            out.notify_listener(listener, Events::READABLE);
+        } else {
+            queue.leave(now, PassiveEnd::Done);
+            counters.fast_open_passive_fails.bump();
+        }
     }
 
     /// Answers a SYN with a cookie and forgets it. Nothing is sent again, either.
@@ -372,18 +425,8 @@ impl Engine {
         out: &mut Effects,
     ) {
         let Completed { connection, payload, asked } = completed;
-        let Some(binding) = state.binding.as_ref().map(|binding| binding.child(to.key.local)) else { return };
-        let cell = self.accepted_cell(Accepted {
-            key: to.key,
-            mapped: listener.maps(&to.key),
-            queue: to.queue,
-            ttl: state.ttl,
-            traffic_class: state.traffic_class,
-            connection,
-            binding,
-            options: state.options.clone(),
-        });
-        if self.adopt(now, &cell, to.segment, payload, out) {
+        let Some(cell) = self.child(listener, state, to, connection, None) else { return };
+        if self.adopt(now, &cell, Some((to.segment, payload)), out) {
             Tally::PassiveOpen.count(&mut state.counters, self.counters_live());
             if let Some(asked) = asked {
                 asked.established(cell, out);
@@ -392,6 +435,28 @@ impl Engine {
                 out.notify_listener(listener, Events::READABLE);
             }
         }
+    }
+
+    /// The cell of a connection that this listener made; none once it is closed.
+    fn child(
+        &self,
+        listener: &Listener,
+        state: &State,
+        to: &ToListener<'_>,
+        connection: Box<Connection>,
+        fast_open: Option<Arc<FastOpenQueue>>,
+    ) -> Option<Arc<Cell>> {
+        Some(self.accepted_cell(Accepted {
+            key: to.key,
+            mapped: listener.maps(&to.key),
+            queue: to.queue,
+            ttl: state.ttl,
+            traffic_class: state.traffic_class,
+            connection,
+            binding: state.binding.as_ref()?.child(to.key.local),
+            options: state.options.clone(),
+            fast_open,
+        }))
     }
 
     fn syn_parts<'a>(

@@ -233,7 +233,10 @@ impl Engine {
                     self.send_for(now, cell, &reply, out);
                 }
                 OpeningStep::Failed(error) => self.fail_opening(cell, inner, error, out),
-                OpeningStep::Established(connection) => {
+                OpeningStep::Established(connection, report) => {
+                    if let Some(report) = report {
+                        self.on_fast_open_report(now, cell.key(), &report);
+                    }
                     inner.phase = Phase::Connected(connection);
                     out.notify(cell, Events::WRITABLE);
                 }
@@ -377,6 +380,7 @@ impl Engine {
             Phase::Connected(connection) => connection.on_icmp_error(seq, error),
             Phase::Opening(opening) => {
                 if let Some(error) = opening.on_icmp_error(seq, error) {
+                    self.on_fast_open_failure(now, cell.key(), opening);
                     self.fail_opening(&cell, inner, error, out);
                 }
             }

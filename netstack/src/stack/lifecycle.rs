@@ -7,6 +7,7 @@ use super::demux::Parked;
 use super::effects::Effects;
 use super::egress::Progress;
 use super::engine::Engine;
+use super::fast_open::FastOpenQueue;
 use super::flow::{FlowKey, QueueId};
 use super::ports::Binding;
 use crate::buffer::Chunk;
@@ -26,6 +27,8 @@ pub(crate) struct Accepted {
     pub(crate) connection: Box<Connection>,
     pub(crate) binding: Binding,
     pub(crate) options: SocketOptions,
+    /// Where it counts if its handshake is not over.
+    pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
 }
 
 impl Engine {
@@ -63,6 +66,7 @@ impl Engine {
             Phase::Opening(_) | Phase::Over(_) => Events::NONE,
         };
         inner.leaving |= events;
+        self.settle_fast_open(now, inner);
         // The last acknowledgment or reset goes first.
         if progress == Progress::Done {
             if inner.leaving.contains(Events::CLOSED) {
@@ -98,7 +102,7 @@ impl Engine {
     pub(super) fn retire(&self, cell: &Arc<Cell>, inner: &mut Inner) {
         if std::mem::replace(&mut inner.attached, false) {
             self.demux().remove(cell);
-            self.detached(inner);
+            self.detached(cell, inner);
         }
     }
 
@@ -126,11 +130,12 @@ impl Engine {
             self.counters_live().time_waited.bump();
             self.rearm_time_wait(cell.key(), out);
         }
-        self.detached(inner);
+        self.detached(cell, inner);
     }
 
     /// Gives up what a connection holds while it is in the table.
-    fn detached(&self, inner: &mut Inner) {
+    fn detached(&self, cell: &Cell, inner: &mut Inner) {
+        self.detach_fast_open(cell, inner);
         self.disarm(&mut inner.timer);
         inner.binding = None;
         if inner.orphan {
@@ -177,7 +182,8 @@ impl Engine {
 
     /// The cell of a connection that a listener made, in no table yet.
     pub(super) fn accepted_cell(&self, accepted: Accepted) -> Arc<Cell> {
-        let Accepted { key, mapped, queue, ttl, traffic_class, connection, binding, options } = accepted;
+        let Accepted { key, mapped, queue, ttl, traffic_class, connection, binding, options, fast_open } =
+            accepted;
         Cell::new(CellParts {
             id: self.new_id(),
             key,
@@ -189,17 +195,17 @@ impl Engine {
             phase: Phase::Connected(connection),
             binding: Some(binding),
             options,
+            fast_open,
         })
     }
 
-    /// Enters a connection that a listener made into the table and gives it the segment that
-    /// completed the handshake. False if its place is taken.
+    /// Enters a connection that a listener made into the table and gives it `first`, the segment that
+    /// completed the handshake, if it is complete. False if its place is taken.
     pub(super) fn adopt(
         &self,
         now: Instant,
         cell: &Arc<Cell>,
-        segment: &Segment,
-        payload: Chunk,
+        first: Option<(&Segment, Chunk)>,
         out: &mut Effects,
     ) -> bool {
         match self.demux().insert(*cell.key(), Arc::clone(cell)) {
@@ -209,7 +215,9 @@ impl Engine {
                     self.disarm(&mut parked.timer);
                 }
                 self.with_cell(now, cell, out, |inner, out| {
-                    self.process(now, cell, inner, segment, payload, out);
+                    if let Some((segment, payload)) = first {
+                        self.process(now, cell, inner, segment, payload, out);
+                    }
                 });
                 true
             }

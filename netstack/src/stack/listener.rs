@@ -6,6 +6,7 @@ use super::counters::{Counter, Live};
 use super::demux::Keyed;
 use super::effects::{Effects, Observer};
 use super::engine::Engine;
+use super::fast_open::FastOpenQueue;
 use super::flow::{FlowKey, present};
 use super::half_open::SynQueue;
 use super::pending::PendingSyn;
@@ -36,6 +37,8 @@ pub struct Listener {
     asks: bool,
     observer: Arc<dyn Observer>,
     overflow: Arc<Overflow>,
+    /// Connections that Fast Open made and whose handshake is not over.
+    fast_open: Arc<FastOpenQueue>,
     state: Mutex<State>,
 }
 
@@ -224,6 +227,7 @@ impl Listener {
             asks,
             observer,
             overflow,
+            fast_open: FastOpenQueue::new(),
             state: Mutex::new(Rank::Listener, state),
         })
     }
@@ -265,6 +269,12 @@ impl Listener {
         }
     }
 
+    /// Connections that Fast Open made and that wait for the third segment of their handshake, and
+    /// those that were reset before it came and count for a while (RFC 7413 §5.1).
+    pub fn fast_open_queue_len(&self) -> usize {
+        self.fast_open.len()
+    }
+
     /// The options that connections start with.
     pub fn options(&self) -> SocketOptions {
         self.state.lock().options.clone()
@@ -302,6 +312,10 @@ impl Listener {
     /// Whether the application decides about each SYN.
     pub(super) fn asks(&self) -> bool {
         self.asks
+    }
+
+    pub(super) fn fast_open(&self) -> &Arc<FastOpenQueue> {
+        &self.fast_open
     }
 
     pub(super) fn overflow(&self) -> &Arc<Overflow> {

@@ -18,6 +18,8 @@ mod destinations;
 mod effects;
 mod egress;
 mod engine;
+mod fast_open;
+mod fast_open_cache;
 mod flow;
 mod half_open;
 mod iface;
@@ -39,6 +41,7 @@ pub use counters::Counters;
 pub use destinations::{Destination, PathMtu};
 pub use effects::{DriverHook, Effects, Observer};
 pub use engine::Engine;
+pub use fast_open_cache::{FastOpenCache, FastOpenEntry};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;
 pub use flow::{Family, QueueId};

@@ -8,9 +8,11 @@ use super::chrono::{Chrono, Holds};
 use super::congestion::{CongestionControl, Start};
 use super::error::TcpError;
 use super::events::Events;
+use super::fast_open::FastOpenNotes;
 use super::handshake::Negotiated;
 use super::options::SocketOptions;
 use super::pacing::Pacer;
+use super::passive_open::PassiveOpen;
 use super::path::Path;
 use super::pmtu::PacketSize;
 use super::receiver::{Receiver, ReceiverSetup};
@@ -90,6 +92,11 @@ pub struct Connection {
     /// What the time is spent on.
     pub(super) chrono: Chrono,
     pub(super) counters: Counters,
+    /// The handshake, where Fast Open made the connection before it was over.
+    pub(super) passive: Option<Box<PassiveOpen>>,
+    pub(super) fast_open: FastOpenNotes,
+    /// Whether a reset of the peer ended the connection.
+    pub(super) error_was_reset: bool,
 }
 
 /// Whether more data is about to be written.
@@ -247,6 +254,9 @@ impl Connection {
             room: Room::AsBefore,
             chrono: Chrono::default(),
             counters: Counters::default(),
+            passive: None,
+            fast_open: FastOpenNotes::default(),
+            error_was_reset: false,
             options,
         });
         let cwnd = connection.cc.cwnd();
@@ -266,10 +276,8 @@ impl Connection {
             super::ack::Due::At(at) => Some(at),
             _ => None,
         };
-        [self.timers.next(), ack, self.recovery.reorder_timer, self.pacer.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let timers = [self.timers.next(), ack, self.recovery.reorder_timer, self.pacer.deadline()];
+        timers.into_iter().chain([self.syn_ack_deadline()]).flatten().min()
     }
 
     /// What happened since the last call. To be asked after [`Connection::poll_transmit`].
@@ -560,7 +568,8 @@ impl Connection {
         if self.state == State::Closed {
             return;
         }
-        if self.state.is_synchronized() && self.state != State::TimeWait {
+        let known_to_peer = self.state.is_synchronized() || self.state == State::SynReceived;
+        if known_to_peer && self.state != State::TimeWait {
             self.reset = Some(self.reset_segment(now));
         }
         self.enter_closed(None);

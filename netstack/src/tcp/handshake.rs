@@ -3,17 +3,21 @@
 
 use super::connection::{Connection, Established};
 use super::error::TcpError;
+use super::fast_open::{FastOpenReport, SynDataFate};
 use super::options::SocketOptions;
-use super::path::Path;
+use super::path::{Path, payload_of};
 use super::receiver::window_limit;
 use super::segment::{Flags, Options, Segment, Timestamps};
 use super::seq::SeqNum;
 use super::state::{Input, State};
+use super::syn_data::{FastOpenAttempt, SynData};
 use super::timestamps::{TimestampState, clock};
 use super::window::WindowScale;
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
+use std::io::IoSlice;
+use std::net::Shutdown;
 use std::sync::Arc;
 
 /// What our SYN or SYN-ACK offers.
@@ -156,6 +160,18 @@ pub struct Opening {
     /// When the SYN was first sent.
     sent_at: Instant,
     deadline: Instant,
+    /// Fast Open, if it was asked for.
+    fast_open: Option<Box<SynData>>,
+    /// What the user asked of the connection before it stood.
+    after: After,
+}
+
+/// Calls of the user that wait for the connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct After {
+    shut_read: bool,
+    shut_write: bool,
+    close: bool,
 }
 
 /// What to remember of the peer's SYN.
@@ -177,7 +193,8 @@ pub enum OpeningStep {
     /// It failed.
     Failed(TcpError),
     /// The connection stands. Ask [`Connection::poll_transmit`]: the handshake's last segment is owed.
-    Established(Box<Connection>),
+    /// Where Fast Open was tried, what it found out.
+    Established(Box<Connection>, Option<FastOpenReport>),
 }
 
 impl Opening {
@@ -204,7 +221,109 @@ impl Opening {
             timeouts: 0,
             sent_at: now,
             deadline: now + config.rto_initial,
+            fast_open: None,
+            after: After::default(),
         }
+    }
+
+    /// Uses Fast Open. Call it before the first [`Opening::poll_transmit`].
+    #[must_use]
+    pub fn with_fast_open(mut self, attempt: FastOpenAttempt) -> Self {
+        let path = &self.offer.path;
+        let limit = payload_of(path.pmtu, path.ipv6).min(self.offer.advertised_mss);
+        let syn_data = SynData::new(attempt, limit);
+        self.due = !syn_data.is_waiting();
+        self.fast_open = Some(Box::new(syn_data));
+        self
+    }
+
+    /// Whether no SYN was sent yet, since the first write is to leave with it.
+    pub fn is_deferred(&self) -> bool {
+        self.fast_open.as_ref().is_some_and(|syn_data| syn_data.is_waiting())
+    }
+
+    /// The first write of a deferred open: says how much of it leaves with the SYN. The rest is for
+    /// the connection.
+    ///
+    /// # Errors
+    /// [`TcpError::WouldBlock`] once a SYN was sent.
+    pub fn write(&mut self, now: Instant, bufs: &[IoSlice<'_>]) -> Result<usize, TcpError> {
+        match &mut self.fast_open {
+            _ if self.after.shut_write => Err(TcpError::BrokenPipe),
+            Some(syn_data) if syn_data.is_waiting() => {
+                let n = syn_data.write(bufs);
+                self.start(now);
+                Ok(n)
+            }
+            _ => Err(TcpError::WouldBlock),
+        }
+    }
+
+    /// Shuts down what is not there yet, as soon as it is: for users of Fast Open, to whom a
+    /// connection seems to stand before it does.
+    ///
+    /// # Errors
+    /// [`TcpError::WouldBlock`] without Fast Open.
+    pub fn shutdown(&mut self, now: Instant, how: Shutdown) -> Result<(), TcpError> {
+        if self.fast_open.is_none() {
+            return Err(TcpError::WouldBlock);
+        }
+        self.after.shut_read |= matches!(how, Shutdown::Read | Shutdown::Both);
+        self.after.shut_write |= matches!(how, Shutdown::Write | Shutdown::Both);
+        if self.after.shut_write {
+            self.go(now);
+        }
+        Ok(())
+    }
+
+    /// Closes the connection as soon as it stands: the last handle is gone, and there is data to
+    /// deliver.
+    pub fn close(&mut self) {
+        self.after.close = true;
+    }
+
+    /// Does what the user asked for meanwhile.
+    fn catch_up(&self, now: Instant, connection: &mut Connection) {
+        let After { shut_read, shut_write, close } = self.after;
+        for (asked, how) in [(shut_read, Shutdown::Read), (shut_write, Shutdown::Write)] {
+            if asked {
+                // It was established just now; if its first segment has ended it, there is nothing to do.
+                let _ = connection.shutdown(now, how);
+            }
+        }
+        if close {
+            connection.close(now);
+        }
+    }
+
+    /// Sends the SYN of a deferred open without waiting for data any longer. Nothing happens if a
+    /// SYN was sent already.
+    pub fn go(&mut self, now: Instant) {
+        if let Some(syn_data) = self.fast_open.as_mut().filter(|syn_data| syn_data.is_waiting()) {
+            syn_data.go();
+            self.start(now);
+        }
+    }
+
+    /// Whether a SYN with Fast Open was sent.
+    pub fn used_fast_open(&self) -> bool {
+        self.fast_open.as_ref().is_some_and(|syn_data| syn_data.is_gone())
+    }
+
+    /// Whether data was written that the connection will have to deliver.
+    pub fn has_data(&self) -> bool {
+        self.fast_open.as_ref().is_some_and(|syn_data| !syn_data.data().is_empty())
+    }
+
+    fn start(&mut self, now: Instant) {
+        self.due = true;
+        self.sent_at = now;
+        self.deadline = now + self.config.rto_initial;
+    }
+
+    /// Takes the suspicion that something on the way swallows SYNs for their Fast Open.
+    pub fn take_fast_open_suspicion(&mut self) -> bool {
+        self.fast_open.as_mut().is_some_and(|syn_data| syn_data.take_suspicion())
     }
 
     /// SYN-SENT or SYN-RECEIVED.
@@ -214,7 +333,7 @@ impl Opening {
 
     /// When [`Opening::on_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.deadline)
+        (!self.is_deferred()).then_some(self.deadline)
     }
 
     /// The options, which the connection will inherit.
@@ -230,27 +349,45 @@ impl Opening {
     /// The SYN or SYN-ACK that is due, if one is. Call [`Opening::on_transmitted`] once it is sent.
     pub fn poll_transmit(&self, now: Instant) -> Option<Segment> {
         self.due.then(|| match &self.peer {
-            None => self.offer.syn(now, self.iss),
+            None => {
+                let mut syn = self.offer.syn(now, self.iss);
+                syn.options.fast_open = self.fast_open.as_ref().and_then(|syn_data| syn_data.option());
+                syn.payload_len = self.payload().len();
+                syn
+            }
+            // RFC 7413 §4.2.2 leaves data out where SYNs cross; so does Linux.
             Some(peer) => self.offer.syn_ack(now, self.iss, peer.irs, &peer.options),
         })
+    }
+
+    /// The data of the segment that is due.
+    pub fn payload(&self) -> &[u8] {
+        match &self.fast_open {
+            Some(syn_data) if self.peer.is_none() => syn_data.payload(),
+            _ => &[],
+        }
     }
 
     /// The segment that was due is sent.
     pub fn on_transmitted(&mut self) {
         self.due = false;
+        if let Some(syn_data) = &mut self.fast_open {
+            syn_data.on_transmitted();
+        }
     }
 
     /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times.
     pub fn on_timeout(&mut self, now: Instant) -> Option<TcpError> {
-        if now < self.deadline {
+        if now < self.deadline || self.is_deferred() {
             return None;
         }
-        if self.timeouts >= self.options.syn_retries {
-            return Some(TcpError::TimedOut);
+        let waited = now - self.sent_at;
+        let last = self.timeouts >= self.options.syn_retries
+            || self.options.user_timeout.is_some_and(|limit| waited >= limit);
+        if let Some(syn_data) = &mut self.fast_open {
+            syn_data.on_timeout(self.timeouts, last);
         }
-        if let Some(limit) = self.options.user_timeout
-            && now - self.sent_at >= limit
-        {
+        if last {
             return Some(TcpError::TimedOut);
         }
         self.timeouts += 1;
@@ -270,14 +407,32 @@ impl Opening {
     pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
         match self.state {
             State::SynReceived => self.in_syn_received(now, seg, payload),
-            _ => self.in_syn_sent(now, seg),
+            _ if self.is_deferred() => OpeningStep::Stay,
+            _ => self.in_syn_sent(now, seg, payload),
         }
     }
 
-    fn in_syn_sent(&mut self, now: Instant, seg: &Segment) -> OpeningStep {
-        // First: ACK. Our SYN carries no data, so only one number is right.
-        let acks_syn = seg.is_ack() && seg.ack == self.iss + 1;
-        if seg.is_ack() && !acks_syn {
+    /// Bytes of our SYN's data that `seg` acknowledges, if it acknowledges the SYN.
+    fn acked_by(&self, seg: &Segment) -> Option<usize> {
+        let sent = self.fast_open.as_ref().map_or(0, |syn_data| syn_data.sent());
+        let acked = (seg.ack - (self.iss + 1)) as usize;
+        (seg.is_ack() && acked <= sent).then_some(acked)
+    }
+
+    /// Whether the echo in `seg` is of a timestamp that none of our SYNs carried.
+    fn echoes_nonsense(&self, now: Instant, seg: &Segment) -> bool {
+        let Some(Timestamps { tsecr, .. }) = seg.options.timestamps.filter(|ts| ts.tsecr != 0) else {
+            return false;
+        };
+        let (first, last) = (clock(self.sent_at, self.offer.ts_offset), clock(now, self.offer.ts_offset));
+        self.offer.timestamps && tsecr.wrapping_sub(first) > last.wrapping_sub(first)
+    }
+
+    fn in_syn_sent(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
+        // First: ACK, of the SYN and as much of its data as the peer likes. An answer to somebody
+        // else's SYN shows by its echo, too (PAWSActiveRejected in Linux).
+        let acked = self.acked_by(seg).filter(|_| !self.echoes_nonsense(now, seg));
+        if seg.is_ack() && acked.is_none() {
             return match seg.reset_for_unknown() {
                 Some(reset) => OpeningStep::Reply(reset),
                 None => OpeningStep::Stay,
@@ -285,16 +440,16 @@ impl Opening {
         }
         // Second: RST; it counts only with the acknowledgment (RFC 5961 §3.2).
         if seg.is_rst() {
-            return if acks_syn { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
+            return if acked.is_some() { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
         }
         // Fourth: SYN.
         if !seg.is_syn() {
             return OpeningStep::Stay;
         }
         let peer = PeerSyn { irs: seg.seq, options: seg.options.clone(), window: usize::from(seg.window) };
-        if acks_syn {
+        if let Some(acked) = acked {
             self.state = self.state.next(Input::SynAck).expect("SYN-SENT takes a SYN-ACK");
-            let mut connection = self.establish(now, &peer, peer.window);
+            let (mut connection, report) = self.establish(now, &peer, peer.window, acked);
             if self.options.defer_accept > 0 {
                 // Data is to follow that can carry it, and a listener that defers as well would drop
                 // a bare one (tcp_rcv_synsent_state_process in Linux).
@@ -302,7 +457,11 @@ impl Opening {
             } else {
                 connection.rcv.ack.now_urgently();
             }
-            return OpeningStep::Established(connection);
+            if report.is_some_and(|report| matches!(report.data, SynDataFate::None | SynDataFate::Acked)) {
+                connection.take_syn_ack_data(now, seg, payload);
+            }
+            self.catch_up(now, &mut connection);
+            return OpeningStep::Established(connection, report);
         }
         // Both ends opened at once: answer SYN with SYN-ACK.
         self.state = self.state.next(Input::Syn).expect("SYN-SENT takes a SYN");
@@ -317,42 +476,59 @@ impl Opening {
         let Some(peer) = self.peer.take() else { return OpeningStep::Stay };
         let rcv_nxt = peer.irs + 1;
         let in_window = !seg.seq.before(rcv_nxt) && seg.seq - rcv_nxt <= self.offer.window as u32;
-        let acks_syn = seg.is_ack() && seg.ack == self.iss + 1;
+        let acked = self.acked_by(seg);
         if seg.is_rst() {
             let exact = seg.seq == rcv_nxt;
             self.peer = Some(peer);
             return if exact { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
         }
         // The other end's SYN-ACK repeats its SYN: its number is one before the window.
-        let crossing_syn_ack = seg.is_syn() && seg.seq == peer.irs && acks_syn;
+        let crossing_syn_ack = seg.is_syn() && seg.seq == peer.irs && acked.is_some();
         if !crossing_syn_ack && (seg.is_syn() || !in_window) {
             self.peer = Some(peer);
             self.due = true;
             return OpeningStep::Stay;
         }
-        if !acks_syn {
+        let Some(acked) = acked else {
             self.peer = Some(peer);
             return match seg.reset_for_unknown() {
                 Some(reset) if seg.is_ack() => OpeningStep::Reply(reset),
                 _ => OpeningStep::Stay,
             };
-        }
+        };
         self.state = self.state.next(Input::AckOfSyn).expect("SYN-RECEIVED takes the ACK of its SYN");
         let window = if crossing_syn_ack {
             usize::from(seg.window)
         } else {
             self.offer.agree(now, &peer.options).peer_scale.from_wire(seg.window)
         };
-        let mut connection = self.establish(now, &peer, window);
+        let (mut connection, mut report) = self.establish(now, &peer, window, acked);
         if crossing_syn_ack {
+            // Its SYN came a second time, and Linux says so.
+            let syn = connection.rcv.rcv_nxt - 1;
+            connection.rcv.report_duplicate(syn, syn + 1);
             connection.rcv.ack.now_urgently();
+            // The SYN-ACK is the answer to our SYN, the SYN was none.
+            if let (Some(report), Some(syn_data)) = (&mut report, &self.fast_open) {
+                *report = syn_data.report(&seg.options, acked, self.timeouts > 0);
+            }
         } else {
             connection.on_segment(now, seg, payload);
         }
-        OpeningStep::Established(connection)
+        self.catch_up(now, &mut connection);
+        OpeningStep::Established(connection, report)
     }
 
-    fn establish(&self, now: Instant, peer: &PeerSyn, snd_wnd: usize) -> Box<Connection> {
+    /// The connection, and what Fast Open found out. The answer acknowledges `acked` bytes of the
+    /// SYN's data.
+    fn establish(
+        &self,
+        now: Instant,
+        peer: &PeerSyn,
+        snd_wnd: usize,
+        acked: usize,
+    ) -> (Box<Connection>, Option<FastOpenReport>) {
+        let lost = self.timeouts > 0;
         let from = Established {
             iss: self.iss,
             irs: peer.irs,
@@ -360,10 +536,16 @@ impl Opening {
             negotiated: self.offer.agree(now, &peer.options),
             snd_wnd,
             offered: self.offer.window,
-            rtt: (self.timeouts == 0).then(|| now - self.sent_at),
-            syn_was_lost: self.timeouts > 0,
+            rtt: (!lost).then(|| now - self.sent_at),
+            syn_was_lost: lost,
         };
-        Connection::new(now, from, self.options.clone(), &self.config, &self.pool)
+        let mut connection = Connection::new(now, from, self.options.clone(), &self.config, &self.pool);
+        let report = self.fast_open.as_ref().map(|syn_data| {
+            connection.fast_open = syn_data.notes(acked, lost);
+            connection.take_syn_data(now, syn_data.data(), syn_data.sent(), acked);
+            syn_data.report(&peer.options, acked, lost)
+        });
+        (connection, report)
     }
 
     /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT

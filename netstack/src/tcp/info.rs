@@ -1,6 +1,7 @@
 //! What `TCP_INFO` tells of a connection.
 
 use super::connection::Connection;
+use super::fast_open::FastOpenFail;
 use super::recovery::Phase;
 use super::state::State;
 use crate::time::{Duration, Instant};
@@ -106,6 +107,11 @@ pub struct TcpInfo {
     pub last_data_sent: Duration,
     /// Since data was last received, or since the handshake.
     pub last_data_recv: Duration,
+    /// Whether all the data of a Fast Open SYN, ours or the peer's, was acknowledged with the SYN
+    /// (`TCPI_OPT_SYN_DATA`).
+    pub syn_data_acked: bool,
+    /// Why data was not accepted with our SYN, if Fast Open was asked for.
+    pub fastopen_client_fail: FastOpenFail,
 }
 
 impl Connection {
@@ -162,6 +168,8 @@ impl Connection {
             sndbuf_limited: times.send_buffer,
             last_data_sent: now - self.snd.last_sent,
             last_data_recv: now - self.rcv.ack.last_data().unwrap_or(self.created),
+            syn_data_acked: self.fast_open.syn_data_acked,
+            fastopen_client_fail: self.fast_open.client_fail,
         }
     }
 }

@@ -16,10 +16,10 @@ use arrayvec::ArrayVec;
 use std::ops::ControlFlow;
 
 /// Whether to go on with the next step.
-type Step = ControlFlow<()>;
+pub(super) type Step = ControlFlow<()>;
 
-const NEXT: Step = ControlFlow::Continue(());
-const DONE: Step = ControlFlow::Break(());
+pub(super) const NEXT: Step = ControlFlow::Continue(());
+pub(super) const DONE: Step = ControlFlow::Break(());
 
 impl Connection {
     /// Processes a segment whose addresses, ports and checksum are this connection's.
@@ -43,6 +43,7 @@ impl Connection {
         self.check_reset(now, seg, seq)?; //           second
         //                                             third: security compartments are not used
         self.check_syn(now, seg)?; //                  fourth
+        self.check_third_segment(now, seg)?; //        fifth, in SYN-RECEIVED
         self.check_ack(now, seg, seq)?; //             fifth
         //                                             sixth: URG. The urgent byte stays in the stream,
         //                                             as RFC 6093 §6 recommends
@@ -112,6 +113,9 @@ impl Connection {
         if self.resets(seq) {
             self.on_reset();
         } else {
+            // A reset out of order before any data came: something on the way may have answered for
+            // the peer (Linux pauses Fast Open then).
+            self.fast_open.suspicion |= self.fast_open.active && self.counters.data_segs_in == 0;
             self.challenge(now, seg);
         }
         DONE
@@ -133,6 +137,7 @@ impl Connection {
             State::CloseWait => TcpError::BrokenPipe,
             _ => TcpError::Reset,
         };
+        self.error_was_reset = true;
         self.enter_closed(Some(error));
     }
 
@@ -281,7 +286,7 @@ impl Connection {
     }
 
     /// Seventh: the segment's text.
-    fn take_text(&mut self, now: Instant, seg: &Segment, seq: Seq, payload: Chunk) -> Step {
+    pub(super) fn take_text(&mut self, now: Instant, seg: &Segment, seq: Seq, payload: Chunk) -> Step {
         if payload.is_empty() {
             return NEXT;
         }
@@ -332,7 +337,7 @@ impl Connection {
     }
 
     /// Eighth: FIN, once everything before it has arrived.
-    fn check_fin(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+    pub(super) fn check_fin(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if seg.is_fin() {
             let fin = seq + seg.payload_len;
             if fin < self.rcv.rcv_nxt {
@@ -374,6 +379,10 @@ impl Connection {
     /// Sends a challenge ACK, at most one in each interval (RFC 5961 §7; Linux's limit per socket,
     /// which unlike a global one tells an attacker nothing).
     fn challenge(&mut self, now: Instant, seg: &Segment) {
+        if self.is_opening() && seg.is_syn() && !seg.is_ack() {
+            self.answer_syn(now, seg);
+            return;
+        }
         if seg.payload_len > 0 && !seg.is_syn() && !seg.is_rst() {
             // An answer to data is an ordinary acknowledgment.
             self.rcv.ack.now_urgently();
@@ -392,6 +401,10 @@ impl Connection {
     /// synchronised state no error ends the connection (§5.2): it is remembered, and reported if the
     /// connection times out.
     pub fn on_icmp_error(&mut self, seq: super::seq::SeqNum, error: TcpError) {
+        if self.ends_by_icmp(seq) {
+            self.enter_closed(Some(error));
+            return;
+        }
         if self.is_in_flight(seq) {
             self.soft_error = Some(error);
         }

@@ -4,6 +4,7 @@ use super::ack::Due;
 use super::connection::{Connection, Probe};
 use super::error::TcpError;
 use super::state::State;
+use super::syn_data::is_suspicious;
 use super::timers::Timer;
 use crate::time::{Duration, Instant};
 
@@ -34,6 +35,9 @@ impl Connection {
         {
             self.rcv.ack.on_timeout(self.rtt.rto());
         }
+        if self.syn_ack_deadline().is_some_and(|at| at <= now) {
+            self.on_syn_ack_timeout(now);
+        }
         if self.recovery.reorder_timer.is_some_and(|at| at <= now) {
             let snd_nxt = self.snd.snd_nxt;
             self.recovery.on_reorder_timeout(now, snd_nxt, &self.rtt, self.cc.as_mut());
@@ -52,7 +56,8 @@ impl Connection {
     /// Starts the retransmission timer anew, or stops it if nothing is in flight (RFC 6298 §5.1 to
     /// 5.3).
     pub(super) fn rearm_retransmit(&mut self, now: Instant) {
-        if self.recovery.board.outstanding() == 0 {
+        // Until a Fast Open handshake is over, the SYN-ACK is what is sent again.
+        if self.recovery.board.outstanding() == 0 || self.is_opening() {
             self.timers.stop(Timer::Retransmit);
             return;
         }
@@ -74,7 +79,11 @@ impl Connection {
         if self.recovery.board.outstanding() == 0 {
             return;
         }
-        if self.has_given_up(now) {
+        let given_up = self.has_given_up(now);
+        // Something on the way may let SYNs with data pass and nothing after them.
+        let suspicious = self.fast_open.active && is_suspicious(self.recovery.timeouts, given_up);
+        self.fast_open.suspicion |= suspicious;
+        if given_up {
             let error = self.soft_error.unwrap_or(TcpError::TimedOut);
             self.enter_closed(Some(error));
             return;

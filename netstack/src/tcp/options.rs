@@ -1,9 +1,11 @@
 //! The options of one socket, under the names of Linux and socket2.
 
 use super::congestion::CongestionAlgorithm;
+use super::fast_open::FastOpenKeys;
 use super::pmtu::MtuDiscover;
 use crate::config::Config;
 use crate::time::Duration;
+use std::sync::Arc;
 
 /// Options of one TCP socket.
 ///
@@ -54,6 +56,15 @@ pub struct SocketOptions {
     pub max_pacing_rate: Option<u64>,
     /// `TCP_CONGESTION`. Default [`Config::congestion`].
     pub congestion: CongestionAlgorithm,
+    /// `TCP_FASTOPEN`: connections of a listener that may wait for the third segment of their
+    /// handshake; 0 turns Fast Open off. Default 0.
+    pub fastopen_queue: u32,
+    /// `TCP_FASTOPEN_CONNECT`: the first write leaves with the SYN. Default off.
+    pub fastopen_connect: bool,
+    /// `TCP_FASTOPEN_NO_COOKIE`: data in SYNs needs no cookie. Default off.
+    pub fastopen_no_cookie: bool,
+    /// `TCP_FASTOPEN_KEY`: keys of this listener. Default none: those of the stack.
+    pub fastopen_key: Option<Arc<FastOpenKeys>>,
 }
 
 impl SocketOptions {
@@ -79,6 +90,10 @@ impl SocketOptions {
             mtu_discover: config.mtu_discover,
             max_pacing_rate: None,
             congestion: config.congestion,
+            fastopen_queue: 0,
+            fastopen_connect: false,
+            fastopen_no_cookie: false,
+            fastopen_key: None,
         }
     }
 }

@@ -320,6 +320,13 @@ impl Receiver {
         }
     }
 
+    /// A SYN-ACK that offers `window` bytes was sent. That is never scaled (RFC 7323 §2.2).
+    pub(super) fn on_syn_ack_sent(&mut self, window: usize) {
+        self.right_edge = self.right_edge.max(self.rcv_nxt + window);
+        self.last_ack_sent = self.rcv_nxt;
+        self.ack.cancel();
+    }
+
     pub(super) fn last_ack_sent(&self) -> Seq {
         self.last_ack_sent
     }

@@ -1,5 +1,6 @@
 //! A TCP segment as a value: header fields and options, without its bytes.
 
+use super::fast_open::FastOpenOption;
 use super::seq::SeqNum;
 use arrayvec::ArrayVec;
 use std::fmt;
@@ -106,6 +107,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// SACK blocks, in the order of the wire.
     pub sack: ArrayVec<SackBlock, MAX_SACK_BLOCKS>,
+    /// Fast Open, SYN only.
+    pub fast_open: Option<FastOpenOption>,
 }
 
 /// A segment's header fields. Sequence space that the payload takes is in `payload_len`; the bytes

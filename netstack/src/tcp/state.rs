@@ -108,14 +108,15 @@ impl State {
         !matches!(self, Self::Closed | Self::Listen | Self::SynSent | Self::SynReceived)
     }
 
-    /// Whether the peer may still send data: it has not sent FIN, or not all before it has arrived.
+    /// Whether the peer may still send data: it has not sent FIN, or not all before it has arrived. In
+    /// SYN-RECEIVED only connections that Fast Open made have a user.
     pub fn can_receive(self) -> bool {
-        matches!(self, Self::Established | Self::FinWait1 | Self::FinWait2)
+        matches!(self, Self::SynReceived | Self::Established | Self::FinWait1 | Self::FinWait2)
     }
 
     /// Whether the user may still queue data to send.
     pub fn can_send(self) -> bool {
-        matches!(self, Self::Established | Self::CloseWait)
+        matches!(self, Self::SynReceived | Self::Established | Self::CloseWait)
     }
 
     /// Whether our FIN was queued or sent and is not acknowledged.

@@ -3,7 +3,7 @@
 //! [cookies](super::syn_cookie), nothing at all.
 
 use super::connection::{Connection, Established};
-use super::handshake::{Offer, backed_off};
+use super::handshake::{Negotiated, Offer, backed_off};
 use super::options::SocketOptions;
 use super::path::Path;
 use super::segment::{Options, Segment};
@@ -11,7 +11,7 @@ use super::seq::SeqNum;
 use super::syn_cookie::{Carried, SynCookies, numbers, recovered};
 use crate::buffer::Pool;
 use crate::config::Config;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -198,6 +198,36 @@ impl SynEntry {
         self.sent_at = Some(now);
         self.deadline = now + config.rto_initial;
         self.syn_ack(now)
+    }
+
+    /// The MSS that the SYN-ACK offers, in bytes.
+    pub fn advertised_mss(&self) -> usize {
+        self.offer.advertised_mss
+    }
+
+    /// What is known of the way to the peer.
+    pub(super) fn path(&self) -> Path {
+        self.offer.path
+    }
+
+    /// The window that the SYN-ACK offers, in bytes.
+    pub(super) fn offered(&self) -> usize {
+        self.offer.window
+    }
+
+    /// What both ends agreed on.
+    pub(super) fn negotiated(&self, now: Instant) -> Negotiated {
+        self.offer.agree(now, &self.theirs)
+    }
+
+    /// The handshake's round-trip time if it ends now and Karn's rule lets us use it.
+    pub(super) fn rtt(&self, now: Instant) -> Option<Duration> {
+        self.sent_at.filter(|_| self.timeouts == 0).map(|sent_at| now - sent_at)
+    }
+
+    /// Time-outs so far.
+    pub(super) fn timeouts(&self) -> u32 {
+        self.timeouts
     }
 
     /// When [`SynEntry::on_timeout`] has something to do.

@@ -67,6 +67,8 @@ enum Kind {
     Probe,
     /// A reset.
     Reset,
+    /// The SYN-ACK of a connection that Fast Open made.
+    SynAck,
 }
 
 impl Connection {
@@ -79,6 +81,9 @@ impl Connection {
         if self.state == State::Closed {
             // The last acknowledgment of LAST-ACK's peer needs no answer.
             return None;
+        }
+        if let Some(segment) = self.next_syn_ack(now) {
+            return Some(Transmit { segment, gso_size: None, kind: Kind::SynAck });
         }
         let mss = self.current_mss();
         let max = self.quantum(max_payload.max(mss), mss);
@@ -103,6 +108,10 @@ impl Connection {
         match transmit.kind {
             Kind::Reset => {
                 self.reset = None;
+                return;
+            }
+            Kind::SynAck => {
+                self.on_syn_ack_transmitted(&transmit.segment);
                 return;
             }
             Kind::Ack => {}
@@ -301,7 +310,10 @@ impl Connection {
 
     /// Nothing is in flight and what waits may not go: only a probe will find out when it may.
     fn persist_if_stuck(&mut self, now: Instant) {
-        let stuck = self.recovery.board.outstanding() == 0 && !self.timers.is_set(Timer::Persist);
+        // Where the handshake is not over, the answer to the SYN-ACK brings a window.
+        let stuck = self.recovery.board.outstanding() == 0
+            && !self.timers.is_set(Timer::Persist)
+            && !self.is_opening();
         if stuck && self.probe.is_none() {
             self.timers.set(Timer::Persist, now + self.rtt.rto());
         }

@@ -5,7 +5,9 @@ use super::header::HeaderBuf;
 use super::ip::{IpMeta, emit_ip, ip_header_len};
 use super::protocol;
 use crate::device::ChecksumOffload;
-use crate::tcp::{Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum, Timestamps};
+use crate::tcp::{
+    FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum, Timestamps,
+};
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +28,14 @@ mod kind {
     pub(super) const SACK_PERMITTED: u8 = 4;
     pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
+    /// RFC 7413 §4.1.1.
+    pub(super) const FAST_OPEN: u8 = 34;
+    /// Shared by experiments, which a magic number tells apart (RFC 6994).
+    pub(super) const EXPERIMENT: u8 = 254;
 }
+
+/// The experiment that became Fast Open.
+const FAST_OPEN_MAGIC: [u8; 2] = [0xf9, 0x89];
 
 /// Option lengths that go with them.
 mod length {
@@ -37,6 +46,10 @@ mod length {
     pub(super) const SACK: usize = 2;
     pub(super) const SACK_BLOCK: usize = 8;
     pub(super) const TIMESTAMPS: u8 = 10;
+    /// Without its cookie.
+    pub(super) const FAST_OPEN: usize = 2;
+    /// Without its cookie, with the magic number.
+    pub(super) const EXPERIMENT: usize = 4;
 }
 
 /// Why bytes are not a TCP segment. Both are dropped in silence.
@@ -156,8 +169,23 @@ fn apply_option(options: &mut Options, flags: Flags, kind: u8, body: &[u8]) {
                     .collect();
             }
         }
+        (kind::FAST_OPEN, cookie) if syn => options.fast_open = parse_fast_open(cookie, false),
+        (kind::EXPERIMENT, body) if syn => {
+            if let Some(cookie) = body.strip_prefix(&FAST_OPEN_MAGIC) {
+                options.fast_open = parse_fast_open(cookie, true);
+            }
+        }
         _ => {}
     }
+}
+
+/// RFC 7413 §4.1.1: without a cookie it asks for one; with a length that no cookie has it counts as
+/// not there.
+fn parse_fast_open(cookie: &[u8], experimental: bool) -> Option<FastOpenOption> {
+    if cookie.is_empty() {
+        return Some(FastOpenOption { cookie: None, experimental });
+    }
+    FastOpenCookie::new(cookie).map(|cookie| FastOpenOption { cookie: Some(cookie), experimental })
 }
 
 fn parse_timestamps(body: &[u8]) -> Option<Timestamps> {
@@ -177,7 +205,8 @@ pub enum ChecksumMode {
 /// Writes the IP and TCP headers of a segment whose payload is the concatenation of `payload`. What
 /// is returned belongs into [`TxPacket::checksum`](crate::device::TxPacket::checksum).
 ///
-/// Options are laid out as Linux does. SACK blocks that do not fit are left out, the last first.
+/// Options are laid out as Linux does. SACK blocks that do not fit are left out, the last first, and
+/// so is Fast Open.
 ///
 /// # Panics
 /// If the addresses are of different families or the packet is longer than 64 KiB.
@@ -227,6 +256,14 @@ pub fn emit_tcp(
 
 /// Bytes that the options take in a header, a multiple of four and at most 40.
 pub fn options_len(options: &Options) -> usize {
+    let front = front_options_len(options);
+    // RFC 7413 §4.2.2: without room for it, an ordinary handshake.
+    let fast_open = options.fast_open.as_ref().map_or(0, fast_open_len);
+    if front + fast_open <= MAX_TCP_OPTIONS { front + fast_open } else { front }
+}
+
+/// Bytes of all options but Fast Open, which comes last.
+fn front_options_len(options: &Options) -> usize {
     let fixed = fixed_options_len(options);
     match fitting_sack_blocks(options, fixed) {
         0 => fixed,
@@ -234,9 +271,9 @@ pub fn options_len(options: &Options) -> usize {
     }
 }
 
-/// Bytes of all options but SACK, in the layout of `emit_options`.
+/// Bytes of all options but SACK and Fast Open, in the layout of `emit_options`.
 fn fixed_options_len(options: &Options) -> usize {
-    let Options { mss, window_scale, sack_permitted, timestamps, sack: _ } = options;
+    let Options { mss, window_scale, sack_permitted, timestamps, sack: _, fast_open: _ } = options;
     let mss = if mss.is_some() { 4 } else { 0 };
     let window_scale = if window_scale.is_some() { 4 } else { 0 };
     // SACK-permitted takes the place of the two NOPs in front of the timestamps.
@@ -252,9 +289,32 @@ fn fitting_sack_blocks(options: &Options, fixed: usize) -> usize {
     options.sack.len().min((MAX_TCP_OPTIONS - fixed - 4) / length::SACK_BLOCK)
 }
 
+/// Bytes of the Fast Open option with its padding.
+fn fast_open_len(option: &FastOpenOption) -> usize {
+    let base = if option.experimental { length::EXPERIMENT } else { length::FAST_OPEN };
+    (base + option.cookie.as_ref().map_or(0, |cookie| cookie.as_bytes().len())).next_multiple_of(4)
+}
+
+/// Writes the option and its padding over `to`, which is as long as both.
+fn emit_fast_open(to: &mut [u8], option: &FastOpenOption) {
+    to.fill(kind::NOP);
+    let cookie = option.cookie.as_ref().map_or(&[][..], FastOpenCookie::as_bytes);
+    let base = if option.experimental { length::EXPERIMENT } else { length::FAST_OPEN };
+    to[0] = if option.experimental { kind::EXPERIMENT } else { kind::FAST_OPEN };
+    to[1] = (base + cookie.len()) as u8;
+    if option.experimental {
+        to[2..4].copy_from_slice(&FAST_OPEN_MAGIC);
+    }
+    to[base..base + cookie.len()].copy_from_slice(cookie);
+}
+
 /// Writes the options in the order and with the padding of Linux, every option that holds 32-bit
 /// values aligned to them. `to` is exactly as long as they are.
 fn emit_options(to: &mut [u8], options: &Options) {
+    let (to, behind) = to.split_at_mut(front_options_len(options));
+    if let Some(option) = options.fast_open.as_ref().filter(|_| !behind.is_empty()) {
+        emit_fast_open(behind, option);
+    }
     let mut words = to.as_chunks_mut::<4>().0.iter_mut();
     let mut put = |word: [u8; 4]| *words.next().expect("options_len made room") = word;
 

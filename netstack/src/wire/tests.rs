@@ -1,7 +1,7 @@
 //! Headers written are headers read, and nothing that comes in makes the parser panic.
 
 use super::*;
-use crate::tcp::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
+use crate::tcp::{FastOpenCookie, FastOpenOption, Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,6 +48,14 @@ prop_compose! {
     }
 }
 
+fn fast_open() -> impl Strategy<Value = FastOpenOption> {
+    let cookie = prop::option::of((2usize..=8, any::<[u8; 16]>()));
+    (cookie, any::<bool>()).prop_map(|(cookie, experimental)| FastOpenOption {
+        cookie: cookie.map(|(half, bytes)| FastOpenCookie::new(&bytes[..2 * half]).unwrap()),
+        experimental,
+    })
+}
+
 prop_compose! {
     /// Options that a segment with these flags may carry and that fit.
     fn options(syn: bool)(
@@ -56,6 +64,7 @@ prop_compose! {
         sack_permitted: bool,
         timestamps in prop::option::of((any::<u32>(), any::<u32>())),
         sack in prop::collection::vec(block(), 0..=4),
+        fast_open in prop::option::of(fast_open()),
     ) -> Options {
         let room = if timestamps.is_some() { 3 } else { 4 };
         Options {
@@ -64,6 +73,7 @@ prop_compose! {
             sack_permitted: sack_permitted && syn,
             timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
             sack: if syn { Default::default() } else { sack.into_iter().take(room).collect() },
+            fast_open: fast_open.filter(|_| syn),
         }
     }
 }
@@ -261,6 +271,62 @@ fn bad_options_end_the_options_and_unknown_ones_are_skipped() {
     assert_eq!(with_options(Flags::SYN, &[1, 1, 1, 2]), Options::default(), "no length byte");
     assert_eq!(with_options(Flags::SYN, &[2, 4, 0, 0]).mss, None, "an MSS of zero");
     assert_eq!(with_options(Flags::ACK, &[2, 4, 5, 180, 3, 3, 7, 4, 2]), Options::default(), "without SYN");
+}
+
+#[test]
+fn fast_open_lies_behind_all_other_options() {
+    let layout = |fast_open: FastOpenOption, syn: Options| {
+        let options = Options { fast_open: Some(fast_open), ..syn };
+        let bytes = packet(&meta(false), &Segment { options, ..bare(Flags::SYN) }, &[]);
+        bytes[IPV4_HEADER_LEN + TCP_HEADER_LEN..].to_vec()
+    };
+    let mss = Options { mss: Some(1460), ..Options::default() };
+    let cookie = |len: usize| FastOpenCookie::new(&[0xc0; 16][..len]);
+    let option = |cookie, experimental| FastOpenOption { cookie, experimental };
+    assert_eq!(layout(FastOpenOption::REQUEST, mss.clone()), [2, 4, 5, 180, 34, 2, 1, 1]);
+    let c = 0xc0;
+    assert_eq!(layout(option(cookie(4), false), mss.clone()), [2, 4, 5, 180, 34, 6, c, c, c, c, 1, 1]);
+    assert_eq!(layout(option(cookie(6), false), mss.clone()), [2, 4, 5, 180, 34, 8, c, c, c, c, c, c]);
+    assert_eq!(layout(option(None, true), mss.clone()), [2, 4, 5, 180, 254, 4, 0xf9, 0x89]);
+    assert_eq!(layout(option(cookie(4), true), mss), [2, 4, 5, 180, 254, 8, 0xf9, 0x89, c, c, c, c]);
+    // All that a SYN of ours carries, and the longest cookie: the header is full.
+    let full = Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { tsval: 1, tsecr: 0 }),
+        ..Options::default()
+    };
+    assert_eq!(layout(option(cookie(16), false), full.clone()).len(), MAX_TCP_OPTIONS);
+    assert_eq!(layout(option(cookie(16), true), full).len(), MAX_TCP_OPTIONS);
+    let block = |n: u32| SackBlock { start: SeqNum::new(n), end: SeqNum::new(n + 1) };
+    let crowded = Options { sack: (0..3).map(block).collect(), ..Options::default() };
+    assert_eq!(layout(option(cookie(16), false), crowded).len(), 28, "left out where there is no room");
+}
+
+#[test]
+fn fast_open_options_that_count_as_not_there() {
+    let cookie: Vec<u8> = (0..20).collect();
+    for len in 0..=18 {
+        let plain = [&[34, 2 + len as u8], &cookie[..len]].concat();
+        let old = [&[254, 4 + len as u8, 0xf9, 0x89], &cookie[..len]].concat();
+        for (bytes, experimental) in [(&plain, false), (&old, true)] {
+            let expected = match FastOpenCookie::new(&cookie[..len]) {
+                None if len > 0 => None,
+                cookie => Some(FastOpenOption { cookie, experimental }),
+            };
+            assert_eq!(with_options(Flags::SYN, bytes).fast_open, expected, "{len} bytes");
+            assert_eq!(with_options(Flags::ACK, bytes).fast_open, None, "in a segment without SYN");
+        }
+    }
+    assert_eq!(
+        with_options(Flags::SYN, &[254, 8, 0xf9, 0x88, 1, 2, 3, 4]).fast_open,
+        None,
+        "another experiment"
+    );
+    let twice = [34, 6, 1, 1, 1, 1, 34, 6, 2, 2, 2, 2];
+    let last = with_options(Flags::SYN, &twice).fast_open.and_then(|option| option.cookie);
+    assert_eq!(last, FastOpenCookie::new(&[2; 4]), "the last one counts");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod arriving;
 mod closing;
 mod ending;
+mod fast_open;
 mod listening;
 mod lossy;
 mod opening;

@@ -441,6 +441,14 @@ impl Recovery {
         }
     }
 
+    /// The peer did not take data that left with our SYN: what is in flight goes again, for a reason
+    /// that is not congestion.
+    pub(super) fn on_refused(&mut self, now: Instant, snd_nxt: Seq) {
+        self.board.on_timeout(now);
+        self.phase = Phase::Loss;
+        self.recovery_point = Some(snd_nxt);
+    }
+
     /// A range was sent again, in `segments` segments.
     pub(super) fn on_retransmitted(&mut self, now: Instant, start: Seq, end: Seq, segments: usize) {
         self.board.on_retransmitted(now, start, end);

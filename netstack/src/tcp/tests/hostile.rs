@@ -345,7 +345,7 @@ proptest! {
             match opening.on_segment(now, &segment, payload) {
                 OpeningStep::Stay | OpeningStep::Reply(_) => {}
                 OpeningStep::Failed(_) => return Ok(()),
-                OpeningStep::Established(conn) => {
+                OpeningStep::Established(conn, _) => {
                     let mut watched = Watched::new(conn, now);
                     for op in ops.by_ref() {
                         watched.apply(op);

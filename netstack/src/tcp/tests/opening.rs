@@ -30,7 +30,7 @@ fn sent(opening: &mut Opening, now: Instant) -> Segment {
 fn take(opening: &mut Opening, now: Instant, segment: &Segment, payload: &[u8]) -> Option<Box<Connection>> {
     match opening.on_segment(now, segment, Chunk::copy_from(payload)) {
         OpeningStep::Stay => None,
-        OpeningStep::Established(connection) => Some(connection),
+        OpeningStep::Established(connection, _) => Some(connection),
         other => panic!("{other:?}"),
     }
 }

@@ -101,7 +101,8 @@ impl Pair {
         let syn_ack = entry.syn_ack(now);
         log[1].push((now, syn_ack.clone()));
         now += wire.delay;
-        let OpeningStep::Established(mut active) = opening.on_segment(now, &syn_ack, Chunk::empty()) else {
+        let OpeningStep::Established(mut active, _) = opening.on_segment(now, &syn_ack, Chunk::empty())
+        else {
             panic!("the SYN-ACK was not accepted");
         };
         let ack = active.poll_transmit(now, 0).expect("the handshake's third segment");

@@ -95,10 +95,52 @@ pub fn describe(packet: &[u8]) -> String {
     format!("{flags}seq {} ack {} payload {payload} {hex}", word(4), word(8))
 }
 
-/// Whether a packet is an acknowledgment and nothing else.
-pub fn is_pure_ack(packet: &[u8]) -> bool {
-    const FIN_SYN_RST: u8 = 7;
-    tcp_of(packet).is_some_and(|tcp| tcp[13] & FIN_SYN_RST == 0 && tcp.len() == usize::from(tcp[12] >> 4) * 4)
+/// What a segment takes and says of sequence space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The ports, of the source and of the destination.
+    pub ports: (u16, u16),
+    /// The first sequence number.
+    pub start: u32,
+    /// The sequence number after the last, SYN and FIN counted.
+    pub end: u32,
+    /// The acknowledgment number, if there is one.
+    pub ack: Option<u32>,
+    /// Whether it is a reset, or opens a connection.
+    pub resets_or_opens: bool,
+}
+
+impl Space {
+    /// That of a packet; none if it is not TCP.
+    pub fn of(packet: &[u8]) -> Option<Self> {
+        const FIN: u8 = 1;
+        const SYN: u8 = 2;
+        const RST: u8 = 4;
+        const ACK: u8 = 16;
+        let tcp = tcp_of(packet)?;
+        let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+        let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+        let flags = tcp[13];
+        let payload = tcp.len() - usize::from(tcp[12] >> 4) * 4;
+        let len = payload as u32 + u32::from(flags & FIN != 0) + u32::from(flags & SYN != 0);
+        Some(Self {
+            ports: (port(0), port(2)),
+            start: word(4),
+            end: word(4).wrapping_add(len),
+            ack: (flags & ACK != 0).then(|| word(8)),
+            resets_or_opens: flags & (RST | SYN) != 0,
+        })
+    }
+
+    /// Whether it is an acknowledgment and nothing else.
+    pub fn is_pure_ack(&self) -> bool {
+        self.start == self.end && !self.resets_or_opens && self.ack.is_some()
+    }
+}
+
+/// Whether sequence number `a` is not behind `b`.
+pub fn reaches(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() >= 0
 }
 
 fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
@@ -127,16 +169,17 @@ mod tests {
     #[test]
     fn an_acknowledgment_takes_no_sequence_numbers() {
         for (packet, pure) in [
-            (packet(5, 0x10, 0), true),
-            (packet(8, 0x10, 0), true),
-            (packet(5, 0x10, 1), false),
-            (packet(5, 0x11, 0), false),
-            (packet(5, 0x14, 0), false),
-            (packet(15, 0x10, 0)[..60].to_vec(), false),
-            (Vec::new(), false),
+            (packet(5, 0x10, 0), Some(true)),
+            (packet(8, 0x10, 0), Some(true)),
+            (packet(5, 0x10, 1), Some(false)),
+            (packet(5, 0x11, 0), Some(false)),
+            (packet(5, 0x14, 0), Some(false)),
+            (packet(15, 0x10, 0)[..60].to_vec(), None),
+            (Vec::new(), None),
         ] {
-            assert_eq!(is_pure_ack(&packet), pure);
+            assert_eq!(Space::of(&packet).map(|space| space.is_pure_ack()), pure);
         }
+        assert_eq!(Space::of(&packet(5, 0x11, 10)).unwrap().end, 11, "a FIN takes one");
     }
 
     #[test]

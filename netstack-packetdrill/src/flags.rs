@@ -22,9 +22,9 @@ pub struct Flags {
 /// Which packets that are left when a script ends are a failure (`leftovers=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftovers {
-    /// `late`, the default: any, but for the rest of the burst of which the last line that is a packet
-    /// took a part, and for acknowledgments without text sent after that line. Linux sends these too
-    /// where scripts end.
+    /// `late`, the default: any, but for data that the script acknowledged without looking at it and
+    /// new data after that, the rest of a burst of which a line took a part, and new data and
+    /// acknowledgments that came of the last line or after it. Linux sends these too where scripts end.
     Late,
     /// `all`: any.
     All,

@@ -6,7 +6,7 @@ use crate::world::{Kind, World};
 use crate::{Call, Errno};
 use netstack::config::Config;
 use netstack::stack::Family;
-use netstack::tcp::{CongestionAlgorithm, SocketOptions};
+use netstack::tcp::{CongestionAlgorithm, MtuDiscover, SocketOptions};
 use netstack::time::Duration;
 
 /// Smallest buffers: `SOCK_MIN_SNDBUF` and `SOCK_MIN_RCVBUF`, before Linux's doubling.
@@ -26,6 +26,14 @@ const DEFAULT_MSS: i32 = 536;
 const SO_MEMINFO: i32 = 55;
 const SO_MEMINFO_FIELDS: usize = 9;
 const TCP_CC_INFO: i32 = 26;
+
+/// The values of `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`.
+const MTU_DISCOVER: [(i32, MtuDiscover); 4] = [
+    (libc::IP_PMTUDISC_DONT, MtuDiscover::Dont),
+    (libc::IP_PMTUDISC_WANT, MtuDiscover::Want),
+    (libc::IP_PMTUDISC_DO, MtuDiscover::Do),
+    (libc::IP_PMTUDISC_PROBE, MtuDiscover::Probe),
+];
 
 const UNKNOWN: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
@@ -343,6 +351,13 @@ impl World {
     }
 
     fn set_ip(&mut self, fd: i32, level: i32, name: i32, value: i32) -> Call<()> {
+        if let (libc::SOL_IP, libc::IP_MTU_DISCOVER) | (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER) =
+            (level, name)
+        {
+            let known = MTU_DISCOVER.iter().find(|(number, _)| *number == value);
+            let (_, mtu_discover) = *known.ok_or(INVALID)?;
+            return self.change(fd, |options| options.mtu_discover = mtu_discover);
+        }
         let socket = self.socket(fd)?;
         match (level, name) {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
@@ -372,6 +387,13 @@ impl World {
     }
 
     fn ip_option(&mut self, fd: i32, level: i32, name: i32) -> Call {
+        if let (libc::SOL_IP, libc::IP_MTU_DISCOVER) | (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER) =
+            (level, name)
+        {
+            let set = self.options(fd)?.mtu_discover;
+            let known = MTU_DISCOVER.iter().find(|(_, mtu_discover)| *mtu_discover == set);
+            return known.map(|(number, _)| *number).ok_or(INVALID);
+        }
         let kind = &self.socket(fd)?.kind;
         Ok(match (level, name) {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => match kind {

@@ -1,6 +1,6 @@
 //! The stack under test, its clock, and the files that scripts name.
 
-use crate::device::{Recorder, Sent, is_pure_ack};
+use crate::device::{Recorder, Sent, Space, reaches};
 use crate::flags::{Flags, Leftovers};
 use crate::poll::{Epoll, Watch};
 use crate::sysctl::Sysctls;
@@ -32,9 +32,15 @@ pub struct World {
     now: Instant,
     /// When the script last had a packet line.
     last_line: Instant,
-    /// When the stack sent the packet of that line, if it was one that the stack sends.
+    /// When the stack sent the last packet that a line took.
     last_burst: Option<Instant>,
     leftovers: Vec<Sent>,
+    /// How far what lines of the script took goes in sequence space, by the ports.
+    taken: BTreeMap<(u16, u16), u32>,
+    /// How far what the script did not look at goes, by the ports.
+    newest: BTreeMap<(u16, u16), u32>,
+    /// How far the script's packets acknowledge, by the ports.
+    acknowledged: BTreeMap<(u16, u16), u32>,
     files: BTreeMap<i32, File>,
 }
 
@@ -94,6 +100,9 @@ impl World {
             last_line: START,
             last_burst: None,
             leftovers: Vec::new(),
+            taken: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             files: BTreeMap::new(),
         }
     }
@@ -169,6 +178,12 @@ impl World {
         self.last_line = self.now;
         self.serve();
         let sent = self.stack.as_ref()?.device.pop()?;
+        if let Some(space) = Space::of(&sent.bytes) {
+            let seen = self.taken.entry(space.ports).or_insert(space.end);
+            if reaches(space.end, *seen) {
+                *seen = space.end;
+            }
+        }
         self.last_burst = Some(sent.at);
         Some(sent)
     }
@@ -177,15 +192,34 @@ impl World {
     pub fn end_script(&mut self) {
         self.serve();
         let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
-        left.retain(|packet| match self.flags.leftovers {
-            Leftovers::All => true,
-            Leftovers::Late => {
-                let late_ack = packet.at >= self.last_line && is_pure_ack(&packet.bytes);
-                !late_ack && self.last_burst != Some(packet.at)
-            }
-            Leftovers::None => false,
-        });
+        match self.flags.leftovers {
+            Leftovers::All => {}
+            Leftovers::Late => left.retain(|packet| !self.is_accounted_for(packet)),
+            Leftovers::None => left.clear(),
+        }
         self.leftovers = left;
+    }
+
+    /// Whether a script that does not look at a packet reckons with it all the same: it acknowledged
+    /// what is in it; the packet is the rest of a burst of which a line took a part; it is new data and
+    /// the script acknowledged some without looking; or it came of what the script did last, and is new
+    /// data or only acknowledges.
+    fn is_accounted_for(&mut self, packet: &Sent) -> bool {
+        let Some(space) = Space::of(&packet.bytes) else { return false };
+        let data = space.start != space.end;
+        let (source, destination) = space.ports;
+        let acknowledged = self.acknowledged.get(&(destination, source));
+        let looked = self.taken.entry(space.ports).or_insert(space.start);
+        let blind = acknowledged.is_some_and(|ack| reaches(*ack, looked.wrapping_add(1)));
+        let newest = self.newest.entry(space.ports).or_insert(*looked);
+        let new = data && reaches(space.start, *newest);
+        if reaches(space.end, *newest) {
+            *newest = space.end;
+        }
+        let acknowledged = data && acknowledged.is_some_and(|ack| reaches(*ack, space.end));
+        let late = packet.at >= self.last_line && (new || space.is_pure_ack());
+        let rest = self.last_burst == Some(packet.at);
+        !space.resets_or_opens && (acknowledged || (new && blind) || late || rest)
     }
 
     /// The packets that make a script fail that is over.
@@ -222,7 +256,12 @@ impl World {
         self.serve();
         let now = self.now;
         self.last_line = now;
-        self.last_burst = None;
+        if let Some(Space { ports, ack: Some(ack), .. }) = Space::of(packet) {
+            let highest = self.acknowledged.entry(ports).or_insert(ack);
+            if reaches(ack, *highest) {
+                *highest = ack;
+            }
+        }
         if let Some(Stack { engine, out, .. }) = &mut self.stack {
             let mut buf = engine.pool().take();
             buf.bytes_mut()[..packet.len()].copy_from_slice(packet);

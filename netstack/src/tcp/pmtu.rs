@@ -244,6 +244,7 @@ impl Connection {
             || self.snd.unsent() < needed
             || self.snd.window_end().since(start) < needed
             || self.snd.buffer.contiguous(start, len) < len
+            || self.snd.buffer.sealed_end(start, start + len) < start + len
         {
             return MtuProbe::No;
         }

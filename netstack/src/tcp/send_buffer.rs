@@ -56,6 +56,8 @@ struct Record {
     push: bool,
     /// Whether no segment may carry the last byte and what follows (`MSG_EOR`).
     sealed: bool,
+    /// Whether this is the part that was sent of what was one record with the next.
+    cut: bool,
 }
 
 /// The first record that was not sent, or what is left of it.
@@ -105,7 +107,7 @@ impl SendBuffer {
 
     /// Begins a record behind all others.
     pub(super) fn open_record(&mut self) {
-        self.records.push_back(Record { end: self.end, push: false, sealed: false });
+        self.records.push_back(Record { end: self.end, push: false, sealed: false, cut: false });
     }
 
     /// Copies from `bufs` in order, from byte `skip` on and at most `max` bytes, behind the last record,
@@ -164,23 +166,49 @@ impl SendBuffer {
         })
     }
 
-    /// Everything before `to` was sent. A record of which a part was sent becomes two.
-    pub(super) fn on_sent(&mut self, to: Seq) {
+    /// Everything before `to` was sent. A record of which a part was sent becomes two, unless the
+    /// device takes no more than a segment at a time: then its parts `join` again as they are sent, so
+    /// that the record counts once.
+    pub(super) fn on_sent(&mut self, to: Seq, join: bool) {
         while let Some(record) = self.records.get(self.sent) {
-            if record.end > to {
-                if self.start_of(self.sent) < to {
-                    let front = Record { end: to, push: false, sealed: false };
+            let whole = record.end <= to;
+            let begun = self.sent.checked_sub(1).filter(|before| join && self.records[*before].cut);
+            match begun {
+                Some(before) if whole => drop(self.records.remove(before)),
+                Some(before) => self.records[before].end = self.records[before].end.max(to),
+                None if whole => self.sent += 1,
+                None if self.start_of(self.sent) < to => {
+                    let front = Record { end: to, push: false, sealed: false, cut: true };
                     self.records.insert(self.sent, front);
                     self.sent += 1;
                 }
+                None => {}
+            }
+            if !whole {
                 break;
             }
-            self.sent += 1;
         }
     }
 
-    /// How far a segment from `from` on may reach, `to` at most, without joining what a seal keeps
-    /// apart.
+    /// How far a segment with bytes from `from` on may reach that is sent again, `to` at most: to the
+    /// end of the record that it was a part of, as it was sent; or, if that is less than `mss` bytes,
+    /// over as many records as it can take whole (RFC 9293 §3.8.1; `tcp_retrans_try_collapse`).
+    pub(super) fn resend_end(&self, from: Seq, to: Seq, mss: usize) -> Seq {
+        let first = self.records.partition_point(|record| record.end <= from);
+        let mut end = from;
+        for record in self.records.range(first..) {
+            if end > from && record.end.since(from) > mss {
+                break;
+            }
+            end = record.end;
+            if record.sealed || end >= to {
+                break;
+            }
+        }
+        end.min(to)
+    }
+
+    /// The first seal from `from` on, if it is before `to`: no segment reaches beyond it.
     pub(super) fn sealed_end(&self, from: Seq, to: Seq) -> Seq {
         if self.sealed == 0 {
             return to;
@@ -313,6 +341,56 @@ mod tests {
         let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
         assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
         taken.clear();
+    }
+
+    /// A buffer with records of these lengths, none of them sent.
+    fn records(lengths: &[usize]) -> SendBuffer {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        for len in lengths {
+            buffer.open_record();
+            buffer.write(&[IoSlice::new(&vec![1; *len])], 0, usize::MAX);
+        }
+        buffer
+    }
+
+    #[test]
+    fn a_record_that_was_begun_is_two_or_counts_once_again_when_it_is_sent() {
+        for (join, pieces) in [(false, [2, 3, 3]), (true, [2, 2, 1])] {
+            let mut buffer = records(&[3000]);
+            for (end, pieces) in [1000, 2000, 3000].into_iter().zip(pieces) {
+                buffer.on_sent(start() + end, join);
+                assert_eq!(buffer.records.len(), pieces);
+            }
+            assert_eq!(buffer.unsent(), None);
+            assert_eq!(buffer.cost(), 3000 + pieces[2] * RECORD_COST);
+        }
+        let mut buffer = records(&[1000, 3000]);
+        buffer.on_sent(start() + 1000, true);
+        buffer.on_sent(start() + 2000, true);
+        assert_eq!(buffer.records.len(), 3, "what was a record stays one");
+        buffer.push();
+        assert_eq!(buffer.unsent(), Some(Unsent { len: 2000, push: true, sealed: false, last: true }));
+        buffer.release(start() + 1500);
+        assert_eq!((buffer.sent, buffer.tail_room(2500)), (1, 500));
+    }
+
+    #[test]
+    fn a_segment_that_is_sent_again_is_a_part_of_what_was_sent() {
+        let mut buffer = records(&[2000, 300, 300, 500]);
+        let at = |n| start() + n;
+        let end = |buffer: &SendBuffer, from, mss| buffer.resend_end(at(from), at(3100), mss).since(start());
+        assert_eq!(end(&buffer, 0, 1000), 2000);
+        assert_eq!(end(&buffer, 1500, 1000), 2300, "what fits whole is joined");
+        assert_eq!(end(&buffer, 2000, 1000), 2600);
+        assert_eq!(end(&buffer, 2000, 2000), 3100);
+        assert_eq!(end(&buffer, 2000, 100), 2300);
+        buffer.records[1].sealed = true;
+        buffer.sealed = 1;
+        assert_eq!(end(&buffer, 2000, 1000), 2300);
+        assert_eq!(buffer.sealed_end(at(0), at(3100)), at(2300));
+        assert_eq!(buffer.sealed_end(at(0), at(2300)), at(2300));
+        buffer.release(at(2300));
+        assert_eq!(buffer.sealed, 0);
     }
 
     proptest! {

@@ -195,11 +195,12 @@ impl Sender {
         self.last_small > self.snd_una && self.last_small <= self.snd_nxt
     }
 
-    /// New data up to `end` was sent; `partial` if the last segment of it was not full.
-    pub(super) fn on_sent(&mut self, now: Instant, end: Seq, partial: bool) {
+    /// New data up to `end` was sent; `partial` if the last segment of it was not full, `one_by_one` if
+    /// the device takes no super-segments.
+    pub(super) fn on_sent(&mut self, now: Instant, end: Seq, partial: bool, one_by_one: bool) {
         self.snd_nxt = end;
         self.last_sent = now;
-        self.buffer.on_sent(end.min(self.buffer.end()));
+        self.buffer.on_sent(end.min(self.buffer.end()), one_by_one);
         if partial {
             self.last_small = end;
         }
@@ -360,9 +361,9 @@ mod tests {
     #[test]
     fn nagle_holds_a_second_partial_segment_only() {
         let mut s = sender();
-        s.on_sent(Instant::ZERO, seq(1000), false);
+        s.on_sent(Instant::ZERO, seq(1000), false, false);
         assert!(!s.nagle_holds(), "full segments hold nothing back");
-        s.on_sent(Instant::ZERO, seq(1100), true);
+        s.on_sent(Instant::ZERO, seq(1100), true, false);
         assert!(s.nagle_holds());
         s.on_ack(seq(1100));
         assert!(!s.nagle_holds());

@@ -58,7 +58,7 @@ impl Transmit {
 enum Kind {
     /// Sequence space `start..end` for the first time, with `mss` bytes to a segment: more than the
     /// connection's MSS in a probe of the path's MTU only.
-    New { start: Seq, end: Seq, mss: usize },
+    New { start: Seq, end: Seq, mss: usize, one_by_one: bool },
     /// Sequence space that was lost.
     Again { start: Seq, end: Seq, mss: usize },
     /// No sequence space: an acknowledgment.
@@ -122,7 +122,7 @@ impl Connection {
                 self.rcv.on_window_sent(transmit.segment.window);
                 return;
             }
-            Kind::New { start, end, mss } => {
+            Kind::New { start, end, mss, one_by_one } => {
                 let payload_end = start + transmit.segment.payload_len;
                 let partial = !payload_end.since(start).is_multiple_of(mss);
                 self.cc.on_send(now, self.recovery.board.pipe(), self.recovery.board.rate.is_app_limited());
@@ -130,7 +130,7 @@ impl Connection {
                 if mss > self.snd.mss {
                     self.on_mtu_probe_sent(start, end);
                 }
-                self.snd.on_sent(now, end, partial);
+                self.snd.on_sent(now, end, partial, one_by_one);
                 self.count_data(transmit);
                 self.timers.stop(Timer::Persist);
                 self.persist_since = None;
@@ -228,7 +228,7 @@ impl Connection {
         let data_end = end.min(self.snd.buffer.end());
         let most = room.max(mss).min(window.max(mss)).min(max) / mss * mss;
         let len = data_end.since(start).min(most);
-        let len = self.snd.buffer.sealed_end(start, start + len).since(start);
+        let len = self.snd.buffer.resend_end(start, start + len, mss).since(start);
         let len = self.snd.buffer.contiguous(start, len);
         let with_fin = self.snd.fin.is_some_and(|fin| fin < end && start + len == fin);
         if (len == 0 && !with_fin) || !self.pacing_allows(now) {
@@ -262,7 +262,7 @@ impl Connection {
                 self.persist_if_stuck(now);
                 return None;
             }
-            let kind = Kind::New { start, end: start + 1, mss };
+            let kind = Kind::New { start, end: start + 1, mss, one_by_one: false };
             return Some(self.data_segment(now, kind, start, 0, true));
         }
         match self.mtu_probe(now) {
@@ -284,7 +284,7 @@ impl Connection {
         }
         let with_fin = self.snd.fin == Some(start + len) && window > len;
         let end = start + len + usize::from(with_fin);
-        let kind = Kind::New { start, end, mss };
+        let kind = Kind::New { start, end, mss, one_by_one: max == mss };
         let mut transmit = self.data_segment(now, kind, start, len, with_fin);
         transmit.cut_to(mss);
         let rest = window.min(room).min(record.len) - len;
@@ -348,7 +348,7 @@ impl Connection {
 
     /// One segment of `len` bytes, more than the MSS.
     pub(super) fn mtu_probe_segment(&self, now: Instant, start: Seq, len: usize) -> Transmit {
-        let kind = Kind::New { start, end: start + len, mss: len };
+        let kind = Kind::New { start, end: start + len, mss: len, one_by_one: false };
         self.data_segment(now, kind, start, len, false)
     }
 

@@ -110,8 +110,8 @@ impl SendBuffer {
         self.records.push_back(Record { end: self.end, push: false, sealed: false, cut: false });
     }
 
-    /// Copies from `bufs` in order, from byte `skip` on and at most `max` bytes, behind the last record,
-    /// and returns how many.
+    /// Copies from `bufs` in order, from byte `skip` on and at most `max` bytes, to the end of the last
+    /// record, or to a new one if that was sent, and returns how many.
     pub(super) fn write(&mut self, bufs: &[IoSlice<'_>], skip: usize, max: usize) -> usize {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         let wanted = total.saturating_sub(skip).min(max);
@@ -130,6 +130,9 @@ impl SendBuffer {
                 self.end += n;
                 from = &from[n..];
             }
+        }
+        if wanted > 0 && self.sent == self.records.len() {
+            self.open_record();
         }
         if let Some(record) = self.records.back_mut() {
             record.end = self.end;
@@ -363,6 +366,8 @@ mod tests {
             }
             assert_eq!(buffer.unsent(), None);
             assert_eq!(buffer.cost(), 3000 + pieces[2] * RECORD_COST);
+            buffer.write(&[IoSlice::new(&[1; 5])], 0, usize::MAX);
+            assert_eq!(buffer.unsent().map(|unsent| unsent.len), Some(5), "nothing joins what was sent");
         }
         let mut buffer = records(&[1000, 3000]);
         buffer.on_sent(start() + 1000, true);

@@ -177,11 +177,12 @@ impl Connection {
     pub(super) fn take_syn_data(&mut self, now: Instant, data: &[u8], sent: usize, acked: usize) {
         let start = self.snd.snd_una;
         self.snd.buffer.write(&[IoSlice::new(data)], 0, usize::MAX);
+        self.snd.push();
         if sent == 0 {
             return;
         }
         let end = start + sent;
-        self.snd.on_sent(now, end, false);
+        self.snd.on_sent(now, end, false, false);
         self.counters.data_segs_out += 1;
         self.counters.bytes_sent += sent as u64;
         self.counters.bytes_acked += acked as u64;

@@ -433,6 +433,7 @@ impl Output<'_> {
             window,
             urgent: 0,
             options,
+            ecn: netstack::tcp::Ecn::NotEct,
             payload_len: payload.len(),
             gso_size: None,
         };

@@ -114,11 +114,12 @@ fn state_number(state: State) -> u8 {
     }
 }
 
-/// `enum tcp_ca_state`; 2 is CWR.
+/// `enum tcp_ca_state`.
 fn phase_number(phase: Phase) -> u8 {
     match phase {
         Phase::Open => 0,
         Phase::Disorder => 1,
+        Phase::Cwr => 2,
         Phase::Recovery => 3,
         Phase::Loss => 4,
     }

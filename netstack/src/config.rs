@@ -263,6 +263,18 @@ config! {
     icmp_rate: u32 = 1000;
     /// ICMP errors in a burst at most (`icmp_msgs_burst`). 50.
     icmp_burst: u32 = 50;
+    /// Explicit congestion notification (`tcp_ecn`): 0 never; 1 asked for and accepted, RFC 3168;
+    /// 2 accepted, RFC 3168; 3 AccECN (RFC 9768) asked for and accepted; 4 AccECN accepted, RFC 3168
+    /// asked for; 5 AccECN accepted. Who accepts AccECN accepts RFC 3168 too. 2.
+    ecn: u32 = 2;
+    /// Send a SYN again without asking for ECN if the first was not answered (`tcp_ecn_fallback`,
+    /// RFC 3168 §6.1.1.1). On.
+    ecn_fallback: bool = true;
+    /// When segments carry the AccECN option (`tcp_ecn_option`): 0 never, 1 when counters changed and a
+    /// few times a round trip, 2 always where it fits. 2.
+    ecn_option: u32 = 2;
+    /// With `ecn_option` 1: how often in a round trip at least (`tcp_ecn_option_beacon`). 3.
+    ecn_option_beacon: u32 = 3;
     /// What new sockets do about the MTU of their path (`IP_MTU_DISCOVER`; `ip_no_pmtu_disc` makes it
     /// `dont` in Linux). `want`.
     mtu_discover: MtuDiscover = MtuDiscover::Want;
@@ -368,6 +380,9 @@ impl Config {
         // Below the option space of a segment the header would outweigh any payload for ever.
         ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;
         ensure((68..=65_535).contains(&self.min_pmtu), "min_pmtu: must be 68 to 65535")?;
+        ensure(self.ecn <= 5, "ecn: must be 0 to 5")?;
+        ensure(self.ecn_option <= 2, "ecn_option: must be 0, 1 or 2")?;
+        ensure(self.ecn_option_beacon <= 63, "ecn_option_beacon: must be at most 63")?;
         ensure(self.mtu_probing <= 2, "mtu_probing: must be 0, 1 or 2")?;
         ensure((48..=65_495).contains(&self.base_mss), "base_mss: must be 48 to 65495")?;
         ensure((48..=65_495).contains(&self.mtu_probe_floor), "mtu_probe_floor: must be 48 to 65495")?;

@@ -41,6 +41,7 @@ impl Forgery {
             window: 1024,
             urgent: 0,
             options: Options { timestamps: self.timestamps, ..Options::default() },
+            ecn: netstack::tcp::Ecn::NotEct,
             payload_len: self.payload.len(),
             gso_size: None,
         };

@@ -269,6 +269,7 @@ mod tests {
             window: 1,
             urgent: 0,
             options: Options::default(),
+            ecn: crate::tcp::Ecn::NotEct,
             payload_len: payload.len(),
             gso_size: None,
         };

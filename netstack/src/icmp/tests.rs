@@ -36,6 +36,7 @@ fn ours(v6: bool) -> Vec<u8> {
         window: 1,
         urgent: 0,
         options: Options::default(),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     };

@@ -157,6 +157,7 @@ impl Engine {
         let (key, queue) = (cell.key(), cell.queue());
         let flow_label = cell.flow_label();
         let mut ip = IpMeta { flow_label, dont_fragment, ..ip_meta(key, cell.ttl(), cell.traffic_class()) };
+        ip.traffic_class |= segment.ecn.bits();
         if !dont_fragment && !key.is_ipv6() {
             let size = gso_size.map_or(usize::MAX, usize::from);
             let packets = segment.payload_len.div_ceil(size).max(1);

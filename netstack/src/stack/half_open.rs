@@ -235,6 +235,10 @@ impl Engine {
             // timer sends it again.
             let mut syn_ack = entry.syn_ack(now);
             syn_ack.options.fast_open = option;
+            if option.is_some() {
+                // Both do not fit.
+                syn_ack.options.acc_ecn = None;
+            }
             self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
         }
         let mut half_open = HalfOpen { entry, timer: Timer::default(), queue: to.queue, asked };

@@ -15,7 +15,7 @@ use crate::icmp::{
     IcmpErrorKind, Unreachable, emit_echo_reply, emit_unreachable, parse_echo_request, parse_error,
 };
 use crate::ip::{Cast, Origin, validate};
-use crate::tcp::{Events, OpeningStep, Segment, SeqNum, TcpError, TimeWaitStep};
+use crate::tcp::{Ecn, Events, OpeningStep, Segment, SeqNum, TcpError, TimeWaitStep};
 use crate::time::Instant;
 use crate::wire::{IpHeader, parse_ip, parse_tcp, protocol, tcp_checksum_ok};
 use std::sync::Arc;
@@ -122,6 +122,7 @@ impl Engine {
             (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
         let key = FlowKey { local: header.dst, local_port, remote: header.src, remote_port };
         segment.gso_size = meta.gso_size;
+        segment.ecn = Ecn::from_bits(header.ecn());
         let payload = if segment.payload_len == 0 {
             // The packet buffer goes back to its pool now rather than after the segment.
             drop(packet);

@@ -103,6 +103,13 @@ impl AckPolicy {
         self.grant(window, mss);
     }
 
+    /// Enters quick mode for the next `segments`.
+    pub(super) fn enter_quick_for(&mut self, segments: u32) {
+        self.pingpong = false;
+        self.ato = self.min;
+        self.quick = self.quick.max(segments);
+    }
+
     fn grant(&mut self, window: usize, mss: usize) {
         let half = (window / (2 * mss.max(1))).min(MAX_QUICK_ACKS as usize) as u32;
         self.quick = self.quick.max(if half == 0 { 2 } else { half });

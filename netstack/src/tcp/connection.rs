@@ -6,6 +6,7 @@
 
 use super::chrono::{Chrono, Holds};
 use super::congestion::{CongestionControl, Start};
+use super::ecn::{Ecn, EcnState};
 use super::error::TcpError;
 use super::events::Events;
 use super::fast_open::FastOpenNotes;
@@ -57,6 +58,8 @@ pub struct Connection {
     pub(super) pacer: Pacer,
     /// The timestamps option, where it was negotiated.
     pub(super) ts: Option<TimestampState>,
+    /// ECN, where it was negotiated.
+    pub(super) ecn: Option<Box<EcnState>>,
     /// Edges for [`Connection::take_events`].
     pub(super) events: Events,
     /// SO_ERROR: reported once.
@@ -236,6 +239,7 @@ impl Connection {
             timers: Timers::default(),
             pacer: Pacer::new(now),
             ts: negotiated.ts,
+            ecn: None,
             events: Events::WRITABLE,
             error: None,
             soft_error: None,
@@ -440,7 +444,7 @@ impl Connection {
         if done == 0 {
             self.note_app_limited();
         }
-        let (mss, lowat) = (self.current_mss(), self.notsent_lowat());
+        let (mss, lowat) = (self.current_mss(now), self.notsent_lowat());
         let bytes = self.snd.write(bufs, done, mss, lowat);
         self.writing = if flags.more { Writing::More } else { Writing::No };
         if bytes == 0 {
@@ -584,6 +588,7 @@ impl Connection {
             window: 0,
             urgent: 0,
             options: Options { timestamps: self.ts.map(|ts| ts.option(now)), ..Options::default() },
+            ecn: Ecn::NotEct,
             payload_len: 0,
             gso_size: None,
         }

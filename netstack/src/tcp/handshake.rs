@@ -2,6 +2,7 @@
 //! handshake. The passive side is in [`syn_queue`](super::syn_queue).
 
 use super::connection::{Connection, Established};
+use super::ecn::{Ask, Ecn};
 use super::error::TcpError;
 use super::fast_open::{FastOpenReport, SynDataFate};
 use super::options::SocketOptions;
@@ -103,7 +104,17 @@ impl Offer {
 
     fn segment(&self, seq: SeqNum, ack: SeqNum, flags: Flags, options: Options) -> Segment {
         let window = u16::try_from(self.window).unwrap_or(u16::MAX);
-        Segment { seq, ack, flags, window, urgent: 0, options, payload_len: 0, gso_size: None }
+        Segment {
+            seq,
+            ack,
+            flags,
+            window,
+            urgent: 0,
+            options,
+            ecn: Ecn::NotEct,
+            payload_len: 0,
+            gso_size: None,
+        }
     }
 
     /// What holds once the peer's SYN or SYN-ACK with `theirs` is known.
@@ -147,6 +158,8 @@ pub struct Opening {
     /// Our initial sequence number.
     iss: SeqNum,
     offer: Offer,
+    /// What the SYN asks for.
+    ecn: Ask,
     options: SocketOptions,
     config: Arc<Config>,
     /// Memory for what the connection will send.
@@ -213,6 +226,7 @@ impl Opening {
             state: State::SynSent,
             iss,
             offer: Offer::new(path, &options, ts_offset, config),
+            ecn: Ask::new(config),
             options,
             config: Arc::clone(config),
             pool: Arc::clone(pool),
@@ -353,6 +367,10 @@ impl Opening {
                 let mut syn = self.offer.syn(now, self.iss);
                 syn.options.fast_open = self.fast_open.as_ref().and_then(|syn_data| syn_data.option());
                 syn.payload_len = self.payload().len();
+                // RFC 3168 §6.1.1.1: something on the way may swallow SYNs that ask.
+                if self.timeouts == 0 || !self.config.ecn_fallback {
+                    syn.flags = syn.flags.with(self.ecn.flags());
+                }
                 syn
             }
             // RFC 7413 §4.2.2 leaves data out where SYNs cross; so does Linux.
@@ -450,6 +468,7 @@ impl Opening {
         if let Some(acked) = acked {
             self.state = self.state.next(Input::SynAck).expect("SYN-SENT takes a SYN-ACK");
             let (mut connection, report) = self.establish(now, &peer, peer.window, acked);
+            connection.ecn = self.ecn.on_syn_ack(seg, &self.config);
             if self.options.defer_accept > 0 {
                 // Data is to follow that can carry it, and a listener that defers as well would drop
                 // a bare one (tcp_rcv_synsent_state_process in Linux).

@@ -1,6 +1,7 @@
 //! What `TCP_INFO` tells of a connection.
 
 use super::connection::Connection;
+use super::ecn::EcnMode;
 use super::fast_open::FastOpenFail;
 use super::recovery::Phase;
 use super::state::State;
@@ -31,6 +32,14 @@ pub struct TcpInfo {
     pub snd_mss: usize,
     /// Payload bytes of a full segment received, estimated.
     pub rcv_mss: usize,
+    /// What the handshake agreed on about ECN.
+    pub ecn: EcnMode,
+    /// Whether anything came that was marked as capable of ECN.
+    pub ecn_seen: bool,
+    /// With AccECN: packets of ours that the peer reported as marked.
+    pub delivered_ce: u32,
+    /// With AccECN: packets that came with a mark.
+    pub received_ce: u32,
     /// MTU of the path, in bytes, headers included.
     pub pmtu: usize,
     /// The MSS that we advertised, in bytes.
@@ -130,6 +139,10 @@ impl Connection {
             ato: self.rcv.ack.ato(),
             snd_mss: self.snd.mss,
             rcv_mss: self.rcv.rcv_mss(),
+            ecn: self.ecn.as_ref().map_or(EcnMode::Off, |ecn| ecn.mode()),
+            ecn_seen: self.ecn.as_ref().is_some_and(|ecn| ecn.seen()),
+            delivered_ce: self.ecn.as_ref().map_or(0, |ecn| ecn.delivered_ce()),
+            received_ce: self.ecn.as_ref().map_or(0, |ecn| ecn.received_ce()),
             pmtu: self.path_mtu(),
             advmss: self.rcv.advertised_mss(),
             unacked: board.outstanding(),

@@ -36,6 +36,7 @@ mod chrono;
 mod congestion;
 mod connection;
 mod delivery_rate;
+mod ecn;
 mod error;
 mod events;
 mod fast_open;
@@ -75,6 +76,7 @@ mod tests;
 pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, Hystart, NewReno};
 pub use connection::{Connection, Written};
 pub use delivery_rate::{LossSample, RateSample};
+pub use ecn::{AccEcn, Ecn, EcnMode};
 pub use error::TcpError;
 pub use events::Events;
 pub use fast_open::{

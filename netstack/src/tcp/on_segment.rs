@@ -2,10 +2,11 @@
 
 use super::chrono::Holds;
 use super::connection::{Connection, Room, Writing};
+use super::ecn::{AckNeed, Feedback};
 use super::error::TcpError;
 use super::events::Events;
 use super::receiver::Received;
-use super::recovery::AckInput;
+use super::recovery::{AckInput, Phase};
 use super::segment::{MAX_SACK_BLOCKS, Segment};
 use super::seq::Seq;
 use super::state::{Input, State};
@@ -43,6 +44,7 @@ impl Connection {
         self.check_reset(now, seg, seq)?; //           second
         //                                             third: security compartments are not used
         self.check_syn(now, seg)?; //                  fourth
+        self.note_ecn(seg);
         self.check_third_segment(now, seg)?; //        fifth, in SYN-RECEIVED
         self.check_ack(now, seg, seq)?; //             fifth
         //                                             sixth: URG. The urgent byte stays in the stream,
@@ -151,6 +153,42 @@ impl Connection {
         DONE
     }
 
+    /// Takes the segment's ECN field into account, for what acknowledgments will say of it.
+    fn note_ecn(&mut self, seg: &Segment) {
+        let Some(ecn) = &mut self.ecn else { return };
+        match ecn.on_received(seg) {
+            AckNeed::None => {}
+            AckNeed::Quick => self.rcv.ack.enter_quick_for(2),
+            AckNeed::Now => self.rcv.ack.now(),
+            AckNeed::Alone => self.rcv.ack.now_urgently(),
+        }
+    }
+
+    /// What the peer reports of marks on our packets: congestion, to which we answer once for each
+    /// window (RFC 3168 §6.1.2).
+    fn follow_marks(&mut self, now: Instant, seg: &Segment, ack: Seq) {
+        let Some(ecn) = &mut self.ecn else { return };
+        let mss = self.snd.mss;
+        // What is SACKed counts once it is acknowledged: few packets, rather than too many marks.
+        let sacked = if seg.options.sack.is_empty() { 0 } else { mss };
+        let delivered = ack.since(self.snd.snd_una) + sacked;
+        if ecn.on_feedback(seg, Feedback { delivered, mss }) {
+            self.recovery.on_ecn(now, self.snd.snd_nxt, self.cc.as_mut());
+        }
+    }
+
+    /// If recovery has come from `before` to a phase that begins with a reduction of the window, the
+    /// peer will hear of it (RFC 3168 §6.1.2).
+    pub(super) fn note_reduction(&mut self, before: Phase) {
+        let now = self.recovery.phase();
+        let reduced = matches!(now, Phase::Cwr | Phase::Recovery | Phase::Loss) && now != before;
+        if let Some(ecn) = &mut self.ecn
+            && reduced
+        {
+            ecn.on_reduced();
+        }
+    }
+
     /// Fifth: ACK.
     fn check_ack(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if !seg.is_ack() {
@@ -214,6 +252,8 @@ impl Connection {
             paced: self.enforced_rate().is_some(),
             mss: self.snd.mss,
         };
+        let phase = self.recovery.phase();
+        self.follow_marks(now, seg, input.una);
         if advances || self.recovery.board.outstanding() > 0 {
             self.note_app_limited();
             self.recovery.on_ack(&input, &mut self.rtt, self.cc.as_mut());
@@ -224,6 +264,7 @@ impl Connection {
             self.soft_error = None;
             self.rearm_retransmit(now);
         }
+        self.note_reduction(phase);
         self.follow_mtu_probe();
         // Any acknowledgment shows that the peer lives and that a closed window is meant.
         self.keepalive_count = 0;

@@ -40,7 +40,9 @@ impl Connection {
         }
         if self.recovery.reorder_timer.is_some_and(|at| at <= now) {
             let snd_nxt = self.snd.snd_nxt;
+            let phase = self.recovery.phase();
             self.recovery.on_reorder_timeout(now, snd_nxt, &self.rtt, self.cc.as_mut());
+            self.note_reduction(phase);
             self.follow_mtu_probe();
         }
         while let Some(timer) = self.timers.expire(now) {
@@ -93,8 +95,9 @@ impl Connection {
         if self.has_waited(now, self.config.retries1) {
             self.on_black_hole(now);
         }
-        let snd_nxt = self.snd.snd_nxt;
+        let (snd_nxt, phase) = (self.snd.snd_nxt, self.recovery.phase());
         self.recovery.on_timeout(now, snd_nxt, self.snd.mss, self.cc.as_mut());
+        self.note_reduction(phase);
         // The series begins with the first retransmission even if the device cannot take it now.
         self.recovery.retrans_stamp.get_or_insert(now);
         self.rtt.back_off();

@@ -126,6 +126,10 @@ impl Connection {
         let mut segment = passive.entry.syn_ack(now);
         segment.ack = passive.ack;
         segment.options.fast_open = passive.option;
+        if passive.option.is_some() {
+            // Both do not fit.
+            segment.options.acc_ecn = None;
+        }
         Some(segment)
     }
 
@@ -195,6 +199,7 @@ impl Connection {
         if self.state == State::SynReceived {
             self.state = self.state.next(Input::AckOfSyn).expect("SYN-RECEIVED takes the ACK of its SYN");
         }
+        self.ecn = passive.entry.ecn().on_ack(seg, &self.config);
         self.rearm_retransmit(now);
         NEXT
     }

@@ -6,6 +6,7 @@
 //! The MSS that we advertise has nothing to do with it.
 
 use super::connection::Connection;
+use super::ecn::AccEcn;
 use super::error::TcpError;
 use super::path::{Path, payload_of};
 use super::recovery::Phase;
@@ -219,6 +220,7 @@ impl Connection {
             return MtuProbe::No;
         }
         let mss = self.snd.mss;
+        let overhead = self.acc_ecn(now).as_ref().map_or(0, AccEcn::len_on_wire);
         let most = self.size.mtu_of(self.size.mss_of(self.size.path));
         let Some(search) = &mut self.size.search else { return MtuProbe::No };
         let quiet = self.recovery.phase() == Phase::Open
@@ -236,11 +238,11 @@ impl Connection {
             return MtuProbe::No;
         }
         let middle = usize::midpoint(search.low, search.high);
-        let len = self.size.mss_of(middle);
+        let len = self.size.mss_of(middle).saturating_sub(overhead);
         // Enough to follow that the loss of the probe would show.
         let needed = len + SEGMENTS_BEHIND_PROBE * mss;
         let start = self.snd.snd_nxt;
-        if len <= mss
+        if len + overhead <= mss
             || self.snd.unsent() < needed
             || self.snd.window_end().since(start) < needed
             || self.snd.buffer.contiguous(start, len) < len
@@ -255,9 +257,9 @@ impl Connection {
         MtuProbe::Send(Box::new(self.mtu_probe_segment(now, start, len)))
     }
 
-    /// A probe up to `end` with `len` bytes of text was sent.
-    pub(super) fn on_mtu_probe_sent(&mut self, start: Seq, end: Seq) {
-        let size = self.size.mtu_of(end.since(start));
+    /// A probe with the text `start..end`, and `overhead` bytes of unusual options, was sent.
+    pub(super) fn on_mtu_probe_sent(&mut self, start: Seq, end: Seq, overhead: usize) {
+        let size = self.size.mtu_of(end.since(start) + overhead);
         if let Some(search) = &mut self.size.search {
             search.probe = Some(ProbeOut { end, size });
             self.recovery.mtu_probe = Some(start);

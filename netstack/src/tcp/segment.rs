@@ -1,13 +1,14 @@
 //! A TCP segment as a value: header fields and options, without its bytes.
 
+use super::ecn::{AccEcn, Ecn};
 use super::fast_open::FastOpenOption;
 use super::seq::SeqNum;
 use arrayvec::ArrayVec;
 use std::fmt;
 
-/// The control bits (RFC 9293 §3.1; AE of RFC 9768 is not carried yet).
+/// The control bits (RFC 9293 §3.1, RFC 9768 §2.1).
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Flags(u8);
+pub struct Flags(u16);
 
 impl Flags {
     /// No more data from the sender.
@@ -26,15 +27,27 @@ impl Flags {
     pub const ECE: Self = Self(0x40);
     /// Congestion window reduced (RFC 3168).
     pub const CWR: Self = Self(0x80);
+    /// Accurate ECN (RFC 9768).
+    pub const AE: Self = Self(0x100);
 
-    /// From the header's byte.
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits)
+    /// From the nine lowest bits of the header's 16 that begin with the data offset.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits & 0x1ff)
     }
 
-    /// The header's byte.
-    pub const fn bits(self) -> u8 {
+    /// The nine lowest bits of the header's 16 that begin with the data offset.
+    pub const fn bits(self) -> u16 {
         self.0
+    }
+
+    /// AE, CWR and ECE as a number, the ACE field of RFC 9768.
+    pub const fn ace(self) -> u8 {
+        (self.0 >> 6) as u8 & 7
+    }
+
+    /// AE, CWR and ECE from a number.
+    pub const fn from_ace(ace: u8) -> Self {
+        Self((ace as u16 & 7) << 6)
     }
 
     /// Whether all bits of `other` are set.
@@ -60,6 +73,7 @@ impl fmt::Debug for Flags {
             (Self::URG, "URG"),
             (Self::ECE, "ECE"),
             (Self::CWR, "CWR"),
+            (Self::AE, "AE"),
         ];
         let mut first = true;
         for (flag, name) in names {
@@ -109,6 +123,8 @@ pub struct Options {
     pub sack: ArrayVec<SackBlock, MAX_SACK_BLOCKS>,
     /// Fast Open, SYN only.
     pub fast_open: Option<FastOpenOption>,
+    /// AccECN's counters.
+    pub acc_ecn: Option<AccEcn>,
 }
 
 /// A segment's header fields. Sequence space that the payload takes is in `payload_len`; the bytes
@@ -127,6 +143,8 @@ pub struct Segment {
     pub urgent: u16,
     /// Options.
     pub options: Options,
+    /// The ECN field of the IP header. A device that joins segments joins those of one kind.
+    pub ecn: Ecn,
     /// Payload bytes.
     pub payload_len: usize,
     /// Payload bytes of each segment that went into a super-segment, if this is one. Only what is
@@ -183,6 +201,7 @@ impl Segment {
             window: 0,
             urgent: 0,
             options: Options::default(),
+            ecn: Ecn::NotEct,
             payload_len: 0,
             gso_size: None,
         })
@@ -201,6 +220,7 @@ mod tests {
             window: 1,
             urgent: 0,
             options: Options::default(),
+            ecn: Ecn::NotEct,
             payload_len: 3,
             gso_size: None,
         }

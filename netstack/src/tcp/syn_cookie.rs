@@ -155,6 +155,7 @@ const SCALE_MASK: u32 = 0xf;
 /// The peer does not scale windows.
 const NO_SCALE: u32 = 0xf;
 const SACK: u32 = 1 << 4;
+const ECN: u32 = 1 << 5;
 
 /// The options of a SYN that come back in the echo of our timestamp, laid out as Linux does: four
 /// bits for the window scale, one for SACK.
@@ -162,19 +163,24 @@ const SACK: u32 = 1 << 4;
 pub(super) struct Carried {
     pub(super) window_scale: Option<u8>,
     pub(super) sack: bool,
+    /// RFC 3168.
+    pub(super) ecn: bool,
 }
 
 impl Carried {
-    pub(super) fn of(syn: &Options) -> Self {
+    pub(super) fn of(syn: &Options, ecn: bool) -> Self {
         Self {
             window_scale: syn.window_scale.map(|shift| WindowScale::from_option(shift).shift()),
             sack: syn.sack_permitted,
+            ecn,
         }
     }
 
     /// The latest value that `clock` had and whose low bits are these options.
     pub(super) fn stamp(self, clock: u32) -> u32 {
-        let bits = self.window_scale.map_or(NO_SCALE, u32::from) | if self.sack { SACK } else { 0 };
+        let bits = self.window_scale.map_or(NO_SCALE, u32::from)
+            | if self.sack { SACK } else { 0 }
+            | if self.ecn { ECN } else { 0 };
         let mask = (1 << CARRIED_BITS) - 1;
         let stamp = clock & !mask | bits;
         // Never ahead of the clock, or the peer would take what follows for old (RFC 7323 §5).
@@ -184,7 +190,11 @@ impl Carried {
     /// From an echo of [`Carried::stamp`].
     pub(super) fn from_stamp(stamp: u32) -> Self {
         let scale = stamp & SCALE_MASK;
-        Self { window_scale: (scale != NO_SCALE).then_some(scale as u8), sack: stamp & SACK != 0 }
+        Self {
+            window_scale: (scale != NO_SCALE).then_some(scale as u8),
+            sack: stamp & SACK != 0,
+            ecn: stamp & ECN != 0,
+        }
     }
 }
 
@@ -199,6 +209,11 @@ pub(super) fn recovered(mss: u16, echo: Option<Timestamps>, ts_offset: u32) -> O
         timestamps: echo,
         ..Options::default()
     }
+}
+
+/// Whether a cookie's SYN-ACK granted ECN, as its timestamp says.
+pub(super) fn carries_ecn(echo: Option<Timestamps>, ts_offset: u32) -> bool {
+    echo.is_some_and(|echo| Carried::from_stamp(echo.tsecr.wrapping_sub(ts_offset)).ecn)
 }
 
 #[cfg(test)]
@@ -277,7 +292,7 @@ mod tests {
         for clock in [0, 1, 62, 63, 64, 1_000_000, u32::MAX] {
             for window_scale in [None, Some(0), Some(7), Some(14)] {
                 for sack in [false, true] {
-                    let carried = Carried { window_scale, sack };
+                    let carried = Carried { window_scale, sack, ecn: !sack };
                     let stamp = carried.stamp(clock);
                     assert_eq!(Carried::from_stamp(stamp), carried);
                     assert!(clock.wrapping_sub(stamp) < 64, "{clock} {stamp}");
@@ -285,16 +300,16 @@ mod tests {
             }
         }
         let mut syn = Options { window_scale: Some(200), ..Options::default() };
-        assert_eq!(Carried::of(&syn).window_scale, Some(14), "as RFC 7323 reads it");
+        assert_eq!(Carried::of(&syn, false).window_scale, Some(14), "as RFC 7323 reads it");
         syn.window_scale = None;
-        assert_eq!(Carried::of(&syn).window_scale, None);
+        assert_eq!(Carried::of(&syn, false).window_scale, None);
     }
 
     #[test]
     fn without_an_echo_only_the_mss_is_known() {
         let options = recovered(536, None, 9);
         assert_eq!(options, Options { mss: Some(536), ..Options::default() });
-        let carried = Carried { window_scale: Some(3), sack: true };
+        let carried = Carried { window_scale: Some(3), sack: true, ecn: false };
         let echo = Timestamps { tsval: 1, tsecr: carried.stamp(1000).wrapping_add(u32::MAX) };
         let options = recovered(536, Some(echo), u32::MAX);
         assert_eq!((options.window_scale, options.sack_permitted), (Some(3), true));

@@ -3,12 +3,13 @@
 //! [cookies](super::syn_cookie), nothing at all.
 
 use super::connection::{Connection, Established};
+use super::ecn::Grant;
 use super::handshake::{Negotiated, Offer, backed_off};
 use super::options::SocketOptions;
 use super::path::Path;
 use super::segment::{Options, Segment};
 use super::seq::SeqNum;
-use super::syn_cookie::{Carried, SynCookies, numbers, recovered};
+use super::syn_cookie::{Carried, SynCookies, carries_ecn, numbers, recovered};
 use crate::buffer::Pool;
 use crate::config::Config;
 use crate::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub struct SynEntry {
     theirs: Options,
     /// What our SYN-ACK offers.
     offer: Offer,
+    ecn: Grant,
     /// Time-outs so far.
     timeouts: u32,
     /// When the first SYN-ACK was sent, if that is known.
@@ -105,15 +107,20 @@ pub enum SynTimeout {
 impl SynEntry {
     /// The entry for a SYN, to be answered with the initial sequence number `iss`.
     pub fn new(now: Instant, syn: &Segment, iss: SeqNum, parts: SynParts<'_>) -> Self {
-        Self::with(now, iss, syn.seq, syn.options.clone(), parts)
+        Self {
+            ecn: Grant::new(syn, parts.config),
+            ..Self::with(now, iss, syn.seq, syn.options.clone(), parts)
+        }
     }
 
+    /// Without ECN.
     fn with(now: Instant, iss: SeqNum, irs: SeqNum, theirs: Options, parts: SynParts<'_>) -> Self {
         Self {
             iss,
             irs,
             theirs,
             offer: Offer::new(parts.path, parts.options, parts.ts_offset, parts.config),
+            ecn: Grant::Nothing,
             timeouts: 0,
             sent_at: Some(now),
             deadline: now + parts.config.rto_initial,
@@ -139,8 +146,10 @@ impl SynEntry {
             // There is nothing for them to ride in (tcp_clear_options in Linux).
             theirs = Options { mss: theirs.mss, ..Options::default() };
         }
-        let carried = Carried::of(&theirs);
-        let mut syn_ack = Self::with(now, iss, syn.seq, theirs, parts).syn_ack(now);
+        // A cookie has one bit for ECN, and in it what is short of AccECN.
+        let ecn = Grant::new(syn, parts.config).in_cookie(theirs.timestamps.is_some());
+        let carried = Carried::of(&theirs, ecn != Grant::Nothing);
+        let mut syn_ack = Self { ecn, ..Self::with(now, iss, syn.seq, theirs, parts) }.syn_ack(now);
         if let Some(ours) = &mut syn_ack.options.timestamps {
             let clock = ours.tsval.wrapping_sub(parts.ts_offset);
             ours.tsval = carried.stamp(clock).wrapping_add(parts.ts_offset);
@@ -155,7 +164,13 @@ impl SynEntry {
         let echo = ack.options.timestamps.filter(|_| parts.config.timestamps);
         let theirs = recovered(mss, echo, parts.ts_offset);
         // When the SYN-ACK left is not known: no sample of the round trip.
-        Self { sent_at: None, ..Self::with(now, iss, irs, theirs, parts) }
+        let ecn = Grant::from_cookie(carries_ecn(echo, parts.ts_offset), parts.config);
+        Self { sent_at: None, ecn, ..Self::with(now, iss, irs, theirs, parts) }
+    }
+
+    /// What was granted to the peer about ECN.
+    pub(super) fn ecn(&self) -> Grant {
+        self.ecn
     }
 
     /// Our initial sequence number.
@@ -175,7 +190,9 @@ impl SynEntry {
 
     /// The SYN-ACK.
     pub fn syn_ack(&self, now: Instant) -> Segment {
-        self.offer.syn_ack(now, self.iss, self.irs, &self.theirs)
+        let mut syn_ack = self.offer.syn_ack(now, self.iss, self.irs, &self.theirs);
+        self.ecn.apply(&mut syn_ack);
+        syn_ack
     }
 
     /// The reset that tells the peer that the connection will not be: as for a SYN that nobody
@@ -383,7 +400,9 @@ impl SynEntry {
             rtt: self.sent_at.filter(|_| certain).map(|sent_at| now - sent_at),
             syn_was_lost: self.timeouts > 0 && !self.acked,
         };
-        Connection::new(now, from, options.clone(), config, pool)
+        let mut connection = Connection::new(now, from, options.clone(), config, pool);
+        connection.ecn = self.ecn.on_ack(seg, config);
+        connection
     }
 }
 

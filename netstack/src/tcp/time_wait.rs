@@ -2,6 +2,7 @@
 //! keeps old ones from a new connection (RFC 9293 §3.6.1).
 
 use super::connection::Connection;
+use super::ecn::Ecn;
 use super::segment::{Flags, Options, Segment};
 use super::seq::SeqNum;
 use super::state::State;
@@ -202,6 +203,7 @@ impl TimeWait {
             window: self.window_field,
             urgent: 0,
             options: Options { timestamps: self.ts.map(|ts| ts.option(now)), ..Options::default() },
+            ecn: Ecn::NotEct,
             payload_len: 0,
             gso_size: None,
         }

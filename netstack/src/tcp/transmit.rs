@@ -6,6 +6,7 @@
 
 use super::chrono::Holds;
 use super::connection::{Connection, Probe, Room};
+use super::ecn::{AccEcn, Ecn};
 use super::pmtu::MtuProbe;
 use super::recovery::Phase;
 use super::segment::{Flags, Options, Segment};
@@ -85,10 +86,13 @@ impl Connection {
         if let Some(segment) = self.next_syn_ack(now) {
             return Some(Transmit { segment, gso_size: None, kind: Kind::SynAck });
         }
-        let mss = self.current_mss();
+        let mss = self.current_mss(now);
         let max = self.quantum(max_payload.max(mss), mss);
+        let alone = |new_data| self.ecn.as_ref().is_some_and(|ecn| ecn.one_by_one(new_data));
+        let (max_again, max_new) =
+            (if alone(false) { mss } else { max }, if alone(true) { mss } else { max });
         self.pacer.ask();
-        let data = self.next_retransmission(now, mss, max).or_else(|| self.next_new(now, mss, max));
+        let data = self.next_retransmission(now, mss, max_again).or_else(|| self.next_new(now, mss, max_new));
         if data.is_none() {
             self.pacer.nothing_sent();
         }
@@ -127,8 +131,9 @@ impl Connection {
                 let partial = !payload_end.since(start).is_multiple_of(mss);
                 self.cc.on_send(now, self.recovery.board.pipe(), self.recovery.board.rate.is_app_limited());
                 self.recovery.on_sent(now, start, end, mss);
-                if mss > self.snd.mss {
-                    self.on_mtu_probe_sent(start, end);
+                let overhead = transmit.segment.options.acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire);
+                if mss + overhead > self.snd.mss {
+                    self.on_mtu_probe_sent(start, end, overhead);
                 }
                 self.snd.on_sent(now, end, partial, one_by_one);
                 self.count_data(transmit);
@@ -159,6 +164,9 @@ impl Connection {
         if transmit.segment.payload_len > 0 {
             self.pace(now, transmit.segment.payload_len);
             self.rcv.ack.on_data_sent(now);
+        }
+        if let Some(ecn) = &mut self.ecn {
+            ecn.on_sent(now, &transmit.segment);
         }
         self.rcv.on_ack_sent(transmit.segment.window);
         if transmit.kind != Kind::Ack {
@@ -198,16 +206,24 @@ impl Connection {
 
     /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
     /// room (RFC 9293 MUST-16).
-    pub(super) fn current_mss(&self) -> usize {
-        let blocks = self.rcv.sack_blocks(self.max_sack_blocks()).len();
+    pub(super) fn current_mss(&self, now: Instant) -> usize {
+        let acc_ecn = self.acc_ecn(now).as_ref().map_or(0, AccEcn::len_on_wire);
+        let blocks = self.rcv.sack_blocks(self.max_sack_blocks(acc_ecn)).len();
         let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
         // Even with the smallest MSS that is allowed, 48, something is left.
-        self.snd.mss.saturating_sub(sack).max(8)
+        self.snd.mss.saturating_sub(sack + acc_ecn).max(8)
     }
 
-    fn max_sack_blocks(&self) -> usize {
+    fn max_sack_blocks(&self, acc_ecn: usize) -> usize {
         let taken = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
-        (MAX_OPTIONS - taken - SACK_BASE_LEN) / SACK_BLOCK_LEN
+        (MAX_OPTIONS - taken - acc_ecn - SACK_BASE_LEN) / SACK_BLOCK_LEN
+    }
+
+    /// AccECN's option, if the next segment is to carry it.
+    pub(super) fn acc_ecn(&self, now: Instant) -> Option<AccEcn> {
+        let ecn = self.ecn.as_ref()?;
+        let crowded = !self.rcv.sack_blocks(1).is_empty();
+        ecn.option(now, self.rtt.srtt().unwrap_or_default(), crowded)
     }
 
     /// A lost range, first lost first. Recovery decided what is lost; the window decides how much
@@ -343,6 +359,10 @@ impl Connection {
         }
         let mut segment = self.header(now, start, flags);
         segment.payload_len = len;
+        if let (Some(ecn), Kind::New { .. }, true) = (&self.ecn, kind, len > 0) {
+            segment.flags = segment.flags.with(ecn.flags(true));
+            segment.ecn = ecn.field();
+        }
         Transmit { segment, gso_size: None, kind }
     }
 
@@ -352,7 +372,12 @@ impl Connection {
         self.data_segment(now, kind, start, len, false)
     }
 
-    fn header(&self, now: Instant, seq: Seq, flags: Flags) -> Segment {
+    fn header(&self, now: Instant, seq: Seq, mut flags: Flags) -> Segment {
+        let acc_ecn = self.acc_ecn(now);
+        let blocks = self.max_sack_blocks(acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire));
+        if let Some(ecn) = &self.ecn {
+            flags = flags.with(ecn.flags(false));
+        }
         Segment {
             seq: seq.wire(),
             ack: self.rcv.rcv_nxt.wire(),
@@ -361,9 +386,11 @@ impl Connection {
             urgent: 0,
             options: Options {
                 timestamps: self.ts.map(|ts| ts.option(now)),
-                sack: self.rcv.sack_blocks(self.max_sack_blocks()),
+                sack: self.rcv.sack_blocks(blocks),
+                acc_ecn,
                 ..Options::default()
             },
+            ecn: Ecn::NotEct,
             payload_len: 0,
             gso_size: None,
         }

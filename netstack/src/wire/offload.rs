@@ -74,10 +74,10 @@ pub fn split_super_segment(packet: &[u8], gso_size: usize, out: &mut dyn FnMut(&
         tcp[4..8].copy_from_slice(&first_seq.wrapping_add(start as u32).to_be_bytes());
         let mut flags = flags;
         if n > 0 {
-            flags &= !Flags::CWR.bits();
+            flags &= !(Flags::CWR.bits() as u8);
         }
         if n + 1 < count {
-            flags &= !Flags::FIN.with(Flags::PSH).bits();
+            flags &= !(Flags::FIN.with(Flags::PSH).bits() as u8);
         }
         tcp[13] = flags;
         fill_checksum(&ip, CHECKSUM_OFFSET, tcp);

@@ -6,7 +6,8 @@ use super::ip::{IpMeta, emit_ip, ip_header_len};
 use super::protocol;
 use crate::device::ChecksumOffload;
 use crate::tcp::{
-    FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum, Timestamps,
+    AccEcn, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum,
+    Timestamps,
 };
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 use std::fmt;
@@ -32,6 +33,10 @@ mod kind {
     pub(super) const FAST_OPEN: u8 = 34;
     /// Shared by experiments, which a magic number tells apart (RFC 6994).
     pub(super) const EXPERIMENT: u8 = 254;
+    /// ECT(0) first (RFC 9768 §3.2.3).
+    pub(super) const ACC_ECN_0: u8 = 172;
+    /// ECT(1) first.
+    pub(super) const ACC_ECN_1: u8 = 174;
 }
 
 /// The experiment that became Fast Open.
@@ -50,6 +55,9 @@ mod length {
     pub(super) const FAST_OPEN: usize = 2;
     /// Without its cookie, with the magic number.
     pub(super) const EXPERIMENT: usize = 4;
+    /// Without its counters.
+    pub(super) const ACC_ECN: usize = 2;
+    pub(super) const ACC_ECN_FIELD: usize = 3;
 }
 
 /// Why bytes are not a TCP segment. Both are dropped in silence.
@@ -98,7 +106,7 @@ pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpError> {
     if data < TCP_HEADER_LEN || data > bytes.len() {
         return Err(TcpError::DataOffset);
     }
-    let flags = Flags::from_bits(bytes[13]);
+    let flags = Flags::from_bits(u16::from_be_bytes([bytes[12], bytes[13]]));
     let segment = Segment {
         seq: SeqNum::new(tcp.seq_number().0 as u32),
         ack: SeqNum::new(tcp.ack_number().0 as u32),
@@ -106,6 +114,7 @@ pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpError> {
         window: tcp.window_len(),
         urgent: tcp.urgent_at(),
         options: parse_options(&bytes[TCP_HEADER_LEN..data], flags),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: bytes.len() - data,
         gso_size: None,
     };
@@ -175,6 +184,13 @@ fn apply_option(options: &mut Options, flags: Flags, kind: u8, body: &[u8]) {
                 options.fast_open = parse_fast_open(cookie, true);
             }
         }
+        // RFC 9768 §3.2.3: a length of another kind makes it as good as not there.
+        (kind::ACC_ECN_0 | kind::ACC_ECN_1, body) if body.len() <= 9 => {
+            if let (fields, []) = body.as_chunks::<{ length::ACC_ECN_FIELD }>() {
+                let fields = fields.iter().map(|&[a, b, c]| u32::from_be_bytes([0, a, b, c])).collect();
+                options.acc_ecn = Some(AccEcn { ect1_first: kind == kind::ACC_ECN_1, fields });
+            }
+        }
         _ => {}
     }
 }
@@ -235,7 +251,9 @@ pub fn emit_tcp(
     tcp.set_header_len(tcp_len as u8);
     tcp.set_window_len(segment.window);
     tcp.set_urgent_at(segment.urgent);
-    tcp_header[13] = segment.flags.bits();
+    let [high, low] = segment.flags.bits().to_be_bytes();
+    tcp_header[12] |= high;
+    tcp_header[13] = low;
     emit_options(&mut tcp_header[TCP_HEADER_LEN..], &segment.options);
 
     let mut sum = pseudo_header(ip.src, ip.dst, protocol::TCP, tcp_len + payload_len);
@@ -273,7 +291,7 @@ fn front_options_len(options: &Options) -> usize {
 
 /// Bytes of all options but SACK and Fast Open, in the layout of `emit_options`.
 fn fixed_options_len(options: &Options) -> usize {
-    let Options { mss, window_scale, sack_permitted, timestamps, sack: _, fast_open: _ } = options;
+    let Options { mss, window_scale, sack_permitted, timestamps, sack: _, fast_open: _, acc_ecn } = options;
     let mss = if mss.is_some() { 4 } else { 0 };
     let window_scale = if window_scale.is_some() { 4 } else { 0 };
     // SACK-permitted takes the place of the two NOPs in front of the timestamps.
@@ -282,7 +300,7 @@ fn fixed_options_len(options: &Options) -> usize {
         (None, true) => 4,
         (None, false) => 0,
     };
-    mss + window_scale + rest
+    mss + window_scale + rest + acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire)
 }
 
 fn fitting_sack_blocks(options: &Options, fixed: usize) -> usize {
@@ -345,5 +363,15 @@ fn emit_options(to: &mut [u8], options: &Options) {
             put(block.start.raw().to_be_bytes());
             put(block.end.raw().to_be_bytes());
         }
+    }
+    if let Some(option) = &options.acc_ecn {
+        let AccEcn { ect1_first, fields } = option;
+        let mut bytes = [kind::NOP; 12];
+        bytes[0] = if *ect1_first { kind::ACC_ECN_1 } else { kind::ACC_ECN_0 };
+        bytes[1] = (length::ACC_ECN + length::ACC_ECN_FIELD * fields.len()) as u8;
+        for (to, field) in bytes[2..].chunks_mut(length::ACC_ECN_FIELD).zip(fields) {
+            to.copy_from_slice(&field.to_be_bytes()[1..]);
+        }
+        bytes[..option.len_on_wire()].as_chunks::<4>().0.iter().for_each(|word| put(*word));
     }
 }

@@ -1,7 +1,9 @@
 //! Headers written are headers read, and nothing that comes in makes the parser panic.
 
 use super::*;
-use crate::tcp::{FastOpenCookie, FastOpenOption, Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
+use crate::tcp::{
+    AccEcn, FastOpenCookie, FastOpenOption, Flags, Options, SackBlock, Segment, SeqNum, Timestamps,
+};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -30,6 +32,7 @@ fn bare(flags: Flags) -> Segment {
         window: 512,
         urgent: 0,
         options: Options::default(),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     }
@@ -65,21 +68,25 @@ prop_compose! {
         timestamps in prop::option::of((any::<u32>(), any::<u32>())),
         sack in prop::collection::vec(block(), 0..=4),
         fast_open in prop::option::of(fast_open()),
+        acc_ecn in prop::option::of((any::<bool>(), prop::collection::vec(0u32..1 << 24, 0..=3))),
     ) -> Options {
-        let room = if timestamps.is_some() { 3 } else { 4 };
+        let acc_ecn = acc_ecn.map(|(ect1_first, fields)| AccEcn { ect1_first, fields: fields.into_iter().collect() });
+        let taken = if timestamps.is_some() { 12 } else { 0 } + acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire);
+        let room = (MAX_TCP_OPTIONS - taken - 4) / 8;
         Options {
             mss: mss.filter(|_| syn),
             window_scale: window_scale.filter(|_| syn),
             sack_permitted: sack_permitted && syn,
             timestamps: timestamps.map(|(tsval, tsecr)| Timestamps { tsval, tsecr }),
             sack: if syn { Default::default() } else { sack.into_iter().take(room).collect() },
-            fast_open: fast_open.filter(|_| syn),
+            fast_open: fast_open.filter(|_| syn && acc_ecn.is_none()),
+            acc_ecn,
         }
     }
 }
 
 fn segment() -> impl Strategy<Value = Segment> {
-    any::<u8>().prop_flat_map(|bits| {
+    (0u16..1 << 9).prop_flat_map(|bits| {
         let flags = Flags::from_bits(bits);
         (any::<[u32; 2]>(), any::<[u16; 2]>(), options(flags.contains(Flags::SYN))).prop_map(
             move |([seq, ack], [window, urgent], options)| Segment {
@@ -89,6 +96,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 window,
                 urgent,
                 options,
+                ecn: crate::tcp::Ecn::NotEct,
                 payload_len: 0,
                 gso_size: None,
             },

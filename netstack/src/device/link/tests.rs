@@ -30,6 +30,7 @@ fn headers(v6: bool, seq: u32, payload: &[u8], mode: ChecksumMode) -> (HeaderBuf
         window: 100,
         urgent: 0,
         options: Options::default(),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: payload.len(),
         gso_size: None,
     };

@@ -25,6 +25,7 @@ fn packet(src: IpAddr, src_port: u16, dst: IpAddr, flags: Flags) -> Vec<u8> {
         window: 1000,
         urgent: 0,
         options: Options::default(),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     };
@@ -221,6 +222,7 @@ fn blank() -> Segment {
         window: 0,
         urgent: 0,
         options: Options::default(),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     }

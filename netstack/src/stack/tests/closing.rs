@@ -155,6 +155,7 @@ impl Bench {
             window: self.window,
             urgent: 0,
             options,
+            ecn: crate::tcp::Ecn::NotEct,
             payload_len: len,
             gso_size: None,
         };

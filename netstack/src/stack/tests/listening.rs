@@ -20,6 +20,7 @@ fn spoofed(number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u8> {
         window: 1000,
         urgent: 0,
         options: Options { mss: Some(1460), ..Options::default() },
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     };

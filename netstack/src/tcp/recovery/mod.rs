@@ -31,6 +31,8 @@ pub enum Phase {
     Open,
     /// Something was received out of order; nothing is lost yet.
     Disorder,
+    /// The peer reported marks (RFC 3168): the window goes down without a loss.
+    Cwr,
     /// Fast recovery.
     Recovery,
     /// After a retransmission time-out.
@@ -256,17 +258,25 @@ impl Recovery {
     ) {
         let past_point = self.recovery_point.is_none_or(|point| ack.una >= point);
         match self.phase {
-            Phase::Open | Phase::Disorder => {
+            Phase::Open | Phase::Disorder | Phase::Cwr => {
                 let reno_loss = !self.sack
                     && self.dup_acks >= DUP_ACK_THRESHOLD
                     // RFC 6582 §4: an acknowledgment not above `recover` may be an echo of
                     // retransmissions that were not needed.
-                    && self.recovery_point.is_none_or(|point| ack.una > point);
+                    && (self.phase == Phase::Cwr || self.recovery_point.is_none_or(|point| ack.una > point));
                 if reno_loss {
                     self.board.mark_head_lost(ack.mss);
                 }
                 if lost > 0 || (reno_loss && !self.forgives_probe()) {
                     self.enter_recovery(ack.now, ack.snd_nxt, flight, cc);
+                } else if self.phase == Phase::Cwr {
+                    // Linux waits for something beyond the point, so that CWR has arrived by then.
+                    if self.recovery_point.is_none_or(|point| ack.una > point) {
+                        if !cc.controls_window() {
+                            cc.set_cwnd(cc.ssthresh());
+                        }
+                        self.leave(cc);
+                    }
                 } else {
                     let calm = self.board.sacked() == 0 && self.dup_acks == 0;
                     self.phase = if calm { Phase::Open } else { Phase::Disorder };
@@ -302,10 +312,25 @@ impl Recovery {
     }
 
     fn enter_recovery(&mut self, now: Instant, snd_nxt: Seq, flight: usize, cc: &mut dyn CongestionControl) {
-        self.phase = Phase::Recovery;
+        let reduced = std::mem::replace(&mut self.phase, Phase::Recovery) == Phase::Cwr;
         self.recovery_point = Some(snd_nxt);
-        cc.on_congestion(now);
-        self.prr = Prr::start(flight);
+        // A loss where marks have reduced the window already is the same congestion (RFC 3168 §6.1.2).
+        if !reduced {
+            cc.on_congestion(now);
+            self.prr = Prr::start(flight);
+        }
+    }
+
+    /// The peer reported marks. Once for each window, and not while a loss is being answered, the
+    /// window goes down to its new threshold as in recovery, with nothing to be sent again (RFC 3168
+    /// §6.1.2; `tcp_enter_cwr` in Linux).
+    pub(super) fn on_ecn(&mut self, now: Instant, snd_nxt: Seq, cc: &mut dyn CongestionControl) {
+        if matches!(self.phase, Phase::Open | Phase::Disorder) {
+            self.phase = Phase::Cwr;
+            self.recovery_point = Some(snd_nxt);
+            cc.on_ecn(now);
+            self.prr = Prr::start(self.board.outstanding());
+        }
     }
 
     fn move_window(
@@ -327,7 +352,7 @@ impl Recovery {
             if cc.holds_back() {
                 self.board.rate.mark_app_limited(self.board.pipe());
             }
-        } else if self.phase == Phase::Recovery {
+        } else if matches!(self.phase, Phase::Recovery | Phase::Cwr) {
             let delivered = if self.sack || progress.delivered > 0 {
                 progress.delivered
             } else {
@@ -390,7 +415,7 @@ impl Recovery {
         let lost = self.detect(now, rtt);
         let lost = if lost > 0 && self.forgives_probe() { 0 } else { lost };
         self.tell_losses(now, cc);
-        if lost > 0 && matches!(self.phase, Phase::Open | Phase::Disorder) {
+        if lost > 0 && matches!(self.phase, Phase::Open | Phase::Disorder | Phase::Cwr) {
             self.enter_recovery(now, snd_nxt, flight, cc);
             if !cc.controls_window() {
                 cc.set_cwnd(self.board.pipe() + self.board_mss());
@@ -409,7 +434,7 @@ impl Recovery {
         // The threshold is set once for what was in flight when the series of losses began.
         let first = match self.phase {
             Phase::Open | Phase::Disorder => true,
-            Phase::Recovery => false,
+            Phase::Recovery | Phase::Cwr => false,
             Phase::Loss => self.timeouts == 0,
         };
         let until = if self.sack {
@@ -461,7 +486,7 @@ impl Recovery {
     /// New data was sent.
     pub(super) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.board.on_sent(now, start, end, mss);
-        if self.phase == Phase::Recovery {
+        if matches!(self.phase, Phase::Recovery | Phase::Cwr) {
             self.prr.on_sent(end.since(start));
         }
     }

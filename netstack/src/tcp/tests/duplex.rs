@@ -146,6 +146,7 @@ fn run(seed: u64) {
         delay: Duration::from_millis([1, 10, 100][rng.random_range(0..3)]),
         loss: share(&mut rng, 0.2),
         reorder: share(&mut rng, 0.4),
+        mark: 0.0,
         duplicate: share(&mut rng, 0.2),
         offload: [0, 20_000, 65_000][rng.random_range(0..3)],
         ..Wire::default()

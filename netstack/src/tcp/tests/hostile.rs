@@ -5,8 +5,8 @@ use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::timers::Timer;
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Options, Path, Patience, SackBlock, Segment, SendFlags, SeqNum,
-    SocketOptions, State, SynEntry, SynParts, SynStep, SynTimeout, Timestamps,
+    AccEcn, Connection, Ecn, Flags, Opening, OpeningStep, Options, Path, Patience, SackBlock, Segment,
+    SendFlags, SeqNum, SocketOptions, State, SynEntry, SynParts, SynStep, SynTimeout, Timestamps,
 };
 use crate::time::{Duration, Instant};
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn flags(by: u8, any: u32) -> Flags {
         12 => Flags::RST,
         13 => Flags::SYN,
         14 => Flags::SYN.with(ack),
-        _ => Flags::from_bits(any as u8),
+        _ => Flags::from_bits(any as u16),
     }
 }
 
@@ -84,7 +84,11 @@ fn segment(op: Op, now: Instant, at: &Landmarks) -> (Segment, Chunk) {
         let end = start + pick(&[1, 48, 1448, 4 * 1448, blocks, 0], (blocks >> 16) as u8);
         let _ = options.sack.try_push(SackBlock { start, end });
     }
-    let flags = flags(d.wrapping_add(c), any);
+    // Marks and reports of marks, true or not.
+    let flags = flags(d.wrapping_add(c), any).with(Flags::from_ace((any >> 5) as u8));
+    let fields = [any & 0xff_ffff, (any >> 7) & 0xff_ffff, any >> 8].into_iter().take(usize::from(a % 4));
+    options.acc_ecn =
+        (any % 8 == 3).then(|| AccEcn { ect1_first: b.is_multiple_of(2), fields: fields.collect() });
     if flags.contains(Flags::SYN) {
         options.mss = pick(&[None, Some(0), Some(1), Some(48), Some(1460), Some(u16::MAX)], c);
         options.window_scale = pick(&[None, Some(0), Some(7), Some(14), Some(255)], b);
@@ -101,8 +105,17 @@ fn segment(op: Op, now: Instant, at: &Landmarks) -> (Segment, Chunk) {
         packet.into_chunk(40, 40 + len)
     };
     let gso_size = (len > 1460 && any % 4 != 0).then_some(pick(&[1448, 1, 536, 65_535], a));
-    let segment =
-        Segment { seq, ack, flags, window, urgent: any as u16, options, payload_len: len, gso_size };
+    let segment = Segment {
+        seq,
+        ack,
+        flags,
+        window,
+        urgent: any as u16,
+        options,
+        ecn: Ecn::from_bits((any >> 3) as u8),
+        payload_len: len,
+        gso_size,
+    };
     (segment, payload)
 }
 
@@ -136,7 +149,11 @@ impl Watched {
         let (what, a, b, _, _, any) = op;
         let edge_before = self.conn.rcv.rcv_nxt + self.conn.rcv.rcv_wnd();
         match what % 32 {
-            0..=13 => {
+            13 => {
+                let mtu = pick(&[0, 68, 552, 1280, 1400, 1500, 65_535], a);
+                self.conn.on_path_mtu(mtu, b % 4 == 0, b % 2 == 0);
+            }
+            0..=12 => {
                 let (segment, payload) = segment(op, self.now, &self.landmarks());
                 self.conn.on_segment(self.now, &segment, payload);
                 if a % 2 == 0 && !self.conn.ack_urgent() {
@@ -264,6 +281,8 @@ fn mixed_config(bits: u8) -> Arc<Config> {
         sack: bits & 1 == 0,
         timestamps: bits & 2 == 0,
         window_scaling: bits & 4 == 0,
+        ecn: u32::from(bits % 6),
+        mtu_probing: u32::from(bits % 3),
         recv_buffer_max: if bits & 8 == 0 { 6 << 20 } else { 1 << 30 },
         ..(*config()).clone()
     })
@@ -280,10 +299,11 @@ fn syn(bits: u8) -> Segment {
     Segment {
         seq: SeqNum::new(IRS),
         ack: SeqNum::default(),
-        flags: Flags::SYN,
+        flags: Flags::SYN.with(Flags::from_ace(bits / 3)),
         window: u16::from(bits) * 256,
         urgent: 0,
         options,
+        ecn: Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     }

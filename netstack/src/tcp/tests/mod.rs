@@ -4,6 +4,7 @@
 mod close;
 mod congestion;
 mod duplex;
+mod ecn;
 mod hostile;
 mod opening;
 mod pair;

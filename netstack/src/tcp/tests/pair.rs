@@ -3,7 +3,7 @@
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, SynEntry,
+    Connection, Ecn, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, SynEntry,
     SynParts, SynStep, Transmit,
 };
 use crate::time::{Duration, Instant};
@@ -26,6 +26,8 @@ pub(super) struct Wire {
     pub(super) rate: u64,
     /// Bytes that wait for a wire with a rate at most; what comes on top is dropped.
     pub(super) queue: usize,
+    /// Share of packets capable of ECN that are marked.
+    pub(super) mark: f64,
     /// Super-segments up to this many bytes of payload; 0: each packet is one segment.
     pub(super) offload: usize,
 }
@@ -39,6 +41,7 @@ impl Default for Wire {
             duplicate: 0.0,
             rate: 0,
             queue: usize::MAX,
+            mark: 0.0,
             offload: 0,
         }
     }
@@ -65,6 +68,8 @@ pub(super) struct Pair {
     busy_until: [Instant; 2],
     /// Packets that did not fit into the queue.
     pub(super) overflows: usize,
+    /// Packets that were marked.
+    pub(super) marked: usize,
     in_flight: BTreeMap<(Instant, u64), (usize, Segment, Vec<u8>)>,
     order: u64,
     rng: ChaCha8Rng,
@@ -121,6 +126,7 @@ impl Pair {
             drop_nth: [Vec::new(), Vec::new()],
             busy_until: [Instant::ZERO; 2],
             overflows: 0,
+            marked: 0,
             in_flight: BTreeMap::new(),
             order: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -170,12 +176,17 @@ impl Pair {
     }
 
     /// Puts a segment of `end` on the wire.
-    pub(super) fn put(&mut self, end: usize, segment: Segment, bytes: Vec<u8>) {
+    pub(super) fn put(&mut self, end: usize, mut segment: Segment, bytes: Vec<u8>) {
         let nth = self.ends[end].log.len();
         self.ends[end].log.push((self.now, segment.clone()));
         let lost = self.rng.random_bool(self.wire.loss);
         if lost || self.cut[1 - end] || self.drop_nth[end].contains(&nth) {
             return;
+        }
+        let capable = segment.ecn != Ecn::NotEct;
+        if capable && self.wire.mark > 0.0 && self.rng.random_bool(self.wire.mark) {
+            segment.ecn = Ecn::Ce;
+            self.marked += 1;
         }
         let Some(left) = self.serialise(end, bytes.len() + 52) else { return };
         let slow = self.rng.random_bool(self.wire.reorder);

@@ -31,6 +31,7 @@ pub(super) fn segment(flags: Flags, seq: i64, ack: i64, payload: usize) -> Segme
         window: 30_000,
         urgent: 0,
         options: Options::default(),
+        ecn: crate::tcp::Ecn::NotEct,
         payload_len: payload,
         gso_size: None,
     }

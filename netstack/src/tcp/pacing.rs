@@ -19,6 +19,10 @@ const UNPACED_SEGMENTS: u64 = 10;
 /// (`sk_pacing_shift` in Linux is about the same).
 const QUANTUM: Duration = Duration::from_millis(1);
 
+/// The part of a quantum that does not follow from the rate halves with each of these in the shortest
+/// round trip: 2^9 microseconds, as in Linux.
+const NEAR: Duration = Duration::from_micros(512);
+
 /// The largest quantum in bytes.
 const MAX_QUANTUM: u64 = 64 * 1024;
 
@@ -121,15 +125,28 @@ impl Connection {
         self.enforced_rate().is_none() || self.pacer.allows(now)
     }
 
-    /// The most that one segment may carry at the rate of pacing, out of `max` bytes.
+    /// The most that one super-segment may carry, out of `max` bytes: what leaves in about a
+    /// millisecond, at least two segments (Linux's `tcp_tso_autosize`). It would arrive in front of a
+    /// slow link as one burst, for which a short queue has no room.
+    ///
+    /// A path within the machine room is spared that: there a burst is gone as soon as it is there,
+    /// and each call to the device costs. The longer the shortest round trip, the less is added
+    /// (`tcp_tso_rtt_log` in Linux). Not so where the rate is kept to: there it is all that counts.
     pub(super) fn quantum(&self, max: usize, mss: usize) -> usize {
-        match self.enforced_rate() {
-            Some(rate) => {
-                let quantum = u128::from(rate) * QUANTUM.as_nanos() / 1_000_000_000;
-                max.min((quantum.min(u128::from(MAX_QUANTUM)) as usize).max(2 * mss)).max(mss)
-            }
-            None => max,
+        if max <= mss {
+            return max;
         }
+        let rate = self.enforced_rate();
+        let of_rate = u128::from(rate.unwrap_or_else(|| self.pacing_rate())) * QUANTUM.as_nanos();
+        let of_rate = (of_rate / 1_000_000_000).min(u128::from(MAX_QUANTUM)) as usize;
+        let near = match (rate, self.rtt.min_rtt()) {
+            (None, Some(min_rtt)) => {
+                let halvings = min_rtt.as_nanos() / NEAR.as_nanos();
+                u32::try_from(halvings).ok().and_then(|n| MAX_QUANTUM.checked_shr(n)).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        max.min((of_rate + near as usize).max(2 * mss)).max(mss)
     }
 
     /// A data segment of `bytes` left.

@@ -46,6 +46,17 @@ fn super_segments_are_cut_to_a_millisecond_of_the_rate() {
 }
 
 #[test]
+fn super_segments_are_small_on_a_far_path_and_large_on_a_near_one() {
+    for (delay, segments) in [(ms(10), 2), (Duration::from_micros(50), 10)] {
+        let mut pair = Pair::connect(Wire { offload: 65_000, delay, ..Wire::default() }, 1);
+        let first = pair.ends[0].log.len();
+        pair.write(0, &pattern(16_000));
+        // Ten segments in 20 ms, at twice that rate, are one in a millisecond.
+        assert_eq!(pair.ends[0].log[first].1.payload_len, segments * 1448, "{delay:?}");
+    }
+}
+
+#[test]
 fn pacing_for_everybody_spreads_the_window_over_the_round_trip() {
     let paced = Arc::new(Config { pacing: true, ..Config::default() });
     let mut pair = Pair::connect_with(Wire::default(), 1, &paced, &paced);

@@ -25,6 +25,8 @@ enum Form {
     Range,
     /// A number, 0 of which means the default.
     Default0,
+    /// On from this number on.
+    From(u32),
 }
 
 /// Variables and the settings behind them. One of the form `tcp_KEY` that is not here stands for the
@@ -34,11 +36,13 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/icmp_msgs_per_sec", "icmp_rate", Form::Same),
     ("ipv4/ip_default_ttl", "default_ttl", Form::Same),
     ("ipv4/ip_local_port_range", "port_range", Form::Range),
+    ("ipv4/tcp_early_retrans", "early_retrans", Form::From(3)),
     ("ipv4/tcp_fin_timeout", "fin_timeout", Form::Unit("s")),
     ("ipv4/tcp_invalid_ratelimit", "challenge_ack_interval", Form::Unit("ms")),
     ("ipv4/tcp_keepalive_intvl", "keepalive_interval", Form::Unit("s")),
     ("ipv4/tcp_keepalive_probes", "keepalive_retries", Form::Same),
     ("ipv4/tcp_keepalive_time", "keepalive_time", Form::Unit("s")),
+    ("ipv4/tcp_min_rtt_wlen", "min_rtt_window", Form::Unit("s")),
     ("ipv4/tcp_orphan_retries", "orphan_retries", Form::Default0),
     ("ipv4/tcp_rmem", "recv_buffer_initial", Form::Field(1)),
     ("ipv4/tcp_rmem", "recv_buffer_max", Form::Field(2)),
@@ -156,6 +160,7 @@ impl Form {
             Self::Unit(unit) => Some(format!("{value}{unit}")),
             Self::Field(n) => fields.nth(n).map(str::to_owned),
             Self::Range => Some(format!("{}-{}", fields.next()?, fields.next()?)),
+            Self::From(least) => Some((value.parse::<u32>().ok()? >= least).to_string()),
             Self::Default0 => (value != "0").then(|| value.to_owned()),
         }
     }

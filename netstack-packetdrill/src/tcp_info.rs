@@ -47,6 +47,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (76, threshold),
         (80, word(info.snd_cwnd / mss)),
         (84, word(info.advmss)),
+        (88, info.reordering),
         (92, micros(info.rcv_rtt)),
         (96, word(info.rcv_space)),
         (100, count(info.total_retrans)),

@@ -161,6 +161,11 @@ config! {
     max_time_wait: u32 = 131_072;
     /// Which TIME-WAIT entries connect may take over (`tcp_tw_reuse`). `loopback`, which Linux calls 2.
     tw_reuse: TimeWaitReuse = TimeWaitReuse::Loopback;
+    /// Probe the last segments of a flight when no acknowledgment comes (`tcp_early_retrans`, RFC 8985
+    /// §7). On.
+    early_retrans: bool = true;
+    /// How long the smallest round-trip time of a path is believed (`tcp_min_rtt_wlen`). 300 s.
+    min_rtt_window: Duration = Duration::from_secs(300);
     /// Shortest delay of an acknowledgment (TCP_DELACK_MIN in Linux). 40 ms.
     delayed_ack_min: Duration = Duration::from_millis(40);
     /// Longest delay of an acknowledgment (TCP_DELACK_MAX in Linux). 200 ms; RFC 9293 §3.8.6.3 allows less than 500.

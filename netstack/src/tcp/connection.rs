@@ -141,6 +141,8 @@ pub(super) enum Probe {
     Window,
     /// The peer has been silent.
     Keepalive,
+    /// The last segments of a flight may be lost (RFC 8985 §7.3).
+    Tail,
 }
 
 /// What happened so far, for `TCP_INFO`.
@@ -211,7 +213,7 @@ impl Connection {
         };
         let mut rtt = RttEstimator::new(config);
         if let Some(sample) = measured {
-            rtt.on_sample(sample, 1);
+            rtt.on_sample(now, sample, 1);
         } else if syn_was_lost {
             rtt.after_syn_timeout();
         }
@@ -234,7 +236,7 @@ impl Connection {
             rcv: Receiver::new(now, rcv, config),
             size,
             rtt,
-            recovery: Recovery::new(negotiated.sack),
+            recovery: Recovery::new(negotiated.sack, snd_una),
             cc: options.congestion.start(&start),
             timers: Timers::default(),
             pacer: Pacer::new(now),

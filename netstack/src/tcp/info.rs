@@ -106,6 +106,8 @@ pub struct TcpInfo {
     pub dsack_dups: u64,
     /// Times that reordering was seen.
     pub reord_seen: u64,
+    /// How far the path reorders, in segments; at least three.
+    pub reordering: u32,
     /// Time with data to send or in flight, for whatever reason it was not acknowledged yet.
     pub busy_time: Duration,
     /// Part of it in which the peer's window held the sender back.
@@ -175,7 +177,8 @@ impl Connection {
             data_segs_out: self.counters.data_segs_out,
             notsent_bytes: self.snd.unsent(),
             dsack_dups: self.recovery.counters.dsack_dups,
-            reord_seen: self.recovery.counters.reord_seen,
+            reord_seen: self.recovery.reordering.seen(),
+            reordering: self.recovery.reordering.degree(),
             busy_time: times.busy,
             rwnd_limited: times.peer_window,
             sndbuf_limited: times.send_buffer,

@@ -6,7 +6,7 @@ use super::ecn::{AckNeed, Feedback};
 use super::error::TcpError;
 use super::events::Events;
 use super::receiver::Received;
-use super::recovery::{AckInput, Phase};
+use super::recovery::{AckInput, Phase, Rearm};
 use super::segment::{MAX_SACK_BLOCKS, Segment};
 use super::seq::Seq;
 use super::state::{Input, State};
@@ -226,45 +226,42 @@ impl Connection {
         let una = self.snd.snd_una;
         let advances = ack > una;
         let window_before = self.snd.snd_wnd;
-        let window_changed = if ack >= una { self.snd.update_window(seq, ack, seg.window) } else { false };
-        // RFC 5681 §2: a duplicate acknowledgment has no text, no SYN or FIN, the number and the
-        // window of the one before, and there is something it could be about.
-        let duplicate = ack == una
-            && seg.is_empty()
-            && !window_changed
-            && self.snd.window_of(seg.window) == window_before
-            && self.recovery.board.outstanding() > 0;
+        let window_news = ack >= una && self.snd.update_window(seq, ack, seg.window);
+        // RFC 5681 §2: a duplicate acknowledgment has no text, no SYN or FIN, the number of the one
+        // before and no news of the window. As in Linux, a window that shrank is no news.
+        let duplicate = ack == una && seg.is_empty() && !window_news;
         let blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> =
             seg.options.sack.iter().map(|block| (una.nearest(block.start), una.nearest(block.end))).collect();
-        let echoed_rtt = match (self.ts, seg.options.timestamps) {
-            (Some(ts), Some(option)) => ts.rtt(now, option.tsecr),
-            _ => None,
-        };
+        let echo = self.ts.zip(seg.options.timestamps);
         let input = AckInput {
             now,
             una: ack.max(una),
-            advances,
+            prior_una: una,
             snd_nxt: self.snd.snd_nxt,
             blocks: &blocks,
             duplicate,
-            echoed_rtt,
+            echoed_rtt: echo.and_then(|(ts, option)| ts.rtt(now, option.tsecr)),
+            echo_sent_at: echo.and_then(|(ts, option)| ts.echo_sent_at(now, option.tsecr)),
+            has_new_data: self.snd.unsent() > 0 && self.snd.window_end() > self.snd.snd_nxt,
+            max_wnd: self.snd.max_wnd,
             cwnd_limited: self.snd.is_cwnd_limited(self.cc.cwnd(), self.cc.ssthresh()),
             paced: self.enforced_rate().is_some(),
             mss: self.snd.mss,
         };
         let phase = self.recovery.phase();
         self.follow_marks(now, seg, input.una);
+        let mut rearm = Rearm::No;
         if advances || self.recovery.board.outstanding() > 0 {
             self.note_app_limited();
-            self.recovery.on_ack(&input, &mut self.rtt, self.cc.as_mut());
+            rearm = self.recovery.on_ack(&input, &mut self.rtt, self.cc.as_mut());
         }
         if advances {
             self.counters.bytes_acked += ack.since(una) as u64;
             self.snd.on_ack(ack);
             self.soft_error = None;
-            self.rearm_retransmit(now);
         }
         self.note_reduction(phase);
+        self.rearm_after_ack(now, rearm);
         self.follow_mtu_probe();
         // Any acknowledgment shows that the peer lives and that a closed window is meant.
         self.keepalive_count = 0;

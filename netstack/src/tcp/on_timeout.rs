@@ -3,6 +3,7 @@
 use super::ack::Due;
 use super::connection::{Connection, Probe};
 use super::error::TcpError;
+use super::recovery::{Rearm, TailProbe};
 use super::state::State;
 use super::syn_data::is_suspicious;
 use super::timers::Timer;
@@ -43,11 +44,13 @@ impl Connection {
             let phase = self.recovery.phase();
             self.recovery.on_reorder_timeout(now, snd_nxt, &self.rtt, self.cc.as_mut());
             self.note_reduction(phase);
+            self.stop_tail_timer_unless_open();
             self.follow_mtu_probe();
         }
         while let Some(timer) = self.timers.expire(now) {
             match timer {
                 Timer::Retransmit => self.on_retransmit_timeout(now),
+                Timer::TailLoss => self.on_tail_loss_timeout(now),
                 Timer::Persist => self.on_persist_timeout(now),
                 Timer::Keepalive => self.on_keepalive_timeout(now),
                 Timer::Orphan => self.on_orphan_timeout(now),
@@ -65,6 +68,56 @@ impl Connection {
         }
         let rto = self.clamp_to_user_timeout(now, self.rtt.rto());
         self.timers.set(Timer::Retransmit, now + rto);
+    }
+
+    /// What an acknowledgment says of the timers of what is in flight.
+    pub(super) fn rearm_after_ack(&mut self, now: Instant, rearm: Rearm) {
+        match rearm {
+            Rearm::No => self.stop_tail_timer_unless_open(),
+            Rearm::Yes => {
+                self.rearm_retransmit(now);
+                self.arm_tail_timer(now);
+            }
+            Rearm::Soon(after) => {
+                self.timers.set(Timer::Retransmit, now + after);
+                self.timers.stop(Timer::TailLoss);
+            }
+        }
+    }
+
+    /// Arms the timer of the tail loss probe, where one is allowed (RFC 8985 §7.2): after new data and
+    /// after an acknowledgment that leaves something in flight.
+    pub(super) fn arm_tail_timer(&mut self, now: Instant) {
+        // Before the handshake is over the answer to it brings the news.
+        if !self.config.early_retrans || !self.recovery.may_probe() || self.is_opening() {
+            self.timers.stop(Timer::TailLoss);
+            return;
+        }
+        let board = &self.recovery.board;
+        let mut pto = TailProbe::timeout(&self.rtt, board.is_one_segment(), &self.config);
+        // Not later than the retransmission timer would expire for the head.
+        if let Some(head) = board.head() {
+            let rto = (head.sent_at + self.rtt.rto()) - now;
+            if rto > Duration::ZERO {
+                pto = pto.min(rto);
+            }
+        }
+        self.timers.set(Timer::TailLoss, now + pto);
+    }
+
+    /// RACK and the retransmission timer take over as soon as something is missing.
+    fn stop_tail_timer_unless_open(&mut self) {
+        if !self.recovery.may_probe() {
+            self.timers.stop(Timer::TailLoss);
+        }
+    }
+
+    /// RFC 8985 §7.3: at most one probe for the tail of a flight.
+    fn on_tail_loss_timeout(&mut self, now: Instant) {
+        if self.recovery.may_probe() && !self.recovery.tail.is_out() {
+            self.probe = Some(Probe::Tail);
+            self.rearm_retransmit(now);
+        }
     }
 
     /// TCP_USER_TIMEOUT is kept to the millisecond: the last time-out is shortened to meet it.
@@ -95,9 +148,13 @@ impl Connection {
         if self.has_waited(now, self.config.retries1) {
             self.on_black_hole(now);
         }
-        let (snd_nxt, phase) = (self.snd.snd_nxt, self.recovery.phase());
-        self.recovery.on_timeout(now, snd_nxt, self.snd.mss, self.cc.as_mut());
+        let (snd_una, snd_nxt, phase) = (self.snd.snd_una, self.snd.snd_nxt, self.recovery.phase());
+        self.recovery.on_timeout(now, snd_una, snd_nxt, self.snd.mss, self.cc.as_mut());
         self.note_reduction(phase);
+        self.timers.stop(Timer::TailLoss);
+        if self.probe == Some(Probe::Tail) {
+            self.probe = None;
+        }
         // The series begins with the first retransmission even if the device cannot take it now.
         self.recovery.retrans_stamp.get_or_insert(now);
         self.rtt.back_off();

@@ -170,7 +170,8 @@ impl Connection {
                 // RFC 5681 §3.1: after a second loss the window starts from one segment.
                 if passive.entry.timeouts() == 2 && self.recovery.board.outstanding() > 0 {
                     let snd_nxt = self.snd.snd_nxt;
-                    self.recovery.on_timeout(now, snd_nxt, self.snd.mss, self.cc.as_mut());
+                    let snd_una = self.snd.snd_una;
+                    self.recovery.on_timeout(now, snd_una, snd_nxt, self.snd.mss, self.cc.as_mut());
                 }
             }
         }
@@ -191,7 +192,7 @@ impl Connection {
         passive.over = true;
         passive.due = false;
         if let Some(sample) = passive.entry.rtt(now) {
-            self.rtt.on_sample(sample, 1);
+            self.rtt.on_sample(now, sample, 1);
         } else {
             self.rtt.after_syn_timeout();
         }

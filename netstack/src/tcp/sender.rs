@@ -125,7 +125,8 @@ impl Sender {
     }
 
     /// A segment at `seq` with an acceptable acknowledgment of `ack` carries the window `field`
-    /// (RFC 9293 §3.10.7.4). Says whether the window changed.
+    /// (RFC 9293 §3.10.7.4). Says whether that is news, which a duplicate acknowledgment never brings
+    /// (FLAG_WIN_UPDATE in Linux): also the same window again, of newer data.
     pub(super) fn update_window(&mut self, seq: Seq, ack: Seq, field: u16) -> bool {
         let window = self.scale.from_wire(field);
         // Linux's condition: newer by acknowledgment or by sequence number; of two with equal
@@ -138,12 +139,8 @@ impl Sender {
         }
         self.wl1 = seq;
         self.max_wnd = self.max_wnd.max(window);
-        std::mem::replace(&mut self.snd_wnd, window) != window
-    }
-
-    /// The window that `field` means.
-    pub(super) fn window_of(&self, field: u16) -> usize {
-        self.scale.from_wire(field)
+        self.snd_wnd = window;
+        true
     }
 
     /// The peer's window scale.

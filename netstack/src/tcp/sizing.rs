@@ -121,11 +121,10 @@ impl Connection {
             0 => limit > DEFERRED_SEGMENTS * mss,
             share => limit >= self.snd.snd_wnd.min(self.cc.cwnd()) / share as usize,
         };
-        let (false, Some(oldest), Some(srtt)) = (worth, self.recovery.board.head_sent_at(), self.rtt.srtt())
-        else {
+        let (false, Some(oldest), Some(srtt)) = (worth, self.recovery.board.head(), self.rtt.srtt()) else {
             return false;
         };
-        if oldest + srtt > now + (srtt / 2).min(MAX_DEFERRAL) {
+        if oldest.sent_at + srtt > now + (srtt / 2).min(MAX_DEFERRAL) {
             return false;
         }
         let closed = if room < window { room <= record.len } else { window <= record.len };

@@ -8,6 +8,8 @@ use crate::time::Instant;
 pub(super) enum Timer {
     /// Data or a FIN is not acknowledged (RFC 6298).
     Retransmit,
+    /// The last segments of a flight are not acknowledged (RFC 8985 §7.2).
+    TailLoss,
     /// Data waits and nothing is in flight: the window is closed, or a partial segment is held
     /// back (RFC 9293 §3.8.6.1).
     Persist,
@@ -18,10 +20,12 @@ pub(super) enum Timer {
 }
 
 /// Number of timers.
-const COUNT: usize = 4;
+const COUNT: usize = 5;
 
 /// All timers, in the order in which they are looked at when several are due.
-const ALL: [Timer; COUNT] = [Timer::Retransmit, Timer::Persist, Timer::Keepalive, Timer::Orphan];
+/// The tail loss probe is first: it puts the retransmission timer off (RFC 8985 §7.3).
+const ALL: [Timer; COUNT] =
+    [Timer::TailLoss, Timer::Retransmit, Timer::Persist, Timer::Keepalive, Timer::Orphan];
 
 /// The table.
 #[derive(Debug, Default)]

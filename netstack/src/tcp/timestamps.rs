@@ -57,6 +57,13 @@ impl TimestampState {
         (tsecr != 0 && ticks < 1 << 24).then(|| Duration::from_millis(u64::from(ticks).max(1)))
     }
 
+    /// When the segment was sent whose timestamp is echoed, to the clock's tick.
+    pub(super) fn echo_sent_at(&self, now: Instant, tsecr: u32) -> Option<Instant> {
+        let ticks = clock(now, self.offset).wrapping_sub(tsecr);
+        (tsecr != 0 && ticks < 1 << 24)
+            .then(|| Instant::from_millis(now.as_millis().saturating_sub(u64::from(ticks))))
+    }
+
     /// TS.Recent and when it was set.
     pub(super) fn recent(&self) -> (u32, Instant) {
         (self.recent, self.recent_at)

@@ -62,6 +62,8 @@ enum Kind {
     New { start: Seq, end: Seq, mss: usize, one_by_one: bool },
     /// Sequence space that was lost.
     Again { start: Seq, end: Seq, mss: usize },
+    /// The last segment again, as a probe.
+    Tail { start: Seq, end: Seq, mss: usize },
     /// No sequence space: an acknowledgment.
     Ack,
     /// A probe without text.
@@ -92,16 +94,64 @@ impl Connection {
         let (max_again, max_new) =
             (if alone(false) { mss } else { max }, if alone(true) { mss } else { max });
         self.pacer.ask();
-        let data = self.next_retransmission(now, mss, max_again).or_else(|| self.next_new(now, mss, max_new));
+        let data = self.next_data(now, mss, max_again, max_new);
         if data.is_none() {
             self.pacer.nothing_sent();
         }
         data.or_else(|| self.next_probe(now)).or_else(|| self.next_ack(now))
     }
 
+    /// What was lost goes first, and as long as it waits for the window nothing new goes: there would
+    /// be room only for less than a segment of it. But for F-RTO, which asks with new data whether
+    /// anything is lost (RFC 5682 §2.1 step 2b).
+    fn next_data(&mut self, now: Instant, mss: usize, max_again: usize, max_new: usize) -> Option<Transmit> {
+        if self.probe == Some(Probe::Tail) {
+            if self.recovery.may_probe()
+                && let Some(probe) = self.next_tail_probe(now, mss)
+            {
+                return Some(probe);
+            }
+            // An acknowledgment came while the device was full.
+            self.probe = None;
+        }
+        if self.recovery.board.next_lost().is_none() {
+            return self.next_new(now, mss, max_new);
+        }
+        if self.recovery.prefers_new_data()
+            && let Some(new) = self.next_new(now, mss, max_new)
+        {
+            return Some(new);
+        }
+        if self.recovery.waits_for_new_data(self.snd.snd_nxt) {
+            return None;
+        }
+        self.next_retransmission(now, mss, max_again)
+    }
+
+    /// The tail loss probe: a segment of new data if there is some, whatever the congestion window
+    /// and the Nagle algorithm say; or else the last segment again (RFC 8985 §7.3).
+    fn next_tail_probe(&mut self, now: Instant, mss: usize) -> Option<Transmit> {
+        let start = self.snd.snd_nxt;
+        let window = self.snd.window_end().since(start);
+        let len = self.snd.buffer.unsent().map_or(0, |record| record.len.min(mss));
+        let len = self.snd.buffer.contiguous(start, len);
+        if len > 0 && len <= window {
+            let with_fin = self.snd.fin == Some(start + len) && window > len;
+            let kind = Kind::New { start, end: start + len + usize::from(with_fin), mss, one_by_one: true };
+            return Some(self.data_segment(now, kind, start, len, with_fin));
+        }
+        let (start, end) = self.recovery.board.last_segment(self.snd.buffer.end())?;
+        let data_end = end.min(self.snd.buffer.end());
+        let len = self.snd.buffer.contiguous(start, data_end.since(start).min(mss));
+        let with_fin = end > data_end && start + len == data_end;
+        let kind = Kind::Tail { start, end: start + len + usize::from(with_fin), mss };
+        Some(self.data_segment(now, kind, start, len, with_fin))
+    }
+
     /// The payload of `transmit`, in pieces.
     pub fn payload<'a>(&'a self, transmit: &Transmit, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
-        if let Kind::New { start, .. } | Kind::Again { start, .. } = transmit.kind {
+        if let Kind::New { start, .. } | Kind::Again { start, .. } | Kind::Tail { start, .. } = transmit.kind
+        {
             self.snd.buffer.slices(start, start + transmit.segment.payload_len, pieces);
         }
     }
@@ -142,6 +192,12 @@ impl Connection {
                 if self.probe == Some(Probe::Window) {
                     self.probe = None;
                 }
+                if self.probe == Some(Probe::Tail) {
+                    self.recovery.tail.on_sent(end, false);
+                    self.on_tail_probe_sent(now);
+                } else {
+                    self.arm_tail_timer(now);
+                }
                 if !self.timers.is_set(Timer::Retransmit) {
                     self.rearm_retransmit(now);
                 }
@@ -149,16 +205,20 @@ impl Connection {
                 self.room = self.room.max(Room::Sent);
             }
             Kind::Again { start, end, mss } => {
-                let segments = end.since(start).div_ceil(mss);
                 self.cc.on_send(now, self.recovery.board.pipe(), self.recovery.board.rate.is_app_limited());
-                self.recovery.on_retransmitted(now, start, end, segments);
-                self.recovery.board.cut_to(start, end, mss);
+                self.recovery.on_retransmitted(now, start, end, mss);
                 self.snd.last_sent = now;
                 self.count_data(transmit);
                 // A head that is sent again has a whole time-out to be acknowledged, as in Linux.
                 if start == self.snd.snd_una || !self.timers.is_set(Timer::Retransmit) {
                     self.rearm_retransmit(now);
                 }
+            }
+            Kind::Tail { start, end, mss } => {
+                self.recovery.on_probe_repeated(now, start, end, mss);
+                self.snd.last_sent = now;
+                self.count_data(transmit);
+                self.on_tail_probe_sent(now);
             }
         }
         if transmit.segment.payload_len > 0 {
@@ -197,6 +257,13 @@ impl Connection {
     /// The initial window in bytes (RFC 6928).
     fn initial_window(&self) -> usize {
         self.config.initial_window as usize * self.snd.mss
+    }
+
+    /// The probe has the time of a retransmission to be answered.
+    fn on_tail_probe_sent(&mut self, now: Instant) {
+        self.probe = None;
+        self.timers.stop(Timer::TailLoss);
+        self.rearm_retransmit(now);
     }
 
     fn count_data(&mut self, transmit: &Transmit) {
@@ -253,9 +320,6 @@ impl Connection {
         let range_end = start + len + usize::from(with_fin);
         let kind = Kind::Again { start, end: range_end, mss };
         let mut transmit = self.data_segment(now, kind, start, len, with_fin);
-        if len > 0 && self.snd.buffer.is_pushed(start + len) {
-            transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
-        }
         transmit.cut_to(mss);
         Some(transmit)
     }
@@ -305,8 +369,8 @@ impl Connection {
         transmit.cut_to(mss);
         let rest = window.min(room).min(record.len) - len;
         let forced = self.probe == Some(Probe::Window);
-        if (len == record.len && record.push) || forced || (max == mss && record.len > mss && rest < mss) {
-            // The end of a write, or of what Linux would send as one super-segment.
+        if forced || (max == mss && record.len > mss && rest < mss) {
+            // The end of what Linux would send as one super-segment.
             transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
         }
         Some(transmit)
@@ -338,7 +402,7 @@ impl Connection {
     /// A probe that a timer asked for: a segment that the peer must answer because it lies before
     /// its window (RFC 1122 §4.2.3.6). A window probe that may carry text has become new data above.
     fn next_probe(&self, now: Instant) -> Option<Transmit> {
-        self.probe?;
+        self.probe.filter(|probe| *probe != Probe::Tail)?;
         let mut segment = self.header(now, self.snd.snd_una - 1, Flags::ACK);
         segment.options.sack.clear();
         Some(Transmit { segment, gso_size: None, kind: Kind::Probe })
@@ -356,6 +420,9 @@ impl Connection {
         let mut flags = Flags::ACK;
         if with_fin {
             flags = flags.with(Flags::FIN);
+        }
+        if len > 0 && self.snd.buffer.is_pushed(start + len) {
+            flags = flags.with(Flags::PSH);
         }
         let mut segment = self.header(now, start, flags);
         segment.payload_len = len;

@@ -8,7 +8,7 @@ pub(in crate::tcp) struct Prr {
     delivered: usize,
     /// Sent since recovery began.
     out: usize,
-    /// RecoverFS: in flight when it began.
+    /// RecoverFS: the congestion window when it began, as in Linux; what was in flight in the RFC.
     recover_fs: usize,
 }
 
@@ -21,16 +21,16 @@ pub(in crate::tcp) struct PrrInput {
     pub(in crate::tcp) pipe: usize,
     /// Where the window goes.
     pub(in crate::tcp) ssthresh: usize,
-    /// Whether SND.UNA advanced and nothing more was found lost.
-    pub(in crate::tcp) good_progress: bool,
+    /// SafeACK: whether SND.UNA advanced and nothing more was found lost.
+    pub(in crate::tcp) safe: bool,
     /// Segment size.
     pub(in crate::tcp) mss: usize,
 }
 
 impl Prr {
-    /// Recovery begins with `in_flight` bytes out.
-    pub(in crate::tcp) fn start(in_flight: usize) -> Self {
-        Self { delivered: 0, out: 0, recover_fs: in_flight.max(1) }
+    /// Recovery begins with a window of `cwnd` bytes.
+    pub(in crate::tcp) fn start(cwnd: usize) -> Self {
+        Self { delivered: 0, out: 0, recover_fs: cwnd.max(1) }
     }
 
     /// Something was sent.
@@ -40,15 +40,16 @@ impl Prr {
 
     /// The congestion window after an acknowledgment.
     pub(in crate::tcp) fn cwnd(&mut self, ack: PrrInput) -> usize {
-        let PrrInput { delivered, pipe, ssthresh, good_progress, mss } = ack;
+        let PrrInput { delivered, pipe, ssthresh, safe, mss } = ack;
         self.delivered += delivered;
         let allowed = if pipe > ssthresh {
             let share = (self.delivered as u128 * ssthresh as u128).div_ceil(self.recover_fs as u128);
-            (share as usize).saturating_sub(self.out)
+            // In whole segments, rounded up as in Linux.
+            ((share as usize).div_ceil(mss) * mss).saturating_sub(self.out)
         } else {
             // The slow-start bound while all goes well, the conservative one while losses go on.
             let mut limit = self.delivered.saturating_sub(self.out).max(delivered);
-            if good_progress {
+            if safe {
                 limit += mss;
             }
             (ssthresh - pipe).min(limit)
@@ -65,8 +66,8 @@ mod tests {
 
     const MSS: usize = 1000;
 
-    fn ack(delivered: usize, pipe: usize, good_progress: bool) -> PrrInput {
-        PrrInput { delivered, pipe, ssthresh: 10 * MSS, good_progress, mss: MSS }
+    fn ack(delivered: usize, pipe: usize, safe: bool) -> PrrInput {
+        PrrInput { delivered, pipe, ssthresh: 10 * MSS, safe, mss: MSS }
     }
 
     #[test]

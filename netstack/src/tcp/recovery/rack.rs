@@ -1,61 +1,173 @@
 //! RACK: finding losses by time (RFC 8985).
 
-use super::scoreboard::{Delivered, Scoreboard};
+use super::scoreboard::{Delivered, Losses, RackSample, Scoreboard};
+use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 
+/// Recoveries in which a wider reordering window is kept without another reason for it (RFC 8985
+/// §6.2 step 4).
+const PERSISTENCE: u32 = 16;
+
+/// The widest reordering window, in quarters of the smallest round-trip time, as in Linux.
+const MAX_STEPS: u32 = 255;
+
 /// The variables of RFC 8985 §5.2.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::tcp) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq: the most recently sent range that is known delivered.
     latest: Option<Delivered>,
     /// RACK.rtt: its round-trip time.
     rtt: Duration,
-    /// Whether reordering was seen.
-    reordering: bool,
+    /// Whether something was delivered since losses were last looked for: nothing else makes one
+    /// certain, but for time.
+    advanced: bool,
+    /// RACK.reo_wnd_mult: width of the reordering window in quarters of the smallest round-trip time.
+    steps: u32,
+    /// RACK.reo_wnd_persist: recoveries until the window is narrow again.
+    persist: u32,
+    /// RACK.dsack_round: the window was widened; not again before this is acknowledged.
+    widened_until: Option<Seq>,
+}
+
+impl Default for Rack {
+    fn default() -> Self {
+        Self { latest: None, rtt: Duration::ZERO, advanced: false, steps: 1, persist: 0, widened_until: None }
+    }
+}
+
+/// What is known of the path besides.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tcp) struct PathView {
+    /// The smallest recent round-trip time.
+    pub(in crate::tcp) min_rtt: Duration,
+    /// The smoothed one.
+    pub(in crate::tcp) srtt: Duration,
+    /// Whether reordering was ever seen.
+    pub(in crate::tcp) reordering_seen: bool,
+    /// Whether to have no patience with a path that never reordered: in recovery, or when as much was
+    /// SACKed as three duplicate acknowledgments stand for.
+    pub(in crate::tcp) eager: bool,
 }
 
 impl Rack {
-    /// Takes note of a delivered range (RFC 8985 §6.2 step 2).
-    pub(in crate::tcp) fn on_delivered(&mut self, now: Instant, delivered: Delivered, min_rtt: Duration) {
-        let rtt = now - delivered.sent_at;
-        // A retransmission acknowledged in less than a round trip: the acknowledgment is for the
-        // original, and says nothing of when it was sent.
-        if delivered.retransmitted && rtt < min_rtt {
-            return;
-        }
+    /// Takes note of what was delivered (RFC 8985 §6.2 step 2).
+    pub(in crate::tcp) fn on_delivered(&mut self, sample: &RackSample) {
+        let (Some(rtt), Some(newest)) = (sample.rtt(), sample.newest) else { return };
+        self.advanced = true;
         self.rtt = rtt;
-        if self.latest.is_none_or(|l| (l.sent_at, l.end) < (delivered.sent_at, delivered.end)) {
-            self.latest = Some(delivered);
+        if self.latest.is_none_or(|l| (l.sent_at, l.end) < (newest.sent_at, newest.end)) {
+            self.latest = Some(newest);
         }
     }
 
-    /// Reordering was seen: what is late may still come.
-    pub(in crate::tcp) fn on_reordering(&mut self) {
-        self.reordering = true;
+    /// RFC 8985 §6.2 step 4: a DSACK says that something was sent again in vain, so the window grows
+    /// by a step, once in a round trip; it is narrow again after [`PERSISTENCE`] recoveries in which
+    /// none came.
+    pub(in crate::tcp) fn update_window(&mut self, una: Seq, snd_nxt: Seq, dsack: bool) {
+        if self.widened_until.is_some_and(|until| una >= until) {
+            self.widened_until = None;
+        }
+        if dsack && self.widened_until.is_none() {
+            self.widened_until = Some(snd_nxt);
+            self.steps = (self.steps + 1).min(MAX_STEPS);
+            self.persist = PERSISTENCE;
+        } else if self.persist == 0 {
+            self.steps = 1;
+        }
     }
 
-    /// RACK.reo_wnd (RFC 8985 §6.2 step 4): no tolerance while reordering was never seen and either
-    /// recovery is on or three segments are SACKed; a quarter of the smallest round trip otherwise.
-    fn reordering_window(&self, eager: bool, min_rtt: Duration, srtt: Duration) -> Duration {
-        if !self.reordering && eager { Duration::ZERO } else { (min_rtt / 4).min(srtt) }
+    /// A recovery ended, and nothing showed it to be a mistake.
+    pub(in crate::tcp) fn on_recovered(&mut self) {
+        self.persist = self.persist.saturating_sub(1);
     }
 
-    /// Marks what is lost. Returns the number of bytes, and when to look again.
+    /// A reduction was undone. Losses must be looked for anew, since marks were taken back.
+    pub(in crate::tcp) fn on_undo(&mut self, by_dsack: bool) {
+        self.advanced = true;
+        if by_dsack {
+            self.persist = (self.persist + 1).min(PERSISTENCE);
+        }
+    }
+
+    /// RACK.reo_wnd (RFC 8985 §6.2 step 4).
+    fn reordering_window(&self, path: PathView) -> Duration {
+        if !path.reordering_seen && path.eager {
+            return Duration::ZERO;
+        }
+        (path.min_rtt / 4 * self.steps).min(path.srtt)
+    }
+
+    /// Marks what is lost after an acknowledgment, if that delivered something.
     pub(in crate::tcp) fn detect(
-        &self,
+        &mut self,
         now: Instant,
         board: &mut Scoreboard,
-        eager: bool,
-        min_rtt: Duration,
-        srtt: Duration,
-    ) -> (usize, Option<Instant>) {
-        let Some(latest) = self.latest else { return (0, None) };
-        let window = self.rtt + self.reordering_window(eager, min_rtt, srtt);
-        board.mark_lost_before(now, latest, window)
+        path: PathView,
+    ) -> Option<Losses> {
+        std::mem::take(&mut self.advanced).then(|| self.look(now, board, path))
     }
 
-    /// How long a range may be out when the retransmission timer expires and not count as lost.
+    /// Marks what is lost.
+    pub(in crate::tcp) fn look(&self, now: Instant, board: &mut Scoreboard, path: PathView) -> Losses {
+        let Some(latest) = self.latest else { return Losses::default() };
+        board.mark_lost_before(now, latest, self.rtt + self.reordering_window(path))
+    }
+
+    /// How long a range may be out when the retransmission timer expires and not count as lost
+    /// (RFC 8985 §6.3).
     pub(in crate::tcp) fn patience(&self) -> Duration {
         self.rtt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::seq::SeqNum;
+
+    fn seq(n: usize) -> Seq {
+        Seq::initial(SeqNum::new(1)) + n
+    }
+
+    fn path(reordering_seen: bool, eager: bool) -> PathView {
+        let (min_rtt, srtt) = (Duration::from_millis(40), Duration::from_millis(50));
+        PathView { min_rtt, srtt, reordering_seen, eager }
+    }
+
+    #[test]
+    fn the_window_is_nothing_only_on_paths_that_never_reordered() {
+        let rack = Rack::default();
+        let ms = |path| rack.reordering_window(path).as_millis();
+        assert_eq!(ms(path(false, true)), 0);
+        assert_eq!([path(false, false), path(true, false), path(true, true)].map(ms), [10; 3]);
+    }
+
+    #[test]
+    fn duplicates_widen_the_window_once_in_a_round_trip_up_to_a_smoothed_one() {
+        let mut rack = Rack::default();
+        rack.update_window(seq(0), seq(100), true);
+        rack.update_window(seq(50), seq(150), true);
+        assert_eq!(rack.reordering_window(path(true, true)).as_millis(), 20, "the same round trip");
+        rack.update_window(seq(100), seq(200), true);
+        assert_eq!(rack.reordering_window(path(true, true)).as_millis(), 30);
+        for i in 2..400 {
+            rack.update_window(seq(100 * i), seq(100 * (i + 1)), true);
+        }
+        assert_eq!(rack.reordering_window(path(true, true)).as_millis(), 50);
+        assert_eq!(rack.steps, MAX_STEPS);
+    }
+
+    #[test]
+    fn a_wide_window_lasts_for_sixteen_recoveries() {
+        let mut rack = Rack::default();
+        rack.update_window(seq(0), seq(100), true);
+        for _ in 0..15 {
+            rack.on_recovered();
+            rack.update_window(seq(200), seq(300), false);
+        }
+        assert_eq!(rack.steps, 2);
+        rack.on_recovered();
+        rack.update_window(seq(200), seq(300), false);
+        assert_eq!(rack.steps, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Round-trip time and the retransmission time-out (RFC 6298).
 
 use crate::config::Config;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// The estimator. Times are kept in nanoseconds.
 #[derive(Clone, Debug)]
@@ -10,8 +10,8 @@ pub struct RttEstimator {
     srtt: Option<Duration>,
     /// Round-trip time variation.
     rttvar: Duration,
-    /// The smallest sample ever seen.
-    min_rtt: Option<Duration>,
+    /// The smallest recent sample.
+    min_rtt: RecentMin,
     /// The latest sample.
     latest: Duration,
     /// RTO without back-off.
@@ -28,7 +28,7 @@ impl RttEstimator {
         Self {
             srtt: None,
             rttvar: Duration::ZERO,
-            min_rtt: None,
+            min_rtt: RecentMin::new(config.min_rtt_window),
             latest: Duration::ZERO,
             rto: config.rto_initial,
             backoff: 0,
@@ -39,9 +39,8 @@ impl RttEstimator {
 
     /// A measured round trip of data that was sent once (Karn's rule is the caller's to keep, or
     /// timestamps tell). `samples_per_window` weakens the gains when there are many (RFC 7323 §4.2).
-    pub fn on_sample(&mut self, rtt: Duration, samples_per_window: u32) {
-        self.latest = rtt;
-        self.min_rtt = Some(self.min_rtt.map_or(rtt, |min| min.min(rtt)));
+    pub fn on_sample(&mut self, now: Instant, rtt: Duration, samples_per_window: u32) {
+        self.on_newest(now, rtt);
         match self.srtt {
             None => {
                 self.srtt = Some(rtt);
@@ -61,6 +60,13 @@ impl RttEstimator {
         let variation = (self.rttvar * 4).max(self.rto_min);
         self.rto = (self.srtt.unwrap_or_default() + variation).clamp(self.rto_min, self.rto_max);
         self.backoff = 0;
+    }
+
+    /// The round trip of the newest segment that an acknowledgment is of. The mean goes by the oldest,
+    /// because a timer must wait for delayed acknowledgments; the path itself took no longer than this.
+    pub fn on_newest(&mut self, now: Instant, rtt: Duration) {
+        self.latest = rtt;
+        self.min_rtt.add(now, rtt);
     }
 
     /// The time-out with its back-off.
@@ -114,14 +120,44 @@ impl RttEstimator {
         self.rttvar
     }
 
-    /// The smallest sample.
+    /// The smallest sample of the last [`Config::min_rtt_window`], or of half of it if there were none
+    /// smaller: a path that has become longer is not judged by what it was.
     pub fn min_rtt(&self) -> Option<Duration> {
-        self.min_rtt
+        self.min_rtt.get()
     }
 
     /// The latest sample.
     pub fn latest(&self) -> Duration {
         self.latest
+    }
+}
+
+/// The smallest of the samples of a window of time, which is kept in two halves.
+#[derive(Clone, Debug)]
+struct RecentMin {
+    half: Duration,
+    /// When the present half began.
+    began: Instant,
+    present: Option<Duration>,
+    previous: Option<Duration>,
+}
+
+impl RecentMin {
+    fn new(window: Duration) -> Self {
+        Self { half: window / 2, began: Instant::ZERO, present: None, previous: None }
+    }
+
+    fn add(&mut self, now: Instant, sample: Duration) {
+        let age = now - self.began;
+        if self.present.is_none() || age >= self.half {
+            self.previous = self.present.take().filter(|_| age < 2 * self.half);
+            self.began = now;
+        }
+        self.present = Some(self.present.map_or(sample, |min| min.min(sample)));
+    }
+
+    fn get(&self) -> Option<Duration> {
+        self.present.into_iter().chain(self.previous).min()
     }
 }
 
@@ -137,7 +173,7 @@ mod tests {
     fn the_first_sample_sets_mean_and_half_of_it_as_variation() {
         let mut rtt = RttEstimator::new(&Config::default());
         assert_eq!(rtt.rto(), ms(1000));
-        rtt.on_sample(ms(100), 1);
+        rtt.on_sample(Instant::ZERO, ms(100), 1);
         assert_eq!((rtt.srtt(), rtt.rttvar()), (Some(ms(100)), ms(50)));
         assert_eq!(rtt.rto(), ms(300), "the mean and four times the variation");
     }
@@ -146,7 +182,7 @@ mod tests {
     fn the_variation_term_has_linuxs_floor() {
         let mut rtt = RttEstimator::new(&Config::default());
         for _ in 0..200 {
-            rtt.on_sample(ms(1), 1);
+            rtt.on_sample(Instant::ZERO, ms(1), 1);
         }
         assert_eq!(rtt.rto(), ms(201));
     }
@@ -154,7 +190,7 @@ mod tests {
     #[test]
     fn back_off_doubles_up_to_the_ceiling_and_a_sample_ends_it() {
         let mut rtt = RttEstimator::new(&Config::default());
-        rtt.on_sample(ms(1), 1);
+        rtt.on_sample(Instant::ZERO, ms(1), 1);
         let mut seen = Vec::new();
         for _ in 0..12 {
             rtt.back_off();
@@ -162,19 +198,34 @@ mod tests {
         }
         assert_eq!(&seen[..3], &[402, 804, 1608]);
         assert_eq!(seen[11], 120_000);
-        rtt.on_sample(ms(1), 1);
+        rtt.on_sample(Instant::ZERO, ms(1), 1);
         assert!(rtt.rto() < ms(210));
     }
 
     #[test]
     fn what_earlier_connections_measured_makes_the_first_time_out_longer_and_never_shorter() {
         let mut rtt = RttEstimator::new(&Config::default());
-        rtt.on_sample(Duration::from_millis(20), 1);
+        rtt.on_sample(Instant::ZERO, Duration::from_millis(20), 1);
         rtt.seed(Duration::from_millis(10));
         assert_eq!(rtt.rto(), Duration::from_millis(220));
         rtt.seed(Duration::from_millis(300));
         assert_eq!(rtt.rto(), Duration::from_millis(900), "SRTT + 2 SRTT, as tcp_init_metrics does");
-        rtt.on_sample(Duration::from_millis(20), 1);
+        rtt.on_sample(Instant::ZERO, Duration::from_millis(20), 1);
         assert_eq!(rtt.rto(), Duration::from_millis(220));
+    }
+
+    #[test]
+    fn the_smallest_round_trip_is_forgotten_after_a_while() {
+        let mut rtt = RttEstimator::new(&Config::default());
+        rtt.on_sample(Instant::ZERO, ms(10), 1);
+        rtt.on_newest(Instant::ZERO, ms(8));
+        for second in 1..=299 {
+            rtt.on_sample(Instant::from_millis(1000 * second), ms(40), 1);
+            assert_eq!(rtt.min_rtt(), Some(ms(8)), "after {second} s");
+        }
+        rtt.on_sample(Instant::from_millis(300_000), ms(40), 1);
+        assert_eq!(rtt.min_rtt(), Some(ms(40)));
+        rtt.on_sample(Instant::from_millis(900_000), ms(50), 1);
+        assert_eq!(rtt.min_rtt(), Some(ms(50)), "after a long silence nothing older counts");
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, Stamp};
 use crate::tcp::seq::Seq;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ranges in flight.
@@ -41,13 +41,30 @@ struct Record {
     end: Seq,
     /// When it was last sent.
     sent_at: Instant,
-    /// The MSS that it was sent with, in bytes: its inner borders.
+    /// Where its first segment began, and the MSS that it was sent with, in bytes: its inner borders
+    /// are whole segments from there, also when a peer acknowledged a part of the first.
+    base: Seq,
     mss: usize,
     /// How often it was sent again.
     retransmissions: u32,
     fate: Fate,
     /// What was delivered when it was last sent.
     stamp: Stamp,
+}
+
+impl Record {
+    fn border_at_or_after(&self, at: Seq) -> Seq {
+        self.base + at.since(self.base).div_ceil(self.mss) * self.mss
+    }
+
+    fn border_at_or_before(&self, at: Seq) -> Seq {
+        self.base + at.since(self.base) / self.mss * self.mss
+    }
+
+    /// This SACKed record and the one behind it in one.
+    fn join(&self, next: &Self) -> Self {
+        Self { end: next.end, retransmissions: self.retransmissions.max(next.retransmissions), ..*self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,30 +93,110 @@ pub(in crate::tcp) struct Progress {
     pub(in crate::tcp) sacked: usize,
     /// The most recently sent of what was delivered.
     pub(in crate::tcp) newest: Option<Delivered>,
+    /// What RACK takes from it.
+    pub(in crate::tcp) rack: RackSample,
     /// When that was sent, and what was delivered by then.
     pub(in crate::tcp) newest_stamp: Option<(Instant, Stamp)>,
-    /// When the oldest delivered range that was sent only once was sent.
-    pub(in crate::tcp) oldest_clean: Option<Instant>,
+    /// When the first and the last of what was acknowledged and sent only once were sent.
+    pub(in crate::tcp) clean_acked: Option<(Instant, Instant)>,
+    /// The same of what was SACKed.
+    pub(in crate::tcp) clean_sacked: Option<(Instant, Instant)>,
+    /// The lowest position of what was delivered and sent only once: its original arrived.
+    pub(in crate::tcp) lowest_original: Option<Seq>,
     /// Whether something that was sent more than once was acknowledged: what lies behind it may
     /// have waited for the repair, and its age is no round trip (Karn's rule as Linux applies it).
     pub(in crate::tcp) repaired: bool,
 }
 
+/// What of an acknowledgment RACK can use (RFC 8985 §6.2 step 2).
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::tcp) struct RackSample {
+    now: Instant,
+    /// A retransmission that seems to have come back sooner is the original, come late.
+    min_rtt: Duration,
+    /// The most recently sent.
+    pub(in crate::tcp) newest: Option<Delivered>,
+    /// Round-trip times of the last acknowledged and the last SACKed, in the order of sequence.
+    acked_rtt: Option<Duration>,
+    sacked_rtt: Option<Duration>,
+}
+
+impl RackSample {
+    fn add(&mut self, delivered: Delivered, by: By) {
+        let rtt = self.now - delivered.sent_at;
+        if delivered.retransmitted && rtt < self.min_rtt {
+            return;
+        }
+        match by {
+            By::Ack => self.acked_rtt = Some(rtt),
+            By::Sack => self.sacked_rtt = Some(rtt),
+        }
+        if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
+            self.newest = Some(delivered);
+        }
+    }
+
+    /// RACK.rtt: as in Linux, and in the RFC's pseudocode, of what is looked at last, which is the last
+    /// acknowledged. So a hole that was filled late gives what is still missing as much time.
+    pub(in crate::tcp) fn rtt(&self) -> Option<Duration> {
+        self.acked_rtt.or(self.sacked_rtt)
+    }
+}
+
+/// How something was delivered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Ack,
+    Sack,
+}
+
 impl Progress {
-    fn saw(&mut self, record: &Record) {
+    /// For an acknowledgment that comes at `now` on a path whose smallest round-trip time is `min_rtt`.
+    pub(in crate::tcp) fn new(now: Instant, min_rtt: Duration) -> Self {
+        Self { rack: RackSample { now, min_rtt, ..RackSample::default() }, ..Self::default() }
+    }
+
+    /// The range from `start` on, described by `record`, is delivered.
+    fn saw(&mut self, start: Seq, record: &Record, by: By) {
         let delivered =
             Delivered { sent_at: record.sent_at, end: record.end, retransmitted: record.retransmissions > 0 };
         if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
             self.newest = Some(delivered);
             self.newest_stamp = Some((record.sent_at, record.stamp));
         }
+        self.rack.add(delivered, by);
         if record.retransmissions > 0 {
-            self.repaired = true;
-        } else {
-            let oldest = self.oldest_clean.get_or_insert(record.sent_at);
-            *oldest = (*oldest).min(record.sent_at);
+            return;
         }
+        let clean = if by == By::Ack { &mut self.clean_acked } else { &mut self.clean_sacked };
+        let (first, last) = clean.get_or_insert((record.sent_at, record.sent_at));
+        *first = (*first).min(record.sent_at);
+        *last = (*last).max(record.sent_at);
+        self.lowest_original = Some(self.lowest_original.map_or(start, |lowest| lowest.min(start)));
     }
+}
+
+/// The first range in flight.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::tcp) struct Head {
+    /// When it was last sent.
+    pub(in crate::tcp) sent_at: Instant,
+    /// Whether it was ever sent again.
+    pub(in crate::tcp) retransmitted: bool,
+    /// Whether the peer SACKed it, which makes no sense of what is next to be acknowledged: it has
+    /// dropped it (RFC 2018 §8).
+    pub(in crate::tcp) sacked: bool,
+}
+
+/// What RACK found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::tcp) struct Losses {
+    /// Bytes newly marked.
+    pub(in crate::tcp) lost: usize,
+    /// Whether retransmissions are among them.
+    pub(in crate::tcp) again: bool,
+    /// When all will be due that is not marked yet although something sent later was delivered.
+    pub(in crate::tcp) next: Option<Instant>,
 }
 
 impl Scoreboard {
@@ -133,9 +230,42 @@ impl Scoreboard {
         self.records.first_key_value().map_or(0, |(_, record)| record.mss)
     }
 
-    /// When the range at SND.UNA was last sent.
-    pub(in crate::tcp) fn head_sent_at(&self) -> Option<Instant> {
-        self.records.first_key_value().map(|(_, record)| record.sent_at)
+    /// The first range.
+    pub(in crate::tcp) fn head(&self) -> Option<Head> {
+        let (_, record) = self.records.first_key_value()?;
+        Some(Head {
+            sent_at: record.sent_at,
+            retransmitted: record.retransmissions > 0,
+            sacked: record.fate == Fate::Sacked,
+        })
+    }
+
+    /// Whether a retransmission is in flight, or the head was ever sent again
+    /// (`tcp_any_retrans_done` in Linux).
+    pub(in crate::tcp) fn any_retransmitted(&self) -> bool {
+        self.retransmitted > 0 || self.head().is_some_and(|head| head.retransmitted)
+    }
+
+    /// Whether exactly one segment is in flight.
+    pub(in crate::tcp) fn is_one_segment(&self) -> bool {
+        self.records.len() == 1 && self.outstanding <= self.mss()
+    }
+
+    /// The last segment, with the FIN if that was sent, if it is in flight. `data_end` is where data
+    /// ends.
+    pub(in crate::tcp) fn last_segment(&self, data_end: Seq) -> Option<(Seq, Seq)> {
+        let (&start, record) = self.records.last_key_value()?;
+        if record.fate != Fate::InFlight {
+            return None;
+        }
+        let end = record.end.min(data_end);
+        let last = if end > start { record.border_at_or_before(end - 1).max(start) } else { start };
+        Some((last, record.end))
+    }
+
+    /// Whether `at` belongs to a range that was sent more than once.
+    pub(in crate::tcp) fn was_retransmitted(&self, at: Seq) -> bool {
+        self.covering(at).is_some_and(|(_, record)| record.retransmissions > 0)
     }
 
     /// New data `start..end` was sent.
@@ -146,27 +276,26 @@ impl Scoreboard {
         // What leaves in one burst of full segments is one record: fewer to keep, and the borders
         // stay at multiples of the MSS.
         if let Some(mut last) = self.records.last_entry() {
-            let begin = *last.key();
             let record = last.get_mut();
             let joins = record.end == start
                 && record.fate == Fate::InFlight
                 && record.sent_at == now
                 && record.retransmissions == 0
                 && record.mss == mss
-                && record.end.since(begin).is_multiple_of(mss);
+                && record.end.since(record.base).is_multiple_of(mss);
             if joins {
                 record.end = end;
                 record.stamp.in_flight = stamp.in_flight;
                 return;
             }
         }
-        let fate = Fate::InFlight;
-        let record = Record { end, sent_at: now, mss: mss.max(1), retransmissions: 0, fate, stamp };
+        let (mss, fate) = (mss.max(1), Fate::InFlight);
+        let record = Record { end, sent_at: now, base: start, mss, retransmissions: 0, fate, stamp };
         self.insert(start, record);
     }
 
-    /// `start..end`, which was lost, was sent again.
-    pub(in crate::tcp) fn on_retransmitted(&mut self, now: Instant, start: Seq, end: Seq) {
+    /// `start..end` was sent again, in segments of `mss` bytes.
+    pub(in crate::tcp) fn on_retransmitted(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.split(start);
         self.split(end);
         let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
@@ -176,6 +305,8 @@ impl Scoreboard {
                 record.fate = Fate::InFlight;
                 record.sent_at = now;
                 record.retransmissions += 1;
+                record.base = start;
+                record.mss = mss.max(1);
                 // It is not counted as lost any more, so the pipe holds it.
                 record.stamp = self.rate.stamp(now, self.outstanding, self.pipe());
             }
@@ -189,19 +320,17 @@ impl Scoreboard {
             if start >= una {
                 break;
             }
-            let mut record = self.remove(start);
+            let record = self.remove(start);
             let end = record.end.min(una);
             let len = end.since(start);
             self.outstanding -= len;
             progress.acked += len;
+            progress.repaired |= record.retransmissions > 0;
             if record.fate != Fate::Sacked {
                 progress.delivered += len;
-                progress.saw(&Record { end, ..record });
+                progress.saw(start, &Record { end, ..record }, By::Ack);
             }
             if record.end > una {
-                // The rest keeps its borders as well as it can; a peer that acknowledges inside a
-                // segment moves them.
-                record.end = record.end.max(una);
                 self.insert(una, record);
                 break;
             }
@@ -228,11 +357,11 @@ impl Scoreboard {
                 let len = record.end.since(key);
                 progress.sacked += len;
                 progress.delivered += len;
-                progress.saw(&record);
+                progress.saw(key, &record, By::Sack);
                 record.fate = Fate::Sacked;
             }
             run = Some(match run {
-                Some((first, joined)) => (first, Record { end: record.end, ..joined }),
+                Some((first, joined)) => (first, joined.join(&record)),
                 None => (key, record),
             });
         }
@@ -250,36 +379,50 @@ impl Scoreboard {
             && before.end == start
         {
             self.remove(key);
+            record = before.join(&record);
             start = key;
         }
         if self.records.get(&record.end).is_some_and(|after| after.fate == Fate::Sacked) {
-            record.end = self.remove(record.end).end;
+            record = record.join(&self.remove(record.end));
         }
         self.insert(start, record);
     }
 
     /// Marks what RACK finds lost: ranges in flight that were sent before the latest delivered one
-    /// and are older than `deadline` allows (RFC 8985 §6.2 step 5). Returns the bytes marked, and
-    /// when the next range will be due if nothing is delivered until then.
+    /// and are older than `window` (RFC 8985 §6.2 step 5). As there, one timer waits for all that is
+    /// not certain yet.
     pub(in crate::tcp) fn mark_lost_before(
         &mut self,
         now: Instant,
         rack: Delivered,
-        window: crate::time::Duration,
-    ) -> (usize, Option<Instant>) {
-        let mut marked = 0;
+        window: Duration,
+    ) -> Losses {
+        let mut found = Losses::default();
+        let before = |(sent_at, end)| (sent_at, end) < (rack.sent_at, rack.end);
         while let Some(&(sent_at, start)) = self.by_time.first() {
-            let end = self.records[&start].end;
-            if (sent_at, end) >= (rack.sent_at, rack.end) {
-                return (marked, None);
+            let record = self.records[&start];
+            if !before((sent_at, record.end)) {
+                break;
             }
-            let due = sent_at + window;
-            if due > now {
-                return (marked, Some(due));
+            if sent_at + window > now {
+                // Those that were sent at the very time of `rack` are told apart by their positions.
+                let last = self.by_time.range(..(rack.sent_at, rack.end)).next_back();
+                found.next = last.map(|&(sent_at, _)| sent_at + window);
+                break;
             }
-            marked += self.set_lost(start);
+            found.again |= record.retransmissions > 0;
+            found.lost += self.set_lost(start);
         }
-        (marked, None)
+        found
+    }
+
+    /// What was marked lost is not: it may still be on its way (Linux's `tcp_undo_cwnd_reduction`).
+    pub(in crate::tcp) fn forgive_lost(&mut self) {
+        while let Some(&start) = self.lost.first() {
+            let mut record = self.remove(start);
+            record.fate = Fate::InFlight;
+            self.insert(start, record);
+        }
     }
 
     /// Marks the first `len` bytes that are not acknowledged as lost.
@@ -342,13 +485,6 @@ impl Scoreboard {
         }
         self.losses.truncate(told);
         marked
-    }
-
-    /// `start..end` was sent again with `mss` bytes to a segment: those are its borders now.
-    pub(in crate::tcp) fn cut_to(&mut self, start: Seq, end: Seq, mss: usize) {
-        for (_, record) in self.records.range_mut(start..end) {
-            record.mss = mss.max(1);
-        }
     }
 
     /// The first position that is not acknowledged, if something is in flight.
@@ -445,13 +581,12 @@ impl Scoreboard {
 
     fn border_at_or_after(&self, at: Seq) -> Seq {
         let Some((start, record)) = self.covering(at) else { return at };
-        let segments = at.since(start).div_ceil(record.mss);
-        (start + segments * record.mss).min(record.end)
+        if at == start { at } else { record.border_at_or_after(at).min(record.end) }
     }
 
     fn border_at_or_before(&self, at: Seq) -> Seq {
         let Some((start, record)) = self.covering(at) else { return at };
-        start + at.since(start) / record.mss * record.mss
+        record.border_at_or_before(at).max(start)
     }
 }
 
@@ -516,7 +651,8 @@ mod tests {
         board.on_ack(seq(4000), &mut progress);
         assert_eq!((progress.acked, progress.delivered), (4000, 2000));
         assert_eq!(progress.newest.unwrap().end, seq(4000));
-        assert_eq!(progress.oldest_clean, Some(at(0)));
+        assert_eq!(progress.clean_acked, Some((at(0), at(3))));
+        assert_eq!((progress.clean_sacked, progress.lowest_original), (None, Some(seq(0))));
         assert_eq!((board.outstanding(), board.sacked()), (6000, 0));
     }
 
@@ -524,13 +660,39 @@ mod tests {
     fn rack_marks_what_was_sent_before_and_is_late() {
         let mut board = ten();
         let rack = sack(&mut board, 5000, 6000).newest.unwrap();
-        let (marked, next) = board.mark_lost_before(at(22), rack, Duration::from_millis(20));
-        assert_eq!(marked, 3000, "sent at 0, 1 and 2 ms, and 20 ms ago");
-        assert_eq!(next, Some(at(23)));
+        let found = board.mark_lost_before(at(22), rack, Duration::from_millis(20));
+        assert_eq!((found.lost, found.again), (3000, false), "sent at 0, 1 and 2 ms, and 20 ms ago");
+        assert_eq!(found.next, Some(at(24)), "when the last of those that wait is due");
         assert_eq!(board.next_lost(), Some((seq(0), seq(1000))));
-        board.on_retransmitted(at(22), seq(0), seq(500));
+        board.on_retransmitted(at(22), seq(0), seq(500), 1000);
         assert_eq!(board.next_lost(), Some((seq(500), seq(1000))));
         assert_eq!((board.lost(), board.retransmitted()), (2500, 500));
+        board.forgive_lost();
+        assert_eq!((board.lost(), board.retransmitted(), board.next_lost()), (0, 500, None));
+    }
+
+    #[test]
+    fn an_acknowledgment_inside_a_segment_moves_no_border() {
+        let mut board = Scoreboard::default();
+        board.on_sent(at(0), seq(0), seq(10_000), 1000);
+        board.on_ack(seq(1300), &mut Progress::default());
+        assert_eq!(sack(&mut board, 3000, 5000).sacked, 2000);
+        assert_eq!(sack(&mut board, 1300, 2000).sacked, 700, "what is left of a segment is one");
+        assert_eq!(sack(&mut board, 6300, 7300).sacked, 0);
+    }
+
+    #[test]
+    fn the_last_segment_takes_the_fin_with_it() {
+        let mut board = Scoreboard::default();
+        board.on_sent(at(0), seq(0), seq(2501), 1000);
+        assert_eq!(board.last_segment(seq(2500)), Some((seq(2000), seq(2501))));
+        board.on_ack(seq(2000), &mut Progress::default());
+        assert!(board.is_one_segment());
+        let mut board = Scoreboard::default();
+        board.on_sent(at(0), seq(0), seq(2001), 1000);
+        assert_eq!(board.last_segment(seq(2000)), Some((seq(1000), seq(2001))));
+        board.on_ack(seq(2000), &mut Progress::default());
+        assert_eq!(board.last_segment(seq(2000)), Some((seq(2000), seq(2001))), "the FIN alone");
     }
 
     #[test]
@@ -575,7 +737,7 @@ mod tests {
                     }
                     3 => {
                         if let Some((from, to)) = board.next_lost() {
-                            board.on_retransmitted(at(clock), from, to.min(from + 130));
+                            board.on_retransmitted(at(clock), from, to.min(from + 130), 100);
                         }
                     }
                     _ => board.on_timeout(at(clock.saturating_sub(a as u64))),

@@ -62,6 +62,7 @@ pub(super) struct Pair {
     pub(super) wire: Wire,
     /// Whether packets towards an end are all dropped.
     pub(super) cut: [bool; 2],
+    pub(super) loss_to: [f64; 2],
     /// Packets that each end sends and that are dropped, by their place in its log.
     pub(super) drop_nth: [Vec<usize>; 2],
     /// Until when the wire is busy with what each end sent, if it has a rate.
@@ -123,6 +124,7 @@ impl Pair {
             ends: [End { conn: active, log: log_a }, End { conn: passive, log: log_b }],
             wire,
             cut: [false; 2],
+            loss_to: [wire.loss; 2],
             drop_nth: [Vec::new(), Vec::new()],
             busy_until: [Instant::ZERO; 2],
             overflows: 0,
@@ -179,7 +181,7 @@ impl Pair {
     pub(super) fn put(&mut self, end: usize, mut segment: Segment, bytes: Vec<u8>) {
         let nth = self.ends[end].log.len();
         self.ends[end].log.push((self.now, segment.clone()));
-        let lost = self.rng.random_bool(self.wire.loss);
+        let lost = self.rng.random_bool(self.loss_to[1 - end]);
         if lost || self.cut[1 - end] || self.drop_nth[end].contains(&nth) {
             return;
         }

@@ -126,12 +126,14 @@ impl Connection {
     }
 
     /// The most that one super-segment may carry, out of `max` bytes: what leaves in about a
-    /// millisecond, at least two segments (Linux's `tcp_tso_autosize`). It would arrive in front of a
+    /// millisecond, and [`Config::min_tso_segs`] at least (Linux's `tcp_tso_autosize`). It would arrive in front of a
     /// slow link as one burst, for which a short queue has no room.
     ///
     /// A path within the machine room is spared that: there a burst is gone as soon as it is there,
     /// and each call to the device costs. The longer the shortest round trip, the less is added
     /// (`tcp_tso_rtt_log` in Linux). Not so where the rate is kept to: there it is all that counts.
+    ///
+    /// [`Config::min_tso_segs`]: crate::config::Config::min_tso_segs
     pub(super) fn quantum(&self, max: usize, mss: usize) -> usize {
         if max <= mss {
             return max;
@@ -146,7 +148,8 @@ impl Connection {
             }
             _ => 0,
         };
-        max.min((of_rate + near as usize).max(2 * mss)).max(mss)
+        let least = self.config.min_tso_segs as usize * mss;
+        max.min((of_rate + near as usize).max(least)).max(mss)
     }
 
     /// A data segment of `bytes` left.

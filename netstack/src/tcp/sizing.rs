@@ -22,14 +22,6 @@ pub(super) struct Limits {
     pub(super) room: usize,
 }
 
-/// Doublings of 512 µs of round-trip time that each halve what a super-segment gets beyond a
-/// millisecond's worth of data (`tcp_tso_rtt_log`).
-const TSO_RTT_LOG: u32 = 9;
-
-/// The share of a second that a super-segment should last for: 2^-10, about a millisecond
-/// (`sk_pacing_shift`).
-const PACING_SHIFT: u32 = 10;
-
 /// How long a super-segment waits to grow, at most.
 const MAX_DEFERRAL: Duration = Duration::from_millis(1);
 
@@ -64,7 +56,7 @@ impl Connection {
             let held = len < mss && len == record.len && record.last && !probing && self.holds_partial();
             return (!held).then_some(len);
         }
-        let autosized = self.autosized(limits);
+        let autosized = self.quantum(MAX_RECORD, mss) / mss * mss;
         if self.defers(record, limits, autosized) {
             return None;
         }
@@ -90,18 +82,6 @@ impl Connection {
         self.options.cork
             || self.writing == Writing::More
             || (!self.options.nodelay && self.recovery.board.outstanding() > 0 && self.snd.nagle_holds())
-    }
-
-    /// What a super-segment should carry, in bytes of whole segments: a millisecond's worth of data at
-    /// the present rate, and more on short paths (`tcp_tso_autosize`).
-    fn autosized(&self, limits: &Limits) -> usize {
-        let Some(min_rtt) = self.rtt.min_rtt() else { return MAX_RECORD };
-        let short = min_rtt.as_micros() as u64 >> TSO_RTT_LOG;
-        let extra = if short < 32 { MAX_RECORD >> short } else { 0 };
-        let size = (self.pacing_rate() >> PACING_SHIFT).saturating_add(extra as u64);
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let least = self.config.min_tso_segs as usize * limits.mss;
-        size.max(least).min(MAX_RECORD).max(limits.mss) / limits.mss * limits.mss
     }
 
     /// Whether a super-segment waits for the windows to open further, so that it is worth its cost

@@ -44,6 +44,8 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/tcp_keepalive_time", "keepalive_time", Form::Unit("s")),
     ("ipv4/tcp_min_rtt_wlen", "min_rtt_window", Form::Unit("s")),
     ("ipv4/tcp_orphan_retries", "orphan_retries", Form::Default0),
+    ("ipv4/tcp_probe_interval", "mtu_probe_interval", Form::Unit("s")),
+    ("ipv4/tcp_probe_threshold", "mtu_probe_threshold", Form::Same),
     ("ipv4/tcp_rmem", "recv_buffer_initial", Form::Field(1)),
     ("ipv4/tcp_rmem", "recv_buffer_max", Form::Field(2)),
     ("ipv4/tcp_rto_max_ms", "rto_max", Form::Unit("ms")),

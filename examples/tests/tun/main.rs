@@ -11,4 +11,5 @@ mod common;
 mod connections;
 mod examples;
 mod kernel;
+mod path;
 mod programs;

@@ -27,6 +27,8 @@ pub(super) struct Offer {
     pub(super) path: Path,
     /// The MSS that we advertise.
     pub(super) advertised_mss: usize,
+    /// The largest segment to send, whatever the peer takes: what the interface and the user allow.
+    limit: usize,
     /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
     pub(super) window: usize,
     scale: Option<WindowScale>,
@@ -40,7 +42,7 @@ pub(super) struct Offer {
 impl Offer {
     pub(super) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
         let limit = options.max_segment_size.map_or(usize::MAX, usize::from);
-        let advertised_mss = path.max_segment().min(limit);
+        let advertised_mss = path.advertised_mss().min(limit);
         let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
         let clamp = options.window_clamp.unwrap_or(usize::MAX);
         let most = window_limit(size).min(clamp).min(usize::from(u16::MAX));
@@ -50,6 +52,7 @@ impl Offer {
         Self {
             path,
             advertised_mss,
+            limit: path.max_segment().min(limit),
             window,
             scale: config.window_scaling.then(|| WindowScale::for_window(largest)),
             sack: config.sack,
@@ -128,7 +131,7 @@ impl Offer {
         Negotiated {
             // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
             // for every few bytes (tcp_min_snd_mss).
-            max_segment: peer_mss.min(self.advertised_mss).max(self.min_mss),
+            max_segment: peer_mss.min(self.limit).max(self.min_mss),
             advertised_mss: self.advertised_mss,
             our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
             peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),

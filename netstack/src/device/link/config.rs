@@ -5,12 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The keys, for error messages.
-const KEYS: &str = "delay, jitter, loss, burst, reorder, duplicate, corrupt, rate, queue, limit, ecn, seed";
+const KEYS: &str =
+    "delay, jitter, loss, burst, reorder, duplicate, corrupt, rate, queue, limit, mark, ecn, seed";
 
 /// What happens to packets in one direction of a [`Link`](super::Link). The default is nothing.
 ///
 /// It is written as pairs of key and value, in any order:
-/// `delay=20ms,jitter=2ms,loss=1%,reorder=5%,duplicate=1%,corrupt=0.1%,rate=100mbit,queue=256kb`.
+/// `delay=20ms,jitter=2ms,loss=1%,reorder=5%,duplicate=1%,corrupt=0.1%,rate=100mbit,queue=256kb`;
+/// and for ECN `mark=1%`, or `ecn=64kb` beside a rate, the length of the queue from which on it marks.
 /// Times have the unit `ns`, `us`, `ms` or `s`; rates `bit`, `kbit`, `mbit` or `gbit` (per second,
 /// powers of 1,000); sizes `b`, `kb`, `mb` or none (powers of 1,024, as in netem); shares `%`.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,9 @@ pub struct LinkConfig {
     pub queue: usize,
     /// Packets that may wait and travel at once; what comes on top is dropped. 65,536.
     pub limit: usize,
+    /// Share of packets capable of ECN that are marked as having met congestion, from 0 to 1, whatever
+    /// the queue is (netem's `loss … ecn`, without the loss of the others).
+    pub mark: f64,
     /// Bytes in the queue from which on packets capable of ECN are marked. None: never.
     pub ecn: Option<usize>,
     /// Where the random generator of this direction starts.
@@ -60,6 +65,7 @@ impl Default for LinkConfig {
             rate: None,
             queue: 1_500_000,
             limit: 65_536,
+            mark: 0.0,
             ecn: None,
             seed: 0,
             down: false,
@@ -148,6 +154,7 @@ impl LinkConfig {
             "rate" => self.rate = Some(rate(value)?),
             "queue" => self.queue = size(value)?,
             "limit" => self.limit = whole(value)?.max(1) as usize,
+            "mark" => self.mark = share(value)?,
             "ecn" => self.ecn = Some(size(value)?),
             "seed" => self.seed = whole(value)?,
             _ => return Err(format!("is not known; the keys are {KEYS}")),
@@ -208,7 +215,7 @@ mod tests {
     #[test]
     fn every_key_is_parsed() {
         let text = "delay=20ms,jitter=2ms,loss=1%,burst=3,reorder=5%,duplicate=1.5%,corrupt=0.1%,\
-                    rate=100mbit,queue=256kb,limit=10,ecn=64kb,seed=7";
+                    rate=100mbit,queue=256kb,limit=10,mark=2%,ecn=64kb,seed=7";
         let config: LinkConfig = text.parse().unwrap();
         let expected = LinkConfig {
             delay: Duration::from_millis(20),
@@ -221,6 +228,7 @@ mod tests {
             rate: Some(100_000_000),
             queue: 262_144,
             limit: 10,
+            mark: 0.02,
             ecn: Some(65_536),
             seed: 7,
             down: false,

@@ -125,8 +125,11 @@ impl Direction {
             self.stats.queue_drops += 1;
             return;
         }
+        let congested = self.config.ecn.is_some_and(|threshold| waiting > threshold);
+        // The generator is asked whatever the packet is, so that other impairments do not depend on it.
+        let marked = self.chance(self.config.mark);
         let bytes = &mut packet.bytes.bytes_mut()[..packet.meta.len];
-        if self.config.ecn.is_some_and(|threshold| waiting > threshold) && mark_congestion(bytes) {
+        if (marked || congested) && mark_congestion(bytes) {
             self.stats.marked += 1;
         }
         if !bytes.is_empty() && self.chance(self.config.corrupt) {

@@ -182,6 +182,25 @@ fn a_long_queue_marks_congestion() {
 }
 
 #[test]
+fn a_share_of_capable_packets_is_marked_and_a_part_of_a_super_segment_on_its_own() {
+    let (a, b) = Link::pair(config("mark=25%,seed=3"), LinkConfig::default());
+    let payload = vec![1; 40_000];
+    let (header, checksum) = headers(false, 0, &payload, ChecksumMode::Offload);
+    let gso = Some(Gso { size: 1000, header_len: header.len() as u16 });
+    a.transmit(Instant::ZERO, 0, &TxPacket { header: &header, payload: &[&payload], checksum, gso }).unwrap();
+    let arrived = drain(&a, &b);
+    let marks = arrived.iter().filter(|(_, packet)| parse_ip(packet).unwrap().ecn() == 3).count();
+    assert_eq!(arrived.len(), 40, "cut, so that each is marked or not");
+    assert_eq!(a.egress_stats().marked, marks as u64);
+    assert!((4..=16).contains(&marks), "{marks}");
+    assert!(arrived.iter().all(|(_, packet)| tcp_checksum_ok(
+        meta(false).src,
+        meta(false).dst,
+        &packet[20..]
+    )));
+}
+
+#[test]
 fn losses_are_the_share_that_was_asked_for() {
     for (text, share) in [("loss=1%", 0.01), ("loss=30%", 0.3)] {
         let (arrived, stats) = numbers_after(text, 100_000);

@@ -64,7 +64,12 @@ pub struct PacketBuf {
 impl PacketBuf {
     /// A buffer of its own, in no pool, holding a copy of `bytes`.
     pub fn copy_from(bytes: &[u8]) -> Self {
-        Self { data: bytes.into(), pool: None }
+        Self::unpooled(bytes.into())
+    }
+
+    /// The same without a copy.
+    pub(crate) fn unpooled(data: Box<[u8]>) -> Self {
+        Self { data, pool: None }
     }
 
     /// All bytes of the buffer, used or not.

@@ -85,13 +85,18 @@ impl TxPacket<'_> {
         self.len() == 0
     }
 
+    /// Its parts in order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(self.header).chain(self.payload.iter().copied())
+    }
+
     /// Copies the packet to the front of `to` and returns its length.
     ///
     /// # Panics
     /// If `to` is too short.
     pub fn copy_to(&self, to: &mut [u8]) -> usize {
         let mut at = 0;
-        for piece in std::iter::once(&self.header).chain(self.payload) {
+        for piece in self.pieces() {
             to[at..at + piece.len()].copy_from_slice(piece);
             at += piece.len();
         }

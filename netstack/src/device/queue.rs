@@ -56,8 +56,7 @@ impl PacketQueue {
         }
         // Copied without the lock.
         let len = packet.len();
-        let mut buf = store(&self.pool, len);
-        packet.copy_to(buf.bytes_mut());
+        let buf = store(&self.pool, len, packet.pieces());
         let meta = RxMeta {
             len,
             // A checksum that was left to the device is vouched for by the sender's memory.
@@ -91,9 +90,23 @@ impl PacketQueue {
     }
 }
 
-/// A buffer to keep `len` bytes in: large ones from the pool, small ones of that length.
-pub(super) fn store(pool: &Arc<Pool>, len: usize) -> PacketBuf {
-    if len > COPIED { pool.take() } else { PacketBuf::copy_from(&[0; COPIED][..len]) }
+/// A copy of `pieces`, which have `len` bytes: a large one in a buffer from the pool, a small one in
+/// a buffer of that length.
+#[expect(single_use_lifetimes, reason = "an elided one is unstable in `impl Trait`")]
+pub(super) fn store<'a>(pool: &Arc<Pool>, len: usize, pieces: impl Iterator<Item = &'a [u8]>) -> PacketBuf {
+    if len <= COPIED {
+        let mut bytes = Vec::with_capacity(len);
+        pieces.for_each(|piece| bytes.extend_from_slice(piece));
+        return PacketBuf::unpooled(bytes.into_boxed_slice());
+    }
+    let mut buf = pool.take();
+    let mut free = buf.bytes_mut();
+    for piece in pieces {
+        let (to, rest) = free.split_at_mut(piece.len());
+        to.copy_from_slice(piece);
+        free = rest;
+    }
+    buf
 }
 
 /// Puts the `len` bytes of `packet` to the front of `to`: by exchanging the buffers where that

@@ -365,6 +365,22 @@ fn bad_ip_headers_say_what_is_wrong() {
     assert_eq!(bad(8, 1), IpError::Checksum);
 }
 
+#[test]
+fn options_of_ipv4_are_skipped() {
+    // RFC 9293 MUST-50: router alert, and one that nobody knows.
+    let plain = packet(&meta(false), &bare(Flags::ACK), &[]);
+    let mut bytes = plain[..20].to_vec();
+    bytes.extend([0x94, 4, 0, 0, 0x9e, 3, 7, 0]);
+    bytes.extend(&plain[20..]);
+    bytes[0] = 0x47;
+    bytes[3] += 8;
+    bytes[10..12].copy_from_slice(&[0, 0]);
+    let sum = checksum(&bytes[..28]);
+    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    let ip = parse_ip(&bytes).unwrap();
+    assert_eq!(bytes[ip.payload], plain[20..]);
+}
+
 fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; IPV6_HEADER_LEN];
     let ip = IpMeta { src: Ipv6Addr::LOCALHOST.into(), dst: Ipv6Addr::LOCALHOST.into(), ..meta(true) };

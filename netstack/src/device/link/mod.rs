@@ -134,8 +134,7 @@ impl Link {
     /// The packets of the wire that `packet` becomes, with complete checksums.
     fn packetise(&self, packet: &TxPacket<'_>, out: &mut Vec<Packet>) {
         let len = packet.len();
-        let mut bytes = store(&self.pool, len);
-        packet.copy_to(bytes.bytes_mut());
+        let mut bytes = store(&self.pool, len, packet.pieces());
         if let Some(gso) = packet.gso
             && split_into(&bytes.bytes()[..len], gso.size, out)
         {
@@ -197,8 +196,7 @@ impl Link {
             complete_checksum(bytes);
         }
         // A packet of the wire must not hold on to a buffer for 64 KiB.
-        let mut kept = store(&self.pool, meta.len);
-        kept.bytes_mut()[..meta.len].copy_from_slice(bytes);
+        let kept = store(&self.pool, meta.len, std::iter::once(&bytes[..meta.len]));
         out.push(Packet { bytes: kept, meta: RxMeta { gso_size: None, ..meta } });
     }
 

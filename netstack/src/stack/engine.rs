@@ -30,6 +30,8 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// Room for deadlines that is kept from one call to the next.
+const DUE_KEPT: usize = 32;
 /// Deadlines served in one call. The rest is due at once again; packets get their turn in between.
 const DUE_AT_ONCE: usize = 1024;
 
@@ -235,6 +237,8 @@ impl Engine {
                 Target::TimeWait(key) => self.on_time_wait_deadline(now, &key, out),
             }
         }
+        // A rush of deadlines does not leave its room behind.
+        due.shrink_to(DUE_KEPT);
         out.due = due;
         self.reassembly.lock().expire(now);
     }

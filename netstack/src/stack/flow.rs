@@ -112,13 +112,11 @@ pub(crate) fn present(address: IpAddr, mapped: bool) -> IpAddr {
     }
 }
 
-/// Gives back most of a table's memory once little of it is in use. Amortised over the removals that
-/// emptied the table, it costs a constant.
+/// Gives back most of a table's memory once little of it is in use, and all of it once nothing is.
+/// Amortised over the removals that emptied the table, it costs a constant.
 pub(crate) fn give_back<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
-    /// Entries that there is room for in any case. Few: the demultiplexer has a table per shard.
-    const KEPT: usize = 3;
-    if table.capacity() > 2 * KEPT && table.len() < table.capacity() / 8 {
-        table.shrink_to((2 * table.len()).max(KEPT));
+    if table.is_empty() || table.len() < table.capacity() / 8 {
+        table.shrink_to(2 * table.len());
     }
 }
 

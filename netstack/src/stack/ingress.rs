@@ -296,6 +296,8 @@ impl Engine {
             TimeWaitStep::Ignore => None,
             TimeWaitStep::Reply(reply) => {
                 self.send_segment(now, from, key, (self.config().default_ttl, 0), &reply, out);
+                // The FIN that FIN-WAIT-2 waited for may have brought the end nearer.
+                self.rearm_time_wait(key, out);
                 None
             }
             TimeWaitStep::Remove => {

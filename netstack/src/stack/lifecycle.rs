@@ -151,7 +151,7 @@ impl Engine {
         }
     }
 
-    fn rearm_time_wait(&self, key: &FlowKey, out: &mut Effects) {
+    pub(super) fn rearm_time_wait(&self, key: &FlowKey, out: &mut Effects) {
         self.demux().with_time_wait(key, |parked| {
             let at = parked.record.deadline();
             out.deadline_moved(self.deadlines().arm(&mut parked.timer, at, || Target::TimeWait(*key)));

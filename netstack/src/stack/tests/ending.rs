@@ -123,6 +123,18 @@ fn time_wait_is_skipped_beyond_its_limit() {
 }
 
 #[test]
+fn time_wait_has_its_own_length_after_a_record_in_fin_wait_2() {
+    let mut net = Net::pair_with(44, LinkSpec::default(), |_, config| config.time_wait = SECOND);
+    let (client, server) = net.connected();
+    net.close(client);
+    net.run_for(5 * SECOND);
+    assert_eq!(net.engine(0).time_waits(), 1, "in FIN-WAIT-2, for 60 s");
+    net.close(server);
+    net.run_for(2 * SECOND);
+    assert_empty(net.engine(0));
+}
+
+#[test]
 fn written_bytes_survive_the_handle() {
     let mut net = Net::pair(36, LinkSpec::default());
     let (client, server) = net.connected();

@@ -20,7 +20,13 @@ pub enum Law {
     Reno,
     /// Seven tenths after a loss, then the cubic of the time, or Reno if that is faster (RFC 9438).
     Cubic,
+    /// Twice the product of bandwidth and delay, whatever is lost as long as that is little
+    /// (draft-ietf-ccwg-bbr).
+    Bbr,
 }
+
+/// Share of packets that a path may lose without BBR taking it for congestion.
+const BBR_LOSS: f64 = 0.02;
 
 /// Packets of the first flight (RFC 6928).
 const FIRST_FLIGHT: f64 = 10.0;
@@ -69,7 +75,11 @@ pub fn goodput_kbit(cell: &Cell, law: Law, luck: Luck) -> f64 {
 /// The goodputs, in kbit/s, that a sender under `law` that is worth its name reaches in a cell.
 pub fn bounds_kbit(cell: &Cell, law: Law) -> RangeInclusive<u64> {
     let least = goodput_kbit(cell, law, Luck::Bad) * SLACK.start();
-    let most = goodput_kbit(cell, law, Luck::Good) * SLACK.end();
+    let most = match law {
+        // A loss costs BBR nothing by itself, so that its luck has no bound but the link.
+        Law::Bbr => f64::INFINITY,
+        Law::Reno | Law::Cubic => goodput_kbit(cell, law, Luck::Good) * SLACK.end(),
+    };
     least as u64..=most.min(link_kbit(cell)) as u64
 }
 
@@ -124,6 +134,7 @@ impl Law {
         match congestion {
             CongestionAlgorithm::NewReno => Self::Reno,
             CongestionAlgorithm::Cubic => Self::Cubic,
+            CongestionAlgorithm::Bbr => Self::Bbr,
         }
     }
 }
@@ -181,7 +192,8 @@ impl Sender {
         self.epochs += 1;
         let beta = match self.law {
             Law::Reno => 0.5,
-            Law::Cubic => 0.7,
+            Law::Bbr if self.lost_share <= BBR_LOSS => 1.0,
+            Law::Cubic | Law::Bbr => 0.7,
         };
         // RFC 9438 §4.7: a flow that lost before it was back makes room.
         let fast = window < self.cubic.w_max;
@@ -211,6 +223,7 @@ impl Sender {
         }
         match self.law {
             Law::Reno => self.window += 1.0,
+            Law::Bbr => self.window = (2.0 * window).min(2.0 * self.rate * self.rtt).max(window),
             Law::Cubic => {
                 let since = *self.cubic.since.get_or_insert(self.time);
                 let k = ((self.cubic.w_max - self.cubic.start).max(0.0) / CUBIC_C).cbrt();

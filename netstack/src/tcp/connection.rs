@@ -228,6 +228,9 @@ impl Connection {
             cwnd: config.initial_window as usize * mss,
             ssthresh: usize::MAX,
             hystart: config.hystart,
+            srtt: rtt.srtt().unwrap_or_default(),
+            sack: negotiated.sack,
+            seed: seed(snd_una, rcv_nxt),
         };
         let mut connection = Box::new(Self {
             state: State::Established,
@@ -677,6 +680,9 @@ impl Connection {
             cwnd: self.cc.cwnd(),
             ssthresh: self.cc.ssthresh(),
             hystart: self.config.hystart,
+            srtt: self.rtt.srtt().unwrap_or_default(),
+            sack: self.recovery.has_sack(),
+            seed: seed(self.snd.snd_una, self.rcv.rcv_nxt),
         };
         self.cc = self.options.congestion.start(&start);
     }
@@ -716,4 +722,10 @@ impl Connection {
     pub fn is_orphan(&self) -> bool {
         self.orphan
     }
+}
+
+/// Chance for congestion control. The numbers that both ends chose at random are all that is needed:
+/// two connections seldom have the same, and nobody gains by guessing when a probe begins.
+fn seed(una: Seq, rcv_nxt: Seq) -> u64 {
+    (u64::from(una.wire().raw()) << 32) | u64::from(rcv_nxt.wire().raw())
 }

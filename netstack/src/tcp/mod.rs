@@ -73,7 +73,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use congestion::{AckSample, CongestionAlgorithm, CongestionControl, Cubic, Hystart, NewReno};
+pub use congestion::{AckSample, Bbr, CongestionAlgorithm, CongestionControl, Cubic, Hystart, NewReno};
 pub use connection::{Connection, Written};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::{AccEcn, Ecn, EcnMode};

@@ -244,7 +244,7 @@ impl Connection {
             echo_sent_at: echo.and_then(|(ts, option)| ts.echo_sent_at(now, option.tsecr)),
             has_new_data: self.snd.unsent() > 0 && self.snd.window_end() > self.snd.snd_nxt,
             max_wnd: self.snd.max_wnd,
-            cwnd_limited: self.snd.is_cwnd_limited(self.cc.cwnd(), self.cc.ssthresh()),
+            cwnd_limited: self.is_cwnd_limited(),
             paced: self.enforced_rate().is_some(),
             mss: self.snd.mss,
         };

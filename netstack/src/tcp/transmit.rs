@@ -245,13 +245,19 @@ impl Connection {
     /// something back now.
     pub(super) fn validate_cwnd(&mut self, now: Instant, limited: bool) {
         self.snd.note_window_usage(self.recovery.board.outstanding(), limited);
-        let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
-        let full = self.snd.is_cwnd_limited(cwnd, ssthresh);
+        let full = self.is_cwnd_limited();
         let Some(used) = self.snd.unused_for(now, self.rtt.rto(), full) else { return };
         let by_choice = self.recovery.phase() == Phase::Open && !self.snd.wants_room;
         if by_choice && self.config.slow_start_after_idle && !self.cc.controls_window() {
             self.cc.on_unused(used.max(self.initial_window()));
         }
+    }
+
+    /// Whether the congestion window limits what is sent, so that it may grow.
+    pub(super) fn is_cwnd_limited(&self) -> bool {
+        // Slow start is for those whose window others move.
+        let ssthresh = if self.cc.controls_window() { 0 } else { self.cc.ssthresh() };
+        self.snd.is_cwnd_limited(self.cc.cwnd(), ssthresh)
     }
 
     /// The initial window in bytes (RFC 6928).

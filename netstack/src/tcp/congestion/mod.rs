@@ -3,11 +3,13 @@
 //! An algorithm does window arithmetic and nothing else: which bytes are lost, and when to
 //! retransmit them, is for [`recovery`](super::recovery). Windows are in bytes.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod new_reno;
 mod window;
 
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use hystart::Hystart;
 pub use new_reno::NewReno;
@@ -25,17 +27,20 @@ pub enum CongestionAlgorithm {
     Cubic,
     /// Reno with the byte counting of RFC 5681 and RFC 3465; Linux calls it `reno`.
     NewReno,
+    /// BBR version 3 (draft-ietf-ccwg-bbr), which paces; `bbr`.
+    Bbr,
 }
 
 impl CongestionAlgorithm {
     /// All algorithms.
-    pub const ALL: [Self; 2] = [Self::Cubic, Self::NewReno];
+    pub const ALL: [Self; 3] = [Self::Cubic, Self::NewReno, Self::Bbr];
 
     /// The name that `TCP_CONGESTION` uses.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cubic => "cubic",
             Self::NewReno => "reno",
+            Self::Bbr => "bbr",
         }
     }
 
@@ -49,6 +54,7 @@ impl CongestionAlgorithm {
         match self {
             Self::Cubic => Box::new(Cubic::new(start)),
             Self::NewReno => Box::new(NewReno::new(start)),
+            Self::Bbr => Box::new(Bbr::new(start)),
         }
     }
 }
@@ -64,6 +70,12 @@ pub(crate) struct Start {
     /// The slow start threshold in bytes; `usize::MAX` if nothing is known.
     pub(crate) ssthresh: usize,
     pub(crate) hystart: Hystart,
+    /// The smoothed round-trip time; zero if it is not known.
+    pub(crate) srtt: Duration,
+    /// Whether the peer tells what it received out of order.
+    pub(crate) sack: bool,
+    /// Where chance is to come from.
+    pub(crate) seed: u64,
 }
 
 /// What an acknowledgment says that congestion control may want to know.
@@ -185,7 +197,8 @@ mod testing {
     /// A connection with a window of `cwnd` bytes that has met no congestion.
     pub(super) fn start(cwnd: usize) -> Start {
         let (now, hystart) = (Instant::ZERO, Hystart::default());
-        Start { now, mss: MSS, cwnd, ssthresh: usize::MAX, hystart }
+        let (srtt, sack, seed) = (Duration::ZERO, true, 1);
+        Start { now, mss: MSS, cwnd, ssthresh: usize::MAX, hystart, srtt, sack, seed }
     }
 
     /// An acknowledgment of `delivered` bytes that the window had held back.

@@ -125,6 +125,11 @@ impl Recovery {
         }
     }
 
+    /// Whether SACK was negotiated.
+    pub(super) fn has_sack(&self) -> bool {
+        self.sack
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }

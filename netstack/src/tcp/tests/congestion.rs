@@ -2,7 +2,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use crate::config::Config;
-use crate::tcp::SocketOptions;
+use crate::tcp::{CongestionAlgorithm, SocketOptions};
 use crate::time::Duration;
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ fn super_segments_are_cut_to_a_millisecond_of_the_rate() {
     pair.transfer(0, &pattern(4_000_000), Duration::from_secs(5));
     let took = pair.now - now;
     assert!(took >= ms(400) && took < ms(620), "{took:?}");
-    let longest = pair.ends[0].log.iter().map(|(_, s)| s.payload_len).max();
-    assert_eq!(longest, Some(10_000 / 1448 * 1448));
+    let longest = pair.ends[0].log.iter().skip(20).map(|(_, s)| s.payload_len).max();
+    assert_eq!(longest, Some(10_000_000 / 1024 / 1448 * 1448));
 }
 
 #[test]
@@ -93,4 +93,64 @@ fn a_bottleneck_shows_in_the_delivery_rate() {
     }
     let after = pair.ends[0].conn.info(pair.now);
     assert_eq!(after.delivery_rate, info.delivery_rate);
+}
+
+fn with(congestion: CongestionAlgorithm) -> Arc<Config> {
+    Arc::new(Config { congestion, ..Config::default() })
+}
+
+/// Sends for `time` as much as goes, and returns the bytes that arrived.
+fn flood(pair: &mut Pair, time: Duration) -> usize {
+    let end = pair.now + time;
+    let block = vec![7; 1 << 20];
+    let mut got = 0;
+    while pair.now < end {
+        while pair.write(0, &block) > 0 {}
+        got += pair.discard(1);
+        assert!(pair.step());
+    }
+    got
+}
+
+#[test]
+fn bbr_fills_the_link_and_leaves_its_queue_short() {
+    // 20 Mbit/s with 20 ms and a queue of four such products.
+    let wire = Wire { rate: 2_500_000, queue: 200_000, ..Wire::default() };
+    let bbr = with(CongestionAlgorithm::Bbr);
+    let mut pair = Pair::connect_with(wire, 1, &bbr, &bbr);
+    flood(&mut pair, ms(1_500));
+    let overflows = pair.overflows;
+    let got = flood(&mut pair, ms(3_000));
+    let share = got as f64 / 3.0 / (2_500_000.0 * 1448.0 / 1500.0);
+    assert!(share > 0.95, "{share}");
+    assert_eq!(pair.overflows, overflows);
+    let info = pair.ends[0].conn.info(pair.now);
+    assert!(info.rtt < ms(40), "{info}");
+}
+
+#[test]
+fn bbr_bears_one_loss_in_a_hundred() {
+    // 40 Mbit/s with 50 ms.
+    let wire = Wire { delay: ms(25), rate: 5_000_000, queue: 250_000, loss: 0.01, ..Wire::default() };
+    let bbr = with(CongestionAlgorithm::Bbr);
+    let mut pair = Pair::connect_with(wire, 1, &bbr, &bbr);
+    flood(&mut pair, ms(1_000));
+    let got = flood(&mut pair, ms(4_000));
+    let share = got as f64 / 4.0 / (5_000_000.0 * 1448.0 / 1500.0);
+    assert!(share > 0.9, "{share}");
+}
+
+#[test]
+fn congestion_control_changes_on_a_live_connection() {
+    let wire = Wire { rate: 1_250_000, queue: 50_000, ..Wire::default() };
+    let mut pair = Pair::connect(wire, 1);
+    for congestion in CongestionAlgorithm::ALL.into_iter().cycle().take(7) {
+        let now = pair.now;
+        let options = SocketOptions { congestion, ..pair.conn(0).options().clone() };
+        let cwnd = pair.conn(0).info(now).snd_cwnd;
+        pair.conn(0).set_options(now, options);
+        assert_eq!(pair.conn(0).info(now).snd_cwnd, cwnd);
+        let got = flood(&mut pair, ms(1_000));
+        assert!(got > 900_000, "{congestion:?}: {got}");
+    }
 }

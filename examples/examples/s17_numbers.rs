@@ -40,9 +40,7 @@ fn main() -> ExitCode {
 fn ten_bytes(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "Ten bytes, and a close in four segments", peer);
     let scene = scene.run(async |net| {
-        let listener = net.right.listen(PORT)?;
-        let (client, server) = tokio::join!(net.left.connect(net.right.at(PORT)), listener.accept());
-        let (mut client, mut server) = (client?, server?);
+        let (mut client, mut server) = net.connect(PORT).await?;
         client.write(TEN_BYTES).await?;
         let read = server.read(100).await?;
         sleep(A_LITTLE).await;
@@ -112,9 +110,7 @@ fn third_ack_lost(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
 fn where_the_formulas_end(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("exceptions", "Where the formulas end", Peer::Netstack);
     let scene = scene.run(async |net| {
-        let listener = net.right.listen(PORT)?;
-        let (client, server) = tokio::join!(net.left.connect(net.right.at(PORT)), listener.accept());
-        let (mut client, mut server) = (client?, server?);
+        let (mut client, mut server) = net.connect(PORT).await?;
         client.set_nodelay()?;
         net.wire.lose(Side::Left, |segment| segment.payload_len == 10);
         client.write(TEN_BYTES).await?;

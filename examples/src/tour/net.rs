@@ -2,7 +2,7 @@
 //! device in real time, or a stack by itself.
 
 use super::forge::Forgery;
-use super::host::{Boot, Host, Machine};
+use super::host::{Boot, Host, Machine, Stream};
 use super::recording::Recording;
 use super::tap::{Place, Plug, Tap};
 use super::{Peer, Side};
@@ -25,8 +25,8 @@ const LOOPBACK_MTU: usize = 65_535;
 /// Where a scene happens.
 pub(super) struct Plan<'a> {
     pub(super) peer: Peer,
-    /// One way.
-    pub(super) delay: Duration,
+    /// From left to right, and back.
+    pub(super) delays: [Duration; 2],
     /// Settings of the left and the right stack.
     pub(super) configs: [Config; 2],
     pub(super) capture: &'a Path,
@@ -91,6 +91,12 @@ impl Wire {
         Ok(())
     }
 
+    /// Ends the scene before its body ends: what comes after, such as the closing of sockets that the
+    /// body drops, is neither drawn nor captured, and reaches nobody.
+    pub fn cut(&self) {
+        self.recording.cut();
+    }
+
     /// Time since the beginning of the scene.
     pub fn now(&self) -> Duration {
         self.recording.now()
@@ -112,6 +118,17 @@ impl Net {
         }
     }
 
+    /// A connection from the left host to `port` of the right one, which listens for it: the client's
+    /// end and the server's.
+    ///
+    /// # Errors
+    /// Those of the calls.
+    pub async fn connect(&self, port: u16) -> io::Result<(Stream, Stream)> {
+        let listener = self.right.listen(port)?;
+        let (client, server) = tokio::join!(self.left.connect(self.right.at(port)), listener.accept());
+        Ok((client?, server?))
+    }
+
     /// Takes everything off the network, without a word on the wire.
     pub(super) async fn retire(&self) {
         self.left.retire().await;
@@ -121,9 +138,9 @@ impl Net {
 
 /// Two stacks with a cable of memory between them. The left host's packets are captured.
 fn in_memory(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
-    let link = LinkConfig { delay: plan.delay, ..LinkConfig::default() };
     let cable = PairConfig { offloads: false, ..PairConfig::default() };
-    let (left, right) = Link::pair_over(cable, link.clone(), link);
+    let [there, back] = plan.delays.map(with_delay);
+    let (left, right) = Link::pair_over(cable, there, back);
     let near = |device: Link, side, captured| {
         Arc::new(Tap::new(Arc::new(device), Place::Near(side), recording, captured))
     };
@@ -133,7 +150,8 @@ fn in_memory(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
     let mut hosts = Vec::new();
     for (side, device) in [Side::Left, Side::Right].into_iter().zip(devices) {
         let address = IpAddr::from([10, 0, 0, 1 + side.index() as u8]);
-        let boot = booting(device, format!("{address}/24"), plan.configs[side.index()].clone());
+        let config = plan.configs[side.index()].clone();
+        let boot = booting(device, format!("{address}/24"), config, recording);
         hosts.push(Host::netstack(side, address, recording, boot)?);
     }
     let wire = Wire { recording: Arc::clone(recording), towards, kernel: None };
@@ -150,13 +168,15 @@ fn with_kernel(plan: &Plan<'_>, recording: &Arc<Recording>, kernel_side: Side) -
     let tun =
         TunConfig::new(format!("tour{}", plan.number)).offload(false).address(format!("{kernel}/24"))?;
     let far = Arc::new(Tap::new(Arc::new(Tun::open(&tun)?), Place::Far(kernel_side), recording, false));
-    let link = LinkConfig { delay: plan.delay, ..LinkConfig::default() };
-    let link = Link::new(Arc::clone(&far) as _, link.clone(), link);
+    let [there, back] = plan.delays.map(with_delay);
+    let (ingress, egress) = if side == Side::Left { (back, there) } else { (there, back) };
+    let link = Link::new(Arc::clone(&far) as _, ingress, egress);
     let near = Arc::new(Tap::new(Arc::new(link), Place::Near(side), recording, true));
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let captured = capture(Arc::clone(&near) as _, plan, since_1970)?;
-    let boot = booting(captured, format!("{own}/24"), plan.configs[side.index()].clone());
-    let own = Host::netstack(side, own, recording, boot)?;
+    let boot = booting(captured, format!("{own}/24"), plan.configs[side.index()].clone(), recording);
+    // The kernel goes on sending to a host without power, and somebody has to see it.
+    let own = Host::netstack(side, own, recording, boot)?.lost_packets_seen_by(Arc::clone(&near) as _);
     let kernel = Host::kernel(kernel_side, kernel, recording);
     let (left, right, towards) = match kernel_side {
         Side::Left => (kernel, own, [far, near]),
@@ -173,10 +193,14 @@ fn by_itself(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
     let captured = capture(Arc::clone(&tap) as _, plan, Duration::ZERO)?;
     // In place of the loopback that a stack has by itself.
     let config = Config { loopback: false, ..plan.configs[0].clone() };
-    let boot = booting(captured, "127.0.0.1/8".to_owned(), config);
+    let boot = booting(captured, "127.0.0.1/8".to_owned(), config, recording);
     let left = Host::netstack(Side::Left, address, recording, boot)?;
     let wire = Wire { recording: Arc::clone(recording), towards: [Arc::clone(&tap), tap], kernel: None };
     Ok(Net { right: left.clone(), left, wire })
+}
+
+fn with_delay(delay: Duration) -> LinkConfig {
+    LinkConfig { delay, ..LinkConfig::default() }
 }
 
 /// A capture of what passes `device`.
@@ -187,11 +211,12 @@ fn capture(device: Arc<dyn Device>, plan: &Plan<'_>, origin: Duration) -> io::Re
 
 /// How a host boots: with a stack of its own on the device, and nothing left of what came while it
 /// was off.
-fn booting(device: Arc<dyn Device>, address: String, config: Config) -> Boot {
+fn booting(device: Arc<dyn Device>, address: String, config: Config, recording: &Arc<Recording>) -> Boot {
+    let recording = Arc::clone(recording);
     Box::new(move || {
         let mut buf = Pool::new().take();
         while device.receive(Instant::ZERO, 0, &mut buf).is_ok() {}
-        let plug = Arc::new(Plug::new(Arc::clone(&device)));
+        let plug = Arc::new(Plug::new(Arc::clone(&device), &recording));
         let interface = Interface::new(Arc::clone(&plug) as _).name("tour").address(&address);
         let stack = Stack::builder().config(config.clone()).interface(interface).build()?;
         Ok(Machine { stack, plug })

@@ -68,6 +68,8 @@ struct State {
     down: bool,
     /// Hosts that have no power.
     off: [bool; 2],
+    /// The scene is over.
+    cut: bool,
 }
 
 /// The recording of one scene. Times are those of the runtime's clock since the scene began.
@@ -147,6 +149,10 @@ impl Recording {
     pub(super) fn call(&self, side: Side, text: String) -> usize {
         let now = self.now();
         let mut state = self.state.lock();
+        if state.cut {
+            // No event has this number.
+            return usize::MAX;
+        }
         state.events.push((now, Event::Call { side, text }));
         state.events.len() - 1
     }
@@ -155,11 +161,14 @@ impl Recording {
     pub(super) fn returned(&self, number: usize, result: &str) {
         let now = self.now();
         let mut state = self.state.lock();
+        if state.cut {
+            return;
+        }
         let State { events, packets, .. } = &mut *state;
-        let Some((begun, since)) = events.split_at_mut_checked(number + 1) else { return };
+        let Some((begun, since)) = events.split_at_mut_checked(number.saturating_add(1)) else { return };
         let Some((began, Event::Call { side, text })) = begun.last_mut() else { return };
         let arrival = |event: &(_, _)| matches!(event, (_, Event::Arrives(n)) if packets[*n].from != *side);
-        let whole = format!("{text} = {result}");
+        let whole = if result.is_empty() { text.clone() } else { format!("{text} = {result}") };
         if now - *began < AT_ONCE && !since.iter().any(arrival) {
             *text = whole;
         } else {
@@ -188,6 +197,16 @@ impl Recording {
     /// Takes the power of a host away or gives it back.
     pub(super) fn set_off(&self, side: Side, off: bool) {
         self.state.lock().off[side.index()] = off;
+    }
+
+    /// Ends the recording: nothing more is written down.
+    pub(super) fn cut(&self) {
+        self.state.lock().cut = true;
+    }
+
+    /// Whether the scene is over.
+    pub(super) fn is_cut(&self) -> bool {
+        self.state.lock().cut
     }
 
     /// All of it so far.

@@ -28,7 +28,7 @@ pub struct SceneBuilder<'a> {
     name: String,
     title: String,
     peer: Peer,
-    delay: Option<Duration>,
+    delays: Option<[Duration; 2]>,
     names: Option<[String; 2]>,
     configs: [Config; 2],
     drawn: bool,
@@ -56,7 +56,7 @@ impl<'a> SceneBuilder<'a> {
             name: name.to_owned(),
             title: title.to_owned(),
             peer,
-            delay: None,
+            delays: None,
             names: None,
             configs,
             drawn: true,
@@ -66,7 +66,13 @@ impl<'a> SceneBuilder<'a> {
     /// Sets the delay of the wire, one way. Without it a cable in memory has 5 ms and a TUN device
     /// none.
     pub fn delay(mut self, delay: Duration) -> Self {
-        self.delay = Some(delay);
+        self.delays = Some([delay; 2]);
+        self
+    }
+
+    /// Sets the delay from left to right, and back.
+    pub fn delays(mut self, there: Duration, back: Duration) -> Self {
+        self.delays = Some([there, back]);
         self
     }
 
@@ -104,11 +110,11 @@ impl<'a> SceneBuilder<'a> {
         let stem = format!("{}_{}", self.tour.name, self.name);
         let capture = self.tour.out.join(format!("{stem}.pcapng"));
         self.settings(is_virtual)?;
-        let delay = self.delay.unwrap_or(if is_virtual { CABLE } else { Duration::ZERO });
+        let delays = self.delays.unwrap_or([if is_virtual { CABLE } else { Duration::ZERO }; 2]);
         self.tour.scenes += 1;
         let plan = Plan {
             peer: self.peer,
-            delay,
+            delays,
             configs: self.configs.clone(),
             capture: &capture,
             number: self.tour.scenes,

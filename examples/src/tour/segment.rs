@@ -123,6 +123,11 @@ impl Segs {
         Self(self.0.iter().filter(|seg| seg.sent >= time).cloned().collect())
     }
 
+    /// Those from the segment with this index on.
+    pub fn since_index(&self, index: usize) -> Self {
+        Self(self.0.iter().skip(index).cloned().collect())
+    }
+
     /// Those for which `keep` holds.
     pub fn filter(&self, keep: impl Fn(&Seg) -> bool) -> Self {
         Self(self.0.iter().filter(|seg| keep(seg)).cloned().collect())

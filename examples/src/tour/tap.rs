@@ -145,14 +145,17 @@ impl Device for Tap {
 
 /// The end of the cable that is in one machine. A machine without power is unplugged for ever; the
 /// one that boots in its place has a plug of its own.
+///
+/// When the scene is cut every plug is pulled.
 pub(super) struct Plug {
     inner: Arc<dyn Device>,
+    recording: Arc<Recording>,
     plugged: AtomicBool,
 }
 
 impl Plug {
-    pub(super) fn new(inner: Arc<dyn Device>) -> Self {
-        Self { inner, plugged: AtomicBool::new(true) }
+    pub(super) fn new(inner: Arc<dyn Device>, recording: &Arc<Recording>) -> Self {
+        Self { inner, recording: Arc::clone(recording), plugged: AtomicBool::new(true) }
     }
 
     /// From now on nothing comes in and nothing goes out.
@@ -161,7 +164,7 @@ impl Plug {
     }
 
     fn is_plugged(&self) -> bool {
-        self.plugged.load(Ordering::Relaxed)
+        self.plugged.load(Ordering::Relaxed) && !self.recording.is_cut()
     }
 }
 

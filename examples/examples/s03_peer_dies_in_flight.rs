@@ -1,0 +1,155 @@
+//! S3: the peer dies while data is in flight. How long does the sender try?
+//!
+//! ```text
+//! cargo run -p netstack-examples --example s03_peer_dies_in_flight
+//! ```
+//!
+//! The retransmission timeout (RTO) doubles from try to try, up to 120 s. The tries are not counted:
+//! `tcp_retries2` (15) stands for the *time* that so many doublings would take from the smallest
+//! timeout, 200 ms, which is 924.6 s. The connection is given up at the first timeout at which so much
+//! time has passed since the first retransmission. From a timeout of 201 ms on that takes 15
+//! retransmissions and 925.6 s, from one of 1 s on 13 and 967 s. A tail loss probe (RFC 8985 §7) may
+//! come before all of them; it is no timeout and doubles nothing.
+//!
+//! (The smallest timeout is 200 ms *and the round trip*: Linux never takes less than 200 ms for the
+//! variation.)
+//!
+//! The quarter of an hour passes in virtual time. Against Linux the limit is set to `tcp_retries2` = 3
+//! on both sides, which stands for 200 + 400 + 800 + 1,600 ms, and both must keep to the same rule.
+
+use netstack_examples::tour::{self, Net, Peer, Segs, Side, Tour, errno};
+use netstack_tun::netns;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+const PORT: u16 = 80;
+const MESSAGE: &[u8] = b"are you still there?";
+const RTO_MIN: Duration = Duration::from_millis(200);
+const RTO_MAX: Duration = Duration::from_secs(120);
+
+fn main() -> ExitCode {
+    let question = "S3: The peer dies while data is in flight. How long does the sender try?";
+    tour::main("s03_peer_dies_in_flight", question, |tour| {
+        let millis = Duration::from_millis;
+        // The first round-trip sample R makes the timeout R + max(200 ms, 4 · R/2) (RFC 6298 §2.2).
+        quarter_of_an_hour(tour, "rto_201ms", [millis(1), millis(0)], (15, 925_623))?;
+        quarter_of_an_hour(tour, "rto_1s", [millis(167), millis(167)], (13, 967_254))?;
+        three_retries(tour, "linux_tries", Peer::Kernel(Side::Left))?;
+        three_retries(tour, "netstack_tries", Peer::Kernel(Side::Right))
+    })
+}
+
+/// With `tcp_retries2` as it is, over a path with these delays: the number of retransmissions, and
+/// the milliseconds from the first transmission to the end, as the rule says them.
+fn quarter_of_an_hour(
+    tour: &mut Tour,
+    name: &str,
+    [there, back]: [Duration; 2],
+    (tries, millis): (usize, u64),
+) -> io::Result<()> {
+    let title = format!("tcp_retries2 = 15, a round trip of {} ms", (there + back).as_millis());
+    let scene = tour.scene(name, &title, Peer::Netstack).delays(there, back).run(die_in_flight)?;
+    let Death { error, rto, end } = scene.value;
+    let sent = transmissions(&scene.segments);
+    tour.says(format!("the first timeout is {rto:?}"));
+    for (index, at) in sent.iter().enumerate().skip(1) {
+        tour.says(format!("retransmission {index:>2} after {:>7.3} s", (*at - sent[0]).as_secs_f64()));
+    }
+    let (probes, retransmissions) = follows_the_rule(tour, &sent, end, rto, model(15));
+    tour.equal(format!("{tries} retransmissions by timeout"), &retransmissions, &tries);
+    tour.equal("read fails", &error.as_deref(), &Some("ETIMEDOUT"));
+    let expected = Duration::from_millis(millis) + rto * probes as u32;
+    let slack = Duration::from_millis(20);
+    tour.at(
+        format!("{:.1} s after the data was sent", expected.as_secs_f64()),
+        end - sent[0],
+        expected,
+        slack,
+    );
+    Ok(())
+}
+
+/// With `tcp_retries2` = 3, against Linux.
+fn three_retries(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
+    if tour.has_kernel() {
+        netns::sysctl("net.ipv4.tcp_retries2", "3")?;
+    }
+    let scene = tour.scene(name, "tcp_retries2 = 3: 3 s", peer).config(|config| config.retries2 = 3);
+    let scene = scene.run(die_in_flight)?;
+    let Death { error, rto, end } = scene.value;
+    let sent = transmissions(&scene.segments);
+    follows_the_rule(tour, &sent, end, rto, model(3));
+    tour.equal("read fails", &error.as_deref(), &Some("ETIMEDOUT"));
+    // The timeout at about 3 s comes a moment too early, so it takes the next one.
+    let (expected, slack) = (Duration::from_millis(6_200), Duration::from_millis(700));
+    tour.at("about 6.4 s after the data was sent", end - sent[0], expected, slack);
+    Ok(())
+}
+
+/// The time that `retries` stands for: so many doublings, and the wait after the last of them.
+fn model(retries: u32) -> Duration {
+    (0..=retries).map(|doublings| RTO_MIN.saturating_mul(1 << doublings).min(RTO_MAX)).sum()
+}
+
+/// Claims that the timeouts doubled, and that the end came at the first of them that was `limit`
+/// after the first. Gives the numbers of probes and of retransmissions by timeout.
+fn follows_the_rule(
+    tour: &mut Tour,
+    sent: &[Duration],
+    end: Duration,
+    rto: Duration,
+    limit: Duration,
+) -> (usize, usize) {
+    // A probe comes no later than the timeout would, and the timeout counts anew from it: the first
+    // wait is not doubled then.
+    let waits: Vec<_> =
+        sent.windows(2).map(|pair| pair[1] - pair[0]).chain([end - sent[sent.len() - 1]]).collect();
+    let probes = usize::from(waits.len() > 1 && waits[1] < rto * 3 / 2);
+    let timeouts = &waits[probes..];
+    let doubles = timeouts.windows(2).all(|pair| {
+        let expected = (pair[0] * 2).min(RTO_MAX);
+        // Timers of the kernel are coarse.
+        pair[1].abs_diff(expected) <= expected / 8
+    });
+    tour.claim("each timeout is twice the one before, up to 120 s", doubles && timeouts.len() > 2);
+    let (first, last) = (sent[1 + probes], sent[sent.len() - 1]);
+    tour.claim(
+        format!(
+            "the end is the first timeout at least {:.1} s after the first retransmission",
+            limit.as_secs_f64()
+        ),
+        end - first >= limit && last - first < limit,
+    );
+    (probes, sent.len() - 1 - probes)
+}
+
+/// What became of the sender.
+struct Death {
+    error: Option<String>,
+    /// Its timeout when it sent the data; 200 ms for the kernel, which does not tell here.
+    rto: Duration,
+    end: Duration,
+}
+
+/// A connection; the server loses power; the client writes and waits for what comes.
+async fn die_in_flight(net: &Net) -> io::Result<Death> {
+    let (mut client, _server) = net.connect(PORT).await?;
+    if net.right.is_kernel() {
+        // It has to stay on: the cable does as well.
+        net.wire.set_down(true);
+    } else {
+        net.right.power_off().await;
+    }
+    client.write(MESSAGE).await?;
+    let rto = client.netstack().and_then(|stream| stream.tcp_info().ok()).map_or(RTO_MIN, |info| info.rto);
+    let error = client.read(1).await.err().map(|error| errno(&error));
+    let end = net.wire.now();
+    net.wire.cut();
+    Ok(Death { error, rto, end })
+}
+
+/// When the data was sent, and sent again.
+fn transmissions(segments: &Segs) -> Vec<Duration> {
+    segments.iter().filter(|seg| seg.len() == MESSAGE.len()).map(|seg| seg.sent).collect()
+}

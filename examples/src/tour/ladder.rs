@@ -52,20 +52,27 @@ impl Ladder {
     ) -> Self {
         let mut rows: Vec<(Duration, Row)> = Vec::new();
         let mut last = Duration::ZERO;
+        // Segments that left and will arrive.
+        let mut under_way = 0_usize;
         let mut events = recorded.events.iter().peekable();
         while let Some((at, event)) = events.next() {
             let row = match event {
                 Event::Departs(packet) => {
                     let Some(&seg) = by_packet.get(packet) else { continue };
                     let next = events.peek().map(|(_, next)| next);
-                    let arrives_here = matches!(next, Some(Event::Arrives(next)) if next == packet);
+                    // While others are under way the order of arrivals is worth seeing.
+                    let is_next = matches!(next, Some(Event::Arrives(next)) if next == packet);
+                    let arrives_here = is_next && under_way == 0;
                     if arrives_here {
                         events.next();
+                    } else {
+                        under_way += usize::from(segs[seg].arrived.is_some());
                     }
                     Row::Departs { seg, arrives_here }
                 }
                 Event::Arrives(packet) => {
                     let Some(&seg) = by_packet.get(packet) else { continue };
+                    under_way = under_way.saturating_sub(1);
                     Row::Arrives { seg }
                 }
                 Event::Call { side, text } => Row::Call { side: *side, text: text.clone() },

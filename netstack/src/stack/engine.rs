@@ -91,7 +91,7 @@ pub struct Engine {
 
 impl Engine {
     /// A stack with these interfaces, and a loopback interface after them unless the configuration
-    /// says otherwise.
+    /// says otherwise. One with the name `lo` is that loopback interface.
     ///
     /// # Errors
     /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
@@ -113,11 +113,15 @@ impl Engine {
         config.validate().map_err(|error| invalid(&error))?;
         let mut random = seeded(config.seed)?;
         let mut interfaces = interfaces;
-        let loopback = config.loopback.then_some(interfaces.len() as u16);
         if config.loopback {
-            let device = Interface::new(Arc::new(Loopback::new(LOOPBACK_MTU)));
-            interfaces.push(device.name("lo").address("127.0.0.1/8").address("::1/128"));
+            let given = interfaces.iter().position(|interface| interface.name.as_deref() == Some("lo"));
+            let interface = match given {
+                Some(index) => interfaces.remove(index),
+                None => Interface::new(Arc::new(Loopback::new(LOOPBACK_MTU))).name("lo"),
+            };
+            interfaces.push(interface.address("127.0.0.1/8").address("::1/128"));
         }
+        let loopback = config.loopback.then(|| interfaces.len() as u16 - 1);
         check_interfaces(&interfaces)?;
         let own_addresses = interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect();
         let links = interfaces.iter().map(links_of).collect();

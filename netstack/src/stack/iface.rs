@@ -25,6 +25,14 @@ impl Interface {
     }
 
     /// Names the interface. Default: `net` and its number.
+    ///
+    /// `lo` is the name of the loopback interface: an interface with this name takes its place and
+    /// gets its addresses. Its device must give back what it gets, as [`Loopback`] does; a
+    /// [`PcapTap`] or a [`Link`] in front of that captures or hinders what a stack sends to itself.
+    ///
+    /// [`Loopback`]: crate::device::Loopback
+    /// [`PcapTap`]: crate::device::PcapTap
+    /// [`Link`]: crate::device::Link
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());

@@ -22,6 +22,15 @@ pub(super) enum Due {
     Now,
 }
 
+/// How many segments came that the peer is not likely to follow up soon: small ones, or full ones
+/// with PSH (`ICSK_ACK_PUSHED` and `ICSK_ACK_PUSHED2` in Linux).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pushed {
+    No,
+    Once,
+    Again,
+}
+
 /// The policy's state.
 #[derive(Debug)]
 pub(super) struct AckPolicy {
@@ -32,6 +41,8 @@ pub(super) struct AckPolicy {
     quick: u32,
     /// Whether the user answers what comes in.
     pingpong: bool,
+    /// Segments that seem to end what the peer had to say, since the last acknowledgment.
+    pushed: Pushed,
     /// The delay, once the gap between segments was seen.
     ato: Duration,
     /// When data last came.
@@ -47,6 +58,7 @@ impl AckPolicy {
             urgent: false,
             quick: 0,
             pingpong: false,
+            pushed: Pushed::No,
             // Nothing is known of the peer before its first data: no delay (as in Linux).
             ato: Duration::ZERO,
             last_data: None,
@@ -152,6 +164,31 @@ impl AckPolicy {
         self.last_data = Some(now);
     }
 
+    /// A segment smaller than a full one came: the peer had no more to send.
+    pub(super) fn on_small_segment(&mut self) {
+        self.pushed = if self.pushed == Pushed::No { Pushed::Once } else { Pushed::Again };
+    }
+
+    /// A full segment with PSH came: the end of what the peer wrote, which may wait for us.
+    pub(super) fn on_full_push(&mut self) {
+        if self.pushed == Pushed::No {
+            self.pushed = Pushed::Once;
+        }
+    }
+
+    /// The user has read all there was. If the peer seems to have no more, and no answer is to be
+    /// expected or it paused twice, there is nothing left to wait for (Linux's `tcp_cleanup_rbuf`).
+    pub(super) fn on_all_read(&mut self) {
+        let over = match self.pushed {
+            Pushed::No => false,
+            Pushed::Once => !self.pingpong,
+            Pushed::Again => true,
+        };
+        if over && self.due != Due::No {
+            self.now();
+        }
+    }
+
     /// In-order data wants an acknowledgment: `full_segments` says that more than one full-sized
     /// segment is not acknowledged and that the window can move on (RFC 9293 SHLD-19).
     pub(super) fn schedule(&mut self, now: Instant, full_segments: bool, srtt: Option<Duration>) {
@@ -197,6 +234,7 @@ impl AckPolicy {
         }
         self.due = Due::No;
         self.urgent = false;
+        self.pushed = Pushed::No;
     }
 
     /// Data was sent: an answer, if data came not long ago.
@@ -261,6 +299,37 @@ mod tests {
     fn two_full_segments_are_acknowledged_at_once() {
         let mut policy = policy_after(16);
         policy.schedule(at(0), true, None);
+        assert_eq!(policy.due(), Due::Now);
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_acknowledges_the_second_small_segment() {
+        let mut policy = policy_after(1);
+        policy.on_data_sent(at(1));
+        policy.on_small_segment();
+        policy.schedule(at(2), false, None);
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::At(at(42)), "an answer may come to the first");
+        policy.on_small_segment();
+        policy.schedule(at(12), false, None);
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::Now);
+        policy.on_sent();
+        policy.on_full_push();
+        policy.on_full_push();
+        policy.schedule(at(13), false, None);
+        policy.on_all_read();
+        assert!(matches!(policy.due(), Due::At(_)), "a full segment counts once");
+    }
+
+    #[test]
+    fn nothing_waits_for_a_user_who_never_answers() {
+        let mut policy = policy_after(16);
+        policy.schedule(at(0), false, None);
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::At(at(40)), "there may be more of it");
+        policy.on_small_segment();
+        policy.on_all_read();
         assert_eq!(policy.due(), Due::Now);
     }
 

@@ -399,6 +399,9 @@ impl Connection {
         if (announce || overdue) && self.state.can_receive() {
             self.rcv.ack.now();
         }
+        if n > 0 && self.rcv.buffer.is_empty() {
+            self.rcv.ack.on_all_read();
+        }
     }
 
     /// Queues bytes from `bufs`, in order, and returns how many there was room for; without sending in

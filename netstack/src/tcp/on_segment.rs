@@ -7,7 +7,7 @@ use super::error::TcpError;
 use super::events::Events;
 use super::receiver::Received;
 use super::recovery::{AckInput, Phase, Rearm};
-use super::segment::{MAX_SACK_BLOCKS, Segment};
+use super::segment::{Flags, MAX_SACK_BLOCKS, Segment};
 use super::seq::Seq;
 use super::state::{Input, State};
 use super::timers::Timer;
@@ -341,7 +341,7 @@ impl Connection {
             return DONE;
         }
         self.counters.data_segs_in += 1;
-        self.rcv.learn_mss(payload.len(), seg.gso_size);
+        self.rcv.learn_mss(payload.len(), seg.gso_size, seg.flags.contains(Flags::PSH));
         if let (Some(ts), Some(option)) = (self.ts, seg.options.timestamps)
             && let Some(rtt) = ts.rtt(now, option.tsecr)
         {

@@ -133,11 +133,17 @@ impl Receiver {
         seq + len >= self.last_ack_sent && seq <= self.right_edge
     }
 
-    /// Learns the size of full segments: a super-segment says it, a plain one is one.
-    pub(super) fn learn_mss(&mut self, payload_len: usize, gso_size: Option<u16>) {
+    /// Learns the size of full segments: a super-segment says it, a plain one is one. And from a
+    /// segment that is not full, or has PSH, that the peer pauses (Linux's `tcp_measure_rcv_mss`).
+    pub(super) fn learn_mss(&mut self, payload_len: usize, gso_size: Option<u16>, push: bool) {
         let len = gso_size.map_or(payload_len, usize::from).min(self.advertised_mss);
-        if len >= self.rcv_mss {
-            self.rcv_mss = len;
+        if len < self.rcv_mss {
+            self.ack.on_small_segment();
+            return;
+        }
+        self.rcv_mss = len;
+        if push {
+            self.ack.on_full_push();
         }
     }
 

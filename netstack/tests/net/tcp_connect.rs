@@ -1,9 +1,12 @@
 //! Connecting.
 
 use crate::common::{linked, poll_once, stack};
+use netstack::device::{Link, LinkConfig, Loopback};
 use netstack::net::TcpStream;
+use netstack::{Interface, Stack};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -54,6 +57,21 @@ async fn any_means_loopback() {
     let port = listener.local_addr().unwrap().port();
     let stream = stack.connect(("0.0.0.0", port)).await.unwrap();
     assert_eq!(stream.peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loopback_can_have_a_device_of_ones_own() {
+    let slow: LinkConfig = "delay=50ms".parse().unwrap();
+    let device = Link::new(Arc::new(Loopback::new(1500)), LinkConfig::default(), slow);
+    let stack = Stack::builder().interface(Interface::new(Arc::new(device)).name("lo")).build().unwrap();
+    let listener = stack.listen("[::]:80").await.unwrap();
+    for addr in ["127.0.0.1:80", "[::1]:80"] {
+        let begin = tokio::time::Instant::now();
+        let stream = stack.connect(addr).await.unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(100), "{addr}");
+        assert_eq!(stream.tcp_mss().unwrap() as usize + if addr.starts_with('[') { 72 } else { 52 }, 1500);
+        listener.accept().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

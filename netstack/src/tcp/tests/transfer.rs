@@ -201,6 +201,30 @@ fn sequence_numbers_wrap() {
 }
 
 #[test]
+fn a_second_small_segment_is_acknowledged_when_it_is_read() {
+    let mut pair = Pair::connect(Wire::default(), 1);
+    let options = SocketOptions { nodelay: true, ..pair.conn(0).options().clone() };
+    let now = pair.now;
+    pair.conn(0).set_options(now, options);
+    pair.write(0, b"a question");
+    pair.run_for(Duration::from_millis(15));
+    pair.read(1, 10);
+    pair.write(1, b"an answer");
+    pair.run_for(Duration::from_millis(15));
+    pair.read(0, 10);
+    let before = pair.ends[1].log.len();
+    pair.write(0, b"a remark");
+    pair.run_for(Duration::from_millis(15));
+    pair.read(1, 10);
+    assert_eq!(pair.ends[1].log.len(), before, "the ACK waits for an answer");
+    pair.write(0, b"another");
+    pair.run_for(Duration::from_millis(15));
+    assert_eq!(pair.ends[1].log.len(), before, "nobody has read it");
+    pair.read(1, 10);
+    assert_eq!(pair.sent(1, before), ["ACK 10/26 len 0"]);
+}
+
+#[test]
 fn delayed_acks_wait_and_ride_on_answers() {
     let mut pair = Pair::connect(Wire::default(), 1);
     // Use up the quick ACKs.
@@ -209,6 +233,10 @@ fn delayed_acks_wait_and_ride_on_answers() {
         pair.run_for(Duration::from_millis(100));
         pair.read(1, 10);
     }
+    // A user who answers is expected to answer again.
+    pair.write(1, b"hello");
+    pair.run_for(Duration::from_millis(100));
+    pair.read(0, 10);
     let before = pair.ends[1].log.len();
     pair.write(0, b"ping");
     pair.run_for(Duration::from_millis(12));
@@ -216,7 +244,7 @@ fn delayed_acks_wait_and_ride_on_answers() {
     assert_eq!(pair.ends[1].log.len(), before, "the ACK waits");
     pair.write(1, b"pong");
     let lines = pair.sent(1, before);
-    assert_eq!(lines, ["PSH,ACK 1/25 len 4"], "and rides on the answer");
+    assert_eq!(lines, ["PSH,ACK 6/25 len 4"], "and rides on the answer");
     pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.sent(1, before).len(), 1);
 }

@@ -159,7 +159,8 @@ config! {
     time_wait: Duration = Duration::from_secs(60);
     /// TIME-WAIT entries kept at most (`tcp_max_tw_buckets`); beyond, the state is skipped. 131072.
     max_time_wait: u32 = 131_072;
-    /// Which TIME-WAIT entries connect may take over (`tcp_tw_reuse`). `loopback`, which Linux calls 2.
+    /// Which TIME-WAIT entries connect may take over when it chooses the port (`tcp_tw_reuse`). `loopback`,
+    /// which Linux calls 2. From a port that was bound, timestamps suffice.
     tw_reuse: TimeWaitReuse = TimeWaitReuse::Loopback;
     /// Probe the last segments of a flight when no acknowledgment comes (`tcp_early_retrans`, RFC 8985
     /// §7). On.

@@ -23,6 +23,15 @@ const CONNECT_RACES: usize = 8;
 /// Domains of the keyed hash.
 const PORT_HASH: u8 = 1;
 
+/// Who chose the port that a connection begins from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PortChoice {
+    /// The user, with bind.
+    Bound,
+    /// The stack.
+    Automatic,
+}
+
 /// Whether a connection can have a place in the table.
 enum Place {
     Free,
@@ -67,7 +76,8 @@ impl Engine {
                 None => self.port_for(now, &socket, &target)?,
             };
             let key = target.key(binding.port());
-            let iss = match self.place(now, &key, &target.route) {
+            let choice = if was_bound { PortChoice::Bound } else { PortChoice::Automatic };
+            let iss = match self.place(now, &key, &target.route, choice) {
                 Place::Free => self.isn(now, &key),
                 Place::Recycled(iss) => iss,
                 Place::Taken if was_bound => return Err(os(libc::EADDRNOTAVAIL)),
@@ -138,11 +148,14 @@ impl Engine {
             by_connect: true,
         };
         let hash = self.demux().hash(PORT_HASH, target.route.source, target.remote, target.remote_port);
-        let is_free = |port| !matches!(self.place(now, &target.key(port), &target.route), Place::Taken);
+        let is_free = |port| {
+            let place = self.place(now, &target.key(port), &target.route, PortChoice::Automatic);
+            !matches!(place, Place::Taken)
+        };
         self.ports().connect(hash, claim, is_free).map_err(|_| os(libc::EADDRNOTAVAIL))
     }
 
-    fn place(&self, now: Instant, key: &FlowKey, route: &Route) -> Place {
+    fn place(&self, now: Instant, key: &FlowKey, route: &Route, choice: PortChoice) -> Place {
         let reuse = match self.config().tw_reuse {
             TimeWaitReuse::Off => false,
             TimeWaitReuse::All => true,
@@ -150,6 +163,11 @@ impl Engine {
         };
         self.demux().with_flow(key, |flow| match flow {
             None => Place::Free,
+            // Who chose the port knows what he does: tcp_twsk_unique of Linux asks for timestamps then,
+            // and for nothing else.
+            Some(Flow::TimeWait(parked)) if choice == PortChoice::Bound => {
+                parked.record.reuse_by_choice().map_or(Place::Taken, Place::Recycled)
+            }
             Some(Flow::TimeWait(parked)) if reuse => {
                 parked.record.reuse(now).map_or(Place::Taken, Place::Recycled)
             }

@@ -190,6 +190,9 @@ struct After {
     close: bool,
 }
 
+/// When a SYN is sent again that met an old connection (TCP_TIMEOUT_MIN: two ticks of Linux's clock).
+const SOON: Duration = Duration::from_millis(2);
+
 /// What to remember of the peer's SYN.
 #[derive(Debug)]
 struct PeerSyn {
@@ -454,6 +457,11 @@ impl Opening {
         // else's SYN shows by its echo, too (PAWSActiveRejected in Linux).
         let acked = self.acked_by(seg).filter(|_| !self.echoes_nonsense(now, seg));
         if seg.is_ack() && acked.is_none() {
+            // It speaks of an old connection that our answer ends there. The SYN that it ignored is
+            // worth another try at once, as in Linux, if this is the first time.
+            if self.timeouts == 0 && self.acked_by(seg).is_none() {
+                self.deadline = self.deadline.min(now + SOON);
+            }
             return match seg.reset_for_unknown() {
                 Some(reset) => OpeningStep::Reply(reset),
                 None => OpeningStep::Stay,

@@ -116,6 +116,37 @@ fn ports_run_out_per_destination_and_come_back() {
 }
 
 #[test]
+fn a_bound_port_takes_the_place_of_time_wait_if_there_are_timestamps() {
+    for timestamps in [true, false] {
+        let mut net = Net::pair_with(16, LinkSpec::default(), |_, config| {
+            config.tw_reuse = TimeWaitReuse::Off;
+            config.timestamps = timestamps;
+        });
+        let listener = net.listen(1, 80, 8);
+        let connect = |net: &mut Net| {
+            let mut socket = net.socket(0, Family::V4);
+            socket.reuse_address = true;
+            socket.bind(net.engine(0), "10.0.0.1:40000".parse().unwrap()).unwrap();
+            net.connect_from(0, socket, to_host_1(80))
+        };
+        let client = connect(&mut net).unwrap();
+        net.run_for(SECOND / 10);
+        let server = net.accept(1, &listener).unwrap();
+        net.close(client);
+        net.run_for(SECOND / 10);
+        net.close(server);
+        net.run_for(SECOND / 5);
+        assert_eq!(net.engine(0).time_waits(), 1);
+        let again = connect(&mut net);
+        assert_eq!(again.is_ok(), timestamps);
+        if let Ok(again) = again {
+            net.run_for(SECOND);
+            assert_eq!(net.state(&again), State::Established);
+        }
+    }
+}
+
+#[test]
 fn time_wait_keeps_its_port_from_connect_and_from_a_plain_bind() {
     for (reuse, free) in [(TimeWaitReuse::Loopback, false), (TimeWaitReuse::All, true)] {
         let mut net = Net::pair_with(16, LinkSpec::default(), |_, config| {

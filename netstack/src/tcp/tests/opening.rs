@@ -61,6 +61,39 @@ fn read(conn: &mut Connection, now: Instant) -> Vec<u8> {
 }
 
 #[test]
+fn an_acknowledgment_of_something_old_is_reset_and_the_syn_soon_repeated_once() {
+    let mut opening = opening(1000);
+    sent(&mut opening, at(0));
+    let old = Segment { seq: SeqNum::new(7), ack: SeqNum::new(500), ..challenge() };
+    for (now, next) in [(at(10), at(12)), (at(13), at(2_012))] {
+        let OpeningStep::Reply(reset) = opening.on_segment(now, &old, Chunk::empty()) else {
+            panic!("a reset was expected");
+        };
+        assert_eq!((reset.flags, reset.seq), (Flags::RST, SeqNum::new(500)));
+        // The second time there is no hurry: the wait has doubled as after any other.
+        assert_eq!(opening.poll_timeout(), Some(next));
+        if now == at(10) {
+            assert_eq!(opening.on_timeout(next), None);
+            assert_eq!(sent(&mut opening, next).seq, SeqNum::new(1000));
+        }
+    }
+}
+
+/// An acknowledgment without anything else.
+fn challenge() -> Segment {
+    Segment {
+        seq: SeqNum::default(),
+        ack: SeqNum::default(),
+        flags: Flags::ACK,
+        window: 1,
+        urgent: 0,
+        options: crate::tcp::Options::default(),
+        payload_len: 0,
+        gso_size: None,
+    }
+}
+
+#[test]
 fn icmp_ends_an_opening_only_if_it_quotes_our_syn() {
     let mut opening = opening(77);
     for forged in [0, 76, 78, 1 << 31] {

@@ -1,0 +1,192 @@
+//! The guided tour in virtual time: every experiment's claims hold, claims can fail, the diagrams in
+//! the repository are what the experiments draw, and every capture can be read.
+//!
+//! To draw the diagrams of the repository anew:
+//! ```text
+//! NETSTACK_BLESS=1 cargo test -p netstack-examples --test tour diagrams
+//! ```
+
+use netstack_examples::tour::capture;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Rows of the tour that must be there; the names begin with their numbers.
+const ROWS: [&str; 13] =
+    ["s01", "s02", "s03", "s04", "s05", "s06", "s10", "s11", "s12", "s14", "s15", "s16", "s17"];
+
+/// What the network or a setting must not do, and an experiment that notices.
+const SABOTAGE: &[(&str, &[&str])] = &[
+    ("s01", &["--config", "keepalive_interval=60s"]),
+    ("s01", &["--config", "keepalive_retries=8"]),
+    ("s02", &["--lose", "FIN"]),
+    ("s02", &["--lose", "RST"]),
+    ("s03", &["--config", "retries2=14"]),
+    ("s03", &["--config", "rto_max=60s"]),
+    ("s04", &["--lose", "RST"]),
+    ("s05", &["--config", "retries2=8"]),
+    ("s05", &["--lose", "RST"]),
+    ("s06", &["--config", "time_wait=59s"]),
+    ("s06", &["--config", "timestamps=off"]),
+    ("s06", &["--lose", "RST"]),
+    ("s10", &["--lose", "RST"]),
+    ("s11", &["--lose", "SYN,ACK"]),
+    ("s12", &["--lose", "PSH"]),
+    ("s14", &["--lose", "RST"]),
+    ("s14", &["--lose", "FIN"]),
+    ("s15", &["--config", "delayed_ack_min=0ms"]),
+    ("s15", &["--lose", "FIN"]),
+    ("s16", &["--config", "delayed_ack_min=50ms"]),
+    ("s17", &["--lose", "PSH"]),
+    ("s17", &["--config", "delayed_ack_max=499ms", "--config", "delayed_ack_min=499ms"]),
+];
+
+/// The experiments, by the number of their row.
+fn experiments() -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let names = files.filter_map(|file| file.strip_suffix(".rs").map(str::to_owned));
+    let is_row = |name: &String| {
+        let number = name.strip_prefix('s').and_then(|rest| rest.split('_').next());
+        number.is_some_and(|number| number.len() == 2 && number.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    names.filter(is_row).map(|name| (name[..3].to_owned(), name)).collect()
+}
+
+/// Runs the experiment of a row in virtual time, with its files in `out`.
+fn run(row: &str, out: &Path, arguments: &[&str]) -> Output {
+    let name = &experiments()[row];
+    // …/target/debug/deps/tour-…
+    let folder = std::env::current_exe().unwrap();
+    let program = folder.parent().and_then(Path::parent).unwrap().join("examples").join(name);
+    Command::new(program)
+        .args(["--memory", "--quiet", "--out"])
+        .arg(out)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A folder for the files of one test, which goes with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("netstack-tour-{test}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn files(&self, extension: &str) -> Vec<PathBuf> {
+        let paths = fs::read_dir(&self.0).unwrap().map(|file| file.unwrap().path());
+        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+        paths.sort();
+        paths
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left of a failed test may be of use, and nothing depends on it.
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Runs all experiments of the tour that are required.
+fn run_all(test: &str) -> Folder {
+    let folder = Folder::new(test);
+    for row in ROWS {
+        let output = run(row, &folder.0, &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{row}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!text.contains('✗') && text.contains('✓'), "{row}: {text}");
+    }
+    folder
+}
+
+#[test]
+fn every_row_has_an_experiment_that_says_what_it_shows_and_a_place_in_the_tour() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tour = fs::read_to_string(folder.join("README.md")).unwrap();
+    let experiments = experiments();
+    for row in ROWS {
+        let name = experiments.get(row).unwrap_or_else(|| panic!("{row} has no experiment"));
+        let text = fs::read_to_string(folder.join("examples").join(format!("{name}.rs"))).unwrap();
+        assert!(text.starts_with(&format!("//! {}: ", row.to_uppercase().replace("S0", "S"))), "{name}");
+        assert!(text.contains(&format!("--example {name}\n")), "{name} does not say how to run it");
+        assert!(tour.contains(&format!("--example {name}\n")), "{name} is not in README.md");
+    }
+}
+
+#[test]
+fn the_claims_hold_and_the_diagrams_and_captures_are_as_they_should_be() {
+    let folder = run_all("claims");
+    for path in folder.files("pcapng") {
+        let checked = capture::check(&path).unwrap();
+        assert_eq!(checked.bad_checksums, 0, "{}", path.display());
+    }
+    // Those of the tour are in the repository, and virtual time draws them the same every time.
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("diagrams");
+    let bless = std::env::var_os("NETSTACK_BLESS").is_some_and(|value| value == "1");
+    let tour = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    for diagram in shown(&tour) {
+        let drawn = folder.0.join(&diagram);
+        let drawn = fs::read(&drawn).unwrap_or_else(|_| panic!("README.md shows {diagram}, and nobody draws it"));
+        if bless {
+            fs::create_dir_all(&committed).unwrap();
+            fs::write(committed.join(&diagram), &drawn).unwrap();
+        }
+        let kept = fs::read(committed.join(&diagram)).unwrap_or_default();
+        assert!(kept == drawn, "diagrams/{diagram} is out of date; see the head of examples/tests/tour.rs");
+    }
+    tshark_reads(&folder);
+}
+
+/// The diagrams that the tour shows of the experiments that are required.
+fn shown(tour: &str) -> Vec<String> {
+    let parts = tour.split("(diagrams/").skip(1);
+    let names = parts.map(|part| part[..part.find(')').unwrap()].to_owned());
+    names.filter(|name| ROWS.contains(&&name[..3])).collect()
+}
+
+/// Wireshark's judgment of the captures, where it is to be had.
+fn tshark_reads(folder: &Folder) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("check-captures");
+    let output = Command::new(script).arg(&folder.0).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    if text.starts_with("SKIPPED") {
+        // The runner captures what println! prints.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn claims_can_fail() {
+    let folder = Folder::new("sabotage");
+    for (row, arguments) in SABOTAGE {
+        let output = run(row, &folder.0, arguments);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{row} {arguments:?} met its claims: {text}");
+    }
+}
+
+#[test]
+fn bad_arguments_are_one_line() {
+    let folder = Folder::new("arguments");
+    for (arguments, expected) in [
+        (&["--lose", "NOTHING"][..], "`NOTHING` is none of FIN, SYN, RST, PSH and ACK"),
+        (&["--config", "a=b"], "no setting `a`"),
+        (&["--frob"], "unexpected argument '--frob'"),
+    ] {
+        let output = run("s10", &folder.0, arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(error.contains(expected) && error.lines().count() == 1, "{arguments:?}: {error}");
+    }
+}

@@ -3,6 +3,7 @@
 //!
 //! To draw the diagrams of the repository anew:
 //! ```text
+//! cargo build -p netstack-examples --examples
 //! NETSTACK_BLESS=1 cargo test -p netstack-examples --test tour diagrams
 //! ```
 
@@ -82,7 +83,8 @@ impl Folder {
 
     fn files(&self, extension: &str) -> Vec<PathBuf> {
         let paths = fs::read_dir(&self.0).unwrap().map(|file| file.unwrap().path());
-        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+        let mut paths: Vec<_> =
+            paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
         paths.sort();
         paths
     }
@@ -134,16 +136,25 @@ fn the_claims_hold_and_the_diagrams_and_captures_are_as_they_should_be() {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("diagrams");
     let bless = std::env::var_os("NETSTACK_BLESS").is_some_and(|value| value == "1");
     let tour = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let mut outdated = Vec::new();
     for diagram in shown(&tour) {
         let drawn = folder.0.join(&diagram);
-        let drawn = fs::read(&drawn).unwrap_or_else(|_| panic!("README.md shows {diagram}, and nobody draws it"));
+        let drawn =
+            fs::read(&drawn).unwrap_or_else(|_| panic!("README.md shows {diagram}, and nobody draws it"));
         if bless {
             fs::create_dir_all(&committed).unwrap();
             fs::write(committed.join(&diagram), &drawn).unwrap();
         }
-        let kept = fs::read(committed.join(&diagram)).unwrap_or_default();
-        assert!(kept == drawn, "diagrams/{diagram} is out of date; see the head of examples/tests/tour.rs");
+        if fs::read(committed.join(&diagram)).unwrap_or_default() != drawn {
+            outdated.push(diagram);
+        }
     }
+    assert!(
+        outdated.is_empty(),
+        "out of date in examples/diagrams (see the head of examples/tests/tour.rs, look at what has changed in \
+         {}, and draw them anew if it is right): {outdated:?}",
+        folder.0.display()
+    );
     tshark_reads(&folder);
 }
 

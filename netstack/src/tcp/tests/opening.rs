@@ -1,6 +1,7 @@
 //! Handshakes that are unusual and allowed, and what forgers try.
 
 use super::pair::config;
+use super::table::segment;
 use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
     Connection, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, State, SynEntry,
@@ -64,7 +65,7 @@ fn read(conn: &mut Connection, now: Instant) -> Vec<u8> {
 fn an_acknowledgment_of_something_old_is_reset_and_the_syn_soon_repeated_once() {
     let mut opening = opening(1000);
     sent(&mut opening, at(0));
-    let old = Segment { seq: SeqNum::new(7), ack: SeqNum::new(500), ..challenge() };
+    let old = Segment { ack: SeqNum::new(500), ..segment(Flags::ACK, 7, 0, 0) };
     for (now, next) in [(at(10), at(12)), (at(13), at(2_012))] {
         let OpeningStep::Reply(reset) = opening.on_segment(now, &old, Chunk::empty()) else {
             panic!("a reset was expected");
@@ -76,20 +77,6 @@ fn an_acknowledgment_of_something_old_is_reset_and_the_syn_soon_repeated_once() 
             assert_eq!(opening.on_timeout(next), None);
             assert_eq!(sent(&mut opening, next).seq, SeqNum::new(1000));
         }
-    }
-}
-
-/// An acknowledgment without anything else.
-fn challenge() -> Segment {
-    Segment {
-        seq: SeqNum::default(),
-        ack: SeqNum::default(),
-        flags: Flags::ACK,
-        window: 1,
-        urgent: 0,
-        options: crate::tcp::Options::default(),
-        payload_len: 0,
-        gso_size: None,
     }
 }
 

@@ -262,6 +262,32 @@ unsafe fn transmit(fd: c_int, data: *const iovec, count: size_t, flags: c_int) -
     }))
 }
 
+/// As [`transmit`], for a call with an address: `MSG_FASTOPEN` connects to it, and otherwise a stream
+/// ignores it.
+///
+/// # Safety
+/// As [`transmit`]; the address is valid for its length.
+unsafe fn transmit_to(
+    fd: c_int,
+    data: *const iovec,
+    count: size_t,
+    flags: c_int,
+    (address, address_len): (*const sockaddr, socklen_t),
+) -> ssize_t {
+    size(run(|adapter| {
+        // SAFETY: the caller's promise.
+        let (data, address) =
+            unsafe { (vector(data, count)?, bytes(address.cast(), address_len as size_t)?) };
+        let bufs: Call<Vec<_>> = data
+            .iter()
+            // SAFETY: the caller's promise.
+            .map(|part| unsafe { bytes(part.iov_base, part.iov_len) }.map(IoSlice::new))
+            .collect();
+        let to = if flags & libc::MSG_FASTOPEN == 0 { None } else { address::decode(address)? };
+        adapter.send_to(fd, &mut bufs?, flags, to)
+    }))
+}
+
 /// The script is over. What the stack sent and no line expected is a failure, which the tool does
 /// not look for itself.
 unsafe extern "C" fn free(_: User) {
@@ -392,19 +418,20 @@ unsafe extern "C" fn sendto(
     data: *const c_void,
     len: size_t,
     flags: c_int,
-    _address: *const sockaddr,
-    _address_len: socklen_t,
+    address: *const sockaddr,
+    address_len: socklen_t,
 ) -> ssize_t {
     let part = iovec { iov_base: data.cast_mut(), iov_len: len };
-    // SAFETY: sendto(2): `data` is valid for `len` bytes. A stream ignores the address.
-    unsafe { transmit(fd, &raw const part, 1, flags) }
+    // SAFETY: sendto(2): `data` is valid for `len` bytes, the address for `address_len`.
+    unsafe { transmit_to(fd, &raw const part, 1, flags, (address, address_len)) }
 }
 
 unsafe extern "C" fn sendmsg(_: User, fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     // SAFETY: sendmsg(2): `message` is valid, and so are the vectors in it.
     unsafe {
         let message = &*message;
-        transmit(fd, message.msg_iov, message.msg_iovlen, flags)
+        let to = (message.msg_name.cast_const().cast(), message.msg_namelen);
+        transmit_to(fd, message.msg_iov, message.msg_iovlen, flags, to)
     }
 }
 

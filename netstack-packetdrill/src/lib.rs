@@ -19,6 +19,7 @@ pub mod abi;
 pub mod address;
 pub mod blocking;
 pub mod device;
+pub mod fast_open;
 pub mod flags;
 pub mod options;
 pub mod poll;

@@ -6,8 +6,9 @@ use crate::world::{Kind, World};
 use crate::{Call, Errno};
 use netstack::config::Config;
 use netstack::stack::Family;
-use netstack::tcp::{CongestionAlgorithm, MtuDiscover, SocketOptions};
+use netstack::tcp::{CongestionAlgorithm, FastOpenKey, FastOpenKeys, MtuDiscover, SocketOptions};
 use netstack::time::Duration;
+use std::sync::Arc;
 
 /// Smallest buffers: `SOCK_MIN_SNDBUF` and `SOCK_MIN_RCVBUF`, before Linux's doubling.
 const MIN_SEND_BUFFER: usize = 2304;
@@ -34,6 +35,7 @@ const MTU_DISCOVER: [(i32, MtuDiscover); 4] = [
     (libc::IP_PMTUDISC_DO, MtuDiscover::Do),
     (libc::IP_PMTUDISC_PROBE, MtuDiscover::Probe),
 ];
+const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 
 const UNKNOWN: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
@@ -92,6 +94,18 @@ fn int(value: &[u8]) -> Call {
 /// Options of IP may be given as one byte (do_ip_setsockopt of Linux).
 fn int_or_byte(value: &[u8]) -> Call {
     int(value).or_else(|errno| value.first().map(|byte| i32::from(*byte)).ok_or(errno))
+}
+
+/// The keys that `TCP_FASTOPEN_KEY` sets: one, or two.
+fn fast_open_keys(value: &[u8]) -> Call<Option<FastOpenKeys>> {
+    match value.as_chunks() {
+        ([primary], []) => Ok(Some(FastOpenKeys::new(FastOpenKey::new(*primary)))),
+        ([primary, backup], []) => {
+            let [primary, backup] = [primary, backup].map(|bytes| FastOpenKey::new(*bytes));
+            Ok(Some(FastOpenKeys { primary, backup: Some(backup) }))
+        }
+        _ => Err(INVALID),
+    }
 }
 
 fn clamp(n: usize) -> i32 {
@@ -233,6 +247,10 @@ impl World {
             let algorithm = CongestionAlgorithm::from_name(name).ok_or(Errno(libc::ENOENT))?;
             return self.change(fd, |options| options.congestion = algorithm);
         }
+        if name == libc::TCP_FASTOPEN_KEY {
+            let keys = fast_open_keys(value)?.map(Arc::new);
+            return self.change(fd, |options| options.fastopen_key = keys);
+        }
         let value = int(value)?;
         let within =
             |max: i32| if (1..=max).contains(&value) { Ok(value.unsigned_abs()) } else { Err(INVALID) };
@@ -299,6 +317,9 @@ impl World {
                 let low_water = Some(value as u32 as usize).filter(|bytes| *bytes > 0);
                 self.change(fd, |options| options.notsent_lowat = low_water)
             }
+            libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT | TCP_FASTOPEN_NO_COOKIE => {
+                self.set_fast_open(fd, name, value)
+            }
             libc::TCP_QUICKACK => {
                 let (engine, now) = (self.engine()?, self.now());
                 if let Kind::Connection(cell) = &self.socket(fd)?.kind {
@@ -307,6 +328,26 @@ impl World {
                 Ok(())
             }
             _ => Err(UNKNOWN),
+        }
+    }
+
+    fn set_fast_open(&mut self, fd: i32, name: i32, value: i32) -> Call<()> {
+        let allowed = self.fast_open_allowed()?;
+        let limit = u32::try_from(value).map_err(|_| INVALID)?;
+        let on = if (0..=1).contains(&value) { Ok(value != 0) } else { Err(INVALID) };
+        match (name, &self.socket(fd)?.kind) {
+            (_, Kind::Connection(_)) => Err(INVALID),
+            (libc::TCP_FASTOPEN, _) => self.change(fd, |options| options.fastopen_queue = limit),
+            (TCP_FASTOPEN_NO_COOKIE, _) => {
+                let on = on?;
+                self.change(fd, |options| options.fastopen_no_cookie = on)
+            }
+            (_, Kind::Listener(_)) => Err(INVALID),
+            _ if !allowed => Err(Errno(libc::EOPNOTSUPP)),
+            _ => {
+                let on = on?;
+                self.change(fd, |options| options.fastopen_connect = on)
+            }
         }
     }
 
@@ -334,6 +375,9 @@ impl World {
                 options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))
             }
             libc::TCP_NOTSENT_LOWAT => (options.notsent_lowat.unwrap_or(0) as u32).cast_signed(),
+            libc::TCP_FASTOPEN => options.fastopen_queue.cast_signed(),
+            libc::TCP_FASTOPEN_CONNECT => options.fastopen_connect.into(),
+            TCP_FASTOPEN_NO_COOKIE => options.fastopen_no_cookie.into(),
             libc::TCP_QUICKACK => match kind {
                 Kind::Connection(cell) => engine.quickack(cell).into(),
                 Kind::Unconnected(_) | Kind::Listener(_) => 1,

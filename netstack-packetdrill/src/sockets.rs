@@ -1,6 +1,7 @@
 //! The calls on sockets, from socket(2) to close(2).
 
 use crate::blocking::Adapter;
+use crate::fast_open::Opened;
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
 use netstack::stack::{Cell, Family, Unconnected};
@@ -14,10 +15,10 @@ use std::sync::Arc;
 const SIOCOUTQNSD: u64 = 0x894b;
 
 /// Flags of send(2) for things that netstack does not do.
-const SEND_UNSUPPORTED: i32 = libc::MSG_OOB | libc::MSG_FASTOPEN;
+const SEND_UNSUPPORTED: i32 = libc::MSG_OOB;
 
 /// How long a call may wait.
-fn patience(socket: &Socket, flags: i32) -> Option<Duration> {
+pub(crate) fn patience(socket: &Socket, flags: i32) -> Option<Duration> {
     (socket.nonblocking || flags & libc::MSG_DONTWAIT != 0).then_some(Duration::ZERO)
 }
 
@@ -39,6 +40,7 @@ impl Adapter {
             return Err(Errno(libc::EPROTONOSUPPORT));
         }
         let mut guard = self.lock();
+        guard.world.refresh()?;
         let engine = guard.world.start()?;
         let mut socket = Socket::new(Kind::Unconnected(Box::new(Unconnected::new(&engine, family))));
         socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
@@ -117,6 +119,7 @@ impl Adapter {
             |world| Ok(patience(world.socket(fd)?, 0)),
             |world| {
                 if !std::mem::replace(&mut began, true) {
+                    world.refresh()?;
                     return world.begin_connect(fd, to);
                 }
                 world.end_connect(fd)
@@ -176,12 +179,35 @@ impl Adapter {
     /// `EPIPE`, `EAGAIN`, the error of the connection; `EOPNOTSUPP` for flags of things that netstack
     /// does not do.
     pub fn send(&'static self, fd: i32, bufs: &mut [IoSlice<'_>], flags: i32) -> Call<usize> {
+        self.send_to(fd, bufs, flags, None)
+    }
+
+    /// sendto(2) with the address that `MSG_FASTOPEN` connects to.
+    ///
+    /// # Errors
+    /// As [`Adapter::send`] and [`Adapter::open_by_sending`].
+    pub fn send_to(
+        &'static self,
+        fd: i32,
+        bufs: &mut [IoSlice<'_>],
+        flags: i32,
+        to: Option<SocketAddr>,
+    ) -> Call<usize> {
         if flags & SEND_UNSUPPORTED != 0 {
             return Err(Errno(libc::EOPNOTSUPP));
         }
         let send = SendFlags { more: flags & libc::MSG_MORE != 0, end_of_record: flags & libc::MSG_EOR != 0 };
         let mut bufs = bufs;
         let (mut done, mut waited) = (0, false);
+        if let Opened::With(n) = self.open_by_sending(fd, bufs, flags, to)? {
+            let wanted: usize = bufs.iter().map(|buf| buf.len()).sum();
+            let waits = patience(self.lock().world.socket(fd)?, flags).is_none();
+            if n == wanted || !waits {
+                return Ok(n);
+            }
+            done = n;
+            IoSlice::advance_slices(&mut bufs, n);
+        }
         let result = self.call(
             |world| Ok(patience(world.socket(fd)?, flags)),
             |world| {
@@ -282,7 +308,7 @@ impl Adapter {
 }
 
 impl World {
-    fn begin_connect(&mut self, fd: i32, to: Option<SocketAddr>) -> Call<Option<i32>> {
+    pub(crate) fn begin_connect(&mut self, fd: i32, to: Option<SocketAddr>) -> Call<Option<i32>> {
         let (engine, now) = (self.engine()?, self.now());
         let socket = self.socket(fd)?;
         let Some(to) = to else { return disconnect(socket, &engine, now) };
@@ -298,15 +324,17 @@ impl World {
                 let fresh = Unconnected::new(&engine, unconnected.family());
                 let connecting = std::mem::replace(&mut **unconnected, fresh);
                 let cell = engine.connect(now, connecting, to, Arc::clone(&socket.watch) as _)?;
+                // With TCP_FASTOPEN_CONNECT the SYN may be left to the first write.
+                socket.connecting = !cell.is_deferred();
+                let deferred = cell.is_deferred();
                 socket.kind = Kind::Connection(cell);
-                socket.connecting = true;
-                Ok(None)
+                Ok(deferred.then_some(0))
             }
         }
     }
 
     /// How connecting went, told once.
-    fn end_connect(&mut self, fd: i32) -> Call<Option<i32>> {
+    pub(crate) fn end_connect(&mut self, fd: i32) -> Call<Option<i32>> {
         let engine = self.engine()?;
         let cell = self.connection(fd, libc::EINVAL)?;
         let Some(result) = cell.connect_result() else { return Ok(None) };

@@ -37,6 +37,7 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/ip_default_ttl", "default_ttl", Form::Same),
     ("ipv4/ip_local_port_range", "port_range", Form::Range),
     ("ipv4/tcp_early_retrans", "early_retrans", Form::From(3)),
+    ("ipv4/tcp_fastopen_blackhole_timeout_sec", "fastopen_blackhole_timeout", Form::Unit("s")),
     ("ipv4/tcp_fin_timeout", "fin_timeout", Form::Unit("s")),
     ("ipv4/tcp_invalid_ratelimit", "challenge_ack_interval", Form::Unit("ms")),
     ("ipv4/tcp_keepalive_intvl", "keepalive_interval", Form::Unit("s")),
@@ -103,6 +104,13 @@ impl Sysctls {
                 self.0.insert(name, value.trim().to_owned());
             }
         }
+    }
+
+    /// What changes when the script makes the kernel forget the cookies of servers, in one of the ways
+    /// that there are: `ip tcp_metrics flush`, which the runner writes down, and a variable of some
+    /// kernels.
+    pub fn flushes(&self) -> [Option<&String>; 2] {
+        ["ipv4/tcp_metrics_flush", "ipv4/tcp_fastopen_cookies"].map(|name| self.0.get(name))
     }
 
     /// Sets in `config` what has a setting there. Values that a setting refuses are left out: they

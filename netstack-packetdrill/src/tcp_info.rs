@@ -6,6 +6,9 @@ use netstack::time::Duration;
 /// Bytes of the structure in Linux 6.18. Older readers take less, which is how it grows.
 pub const SIZE: usize = 280;
 
+/// `TCPI_OPT_SYN_DATA`.
+const OPT_SYN_DATA: u8 = 32;
+
 /// `TCP_INFINITE_SSTHRESH`.
 const INFINITE: u32 = 0x7fff_ffff;
 
@@ -28,7 +31,9 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
     raw[2] = byte(info.retransmits);
     raw[3] = byte(info.probes);
     raw[4] = byte(info.backoff);
+    raw[5] = if info.syn_data_acked { OPT_SYN_DATA } else { 0 };
     raw[6] = info.snd_wscale & 15;
+    raw[7] = (info.fastopen_client_fail as u8) << 1;
     for (at, value) in [
         (8, micros(info.rto)),
         (12, micros(info.ato)),
@@ -57,6 +62,8 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (148, micros(info.min_rtt)),
         (152, count(info.data_segs_in)),
         (156, count(info.data_segs_out)),
+        // Linux counts segments, and our SYN as one of them.
+        (192, if info.state == State::SynReceived { 0 } else { 1 + segments(info.delivered as usize) }),
         (216, count(info.dsack_dups)),
         (220, count(info.reord_seen)),
         (228, word(info.snd_wnd)),

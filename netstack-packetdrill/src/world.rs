@@ -8,7 +8,7 @@ use crate::{Call, Errno};
 use netstack::buffer::PACKET_SIZE;
 use netstack::config::Config;
 use netstack::device::RxMeta;
-use netstack::stack::{Cell, Effects, Engine, Interface, Listener, QueueId, Unconnected};
+use netstack::stack::{Cell, Effects, Engine, FastOpenCache, Interface, Listener, QueueId, Unconnected};
 use netstack::time::Instant;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -28,6 +28,8 @@ pub struct World {
     flags: Flags,
     /// The system's variables before the script's init commands ran.
     before: Sysctls,
+    /// The variables that the stack was built with.
+    seen: Sysctls,
     stack: Option<Stack>,
     now: Instant,
     /// When the script last had a packet line.
@@ -95,6 +97,7 @@ impl World {
         Self {
             flags,
             before,
+            seen: Sysctls::default(),
             stack: None,
             now: START,
             last_line: START,
@@ -118,7 +121,9 @@ impl World {
     /// `EINVAL` if the settings do not fit together, with the reason on standard error.
     pub fn start(&mut self) -> Call<Arc<Engine>> {
         if self.stack.is_none() {
-            let built = self.build();
+            self.seen = Sysctls::read();
+            let device = Arc::new(Recorder::new(self.flags.mtu, self.flags.offloads));
+            let built = self.config().and_then(|config| self.build(config, device, None));
             self.stack = Some(built.map_err(|error| {
                 eprintln!("netstack-packetdrill: {error}");
                 Errno::from(error)
@@ -127,8 +132,35 @@ impl World {
         self.engine()
     }
 
+    /// Takes note of variables that the script has changed: what it does next is done by a new stack
+    /// with them, which knows the cookies of the former one. Connections that are still there then are
+    /// out of the script's way.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub fn refresh(&mut self) -> Call<()> {
+        let Some(stack) = &self.stack else { return Ok(()) };
+        let sysctls = Sysctls::read();
+        if sysctls == self.seen {
+            return Ok(());
+        }
+        let flushed = sysctls.flushes() != self.seen.flushes();
+        self.seen = sysctls;
+        let cache = Arc::clone(stack.engine.fast_open_cache());
+        if flushed {
+            cache.clear();
+        }
+        let config = self.config()?;
+        if config == **stack.engine.config() {
+            return Ok(());
+        }
+        let device = Arc::clone(&stack.device);
+        self.stack = Some(self.build(config, device, Some(cache))?);
+        Ok(())
+    }
+
     /// The namespace's variables, then so_flags, then what the script set.
-    fn config(&self) -> std::io::Result<Config> {
+    pub fn config(&self) -> std::io::Result<Config> {
         let now = Sysctls::read();
         let mut config = Config { seed: Some(SEED), loopback: false, ..Config::default() };
         now.apply_all(&mut config);
@@ -140,8 +172,12 @@ impl World {
         Ok(config)
     }
 
-    fn build(&self) -> std::io::Result<Stack> {
-        let device = Arc::new(Recorder::new(self.flags.mtu, self.flags.offloads));
+    fn build(
+        &self,
+        config: Config,
+        device: Arc<Recorder>,
+        cache: Option<Arc<FastOpenCache>>,
+    ) -> std::io::Result<Stack> {
         let mut interface = Interface::new(Arc::clone(&device) as _).name("tun0");
         for address in &self.flags.local {
             let (bits, gateway) = match address {
@@ -150,7 +186,7 @@ impl World {
             };
             interface = interface.address(&format!("{address}/{bits}")).gateway(gateway);
         }
-        let engine = Engine::new(self.config()?, vec![interface])?;
+        let engine = Engine::with_fast_open_cache(config, vec![interface], cache)?;
         Ok(Stack { engine, device, out: Effects::new() })
     }
 

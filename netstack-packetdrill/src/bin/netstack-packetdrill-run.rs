@@ -39,8 +39,11 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args();
     let name = arguments.next().unwrap_or_default();
     let arguments: Vec<String> = arguments.collect();
-    let result = if Path::new(&name).file_name().is_some_and(|name| name == "sysctl") {
+    let stand_in = Path::new(&name).file_name().and_then(|name| name.to_str());
+    let result = if stand_in == Some("sysctl") {
         sysctl(&arguments)
+    } else if stand_in == Some("ip") {
+        ip(&arguments)
     } else if arguments.first().is_some_and(|first| first == INNER) {
         run_inside(&arguments[1..])
     } else {
@@ -86,6 +89,10 @@ const VERSIONS: [Version; 3] = [
             "--netmask_ip=255.255.0.0",
             "--remote_ip=192.0.2.1",
             "-D",
+            "TFO_COOKIE=3021b9d889017eeb",
+            "-D",
+            "CODE=host_unreachable",
+            "-D",
             "CMSG_LEVEL_IP=SOL_IP",
             "-D",
             "CMSG_TYPE_RECVERR=IP_RECVERR",
@@ -100,6 +107,8 @@ const VERSIONS: [Version; 3] = [
             "--gateway_ip=fd3d:a0b:17d6:8888::1",
             "--remote_ip=fd3d:fa7b:d17d::1",
             "-D",
+            "TFO_COOKIE=c1d1e9742a47a9bc",
+            "-D",
             "CMSG_LEVEL_IP=SOL_IPV6",
             "-D",
             "CMSG_TYPE_RECVERR=IPV6_RECVERR",
@@ -113,6 +122,10 @@ const VERSIONS: [Version; 3] = [
             "--gateway_ip=192.168.0.1",
             "--netmask_ip=255.255.0.0",
             "--remote_ip=192.0.2.1",
+            "-D",
+            "TFO_COOKIE=3021b9d889017eeb",
+            "-D",
+            "CODE=host_unreachable",
             "-D",
             "CMSG_LEVEL_IP=SOL_IPV6",
             "-D",
@@ -252,10 +265,31 @@ fn summary(output: &str) -> &str {
         .unwrap_or("no message")
 }
 
+/// The addresses that a script sets itself.
+#[derive(Default)]
+struct OwnAddresses {
+    local: Option<String>,
+    remote: bool,
+}
+
+impl OwnAddresses {
+    fn of(script: &Path) -> Self {
+        let text = fs::read_to_string(script).unwrap_or_default();
+        let option = |name: &str| text.lines().find_map(|line| line.trim().strip_prefix(name));
+        Self { local: option("--local_ip=").map(str::to_owned), remote: option("--remote_ip=").is_some() }
+    }
+}
+
 /// Runs one script; what it printed if it did not pass.
 fn run_one(plan: &Plan, script: &Path) -> Result<(), String> {
     let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
-    let mut flags = format!("local_ip={},mtu={}", plan.version.local, plan.version.mtu);
+    // A script for certain addresses says so, and means IPv4.
+    let own = if plan.version.name == "ipv6" { OwnAddresses::default() } else { OwnAddresses::of(script) };
+    let local = own.local.as_deref().unwrap_or(plan.version.local);
+    let mut flags = format!("local_ip={local},mtu={}", plan.version.mtu);
+    let addresses = [format!("--local_ip={local}")];
+    let is_remote = |option: &&str| option.starts_with("--remote_ip=");
+    let options = plan.version.options.iter().copied().filter(|option| !(own.remote && is_remote(option)));
     for setting in &plan.settings {
         flags.push(',');
         flags.push_str(setting);
@@ -268,8 +302,8 @@ fn run_one(plan: &Plan, script: &Path) -> Result<(), String> {
         .arg(format!("--so_filename={}", plan.library.display()))
         .arg(format!("--so_flags={flags}"))
         .arg(format!("--ip_version={}", plan.version.name))
-        .arg(format!("--local_ip={}", plan.version.local))
-        .args(plan.version.options)
+        .args(&addresses)
+        .args(options)
         .args(&plan.extra)
         .arg(script)
         .current_dir(script.parent().unwrap_or(Path::new(".")))
@@ -290,7 +324,9 @@ fn run_inside(arguments: &[String]) -> io::Result<ExitCode> {
     // Scripts set its queueing discipline. Nobody sends through it.
     let tun = Tun::open(&TunConfig::new("tun0"))?;
     let folder = Folder::new()?;
-    std::os::unix::fs::symlink(std::env::current_exe()?, folder.0.join("sysctl"))?;
+    for stand_in in ["sysctl", "ip"] {
+        std::os::unix::fs::symlink(std::env::current_exe()?, folder.0.join(stand_in))?;
+    }
     let path = std::env::var("PATH").unwrap_or_default();
     let mut child = Command::new(program)
         .args(options)
@@ -361,8 +397,26 @@ fn sysctl(arguments: &[String]) -> io::Result<ExitCode> {
             }
         }
     }
+    write_down(&record)?;
+    Ok(status)
+}
+
+fn write_down(record: &str) -> io::Result<()> {
     if let Some(path) = std::env::var_os(SYSCTL_FILE) {
         fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(record.as_bytes())?;
     }
-    Ok(status)
+    Ok(())
+}
+
+/// ip(8): that a script empties the table of what is known of destinations is written down, as a
+/// variable with another value each time. All else is left to the real one, which is next in the path.
+fn ip(arguments: &[String]) -> io::Result<ExitCode> {
+    if arguments.first().is_some_and(|object| object == "tcp_metrics") {
+        write_down(&format!("net.ipv4.tcp_metrics_flush={}\n", std::process::id()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let behind = path.split_once(':').map_or("", |(_, behind)| behind);
+    let error = Command::new("/usr/bin/env").arg(format!("PATH={behind}")).arg("ip").args(arguments).exec();
+    Err(error)
 }

@@ -7,8 +7,9 @@ use crate::net::lookup::{self, ToSocketAddrs};
 use crate::net::reactor::Wakeups;
 use crate::net::readiness::Registration;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
-use crate::stack::{Counters, Destination, Engine, Interface, give_back};
+use crate::stack::{Counters, Destination, Engine, FastOpenCache, Interface, give_back};
 use crate::sync::{Mutex, Rank};
+use crate::tcp::FastOpenKeys;
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
 use std::fmt;
@@ -249,6 +250,7 @@ impl Stack {
             interfaces: Vec::new(),
             config: Config::default(),
             driver: Driver::default(),
+            fast_open_cache: None,
         }
     }
 
@@ -367,6 +369,22 @@ impl Stack {
         &self.owner.core
     }
 
+    /// What clients of this stack know of servers for Fast Open.
+    pub fn fast_open_cache(&self) -> &Arc<FastOpenCache> {
+        self.engine().fast_open_cache()
+    }
+
+    /// The keys that Fast Open cookies are made and checked with.
+    pub fn fast_open_keys(&self) -> FastOpenKeys {
+        self.engine().fast_open_keys()
+    }
+
+    /// Replaces the keys of Fast Open cookies. Cookies of the former key are good as long as it is the
+    /// backup key: [`FastOpenKeys::rotated`].
+    pub fn set_fast_open_keys(&self, keys: FastOpenKeys) {
+        self.engine().set_fast_open_keys(keys);
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.owner.core.engine
     }
@@ -405,6 +423,7 @@ pub struct StackBuilder {
     interfaces: Vec<Interface>,
     config: Config,
     driver: Driver,
+    fast_open_cache: Option<Arc<FastOpenCache>>,
 }
 
 impl StackBuilder {
@@ -438,6 +457,13 @@ impl StackBuilder {
         self
     }
 
+    /// Where clients look for Fast Open cookies. Stacks with the same addresses may share a cache;
+    /// without this, each has its own.
+    pub fn fast_open_cache(mut self, cache: Arc<FastOpenCache>) -> Self {
+        self.fast_open_cache = Some(cache);
+        self
+    }
+
     /// Builds the stack and starts its driver.
     ///
     /// # Errors
@@ -451,11 +477,11 @@ impl StackBuilder {
     /// If the runtime was built without its time driver, or without its I/O driver and there is a
     /// device that needs it.
     pub fn build(self) -> io::Result<Stack> {
-        let Self { name, interfaces, config, driver } = self;
+        let Self { name, interfaces, config, driver, fast_open_cache } = self;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;
         let exit_drain = config.exit_drain;
-        let engine = Engine::new(config, interfaces)?;
+        let engine = Engine::with_fast_open_cache(config, interfaces, fast_open_cache)?;
         let clock = match (driver, &runtime) {
             (Driver::Tokio, Some(runtime)) => Clock::of_runtime(runtime),
             _ => Clock::monotonic(),

@@ -88,6 +88,14 @@ impl Engine {
         out.deliver(self);
     }
 
+    /// The rest of a first write waits for the connection to stand: it can carry the acknowledgment
+    /// that completes the handshake.
+    pub fn expect_write(&self, cell: &Cell) {
+        if let Phase::Opening(opening) = &mut cell.lock().phase {
+            opening.expect_write();
+        }
+    }
+
     /// Sends the SYN that waits for the first write (`TCP_FASTOPEN_CONNECT`), without data. Nothing
     /// happens if none waits.
     pub fn open_now(&self, now: Instant, cell: &Arc<Cell>) {

@@ -256,8 +256,17 @@ impl Engine {
         });
         let Some(cell) = cell else { return };
         self.with_cell(now, &cell, out, |inner, _| {
-            // What a handshake sends fits every path; nothing to learn from forgeries about it.
-            let Phase::Connected(connection) = &mut inner.phase else { return };
+            let connection = match &mut inner.phase {
+                Phase::Connected(connection) => connection,
+                // What a handshake sends fits every path, but for a SYN with data. Nothing is learnt
+                // from messages about it, which are easy to forge.
+                Phase::Opening(opening) => {
+                    let floor = if key.is_ipv6() { IPV6_MIN_MTU } else { self.config().min_pmtu as usize };
+                    opening.on_packet_too_big(seq, claimed.max(floor));
+                    return;
+                }
+                Phase::Over(_) => return,
+            };
             if !connection.is_in_flight(seq) {
                 self.counters_live().icmp_out_of_window.bump();
                 return;

@@ -244,7 +244,9 @@ impl Engine {
         match report.data {
             SynDataFate::None => {}
             SynDataFate::Acked => self.counters_live().fast_open_active.bump(),
-            SynDataFate::Refused | SynDataFate::Lost => self.counters_live().fast_open_active_fails.bump(),
+            SynDataFate::Partial | SynDataFate::Refused | SynDataFate::Lost => {
+                self.counters_live().fast_open_active_fails.bump();
+            }
         }
     }
 

@@ -198,7 +198,9 @@ impl FastOpenCache {
             };
         }
         match report.data {
-            SynDataFate::None => {}
+            // With a new cookie, the former one was just old.
+            SynDataFate::Refused if report.cookie.is_some() => {}
+            SynDataFate::None | SynDataFate::Partial => {}
             SynDataFate::Acked => server.failures.retain(|failures| failures.port != flow.remote_port),
             SynDataFate::Refused | SynDataFate::Lost => server.fail(now, flow.remote_port),
         }

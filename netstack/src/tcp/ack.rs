@@ -102,6 +102,13 @@ impl AckPolicy {
         self.due = Due::At(now + self.max);
     }
 
+    /// An acknowledgment is owed that an answer is about to carry: somebody waits to write it.
+    pub(super) fn delay_for_answer(&mut self, now: Instant) {
+        self.delay(now);
+        self.ato = self.min;
+        self.last_data = Some(now);
+    }
+
     /// Nothing is owed any more.
     pub(super) fn cancel(&mut self) {
         self.due = Due::No;

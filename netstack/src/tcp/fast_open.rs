@@ -292,10 +292,12 @@ pub enum SynDataFate {
     None,
     /// All of it was acknowledged.
     Acked,
-    /// Some of it was not.
+    /// Some of it was: whatever is on the way lets it pass.
+    Partial,
+    /// None of it was.
     Refused,
-    /// The SYN had to be sent again, and some of the data was not acknowledged: the SYN with data
-    /// was lost, or dropped for its data.
+    /// The SYN had to be sent again, and not all of the data was acknowledged: the SYN with data was
+    /// lost, or dropped for its data.
     Lost,
 }
 

@@ -188,6 +188,7 @@ struct After {
     shut_read: bool,
     shut_write: bool,
     close: bool,
+    writer_waits: bool,
 }
 
 /// When a SYN is sent again that met an old connection (TCP_TIMEOUT_MIN: two ticks of Linux's clock).
@@ -296,6 +297,26 @@ impl Opening {
         Ok(())
     }
 
+    /// Somebody waits to write more than the SYN holds: what it writes can carry the acknowledgment that
+    /// completes the handshake (`sk_write_pending` in Linux).
+    pub fn expect_write(&mut self) {
+        self.after.writer_waits = self.has_data();
+    }
+
+    /// A router could not forward our SYN for its length: `mtu` is what it takes. The SYN goes again
+    /// without data at once (tcp_simple_retransmit in Linux), and the peer need not try what will
+    /// not come back. Says whether the message is believed: it must quote the SYN.
+    pub fn on_packet_too_big(&mut self, seq: SeqNum, mtu: usize) -> bool {
+        let carried = self.fast_open.as_ref().is_some_and(|syn_data| syn_data.sent() > 0);
+        if seq != self.iss || !carried || self.state != State::SynSent || mtu >= self.offer.path.pmtu {
+            return false;
+        }
+        self.offer.path.pmtu = mtu;
+        self.offer.advertised_mss = self.offer.advertised_mss.min(payload_of(mtu, self.offer.path.ipv6));
+        self.due = true;
+        true
+    }
+
     /// Closes the connection as soon as it stands: the last handle is gone, and there is data to
     /// deliver.
     pub fn close(&mut self) {
@@ -304,7 +325,7 @@ impl Opening {
 
     /// Does what the user asked for meanwhile.
     fn catch_up(&self, now: Instant, connection: &mut Connection) {
-        let After { shut_read, shut_write, close } = self.after;
+        let After { shut_read, shut_write, close, writer_waits: _ } = self.after;
         for (asked, how) in [(shut_read, Shutdown::Read), (shut_write, Shutdown::Write)] {
             if asked {
                 // It was established just now; if its first segment has ended it, there is nothing to do.
@@ -480,15 +501,17 @@ impl Opening {
             self.state = self.state.next(Input::SynAck).expect("SYN-SENT takes a SYN-ACK");
             let (mut connection, report) = self.establish(now, &peer, peer.window, acked);
             connection.ecn = self.ecn.on_syn_ack(seg, &self.config);
-            if self.options.defer_accept > 0 {
+            if report.is_some_and(|report| matches!(report.data, SynDataFate::None | SynDataFate::Acked)) {
+                connection.take_syn_text(now, seg, payload);
+            }
+            if self.after.writer_waits {
+                connection.rcv.ack.delay_for_answer(now);
+            } else if self.options.defer_accept > 0 && seg.len() == 1 {
                 // Data is to follow that can carry it, and a listener that defers as well would drop
                 // a bare one (tcp_rcv_synsent_state_process in Linux).
                 connection.rcv.ack.delay(now);
             } else {
                 connection.rcv.ack.now_urgently();
-            }
-            if report.is_some_and(|report| matches!(report.data, SynDataFate::None | SynDataFate::Acked)) {
-                connection.take_syn_ack_data(now, seg, payload);
             }
             self.catch_up(now, &mut connection);
             return OpeningStep::Established(connection, report);

@@ -2,6 +2,7 @@
 //! because the SYN brought a good cookie. It is in SYN-RECEIVED, its user may read what the SYN
 //! carried and answer it, and what is left of the handshake goes on beside that.
 
+use super::ack::AckPolicy;
 use super::connection::{Connection, Established};
 use super::error::TcpError;
 use super::fast_open::{FastOpenNotes, FastOpenOption};
@@ -118,6 +119,8 @@ impl Connection {
         if self.take_text(now, seg, seq, payload).is_continue() {
             let _ = self.check_fin(now, seg, seq);
         }
+        // The rhythm of acknowledgments is learnt from what follows (as in Linux).
+        self.rcv.ack = AckPolicy::new(&self.config);
     }
 
     /// The SYN-ACK, if it must be sent.
@@ -191,6 +194,7 @@ impl Connection {
         }
         passive.over = true;
         passive.due = false;
+        self.ecn = passive.entry.ecn().on_ack(seg, &self.config);
         if let Some(sample) = passive.entry.rtt(now) {
             self.rtt.on_sample(now, sample, 1);
         } else {

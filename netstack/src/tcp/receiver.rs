@@ -23,6 +23,8 @@ pub(super) struct Receiver {
     right_edge: Seq,
     /// RCV.NXT of the last acknowledgment that was sent.
     last_ack_sent: Seq,
+    /// Whether a SYN-ACK was that.
+    opening: bool,
     /// Our window scale.
     scale: WindowScale,
     /// In-order data for the reader.
@@ -100,6 +102,7 @@ impl Receiver {
             rcv_nxt,
             right_edge: rcv_nxt + offered,
             last_ack_sent: rcv_nxt,
+            opening: false,
             scale,
             buffer: RecvBuffer::default(),
             assembler: Assembler::default(),
@@ -318,6 +321,7 @@ impl Receiver {
     /// An acknowledgment with `field` as its window was sent.
     pub(super) fn on_ack_sent(&mut self, field: u16) {
         self.on_window_sent(field);
+        self.opening = false;
         self.last_ack_sent = self.rcv_nxt;
         self.duplicate = None;
         self.ack.on_sent();
@@ -330,6 +334,7 @@ impl Receiver {
     pub(super) fn on_syn_ack_sent(&mut self, window: usize) {
         self.right_edge = self.right_edge.max(self.rcv_nxt + window);
         self.last_ack_sent = self.rcv_nxt;
+        self.opening = true;
         self.ack.cancel();
     }
 
@@ -349,7 +354,8 @@ impl Receiver {
         if let Some(wanted) = wanted.filter(|_| !self.locked) {
             self.limit = wanted.clamp(self.limit, self.max_limit);
         }
-        if n == 0 || self.fin.is_some() {
+        // Beside a SYN-ACK's window the full one is large: nothing to tell before data comes for it.
+        if n == 0 || self.fin.is_some() || self.opening {
             return false;
         }
         // Linux: announce when the window at least doubles by it.

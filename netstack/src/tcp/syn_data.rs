@@ -3,8 +3,7 @@
 
 use super::connection::Connection;
 use super::fast_open::{FastOpenFail, FastOpenNotes, FastOpenOption, FastOpenReport, SynDataFate};
-use super::segment::{Options, Segment};
-use crate::buffer::Chunk;
+use super::segment::Options;
 use crate::time::Instant;
 use std::io::IoSlice;
 
@@ -140,6 +139,7 @@ impl SynData {
                 0 => SynDataFate::None,
                 sent if acked == sent => SynDataFate::Acked,
                 _ if lost && cookie.is_none() => SynDataFate::Lost,
+                _ if acked > 0 => SynDataFate::Partial,
                 _ => SynDataFate::Refused,
             },
         }
@@ -176,6 +176,10 @@ impl Connection {
     /// so the window stays as it is (Linux's tcp_non_congestion_loss_retransmit).
     pub(super) fn take_syn_data(&mut self, now: Instant, data: &[u8], sent: usize, acked: usize) {
         let start = self.snd.snd_una;
+        if data.is_empty() {
+            return;
+        }
+        self.snd.buffer.open_record();
         self.snd.buffer.write(&[IoSlice::new(data)], 0, usize::MAX);
         self.snd.push();
         if sent == 0 {
@@ -191,13 +195,6 @@ impl Connection {
             self.recovery.on_sent(now, start + acked, end, self.snd.mss);
             self.recovery.on_refused(now, end);
         }
-    }
-
-    /// The text of the SYN-ACK, and its FIN, where Fast Open worked (RFC 7413 §4.2.2; Linux ignores
-    /// both otherwise).
-    pub(super) fn take_syn_ack_data(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
-        self.take_syn_text(now, seg, payload);
-        self.rcv.ack.now_urgently();
     }
 
     /// Takes the suspicion that something on the way swallows what follows a SYN with data.

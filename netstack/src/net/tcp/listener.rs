@@ -196,6 +196,12 @@ impl TcpListener {
         self.inner.listener.accept_queue_len()
     }
 
+    /// Connections that Fast Open has made and whose handshake is not complete, and those that the
+    /// client has reset in that time and that count for a minute.
+    pub fn fast_open_queue_len(&self) -> usize {
+        self.inner.listener.fast_open_queue_len()
+    }
+
     /// Connections whose handshake is not complete.
     pub fn syn_queue_len(&self) -> usize {
         self.inner.listener.syn_queue_len()

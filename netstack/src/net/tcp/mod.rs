@@ -6,6 +6,7 @@
 //!
 #![doc = include_str!("closing.md")]
 
+mod fast_open;
 mod listener;
 mod options;
 mod pending;

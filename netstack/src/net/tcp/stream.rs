@@ -58,6 +58,8 @@ struct Inner {
     cell: Arc<Cell>,
     registration: Arc<Registration>,
     closed: AtomicBool,
+    /// The SYN may wait for the first write (`TCP_FASTOPEN_CONNECT`).
+    deferred: AtomicBool,
     id: u64,
 }
 
@@ -131,6 +133,10 @@ impl TcpStream {
         let cell = core.engine.connect(core.now(), socket, addr, Arc::clone(&registration) as _)?;
         // From here on a drop closes the cell, which ends an attempt that goes on.
         let stream = Self::new(stack, cell, registration);
+        if stream.inner.cell.is_deferred() {
+            stream.inner.deferred.store(true, Ordering::Relaxed);
+            stream.registration().on_ready(Events::WRITABLE);
+        }
         let connected =
             || stream.inner.cell.connect_result().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
         stream.inner.registration.async_io(Interest::WRITABLE, connected).await?;
@@ -151,8 +157,14 @@ impl TcpStream {
     fn new(stack: &Stack, cell: Arc<Cell>, registration: Arc<Registration>) -> Self {
         let core = stack.core();
         let id = core.next_id();
-        let inner =
-            Arc::new(Inner { stack: stack.clone(), cell, registration, closed: AtomicBool::new(false), id });
+        let inner = Arc::new(Inner {
+            stack: stack.clone(),
+            cell,
+            registration,
+            closed: AtomicBool::new(false),
+            deferred: AtomicBool::new(false),
+            id,
+        });
         core.remember(id, &inner);
         Self { inner }
     }
@@ -204,6 +216,14 @@ impl TcpStream {
         self.engine().shutdown(self.now(), &self.inner.cell, how)
     }
 
+    /// Somebody waits for what the peer sends: a SYN that waits for the first write must not wait any
+    /// longer.
+    pub(super) fn stop_deferring(&self) {
+        if self.inner.deferred.load(Ordering::Relaxed) && self.inner.deferred.swap(false, Ordering::Relaxed) {
+            self.engine().open_now(self.now(), &self.inner.cell);
+        }
+    }
+
     fn engine(&self) -> &crate::stack::Engine {
         self.inner.stack.engine()
     }
@@ -252,6 +272,9 @@ impl TcpStream {
     /// # }
     /// ```
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        if interest.is_readable() && !interest.is_writable() {
+            self.stop_deferring();
+        }
         self.registration().ready(interest).await.map(Seen::ready)
     }
 
@@ -272,6 +295,7 @@ impl TcpStream {
     /// # Errors
     /// If the stack is over.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stop_deferring();
         self.registration().poll_ready(cx, Direction::Read).map_ok(drop)
     }
 
@@ -317,6 +341,9 @@ impl TcpStream {
         interest: Interest,
         attempt: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
+        if interest.is_readable() && !interest.is_writable() {
+            self.stop_deferring();
+        }
         self.registration().async_io(interest, attempt).await
     }
 }
@@ -455,6 +482,7 @@ impl TcpStream {
     /// # Errors
     /// As [`TcpStream::peek`].
     pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        self.stop_deferring();
         let peeked =
             self.registration().poll_io(cx, Direction::Read, |_| self.peek_now(buf.initialize_unfilled()));
         let n = ready!(peeked)?;
@@ -488,6 +516,7 @@ impl TcpStream {
 /// What the halves share with the stream: the traits take `Pin<&mut Self>`, the work needs `&self`.
 impl TcpStream {
     pub(super) fn poll_read_priv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stop_deferring();
         let read = self.registration().poll_io(cx, Direction::Read, |seen| {
             let room = buf.initialize_unfilled();
             let wanted = room.len();

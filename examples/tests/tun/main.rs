@@ -10,6 +10,7 @@ mod clients;
 mod common;
 mod connections;
 mod examples;
+mod fast_open;
 mod kernel;
 mod path;
 mod programs;

@@ -7,6 +7,7 @@ mod ambient;
 mod auto_traits;
 mod clock;
 mod driver;
+mod fast_open;
 #[cfg(unix)]
 mod fd_device;
 mod options;

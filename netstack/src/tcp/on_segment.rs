@@ -251,7 +251,8 @@ impl Connection {
         let phase = self.recovery.phase();
         self.follow_marks(now, seg, input.una);
         let mut rearm = Rearm::No;
-        if advances || self.recovery.board.outstanding() > 0 {
+        // A DSACK tells something also when everything is acknowledged.
+        if advances || self.recovery.board.outstanding() > 0 || !blocks.is_empty() {
             self.note_app_limited();
             rearm = self.recovery.on_ack(&input, &mut self.rtt, self.cc.as_mut());
         }

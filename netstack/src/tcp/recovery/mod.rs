@@ -270,7 +270,7 @@ impl Recovery {
     pub(super) fn on_retransmitted(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         let segments = end.since(start).div_ceil(mss) as u32;
         self.count_retransmission(start, end, segments);
-        self.board.on_retransmitted(now, start, end, mss);
+        self.board.on_repaired(now, start, end, mss);
         self.first_retransmission.get_or_insert(now);
         self.undo.on_retransmitted(segments);
         if self.frto == Frto::NewData {
@@ -284,7 +284,7 @@ impl Recovery {
     /// The last segment was sent again, as a probe.
     pub(super) fn on_probe_repeated(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.count_retransmission(start, end, 1);
-        self.board.on_retransmitted(now, start, end, mss);
+        self.board.on_probed(now, start, end, mss);
         self.tail.on_sent(end, true);
     }
 

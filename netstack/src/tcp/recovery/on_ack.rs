@@ -83,7 +83,8 @@ impl Recovery {
         rtt: &mut RttEstimator,
         cc: &mut dyn CongestionControl,
     ) -> Rearm {
-        let progress = Progress::new(ack.now, rtt.min_rtt().unwrap_or_default());
+        let min_rtt = rtt.min_rtt().unwrap_or_default();
+        let progress = Progress::new(ack.now, min_rtt, ack.echo_sent_at.filter(|_| ack.advances()));
         let mut report = Report { progress, ..Report::default() };
         if ack.advances() {
             self.timeouts = 0;

@@ -27,7 +27,7 @@ pub(in crate::tcp) struct Scoreboard {
     highest_sacked: Option<Seq>,
     /// Bytes in lost records.
     lost_bytes: usize,
-    /// Bytes in records that were retransmitted and are in flight again.
+    /// Bytes in records that are in flight again because they were lost.
     retransmitted: usize,
     /// How fast it is delivered.
     pub(in crate::tcp) rate: DeliveryRate,
@@ -47,6 +47,9 @@ struct Record {
     mss: usize,
     /// How often it was sent again.
     retransmissions: u32,
+    /// Whether what is in flight is the repair of a loss. The tail loss probe repeats something that is
+    /// not thought to be lost.
+    repair: bool,
     fate: Fate,
     /// What was delivered when it was last sent.
     stamp: Stamp,
@@ -114,6 +117,9 @@ pub(in crate::tcp) struct RackSample {
     now: Instant,
     /// A retransmission that seems to have come back sooner is the original, come late.
     min_rtt: Duration,
+    /// When the segment was sent that the timestamp's echo is of, to the clock's tick: a retransmission
+    /// that left later is not what arrived.
+    echo: Option<Instant>,
     /// The most recently sent.
     pub(in crate::tcp) newest: Option<Delivered>,
     /// Round-trip times of the last acknowledged and the last SACKed, in the order of sequence.
@@ -124,7 +130,9 @@ pub(in crate::tcp) struct RackSample {
 impl RackSample {
     fn add(&mut self, delivered: Delivered, by: By) {
         let rtt = self.now - delivered.sent_at;
-        if delivered.retransmitted && rtt < self.min_rtt {
+        let tick = Instant::from_millis(delivered.sent_at.as_millis());
+        let original_came = rtt < self.min_rtt || self.echo.is_some_and(|echo| echo < tick);
+        if delivered.retransmitted && original_came {
             return;
         }
         match by {
@@ -151,9 +159,10 @@ enum By {
 }
 
 impl Progress {
-    /// For an acknowledgment that comes at `now` on a path whose smallest round-trip time is `min_rtt`.
-    pub(in crate::tcp) fn new(now: Instant, min_rtt: Duration) -> Self {
-        Self { rack: RackSample { now, min_rtt, ..RackSample::default() }, ..Self::default() }
+    /// For an acknowledgment that comes at `now` on a path whose smallest round-trip time is `min_rtt`,
+    /// and echoes the timestamp of what was sent at `echo`.
+    pub(in crate::tcp) fn new(now: Instant, min_rtt: Duration, echo: Option<Instant>) -> Self {
+        Self { rack: RackSample { now, min_rtt, echo, ..RackSample::default() }, ..Self::default() }
     }
 
     /// The range from `start` on, described by `record`, is delivered.
@@ -290,12 +299,22 @@ impl Scoreboard {
             }
         }
         let (mss, fate) = (mss.max(1), Fate::InFlight);
-        let record = Record { end, sent_at: now, base: start, mss, retransmissions: 0, fate, stamp };
+        let record =
+            Record { end, sent_at: now, base: start, mss, retransmissions: 0, repair: false, fate, stamp };
         self.insert(start, record);
     }
 
     /// `start..end` was sent again, in segments of `mss` bytes.
-    pub(in crate::tcp) fn on_retransmitted(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+    pub(in crate::tcp) fn on_repaired(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+        self.on_sent_again(now, (start, end), mss, true);
+    }
+
+    /// `start..end`, which is not thought to be lost, was sent again.
+    pub(in crate::tcp) fn on_probed(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+        self.on_sent_again(now, (start, end), mss, false);
+    }
+
+    fn on_sent_again(&mut self, now: Instant, (start, end): (Seq, Seq), mss: usize, repair: bool) {
         self.split(start);
         self.split(end);
         let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
@@ -305,6 +324,7 @@ impl Scoreboard {
                 record.fate = Fate::InFlight;
                 record.sent_at = now;
                 record.retransmissions += 1;
+                record.repair = repair;
                 record.base = start;
                 record.mss = mss.max(1);
                 // It is not counted as lost any more, so the pipe holds it.
@@ -410,7 +430,7 @@ impl Scoreboard {
                 found.next = last.map(|&(sent_at, _)| sent_at + window);
                 break;
             }
-            found.again |= record.retransmissions > 0;
+            found.again |= record.repair;
             found.lost += self.set_lost(start);
         }
         found
@@ -516,6 +536,7 @@ impl Scoreboard {
     fn set_lost(&mut self, start: Seq) -> usize {
         let mut record = self.remove(start);
         record.fate = Fate::Lost;
+        record.repair = false;
         self.insert(start, record);
         let len = record.end.since(start);
         self.losses.push(self.rate.on_lost(len, &record.stamp));
@@ -527,7 +548,7 @@ impl Scoreboard {
         match record.fate {
             Fate::InFlight => {
                 self.by_time.insert((record.sent_at, start));
-                if record.retransmissions > 0 {
+                if record.repair {
                     self.retransmitted += len;
                 }
             }
@@ -546,7 +567,7 @@ impl Scoreboard {
         match record.fate {
             Fate::InFlight => {
                 self.by_time.remove(&(record.sent_at, start));
-                if record.retransmissions > 0 {
+                if record.repair {
                     self.retransmitted -= len;
                 }
             }
@@ -664,7 +685,7 @@ mod tests {
         assert_eq!((found.lost, found.again), (3000, false), "sent at 0, 1 and 2 ms, and 20 ms ago");
         assert_eq!(found.next, Some(at(24)), "when the last of those that wait is due");
         assert_eq!(board.next_lost(), Some((seq(0), seq(1000))));
-        board.on_retransmitted(at(22), seq(0), seq(500), 1000);
+        board.on_repaired(at(22), seq(0), seq(500), 1000);
         assert_eq!(board.next_lost(), Some((seq(500), seq(1000))));
         assert_eq!((board.lost(), board.retransmitted()), (2500, 500));
         board.forgive_lost();
@@ -737,7 +758,7 @@ mod tests {
                     }
                     3 => {
                         if let Some((from, to)) = board.next_lost() {
-                            board.on_retransmitted(at(clock), from, to.min(from + 130), 100);
+                            board.on_repaired(at(clock), from, to.min(from + 130), 100);
                         }
                     }
                     _ => board.on_timeout(at(clock.saturating_sub(a as u64))),

@@ -6,6 +6,7 @@ mod congestion;
 mod duplex;
 mod ecn;
 mod hostile;
+mod mistakes;
 mod opening;
 mod pair;
 mod recovery;

@@ -3,6 +3,7 @@
 
 pub mod checksum;
 pub mod cli;
+pub mod flood;
 pub mod kernel;
 pub mod pattern;
 pub mod relay;

@@ -18,6 +18,7 @@ pub fn errno(error: &io::Error) -> String {
         (libc_errno::EPIPE, "EPIPE"),
         (libc_errno::EADDRINUSE, "EADDRINUSE"),
         (libc_errno::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (libc_errno::ENETUNREACH, "ENETUNREACH"),
         (libc_errno::ECONNABORTED, "ECONNABORTED"),
         (libc_errno::ECONNRESET, "ECONNRESET"),
         (libc_errno::ENOTCONN, "ENOTCONN"),
@@ -34,6 +35,7 @@ mod libc_errno {
     pub(super) const EPIPE: i32 = 32;
     pub(super) const EADDRINUSE: i32 = 98;
     pub(super) const EADDRNOTAVAIL: i32 = 99;
+    pub(super) const ENETUNREACH: i32 = 101;
     pub(super) const ECONNABORTED: i32 = 103;
     pub(super) const ECONNRESET: i32 = 104;
     pub(super) const ENOTCONN: i32 = 107;

@@ -42,6 +42,22 @@ fn nothing_is_lost_when_main_returns() {
 }
 
 #[test]
+fn the_queues_of_a_listener_and_a_proxy_keep_their_claims() {
+    isolated("examples::the_queues_of_a_listener_and_a_proxy_keep_their_claims", || {
+        let folder = std::env::temp_dir().join(format!("netstack-tour-{}", std::process::id()));
+        for name in ["s13_queues", "proxy_accept"] {
+            for arguments in [&["--quiet"][..], &["--quiet", "--memory"]] {
+                let arguments = [arguments, &["--out", folder.to_str().unwrap()]].concat();
+                let (status, out, err) = run(name, &arguments);
+                assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
+                assert!(out.contains(" claims held, 0 failed"), "{out}");
+            }
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    });
+}
+
+#[test]
 fn bad_input_is_one_line_and_leaves_nothing() {
     isolated("examples::bad_input_is_one_line_and_leaves_nothing", || {
         let inetd = Inetd::start(&[]);

@@ -12,5 +12,6 @@ mod connections;
 mod examples;
 mod fast_open;
 mod kernel;
+mod listening;
 mod path;
 mod programs;

@@ -1,6 +1,6 @@
 //! How often to answer.
 
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// One answer, in the units of `RateLimit::credit`.
 const ANSWER: u64 = 1_000_000_000;
@@ -34,6 +34,14 @@ impl RateLimit {
         }
         allowed
     }
+
+    /// When the next answer may be given at the earliest.
+    pub fn next(&self) -> Instant {
+        match (ANSWER.saturating_sub(self.credit)).checked_div(u64::from(self.per_second)) {
+            Some(nanos) => self.last + Duration::from_nanos(nanos),
+            None => Instant::FAR_FUTURE,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,5 +66,17 @@ mod tests {
     fn zero_means_never() {
         let mut limit = RateLimit::new(0, 0);
         assert!(!limit.allow(Instant::FAR_FUTURE));
+        assert_eq!(limit.next(), Instant::FAR_FUTURE);
+    }
+
+    #[test]
+    fn the_next_answer_is_foretold() {
+        let mut limit = RateLimit::new(1, 4);
+        let start = Instant::from_millis(1_000);
+        assert!(limit.allow(start));
+        let next = limit.next();
+        assert_eq!(next, Instant::from_millis(1_250));
+        assert!(!limit.clone().allow(Instant::from_millis(1_249)));
+        assert!(limit.allow(next));
     }
 }

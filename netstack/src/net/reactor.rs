@@ -282,6 +282,7 @@ impl QueueTask {
                     packets += 1;
                     bytes += meta.len;
                     self.core.engine.on_packet(now, self.id, buf, meta, &mut self.effects);
+                    self.spare = self.effects.take_spare();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.spare = Some(buf);

@@ -10,7 +10,7 @@ use crate::tcp::TimeWait;
 use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +67,24 @@ impl std::fmt::Debug for Keyed {
     }
 }
 
+/// Hashes local ports, which are nobody's to choose but our own: a multiplication is enough.
+#[derive(Clone, Copy, Debug, Default)]
+struct PortHasher(u64);
+
+impl Hasher for PortHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u16(u16::from(*byte)));
+    }
+
+    fn write_u16(&mut self, port: u16) {
+        self.0 = (self.0 ^ u64::from(port)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 type Shard = RwLock<HashMap<FlowKey, Flow, Keyed>>;
 
 /// The tables of one stack.
@@ -74,7 +92,7 @@ type Shard = RwLock<HashMap<FlowKey, Flow, Keyed>>;
 pub(crate) struct Demux {
     shards: Box<[Shard]>,
     /// Listeners by port; few share one.
-    listeners: RwLock<HashMap<u16, Vec<Arc<Listener>>>>,
+    listeners: RwLock<HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>>,
     keyed: Keyed,
     cells: AtomicUsize,
     time_waits: AtomicUsize,
@@ -86,7 +104,7 @@ impl Demux {
         let shard = || RwLock::new(Rank::Demux, HashMap::with_hasher(keyed.clone()));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            listeners: RwLock::new(Rank::Ports, HashMap::new()),
+            listeners: RwLock::new(Rank::Ports, HashMap::default()),
             keyed,
             cells: AtomicUsize::new(0),
             time_waits: AtomicUsize::new(0),
@@ -279,13 +297,26 @@ impl Demux {
     /// any address of the family, else to any address at all (a dual-stack socket). Among equals,
     /// which only `SO_REUSEPORT` allows, the flow's hash decides.
     pub(crate) fn listener(&self, key: &FlowKey, interface: u16) -> Option<Arc<Listener>> {
+        self.with_listener(key, interface, Arc::clone)
+    }
+
+    /// Calls `f` with the listener, under the lock of the table, shared.
+    pub(crate) fn with_listener<R>(
+        &self,
+        key: &FlowKey,
+        interface: u16,
+        f: impl FnOnce(&Arc<Listener>) -> R,
+    ) -> Option<R> {
         let listeners = self.listeners.read();
         let group = listeners.get(&key.local_port)?;
+        if let [only] = &group[..] {
+            return only.score(key.local, interface).map(|_| f(only));
+        }
         let best = group.iter().filter_map(|listener| listener.score(key.local, interface)).max()?;
         let equals = || group.iter().filter(|one| one.score(key.local, interface) == Some(best));
         let count = equals().count();
         let chosen = if count == 1 { 0 } else { (self.keyed.of(key) % count as u64) as usize };
-        equals().nth(chosen).map(Arc::clone)
+        equals().nth(chosen).map(f)
     }
 
     /// All listeners.

@@ -6,6 +6,7 @@ use super::engine::Engine;
 use super::flow::QueueId;
 use super::listener::Listener;
 use super::pending::PendingSyn;
+use crate::buffer::PacketBuf;
 use crate::error::Failure;
 use crate::tcp::Events;
 use std::fmt;
@@ -67,15 +68,30 @@ pub struct Effects {
     pub(crate) due: Vec<Target>,
     /// A device that failed while it transmitted.
     failed: Option<(QueueId, Failure)>,
+    /// A buffer whose packet needed no longer life, for the next packet: this saves the way to the
+    /// pool and back.
+    spare: Option<PacketBuf>,
     pub(crate) in_packets: u64,
     pub(crate) in_segments: u64,
     pub(crate) out_packets: u64,
+    pub(crate) cookies_failed: u64,
+    pub(crate) resets_limited: u64,
 }
 
 impl Effects {
     /// Nothing to do.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps the buffer of a packet for [`Effects::take_spare`].
+    pub(crate) fn recycle(&mut self, packet: PacketBuf) {
+        self.spare = Some(packet);
+    }
+
+    /// The buffer of the last packet, if nobody holds on to it.
+    pub fn take_spare(&mut self) -> Option<PacketBuf> {
+        self.spare.take()
     }
 
     pub(crate) fn transmitted(&mut self, queue_number: usize) {

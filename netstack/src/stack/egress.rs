@@ -209,8 +209,8 @@ impl Engine {
         if segment.is_rst() {
             return;
         }
-        if !self.is_loopback(queue.interface) && !self.reset_limit().lock().allow(now) {
-            self.counters_live().tcp_resets_limited.bump();
+        if !self.is_loopback(queue.interface) && !self.may_reset(now) {
+            out.resets_limited += 1;
             return;
         }
         if let Some(reset) = segment.reset_for_unknown() {

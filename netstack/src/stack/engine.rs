@@ -76,6 +76,8 @@ pub struct Engine {
     path_changes: AtomicU32,
     icmp_limit: Mutex<RateLimit>,
     reset_limit: Mutex<RateLimit>,
+    /// No reset may be sent before, in nanoseconds: spares a flood the lock.
+    resets_from: AtomicU64,
     cookies: Mutex<SynCookies>,
     isn: IsnGenerator,
     random: Mutex<ChaCha12Rng>,
@@ -147,6 +149,7 @@ impl Engine {
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
             reset_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.reset_burst, config.reset_rate)),
+            resets_from: AtomicU64::new(0),
             cookies: Mutex::new(Rank::Leaf, SynCookies::new()),
             isn: IsnGenerator::new(&isn_secret),
             random: Mutex::new(Rank::Leaf, random),
@@ -344,6 +347,8 @@ impl Engine {
             (&self.counters.in_receives, &mut out.in_packets),
             (&self.counters.tcp_in_segments, &mut out.in_segments),
             (&self.counters.out_packets, &mut out.out_packets),
+            (&self.counters.syncookies_failed, &mut out.cookies_failed),
+            (&self.counters.tcp_resets_limited, &mut out.resets_limited),
         ] {
             if *count > 0 {
                 counter.add(std::mem::take(count));
@@ -426,8 +431,17 @@ impl Engine {
         &self.icmp_limit
     }
 
-    pub(super) fn reset_limit(&self) -> &Mutex<RateLimit> {
-        &self.reset_limit
+    /// Whether a reset may be sent for a segment of no connection; takes the right to it.
+    pub(super) fn may_reset(&self, now: Instant) -> bool {
+        if now < Instant::from_nanos(self.resets_from.load(Ordering::Relaxed)) {
+            return false;
+        }
+        let mut limit = self.reset_limit.lock();
+        let allowed = limit.allow(now);
+        if !allowed {
+            self.resets_from.store(limit.next().as_nanos(), Ordering::Relaxed);
+        }
+        allowed
     }
 
     /// The SYN cookies, to check one with.

@@ -127,7 +127,8 @@ impl Engine {
         let verdict = if segment.is_rst() {
             Verdict::Done
         } else if segment.is_ack() {
-            self.on_stray_ack(now, listener, to, payload, out)
+            // What may be a cookie goes to `on_stray_ack` and not here.
+            Verdict::Reset
         } else if !segment.is_syn() || segment.is_fin() {
             // Linux drops a SYN with FIN, which only scanners send.
             Verdict::Done
@@ -294,29 +295,54 @@ impl Engine {
     }
 
     /// An acknowledgment that belongs to no connection and no half-open one: a SYN cookie that comes
-    /// back, or nothing (cookie_v4_check in Linux). A forged one costs one keyed hash.
-    fn on_stray_ack(
+    /// back, or nothing (cookie_v4_check in Linux). A forged one costs one keyed hash: neither is a
+    /// listener locked for it nor anything kept.
+    pub(super) fn on_stray_ack(
+        &self,
+        now: Instant,
+        from: QueueId,
+        key: FlowKey,
+        segment: &Segment,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let good = self.demux().with_listener(&key, from.interface, |listener| {
+            if segment.is_syn() || !listener.overflow().is_recent(now) {
+                return None;
+            }
+            let mss = self.cookies().lock().check(now, &key, segment, key.is_ipv6());
+            if mss.is_none() {
+                listener.cookie_failed();
+                out.cookies_failed += 1;
+            }
+            mss.map(|mss| (mss, Arc::clone(listener)))
+        });
+        match good.flatten() {
+            Some((mss, listener)) => {
+                let to = ToListener { key, queue: from, segment, iss: None };
+                let verdict = self.on_cookie(now, &listener, &to, mss, payload, out);
+                self.conclude(now, verdict, &to, out);
+            }
+            None => self.reset_unknown(now, from, &key, segment, out),
+        }
+    }
+
+    /// A cookie came back, and the peer's MSS with it: the handshake is complete.
+    fn on_cookie(
         &self,
         now: Instant,
         listener: &Arc<Listener>,
         to: &ToListener<'_>,
+        mss: u16,
         payload: Chunk,
         out: &mut Effects,
     ) -> Verdict {
-        if to.segment.is_syn() || !listener.overflow().is_recent(now) {
-            return Verdict::Reset;
-        }
         let mut state = listener.lock();
         let state = &mut *state;
         if state.binding.is_none() {
             return Verdict::Reset;
         }
         let stack = self.counters_live();
-        let mss = self.cookies().lock().check(now, &to.key, to.segment, to.key.is_ipv6());
-        let Some(mss) = mss else {
-            Tally::CookieFailed.count(&mut state.counters, stack);
-            return Verdict::Reset;
-        };
         Tally::CookieReceived.count(&mut state.counters, stack);
         if state.accept_queue_is_full() || self.is_full() {
             // The peer believes that it is connected, and its next segment is another chance.

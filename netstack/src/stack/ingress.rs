@@ -124,8 +124,7 @@ impl Engine {
         segment.gso_size = meta.gso_size;
         segment.ecn = Ecn::from_bits(header.ecn());
         let payload = if segment.payload_len == 0 {
-            // The packet buffer goes back to its pool now rather than after the segment.
-            drop(packet);
+            out.recycle(packet);
             Chunk::empty()
         } else {
             packet.into_chunk(header.payload.start + data_offset, header.payload.end)
@@ -163,6 +162,9 @@ impl Engine {
                 Some(iss) => Some(iss),
                 None => return,
             },
+            Found::Nothing if segment.is_ack() && !segment.is_rst() => {
+                return self.on_stray_ack(now, from, key, &segment, payload, out);
+            }
             Found::Nothing => None,
         };
         match self.demux().listener(&key, from.interface) {

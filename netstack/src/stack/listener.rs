@@ -39,6 +39,8 @@ pub struct Listener {
     overflow: Arc<Overflow>,
     /// Connections that Fast Open made and whose handshake is not over.
     fast_open: Arc<FastOpenQueue>,
+    /// `SyncookiesFailed`, which is counted without the lock.
+    cookies_failed: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -157,7 +159,6 @@ pub(super) enum Tally {
     SynQueueCookie,
     CookieSent,
     CookieReceived,
-    CookieFailed,
     SynRetransmit,
     DeferAcceptDrop,
     EmbryonicReset,
@@ -174,7 +175,6 @@ impl Tally {
             Self::SynQueueCookie => (&mut listener.syn_queue_cookies, &stack.syn_queue_cookies),
             Self::CookieSent => (&mut listener.syncookies_sent, &stack.syncookies_sent),
             Self::CookieReceived => (&mut listener.syncookies_received, &stack.syncookies_received),
-            Self::CookieFailed => (&mut listener.syncookies_failed, &stack.syncookies_failed),
             Self::SynRetransmit => (&mut listener.syn_retransmits, &stack.syn_retransmits),
             Self::DeferAcceptDrop => (&mut listener.defer_accept_drops, &stack.defer_accept_drops),
             Self::EmbryonicReset => (&mut listener.embryonic_resets, &stack.embryonic_resets),
@@ -228,6 +228,7 @@ impl Listener {
             observer,
             overflow,
             fast_open: FastOpenQueue::new(),
+            cookies_failed: AtomicU64::new(0),
             state: Mutex::new(Rank::Listener, state),
         })
     }
@@ -265,7 +266,10 @@ impl Listener {
             backlog: state.backlog,
             syn_queue: state.syn_queue.len(),
             syn_queue_young: state.syn_queue.young(),
-            counters: state.counters,
+            counters: ListenerCounters {
+                syncookies_failed: self.cookies_failed.load(Ordering::Relaxed),
+                ..state.counters
+            },
         }
     }
 
@@ -307,6 +311,11 @@ impl Listener {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// Counts an acknowledgment that was no cookie.
+    pub(super) fn cookie_failed(&self) {
+        self.cookies_failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the application decides about each SYN.

@@ -1,0 +1,205 @@
+//! A proxy that connects its upstream before it answers its client.
+//!
+//! ```text
+//! cargo run -p netstack-examples --example proxy_accept
+//! ```
+//!
+//! A proxy on ordinary sockets learns of a client when the handshake is over: the client believes that
+//! it is connected before anybody knows whether the server behind the proxy can be reached. If it
+//! cannot, the client sees a connection that works and then breaks. A `PendingListener` hands out the
+//! SYN instead. The proxy connects its upstream first, and then completes the handshake, or refuses
+//! the client as it was refused itself.
+//!
+//! The Linux kernel is the client and the server behind the proxy; the proxy between them runs on
+//! netstack. The last scene does the same with an ordinary listener, for comparison.
+
+use netstack::Stack;
+use netstack::net::{PendingListener, TcpStream};
+use netstack_examples::tour::{self, Net, Peer, Side, Tour, errno};
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::io::copy_bidirectional;
+use tokio::time::{Instant, sleep};
+
+/// Where the proxy listens.
+const PROXY: u16 = 8080;
+/// Where the server behind it listens.
+const SERVER: u16 = 9000;
+/// How long a slow upstream takes: longer than a client waits before it repeats its SYN, 1 s.
+const SLOW: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    tour::main(
+        "proxy_accept",
+        "How does a proxy answer its client only once its upstream has answered it?",
+        |tour| {
+            slow_upstream(tour)?;
+            refused(tour)?;
+            unreachable(tour)?;
+            given_up(tour)?;
+            ordinary_listener(tour)
+        },
+    )
+}
+
+fn stack_of(net: &Net) -> io::Result<Stack> {
+    net.right.stack().ok_or_else(|| io::Error::other("the proxy runs on netstack"))
+}
+
+async fn listen(net: &Net) -> io::Result<(Stack, PendingListener)> {
+    let stack = stack_of(net)?;
+    let listener = PendingListener::bind_on(&stack, net.right.at(PROXY)).await?;
+    Ok((stack, listener))
+}
+
+/// One client of the proxy. This is all that there is to it.
+async fn proxy(
+    net: &Net,
+    stack: &Stack,
+    listener: &PendingListener,
+    upstream: SocketAddr,
+) -> io::Result<(u64, u64)> {
+    let pending = listener.accept().await?;
+    let options = pending.options();
+    net.right.says(format!("a SYN; MSS {:?}, window scale {:?}", options.mss, options.window_scale));
+    match TcpStream::connect_on(stack, upstream).await {
+        Ok(mut upstream) => {
+            net.right.says("the upstream is connected");
+            let mut client = pending.accept().await?;
+            copy_bidirectional(&mut client, &mut upstream).await
+        }
+        Err(error) => {
+            net.right.says(format!("the upstream: {}", errno(&error)));
+            pending.refuse_as(&error);
+            Err(error)
+        }
+    }
+}
+
+/// The upstream takes its time. The client repeats its SYN and knows nothing.
+fn slow_upstream(tour: &mut Tour) -> io::Result<()> {
+    let scene = tour
+        .scene("slow", "The upstream is slow", Peer::Kernel(Side::Left))
+        .names("client and server", "proxy");
+    let scene = scene.run(async |net| {
+        let (stack, listener) = listen(net).await?;
+        let server = net.left.listen(SERVER)?;
+        let proxy = async {
+            // As long as a busy server might let it wait.
+            sleep(SLOW).await;
+            proxy(net, &stack, &listener, net.left.at(SERVER)).await
+        };
+        let client = async {
+            let start = Instant::now();
+            let mut client = net.left.connect(net.right.at(PROXY)).await?;
+            let took = start.elapsed();
+            client.write(b"request").await?;
+            let answer = client.read(100).await?;
+            client.close();
+            io::Result::Ok((took, answer))
+        };
+        let server = async {
+            let mut stream = server.accept().await?;
+            let request = stream.read(100).await?;
+            stream.write(b"answer").await?;
+            stream.read(100).await?;
+            stream.close();
+            io::Result::Ok(request)
+        };
+        let (proxied, client, server) = tokio::join!(proxy, client, server);
+        Ok((proxied?, client?, server?))
+    })?;
+    let (proxied, (took, answer), request) = scene.value;
+    tour.at("the client is connected when the upstream is", took, SLOW, SLACK);
+    let of_client = scene.segments.from(Side::Left).filter(|seg| seg.is("SYN"));
+    tour.claim("it repeated its SYN meanwhile, which was absorbed", of_client.len() >= 2);
+    let answers = scene.segments.from(Side::Right).filter(|seg| seg.is("SYN,ACK"));
+    tour.equal("and was answered once", &answers.len(), &1);
+    tour.equal("the request arrived", request.as_slice(), b"request");
+    tour.equal("and so did the answer", answer.as_slice(), b"answer");
+    tour.equal("bytes that the proxy passed on", &proxied, &(7, 6));
+    Ok(())
+}
+
+/// What the client of a proxy with this upstream sees, and what was on the wire.
+fn refusal(
+    tour: &mut Tour,
+    name: &str,
+    title: &str,
+    upstream: Option<SocketAddr>,
+) -> io::Result<(String, bool)> {
+    let scene = tour.scene(name, title, Peer::Kernel(Side::Left)).names("client", "proxy");
+    let scene = scene.run(async |net| {
+        let (stack, listener) = listen(net).await?;
+        let upstream = upstream.unwrap_or_else(|| net.left.at(SERVER));
+        let (proxied, client) =
+            tokio::join!(proxy(net, &stack, &listener, upstream), net.left.connect(net.right.at(PROXY)));
+        Ok((proxied.err(), client.err()))
+    })?;
+    let (proxied, client) = scene.value;
+    let name = |error: Option<io::Error>| error.as_ref().map(errno).unwrap_or_default();
+    let answered = scene.segments.from(Side::Right).iter().any(|seg| seg.is("SYN,ACK"));
+    let (proxied, client) = (name(proxied), name(client));
+    tour.equal("the client sees what the proxy saw", &client, &proxied);
+    Ok((client, answered))
+}
+
+fn refused(tour: &mut Tour) -> io::Result<()> {
+    let (error, answered) = refusal(tour, "refused", "The upstream refuses", None)?;
+    tour.equal("that is", &error, &"ECONNREFUSED".to_owned());
+    tour.claim("and was never connected", !answered);
+    Ok(())
+}
+
+fn unreachable(tour: &mut Tour) -> io::Result<()> {
+    // TEST-NET-1 (RFC 5737): no route of the proxy leads there.
+    let nowhere = SocketAddr::from(([192, 0, 2, 1], SERVER));
+    let (error, answered) = refusal(tour, "unreachable", "No route leads to the upstream", Some(nowhere))?;
+    tour.equal("that is, by way of ICMP,", &error, &"ENETUNREACH".to_owned());
+    tour.claim("and was never connected", !answered);
+    Ok(())
+}
+
+/// Whatever happens to the proxy's task, no client is left waiting.
+fn given_up(tour: &mut Tour) -> io::Result<()> {
+    let scene = tour.scene("given_up", "The proxy gives up without a decision", Peer::Kernel(Side::Left));
+    let scene = scene.names("client", "proxy").run(async |net| {
+        let (_stack, listener) = listen(net).await?;
+        let give_up = async { listener.accept().await.map(drop) };
+        let (given_up, client) = tokio::join!(give_up, net.left.connect(net.right.at(PROXY)));
+        given_up?;
+        Ok((client.err(), listener.queues().syn_queue))
+    })?;
+    let (error, left) = scene.value;
+    let error = error.as_ref().map(errno).unwrap_or_default();
+    tour.equal("dropping what is pending refuses the client", &error, &"ECONNREFUSED".to_owned());
+    tour.equal("and nothing is left of it", &left, &0);
+    Ok(())
+}
+
+/// The same upstream as in `refused`, behind a proxy that hears of its client afterwards.
+fn ordinary_listener(tour: &mut Tour) -> io::Result<()> {
+    let scene = tour.scene("ordinary", "For comparison: an ordinary listener", Peer::Kernel(Side::Left));
+    let scene = scene.names("client", "proxy").run(async |net| {
+        let stack = stack_of(net)?;
+        let listener = net.right.listen(PROXY)?;
+        let proxy = async {
+            let client = listener.accept().await?;
+            let upstream = TcpStream::connect_on(&stack, net.left.at(SERVER)).await;
+            client.close();
+            upstream.map(drop)
+        };
+        let (proxied, client) = tokio::join!(proxy, net.left.connect(net.right.at(PROXY)));
+        let mut client = client?;
+        let read = client.read(1).await?;
+        Ok((proxied.err(), read))
+    })?;
+    let (upstream, read) = scene.value;
+    let upstream = upstream.as_ref().map(errno).unwrap_or_default();
+    tour.equal("the upstream refuses", &upstream, &"ECONNREFUSED".to_owned());
+    tour.claim("and the client was connected, and finds the end of the stream", read.is_empty());
+    Ok(())
+}

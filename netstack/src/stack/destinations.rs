@@ -214,7 +214,6 @@ impl Engine {
     /// until they expire.
     pub fn forget_destinations(&self) {
         self.known_destinations().lock().clear();
-        self.path_changes().fetch_add(1, Ordering::Relaxed);
     }
 
     /// What is known of the way to `remote` through `interface`.
@@ -231,13 +230,27 @@ impl Engine {
         }
     }
 
-    /// Tells a connection what is known of its path, and when to ask again at the latest.
-    pub(super) fn refresh_path(&self, now: Instant, cell: &Cell, connection: &mut Connection) -> Instant {
+    /// Tells a connection what is known of its path, and says when to ask again at the latest. What it
+    /// was told itself counts until `expires`, also if the table had no room to remember it.
+    pub(super) fn refresh_path(
+        &self,
+        now: Instant,
+        cell: &Cell,
+        connection: &mut Connection,
+        expires: Instant,
+    ) -> Instant {
         let mtu = self.mtu(cell.queue().interface);
-        let known = self.destination(now, cell.key().remote).and_then(|known| known.mtu);
-        let (bytes, locked) = known.map_or((mtu, false), |known| (known.bytes.min(mtu), known.locked));
-        connection.on_path_mtu(bytes, locked, false);
-        known.map_or(Instant::FAR_FUTURE, |known| known.expires)
+        match self.destination(now, cell.key().remote).and_then(|known| known.mtu) {
+            Some(known) => {
+                connection.on_path_mtu(known.bytes.min(mtu), known.locked, false);
+                known.expires
+            }
+            None if expires > now => expires,
+            None => {
+                connection.on_path_mtu(mtu, false, false);
+                Instant::FAR_FUTURE
+            }
+        }
     }
 
     /// A router says that a packet with the sequence number `seq` is longer than the `claimed` bytes
@@ -274,18 +287,18 @@ impl Engine {
             if !connection.options().mtu_discover.follows_icmp() {
                 return;
             }
-            let interface = cell.queue().interface;
-            let current = self.path(now, interface, key.remote).pmtu;
+            let path = self.path(now, cell.queue().interface, key.remote);
+            let current = path.pmtu.min(connection.path_mtu());
             let told = self.known_destinations().lock().on_packet_too_big(now, key.remote, claimed, current);
-            if told.is_some() {
+            // If another connection was told before, this one hears of it now.
+            let pmtu = told.map_or(path.pmtu, |told| told.bytes);
+            let fragments = told.map_or(path.fragments, |told| told.locked);
+            connection.on_path_mtu(pmtu, fragments, true);
+            if let Some(told) = told {
                 // Other connections to the host look the path up before they send again.
                 self.path_changes().fetch_add(1, Ordering::Relaxed);
+                inner.path_expires = told.expires;
             }
-            // Not less if another connection was told before: then this one hears of it now.
-            let path = self.path(now, interface, key.remote);
-            let bytes = told.map_or(path.pmtu, |told| told.bytes);
-            let locked = told.map_or(path.fragments, |told| told.locked);
-            connection.on_path_mtu(bytes, locked, true);
         });
     }
 

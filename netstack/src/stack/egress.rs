@@ -97,7 +97,7 @@ impl Engine {
                 let changes = self.path_changes().load(Ordering::Relaxed);
                 if inner.path_seen != changes || inner.path_expires <= now {
                     inner.path_seen = changes;
-                    inner.path_expires = self.refresh_path(now, cell, connection);
+                    inner.path_expires = self.refresh_path(now, cell, connection, inner.path_expires);
                 }
                 let hold = Hold { sent: &mut inner.sent_in_hold, keeps_tail: !inner.served };
                 self.transmit_connection(now, cell, connection, hold, out)

@@ -612,8 +612,9 @@ impl Engine {
         }
     }
 
-    /// An ICMP error about a SYN-ACK ends the half-open connection, if it quotes the right number
-    /// (tcp_req_err in Linux).
+    /// An ICMP error about a SYN-ACK ends the half-open connection, if it quotes the right number and is
+    /// of those that Linux thinks final there (tcp_req_err): a closed port or a filter in IPv4 may be
+    /// the doing of someone on the way, and the peer has just shown that it is there.
     pub(super) fn on_half_open_icmp(
         &self,
         listener: &Arc<Listener>,
@@ -623,7 +624,14 @@ impl Engine {
         out: &mut Effects,
     ) {
         let mut state = listener.lock();
-        let ours = state.syn_queue.entries.get(key).is_some_and(|half_open| half_open.entry.iss() == seq);
+        let is_final = match error {
+            TcpError::NetworkUnreachable | TcpError::HostUnreachable => !key.is_ipv6(),
+            TcpError::Forbidden | TcpError::Refused => key.is_ipv6(),
+            TcpError::Protocol => true,
+            _ => false,
+        };
+        let ours = is_final
+            && state.syn_queue.entries.get(key).is_some_and(|half_open| half_open.entry.iss() == seq);
         if ours {
             Tally::Drop.count(&mut state.counters, self.counters_live());
             self.drop_half_open(&mut state, key, error, out);

@@ -195,12 +195,17 @@ impl Cable {
 
 /// What a router says of `packet`: it forwards `mtu` bytes only.
 pub(crate) fn too_big(packet: &[u8], mtu: u32) -> Vec<u8> {
+    let (kind, code) = if packet[0] >> 4 == 4 { (3, 4) } else { (2, 0) };
+    icmp_about(packet, (kind, code), mtu)
+}
+
+/// What a router says of `packet`, by type and code, with a `word` in the header.
+pub(crate) fn icmp_about(packet: &[u8], (kind, code): (u8, u8), word: u32) -> Vec<u8> {
     let ip = parse_ip(packet).expect("engines send sound packets");
     let router = match ip.src {
         IpAddr::V4(_) => IpAddr::from([10, 0, 0, 254]),
         IpAddr::V6(_) => IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 0xfe]),
     };
-    let (kind, code) = if router.is_ipv4() { (3, 4) } else { (2, 0) };
     let meta = IpMeta {
         src: router,
         dst: ip.src,
@@ -212,7 +217,7 @@ pub(crate) fn too_big(packet: &[u8], mtu: u32) -> Vec<u8> {
     };
     let body = &packet[..packet.len().min(68)];
     let mut message = Vec::new();
-    emit_icmp(&mut message, &meta, &IcmpMessage { kind, code, word: mtu.to_be_bytes(), body });
+    emit_icmp(&mut message, &meta, &IcmpMessage { kind, code, word: word.to_be_bytes(), body });
     message
 }
 

@@ -3,10 +3,10 @@
 use super::SECOND;
 use crate::config::Config;
 use crate::stack::Family;
-use crate::stack::testing::{Hop, LinkSpec, Net, Socket, address, too_big};
-use crate::tcp::{MtuDiscover, TcpInfo};
+use crate::stack::testing::{Hop, LinkSpec, Net, Socket, Verdict, address, icmp_about, too_big};
+use crate::tcp::{MtuDiscover, Segment, State, TcpInfo};
 use crate::time::Duration;
-use crate::wire::{ChecksumMode, HeaderBuf, emit_tcp};
+use crate::wire::{ChecksumMode, HeaderBuf, IpHeader, IpMeta, emit_tcp};
 use std::net::SocketAddr;
 
 /// A router that says what it forwards.
@@ -35,6 +35,22 @@ fn longest_payload(net: &Net) -> usize {
         .map(|passing| passing.segment().payload_len)
         .max()
         .unwrap()
+}
+
+/// A packet without payload that an engine sent, once more.
+fn packet(ip: &IpHeader, ports: (u16, u16), segment: &Segment) -> Vec<u8> {
+    let meta = IpMeta {
+        src: ip.src,
+        dst: ip.dst,
+        hop_limit: 64,
+        traffic_class: 0,
+        dont_fragment: true,
+        ident: 0,
+        flow_label: 0,
+    };
+    let mut header = HeaderBuf::new();
+    emit_tcp(&mut header, &meta, ports.0, ports.1, segment, &[], ChecksumMode::Full);
+    header.to_vec()
 }
 
 fn connected(net: &mut Net, family: Family) -> (Socket, Socket) {
@@ -121,11 +137,29 @@ fn connections_to_the_same_host_hear_of_it_without_a_message_of_their_own() {
     let _ = net.cable.take_trace();
     assert!(net.transfer(&second, &server_2, &bytes(20_000), SECOND).len() == 20_000);
     assert_eq!(longest_payload(&net), 1348);
-    // Until the table is told to forget.
-    net.cable.set_hop(None);
+    // If the table forgets, connections keep what they know until it expires.
     net.engine(0).forget_destinations();
-    assert!(net.transfer(&second, &server_2, &bytes(20_000), SECOND).len() == 20_000);
-    assert_eq!(longest_payload(&net), 1448);
+    let (third, server_3) = net.connected();
+    for (from, to, longest) in [(&second, &server_2, 1348), (&third, &server_3, 1448)] {
+        let _ = net.cable.take_trace();
+        assert!(net.transfer(from, to, &bytes(20_000), SECOND).len() == 20_000);
+        assert_eq!(longest_payload(&net), longest);
+    }
+}
+
+#[test]
+fn a_stack_that_remembers_no_destinations_still_follows_its_paths() {
+    let forgetful = |_, config: &mut Config| config.max_destinations = 0;
+    let mut net = Net::pair_with(11, LinkSpec::default(), forgetful);
+    net.cable.set_hop(honest(1400));
+    let (client, server) = net.connected();
+    let data = bytes(100_000);
+    assert!(net.transfer(&client, &server, &data, SECOND) == data);
+    assert_eq!(info(&net, &client).pmtu, 1400);
+    net.cable.set_hop(None);
+    net.run_for(Duration::from_secs(601));
+    assert!(net.transfer(&client, &server, &data, SECOND) == data);
+    assert_eq!(info(&net, &client).pmtu, 1500, "it expires all the same");
 }
 
 #[test]
@@ -153,20 +187,9 @@ fn messages_about_nothing_in_flight_and_below_the_ipv6_minimum_are_ignored() {
         let trace = net.cable.take_trace();
         let old = trace.iter().rev().find(|passing| passing.from == 0).expect("host 0 sent something");
         let (src_port, dst_port, segment, _) = old.tcp.clone().unwrap();
-        let meta = crate::wire::IpMeta {
-            src: old.ip.src,
-            dst: old.ip.dst,
-            hop_limit: 64,
-            traffic_class: 0,
-            dont_fragment: true,
-            ident: 0,
-            flow_label: 0,
-        };
         let forge = |seq: u32, mtu: u32| {
-            let mut header = HeaderBuf::new();
-            let segment = crate::tcp::Segment { seq: segment.seq + seq, payload_len: 0, ..segment.clone() };
-            emit_tcp(&mut header, &meta, src_port, dst_port, &segment, &[], ChecksumMode::Full);
-            too_big(&header, mtu)
+            let segment = Segment { seq: segment.seq + seq, payload_len: 0, ..segment.clone() };
+            too_big(&packet(&old.ip, (src_port, dst_port), &segment), mtu)
         };
         for seq in [0, 1 << 20, 1 << 31] {
             net.cable.inject(net.now, 0, &forge(seq, 1290));
@@ -266,4 +289,62 @@ fn measurements_outlive_the_connection_and_seed_the_next_time_out() {
     assert!((400..=410).contains(&rtt.as_millis()), "{rtt:?}");
     assert_eq!(known[0].metrics.ssthresh, None, "tcp_no_ssthresh_metrics_save is on");
     assert!(known[0].metrics.cwnd.unwrap() > 10);
+}
+
+/// Type and code, and whether it ends a connection that begins: on the active side, and on the passive.
+const ERRORS: [(Family, (u8, u8), i32, bool); 8] = [
+    (Family::V4, (3, 0), libc::ENETUNREACH, true),
+    (Family::V4, (3, 1), libc::EHOSTUNREACH, true),
+    (Family::V4, (3, 3), libc::ECONNREFUSED, false),
+    (Family::V4, (3, 2), libc::ENOPROTOOPT, false),
+    (Family::V4, (11, 0), libc::EHOSTUNREACH, true),
+    (Family::V6, (1, 0), libc::ENETUNREACH, false),
+    (Family::V6, (1, 4), libc::ECONNREFUSED, true),
+    (Family::V6, (1, 1), libc::EACCES, true),
+];
+
+#[test]
+fn errors_end_connections_that_begin_and_are_kept_for_those_that_stand() {
+    for (family, error, errno, ends_half_open) in ERRORS {
+        let what = format!("{family:?} {error:?}");
+        let mut net = Net::pair(12, LinkSpec::default());
+        let listener = net.listen(1, 80, 8);
+        // Only SYNs pass, and only in one direction.
+        net.cable.set_filter(|passing| if passing.from == 0 { Verdict::Pass } else { Verdict::Drop });
+        let client = net.connect(0, SocketAddr::new(address(1, family), 80)).unwrap();
+        net.run_for(SECOND / 10);
+        let trace = net.cable.take_trace();
+        let again = |from: usize| {
+            let passing = trace.iter().find(|passing| passing.from == from).unwrap();
+            let (src, dst, segment, _) = passing.tcp.clone().unwrap();
+            packet(&passing.ip, (src, dst), &segment)
+        };
+        let (syn, syn_ack) = (again(0), again(1));
+        net.cable.inject(net.now, 1, &icmp_about(&syn_ack, error, 0));
+        net.settle();
+        assert_eq!(listener.syn_queue_len(), usize::from(!ends_half_open), "{what}");
+        net.cable.inject(net.now, 0, &icmp_about(&syn, error, 0));
+        net.settle();
+        let failed = client.cell.connect_result().expect("the attempt ended").unwrap_err();
+        assert_eq!(failed.raw_os_error(), Some(errno), "{what}");
+
+        // One that stands goes on (RFC 5927 section 5.2); the error is told if it times out.
+        let mut net = Net::pair_with(12, LinkSpec::default(), |_, config| {
+            config.user_timeout = Some(Duration::from_secs(5));
+        });
+        let (client, server) = connected(&mut net, family);
+        net.cable.set_filter(|_| Verdict::Drop);
+        let _ = net.cable.take_trace();
+        net.write(&client, b"lost").unwrap();
+        let sent = net.cable.take_trace();
+        let (src, dst, segment, _) = sent[0].tcp.clone().unwrap();
+        let about = packet(&sent[0].ip, (src, dst), &Segment { payload_len: 0, ..segment });
+        net.cable.inject(net.now, 0, &icmp_about(&about, error, 0));
+        net.run_for(SECOND);
+        assert_eq!(net.state(&client), State::Established, "{what}");
+        net.run_for(10 * SECOND);
+        let told = net.engine(0).take_error(&client.cell).expect("it timed out");
+        assert_eq!(told.raw_os_error(), Some(errno), "{what}");
+        drop(server);
+    }
 }

@@ -1,6 +1,6 @@
 //! `struct tcp_info` of Linux, filled from [`TcpInfo`].
 
-use netstack::tcp::{Phase, State, TcpInfo};
+use netstack::tcp::{EcnMode, Phase, State, TcpInfo};
 use netstack::time::Duration;
 
 /// Bytes of the structure in Linux 6.18. Older readers take less, which is how it grows.
@@ -32,6 +32,8 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
     raw[3] = byte(info.probes);
     raw[4] = byte(info.backoff);
     raw[5] = if info.syn_data_acked { OPT_SYN_DATA } else { 0 };
+    raw[5] |= if info.ecn == EcnMode::Off { 0 } else { OPT_ECN };
+    raw[5] |= if info.ecn_seen { OPT_ECN_SEEN } else { 0 };
     raw[6] = info.snd_wscale & 15;
     raw[7] = (info.fastopen_client_fail as u8) << 1;
     for (at, value) in [
@@ -46,6 +48,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (36, segments(info.retrans)),
         (44, millis(info.last_data_sent)),
         (52, millis(info.last_data_recv)),
+        (60, word(info.pmtu)),
         (64, word(info.rcv_ssthresh)),
         (68, micros(info.rtt)),
         (72, micros(info.rttvar)),
@@ -64,6 +67,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (156, count(info.data_segs_out)),
         // Linux counts segments, and our SYN as one of them.
         (192, if info.state == State::SynReceived { 0 } else { 1 + segments(info.delivered as usize) }),
+        (196, info.delivered_ce),
         (216, count(info.dsack_dups)),
         (220, count(info.reord_seen)),
         (228, word(info.snd_wnd)),
@@ -84,6 +88,10 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
     }
     raw
 }
+
+/// Bits of `tcpi_options` (`linux/tcp.h`).
+const OPT_ECN: u8 = 8;
+const OPT_ECN_SEEN: u8 = 16;
 
 fn byte(n: u32) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)

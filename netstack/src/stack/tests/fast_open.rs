@@ -2,7 +2,7 @@
 
 use super::{SECOND, to_host_1};
 use crate::config::{Config, FastOpenMode};
-use crate::stack::testing::{LinkSpec, Net, Passing, Socket, Verdict};
+use crate::stack::testing::{Hop, LinkSpec, Net, Passing, Socket, Verdict};
 use crate::stack::{Engine, Family, FastOpenCache, Listener};
 use crate::tcp::{FastOpenFail, FastOpenKey, FastOpenKeys, Flags, State};
 use crate::time::Duration;
@@ -372,4 +372,27 @@ fn stacks_share_a_cache() {
     });
     stacks[0].fast_open_cache().import(exported.clone());
     assert_eq!(stacks[1].fast_open_cache().export(), exported);
+}
+
+#[test]
+fn a_syn_with_data_that_is_too_long_for_the_path_goes_again_without() {
+    let mut net = net();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    net.cable.set_hop(Some(Hop { mtu: 840, claims: Some(840) }));
+    let client = connect(&net);
+    let start = net.now;
+    let written = net.write(&client, &[7; 1000]).unwrap();
+    assert_eq!(written, 1000);
+    net.run_until(SECOND, |net| net.state(&client) == State::Established);
+    // The router sits at our door; its answer takes half of a round trip here.
+    assert_eq!(net.now - start, RTT / 2 + RTT);
+    let server = wait_for_accept(&mut net, &listener);
+    net.run_for(SECOND);
+    assert_eq!(net.read(&server).unwrap(), [7; 1000]);
+    let trace = net.cable.take_trace();
+    assert_eq!(syns(&trace, 0), [(true, 1000), (false, 0)]);
+    let mss = trace.iter().filter(|packet| packet.segment().is_syn() && packet.from == 0).nth(1);
+    assert_eq!(mss.and_then(|packet| packet.segment().options.mss), Some(800), "what the path takes");
+    assert_eq!(info(&net, &client).pmtu, 840);
 }

@@ -6,6 +6,9 @@ use netstack::time::Duration;
 /// Bytes of the structure in Linux 6.18. Older readers take less, which is how it grows.
 pub const SIZE: usize = 280;
 
+/// `TCPI_OPT_ECN` and `TCPI_OPT_ECN_SEEN`.
+const OPT_ECN: u8 = 8;
+const OPT_ECN_SEEN: u8 = 16;
 /// `TCPI_OPT_SYN_DATA`.
 const OPT_SYN_DATA: u8 = 32;
 
@@ -88,10 +91,6 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
     }
     raw
 }
-
-/// Bits of `tcpi_options` (`linux/tcp.h`).
-const OPT_ECN: u8 = 8;
-const OPT_ECN_SEEN: u8 = 16;
 
 fn byte(n: u32) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)

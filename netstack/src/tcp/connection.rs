@@ -173,8 +173,8 @@ pub(super) struct Established {
     pub(super) offered: usize,
     /// The handshake's round-trip time, if Karn's rule lets us use it.
     pub(super) rtt: Option<Duration>,
-    /// Whether our SYN or SYN-ACK had to be sent again.
-    pub(super) syn_was_lost: bool,
+    /// How often our SYN or SYN-ACK had to be sent again.
+    pub(super) syn_timeouts: u32,
 }
 
 impl Connection {
@@ -185,7 +185,7 @@ impl Connection {
         config: &Arc<Config>,
         pool: &Arc<Pool>,
     ) -> Box<Self> {
-        let Established { iss, irs, path, negotiated, snd_wnd, offered, rtt: measured, syn_was_lost } = from;
+        let Established { iss, irs, path, negotiated, snd_wnd, offered, rtt: measured, syn_timeouts } = from;
         let snd_una = Seq::initial(iss) + 1;
         let rcv_nxt = Seq::initial(irs) + 1;
         let options_len = if negotiated.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
@@ -214,7 +214,7 @@ impl Connection {
         let mut rtt = RttEstimator::new(config);
         if let Some(sample) = measured {
             rtt.on_sample(now, sample, 1);
-        } else if syn_was_lost {
+        } else if syn_timeouts > 0 {
             rtt.after_syn_timeout();
         }
         if let Some(known) = path.metrics.rtt {
@@ -225,7 +225,7 @@ impl Connection {
         let start = Start {
             now,
             mss,
-            cwnd: config.initial_window as usize * mss,
+            cwnd: if syn_timeouts > 1 { mss } else { config.initial_window as usize * mss },
             ssthresh: usize::MAX,
             hystart: config.hystart,
             srtt: rtt.srtt().unwrap_or_default(),

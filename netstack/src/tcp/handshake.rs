@@ -590,7 +590,7 @@ impl Opening {
             snd_wnd,
             offered: self.offer.window,
             rtt: (!lost).then(|| now - self.sent_at),
-            syn_was_lost: lost,
+            syn_timeouts: self.timeouts,
         };
         let mut connection = Connection::new(now, from, self.options.clone(), &self.config, &self.pool);
         let report = self.fast_open.as_ref().map(|syn_data| {

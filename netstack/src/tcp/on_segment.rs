@@ -31,7 +31,6 @@ impl Connection {
         }
         debug_assert_eq!(seg.payload_len, payload.len());
         self.counters.segs_in += 1;
-        self.last_received = now;
         let _ = self.process(now, seg, payload);
         self.after_segment(now);
     }
@@ -207,6 +206,9 @@ impl Connection {
             self.challenge(now, seg);
             return DONE;
         }
+        // Life is what is acceptable: neither an old duplicate nor a forgery keeps a dead peer alive
+        // (`rcv_tstamp` in Linux).
+        self.last_received = now;
         self.update_timestamp(now, seg, seq);
         self.process_ack(now, seg, seq, ack);
         self.follow_fin_ack(now)
@@ -459,7 +461,7 @@ impl Connection {
         if self.state == State::Closed {
             return;
         }
-        if self.options.keepalive {
+        if self.options.keepalive && self.last_received == now {
             self.arm_keepalive(now);
         }
     }

@@ -69,7 +69,7 @@ impl SynEntry {
             negotiated,
             offered: self.offered(),
             rtt: None,
-            syn_was_lost: false,
+            syn_timeouts: 0,
             path: self.path(),
         };
         let mut connection = Connection::new(now, from, options.clone(), config, pool);

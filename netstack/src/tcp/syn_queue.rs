@@ -398,7 +398,7 @@ impl SynEntry {
             negotiated,
             offered: self.offer.window,
             rtt: self.sent_at.filter(|_| certain).map(|sent_at| now - sent_at),
-            syn_was_lost: self.timeouts > 0 && !self.acked,
+            syn_timeouts: if self.acked { 0 } else { self.timeouts },
         };
         let mut connection = Connection::new(now, from, options.clone(), config, pool);
         connection.ecn = self.ecn.on_ack(seg, config);

@@ -148,3 +148,25 @@ fn the_third_segment_may_carry_data_and_a_fin() {
     exchange(at(30) + Duration::from_millis(1), [&mut active, &mut passive]);
     assert_eq!([active.state(), passive.state()], [State::TimeWait, State::Closed]);
 }
+
+#[test]
+fn the_window_starts_from_one_segment_where_the_syn_was_lost_twice() {
+    for (lost, window) in [(0, 10), (1, 10), (2, 1)] {
+        let mut a = opening(100);
+        let mut syn = sent(&mut a, at(0));
+        let mut now = at(0);
+        for _ in 0..lost {
+            now = a.poll_timeout().expect("the SYN waits");
+            a.on_timeout(now);
+            syn = sent(&mut a, now);
+        }
+        let config = config();
+        let options = SocketOptions::new(&config);
+        let parts = SynParts { ts_offset: 0, path: PATH, options: &options, config: &config };
+        let entry = SynEntry::new(now, &syn, SeqNum::new(7), parts);
+        let answer = entry.syn_ack(now);
+        let conn = take(&mut a, now, &answer, &[]).expect("established");
+        let info = conn.info(now);
+        assert_eq!(info.snd_cwnd / info.snd_mss, window, "after {lost} losses");
+    }
+}

@@ -251,3 +251,18 @@ fn zero_windows_are_probed_with_back_off_for_as_long_as_they_are_answered() {
     pair.run_for(Duration::from_secs(3_000));
     assert_eq!(pair.ends[0].conn.state(), State::Closed, "unanswered ones end it");
 }
+
+#[test]
+fn what_is_out_of_place_is_no_sign_of_life() {
+    let mut t = Table::established();
+    let options = SocketOptions { keepalive: true, ..t.conn.options().clone() };
+    t.conn.set_options(t.now, options);
+    let due = t.conn.poll_timeout().expect("a probe will be due");
+    t.now += Duration::from_secs(7_000);
+    // An old duplicate, and an acknowledgment of what was never sent.
+    t.input(segment(Flags::ACK, -5_000, 1, 10));
+    t.input(segment(Flags::ACK, 1, 5_000, 0));
+    assert_eq!(t.conn.poll_timeout(), Some(due));
+    t.input(segment(Flags::ACK, 1, 1, 0));
+    assert_eq!(t.conn.poll_timeout(), Some(t.now + Duration::from_secs(7_200)));
+}

@@ -52,7 +52,9 @@ fn quarter_of_an_hour(
     let scene = tour.scene(name, &title, Peer::Netstack).delays(there, back).run(die_in_flight)?;
     let Death { error, rto, end } = scene.value;
     let sent = transmissions(&scene.segments);
-    tour.says(format!("the first timeout is {rto:?}"));
+    // RFC 6298 §2.2, and Linux's floor of 200 ms for the variation: R + max(200 ms, 4 · R/2).
+    let sample = (there + back) + RTO_MIN.max((there + back) * 2);
+    tour.equal("the timeout is the round trip and at least 200 ms", &rto.as_millis(), &sample.as_millis());
     let (probes, retransmissions) = follows_the_rule(tour, &sent, end, rto, model(15));
     for (index, at) in sent.iter().enumerate().skip(1) {
         let what = if index <= probes {

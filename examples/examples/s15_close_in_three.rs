@@ -58,7 +58,9 @@ fn main() -> ExitCode {
             let late = "Control: the server closes 300 ms later";
             let (late, waited) = experiment(tour, &format!("4_{role}"), late, peer, Server::ClosesLate)?;
             tour.equal("four segments", &late, &four());
-            let (expected, slack) = (Duration::from_millis(40), Duration::from_millis(25));
+            // In real time a busy machine may be late; in virtual time nobody is.
+            let slack = Duration::from_millis(if tour.has_kernel() { 110 } else { 0 });
+            let expected = Duration::from_millis(40);
             tour.at("the ACK waited 40 ms for something to ride on", waited, expected, slack);
         }
         Ok(())

@@ -49,13 +49,17 @@ pub(super) fn draw(ladder: &Ladder) -> String {
         text(&mut out, "h m", x, TOP - 22.0, colour, name);
         line(&mut out, [x, TOP - 14.0, x, bottom], "#999", "");
     }
+    // Labels go on top of all lines.
+    let mut labels = String::new();
     for (index, (at, row)) in ladder.rows.iter().enumerate() {
         let y = ys[index];
         match row {
             Row::Departs { seg, arrives_here } => {
                 time(&mut out, y, *at);
                 let end = if *arrives_here { y + SLOPE } else { arrival(ladder, &ys, index, *seg) };
-                segment(&mut out, &ladder.segs[*seg], y, end);
+                let seg = &ladder.segs[*seg];
+                segment(&mut out, seg, y, end);
+                label(&mut labels, seg, y);
             }
             Row::Arrives { .. } => {}
             Row::Call { side, text: call } => {
@@ -78,6 +82,7 @@ pub(super) fn draw(ladder: &Ladder) -> String {
             }
         }
     }
+    out.push_str(&labels);
     out.push_str("</svg>\n");
     out
 }
@@ -104,13 +109,18 @@ fn lifeline(side: Side) -> f64 {
     if side == Side::Left { LEFT } else { RIGHT }
 }
 
-fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
-    let colour = match (seg.lost, seg.forged, seg.from) {
+fn colour(seg: &Seg) -> &'static str {
+    match (seg.lost, seg.forged, seg.from) {
         (true, _, _) => LOST,
         (_, true, _) => FORGED,
         (_, _, Side::Left) => LEFT_COLOUR,
         (_, _, Side::Right) => RIGHT_COLOUR,
-    };
+    }
+}
+
+/// The arrow of a segment.
+fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
+    let colour = colour(seg);
     let (from, to) = (lifeline(seg.from), lifeline(seg.from.other()));
     let towards = (to - from).signum();
     let dashes = if seg.lost || seg.forged { "5,4" } else { "" };
@@ -122,12 +132,17 @@ fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
         line(out, [from, y, to, end], colour, dashes);
         head(out, [from, y, to, end], colour);
     }
+}
+
+/// What stands at its beginning.
+fn label(out: &mut String, seg: &Seg, y: f64) {
     let mut label = seg.to_string();
     if seg.forged {
         label.push_str(" (forged)");
     }
+    let from = lifeline(seg.from);
     let (class, x) = if seg.from == Side::Left { ("s", from + 10.0) } else { ("s e", from - 10.0) };
-    text(out, class, x, y - 3.0, colour, &label);
+    text(out, class, x, y - 3.0, colour(seg), &label);
 }
 
 /// The head of an arrow along a line.

@@ -31,6 +31,10 @@ const RENO_WINDOWS: u64 = (8 * (BETA_SCALE + BETA) / 3 / (BETA_SCALE - BETA)) as
 /// Segments that must be acknowledged for one more at most before the first loss: 5 % in a round trip.
 const INITIAL_COUNT: u64 = 20;
 
+/// The curve is looked at again after this long, or when the window has changed: what it says in
+/// between would be the same, or be due to a burst of acknowledgments alone (Linux: HZ / 32).
+const LOOK_INTERVAL: Duration = Duration::from_micros(31_250);
+
 /// No time matters that is further away than this, about 12 days in 1/1024 s: its cube fits.
 const FAR: u64 = 1 << 30;
 
@@ -70,6 +74,17 @@ struct Epoch {
     w_est: u64,
     /// Bytes acknowledged that `w_est` has not grown for yet.
     acked: u64,
+    /// What the curve said last.
+    look: Option<Look>,
+}
+
+/// What the curve said: segments to be acknowledged for one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    at: Instant,
+    /// For a window of so many segments.
+    cwnd: u64,
+    count: u64,
 }
 
 /// What RFC 9438 §4.9 restores after a reduction that was a mistake. Linux restores the window and
@@ -129,20 +144,18 @@ impl Cubic {
         if let Some(since) = self.limited_since.take() {
             epoch.start += ack.now - since.max(epoch.start);
         }
-        let t = in_1024ths((ack.now - epoch.start) + self.delay_min.unwrap_or_default());
-        let target = epoch.at(t);
-        let mut count = if target > cwnd { cwnd / (target - cwnd) } else { 100 * cwnd };
-        if self.w_max == 0 {
-            count = count.min(INITIAL_COUNT);
-        }
-        let reno = epoch.reno(cwnd, self.window.mss);
-        if reno > cwnd {
-            // The region in which Reno would be faster (§4.3).
-            count = count.min(cwnd / (reno - cwnd));
-        }
+        let recent = |look: &Look| look.cwnd == cwnd && ack.now - look.at <= LOOK_INTERVAL;
+        let count = match epoch.look.filter(recent) {
+            Some(look) => look.count,
+            None => {
+                let t = in_1024ths((ack.now - epoch.start) + self.delay_min.unwrap_or_default());
+                let count = epoch.count(t, cwnd, self.w_max == 0, self.window.mss);
+                epoch.look = Some(Look { at: ack.now, cwnd, count });
+                count
+            }
+        };
         self.epoch = Some(epoch);
-        // §4.4: at most half a window more in a round trip.
-        self.window.avoid(acked, count.max(2) as usize * self.window.mss);
+        self.window.avoid(acked, count as usize * self.window.mss);
     }
 }
 
@@ -163,7 +176,23 @@ impl Epoch {
         let missing = w_max.saturating_sub(cwnd);
         // K = cbrt((W_max - cwnd) / C): the fraction bits of C and those of the cubed time.
         let k = cube_root((u128::from(missing) << (4 * FRACTION)) / C);
-        Self { start: now, k, origin: w_max.max(cwnd), w_est: cwnd, acked: 0 }
+        Self { start: now, k, origin: w_max.max(cwnd), w_est: cwnd, acked: 0, look: None }
+    }
+
+    /// Segments to be acknowledged for the window of `cwnd` to grow by one, `t` after the beginning.
+    fn count(&mut self, t: u64, cwnd: u64, before_first_loss: bool, mss: usize) -> u64 {
+        let target = self.at(t);
+        let mut count = if target > cwnd { cwnd / (target - cwnd) } else { 100 * cwnd };
+        if before_first_loss {
+            count = count.min(INITIAL_COUNT);
+        }
+        let reno = self.reno(cwnd, mss);
+        if reno > cwnd {
+            // The region in which Reno would be faster (§4.3).
+            count = count.min(cwnd / (reno - cwnd));
+        }
+        // §4.4: at most half a window more in a round trip.
+        count.max(2)
     }
 
     /// W_cubic(t) = C (t - K)^3 + W_max (RFC 9438 §4.2).
@@ -360,6 +389,21 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_of_acknowledgments_is_looked_at_once() {
+        let mut cc = cubic(10_000);
+        cc.on_timeout(Instant::ZERO, true);
+        cc.set_cwnd(cc.ssthresh());
+        let mut now = Instant::from_millis(10);
+        for _ in 0..16 {
+            cc.on_ack(&ack(now, MSS));
+        }
+        assert_eq!(cc.cwnd(), 7_000, "Reno would have grown after 13");
+        now += LOOK_INTERVAL + Duration::from_millis(1);
+        cc.on_ack(&ack(now, MSS));
+        assert_eq!(cc.cwnd(), 8_000);
+    }
+
+    #[test]
     fn a_second_loss_below_the_maximum_makes_room() {
         let mut cc = after_loss(1_000_000);
         cc.on_congestion(Instant::ZERO);
@@ -421,7 +465,8 @@ mod tests {
 
     #[test]
     fn extremes_do_not_overflow() {
-        let epoch = Epoch { start: Instant::ZERO, k: FAR, origin: u64::MAX >> 1, w_est: 0, acked: 0 };
+        let epoch =
+            Epoch { start: Instant::ZERO, k: FAR, origin: u64::MAX >> 1, w_est: 0, acked: 0, look: None };
         epoch.at(0);
         epoch.at(FAR);
         Epoch::begin(Instant::ZERO, 0, 1 << 40).at(in_1024ths(Duration::MAX));

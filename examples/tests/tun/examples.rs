@@ -26,6 +26,13 @@ fn echo_compares_and_measures() {
 }
 
 #[test]
+fn tls_rides_in_the_syn() {
+    let (status, out, err) = run("s08_tls_fast_open", &[]);
+    assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.ends_with("every row as expected\n"), "{out}");
+}
+
+#[test]
 fn echo_in_memory() {
     let (status, out, err) = run("echo", &["--memory", "--size", "4", "--round-trips", "100"]);
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");

@@ -185,7 +185,7 @@ fn migration(tour: &mut Tour) -> io::Result<()> {
         Ok((moved, server.peer_addr().is_ok()))
     })?;
     let (moved, lives) = scene.value;
-    let answer = scene.segments.filter(|seg| seg.dst == moved);
+    let answer = scene.segments.filter(|seg| seg.dst == moved && !seg.lost);
     tour.equal("the answer is a reset", &answer.first().map(Seg::flags), &Some("RST".to_owned()));
     tour.claim("the connection itself knows nothing of it", lives);
     Ok(())

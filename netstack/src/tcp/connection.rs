@@ -226,7 +226,8 @@ impl Connection {
             now,
             mss,
             cwnd: if syn_timeouts > 1 { mss } else { config.initial_window as usize * mss },
-            ssthresh: usize::MAX,
+            // Where earlier connections to the host had to slow down (`tcp_init_metrics` in Linux).
+            ssthresh: path.metrics.ssthresh.map_or(usize::MAX, |segments| segments as usize * mss),
             hystart: config.hystart,
             srtt: rtt.srtt().unwrap_or_default(),
             sack: negotiated.sack,

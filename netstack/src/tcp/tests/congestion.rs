@@ -2,7 +2,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use crate::config::Config;
-use crate::tcp::{CongestionAlgorithm, SocketOptions};
+use crate::tcp::{CongestionAlgorithm, Path, SocketOptions};
 use crate::time::Duration;
 use std::sync::Arc;
 
@@ -153,4 +153,16 @@ fn congestion_control_changes_on_a_live_connection() {
         let got = flood(&mut pair, ms(1_000));
         assert!(got > 900_000, "{congestion:?}: {got}");
     }
+}
+
+#[test]
+fn slow_start_ends_where_earlier_connections_had_to_slow_down() {
+    let mut path = Path::new(1500, false);
+    path.metrics.ssthresh = Some(30);
+    let config = Arc::new(Config::default());
+    let mut pair = Pair::connect_over(path, Wire::default(), 1, &config, &config);
+    assert_eq!(pair.ends[0].conn.info(pair.now).snd_ssthresh, 30 * 1448);
+    flood(&mut pair, ms(200));
+    let info = pair.ends[0].conn.info(pair.now);
+    assert!(info.snd_cwnd >= 30 * 1448 && info.snd_cwnd < 60 * 1448, "{info}");
 }

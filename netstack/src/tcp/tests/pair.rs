@@ -89,7 +89,11 @@ impl Pair {
     }
 
     pub(super) fn connect_with(wire: Wire, seed: u64, a: &Arc<Config>, b: &Arc<Config>) -> Self {
-        let path = Path::new(1500, false);
+        Self::connect_over(Path::new(1500, false), wire, seed, a, b)
+    }
+
+    /// The same over a path of which the ends know something.
+    pub(super) fn connect_over(path: Path, wire: Wire, seed: u64, a: &Arc<Config>, b: &Arc<Config>) -> Self {
         let mut now = Instant::from_millis(1_000);
         let mut opening =
             Opening::new(now, SeqNum::new(ISS[0]), 11, path, SocketOptions::new(a), a, &Pool::new());

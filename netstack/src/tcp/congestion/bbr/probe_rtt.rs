@@ -122,7 +122,7 @@ impl Bbr {
     /// ExitProbeRTT.
     fn exit_probe_rtt(&mut self) {
         self.model.reset_short_term();
-        self.signals.probe_rtt_delivered = self.delivered;
+        self.signals.held_back = self.delivered;
         if self.full_bw.reached {
             self.start_probe_bw_down();
             self.start_probe_bw_cruise();

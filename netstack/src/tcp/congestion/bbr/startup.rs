@@ -74,7 +74,7 @@ impl Bbr {
         let round_over = self.signals.loss_round_start;
         let many = self.signals.losses_in_round >= FULL_LOSSES || !self.sack;
         let too_high = self.is_inflight_too_high(rs.lost, rs.tx_in_flight as u64);
-        if round_over && self.in_recovery && many && too_high {
+        if round_over && self.in_recovery && many && too_high && self.is_congested() {
             self.startup_is_too_fast();
         }
         if round_over {
@@ -102,6 +102,7 @@ impl Bbr {
         }
         let drained = ack.in_flight as u64 <= self.inflight(self.model.bw(), 100);
         if drained || self.round.count > self.full_bw.drain_start + DRAIN_ROUNDS {
+            self.signals.held_back = self.delivered;
             self.start_probe_bw_down();
         }
     }

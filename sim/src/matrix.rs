@@ -123,7 +123,7 @@ pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
         cell(1_000, 50_000, 100, 5, 0, 1),
         cell(10_000, 10_000, 100, 30, 0, 1),
         cell(10_000, 50_000, 100, 5, 100, 1),
-        cell(100_000, 50_000, 100, 30, 100, 1),
+        cell(1_000, 50_000, 100, 30, 100, 1),
         cell(10_000, 50_000, 100, 30, 100, 4),
     ]
     .map(|cell| Entry { congestion, cell })

@@ -72,6 +72,9 @@ fn main() -> ExitCode {
 /// One line of a graph: its name, its colour and how to read it off a sample.
 type Curve = (&'static str, RGBColor, fn(&Sample) -> Option<f64>);
 
+/// One kind of marks: its name, its colour and what belongs to it.
+type Kind = (&'static str, RGBColor, fn(&Mark) -> bool);
+
 const KIB: f64 = 1024.0;
 
 /// The slow start threshold is infinite at first, which is not to be drawn.
@@ -157,7 +160,7 @@ fn sequences(
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..seconds, 0.0..most)?;
     chart.configure_mesh().x_desc("s").y_desc("sequence, KiB").light_line_style(WHITE).draw()?;
-    let kinds: [(&str, RGBColor, fn(&Mark) -> bool); 3] = [
+    let kinds: [Kind; 3] = [
         ("acknowledged", GREEN, |mark| matches!(mark, Mark::Acked(_))),
         ("sent", BLUE, |mark| matches!(mark, Mark::Sent(_))),
         ("sent again", RED, |mark| matches!(mark, Mark::SentAgain(_))),

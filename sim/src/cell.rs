@@ -24,8 +24,8 @@ pub const EPOCHS: u32 = 50;
 /// ...or this many bytes...
 pub const BYTES: u64 = 2 << 30;
 /// ...or this much virtual time and so many round trips, which is what ends those on slow links.
-const TIME: Duration = Duration::from_secs(60);
-const ROUNDS: u32 = 200;
+const TIME: Duration = Duration::from_secs(30);
+const ROUNDS: u32 = 100;
 
 /// To what buffers grow. Larger than the default, so that it is congestion control that decides over
 /// most of the paths: the window is half of it, and `ideal` reckons with that.
@@ -114,7 +114,7 @@ impl Cell {
     }
 
     /// A number of its own, from which everything random starts (FNV-1a).
-    fn seed(&self) -> u64 {
+    pub(crate) fn seed(&self) -> u64 {
         let parts = [
             self.rate_kbit,
             self.rtt_us,

@@ -11,3 +11,4 @@ pub mod cell;
 pub mod ideal;
 pub mod matrix;
 pub mod net;
+pub mod trace;

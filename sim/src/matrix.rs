@@ -13,9 +13,9 @@ use std::thread;
 /// In kbit/s.
 const RATES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 /// In microseconds.
-const ROUND_TRIPS: [u64; 4] = [100, 10_000, 50_000, 300_000];
+const ROUND_TRIPS: [u64; 3] = [100, 20_000, 300_000];
 /// In hundredths of the product of bandwidth and delay.
-const BUFFERS: [u64; 4] = [10, 50, 100, 400];
+const BUFFERS: [u64; 3] = [10, 100, 400];
 /// In percent.
 const REORDERINGS: [u64; 3] = [0, 5, 30];
 /// In hundredths of a percent.
@@ -119,6 +119,12 @@ pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
         cell(10_000, 50_000, 100, 0, 100, 4),
         cell(100_000, 10_000, 100, 0, 100, 4),
         cell(100_000, 50_000, 100, 0, 500, 4),
+        // Reordering, alone and with loss.
+        cell(1_000, 50_000, 100, 5, 0, 1),
+        cell(10_000, 10_000, 100, 30, 0, 1),
+        cell(10_000, 50_000, 100, 5, 100, 1),
+        cell(1_000, 50_000, 100, 30, 100, 1),
+        cell(10_000, 50_000, 100, 30, 100, 4),
     ]
     .map(|cell| Entry { congestion, cell })
     .to_vec()

@@ -1,0 +1,105 @@
+//! Single properties of transfers over bad paths, with the numbers that they are held against.
+
+#![forbid(unsafe_code)]
+
+use netstack::tcp::CongestionAlgorithm;
+use netstack::time::{Duration, Instant};
+use netstack_sim::cell::{Cell, MSS};
+use netstack_sim::net::{FlowId, Net};
+
+/// 20 ms and a queue of one BDP.
+const CLEAN: Cell =
+    Cell { rate_kbit: 20_000, rtt_us: 20_000, buffer_percent: 100, reorder_percent: 0, loss_bp: 0, burst: 1 };
+
+/// Lets virtual time pass until `at`.
+fn run_until(net: &mut Net, at: Instant) {
+    while net.step(at).unwrap() {}
+}
+
+/// Segments that were sent again although nothing was lost, so far.
+fn in_vain(net: &Net, flow: FlowId) -> u64 {
+    let stats = net.forward_stats();
+    net.info(flow).unwrap().total_retrans.saturating_sub(stats.lost + stats.queue_drops)
+}
+
+/// Jain's index of fairness.
+fn jain(values: &[u64]) -> f64 {
+    let sum: f64 = values.iter().map(|&value| value as f64).sum();
+    let squares: f64 = values.iter().map(|&value| (value as f64).powi(2)).sum();
+    sum * sum / (values.len() as f64 * squares)
+}
+
+/// 20 Mbit/s, so that it takes seconds; `netstack-bench recovery --fairness` does it at 100.
+#[test]
+fn two_flows_of_a_kind_share_a_link() {
+    for congestion in CongestionAlgorithm::ALL {
+        let mut net = CLEAN.net().unwrap();
+        let start = net.now();
+        let flows = [congestion; 2].map(|congestion| net.start(congestion, u64::MAX).unwrap());
+        run_until(&mut net, start + Duration::from_secs(10));
+        let before = flows.map(|flow| net.received(flow));
+        run_until(&mut net, start + Duration::from_secs(60));
+        let shares = [0, 1].map(|at| net.received(flows[at]) - before[at]);
+        assert!(jain(&shares) >= 0.95, "{}: {shares:?}", congestion.name());
+        let all = shares.iter().sum::<u64>() * 8 / 50_000;
+        assert!(all > CLEAN.rate_kbit * 9 / 10, "{}: {all} kbit/s together", congestion.name());
+    }
+}
+
+#[test]
+fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
+    let cell = Cell { reorder_percent: 30, rtt_us: 50_000, ..CLEAN };
+    for congestion in CongestionAlgorithm::ALL {
+        let mut net = cell.net().unwrap();
+        let start = net.now();
+        let flow = net.start(congestion, u64::MAX).unwrap();
+        run_until(&mut net, start + Duration::from_secs(2));
+        let (learnt, received) = (in_vain(&net, flow), net.received(flow));
+        run_until(&mut net, start + Duration::from_secs(22));
+        let vain = in_vain(&net, flow) - learnt;
+        let segments = (net.received(flow) - received) / MSS;
+        let name = congestion.name();
+        assert!(segments > 10_000, "{name}: {segments} segments");
+        assert!(vain * 100 < segments * 2, "{name}: {vain} of {segments} in vain");
+    }
+}
+
+/// The link comes back while the sender waits for its next retransmission: that one, and nothing later,
+/// is where the transfer goes on.
+#[test]
+fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
+    for congestion in CongestionAlgorithm::ALL {
+        let mut net = CLEAN.net().unwrap();
+        let start = net.now();
+        let flow = net.start(congestion, u64::MAX).unwrap();
+        run_until(&mut net, start + Duration::from_secs(5));
+        net.set_down(true);
+        let mut retransmitted = Vec::new();
+        let mut count = net.info(flow).unwrap().total_retrans;
+        let back = net.now() + Duration::from_secs(3);
+        while net.step(back).unwrap() {
+            let now = net.info(flow).unwrap().total_retrans;
+            if now > count {
+                retransmitted.push(net.now());
+                count = now;
+            }
+        }
+        net.set_down(false);
+        let name = congestion.name();
+        // Each time-out is at most twice as long as the one before.
+        let [.., before, last] = retransmitted[..] else { panic!("{name}: {retransmitted:?}") };
+        let due = last + 2 * (last - before) + Duration::from_millis(1);
+        let received = net.received(flow);
+        // What it asks about may have arrived, and only the acknowledgment was lost: then what comes after
+        // it is new.
+        run_until(&mut net, due + 3 * CLEAN.rtt());
+        assert!(
+            net.received(flow) > received,
+            "{name}: retransmitted at {retransmitted:?}, back at {back:?}"
+        );
+        // And it is soon what it was.
+        run_until(&mut net, due + Duration::from_secs(5));
+        let kbit = (net.received(flow) - received) * 8 / 5_000;
+        assert!(kbit > CLEAN.rate_kbit * 6 / 10, "{name}: {kbit} kbit/s");
+    }
+}

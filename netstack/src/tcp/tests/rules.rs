@@ -315,3 +315,53 @@ fn numbers_of_the_peer_near_the_wrap_are_taken() {
     give(&mut t, &segment(ACK, 1_001, 1, 1_000));
     assert_eq!(read(&mut t).len(), 2_000);
 }
+
+#[test]
+fn the_handshake_does_not_grow_the_window() {
+    // RFC 5681 §3.1: neither the SYN and its answer nor the last segment of the handshake count.
+    let t = Table::established();
+    let info = t.conn.info(t.now);
+    assert_eq!(info.snd_cwnd / info.snd_mss, 10);
+    assert!(info.snd_ssthresh > 1 << 30, "arbitrarily high");
+}
+
+#[test]
+fn what_was_sent_twice_measures_nothing_without_timestamps() {
+    // Karn's algorithm, RFC 6298 §3: which of the two was acknowledged?
+    let mut t = Table::established();
+    t.write(1_000);
+    t.now += Duration::from_millis(40);
+    give(&mut t, &segment(ACK, 1, 1_001, 0));
+    let before = t.conn.info(t.now).rtt;
+    t.write(1_000);
+    let mut again = Vec::new();
+    while again.is_empty() {
+        t.now = t.conn.poll_timeout().expect("a timer runs");
+        t.conn.on_timeout(t.now);
+        again = sent(&mut t);
+    }
+    t.now += Duration::from_secs(2);
+    give(&mut t, &segment(ACK, 1, 2_001, 0));
+    assert_eq!(t.conn.unacked(), 0);
+    assert_eq!(t.conn.info(t.now).rtt, before);
+}
+
+#[test]
+fn after_a_lost_syn_the_first_time_out_is_three_seconds_without_a_sample() {
+    // RFC 6298 §5.7. Without timestamps the SYN that was sent twice gives no sample.
+    let config = Arc::new(Config { timestamps: false, ..Config::default() });
+    let mut now = Instant::from_millis(5_000);
+    let options = SocketOptions::new(&config);
+    let path = Path::new(1500, false);
+    let mut opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, &config, &Pool::new());
+    opening.on_transmitted();
+    now = opening.poll_timeout().unwrap();
+    assert!(opening.on_timeout(now).is_none());
+    opening.on_transmitted();
+    let mut syn_ack = segment(Flags::SYN.with(ACK), 0, 1, 0);
+    syn_ack.options.mss = Some(1460);
+    let OpeningStep::Established(conn, _) = opening.on_segment(now, &syn_ack, Chunk::empty()) else {
+        panic!("not established");
+    };
+    assert_eq!(conn.info(now).rto, Duration::from_secs(3));
+}

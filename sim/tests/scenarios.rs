@@ -91,8 +91,9 @@ fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
         let due = last + 2 * (last - before) + Duration::from_millis(1);
         let received = net.received(flow);
         // What it asks about may have arrived, and only the acknowledgment was lost: then what comes after
-        // it is new.
-        run_until(&mut net, due + 3 * CLEAN.rtt());
+        // it is new. Its echo even makes the time-out look like a mistake (RFC 4015), and it takes the
+        // next probe of the tail to see that it was none.
+        run_until(&mut net, due + 8 * CLEAN.rtt());
         assert!(
             net.received(flow) > received,
             "{name}: retransmitted at {retransmitted:?}, back at {back:?}"

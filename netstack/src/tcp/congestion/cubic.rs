@@ -32,7 +32,8 @@ const RENO_WINDOWS: u64 = (8 * (BETA_SCALE + BETA) / 3 / (BETA_SCALE - BETA)) as
 const INITIAL_COUNT: u64 = 20;
 
 /// The curve is looked at again after this long, or when the window has changed: what it says in
-/// between would be the same, or be due to a burst of acknowledgments alone (Linux: HZ / 32).
+/// between would be the same, or be due to a burst of acknowledgments alone (Linux: HZ / 32). On paths
+/// that are shorter than that, after a round trip: Linux keeps what it found for hundreds of them.
 const LOOK_INTERVAL: Duration = Duration::from_micros(31_250);
 
 /// No time matters that is further away than this, about 12 days in 1/1024 s: its cube fits.
@@ -144,7 +145,8 @@ impl Cubic {
         if let Some(since) = self.limited_since.take() {
             epoch.start += ack.now - since.max(epoch.start);
         }
-        let recent = |look: &Look| look.cwnd == cwnd && ack.now - look.at <= LOOK_INTERVAL;
+        let interval = self.delay_min.map_or(LOOK_INTERVAL, |rtt| rtt.min(LOOK_INTERVAL));
+        let recent = |look: &Look| look.cwnd == cwnd && ack.now - look.at <= interval;
         let count = match epoch.look.filter(recent) {
             Some(look) => look.count,
             None => {

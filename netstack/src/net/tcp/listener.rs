@@ -73,6 +73,28 @@ impl Drop for Inner {
 impl std::panic::UnwindSafe for TcpListener {}
 impl std::panic::RefUnwindSafe for TcpListener {}
 
+/// Binds to the first of the addresses that works, with `SO_REUSEADDR` as tokio does, and listens.
+pub(super) async fn listen_first<A: ToSocketAddrs, L>(
+    stack: &Stack,
+    addr: A,
+    listen: impl Fn(TcpSocket) -> io::Result<L>,
+) -> io::Result<L> {
+    let bound = |addr| {
+        let socket = TcpSocket::for_addr_on(stack, addr)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        listen(socket)
+    };
+    let mut last = None;
+    for addr in resolve(&addr).await? {
+        match bound(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(none_worked(last))
+}
+
 impl TcpListener {
     /// Listens on `addr`, with `SO_REUSEADDR` set, on the stack of this place. Of several addresses
     /// the first that works counts. Port 0 picks a free one.
@@ -92,20 +114,7 @@ impl TcpListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        let listen = |addr| {
-            let socket = TcpSocket::for_addr_on(stack, addr)?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(addr)?;
-            socket.listen(BACKLOG)
-        };
-        let mut last = None;
-        for addr in resolve(&addr).await? {
-            match listen(addr) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(none_worked(last))
+        listen_first(stack, addr, |socket| socket.listen(BACKLOG)).await
     }
 
     /// `listen` is [`Engine::listen`] or its variant.

@@ -1,14 +1,13 @@
 //! [`PendingListener`]: the application decides about each SYN before it is answered.
 
-use super::listener::TcpListener;
+use super::listener::{TcpListener, listen_first};
 use super::options::HasOptions;
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::icmp::Unreachable;
-use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
+use crate::net::lookup::ToSocketAddrs;
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::{Endpoint, Stack};
-use crate::net::tcp::TcpSocket;
 use crate::stack::{ListenerQueues, PendingSyn, Rejection};
 use crate::tcp::{Options, SocketOptions};
 use std::fmt;
@@ -92,20 +91,7 @@ impl PendingListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        let listen = |addr| {
-            let socket = TcpSocket::for_addr_on(stack, addr)?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(addr)?;
-            socket.listen_pending(BACKLOG)
-        };
-        let mut last = None;
-        for addr in resolve(&addr).await? {
-            match listen(addr) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(none_worked(last))
+        listen_first(stack, addr, |socket| socket.listen_pending(BACKLOG)).await
     }
 
     pub(super) fn new(listener: TcpListener) -> Self {

@@ -52,15 +52,12 @@ pub struct RateSample {
     pub lost: u64,
     /// Whether the application and not the path may have set the rate.
     pub app_limited: bool,
-    /// Whether the interval is too short to be one: less than the smallest round trip, as when the
-    /// original of something retransmitted is acknowledged.
-    pub unreliable: bool,
 }
 
 impl RateSample {
-    /// Bytes a second; 0 if the sample does not tell.
+    /// Bytes a second.
     pub fn rate(&self) -> u64 {
-        if self.unreliable { 0 } else { per_second(self.delivered, self.interval) }
+        per_second(self.delivered, self.interval)
     }
 }
 
@@ -99,7 +96,9 @@ impl DeliveryRate {
     }
 
     /// `bytes` were acknowledged or SACKed for the first time, and the newest of them was sent at
-    /// `sent_at` with `stamp`.
+    /// `sent_at` with `stamp`. There is no sample if the interval is shorter than the smallest round
+    /// trip, as when the original of what was sent again is acknowledged: neither is its rate that of
+    /// the path, nor did a round trip pass (`tcp_rate_gen` in Linux).
     pub(super) fn sample(
         &mut self,
         now: Instant,
@@ -117,6 +116,9 @@ impl DeliveryRate {
         let (sent_at, stamp) = newest?;
         self.first_sent_time = sent_at;
         let interval = (sent_at - stamp.first_sent_time).max(now - stamp.delivered_time);
+        if interval < min_rtt || interval.is_zero() {
+            return None;
+        }
         let sample = RateSample {
             delivered: self.delivered - stamp.delivered,
             interval,
@@ -124,7 +126,6 @@ impl DeliveryRate {
             tx_in_flight: stamp.in_flight,
             lost: self.lost - stamp.lost,
             app_limited: stamp.app_limited,
-            unreliable: interval < min_rtt || interval.is_zero(),
         };
         self.show(&sample);
         Some(sample)
@@ -134,7 +135,7 @@ impl DeliveryRate {
     /// least as fast.
     fn show(&mut self, sample: &RateSample) {
         let faster = sample.rate() >= self.shown_rate();
-        if !sample.unreliable && (!sample.app_limited || faster) {
+        if !sample.app_limited || faster {
             self.shown = (sample.delivered, sample.interval, sample.app_limited);
         }
     }
@@ -243,8 +244,8 @@ mod tests {
     fn an_interval_shorter_than_a_round_trip_tells_nothing() {
         let mut rate = DeliveryRate::default();
         let stamp = rate.stamp(at(0), 0, 1000);
-        let sample = rate.sample(at(5), 1000, Some((at(0), stamp)), RTT).unwrap();
-        assert_eq!((sample.unreliable, sample.rate()), (true, 0));
+        assert_eq!(rate.sample(at(5), 1000, Some((at(0), stamp)), RTT), None);
+        assert_eq!((rate.delivered(), rate.shown_rate()), (1000, 0));
     }
 
     #[test]

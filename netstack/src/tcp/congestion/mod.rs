@@ -85,8 +85,13 @@ pub struct AckSample {
     pub now: Instant,
     /// Bytes newly acknowledged or SACKed.
     pub delivered: usize,
-    /// The round trip of the newest data that it acknowledges, if that was sent only once.
+    /// Bytes that the peer received twice: what was sent again in vain.
+    pub duplicates: usize,
+    /// The round trip of the newest data that it acknowledges, if that was sent only once; on a path
+    /// that reorders, if it came in order, too, since what overtakes the rest is faster than the path.
     pub rtt: Option<Duration>,
+    /// Whether the path was ever seen to reorder.
+    pub reorders: bool,
     /// Smoothed round-trip time.
     pub srtt: Duration,
     /// The smallest round-trip time.
@@ -207,7 +212,9 @@ mod testing {
         AckSample {
             now,
             delivered,
+            duplicates: 0,
             rtt: None,
+            reorders: false,
             srtt: Duration::ZERO,
             min_rtt: Duration::ZERO,
             una,

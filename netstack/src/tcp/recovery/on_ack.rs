@@ -63,6 +63,8 @@ struct Report {
     dsack: bool,
     /// Whether it was of the tail loss probe.
     probe_dsacked: bool,
+    /// Bytes that it reports.
+    duplicates: usize,
     /// Whether it counts as a duplicate acknowledgment.
     dup_ack: bool,
     /// Bytes delivered, for the window: without SACK, what duplicates let guess.
@@ -121,7 +123,7 @@ impl Recovery {
         let progress = &report.progress;
         report.delivered += progress.delivered;
         report.dup_ack = ack.duplicate && !report.dsack;
-        if let Some(low) = progress.lowest_original {
+        if let Some((low, sent_at)) = progress.lowest_original {
             report.original_arrived = low < self.recovery_point && (self.sack || !progress.repaired);
             // RFC 8985 §6.2 step 3: the first transmission of something below what was already SACKed
             // arrived after it. After a time-out originals tell nothing new once that stands.
@@ -129,6 +131,7 @@ impl Recovery {
             if let Some(before) = highest_before.filter(|before| low < *before && meaningful) {
                 let high = self.board.highest_sacked().unwrap_or(ack.una).max(before);
                 self.reordering.on_late_original(low, high, ack.mss);
+                self.rack.on_late_original(ack.now - sent_at);
             }
         }
         if !self.sack && ack.advances() {
@@ -161,6 +164,7 @@ impl Recovery {
             return true;
         }
         report.dsack = true;
+        report.duplicates = len;
         report.delivered += len;
         let known = end <= ack.prior_una || self.board.was_retransmitted(start);
         if known {
@@ -549,7 +553,7 @@ impl Recovery {
         let forward =
             if reorders { progress.delivered > 0 || progress.acked > 0 } else { progress.acked > 0 };
         if cc.controls_window() {
-            cc.on_ack(&self.ack_sample(ack, progress, progress.delivered, rate, rtt));
+            cc.on_ack(&self.ack_sample(ack, report, progress.delivered, rate, rtt));
             if cc.holds_back() {
                 self.board.rate.mark_app_limited(self.board.pipe());
             }
@@ -566,26 +570,29 @@ impl Recovery {
                 cc.set_cwnd(cwnd);
             }
         } else if forward {
-            cc.on_ack(&self.ack_sample(ack, progress, report.delivered, rate, rtt));
+            cc.on_ack(&self.ack_sample(ack, report, report.delivered, rate, rtt));
         }
     }
 
     fn ack_sample(
         &self,
         ack: &AckInput<'_>,
-        progress: &Progress,
+        report: &Report,
         delivered: usize,
         rate: Option<RateSample>,
         rtt: &RttEstimator,
     ) -> AckSample {
+        let reorders = self.reordering.seen() > 0;
+        // Of what was sent once, the newest: what an older one waited for is not the path.
+        let newest = report.progress.newest.filter(|newest| !newest.retransmitted);
         AckSample {
             now: ack.now,
             delivered,
-            // Of what was sent once, the newest: what an older one waited for is not the path.
-            rtt: progress
-                .newest
-                .filter(|newest| !newest.retransmitted)
+            duplicates: report.duplicates,
+            rtt: newest
+                .filter(|newest| !reorders || newest.end <= ack.una)
                 .map(|newest| ack.now - newest.sent_at),
+            reorders,
             srtt: rtt.srtt().unwrap_or_default(),
             min_rtt: rtt.min_rtt().unwrap_or_default(),
             una: ack.una,

@@ -11,6 +11,9 @@ const PERSISTENCE: u32 = 16;
 /// The widest reordering window, in quarters of the smallest round-trip time, as in Linux.
 const MAX_STEPS: u32 = 255;
 
+/// The window exceeds what was seen by this part of it.
+const LATE_MARGIN: u32 = 8;
+
 /// The variables of RFC 8985 §5.2.
 #[derive(Debug)]
 pub(in crate::tcp) struct Rack {
@@ -27,11 +30,24 @@ pub(in crate::tcp) struct Rack {
     persist: u32,
     /// RACK.dsack_round: the window was widened; not again before this is acknowledged.
     widened_until: Option<Seq>,
+    /// How late originals came in the current and in the last [`PERSISTENCE`] recoveries, at most.
+    latest_originals: [Duration; 2],
+    /// Recoveries until the older of the two is forgotten.
+    remember: u32,
 }
 
 impl Default for Rack {
     fn default() -> Self {
-        Self { latest: None, rtt: Duration::ZERO, advanced: false, steps: 1, persist: 0, widened_until: None }
+        Self {
+            latest: None,
+            rtt: Duration::ZERO,
+            advanced: false,
+            steps: 1,
+            persist: 0,
+            widened_until: None,
+            latest_originals: [Duration::ZERO; 2],
+            remember: PERSISTENCE,
+        }
     }
 }
 
@@ -76,9 +92,25 @@ impl Rack {
         }
     }
 
+    /// Something that was overtaken arrived `age` after it was sent, without having been sent again:
+    /// this is how patient the window must be.
+    ///
+    /// RFC 8985 and Linux learn it from DSACKs alone, a quarter of a round trip for each round in which
+    /// something was sent again in vain, and forget it all after 16 recoveries. On a path that loses
+    /// and reorders, these are over in a second, and each time some windows of data are sent twice.
+    pub(in crate::tcp) fn on_late_original(&mut self, age: Duration) {
+        let late = age.saturating_sub(self.rtt);
+        self.latest_originals[0] = self.latest_originals[0].max(late);
+    }
+
     /// A recovery ended, and nothing showed it to be a mistake.
     pub(in crate::tcp) fn on_recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
+        self.remember -= 1;
+        if self.remember == 0 {
+            self.remember = PERSISTENCE;
+            self.latest_originals = [Duration::ZERO, self.latest_originals[0]];
+        }
     }
 
     /// A reduction was undone. Losses must be looked for anew, since marks were taken back.
@@ -94,7 +126,9 @@ impl Rack {
         if !path.reordering_seen && path.eager {
             return Duration::ZERO;
         }
-        (path.min_rtt / 4 * self.steps).min(path.srtt)
+        let [current, last] = self.latest_originals;
+        let late = current.max(last);
+        (path.min_rtt / 4 * self.steps).max(late + late / LATE_MARGIN).min(path.srtt)
     }
 
     /// Marks what is lost after an acknowledgment, if that delivered something.
@@ -155,6 +189,23 @@ mod tests {
         }
         assert_eq!(rack.reordering_window(path(true, true)).as_millis(), 50);
         assert_eq!(rack.steps, MAX_STEPS);
+    }
+
+    #[test]
+    fn the_window_covers_how_late_originals_came_for_two_times_sixteen_recoveries() {
+        let mut rack = Rack { rtt: Duration::from_millis(25), ..Rack::default() };
+        rack.on_late_original(Duration::from_millis(41));
+        rack.on_late_original(Duration::from_millis(30));
+        let ms = |rack: &Rack| rack.reordering_window(path(true, true)).as_millis();
+        assert_eq!(ms(&rack), 18, "16 ms, and an eighth of it");
+        for _ in 0..31 {
+            rack.on_recovered();
+        }
+        assert_eq!(ms(&rack), 18);
+        rack.on_recovered();
+        assert_eq!(ms(&rack), 10, "forgotten");
+        rack.on_late_original(Duration::from_secs(9));
+        assert_eq!(ms(&rack), 50, "never more than a round trip");
     }
 
     #[test]

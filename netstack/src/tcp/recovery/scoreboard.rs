@@ -104,8 +104,9 @@ pub(in crate::tcp) struct Progress {
     pub(in crate::tcp) clean_acked: Option<(Instant, Instant)>,
     /// The same of what was SACKed.
     pub(in crate::tcp) clean_sacked: Option<(Instant, Instant)>,
-    /// The lowest position of what was delivered and sent only once: its original arrived.
-    pub(in crate::tcp) lowest_original: Option<Seq>,
+    /// The lowest position of what was delivered and sent only once, and when that was: its original
+    /// arrived.
+    pub(in crate::tcp) lowest_original: Option<(Seq, Instant)>,
     /// Whether something that was sent more than once was acknowledged: what lies behind it may
     /// have waited for the repair, and its age is no round trip (Karn's rule as Linux applies it).
     pub(in crate::tcp) repaired: bool,
@@ -181,7 +182,8 @@ impl Progress {
         let (first, last) = clean.get_or_insert((record.sent_at, record.sent_at));
         *first = (*first).min(record.sent_at);
         *last = (*last).max(record.sent_at);
-        self.lowest_original = Some(self.lowest_original.map_or(start, |lowest| lowest.min(start)));
+        let original = (start, record.sent_at);
+        self.lowest_original = Some(self.lowest_original.map_or(original, |lowest| lowest.min(original)));
     }
 }
 
@@ -673,7 +675,7 @@ mod tests {
         assert_eq!((progress.acked, progress.delivered), (4000, 2000));
         assert_eq!(progress.newest.unwrap().end, seq(4000));
         assert_eq!(progress.clean_acked, Some((at(0), at(3))));
-        assert_eq!((progress.clean_sacked, progress.lowest_original), (None, Some(seq(0))));
+        assert_eq!((progress.clean_sacked, progress.lowest_original), (None, Some((seq(0), at(0)))));
         assert_eq!((board.outstanding(), board.sacked()), (6000, 0));
     }
 

@@ -1,7 +1,8 @@
 //! The response to losses and ECN marks.
 
 use super::filters::scale;
-use super::{Bbr, INFINITE, LossSample, RateSample, State};
+use super::{AckSample, Bbr, INFINITE, LossSample, RateSample, State, is_round_trip};
+use crate::time::Instant;
 
 /// BBR.LossThresh as a fraction: 2 %.
 const LOSS_THRESH: (u64, u64) = (1, 50);
@@ -20,6 +21,8 @@ pub(super) struct Signals {
     is_loss_in_round: bool,
     /// BBR.loss_round_delivered: where the round that losses are looked at ends.
     loss_round_delivered: u64,
+    /// When it began.
+    loss_round_began: Instant,
     /// BBR.loss_round_start: this acknowledgment ended it.
     pub(super) loss_round_start: bool,
     /// Ranges found lost in it.
@@ -37,9 +40,10 @@ pub(super) struct Signals {
     pub(super) undo: Undo,
 }
 
-/// What a recovery that proves spurious restores.
+/// What a recovery that proves spurious restores: the state from before its first loss.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
+    saved: bool,
     /// BBR.undo_state.
     pub(super) state: Option<State>,
     bw_shortterm: u64,
@@ -58,13 +62,15 @@ impl Signals {
 
 impl Bbr {
     /// UpdateLatestDeliverySignals.
-    pub(super) fn update_latest_delivery_signals(&mut self, rs: &RateSample) {
+    pub(super) fn update_latest_delivery_signals(&mut self, ack: &AckSample, rs: &RateSample) {
         let signals = &mut self.signals;
         signals.bw_latest = signals.bw_latest.max(rs.rate());
         signals.inflight_latest = signals.inflight_latest.max(rs.delivered);
-        signals.loss_round_start = rs.prior_delivered >= signals.loss_round_delivered;
+        signals.loss_round_start = rs.prior_delivered >= signals.loss_round_delivered
+            && is_round_trip(signals.loss_round_began, ack);
         if signals.loss_round_start {
             signals.loss_round_delivered = self.delivered;
+            signals.loss_round_began = self.now;
         }
     }
 
@@ -77,8 +83,8 @@ impl Bbr {
     }
 
     /// UpdateCongestionSignals.
-    pub(super) fn update_congestion_signals(&mut self, rs: &RateSample) {
-        self.update_max_bw(rs);
+    pub(super) fn update_congestion_signals(&mut self, ack: &AckSample, rs: &RateSample) {
+        self.update_max_bw(ack, rs);
         if self.signals.loss_round_start {
             let signals = &mut self.signals;
             signals.taken += self.delivered.saturating_sub(signals.round_delivered);
@@ -92,6 +98,11 @@ impl Bbr {
             signals.lost = signals.lost / 4 * 3;
             signals.taken = signals.taken / 4 * 3;
         }
+    }
+
+    /// So much of what was found lost was not.
+    pub(super) fn forgive(&mut self, bytes: usize) {
+        self.signals.lost = self.signals.lost.saturating_sub(bytes as u64);
     }
 
     /// Whether more was lost in the last few rounds than a path may lose at random.
@@ -130,6 +141,7 @@ impl Bbr {
     fn note_loss(&mut self) {
         if !self.signals.is_loss_in_round {
             self.signals.loss_round_delivered = self.delivered;
+            self.signals.loss_round_began = self.now;
             self.save_state_upon_loss();
         }
         self.signals.is_loss_in_round = true;
@@ -183,11 +195,16 @@ impl Bbr {
         }
     }
 
-    /// SaveStateUponLoss.
+    /// SaveStateUponLoss. The draft saves in each round with losses anew, and so restores what the first
+    /// rounds of a spurious recovery have made of the state.
     pub(super) fn save_state_upon_loss(&mut self) {
         self.save_cwnd();
+        if self.signals.undo.saved {
+            return;
+        }
         let model = &self.model;
         self.signals.undo = Undo {
+            saved: true,
             state: None,
             bw_shortterm: model.bw_shortterm,
             inflight_shortterm: model.inflight_shortterm,
@@ -200,8 +217,11 @@ impl Bbr {
         self.restore_cwnd();
         self.signals.is_loss_in_round = false;
         self.full_bw.reset(0);
-        let Undo { state, bw_shortterm, inflight_shortterm, inflight_longterm } =
+        let Undo { saved, state, bw_shortterm, inflight_shortterm, inflight_longterm } =
             std::mem::take(&mut self.signals.undo);
+        if !saved {
+            return;
+        }
         let model = &mut self.model;
         model.bw_shortterm = model.bw_shortterm.max(bw_shortterm);
         model.inflight_shortterm = model.inflight_shortterm.max(inflight_shortterm);

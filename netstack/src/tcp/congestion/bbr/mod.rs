@@ -30,7 +30,7 @@ mod tests;
 use super::{AckSample, CongestionControl, Start};
 use crate::tcp::delivery_rate::{LossSample, RateSample};
 use crate::time::{Duration, Instant};
-use congestion::Signals;
+use congestion::{Signals, Undo};
 use filters::{scale, volume};
 use model::{Aggregation, Model};
 use probe_bw::Probing;
@@ -104,6 +104,15 @@ struct Round {
     start: bool,
     /// BBR.next_round_delivered.
     next_delivered: u64,
+    /// When it began.
+    began: Instant,
+}
+
+/// Whether what began at `began` has lasted for about a round trip. On a path that reorders, what
+/// overtakes the rest ends the draft's rounds early: three of them without growth are then less than
+/// the two round trips in which growth would show, and Startup and probes end for nothing.
+fn is_round_trip(began: Instant, ack: &AckSample) -> bool {
+    ack.now - began >= ack.srtt / 4 * 3
 }
 
 /// BBR's state. Volumes are in bytes.
@@ -180,8 +189,8 @@ impl Bbr {
 
     /// UpdateModelAndState, with the rate sample of an acknowledgment of data.
     fn update_model(&mut self, ack: &AckSample, rs: &RateSample) {
-        self.update_latest_delivery_signals(rs);
-        self.update_congestion_signals(rs);
+        self.update_latest_delivery_signals(ack, rs);
+        self.update_congestion_signals(ack, rs);
         self.update_ack_aggregation(ack);
         self.check_full_bw_reached(rs);
         self.check_startup_done(rs);
@@ -190,8 +199,9 @@ impl Bbr {
     }
 
     /// UpdateRound.
-    fn update_round(&mut self, rs: &RateSample) {
-        self.round.start = rs.prior_delivered >= self.round.next_delivered;
+    fn update_round(&mut self, ack: &AckSample, rs: &RateSample) {
+        self.round.start =
+            rs.prior_delivered >= self.round.next_delivered && is_round_trip(self.round.began, ack);
         if self.round.start {
             self.start_round();
             self.round.count += 1;
@@ -202,6 +212,7 @@ impl Bbr {
     /// StartRound.
     fn start_round(&mut self) {
         self.round.next_delivered = self.delivered;
+        self.round.began = self.now;
     }
 
     /// BBR.min_pipe_cwnd in bytes.
@@ -326,6 +337,7 @@ impl CongestionControl for Bbr {
             self.init_pacing_rate(ack.srtt);
         }
         self.round.start = false;
+        self.forgive(ack.duplicates);
         if let Some(rs) = &ack.rate {
             self.update_model(ack, rs);
         }
@@ -364,12 +376,14 @@ impl CongestionControl for Bbr {
     }
 
     fn on_recovered(&mut self) {
+        self.signals.undo = Undo::default();
         if std::mem::take(&mut self.in_recovery) {
             self.restore_cwnd();
         }
     }
 
     fn on_undo(&mut self) {
+        self.in_recovery = false;
         self.handle_spurious_loss();
     }
 

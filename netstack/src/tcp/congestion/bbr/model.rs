@@ -74,8 +74,8 @@ impl Aggregation {
 
 impl Bbr {
     /// UpdateMaxBw.
-    pub(super) fn update_max_bw(&mut self, rs: &RateSample) {
-        self.update_round(rs);
+    pub(super) fn update_max_bw(&mut self, ack: &AckSample, rs: &RateSample) {
+        self.update_round(ack, rs);
         let rate = rs.rate();
         // What the application limited says nothing, unless it is more than was thought possible.
         if rate > 0 && (rate >= self.model.max_bw.get() || !rs.app_limited) {

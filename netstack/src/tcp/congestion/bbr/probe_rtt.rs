@@ -28,6 +28,8 @@ pub(super) struct MinRtt {
     done_stamp: Option<Instant>,
     /// BBR.probe_rtt_round_done.
     round_done: bool,
+    /// Whether the path was seen to reorder.
+    reorders: bool,
 }
 
 impl MinRtt {
@@ -40,6 +42,7 @@ impl MinRtt {
             expired: false,
             done_stamp: None,
             round_done: false,
+            reorders: false,
         }
     }
 
@@ -53,6 +56,12 @@ impl Bbr {
     /// UpdateMinRTT.
     pub(super) fn update_min_rtt(&mut self, ack: &AckSample) {
         let filter = &mut self.min_rtt;
+        if ack.reorders && !filter.reorders {
+            // The smallest round trip until now is probably that of what overtook the rest.
+            filter.reorders = true;
+            filter.min_rtt = Some(ack.srtt);
+            filter.probe_min = filter.min_rtt;
+        }
         filter.expired = ack.now > filter.probe_stamp + PROBE_INTERVAL;
         if let Some(rtt) = ack.rtt
             && (filter.expired || filter.probe_min.is_none_or(|min| rtt < min))

@@ -274,6 +274,55 @@ fn a_spurious_recovery_goes_back_to_startup() {
 }
 
 #[test]
+fn what_a_spurious_recovery_did_in_its_first_rounds_is_undone_too() {
+    let mut play = Play::new(LINK, ms(40));
+    play.run(ms(2_000));
+    let cwnd = play.bbr.cwnd();
+    play.bbr.on_congestion(play.now);
+    for _ in 0..3 {
+        let (tx_in_flight, delivered) = (play.in_flight(), play.bbr.delivered);
+        let loss = LossSample { bytes: tx_in_flight, tx_in_flight, lost: 99, app_limited: false, delivered };
+        play.bbr.on_loss(play.now, &loss);
+        play.run(ms(60));
+    }
+    assert!(play.bbr.model.inflight_shortterm < INFINITE);
+    play.bbr.on_undo();
+    let model = &play.bbr.model;
+    assert_eq!((model.bw_shortterm, model.inflight_shortterm), (INFINITE, INFINITE));
+    assert!(!play.bbr.in_recovery && play.bbr.cwnd() >= cwnd);
+}
+
+#[test]
+fn what_overtakes_the_rest_ends_no_round() {
+    let mut play = Play::new(LINK, ms(40));
+    play.run(ms(2_000));
+    let rounds = play.bbr.round.count;
+    // Something that was sent after the round began, and is here too soon.
+    for _ in 0..10 {
+        let sent_at = play.now;
+        let stamp = play.rate.stamp(sent_at, play.in_flight(), play.in_flight());
+        play.now += ms(20);
+        let rate = play.rate.sample(play.now, MSS, Some((sent_at, stamp)), ms(20));
+        assert!(rate.is_some());
+        let total_delivered = play.rate.delivered();
+        let ack = AckSample { rate, srtt: ms(40), total_delivered, ..testing::ack(play.now, MSS) };
+        play.bbr.on_ack(&ack);
+    }
+    assert_eq!(play.bbr.round.count - rounds, 5, "200 ms in rounds of 40");
+}
+
+#[test]
+fn the_round_trip_of_what_overtook_the_rest_is_forgotten_once_the_path_is_seen_to_reorder() {
+    let mut play = Play::new(LINK, ms(40));
+    play.run(ms(2_000));
+    let ack = AckSample { rtt: Some(ms(20)), srtt: ms(40), ..testing::ack(play.now, MSS) };
+    play.bbr.on_ack(&ack);
+    assert_eq!(play.bbr.min_rtt.min_rtt(), Some(ms(20)));
+    play.bbr.on_ack(&AckSample { rtt: None, reorders: true, ..ack });
+    assert_eq!(play.bbr.min_rtt.min_rtt(), Some(ms(40)));
+}
+
+#[test]
 fn a_timeout_starts_from_what_is_in_flight_and_comes_back() {
     let mut play = Play::new(LINK, ms(40));
     play.run(ms(2_000));

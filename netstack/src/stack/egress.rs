@@ -120,7 +120,7 @@ impl Engine {
     ) -> Progress {
         let queue = cell.queue();
         let max_payload = if self.capabilities(queue.interface).segmentation_offload {
-            usize::from(u16::MAX) - ip_header_len(&cell.key().remote) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
+            usize::from(u16::MAX) - ip_header_len(&cell.key().remote()) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
         } else {
             0
         };
@@ -261,7 +261,7 @@ impl Engine {
 
 /// The IP header of a packet from the local to the remote end.
 fn ip_meta(key: &FlowKey, hop_limit: u8, traffic_class: u8) -> IpMeta {
-    IpMeta { traffic_class, ..icmp_meta(key.local, key.remote, hop_limit) }
+    IpMeta { traffic_class, ..icmp_meta(key.local(), key.remote(), hop_limit) }
 }
 
 /// The IP header of an answer that ICMP writes; it knows the addresses.

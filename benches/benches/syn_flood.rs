@@ -109,7 +109,9 @@ impl Victim {
         for (buf, meta) in self.received.drain(..) {
             self.engine.on_packet(self.now, QUEUE, buf, meta, &mut self.out);
             // As a driver does: the buffer of a packet that nobody keeps is that of another one.
-            self.spare.extend(self.out.take_spare());
+            if let Some(spare) = self.out.take_spare() {
+                self.spare.push(spare);
+            }
         }
         self.engine.end_batch(self.now, QUEUE, &mut self.out);
         let took = start.elapsed();
@@ -123,7 +125,9 @@ impl Victim {
         let took: Duration =
             flood.0.chunks(BATCH).cycle().take(batches as usize).map(|packets| self.batch(packets)).sum();
         // Whole batches: as much as `count` packets take.
-        Duration::from_nanos((took.as_nanos() * u128::from(count) / u128::from(batches * BATCH as u64)) as u64)
+        Duration::from_nanos(
+            (took.as_nanos() * u128::from(count) / u128::from(batches * BATCH as u64)) as u64,
+        )
     }
 }
 
@@ -239,7 +243,8 @@ fn floods(c: &mut Criterion) {
     group.bench_function("syn-cookie", |b| b.iter_custom(|n| victim.flood(&syns, n)));
     let (mut busy, acks) = under_attack(HALF_OPEN).expect("a stack");
     group.bench_function("forged-cookie-ack-busy", |b| b.iter_custom(|n| busy.flood(&acks, n)));
-    let mut closed = Victim::new(HALF_OPEN, |config| config.syncookies = SynCookieMode::Off).expect("a stack");
+    let mut closed =
+        Victim::new(HALF_OPEN, |config| config.syncookies = SynCookieMode::Off).expect("a stack");
     closed.flood(&Flood::new(SOURCES, Flags::SYN), u64::from(SOURCES));
     group.bench_function("syn-dropped", |b| b.iter_custom(|n| closed.flood(&syns, n)));
     let parts = Parts::new();
@@ -269,8 +274,7 @@ fn compare() -> io::Result<bool> {
             *best = time.min(*best);
         }
     }
-    let [whole, parse, checksum, hash, busy] =
-        best.map(|time| time.as_nanos() * 10 / u128::from(PACKETS));
+    let [whole, parse, checksum, hash, busy] = best.map(|time| time.as_nanos() * 10 / u128::from(PACKETS));
     let sum = parse + checksum + hash;
     let show = |tenths: u128| format!("{}.{} ns", tenths / 10, tenths % 10);
     let times = |tenths: u128| format!("{}.{:02} times", tenths / sum, tenths * 100 / sum % 100);
@@ -283,7 +287,11 @@ fn compare() -> io::Result<bool> {
         show(sum),
         times(whole),
     );
-    println!("with {HALF_OPEN} half-open connections, among which it is looked for: {}; {}", show(busy), times(busy));
+    println!(
+        "with {HALF_OPEN} half-open connections, among which it is looked for: {}; {}",
+        show(busy),
+        times(busy)
+    );
     Ok(whole * 100 <= sum * LIMIT)
 }
 

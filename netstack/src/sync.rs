@@ -250,6 +250,7 @@ impl<T: Clone> Published<T> {
     }
 
     /// The value as it is now. Later reads with the same snapshot cost no more than a comparison.
+    #[inline]
     pub fn read<'a>(&self, snapshot: &'a mut Snapshot<T>) -> &'a T {
         // Acquire: whoever saw what came of a change, and so this number, finds it in the value.
         if snapshot.version != self.version.load(Ordering::Acquire) {

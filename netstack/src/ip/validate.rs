@@ -47,7 +47,7 @@ pub enum Martian {
 /// The addresses of a stack, sorted by what is asked about them for every packet.
 #[derive(Clone, Debug, Default)]
 pub struct OwnAddresses {
-    /// Broadcast addresses first: an address that is both is one of all.
+    /// Each address once, those of ours first: most packets are for one of them.
     v4: Vec<(Ipv4Addr, Cast)>,
     v6: Vec<Ipv6Addr>,
 }
@@ -61,16 +61,17 @@ impl OwnAddresses {
 
 impl FromIterator<Cidr> for OwnAddresses {
     fn from_iter<I: IntoIterator<Item = Cidr>>(cidrs: I) -> Self {
-        let mut own = Self { v4: vec![(Ipv4Addr::BROADCAST, Cast::Broadcast)], v6: Vec::new() };
-        let mut unicast = Vec::new();
+        let (mut own, mut broadcasts) = (Self::default(), vec![Ipv4Addr::BROADCAST]);
         for cidr in cidrs {
-            own.v4.extend(cidr.broadcast().map(|address| (address, Cast::Broadcast)));
+            broadcasts.extend(cidr.broadcast());
             match cidr.address() {
-                IpAddr::V4(address) => unicast.push((address, Cast::Unicast)),
+                IpAddr::V4(address) => own.v4.push((address, Cast::Unicast)),
                 IpAddr::V6(address) => own.v6.push(address),
             }
         }
-        own.v4.append(&mut unicast);
+        // What is an address of ours and means all of a network means all.
+        own.v4.retain(|(address, _)| !broadcasts.contains(address));
+        own.v4.extend(broadcasts.into_iter().map(|address| (address, Cast::Broadcast)));
         own
     }
 }
@@ -79,6 +80,7 @@ impl FromIterator<Cidr> for OwnAddresses {
 ///
 /// # Errors
 /// If the packet has to be dropped.
+#[inline]
 pub fn validate(header: &IpHeader, origin: Origin, own: &OwnAddresses) -> Result<Cast, Martian> {
     match (header.src, header.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => validate_v4(src, dst, origin, own),
@@ -198,6 +200,17 @@ mod tests {
         for (src, dst, expected) in cases {
             assert_eq!(check(src, dst, Origin::Outside), expected, "{src} to {dst}");
         }
+    }
+
+    #[test]
+    fn an_own_address_that_is_a_broadcast_address_means_all() {
+        let own: OwnAddresses =
+            ["10.0.0.255/8", "10.0.0.2/24"].map(|cidr| cidr.parse().unwrap()).into_iter().collect();
+        let cast = |address: &str| own.cast(address.parse().unwrap());
+        assert_eq!(cast("10.0.0.255"), Some(Cast::Broadcast));
+        assert_eq!(cast("10.0.0.2"), Some(Cast::Unicast));
+        assert_eq!(cast("10.255.255.255"), Some(Cast::Broadcast));
+        assert_eq!(cast("10.0.0.3"), None);
     }
 
     #[test]

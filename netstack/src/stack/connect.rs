@@ -309,6 +309,6 @@ impl Engine {
 
 impl Target {
     fn key(&self, local_port: u16) -> FlowKey {
-        FlowKey::new(self.route.source, local_port, self.remote, self.remote_port)
+        FlowKey::new(&self.route.source, local_port, &self.remote, self.remote_port)
     }
 }

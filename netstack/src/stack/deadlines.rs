@@ -243,7 +243,7 @@ mod tests {
 
     fn target(number: usize) -> Target {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Target::TimeWait(FlowKey::new(address, number as u16, address, 0))
+        Target::TimeWait(FlowKey::new(&address, number as u16, &address, 0))
     }
 
     fn number(target: &Target) -> usize {

@@ -305,6 +305,7 @@ impl Demux {
     /// The listener for a segment that came in on `interface`: the one bound to its address, else to
     /// any address of the family, else to any address at all (a dual-stack socket). Among equals,
     /// which only `SO_REUSEPORT` allows, the flow's hash decides.
+    #[inline]
     pub(crate) fn listener<'a>(
         &self,
         key: &FlowKey,

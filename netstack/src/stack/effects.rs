@@ -67,12 +67,18 @@ pub(crate) struct FailedCookies {
 
 impl FailedCookies {
     /// Notes one. Call it with no lock held.
+    #[inline]
     pub(crate) fn note(&mut self, listener: &Arc<Listener>, stack: &Live) {
         if !self.listener.as_ref().is_some_and(|last| Arc::ptr_eq(last, listener)) {
-            self.count(stack);
-            self.listener = Some(Arc::clone(listener));
+            self.turn_to(listener, stack);
         }
         self.count += 1;
+    }
+
+    #[cold]
+    fn turn_to(&mut self, listener: &Arc<Listener>, stack: &Live) {
+        self.count(stack);
+        self.listener = Some(Arc::clone(listener));
     }
 
     /// Counts what was noted.

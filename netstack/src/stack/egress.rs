@@ -198,6 +198,7 @@ impl Engine {
 
     /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1), within the
     /// limit that keeps a flood from being answered by one.
+    #[inline]
     pub(super) fn reset_unknown(
         &self,
         now: Instant,
@@ -213,6 +214,11 @@ impl Engine {
             out.resets_limited += 1;
             return;
         }
+        self.send_reset(now, queue, key, segment, out);
+    }
+
+    #[inline(never)]
+    fn send_reset(&self, now: Instant, queue: QueueId, key: &FlowKey, segment: &Segment, out: &mut Effects) {
         if let Some(reset) = segment.reset_for_unknown() {
             self.counters_live().tcp_out_resets.bump();
             self.send_segment(now, queue, key, (self.config().default_ttl, 0), &reset, out);

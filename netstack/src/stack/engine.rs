@@ -432,10 +432,13 @@ impl Engine {
     }
 
     /// Whether a reset may be sent for a segment of no connection; takes the right to it.
+    #[inline]
     pub(super) fn may_reset(&self, now: Instant) -> bool {
-        if now < Instant::from_nanos(self.resets_from.load(Ordering::Relaxed)) {
-            return false;
-        }
+        now >= Instant::from_nanos(self.resets_from.load(Ordering::Relaxed)) && self.take_reset(now)
+    }
+
+    #[inline(never)]
+    fn take_reset(&self, now: Instant) -> bool {
         let mut limit = self.reset_limit.lock();
         let allowed = limit.allow(now);
         if !allowed {

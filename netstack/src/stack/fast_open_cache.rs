@@ -279,7 +279,7 @@ mod tests {
 
     fn flow(server: u8, port: u16) -> FlowKey {
         let address = |last| IpAddr::from([10, 0, 0, last]);
-        FlowKey::new(address(1), 9, address(server), port)
+        FlowKey::new(&address(1), 9, &address(server), port)
     }
 
     fn option(byte: u8) -> FastOpenOption {
@@ -373,7 +373,11 @@ mod tests {
         let _ = cache.lookup(at(130_000), &flow(9, 80));
         let entries = cache.export();
         let ages: Vec<_> = entries.iter().map(|entry| (entry.server, entry.age.as_secs())).collect();
-        assert_eq!(ages, [(flow(2, 0).remote(), 50_000), (flow(3, 0).remote(), 10_000)], "the first is too old");
+        assert_eq!(
+            ages,
+            [(flow(2, 0).remote(), 50_000), (flow(3, 0).remote(), 10_000)],
+            "the first is too old"
+        );
         let other = FastOpenCache::new(8, DAY);
         other.import(entries.clone());
         assert_eq!(other.export(), entries);

@@ -322,10 +322,11 @@ impl Engine {
             return None;
         }
         let mss = self.cookies().read(&mut out.cookies).check(now, key, segment, key.is_ipv6());
-        if mss.is_none() {
+        let Some(mss) = mss else {
             out.failed_cookies.note(listener, self.counters_live());
-        }
-        Some(CookieBack { listener: Arc::clone(listener), mss: mss? })
+            return None;
+        };
+        Some(CookieBack { listener: Arc::clone(listener), mss })
     }
 
     /// A cookie came back, and the peer's MSS with it: the handshake is complete.

@@ -116,7 +116,7 @@ impl Engine {
         };
         let (local_port, remote_port) =
             (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
-        let key = FlowKey::new(header.dst, local_port, header.src, remote_port);
+        let key = FlowKey::new(&header.dst, local_port, &header.src, remote_port);
         segment.gso_size = meta.gso_size;
         segment.ecn = Ecn::from_bits(header.ecn());
         let payload = if segment.payload_len == 0 {
@@ -365,7 +365,7 @@ impl Engine {
         if [error.quoted.src, error.quoted.dst].iter().any(|address| address.to_canonical() != *address) {
             return;
         }
-        let key = FlowKey::new(error.quoted.src, local_port, error.quoted.dst, remote_port);
+        let key = FlowKey::new(&error.quoted.src, local_port, &error.quoted.dst, remote_port);
         let claimed = match error.kind {
             IcmpErrorKind::FragmentationNeeded { mtu } => Some(usize::from(mtu)),
             IcmpErrorKind::PacketTooBig { mtu } => Some(usize::try_from(mtu).unwrap_or(usize::MAX)),

@@ -4,6 +4,8 @@
 //! debug builds assert it. The ranks are the one place where the order of locks is written down.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The ranks, lowest (taken first) to highest (taken last).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,9 +212,106 @@ impl<T> Drop for WriteGuard<'_, T> {
     }
 }
 
+/// A value that is read for every packet and seldom changed: who keeps a [`Snapshot`] of it locks
+/// only when there is a newer one.
+#[derive(Debug)]
+pub struct Published<T> {
+    /// Counts the changes, from one on. Written under the lock.
+    version: AtomicU64,
+    current: Mutex<Arc<T>>,
+}
+
+/// What a reader of a [`Published`] value has seen last, if anything.
+#[derive(Debug)]
+pub struct Snapshot<T> {
+    /// Zero without a value.
+    version: u64,
+    value: Option<Arc<T>>,
+}
+
+impl<T: Clone> Published<T> {
+    /// A value, and the rank of its lock.
+    pub fn new(rank: Rank, value: T) -> Self {
+        Self { version: AtomicU64::new(1), current: Mutex::new(rank, Arc::new(value)) }
+    }
+
+    /// Changes the value; a copy of it, if a snapshot holds it. Nothing may be dropped in `change`
+    /// that must not be under a lock.
+    pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let mut current = self.current.lock();
+        let result = change(Arc::make_mut(&mut current));
+        self.version.fetch_add(1, Ordering::Release);
+        result
+    }
+
+    /// The value as it is now, for who reads it once.
+    pub fn current(&self) -> Arc<T> {
+        Arc::clone(&self.current.lock())
+    }
+
+    /// The value as it is now. Later reads with the same snapshot cost no more than a comparison.
+    #[inline]
+    pub fn read<'a>(&self, snapshot: &'a mut Snapshot<T>) -> &'a T {
+        // Acquire: whoever saw what came of a change, and so this number, finds it in the value.
+        if snapshot.version != self.version.load(Ordering::Acquire) {
+            self.renew(snapshot);
+        }
+        snapshot.value.as_deref().expect("a snapshot with a version has a value")
+    }
+
+    #[cold]
+    fn renew(&self, snapshot: &mut Snapshot<T>) {
+        let current = self.current.lock();
+        let (version, value) = (self.version.load(Ordering::Relaxed), Arc::clone(&current));
+        drop(current);
+        *snapshot = Snapshot { version, value: Some(value) };
+    }
+}
+
+impl<T> Default for Snapshot<T> {
+    /// Nothing seen yet.
+    fn default() -> Self {
+        Self { version: 0, value: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn snapshots_see_every_change() {
+        let published = Published::new(Rank::Leaf, vec![1]);
+        let mut snapshot = Snapshot::default();
+        assert_eq!(published.read(&mut snapshot), &[1]);
+        published.change(|value| value.push(2));
+        let mut other = Snapshot::default();
+        assert_eq!(published.read(&mut other), &[1, 2]);
+        assert_eq!(published.read(&mut snapshot), &[1, 2]);
+        assert_eq!(*published.current(), [1, 2]);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_up_to_date_takes_no_lock() {
+        let published = Published::new(Rank::Leaf, 7);
+        let mut snapshot = Snapshot::default();
+        published.read(&mut snapshot);
+        let _locked = published.current.lock();
+        assert_eq!(*published.read(&mut snapshot), 7);
+    }
+
+    #[test]
+    fn a_value_that_nobody_looks_at_is_changed_in_place() {
+        let published = Published::new(Rank::Leaf, Box::new(1));
+        let mut snapshot = Snapshot::default();
+        let place = |published: &Published<Box<u32>>| &raw const **published.current();
+        let first = place(&published);
+        published.change(|value| **value = 2);
+        assert_eq!(place(&published), first);
+        let seen = Arc::clone(&published.current());
+        published.change(|value| **value = 3);
+        assert_eq!((**seen, **published.read(&mut snapshot)), (2, 3));
+    }
 
     #[test]
     fn ranks_in_order_are_fine() {

@@ -6,4 +6,4 @@ mod validate;
 
 pub use cidr::{Cidr, ParseCidrError};
 pub use reassembly::{Reassembly, ReassemblyConfig};
-pub use validate::{Cast, Martian, Origin, validate};
+pub use validate::{Cast, Martian, Origin, OwnAddresses, validate};

@@ -185,7 +185,7 @@ impl Engine {
         binding: Binding,
     ) -> Arc<Cell> {
         let interface = target.route.interface;
-        let path = self.path(now, interface, key.remote);
+        let path = self.path(now, interface, key.remote());
         let ts_offset = self.timestamp_offset(&key);
         let opening =
             Opening::new(now, iss, ts_offset, path, socket.options.clone(), self.config(), self.pool());
@@ -309,6 +309,6 @@ impl Engine {
 
 impl Target {
     fn key(&self, local_port: u16) -> FlowKey {
-        FlowKey { local: self.route.source, local_port, remote: self.remote, remote_port: self.remote_port }
+        FlowKey::new(&self.route.source, local_port, &self.remote, self.remote_port)
     }
 }

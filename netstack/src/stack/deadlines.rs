@@ -243,12 +243,7 @@ mod tests {
 
     fn target(number: usize) -> Target {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Target::TimeWait(FlowKey {
-            local: address,
-            local_port: number as u16,
-            remote: address,
-            remote_port: 0,
-        })
+        Target::TimeWait(FlowKey::new(&address, number as u16, &address, 0))
     }
 
     fn number(target: &Target) -> usize {

@@ -5,7 +5,7 @@ use super::deadlines::Timer;
 use super::flow::{FlowKey, QueueId, give_back};
 use super::listener::{Listener, Overflow};
 use super::ports::Binding;
-use crate::sync::{Rank, RwLock};
+use crate::sync::{Published, Rank, RwLock, Snapshot};
 use crate::tcp::TimeWait;
 use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Keyed {
 
 /// Hashes local ports, which are nobody's to choose but our own: a multiplication is enough.
 #[derive(Clone, Copy, Debug, Default)]
-struct PortHasher(u64);
+pub(crate) struct PortHasher(u64);
 
 impl Hasher for PortHasher {
     fn finish(&self) -> u64 {
@@ -85,14 +85,41 @@ impl Hasher for PortHasher {
     }
 }
 
-type Shard = RwLock<HashMap<FlowKey, Flow, Keyed>>;
+type Table = HashMap<FlowKey, Flow, Keyed>;
+
+/// A part of the table of flows.
+#[derive(Debug)]
+struct Shard {
+    table: RwLock<Table>,
+    /// How many flows are in it, written under the lock. With none there is nothing to lock for.
+    len: AtomicUsize,
+}
+
+impl Shard {
+    fn new(keyed: Keyed) -> Self {
+        Self { table: RwLock::new(Rank::Demux, HashMap::with_hasher(keyed)), len: AtomicUsize::new(0) }
+    }
+
+    /// Calls `change` with the table under its lock. What is removed is to be dropped after that: it may
+    /// be the last reference.
+    fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
+        let mut table = self.table.write();
+        let result = change(&mut table);
+        // Release: who learns of the flow otherwise, by a packet of it, finds it.
+        self.len.store(table.len(), Ordering::Release);
+        result
+    }
+}
+
+/// Listeners by port; few share one.
+pub(crate) type Listeners = HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>;
 
 /// The tables of one stack.
 #[derive(Debug)]
 pub(crate) struct Demux {
     shards: Box<[Shard]>,
-    /// Listeners by port; few share one.
-    listeners: RwLock<HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>>,
+    /// Looked at for every segment of no flow, of which a flood consists.
+    listeners: Published<Listeners>,
     keyed: Keyed,
     cells: AtomicUsize,
     time_waits: AtomicUsize,
@@ -101,10 +128,9 @@ pub(crate) struct Demux {
 impl Demux {
     pub(crate) fn new(key: [u8; 16]) -> Self {
         let keyed = Keyed::new(key);
-        let shard = || RwLock::new(Rank::Demux, HashMap::with_hasher(keyed.clone()));
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            listeners: RwLock::new(Rank::Ports, HashMap::default()),
+            shards: (0..SHARDS).map(|_| Shard::new(keyed.clone())).collect(),
+            listeners: Published::new(Rank::Ports, HashMap::default()),
             keyed,
             cells: AtomicUsize::new(0),
             time_waits: AtomicUsize::new(0),
@@ -132,12 +158,16 @@ impl Demux {
 
     /// Calls `f` with what `key` leads to, under the shard's lock, shared.
     pub(crate) fn with_flow<R>(&self, key: &FlowKey, f: impl FnOnce(Option<&Flow>) -> R) -> R {
-        f(self.shard(key).read().get(key))
+        let shard = self.shard(key);
+        if shard.len.load(Ordering::Acquire) == 0 {
+            return f(None);
+        }
+        f(shard.table.read().get(key))
     }
 
     /// Calls `f` with the TIME-WAIT entry of `key`, under the shard's lock.
     pub(crate) fn with_time_wait<R>(&self, key: &FlowKey, f: impl FnOnce(&mut Parked) -> R) -> Option<R> {
-        match self.shard(key).write().get_mut(key) {
+        match self.shard(key).table.write().get_mut(key) {
             Some(Flow::TimeWait(parked)) => Some(f(parked)),
             _ => None,
         }
@@ -148,16 +178,16 @@ impl Demux {
     /// # Errors
     /// If a connection has the place.
     pub(crate) fn insert(&self, key: FlowKey, cell: Arc<Cell>) -> Result<Option<Box<Parked>>, ()> {
-        let previous = match self.shard(&key).write().entry(key) {
+        let previous = self.shard(&key).change(|table| match table.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(Flow::Cell(cell));
-                None
+                Ok(None)
             }
             Entry::Occupied(mut entry) => match entry.get() {
-                Flow::Cell(_) => return Err(()),
-                Flow::TimeWait(_) | Flow::HalfOpen(_) => Some(entry.insert(Flow::Cell(cell))),
+                Flow::Cell(_) => Err(()),
+                Flow::TimeWait(_) | Flow::HalfOpen(_) => Ok(Some(entry.insert(Flow::Cell(cell)))),
             },
-        };
+        })?;
         self.cells.fetch_add(1, Ordering::Relaxed);
         match previous {
             Some(Flow::TimeWait(parked)) => {
@@ -171,59 +201,38 @@ impl Demux {
 
     /// Notes that a flow is half open at a listener. False if it leads elsewhere already.
     pub(crate) fn insert_half_open(&self, key: FlowKey, listener: Arc<Listener>) -> bool {
-        match self.shard(&key).write().entry(key) {
+        self.shard(&key).change(|table| match table.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(Flow::HalfOpen(listener));
                 true
             }
             Entry::Occupied(_) => false,
-        }
+        })
     }
 
     /// Forgets that a flow is half open. It may be a connection by now, which stays.
     pub(crate) fn remove_half_open(&self, key: &FlowKey) {
-        let removed = {
-            let mut shard = self.shard(key).write();
-            let half_open = matches!(shard.get(key), Some(Flow::HalfOpen(_)));
-            let removed = if half_open { shard.remove(key) } else { None };
-            give_back(&mut shard);
-            removed
-        };
-        // Outside the shard's lock: it may be the last reference.
+        let removed = self.remove_if(key, |flow| matches!(flow, Flow::HalfOpen(_)));
         drop(removed);
     }
 
     /// Puts a TIME-WAIT entry in the place of the connection `cell`. Gives it back if that
     /// connection does not have the place.
     pub(crate) fn park(&self, cell: &Arc<Cell>, parked: Box<Parked>) -> Result<(), Box<Parked>> {
-        let key = *cell.key();
-        let replaced = {
-            let mut shard = self.shard(&key).write();
-            match shard.get_mut(&key) {
-                Some(flow @ Flow::Cell(_)) if flow.is(cell) => {
-                    std::mem::replace(flow, Flow::TimeWait(parked))
-                }
-                _ => return Err(parked),
-            }
-        };
+        let key = cell.key();
+        let replaced = self.shard(key).change(|table| match table.get_mut(key) {
+            Some(flow) if flow.is(cell) => Ok(std::mem::replace(flow, Flow::TimeWait(parked))),
+            _ => Err(parked),
+        })?;
         self.cells.fetch_sub(1, Ordering::Relaxed);
         self.time_waits.fetch_add(1, Ordering::Relaxed);
-        // Outside the shard's lock: it may be the last reference.
         drop(replaced);
         Ok(())
     }
 
     /// Removes the connection `cell`.
     pub(crate) fn remove(&self, cell: &Arc<Cell>) {
-        let key = *cell.key();
-        let removed = {
-            let mut shard = self.shard(&key).write();
-            let ours = shard.get(&key).is_some_and(|flow| flow.is(cell));
-            let removed = if ours { shard.remove(&key) } else { None };
-            give_back(&mut shard);
-            removed
-        };
-        if removed.is_some() {
+        if self.remove_if(cell.key(), |flow| flow.is(cell)).is_some() {
             self.cells.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -234,16 +243,10 @@ impl Demux {
         key: &FlowKey,
         over: impl FnOnce(&mut Parked) -> bool,
     ) -> Option<Box<Parked>> {
-        let removed = {
-            let mut shard = self.shard(key).write();
-            let over = match shard.get_mut(key) {
-                Some(Flow::TimeWait(parked)) => over(parked),
-                _ => false,
-            };
-            let removed = if over { shard.remove(key) } else { None };
-            give_back(&mut shard);
-            removed
-        };
+        let removed = self.remove_if(key, |flow| match flow {
+            Flow::TimeWait(parked) => over(parked),
+            _ => false,
+        });
         match removed {
             Some(Flow::TimeWait(parked)) => {
                 self.time_waits.fetch_sub(1, Ordering::Relaxed);
@@ -253,11 +256,20 @@ impl Demux {
         }
     }
 
+    /// Removes what `key` leads to if `condition` holds for it.
+    fn remove_if(&self, key: &FlowKey, condition: impl FnOnce(&mut Flow) -> bool) -> Option<Flow> {
+        self.shard(key).change(|table| {
+            let removed = if table.get_mut(key).is_some_and(condition) { table.remove(key) } else { None };
+            give_back(table);
+            removed
+        })
+    }
+
     /// All connections at the moment, those of later shards possibly later.
     pub(crate) fn all_cells(&self) -> Vec<Arc<Cell>> {
         let mut cells = Vec::with_capacity(self.cells());
         for shard in &self.shards {
-            cells.extend(shard.read().values().filter_map(|flow| match flow {
+            cells.extend(shard.table.read().values().filter_map(|flow| match flow {
                 Flow::Cell(cell) => Some(Arc::clone(cell)),
                 Flow::TimeWait(_) | Flow::HalfOpen(_) => None,
             }));
@@ -268,60 +280,63 @@ impl Demux {
 
     /// Enters a listener.
     pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
-        self.listeners.write().entry(listener.port()).or_default().push(listener);
+        self.listeners.change(|listeners| listeners.entry(listener.port()).or_default().push(listener));
     }
 
     /// The record of cookies that the listeners of a port share.
     pub(crate) fn overflow(&self, port: u16) -> Arc<Overflow> {
-        let listeners = self.listeners.read();
+        let listeners = self.listeners.current();
         let first = listeners.get(&port).and_then(|group| group.first());
         first.map(|listener| Arc::clone(listener.overflow())).unwrap_or_default()
     }
 
     /// Removes a listener.
     pub(crate) fn remove_listener(&self, listener: &Arc<Listener>) {
-        let removed = {
-            let mut listeners = self.listeners.write();
+        // The caller has a reference, so that none is the last one under the lock.
+        self.listeners.change(|listeners| {
             let Some(group) = listeners.get_mut(&listener.port()) else { return };
-            let at = group.iter().position(|other| Arc::ptr_eq(other, listener));
-            let removed = at.map(|at| group.remove(at));
+            group.retain(|other| !Arc::ptr_eq(other, listener));
             if group.is_empty() {
                 listeners.remove(&listener.port());
             }
-            removed
-        };
-        drop(removed);
+        });
     }
 
     /// The listener for a segment that came in on `interface`: the one bound to its address, else to
     /// any address of the family, else to any address at all (a dual-stack socket). Among equals,
     /// which only `SO_REUSEPORT` allows, the flow's hash decides.
-    pub(crate) fn listener(&self, key: &FlowKey, interface: u16) -> Option<Arc<Listener>> {
-        self.with_listener(key, interface, Arc::clone)
-    }
-
-    /// Calls `f` with the listener, under the lock of the table, shared.
-    pub(crate) fn with_listener<R>(
+    #[inline]
+    pub(crate) fn listener<'a>(
         &self,
         key: &FlowKey,
         interface: u16,
-        f: impl FnOnce(&Arc<Listener>) -> R,
-    ) -> Option<R> {
-        let listeners = self.listeners.read();
-        let group = listeners.get(&key.local_port)?;
+        seen: &'a mut Snapshot<Listeners>,
+    ) -> Option<&'a Arc<Listener>> {
+        let group = self.listeners.read(seen).get(&key.local_port)?;
         if let [only] = &group[..] {
-            return only.score(key.local, interface).map(|_| f(only));
+            return only.score(key.local(), interface).map(|_| only);
         }
-        let best = group.iter().filter_map(|listener| listener.score(key.local, interface)).max()?;
-        let equals = || group.iter().filter(|one| one.score(key.local, interface) == Some(best));
+        self.listener_of(group, key, interface)
+    }
+
+    /// The listener for a segment among those of its port. Most ports have one, and are spared this.
+    #[inline(never)]
+    fn listener_of<'a>(
+        &self,
+        group: &'a [Arc<Listener>],
+        key: &FlowKey,
+        interface: u16,
+    ) -> Option<&'a Arc<Listener>> {
+        let best = group.iter().filter_map(|listener| listener.score(key.local(), interface)).max()?;
+        let equals = || group.iter().filter(|one| one.score(key.local(), interface) == Some(best));
         let count = equals().count();
         let chosen = if count == 1 { 0 } else { (self.keyed.of(key) % count as u64) as usize };
-        equals().nth(chosen).map(f)
+        equals().nth(chosen)
     }
 
     /// All listeners.
     pub(crate) fn all_listeners(&self) -> Vec<Arc<Listener>> {
-        let mut all: Vec<_> = self.listeners.read().values().flatten().map(Arc::clone).collect();
+        let mut all: Vec<_> = self.listeners.current().values().flatten().map(Arc::clone).collect();
         all.sort_by_key(|listener| listener.id());
         all
     }

@@ -240,7 +240,7 @@ impl Engine {
         expires: Instant,
     ) -> Instant {
         let mtu = self.mtu(cell.queue().interface);
-        match self.destination(now, cell.key().remote).and_then(|known| known.mtu) {
+        match self.destination(now, cell.key().remote()).and_then(|known| known.mtu) {
             Some(known) => {
                 connection.on_path_mtu(known.bytes.min(mtu), known.locked, false);
                 known.expires
@@ -287,9 +287,10 @@ impl Engine {
             if !connection.options().mtu_discover.follows_icmp() {
                 return;
             }
-            let path = self.path(now, cell.queue().interface, key.remote);
+            let path = self.path(now, cell.queue().interface, key.remote());
             let current = path.pmtu.min(connection.path_mtu());
-            let told = self.known_destinations().lock().on_packet_too_big(now, key.remote, claimed, current);
+            let told =
+                self.known_destinations().lock().on_packet_too_big(now, key.remote(), claimed, current);
             // If another connection was told before, this one hears of it now.
             let pmtu = told.map_or(path.pmtu, |told| told.bytes);
             let fragments = told.map_or(path.fragments, |told| told.locked);

@@ -1,14 +1,17 @@
 //! What a call of the engine leaves to do once no lock is held.
 
 use super::cell::Cell;
+use super::counters::Live;
 use super::deadlines::Target;
+use super::demux::Listeners;
 use super::engine::Engine;
 use super::flow::QueueId;
 use super::listener::Listener;
 use super::pending::PendingSyn;
 use crate::buffer::PacketBuf;
 use crate::error::Failure;
-use crate::tcp::Events;
+use crate::sync::Snapshot;
+use crate::tcp::{Events, SynCookies};
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,6 +57,39 @@ enum Subject {
     Pending(Arc<PendingSyn>),
 }
 
+/// Acknowledgments that were no SYN cookie, for the listener that got the last of them. A flood goes to one,
+/// and so counts them all at once.
+#[derive(Debug, Default)]
+pub(crate) struct FailedCookies {
+    listener: Option<Arc<Listener>>,
+    count: u64,
+}
+
+impl FailedCookies {
+    /// Notes one. Call it with no lock held.
+    #[inline]
+    pub(crate) fn note(&mut self, listener: &Arc<Listener>, stack: &Live) {
+        if !self.listener.as_ref().is_some_and(|last| Arc::ptr_eq(last, listener)) {
+            self.turn_to(listener, stack);
+        }
+        self.count += 1;
+    }
+
+    #[cold]
+    fn turn_to(&mut self, listener: &Arc<Listener>, stack: &Live) {
+        self.count(stack);
+        self.listener = Some(Arc::clone(listener));
+    }
+
+    /// Counts what was noted.
+    pub(super) fn count(&mut self, stack: &Live) {
+        let Some(listener) = self.listener.take() else { return };
+        let count = std::mem::take(&mut self.count);
+        listener.cookies_failed(count);
+        stack.syncookies_failed.add(count);
+    }
+}
+
 /// What a call of the engine left to do once no lock is held: devices to flush, observers to call,
 /// the driver to wake. Meant to be used again and again, so that its memory is.
 #[derive(Default)]
@@ -71,10 +107,14 @@ pub struct Effects {
     /// A buffer whose packet needed no longer life, for the next packet: this saves the way to the
     /// pool and back.
     spare: Option<PacketBuf>,
+    /// The listeners, for the packets of one batch.
+    pub(crate) listeners: Snapshot<Listeners>,
+    /// The secrets of SYN cookies.
+    pub(crate) cookies: Snapshot<SynCookies>,
+    pub(crate) failed_cookies: FailedCookies,
     pub(crate) in_packets: u64,
     pub(crate) in_segments: u64,
     pub(crate) out_packets: u64,
-    pub(crate) cookies_failed: u64,
     pub(crate) resets_limited: u64,
 }
 
@@ -126,6 +166,8 @@ impl Effects {
     /// Does what is left to do: flushes devices, tells the driver, calls observers, in this order.
     /// Call it with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
+        // A listener that is closed while nothing comes in is not kept.
+        self.listeners = Snapshot::default();
         if let Some((queue, failure)) = self.failed.take() {
             engine.fail_interface(queue.interface, &failure, self);
         }

@@ -120,7 +120,7 @@ impl Engine {
     ) -> Progress {
         let queue = cell.queue();
         let max_payload = if self.capabilities(queue.interface).segmentation_offload {
-            usize::from(u16::MAX) - ip_header_len(&cell.key().remote) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
+            usize::from(u16::MAX) - ip_header_len(&cell.key().remote()) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
         } else {
             0
         };
@@ -198,6 +198,7 @@ impl Engine {
 
     /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1), within the
     /// limit that keeps a flood from being answered by one.
+    #[inline]
     pub(super) fn reset_unknown(
         &self,
         now: Instant,
@@ -213,6 +214,11 @@ impl Engine {
             out.resets_limited += 1;
             return;
         }
+        self.send_reset(now, queue, key, segment, out);
+    }
+
+    #[inline(never)]
+    fn send_reset(&self, now: Instant, queue: QueueId, key: &FlowKey, segment: &Segment, out: &mut Effects) {
         if let Some(reset) = segment.reset_for_unknown() {
             self.counters_live().tcp_out_resets.bump();
             self.send_segment(now, queue, key, (self.config().default_ttl, 0), &reset, out);
@@ -261,7 +267,7 @@ impl Engine {
 
 /// The IP header of a packet from the local to the remote end.
 fn ip_meta(key: &FlowKey, hop_limit: u8, traffic_class: u8) -> IpMeta {
-    IpMeta { traffic_class, ..icmp_meta(key.local, key.remote, hop_limit) }
+    IpMeta { traffic_class, ..icmp_meta(key.local(), key.remote(), hop_limit) }
 }
 
 /// The IP header of an answer that ICMP writes; it knows the addresses.

@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::device::{Capabilities, Device, Loopback};
 use crate::error::Failure;
 use crate::icmp::RateLimit;
-use crate::ip::{Cidr, Reassembly, ReassemblyConfig};
-use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::ip::{OwnAddresses, Reassembly, ReassemblyConfig};
+use crate::sync::{Mutex, Published, Rank, Snapshot};
 use crate::tcp::{Events, IsnGenerator, SeqNum, SynCookies};
 use crate::time::Instant;
 use rand::rngs::OsRng;
@@ -62,7 +62,7 @@ pub struct Engine {
     config: Arc<Config>,
     interfaces: Vec<Attached>,
     queues: Vec<QueueId>,
-    own_addresses: Vec<Cidr>,
+    own_addresses: OwnAddresses,
     loopback: Option<u16>,
     routes: Routes,
     demux: Demux,
@@ -78,7 +78,7 @@ pub struct Engine {
     reset_limit: Mutex<RateLimit>,
     /// No reset may be sent before, in nanoseconds: spares a flood the lock.
     resets_from: AtomicU64,
-    cookies: Mutex<SynCookies>,
+    cookies: Published<SynCookies>,
     isn: IsnGenerator,
     random: Mutex<ChaCha12Rng>,
     counters: Live,
@@ -150,7 +150,7 @@ impl Engine {
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
             reset_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.reset_burst, config.reset_rate)),
             resets_from: AtomicU64::new(0),
-            cookies: Mutex::new(Rank::Leaf, SynCookies::new()),
+            cookies: Published::new(Rank::Leaf, SynCookies::new()),
             isn: IsnGenerator::new(&isn_secret),
             random: Mutex::new(Rank::Leaf, random),
             counters: Live::default(),
@@ -347,13 +347,13 @@ impl Engine {
             (&self.counters.in_receives, &mut out.in_packets),
             (&self.counters.tcp_in_segments, &mut out.in_segments),
             (&self.counters.out_packets, &mut out.out_packets),
-            (&self.counters.syncookies_failed, &mut out.cookies_failed),
             (&self.counters.tcp_resets_limited, &mut out.resets_limited),
         ] {
             if *count > 0 {
                 counter.add(std::mem::take(count));
             }
         }
+        out.failed_cookies.count(&self.counters);
     }
 
     pub(super) fn hook(&self) -> Option<&dyn DriverHook> {
@@ -391,7 +391,7 @@ impl Engine {
         self.loopback == Some(interface)
     }
 
-    pub(super) fn own_addresses(&self) -> &[Cidr] {
+    pub(super) fn own_addresses(&self) -> &OwnAddresses {
         &self.own_addresses
     }
 
@@ -432,10 +432,13 @@ impl Engine {
     }
 
     /// Whether a reset may be sent for a segment of no connection; takes the right to it.
+    #[inline]
     pub(super) fn may_reset(&self, now: Instant) -> bool {
-        if now < Instant::from_nanos(self.resets_from.load(Ordering::Relaxed)) {
-            return false;
-        }
+        now >= Instant::from_nanos(self.resets_from.load(Ordering::Relaxed)) && self.take_reset(now)
+    }
+
+    #[inline(never)]
+    fn take_reset(&self, now: Instant) -> bool {
         let mut limit = self.reset_limit.lock();
         let allowed = limit.allow(now);
         if !allowed {
@@ -445,18 +448,27 @@ impl Engine {
     }
 
     /// The SYN cookies, to check one with.
-    pub(super) fn cookies(&self) -> &Mutex<SynCookies> {
+    pub(super) fn cookies(&self) -> &Published<SynCookies> {
         &self.cookies
     }
 
     /// The SYN cookies, with a secret to make one with.
-    pub(super) fn fresh_cookies(&self, now: Instant) -> MutexGuard<'_, SynCookies> {
-        if self.cookies.lock().wants_secret(now) {
+    pub(super) fn fresh_cookies<'a>(
+        &self,
+        now: Instant,
+        seen: &'a mut Snapshot<SynCookies>,
+    ) -> &'a SynCookies {
+        if self.cookies.read(seen).wants_secret(now) {
             let mut secret = [0; 16];
             self.random.lock().fill_bytes(&mut secret);
-            self.cookies.lock().set_secret(now, secret);
+            self.cookies.change(|cookies| {
+                // Another queue may have been faster, and what its secret made must stay good.
+                if cookies.wants_secret(now) {
+                    cookies.set_secret(now, secret);
+                }
+            });
         }
-        self.cookies.lock()
+        self.cookies.read(seen)
     }
 
     pub(super) fn isn(&self, now: Instant, key: &FlowKey) -> SeqNum {
@@ -464,7 +476,7 @@ impl Engine {
     }
 
     pub(super) fn timestamp_offset(&self, key: &FlowKey) -> u32 {
-        self.isn.timestamp_offset(&(key.local, key.remote))
+        self.isn.timestamp_offset(&(key.local(), key.remote()))
     }
 
     pub(super) fn random(&self) -> u64 {

@@ -190,9 +190,9 @@ impl Engine {
         let len = usize::from(self.config().fastopen_cookie_len);
         let answer = |cookie| Some(FastOpenOption { cookie: Some(cookie), experimental });
         let Some(cookie) = cookie else {
-            return FastOpenVerdict::Ordinary(answer(keys.primary.cookie(key.remote, key.local, len)));
+            return FastOpenVerdict::Ordinary(answer(keys.primary.cookie(key.remote(), key.local(), len)));
         };
-        match keys.check(key.remote, key.local, &cookie, len) {
+        match keys.check(key.remote(), key.local(), &cookie, len) {
             CookieCheck::Valid => FastOpenVerdict::Open(None),
             CookieCheck::Outdated(fresh) => {
                 counters.fast_open_passive_alt_key.bump();

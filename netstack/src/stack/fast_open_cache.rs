@@ -164,7 +164,7 @@ impl FastOpenCache {
     pub(crate) fn lookup(&self, now: Instant, flow: &FlowKey) -> Known {
         let mut inner = self.inner.lock();
         inner.latest = inner.latest.max(now);
-        let key = (flow.local, flow.remote);
+        let key = (flow.local(), flow.remote());
         if !inner.servers.contains_key(&key) {
             return Known::Nothing { experimental: false, mss: None };
         }
@@ -184,7 +184,7 @@ impl FastOpenCache {
     pub(crate) fn learn(&self, now: Instant, flow: &FlowKey, report: &FastOpenReport) {
         let mut inner = self.inner.lock();
         inner.latest = inner.latest.max(now);
-        let server = inner.server((flow.local, flow.remote), self.capacity);
+        let server = inner.server((flow.local(), flow.remote()), self.capacity);
         server.mss = report.mss.or(server.mss);
         if report.cookie.is_some() {
             // RFC 7413 §4.2.1: the newest one counts.
@@ -210,7 +210,7 @@ impl FastOpenCache {
     pub(crate) fn fail(&self, now: Instant, flow: &FlowKey) {
         let mut inner = self.inner.lock();
         inner.latest = inner.latest.max(now);
-        inner.server((flow.local, flow.remote), self.capacity).fail(now, flow.remote_port);
+        inner.server((flow.local(), flow.remote()), self.capacity).fail(now, flow.remote_port);
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
 
     fn flow(server: u8, port: u16) -> FlowKey {
         let address = |last| IpAddr::from([10, 0, 0, last]);
-        FlowKey { local: address(1), local_port: 9, remote: address(server), remote_port: port }
+        FlowKey::new(&address(1), 9, &address(server), port)
     }
 
     fn option(byte: u8) -> FastOpenOption {
@@ -345,7 +345,10 @@ mod tests {
         for port in 0..1000 {
             cache.fail(at(now), &flow(2, port));
         }
-        assert_eq!(cache.inner.lock().servers[&(key.local, key.remote)].failures.len(), MAX_FAILING_PORTS);
+        assert_eq!(
+            cache.inner.lock().servers[&(key.local(), key.remote())].failures.len(),
+            MAX_FAILING_PORTS
+        );
     }
 
     #[test]
@@ -370,7 +373,11 @@ mod tests {
         let _ = cache.lookup(at(130_000), &flow(9, 80));
         let entries = cache.export();
         let ages: Vec<_> = entries.iter().map(|entry| (entry.server, entry.age.as_secs())).collect();
-        assert_eq!(ages, [(flow(2, 0).remote, 50_000), (flow(3, 0).remote, 10_000)], "the first is too old");
+        assert_eq!(
+            ages,
+            [(flow(2, 0).remote(), 50_000), (flow(3, 0).remote(), 10_000)],
+            "the first is too old"
+        );
         let other = FastOpenCache::new(8, DAY);
         other.import(entries.clone());
         assert_eq!(other.export(), entries);

@@ -105,6 +105,12 @@ pub(crate) struct ToListener<'a> {
     pub(crate) iss: Option<SeqNum>,
 }
 
+/// A SYN cookie that came back to the listener that sent it, with the peer's MSS.
+pub(super) struct CookieBack {
+    listener: Arc<Listener>,
+    mss: u16,
+}
+
 /// What is to do for a segment once the listener has looked at it.
 enum Verdict {
     Done,
@@ -287,56 +293,64 @@ impl Engine {
         out: &mut Effects,
     ) {
         let parts = self.syn_parts(now, to, &state.options);
-        let cookie = SynEntry::cookie_syn_ack(now, &to.key, to.segment, &self.fresh_cookies(now), parts);
+        let cookie = SynEntry::cookie_syn_ack(
+            now,
+            &to.key,
+            to.segment,
+            self.fresh_cookies(now, &mut out.cookies),
+            parts,
+        );
         let Some(syn_ack) = cookie else { return };
         listener.overflow().note(now);
         Tally::CookieSent.count(&mut state.counters, self.counters_live());
         self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
     }
 
-    /// An acknowledgment that belongs to no connection and no half-open one: a SYN cookie that comes
-    /// back, or nothing (cookie_v4_check in Linux). A forged one costs one keyed hash: neither is a
-    /// listener locked for it nor anything kept.
-    pub(super) fn on_stray_ack(
+    /// Whether an acknowledgment that belongs to no connection and no half-open one brings a SYN cookie back
+    /// (cookie_v4_check in Linux). A forged one costs one keyed hash: neither is a listener locked for
+    /// it nor anything kept.
+    pub(super) fn cookie_back(
         &self,
         now: Instant,
         from: QueueId,
-        key: FlowKey,
+        key: &FlowKey,
         segment: &Segment,
-        payload: Chunk,
         out: &mut Effects,
-    ) {
-        let good = self.demux().with_listener(&key, from.interface, |listener| {
-            if segment.is_syn() || !listener.overflow().is_recent(now) {
-                return None;
-            }
-            let mss = self.cookies().lock().check(now, &key, segment, key.is_ipv6());
-            if mss.is_none() {
-                listener.cookie_failed();
-                out.cookies_failed += 1;
-            }
-            mss.map(|mss| (mss, Arc::clone(listener)))
-        });
-        match good.flatten() {
-            Some((mss, listener)) => {
-                let to = ToListener { key, queue: from, segment, iss: None };
-                let verdict = self.on_cookie(now, &listener, &to, mss, payload, out);
-                self.conclude(now, verdict, &to, out);
-            }
-            None => self.reset_unknown(now, from, &key, segment, out),
+    ) -> Option<CookieBack> {
+        let listener = self.demux().listener(key, from.interface, &mut out.listeners)?;
+        if segment.is_syn() || !listener.overflow().is_recent(now) {
+            return None;
         }
+        let mss = self.cookies().read(&mut out.cookies).check(now, key, segment, key.is_ipv6());
+        let Some(mss) = mss else {
+            out.failed_cookies.note(listener, self.counters_live());
+            return None;
+        };
+        Some(CookieBack { listener: Arc::clone(listener), mss })
     }
 
     /// A cookie came back, and the peer's MSS with it: the handshake is complete.
-    fn on_cookie(
+    pub(super) fn on_cookie(
         &self,
         now: Instant,
-        listener: &Arc<Listener>,
+        back: CookieBack,
         to: &ToListener<'_>,
-        mss: u16,
+        payload: Chunk,
+        out: &mut Effects,
+    ) {
+        let verdict = self.complete_by_cookie(now, &back, to, payload, out);
+        self.conclude(now, verdict, to, out);
+    }
+
+    fn complete_by_cookie(
+        &self,
+        now: Instant,
+        back: &CookieBack,
+        to: &ToListener<'_>,
         payload: Chunk,
         out: &mut Effects,
     ) -> Verdict {
+        let CookieBack { listener, mss } = back;
         let mut state = listener.lock();
         let state = &mut *state;
         if state.binding.is_none() {
@@ -352,7 +366,7 @@ impl Engine {
             Tally::Drop.count(&mut state.counters, stack);
             return Verdict::Done;
         }
-        let entry = SynEntry::from_cookie(now, to.segment, mss, self.syn_parts(now, to, &state.options));
+        let entry = SynEntry::from_cookie(now, to.segment, *mss, self.syn_parts(now, to, &state.options));
         let connection = entry.establish(now, to.segment, &state.options, self.config(), self.pool());
         self.establish(now, listener, state, to, Completed { connection, payload, asked: None }, out);
         Verdict::Done
@@ -483,7 +497,7 @@ impl Engine {
             ttl: state.ttl,
             traffic_class: state.traffic_class,
             connection,
-            binding: state.binding.as_ref()?.child(to.key.local),
+            binding: state.binding.as_ref()?.child(to.key.local()),
             options: state.options.clone(),
             fast_open,
         }))
@@ -497,7 +511,7 @@ impl Engine {
     ) -> SynParts<'a> {
         SynParts {
             ts_offset: self.timestamp_offset(&to.key),
-            path: self.path(now, to.queue.interface, to.key.remote),
+            path: self.path(now, to.queue.interface, to.key.remote()),
             options,
             config: self.config(),
         }

@@ -38,34 +38,28 @@ impl Engine {
             self.counters_live().in_header_errors.bump();
             return;
         };
-        let Ok(header) = parse_ip(bytes) else {
+        let parsed = parse_ip(bytes);
+        let Ok(header) = &parsed else {
             self.counters_live().in_header_errors.bump();
             return;
         };
-        let Some(cast) = self.accept_addresses(from, &header) else {
+        let inside = self.is_loopback(from.interface);
+        let origin = if inside { Origin::Loopback } else { Origin::Outside };
+        // RFC 1122 §3.2.1.3.
+        let Ok(cast) = validate(header, origin, self.own_addresses()) else {
             self.counters_live().in_address_errors.bump();
             return;
         };
         if header.fragment.is_none() {
-            self.on_datagram(now, from, &header, cast, packet, meta, out);
+            self.on_datagram(now, from, header, cast, packet, meta, out);
             return;
         }
-        let Some(whole) = self.reassembly().lock().insert(now, &header, bytes) else { return };
+        let Some(whole) = self.reassembly().lock().insert(now, header, bytes) else { return };
         // What the device says of one fragment does not hold for the datagram.
         let meta = RxMeta { len: whole.capacity(), ..RxMeta::default() };
         let Ok(header) = parse_ip(whole.bytes()) else { return };
         self.counters_live().reassembled.bump();
         self.on_datagram(now, from, &header, cast, whole, meta, out);
-    }
-
-    /// Whether a packet with these addresses may come in there (RFC 1122 §3.2.1.3).
-    fn accept_addresses(&self, from: QueueId, header: &IpHeader) -> Option<Cast> {
-        let inside = self.is_loopback(from.interface);
-        let origin = if inside { Origin::Loopback } else { Origin::Outside };
-        let cast = validate(header, origin, self.own_addresses()).ok()?;
-        // Any own address will do, whatever the interface (the weak host model of RFC 1122 §3.3.4.2,
-        // as in Linux).
-        (cast != Cast::Unicast || self.routes().is_own(header.dst)).then_some(cast)
     }
 
     #[expect(
@@ -114,34 +108,36 @@ impl Engine {
             self.counters_live().tcp_in_errors.bump();
             return;
         }
-        let Ok((mut segment, data_offset)) = parse_tcp(bytes) else {
+        // Looked at where it was put: a segment is too large to be moved for nothing.
+        let mut parsed = parse_tcp(bytes);
+        let Ok((segment, data_offset)) = &mut parsed else {
             self.counters_live().tcp_in_errors.bump();
             return;
         };
         let (local_port, remote_port) =
             (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
-        let key = FlowKey { local: header.dst, local_port, remote: header.src, remote_port };
+        let key = FlowKey::new(&header.dst, local_port, &header.src, remote_port);
         segment.gso_size = meta.gso_size;
         segment.ecn = Ecn::from_bits(header.ecn());
         let payload = if segment.payload_len == 0 {
             out.recycle(packet);
             Chunk::empty()
         } else {
-            packet.into_chunk(header.payload.start + data_offset, header.payload.end)
+            packet.into_chunk(header.payload.start + *data_offset, header.payload.end)
         };
-        self.on_segment(now, from, key, segment, payload, out);
+        self.on_segment(now, from, &key, segment, payload, out);
     }
 
     fn on_segment(
         &self,
         now: Instant,
         from: QueueId,
-        key: FlowKey,
-        segment: Segment,
+        key: &FlowKey,
+        segment: &Segment,
         payload: Chunk,
         out: &mut Effects,
     ) {
-        let found = self.demux().with_flow(&key, |flow| match flow {
+        let found = self.demux().with_flow(key, |flow| match flow {
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
             Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
             Some(Flow::TimeWait(_)) => Found::TimeWait,
@@ -154,25 +150,35 @@ impl Engine {
                 return;
             }
             Found::HalfOpen(listener) => {
-                let to = ToListener { key, queue: from, segment: &segment, iss: None };
+                let to = ToListener { key: *key, queue: from, segment, iss: None };
                 self.on_half_open_segment(now, &listener, &to, payload, out);
                 return;
             }
-            Found::TimeWait => match self.on_time_wait_segment(now, from, &key, &segment, out) {
+            Found::TimeWait => match self.on_time_wait_segment(now, from, key, segment, out) {
                 Some(iss) => Some(iss),
                 None => return,
             },
             Found::Nothing if segment.is_ack() && !segment.is_rst() => {
-                return self.on_stray_ack(now, from, key, &segment, payload, out);
+                return match self.cookie_back(now, from, key, segment, out) {
+                    Some(back) => self.on_cookie(
+                        now,
+                        back,
+                        &ToListener { key: *key, queue: from, segment, iss: None },
+                        payload,
+                        out,
+                    ),
+                    None => self.reset_unknown(now, from, key, segment, out),
+                };
             }
             Found::Nothing => None,
         };
-        match self.demux().listener(&key, from.interface) {
+        let listener = self.demux().listener(key, from.interface, &mut out.listeners);
+        match listener.map(Arc::clone) {
             Some(listener) => {
-                let to = ToListener { key, queue: from, segment: &segment, iss };
+                let to = ToListener { key: *key, queue: from, segment, iss };
                 self.on_listener_segment(now, &listener, &to, payload, out);
             }
-            None => self.reset_unknown(now, from, &key, &segment, out),
+            None => self.reset_unknown(now, from, key, segment, out),
         }
     }
 
@@ -181,16 +187,16 @@ impl Engine {
         &self,
         now: Instant,
         cell: &Arc<Cell>,
-        segment: Segment,
+        segment: &Segment,
         payload: Chunk,
         out: &mut Effects,
     ) {
         match cell.try_lock() {
             Some(mut inner) => {
                 self.drain_backlog(now, cell, &mut inner, out);
-                self.process(now, cell, &mut inner, &segment, payload, out);
+                self.process(now, cell, &mut inner, segment, payload, out);
             }
-            None if cell.push_backlog(segment, payload) => self.counters_live().backlog_queued.bump(),
+            None if cell.push_backlog(segment.clone(), payload) => self.counters_live().backlog_queued.bump(),
             None => self.counters_live().backlog_drops.bump(),
         }
         if cell.mark_dirty() {
@@ -313,16 +319,14 @@ impl Engine {
             }
             // RFC 9293 §3.6.1: only a listener accepts it. Without one the SYN is refused, and the
             // entry keeps its time.
-            TimeWaitStep::Reopen { iss } => match self.demux().listener(key, from.interface) {
-                Some(_) => {
+            TimeWaitStep::Reopen { iss } => {
+                if self.demux().listener(key, from.interface, &mut out.listeners).is_some() {
                     self.end_time_wait(key);
-                    Some(iss)
+                    return Some(iss);
                 }
-                None => {
-                    self.reset_unknown(now, from, key, segment, out);
-                    None
-                }
-            },
+                self.reset_unknown(now, from, key, segment, out);
+                None
+            }
         }
     }
 
@@ -357,7 +361,11 @@ impl Engine {
         if error.quoted.protocol != protocol::TCP {
             return;
         }
-        let key = FlowKey { local: error.quoted.src, local_port, remote: error.quoted.dst, remote_port };
+        // No address on the wire is a mapped one: such a message would be taken for one about IPv4.
+        if [error.quoted.src, error.quoted.dst].iter().any(|address| address.to_canonical() != *address) {
+            return;
+        }
+        let key = FlowKey::new(&error.quoted.src, local_port, &error.quoted.dst, remote_port);
         let claimed = match error.kind {
             IcmpErrorKind::FragmentationNeeded { mtu } => Some(usize::from(mtu)),
             IcmpErrorKind::PacketTooBig { mtu } => Some(usize::try_from(mtu).unwrap_or(usize::MAX)),

@@ -74,7 +74,7 @@ impl Engine {
                     && inner.attached
                     && connection.ended_in_order()
                 {
-                    self.save_metrics(now, cell.key().remote, connection);
+                    self.save_metrics(now, cell.key().remote(), connection);
                 }
                 self.retire(cell, inner);
             } else if inner.leaving.contains(Events::TIME_WAIT) {
@@ -112,7 +112,7 @@ impl Engine {
         if !inner.attached {
             return;
         }
-        self.save_metrics(now, cell.key().remote, connection);
+        self.save_metrics(now, cell.key().remote(), connection);
         if self.demux().time_waits() >= self.config().max_time_wait as usize {
             // tcp_time_wait in Linux: the state is skipped.
             self.counters_live().time_wait_overflow.bump();

@@ -313,9 +313,9 @@ impl Listener {
         self.state.lock()
     }
 
-    /// Counts an acknowledgment that was no cookie.
-    pub(super) fn cookie_failed(&self) {
-        self.cookies_failed.fetch_add(1, Ordering::Relaxed);
+    /// Counts acknowledgments that were no cookies.
+    pub(super) fn cookies_failed(&self, count: u64) {
+        self.cookies_failed.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Whether the application decides about each SYN.

@@ -239,7 +239,8 @@ impl Engine {
         reason: Unreachable,
         out: &mut Effects,
     ) {
-        let FlowKey { local, local_port, remote, remote_port } = pending.key;
+        let FlowKey { local_port, remote_port, .. } = pending.key;
+        let (local, remote) = (pending.key.local(), pending.key.remote());
         let hop_limit = self.config().default_ttl;
         let mut packet = HeaderBuf::new();
         let ip = icmp_meta(remote, local, hop_limit);

@@ -1,6 +1,6 @@
 //! One transfer over one path.
 
-use crate::net::{Net, Path};
+use crate::net::{FlowId, Net, Path};
 use netstack::Config;
 use netstack::device::LinkConfig;
 use netstack::tcp::{CongestionAlgorithm, Phase};
@@ -19,7 +19,7 @@ pub const PACKET: u64 = 1500;
 /// one of less than a sender's first flight is no router's.
 const SMALLEST_QUEUE: u64 = 16;
 
-/// A transfer ends after this many times that the sender found a loss...
+/// A transfer ends after this many recoveries from a loss...
 pub const EPOCHS: u32 = 50;
 /// ...or this many bytes...
 pub const BYTES: u64 = 2 << 30;
@@ -58,9 +58,9 @@ pub struct Outcome {
     pub bytes: u64,
     /// From the call of connect until the transfer was ended.
     pub time: Duration,
-    /// Times that recovery began.
+    /// Times that recovery began because something was lost.
     pub epochs: u32,
-    /// Times that the retransmission timer made it begin.
+    /// Times that the retransmission timer made recovery begin.
     pub timeouts: u32,
     /// Segments with data that were sent.
     pub sent: u64,
@@ -68,6 +68,9 @@ pub struct Outcome {
     pub retransmitted: u64,
     /// Packets of the sender that the path lost, at random or for want of room.
     pub lost: u64,
+    /// Packets that the receiver threw away although it needed them, because something that was sent
+    /// later had overtaken them: its timestamp makes theirs old (PAWS, RFC 7323 §5.3).
+    pub refused: u64,
 }
 
 impl Outcome {
@@ -82,9 +85,14 @@ impl Outcome {
         share_bp(self.retransmitted, self.bytes / MSS)
     }
 
-    /// The same of those retransmissions that nothing lost was the cause of.
+    /// Retransmissions that nothing lost or refused was the cause of.
+    pub fn spurious(&self) -> u64 {
+        self.retransmitted.saturating_sub(self.lost + self.refused)
+    }
+
+    /// The same in hundredths of a percent of what arrived.
     pub fn spurious_bp(&self) -> u64 {
-        share_bp(self.retransmitted.saturating_sub(self.lost), self.bytes / MSS)
+        share_bp(self.spurious(), self.bytes / MSS)
     }
 }
 
@@ -171,21 +179,29 @@ impl Cell {
             let phase = net.info(flow).map_or(Phase::Open, |info| info.ca_state);
             let now_calm = matches!(phase, Phase::Open | Phase::Disorder);
             if calm && !now_calm {
-                outcome.epochs += 1;
                 outcome.timeouts += u32::from(phase == Phase::Loss);
+                // What nothing was lost before is a mistake of the sender's and no epoch of loss.
+                let (lost, refused) = losses(&net, flow);
+                outcome.epochs += u32::from(lost + refused > outcome.lost + outcome.refused);
+                (outcome.lost, outcome.refused) = (lost, refused);
             }
             calm = now_calm;
         }
         if let Some(info) = net.info(flow) {
             outcome.retransmitted = info.total_retrans;
         }
-        let stats = net.forward_stats();
-        outcome.lost = stats.lost + stats.queue_drops;
-        outcome.sent = stats.packets;
+        (outcome.lost, outcome.refused) = losses(&net, flow);
+        outcome.sent = net.forward_stats().packets;
         outcome.bytes = net.received(flow);
         outcome.time = net.now() - start;
         Ok(outcome)
     }
+}
+
+/// Packets of the sender that the path lost, and those that the receiver refused, so far.
+fn losses(net: &Net, flow: FlowId) -> (u64, u64) {
+    let stats = net.forward_stats();
+    (stats.lost + stats.queue_drops, net.receiver_info(flow).map_or(0, |info| info.paws_drops))
 }
 
 impl fmt::Display for Cell {

@@ -60,6 +60,16 @@ pub enum Luck {
 
 /// What a sender under `law` reaches in a cell, in kbit/s of payload.
 pub fn goodput_kbit(cell: &Cell, law: Law, luck: Luck) -> f64 {
+    let sender = transfer(cell, law, luck);
+    sender.delivered * MSS as f64 * 8e-3 / sender.time
+}
+
+/// Packets that a cell is of, about.
+pub fn packets(cell: &Cell, law: Law) -> u64 {
+    transfer(cell, law, Luck::Even).delivered as u64
+}
+
+fn transfer(cell: &Cell, law: Law, luck: Luck) -> Sender {
     let mut sender = Sender::new(cell, law, luck);
     let time = cell.time().as_secs_f64();
     for _ in 0..ROUNDS {
@@ -69,7 +79,7 @@ pub fn goodput_kbit(cell: &Cell, law: Law, luck: Luck) -> f64 {
         }
         sender.round();
     }
-    sender.delivered * MSS as f64 * 8e-3 / sender.time
+    sender
 }
 
 /// The goodputs, in kbit/s, that a sender under `law` that is worth its name reaches in a cell.
@@ -95,6 +105,8 @@ struct Sender {
     rtt: f64,
     /// Packets a second that the link carries.
     rate: f64,
+    /// Packets that the queue holds.
+    queue: f64,
     /// Packets that the path and its queue hold.
     room: f64,
     /// Share of packets with which a loss begins.
@@ -103,6 +115,8 @@ struct Sender {
     lost_share: f64,
     /// Probability that what is sent after a loss is lost, too.
     again: f64,
+    /// Share of packets that overtake what is on the way.
+    reordered: f64,
     luck: Luck,
     /// The receive window.
     most: f64,
@@ -148,10 +162,12 @@ impl Sender {
             law,
             rtt,
             rate,
+            queue: cell.queue() as f64 / PACKET as f64,
             room: rate * rtt + cell.queue() as f64 / PACKET as f64,
             loss: lost_share / cell.burst as f64,
             lost_share,
             again: lost_share.max(1.0 - 1.0 / cell.burst as f64),
+            reordered: cell.reorder_percent as f64 / 100.0,
             luck,
             most: (BUFFER / 2) as f64 / MSS as f64,
             window: FIRST_FLIGHT,
@@ -176,9 +192,15 @@ impl Sender {
         self.due += window * self.loss;
         // What does not fit is dropped and costs its retransmission.
         self.delivered += window.min(self.room) * (1.0 - self.lost_share);
-        if window > self.room || self.due >= 1.0 {
+        // Slow start sends two packets for each that left the link, so half of a round's packets are in
+        // the queue before the path is full: where nothing paces them, a short queue ends it.
+        let slow_start = self.window < self.ssthresh && self.law != Law::Bbr;
+        let bursts = self.luck == Luck::Bad && slow_start && window / 2.0 > self.queue;
+        if window > self.room || bursts || self.due >= 1.0 {
             self.due = self.due.fract();
-            self.on_loss(window.min(self.room));
+            // It grows for a round more until the loss is known, from twice what the queue holds.
+            let reached = if bursts { window.max(4.0 * self.queue) } else { window };
+            self.on_loss(reached.min(self.room));
         } else {
             self.grow(window, duration);
         }
@@ -190,9 +212,13 @@ impl Sender {
 
     fn on_loss(&mut self, window: f64) {
         self.epochs += 1;
+        // A retransmission that overtakes half a window makes the receiver refuse it, for its older
+        // timestamps (RFC 7323 §5.3): all that has to be sent again.
+        let overtaken = if self.luck == Luck::Bad { self.reordered * window / 2.0 } else { 0.0 };
+        self.delivered -= overtaken.min(self.delivered);
         let beta = match self.law {
             Law::Reno => 0.5,
-            Law::Bbr if self.lost_share <= BBR_LOSS => 1.0,
+            Law::Bbr if self.lost_share * (1.0 + overtaken) <= BBR_LOSS => 1.0,
             Law::Cubic | Law::Bbr => 0.7,
         };
         // RFC 9438 §4.7: a flow that lost before it was back makes room.
@@ -279,6 +305,37 @@ mod tests {
             let ratio = packets_per_round(&cell(loss_bp, rtt_us), Law::Cubic) / expected;
             assert!((0.8..1.3).contains(&ratio), "{loss_bp} {rtt_us}: {ratio}");
         }
+    }
+
+    #[test]
+    fn a_short_queue_ends_slow_start_before_the_path_is_full() {
+        let reached = |buffer_percent, law| {
+            let mut sender = Sender::new(
+                &Cell { rate_kbit: 1_000_000, buffer_percent, ..cell(0, 20_000) },
+                law,
+                Luck::Bad,
+            );
+            while sender.epochs == 0 {
+                sender.round();
+            }
+            sender.window
+        };
+        // A path of 1,667 packets: the queue is of a tenth of that, or of all of it.
+        let path = 1_667.0;
+        assert!(reached(10, Law::Reno) < path / 4.0, "{}", reached(10, Law::Reno));
+        assert!(reached(100, Law::Reno) > path / 2.0, "{}", reached(100, Law::Reno));
+        assert!(reached(10, Law::Bbr) > path / 2.0, "BBR paces");
+    }
+
+    #[test]
+    fn a_retransmission_that_overtakes_costs_more_the_larger_the_window() {
+        let share = |reorder_percent, rate_kbit| {
+            let cell = Cell { rate_kbit, reorder_percent, ..cell(100, 50_000) };
+            let even = goodput_kbit(&cell, Law::Bbr, Luck::Even);
+            goodput_kbit(&cell, Law::Bbr, Luck::Bad) / even
+        };
+        assert!(share(30, 100_000) < share(0, 100_000) / 2.0);
+        assert!(share(30, 1_000) > share(0, 1_000) / 2.0, "few packets are on the way");
     }
 
     #[test]

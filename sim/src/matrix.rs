@@ -1,7 +1,7 @@
 //! The matrix of all cells, its snapshots, and what each cell is held against.
 
 use crate::cell::{self, Cell, Outcome};
-use crate::ideal::{Law, bounds_kbit};
+use crate::ideal::{self, Law, bounds_kbit};
 use netstack::tcp::CongestionAlgorithm;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -135,8 +135,8 @@ pub fn all(list: fn(CongestionAlgorithm) -> Vec<Entry>) -> Vec<Entry> {
     CongestionAlgorithm::ALL.into_iter().flat_map(list).collect()
 }
 
-/// Runs `entries` on `threads` threads and gives what came of them, in their order. Each is told to
-/// `done` as it ends.
+/// Runs `entries` on `threads` threads, the longest first, and gives what came of them, in their order.
+/// Each is told to `done` as it ends.
 ///
 /// # Errors
 /// The first failure of a connection.
@@ -145,12 +145,15 @@ pub fn run(
     threads: usize,
     done: impl Fn(&Entry, &Outcome) + Sync,
 ) -> io::Result<Vec<(Entry, Outcome)>> {
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    let packets = |at: &usize| ideal::packets(&entries[*at].cell, Law::of(entries[*at].congestion));
+    order.sort_by_cached_key(|at| std::cmp::Reverse(packets(at)));
     let next = AtomicUsize::new(0);
     let work = || -> io::Result<Vec<(usize, Outcome)>> {
         let mut outcomes = Vec::new();
         loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(entry) = entries.get(at) else { return Ok(outcomes) };
+            let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { return Ok(outcomes) };
+            let entry = &entries[at];
             let outcome = entry.cell.run(entry.congestion)?;
             done(entry, &outcome);
             outcomes.push((at, outcome));
@@ -182,11 +185,11 @@ pub fn faults(entry: &Entry, outcome: &Outcome) -> Vec<String> {
     }
     let spurious_bp = if cell.reorder_percent > 0 { SPURIOUS_REORDERED_BP } else { SPURIOUS_BP };
     let allowed = outcome.sent * spurious_bp / 10_000 + SPURIOUS_SEGMENTS;
-    let spurious = outcome.retransmitted.saturating_sub(outcome.lost);
+    let spurious = outcome.spurious();
     if spurious > allowed {
         faults.push(format!(
-            "{} segments were retransmitted and {} lost: {spurious} in vain, {allowed} allowed",
-            outcome.retransmitted, outcome.lost
+            "{} segments were retransmitted, {} lost and {} refused: {spurious} in vain, {allowed} allowed",
+            outcome.retransmitted, outcome.lost, outcome.refused
         ));
     }
     faults

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use netstack::tcp::CongestionAlgorithm;
+use netstack_sim::cell::Cell;
 use netstack_sim::matrix::{self, Snapshots};
 use std::thread;
 
@@ -28,4 +30,12 @@ fn a_transfer_is_the_same_each_time() {
     let entry = matrix::all(matrix::quick)[5];
     let run = || entry.cell.run(entry.congestion).unwrap();
     assert_eq!(run(), run());
+}
+
+#[test]
+fn a_recovery_that_nothing_was_lost_before_is_no_epoch_of_loss() {
+    let cell: Cell = "10000,50000,100,30,0,1".parse().unwrap();
+    let outcome = cell.run(CongestionAlgorithm::Bbr).unwrap();
+    assert!(outcome.retransmitted > 0 && outcome.lost + outcome.refused == 0, "{outcome:?}");
+    assert_eq!(outcome.epochs, 0, "{outcome:?}");
 }

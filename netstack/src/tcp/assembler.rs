@@ -50,6 +50,11 @@ impl Assembler {
         self.truesize
     }
 
+    /// Whether a byte of `start..end` is not queued.
+    pub(super) fn lacks(&self, start: Seq, end: Seq) -> bool {
+        !self.holes(start, end, &mut None).is_empty()
+    }
+
     /// The end of the highest run.
     pub(super) fn highest(&self) -> Option<Seq> {
         self.runs.last_key_value().map(|(_, end)| *end)

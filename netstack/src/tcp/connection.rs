@@ -151,6 +151,7 @@ pub(super) struct Counters {
     pub(super) segs_in: u64,
     pub(super) segs_out: u64,
     pub(super) data_segs_in: u64,
+    pub(super) paws_drops: u64,
     pub(super) data_segs_out: u64,
     pub(super) bytes_acked: u64,
     pub(super) bytes_received: u64,

@@ -98,6 +98,9 @@ pub struct TcpInfo {
     pub segs_out: u64,
     /// Segments with data received.
     pub data_segs_in: u64,
+    /// Segments with new data that were dropped for an old timestamp (RFC 7323 §5.3): on a path that
+    /// reorders, a retransmission that overtakes what was sent before it makes that old.
+    pub paws_drops: u64,
     /// Segments with data sent.
     pub data_segs_out: u64,
     /// Bytes written and never sent.
@@ -174,6 +177,7 @@ impl Connection {
             segs_in: self.counters.segs_in,
             segs_out: self.counters.segs_out,
             data_segs_in: self.counters.data_segs_in,
+            paws_drops: self.counters.paws_drops,
             data_segs_out: self.counters.data_segs_out,
             notsent_bytes: self.snd.unsent(),
             dsack_dups: self.recovery.counters.dsack_dups,

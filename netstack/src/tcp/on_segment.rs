@@ -38,7 +38,7 @@ impl Connection {
     /// The steps. Their order and their numbers are RFC 9293's.
     fn process(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Step {
         let seq = self.rcv.rcv_nxt.nearest(seg.seq);
-        self.check_paws(now, seg)?;
+        self.check_paws(now, seg, seq)?;
         self.check_sequence(now, seg, seq)?; //        first
         self.check_reset(now, seg, seq)?; //           second
         //                                             third: security compartments are not used
@@ -54,7 +54,7 @@ impl Connection {
 
     /// RFC 7323 §5.3 R1: a segment whose timestamp is older than the latest is an old duplicate. A
     /// reset is exempt (§5.2).
-    fn check_paws(&mut self, now: Instant, seg: &Segment) -> Step {
+    fn check_paws(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         let (Some(ts), Some(option)) = (self.ts, seg.options.timestamps) else {
             // A segment without the option is let through, as Linux does; RFC 7323 §3.2 would drop
             // it, but there are middleboxes that strip options.
@@ -63,6 +63,7 @@ impl Connection {
         if seg.is_rst() || !ts.is_old(now, option.tsval) {
             return NEXT;
         }
+        self.counters.paws_drops += u64::from(self.rcv.lacks(seq, seq + seg.payload_len));
         self.challenge(now, seg);
         DONE
     }

@@ -154,6 +154,11 @@ impl Receiver {
         self.rcv_mss
     }
 
+    /// Whether something of `start..end` was not received yet.
+    pub(super) fn lacks(&self, start: Seq, end: Seq) -> bool {
+        end > self.rcv_nxt && self.assembler.lacks(start.max(self.rcv_nxt), end)
+    }
+
     /// Takes a segment's text. What the window does not cover is cut off.
     pub(super) fn on_data(&mut self, now: Instant, seq: Seq, mut chunk: Chunk) -> Received {
         let end = seq + chunk.len();

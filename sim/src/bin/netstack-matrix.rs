@@ -33,6 +33,12 @@ struct Args {
     /// reordering in percent, loss in hundredths of a percent, packets lost in a row.
     #[arg(long, value_name = "RATE,RTT,BUFFER,REORDER,LOSS,BURST")]
     cell: Option<Cell>,
+    /// Only every so manieth cell of the matrix, for a look at all kinds of path.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "quick")]
+    sample: usize,
+    /// Tell all of each cell as it ends.
+    #[arg(long)]
+    verbose: bool,
     /// Threads [default: as many as there are processors].
     #[arg(long)]
     threads: Option<usize>,
@@ -65,7 +71,9 @@ fn run(args: &Args) -> io::Result<bool> {
         good &= compare(args, "quick", &entries)?;
     } else {
         for congestion in chosen {
-            good &= compare(args, congestion.name(), &matrix::full(*congestion))?;
+            let entries = matrix::full(*congestion);
+            let sample: Vec<Entry> = entries.into_iter().step_by(args.sample.max(1)).collect();
+            good &= compare(args, congestion.name(), &sample)?;
         }
     }
     Ok(good)
@@ -94,6 +102,9 @@ fn compare(args: &Args, name: &str, entries: &[Entry]) -> io::Result<bool> {
         let at = ended.fetch_add(1, Ordering::Relaxed) + 1;
         if at.is_multiple_of(100) {
             eprintln!("{name}: {at} of {}", entries.len());
+        }
+        if args.verbose {
+            println!("{entry}: {} kbit/s, {outcome:?}", outcome.goodput_kbit());
         }
         for fault in matrix::faults(entry, outcome) {
             println!("FAULT {entry}: {fault}");

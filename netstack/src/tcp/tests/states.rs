@@ -214,13 +214,18 @@ fn paws_drops_old_segments_but_not_resets() {
     let mut data = segment(ACK, 1, 1, 10);
     data.options.timestamps = old;
     assert_eq!(t.input(data), ["ACK 1/1 0"]);
-    assert_eq!(t.conn.unread(), 0);
+    assert_eq!((t.conn.unread(), t.conn.info(t.now).paws_drops), (0, 1));
     // An unacceptable acknowledgment does not move TS.Recent.
     let mut bad = segment(ACK, 1, 70_000, 0);
     bad.options.timestamps = Some(Timestamps { tsval: 9_000, tsecr: 0 });
     t.input(bad);
     assert!(!t.input(segment(ACK, 1, 1, 10)).is_empty(), "5000 is still new enough");
     assert_eq!(t.conn.unread(), 10);
+    // A copy of what was received is dropped as well, and nobody needs it.
+    let mut copy = segment(ACK, 1, 1, 10);
+    copy.options.timestamps = old;
+    t.input(copy);
+    assert_eq!(t.conn.info(t.now).paws_drops, 1);
     let mut reset = segment(rst(), 11, 0, 0);
     reset.options.timestamps = old;
     t.input(reset);

@@ -157,6 +157,7 @@ impl Demux {
     }
 
     /// Calls `f` with what `key` leads to, under the shard's lock, shared.
+    #[inline]
     pub(crate) fn with_flow<R>(&self, key: &FlowKey, f: impl FnOnce(Option<&Flow>) -> R) -> R {
         let shard = self.shard(key);
         if shard.len.load(Ordering::Acquire) == 0 {

@@ -121,9 +121,9 @@ impl Engine {
         segment.ecn = Ecn::from_bits(header.ecn());
         let payload = if segment.payload_len == 0 {
             out.recycle(packet);
-            Chunk::empty()
+            None
         } else {
-            packet.into_chunk(header.payload.start + *data_offset, header.payload.end)
+            Some(packet.into_chunk(header.payload.start + *data_offset, header.payload.end))
         };
         self.on_segment(now, from, &key, segment, payload, out);
     }
@@ -134,9 +134,10 @@ impl Engine {
         from: QueueId,
         key: &FlowKey,
         segment: &Segment,
-        payload: Chunk,
+        payload: Option<Chunk>,
         out: &mut Effects,
     ) {
+        let payload = || payload.unwrap_or_else(Chunk::empty);
         let found = self.demux().with_flow(key, |flow| match flow {
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
             Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
@@ -146,12 +147,12 @@ impl Engine {
         let iss = match found {
             Found::Cell(cell) => {
                 cell.arrived_on(from);
-                self.on_cell_segment(now, &cell, segment, payload, out);
+                self.on_cell_segment(now, &cell, segment, payload(), out);
                 return;
             }
             Found::HalfOpen(listener) => {
                 let to = ToListener { key: *key, queue: from, segment, iss: None };
-                self.on_half_open_segment(now, &listener, &to, payload, out);
+                self.on_half_open_segment(now, &listener, &to, payload(), out);
                 return;
             }
             Found::TimeWait => match self.on_time_wait_segment(now, from, key, segment, out) {
@@ -159,16 +160,14 @@ impl Engine {
                 None => return,
             },
             Found::Nothing if segment.is_ack() && !segment.is_rst() => {
-                return match self.cookie_back(now, from, key, segment, out) {
-                    Some(back) => self.on_cookie(
-                        now,
-                        back,
-                        &ToListener { key: *key, queue: from, segment, iss: None },
-                        payload,
-                        out,
-                    ),
+                match self.cookie_back(now, from, key, segment, out) {
+                    Some(back) => {
+                        let to = ToListener { key: *key, queue: from, segment, iss: None };
+                        self.on_cookie(now, back, &to, payload(), out);
+                    }
                     None => self.reset_unknown(now, from, key, segment, out),
-                };
+                }
+                return;
             }
             Found::Nothing => None,
         };
@@ -176,7 +175,7 @@ impl Engine {
         match listener.map(Arc::clone) {
             Some(listener) => {
                 let to = ToListener { key: *key, queue: from, segment, iss };
-                self.on_listener_segment(now, &listener, &to, payload, out);
+                self.on_listener_segment(now, &listener, &to, payload(), out);
             }
             None => self.reset_unknown(now, from, key, segment, out),
         }

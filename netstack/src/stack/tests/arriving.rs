@@ -6,7 +6,7 @@ use crate::stack::testing::{LinkSpec, Net, Verdict, address};
 use crate::stack::{Effects, Engine, Family, Interface, Observer, Unconnected};
 use crate::tcp::{Events, Flags, Options, Segment, SeqNum, State};
 use crate::time::{Duration, Instant};
-use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp, protocol};
+use crate::wire::{ChecksumMode, HeaderBuf, IcmpMessage, IpMeta, emit_icmp, emit_tcp, protocol};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -212,6 +212,39 @@ fn icmp_errors_end_connecting_and_do_not_end_connections() {
     net.run_for(SECOND);
     assert_eq!(net.state(&client), State::Established, "RFC 5927: a soft error");
     assert_eq!(net.read(&server).unwrap(), b"x");
+}
+
+/// Such a message would be about the connection over IPv4, if anybody took the address for one.
+#[test]
+fn an_icmpv6_error_that_quotes_mapped_addresses_is_about_nothing() {
+    let mut net = Net::pair(53, LinkSpec::default());
+    net.cable.set_filter(|_| Verdict::Drop);
+    let client = net.connect(0, to_host_1(80)).unwrap();
+    let seq = net.cable.take_trace()[0].segment().seq;
+    let between = |src, dst| IpMeta {
+        src,
+        dst,
+        hop_limit: 64,
+        traffic_class: 0,
+        dont_fragment: true,
+        ident: 0,
+        flow_label: 0,
+    };
+    let mapped = |host| match address(host, Family::V4) {
+        IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
+        address => address,
+    };
+    let mut quoted = HeaderBuf::new();
+    let (port, segment) = (client.cell.local_addr().port(), Segment { seq, ..blank() });
+    emit_tcp(&mut quoted, &between(mapped(0), mapped(1)), port, 80, &segment, &[], ChecksumMode::Full);
+    let mut message = Vec::new();
+    // The port is unreachable: final for a connection that opens, if it were meant.
+    let icmp = IcmpMessage { kind: 1, code: 4, word: [0; 4], body: &quoted };
+    emit_icmp(&mut message, &between(ip("fd00::fe"), address(0, Family::V6)), &icmp);
+    net.cable.inject(net.now, 0, &message);
+    net.settle();
+    assert_eq!(net.engine(0).counters().icmp_in, 1);
+    assert!(client.cell.connect_result().is_none());
 }
 
 fn blank() -> Segment {

@@ -1,9 +1,11 @@
 //! The two queues of a listener, and SYN cookies.
 
 use super::{SECOND, assert_empty, to_host_1};
+use crate::buffer::PacketBuf;
 use crate::config::{Config, SynCookieMode};
+use crate::device::RxMeta;
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, Socket, Verdict, address};
-use crate::stack::{Family, Listener};
+use crate::stack::{Effects, Family, Listener};
 use crate::tcp::{Flags, Options, Segment, SeqNum, State};
 use crate::time::Duration;
 use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
@@ -13,6 +15,10 @@ use std::sync::Arc;
 
 /// A segment to port 80 of host 1 from a host that does not exist.
 fn spoofed(number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u8> {
+    spoofed_to(80, number, flags, seq, ack)
+}
+
+fn spoofed_to(port: u16, number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u8> {
     let segment = Segment {
         seq: SeqNum::new(seq),
         ack: SeqNum::new(ack),
@@ -29,7 +35,7 @@ fn spoofed(number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u8> {
     let meta =
         IpMeta { src, dst, hop_limit: 64, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 };
     let mut header = HeaderBuf::new();
-    emit_tcp(&mut header, &meta, 5000, 80, &segment, &[], ChecksumMode::Full);
+    emit_tcp(&mut header, &meta, 5000, port, &segment, &[], ChecksumMode::Full);
     header.to_vec()
 }
 
@@ -168,6 +174,45 @@ fn forged_acknowledgments_leave_no_state_and_are_reset_within_a_limit() {
     net.run_for(121 * SECOND);
     assert!(answers(&mut net, &spoofed(7_001, Flags::ACK, 5, 6))[0].segment().is_rst());
     assert_eq!(net.engine(1).counters().syncookies_failed, 1001);
+}
+
+#[test]
+fn each_listener_counts_the_cookies_that_failed_there() {
+    let mut net = net(74, |config| config.syncookies = SynCookieMode::Always);
+    let listeners = [80, 81].map(|port| net.listen(1, port, 5));
+    for port in [80, 81] {
+        net.cable.inject(net.now, 1, &spoofed_to(port, 1, Flags::SYN, 1, 0));
+    }
+    net.settle();
+    // In one batch, now to the one and now to the other.
+    for number in 0..9 {
+        let port = if number % 3 == 0 { 81 } else { 80 };
+        net.cable.inject(net.now, 1, &spoofed_to(port, 2, Flags::ACK, number, number));
+    }
+    net.settle();
+    assert_eq!(listeners.map(|listener| listener.queues().counters.syncookies_failed), [6, 3]);
+    assert_eq!(net.engine(1).counters().syncookies_failed, 9);
+}
+
+#[test]
+fn a_listener_comes_and_goes_in_the_middle_of_a_batch() {
+    let net = net(74, |_| {});
+    let engine = net.engine(1);
+    let mut out = Effects::new();
+    let mut syn = |number| {
+        let packet = spoofed(number, Flags::SYN, 1, 0);
+        let meta = RxMeta { len: packet.len(), ..RxMeta::default() };
+        engine.on_packet(net.now, engine.queues()[0], PacketBuf::copy_from(&packet), meta, &mut out);
+    };
+    syn(1);
+    assert_eq!(engine.counters().tcp_out_resets, 1);
+    let listener = net.listen(1, 80, 5);
+    syn(2);
+    assert_eq!((listener.syn_queue_len(), engine.counters().tcp_out_resets), (1, 1));
+    engine.close_listener(net.now, &listener);
+    let resets = engine.counters().tcp_out_resets;
+    syn(3);
+    assert_eq!((listener.syn_queue_len(), engine.counters().tcp_out_resets), (0, resets + 1));
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
     tour.equal("who wants to go nowhere says so", third.as_slice(), UNKNOWN);
     let refused = refused.as_ref().map(errno).unwrap_or_default();
     tour.equal("and was never connected", &refused, &"ECONNREFUSED".to_owned());
-    let acked = |seg: &&netstack_examples::tour::Seg| seg.ack as usize == 1 + WANTED.len();
+    let acked = |seg: &&tour::Seg| seg.ack as usize == 1 + WANTED.len();
     let syn_acks =
         scene.segments.from(Side::Right).filter(|seg| seg.is("SYN,ACK") && seg.src.port() == PROXY);
     tour.equal(
@@ -274,7 +274,7 @@ fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
         &syn_acks.iter().filter(acked).count(),
         &1,
     );
-    tour.equal("of", &syn_acks.len(), &2);
+    tour.equal("among the SYN-ACKs that it sent", &syn_acks.len(), &2);
     Ok(())
 }
 

@@ -10,17 +10,22 @@
 //! SYN instead. The proxy connects its upstream first, and then completes the handshake, or refuses
 //! the client as it was refused itself.
 //!
+//! With Fast Open the client's SYN brings its first words, and the proxy reads them before it decides:
+//! where to connect to, as from the name in a TLS ClientHello, or that it had better not.
+//!
 //! The Linux kernel is the client and the server behind the proxy; the proxy between them runs on
 //! netstack. The last scene does the same with an ordinary listener, for comparison.
 
 use netstack::Stack;
-use netstack::net::{PendingListener, TcpStream};
+use netstack::net::{PendingListener, PendingStream, TcpStream};
 use netstack_examples::tour::{self, Net, Peer, Side, Tour, errno};
-use std::io;
+use netstack_tun::netns;
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, copy_bidirectional};
 use tokio::time::{Instant, sleep};
 
 /// Where the proxy listens.
@@ -30,6 +35,12 @@ const SERVER: u16 = 9000;
 /// How long a slow upstream takes: longer than a client waits before it repeats its SYN, 1 s.
 const SLOW: Duration = Duration::from_millis(1500);
 const SLACK: Duration = Duration::from_millis(500);
+/// `MSG_FASTOPEN` of the kernel's sendto.
+const MSG_FASTOPEN: i32 = 0x2000_0000;
+/// What clients ask for: the second name is of nobody behind the proxy.
+const WANTED: &[u8] = b"GET http://known.example/";
+const UNKNOWN: &[u8] = b"GET http://unknown.example/";
+const ANSWER: &[u8] = b"200 OK";
 
 fn main() -> ExitCode {
     tour::main(
@@ -40,6 +51,7 @@ fn main() -> ExitCode {
             refused(tour)?;
             unreachable(tour)?;
             given_up(tour)?;
+            named_in_the_syn(tour)?;
             ordinary_listener(tour)
         },
     )
@@ -177,6 +189,92 @@ fn given_up(tour: &mut Tour) -> io::Result<()> {
     let error = error.as_ref().map(errno).unwrap_or_default();
     tour.equal("dropping what is pending refuses the client", &error, &"ECONNREFUSED".to_owned());
     tour.equal("and nothing is left of it", &left, &0);
+    Ok(())
+}
+
+/// A client that sends `request` with its SYN as soon as it has a cookie; the answer.
+async fn ask(net: &Net, request: &'static [u8]) -> io::Result<Vec<u8>> {
+    let to = net.right.at(PROXY);
+    let mut answer = vec![0; ANSWER.len()];
+    if let Some(stack) = net.left.stack() {
+        let mut stream = TcpStream::connect_with_data_on(&stack, to, request).await?;
+        stream.read_exact(&mut answer).await?;
+        return Ok(answer);
+    }
+    let ask = move || {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        socket.send_to_with_flags(request, &to.into(), MSG_FASTOPEN)?;
+        (&socket).read_exact(&mut answer).map(|()| answer)
+    };
+    tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)?
+}
+
+/// Decides by what the SYN says; what that was.
+async fn proxy_by_name(net: &Net, stack: &Stack, pending: PendingStream) -> io::Result<Vec<u8>> {
+    let said = pending.fast_open_data().to_vec();
+    net.right.says(format!("a SYN that says {:?}", String::from_utf8_lossy(&said)));
+    if said == UNKNOWN {
+        pending.refuse();
+        return Ok(said);
+    }
+    // A SYN that says nothing is of a client without a cookie. It gets one when it is accepted, and
+    // its words come afterwards; there is one upstream only in this play.
+    let mut upstream = TcpStream::connect_on(stack, net.left.at(SERVER)).await?;
+    let mut client = pending.accept().await?;
+    copy_bidirectional(&mut client, &mut upstream).await?;
+    Ok(said)
+}
+
+/// Fast Open: the client says what it wants before it is connected.
+fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
+    let scene = tour
+        .scene("named", "The SYN says where the client wants to go", Peer::Kernel(Side::Left))
+        .names("client and server", "proxy");
+    let scene = scene.run(async |net| {
+        if net.left.is_kernel() {
+            netns::sysctl("net.ipv4.tcp_fastopen", "0x403")?;
+        }
+        let (stack, listener) = listen(net).await?;
+        listener.set_tcp_fastopen(16)?;
+        let server = net.left.listen(SERVER)?;
+        let serve = async || {
+            let mut stream = server.accept().await?;
+            let request = stream.read(100).await?;
+            stream.write(ANSWER).await?;
+            stream.close();
+            io::Result::Ok(request)
+        };
+        let proxy = async || proxy_by_name(net, &stack, listener.accept().await?).await;
+        let (mut said, mut answers, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let (answer, heard, request) = tokio::join!(ask(net, WANTED), proxy(), serve());
+            said.push(heard?);
+            answers.extend(answer?);
+            requests.extend(request?);
+        }
+        let (refused, heard) = tokio::join!(ask(net, UNKNOWN), proxy());
+        said.push(heard?);
+        Ok((said, answers, requests, refused.err()))
+    })?;
+    let (said, answers, requests, refused) = scene.value;
+    let [first, second, third] = &said[..] else { return Err(io::Error::other("three clients")) };
+    tour.claim("a client without a cookie says nothing yet", first.is_empty());
+    tour.equal("with its cookie, the SYN says it all", second.as_slice(), WANTED);
+    tour.equal("both had their answers", answers.as_slice(), &[ANSWER, ANSWER].concat()[..]);
+    tour.equal("and the server the requests, once each", requests.as_slice(), &[WANTED, WANTED].concat()[..]);
+    tour.equal("who wants to go nowhere says so", third.as_slice(), UNKNOWN);
+    let refused = refused.as_ref().map(errno).unwrap_or_default();
+    tour.equal("and was never connected", &refused, &"ECONNREFUSED".to_owned());
+    let acked = |seg: &&tour::Seg| seg.ack as usize == 1 + WANTED.len();
+    let syn_acks =
+        scene.segments.from(Side::Right).filter(|seg| seg.is("SYN,ACK") && seg.src.port() == PROXY);
+    tour.equal(
+        "SYN-ACKs of the proxy that acknowledge the words, too",
+        &syn_acks.iter().filter(acked).count(),
+        &1,
+    );
+    tour.equal("among the SYN-ACKs that it sent", &syn_acks.len(), &2);
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub struct Shared {
     waiter: Waiter,
     /// Calls of the main thread so far.
     calls: u64,
+    /// A call that blocked has its result, and its thread may not have told packetdrill yet.
+    returned: bool,
 }
 
 /// The lock, held.
@@ -64,7 +66,7 @@ impl Adapter {
     /// Puts the world in place. Called on the main thread, once: packetdrill plays one script.
     pub fn install(world: World) -> &'static Self {
         ADAPTER.get_or_init(|| Self {
-            shared: Mutex::new(Shared { world, waiter: Waiter::None, calls: 0 }),
+            shared: Mutex::new(Shared { world, waiter: Waiter::None, calls: 0, returned: false }),
             changed: Condvar::new(),
             main: std::thread::current().id(),
         })
@@ -169,6 +171,7 @@ impl Adapter {
         let mut guard = self.lock();
         if guard.waiter == Waiter::Leaving {
             guard.waiter = Waiter::None;
+            guard.returned = true;
             self.changed.notify_all();
             return guard.world.now();
         }
@@ -180,7 +183,12 @@ impl Adapter {
     pub fn pass(&'static self, duration: Duration) {
         let guard = self.lock();
         let to = guard.world.now() + duration;
-        drop(self.advance(guard, to));
+        let mut guard = self.advance(guard, to);
+        // While main sleeps, the thread of a call gets packetdrill's own lock and enters what the call
+        // returned. Virtual sleep is too short for that.
+        if self.on_main() && std::mem::take(&mut guard.returned) {
+            drop(self.sleep(guard, QUIET));
+        }
     }
 
     /// Makes a call: tries `attempt` until it gives something. `patience` is how long it may wait:

@@ -23,8 +23,10 @@ pub struct Flags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftovers {
     /// `late`, the default: any, but for data that the script acknowledged without looking at it and
-    /// new data after that, the rest of a burst of which a line took a part, and new data and
-    /// acknowledgments that came of the last line or after it. Linux sends these too where scripts end.
+    /// new data after that, the rest of a burst of which a line took a part, acknowledgments on a
+    /// connection that the script then reset, and what came of the last line or after it: new data,
+    /// acknowledgments, and what the script left without one and comes again. Linux sends these too
+    /// where scripts end.
     Late,
     /// `all`: any.
     All,

@@ -12,7 +12,7 @@
 //! - [`world`]: the stack, its clock, the sockets, and how time goes on.
 //! - [`blocking`]: calls that wait, and the two threads of packetdrill.
 //! - [`sockets`], [`options`], [`poll`]: the calls.
-//! - [`flags`], [`sysctl`]: where the settings come from.
+//! - [`flags`], [`sysctl`]: where the settings come from; [`nstat`]: where the counters go.
 //! - [`abi`], [`preload`]: the edge to C, and all unsafe code.
 
 pub mod abi;
@@ -21,6 +21,7 @@ pub mod blocking;
 pub mod device;
 pub mod fast_open;
 pub mod flags;
+pub mod nstat;
 pub mod options;
 pub mod poll;
 pub mod preload;

@@ -5,7 +5,11 @@
 
 use crate::abi::{fail, store};
 use crate::blocking::Adapter;
-use libc::{c_int, c_long, c_void, clock_t, pthread_t, size_t, socklen_t, tms};
+use libc::{c_char, c_int, c_long, c_void, clock_t, pthread_t, size_t, socklen_t, tms};
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Clock ticks that [`times`] says have passed: one more at each call, so that nobody waits for one.
@@ -53,6 +57,30 @@ pub unsafe extern "C" fn times(buf: *mut tms) -> clock_t {
 #[cfg_attr(not(test), unsafe(no_mangle))]
 pub extern "C" fn mlockall(_flags: c_int) -> c_int {
     0
+}
+
+/// system(3): packetdrill runs the commands of a script by it. They may look at the counters. They are
+/// written for bash, whose `&>` is a background job to other shells, over at any time.
+///
+/// # Safety
+/// As for libc's.
+#[cfg_attr(not(test), unsafe(no_mangle))]
+pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
+    if command.is_null() {
+        return 1;
+    }
+    if let Some(adapter) = Adapter::get()
+        && let Some(counters) = adapter.lock().world.counters()
+    {
+        crate::nstat::write_down(&counters);
+    }
+    // SAFETY: the caller's promise is libc's: a string of C.
+    let command = OsStr::from_bytes(unsafe { CStr::from_ptr(command) }.to_bytes());
+    let run = |shell| Command::new(shell).arg("-c").arg(command).status();
+    match run("bash").or_else(|_| run("sh")) {
+        Ok(status) => status.into_raw(),
+        Err(error) => fail(error.raw_os_error().unwrap_or(libc::ENOENT)),
+    }
 }
 
 /// pthread_join(3): packetdrill ends its second thread when the script is over, before it takes the

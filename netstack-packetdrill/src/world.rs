@@ -8,9 +8,11 @@ use crate::{Call, Errno};
 use netstack::buffer::PACKET_SIZE;
 use netstack::config::Config;
 use netstack::device::RxMeta;
-use netstack::stack::{Cell, Effects, Engine, FastOpenCache, Interface, Listener, QueueId, Unconnected};
-use netstack::time::Instant;
-use std::collections::BTreeMap;
+use netstack::stack::{
+    Cell, Counters, Effects, Engine, FastOpenCache, Interface, Listener, QueueId, Unconnected,
+};
+use netstack::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 
 /// Where the clock starts: far enough from zero that no time before it is negative.
 const START: Instant = Instant::from_millis(1_000_000);
+
+/// The shortest time-out of a retransmission, `TCP_RTO_MIN` in Linux.
+const RTO_MIN: Duration = Duration::from_millis(200);
 
 /// Scripts do not care which random numbers they get, and should always get the same.
 const SEED: u64 = 1;
@@ -37,12 +42,15 @@ pub struct World {
     /// When the stack sent the last packet that a line took.
     last_burst: Option<Instant>,
     leftovers: Vec<Sent>,
-    /// How far what lines of the script took goes in sequence space, by the ports.
-    taken: BTreeMap<(u16, u16), u32>,
+    /// How far what lines of the script took goes in sequence space, and when the last of it was sent,
+    /// by the ports.
+    taken: BTreeMap<(u16, u16), (u32, Instant)>,
     /// How far what the script did not look at goes, by the ports.
     newest: BTreeMap<(u16, u16), u32>,
     /// How far the script's packets acknowledge, by the ports.
     acknowledged: BTreeMap<(u16, u16), u32>,
+    /// Connections that the script reset, by the ports.
+    reset: BTreeSet<(u16, u16)>,
     files: BTreeMap<i32, File>,
 }
 
@@ -106,6 +114,7 @@ impl World {
             taken: BTreeMap::new(),
             newest: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            reset: BTreeSet::new(),
             files: BTreeMap::new(),
         }
     }
@@ -215,9 +224,9 @@ impl World {
         self.serve();
         let sent = self.stack.as_ref()?.device.pop()?;
         if let Some(space) = Space::of(&sent.bytes) {
-            let seen = self.taken.entry(space.ports).or_insert(space.end);
+            let (seen, at) = self.taken.entry(space.ports).or_insert((space.end, sent.at));
             if reaches(space.end, *seen) {
-                *seen = space.end;
+                (*seen, *at) = (space.end, sent.at);
             }
         }
         self.last_burst = Some(sent.at);
@@ -238,29 +247,39 @@ impl World {
 
     /// Whether a script that does not look at a packet reckons with it all the same: it acknowledged
     /// what is in it; the packet is the rest of a burst of which a line took a part; it is new data and
-    /// the script acknowledged some without looking; or it came of what the script did last, and is new
-    /// data or only acknowledges.
+    /// the script acknowledged some without looking; it only acknowledges, on a connection that the
+    /// script then reset; or it came of what the script did last, and is new data, only acknowledges, or
+    /// is what the script left without an acknowledgment and comes again.
     fn is_accounted_for(&mut self, packet: &Sent) -> bool {
         let Some(space) = Space::of(&packet.bytes) else { return false };
         let data = space.start != space.end;
         let (source, destination) = space.ports;
-        let acknowledged = self.acknowledged.get(&(destination, source));
-        let looked = self.taken.entry(space.ports).or_insert(space.start);
+        let back = (destination, source);
+        let acknowledged = self.acknowledged.get(&back);
+        let (looked, taken_at) = *self.taken.entry(space.ports).or_insert((space.start, packet.at));
         let blind = acknowledged.is_some_and(|ack| reaches(*ack, looked.wrapping_add(1)));
-        let newest = self.newest.entry(space.ports).or_insert(*looked);
+        let newest = self.newest.entry(space.ports).or_insert(looked);
         let new = data && reaches(space.start, *newest);
         if reaches(space.end, *newest) {
             *newest = space.end;
         }
         let acknowledged = data && acknowledged.is_some_and(|ack| reaches(*ack, space.end));
-        let late = packet.at >= self.last_line && (new || space.is_pure_ack());
+        // The last line asks for it, or the time is over, which is never shorter than Linux's.
+        let again = data && (packet.at == self.last_line || packet.at >= taken_at + RTO_MIN);
+        let late = packet.at >= self.last_line && (new || again || space.is_pure_ack());
         let rest = self.last_burst == Some(packet.at);
-        !space.resets_or_opens && (acknowledged || (new && blind) || late || rest)
+        let gone = space.is_pure_ack() && self.reset.contains(&back);
+        !space.resets_or_opens && (acknowledged || (new && blind) || late || rest || gone)
     }
 
     /// The packets that make a script fail that is over.
     pub fn leftovers(&self) -> &[Sent] {
         &self.leftovers
+    }
+
+    /// What the stack has counted; none before there is one.
+    pub fn counters(&self) -> Option<Counters> {
+        self.stack.as_ref().map(|stack| stack.engine.counters())
     }
 
     /// When the stack wants to be called.
@@ -292,7 +311,12 @@ impl World {
         self.serve();
         let now = self.now;
         self.last_line = now;
-        if let Some(Space { ports, ack: Some(ack), .. }) = Space::of(packet) {
+        let space = Space::of(packet);
+        // A SYN takes a sequence number, and a reset none.
+        if let Some(space) = space.filter(|space| space.resets_or_opens && space.start == space.end) {
+            self.reset.insert(space.ports);
+        }
+        if let Some(Space { ports, ack: Some(ack), .. }) = space {
             let highest = self.acknowledged.entry(ports).or_insert(ack);
             if reaches(ack, *highest) {
                 *highest = ack;

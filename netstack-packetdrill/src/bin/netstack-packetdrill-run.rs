@@ -5,7 +5,7 @@
 //! ```
 
 use netstack_tun::{Tun, TunConfig, netns};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -35,6 +35,9 @@ const INNER: &str = "--in-private-namespace";
 /// link the library, which would replace its own getsockopt.
 const SYSCTL_FILE: &str = "NETSTACK_PACKETDRILL_SYSCTL";
 
+/// The same for `nstat::FILE_VARIABLE`.
+const COUNTERS_FILE: &str = "NETSTACK_PACKETDRILL_COUNTERS";
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args();
     let name = arguments.next().unwrap_or_default();
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         sysctl(&arguments)
     } else if stand_in == Some("ip") {
         ip(&arguments)
+    } else if stand_in == Some("nstat") {
+        nstat()
     } else if arguments.first().is_some_and(|first| first == INNER) {
         run_inside(&arguments[1..])
     } else {
@@ -324,7 +329,7 @@ fn run_inside(arguments: &[String]) -> io::Result<ExitCode> {
     // Scripts set its queueing discipline. Nobody sends through it.
     let tun = Tun::open(&TunConfig::new("tun0"))?;
     let folder = Folder::new()?;
-    for stand_in in ["sysctl", "ip"] {
+    for stand_in in ["sysctl", "ip", "nstat"] {
         std::os::unix::fs::symlink(std::env::current_exe()?, folder.0.join(stand_in))?;
     }
     let path = std::env::var("PATH").unwrap_or_default();
@@ -333,6 +338,7 @@ fn run_inside(arguments: &[String]) -> io::Result<ExitCode> {
         .env("PATH", format!("{}:{path}", folder.0.display()))
         .env("LD_PRELOAD", library)
         .env(SYSCTL_FILE, folder.0.join("variables"))
+        .env(COUNTERS_FILE, folder.0.join("counters"))
         // With the commands that it starts.
         .process_group(0)
         .spawn()?;
@@ -419,4 +425,27 @@ fn ip(arguments: &[String]) -> io::Result<ExitCode> {
     let behind = path.split_once(':').map_or("", |(_, behind)| behind);
     let error = Command::new("/usr/bin/env").arg(format!("PATH={behind}")).arg("ip").args(arguments).exec();
     Err(error)
+}
+
+/// nstat(8) without options: what the stack counted since the last call.
+fn nstat() -> io::Result<ExitCode> {
+    let path = std::env::var_os(COUNTERS_FILE).map(PathBuf::from).ok_or_else(|| wrong("no counters"))?;
+    let history = path.with_extension("history");
+    let counters = |path: &Path| -> BTreeMap<String, u64> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+    };
+    let (now, before) = (counters(&path), counters(&history));
+    println!("#kernel");
+    for (name, value) in &now {
+        let new = value.saturating_sub(before.get(name).copied().unwrap_or_default());
+        if new > 0 {
+            println!("{name:<31} {new:<18} 0.0");
+        }
+    }
+    if path.exists() {
+        fs::copy(&path, &history)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

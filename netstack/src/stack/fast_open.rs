@@ -126,6 +126,8 @@ pub(crate) struct BlackHole {
     /// Times that it was detected since it last worked.
     times: u32,
     since: Instant,
+    /// Cells with a greater number are of after the latest detection.
+    cells: u64,
 }
 
 impl BlackHole {
@@ -134,9 +136,18 @@ impl BlackHole {
         self.times > 0 && now < self.since + timeout.saturating_mul(1 << doublings)
     }
 
-    fn detect(&mut self, now: Instant) {
+    fn detect(&mut self, now: Instant, cells: u64) {
         self.times = self.times.saturating_add(1);
         self.since = now;
+        self.cells = cells;
+    }
+
+    /// Fast Open worked for a cell. If it was tried after the latest pause, there is no black hole any
+    /// more (`syn_fastopen_ch` in Linux); an older connection says nothing of that.
+    fn works(&mut self, cell: u64) {
+        if cell > self.cells {
+            self.times = 0;
+        }
     }
 }
 
@@ -275,7 +286,8 @@ impl Engine {
             queue.leave(now, end);
         }
         if suspicion && !self.config().fastopen_blackhole_timeout.is_zero() {
-            self.fast_open_state().black_hole.lock().detect(now);
+            let cells = self.new_id();
+            self.fast_open_state().black_hole.lock().detect(now, cells);
             self.counters_live().fast_open_blackhole.bump();
         }
     }
@@ -288,7 +300,7 @@ impl Engine {
         }
         let Phase::Connected(connection) = &inner.phase else { return };
         if connection.fast_open_worked() && !self.is_loopback(cell.queue().interface) {
-            self.fast_open_state().black_hole.lock().times = 0;
+            self.fast_open_state().black_hole.lock().works(cell.id());
         }
     }
 }
@@ -326,10 +338,15 @@ mod tests {
         let mut hole = BlackHole::default();
         assert!(!hole.is_paused(at(0), hour));
         for expected in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
-            hole.detect(at(5));
+            hole.detect(at(5), 0);
             assert!(hole.is_paused(at(5 + expected * 3600 - 1), hour));
             assert!(!hole.is_paused(at(5 + expected * 3600), hour));
         }
         assert!(!hole.is_paused(at(5), Duration::ZERO), "off");
+        hole.detect(at(9), 7);
+        hole.works(7);
+        assert!(hole.is_paused(at(9), hour), "it was there before");
+        hole.works(8);
+        assert!(!hole.is_paused(at(9), hour));
     }
 }

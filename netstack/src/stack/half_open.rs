@@ -10,7 +10,7 @@ use super::fast_open::{FastOpenQueue, FastOpenVerdict};
 use super::flow::{FlowKey, QueueId, give_back};
 use super::lifecycle::Accepted;
 use super::listener::{Listener, State, Tally};
-use super::pending::PendingSyn;
+use super::pending::{Arrival, PendingSyn};
 use crate::buffer::Chunk;
 use crate::config::{Config, SynCookieMode};
 use crate::tcp::{
@@ -109,6 +109,16 @@ pub(crate) struct ToListener<'a> {
 pub(super) struct CookieBack {
     listener: Arc<Listener>,
     mss: u16,
+}
+
+/// A SYN-ACK with the answer of Fast Open. It is in the first one only (RFC 7413 §4.2.1).
+fn with_cookie(mut syn_ack: Segment, option: Option<FastOpenOption>) -> Segment {
+    syn_ack.options.fast_open = option;
+    if option.is_some() {
+        // Both do not fit.
+        syn_ack.options.acc_ecn = None;
+    }
+    syn_ack
 }
 
 /// What is to do for a segment once the listener has looked at it.
@@ -212,15 +222,14 @@ impl Engine {
         out: &mut Effects,
     ) {
         let iss = to.iss.unwrap_or_else(|| self.isn(now, &to.key));
-        let mut entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
+        let entry = SynEntry::new(now, to.segment, iss, self.syn_parts(now, to, &state.options));
         let mss = entry.advertised_mss();
         let judged = (&to.key, to.segment, mss);
-        // Where the application decides about each SYN, nothing is opened before it has.
-        let verdict = if listener.asks() {
-            FastOpenVerdict::Ordinary(None)
-        } else {
-            self.judge_syn(now, listener.fast_open(), &state.options, judged)
-        };
+        let verdict = self.judge_syn(now, listener.fast_open(), &state.options, judged);
+        if listener.asks() {
+            self.ask(now, listener, state, to, (entry, payload, verdict), out);
+            return;
+        }
         let option = match verdict {
             FastOpenVerdict::Open(option) => {
                 self.open_fast(now, listener, state, to, (entry, payload, option), out);
@@ -232,22 +241,42 @@ impl Engine {
         if !self.demux().insert_half_open(to.key, Arc::clone(listener)) {
             return;
         }
-        let asked = listener.asks().then(|| PendingSyn::new(listener, to.key, to.segment, now));
-        if let Some(asked) = &asked {
-            entry.hold(now + self.config().pending_accept_timeout);
-            state.asked.push_back(Arc::clone(asked));
-            out.notify_listener(listener, Events::READABLE);
-        } else {
-            // The option is in the first SYN-ACK only (RFC 7413 §4.2.1). If the device is full, the
-            // timer sends it again.
-            let mut syn_ack = entry.syn_ack(now);
-            syn_ack.options.fast_open = option;
-            if option.is_some() {
-                // Both do not fit.
-                syn_ack.options.acc_ecn = None;
-            }
-            self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
+        let syn_ack = with_cookie(entry.syn_ack(now), option);
+        // If the device is full, the timer sends it again.
+        self.send_from_listener(now, state, to.queue, &to.key, &syn_ack, out);
+        self.insert_half_open(listener, state, to, (entry, None), out);
+    }
+
+    /// Keeps a SYN until the application has decided about it.
+    fn ask(
+        &self,
+        now: Instant,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        (mut entry, payload, fast_open): (SynEntry, Chunk, FastOpenVerdict),
+        out: &mut Effects,
+    ) {
+        if !self.demux().insert_half_open(to.key, Arc::clone(listener)) {
+            return;
         }
+        let payload = payload.as_slice();
+        let arrival = Arrival { at: now, key: to.key, syn: to.segment, fast_open, payload };
+        let asked = PendingSyn::new(listener, &arrival);
+        entry.hold(now + self.config().pending_accept_timeout);
+        state.asked.push_back(Arc::clone(&asked));
+        out.notify_listener(listener, Events::READABLE);
+        self.insert_half_open(listener, state, to, (entry, Some(asked)), out);
+    }
+
+    fn insert_half_open(
+        &self,
+        listener: &Arc<Listener>,
+        state: &mut State,
+        to: &ToListener<'_>,
+        (entry, asked): (SynEntry, Option<Arc<PendingSyn>>),
+        out: &mut Effects,
+    ) {
         let mut half_open = HalfOpen { entry, timer: Timer::default(), queue: to.queue, asked };
         self.arm_half_open(listener, &to.key, &mut half_open, out);
         state.syn_queue.insert(to.key, half_open);
@@ -478,6 +507,9 @@ impl Engine {
                 state.accept_queue.push_back(cell);
                 out.notify_listener(listener, Events::READABLE);
             }
+        } else if let Some(asked) = asked {
+            // Its place in the table was taken.
+            asked.over(TcpError::Aborted.into(), out);
         }
     }
 
@@ -550,16 +582,51 @@ impl Engine {
     pub(super) fn release_half_open(
         &self,
         now: Instant,
-        listener: &Arc<Listener>,
-        state: &mut State,
-        key: &FlowKey,
+        (listener, state): (&Arc<Listener>, &mut State),
+        pending: &Arc<PendingSyn>,
         out: &mut Effects,
     ) {
+        let key = pending.key();
         let Some(half_open) = state.syn_queue.entries.get_mut(key) else { return };
-        let syn_ack = half_open.entry.release(now, self.config());
+        let syn_ack = with_cookie(half_open.entry.release(now, self.config()), pending.cookie());
+        if let Some((syn, option)) = pending.fast_open() {
+            self.open_pending(now, (listener, state), pending, (&syn, option), out);
+            return;
+        }
         let queue = half_open.queue;
         self.arm_half_open(listener, key, half_open, out);
         self.send_from_listener(now, state, queue, key, &syn_ack, out);
+    }
+
+    /// Fast Open where the application was asked: makes a connection of the SYN and gives it to who
+    /// decided. As in `open_fast`, the SYN-ACK is the first thing that it sends.
+    fn open_pending(
+        &self,
+        now: Instant,
+        (listener, state): (&Arc<Listener>, &mut State),
+        pending: &Arc<PendingSyn>,
+        (syn, option): (&Segment, Option<FastOpenOption>),
+        out: &mut Effects,
+    ) {
+        let Some(mut half_open) = state.syn_queue.remove(pending.key()) else { return };
+        self.disarm(&mut half_open.timer);
+        let to = ToListener { key: *pending.key(), queue: half_open.queue, segment: syn, iss: None };
+        let setup = (&state.options, self.config(), self.pool());
+        let payload = Chunk::copy_from(pending.fast_open_data());
+        let mut connection = half_open.entry.establish_fast(now, syn, payload, option, setup);
+        connection.on_accepted();
+        let queue = Arc::clone(listener.fast_open());
+        let counters = self.counters_live();
+        let cell = self.child(listener, state, &to, connection, Some(queue));
+        let Some(cell) = cell.filter(|cell| self.adopt(now, cell, None, out)) else {
+            counters.fast_open_passive_fails.bump();
+            pending.over(TcpError::Aborted.into(), out);
+            return;
+        };
+        pending.hand_over_place();
+        Tally::PassiveOpen.count(&mut state.counters, counters);
+        counters.fast_open_passive.bump();
+        pending.established(cell, out);
     }
 
     /// The application does not want the connection and does not say so: the entry absorbs what the
@@ -638,15 +705,18 @@ impl Engine {
         out: &mut Effects,
     ) {
         let mut state = listener.lock();
+        let Some(half_open) = state.syn_queue.entries.get(key) else { return };
+        if half_open.entry.iss() != seq {
+            self.counters_live().icmp_out_of_window.bump();
+            return;
+        }
         let is_final = match error {
             TcpError::NetworkUnreachable | TcpError::HostUnreachable => !key.is_ipv6(),
             TcpError::Forbidden | TcpError::Refused => key.is_ipv6(),
             TcpError::Protocol => true,
             _ => false,
         };
-        let ours = is_final
-            && state.syn_queue.entries.get(key).is_some_and(|half_open| half_open.entry.iss() == seq);
-        if ours {
+        if is_final {
             Tally::Drop.count(&mut state.counters, self.counters_live());
             self.drop_half_open(&mut state, key, error, out);
         }

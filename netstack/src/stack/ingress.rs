@@ -389,13 +389,17 @@ impl Engine {
             Found::TimeWait | Found::Nothing => return,
         };
         self.with_cell(now, &cell, out, |inner, out| match &mut inner.phase {
-            Phase::Connected(connection) => connection.on_icmp_error(seq, error),
-            Phase::Opening(opening) => {
-                if let Some(error) = opening.on_icmp_error(seq, error) {
+            Phase::Connected(connection) if connection.expects_icmp(seq) => {
+                connection.on_icmp_error(seq, error);
+            }
+            Phase::Connected(_) => self.counters_live().icmp_out_of_window.bump(),
+            Phase::Opening(opening) => match opening.on_icmp_error(seq, error) {
+                Some(error) => {
                     self.on_fast_open_failure(now, cell.key(), opening);
                     self.fail_opening(&cell, inner, error, out);
                 }
-            }
+                None => self.counters_live().icmp_out_of_window.bump(),
+            },
             Phase::Over(_) => {}
         });
     }

@@ -6,24 +6,31 @@
 //! limit bounds how many wait, and [`Config::pending_accept_timeout`] for how long. There are no SYN
 //! cookies in this mode, which could not be asked about.
 //!
+//! Fast Open is judged when the SYN arrives: the application sees the data behind a good cookie
+//! before it decides, and its yes opens the connection at once (RFC 7413 §4.2.2). Such a SYN counts
+//! against the listener's Fast Open limit for as long as somebody holds it, so the limit bounds the
+//! memory, too: one segment's payload each, copied out of its packet buffer.
+//!
 //! [`Config::pending_accept_timeout`]: crate::config::Config::pending_accept_timeout
 
 use super::cell::Cell;
 use super::effects::{Effects, Observer};
 use super::egress::icmp_meta;
 use super::engine::Engine;
+use super::fast_open::FastOpenVerdict;
 use super::flow::{FlowKey, QueueId};
 use super::listener::{Listener, State, Tally};
 use crate::error::Failure;
 use crate::icmp::{Unreachable, emit_unreachable};
 use crate::ip::Cast;
 use crate::sync::{Mutex, Rank};
-use crate::tcp::{Events, Options, Segment, TcpError};
+use crate::tcp::{Events, FastOpenOption, Options, PassiveEnd, Segment, TcpError};
 use crate::time::Instant;
 use crate::wire::{ChecksumMode, HeaderBuf, emit_tcp, parse_ip};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// A SYN that waits for a decision, or the handshake after it.
@@ -32,6 +39,11 @@ pub struct PendingSyn {
     key: FlowKey,
     syn: Segment,
     arrived: Instant,
+    fast_open: FastOpenVerdict,
+    /// What the SYN carried, if its cookie is good.
+    data: Box<[u8]>,
+    /// Whether it counts against the listener's Fast Open limit.
+    counts: AtomicBool,
     progress: Mutex<Progress>,
     observer: OnceLock<Arc<dyn Observer>>,
 }
@@ -60,14 +72,33 @@ pub enum Rejection {
     Silence,
 }
 
+/// A SYN that a [`PendingSyn`] is made of.
+pub(super) struct Arrival<'a> {
+    pub(super) at: Instant,
+    pub(super) key: FlowKey,
+    pub(super) syn: &'a Segment,
+    pub(super) fast_open: FastOpenVerdict,
+    /// What it carried.
+    pub(super) payload: &'a [u8],
+}
+
 impl PendingSyn {
-    pub(super) fn new(listener: &Arc<Listener>, key: FlowKey, syn: &Segment, now: Instant) -> Arc<Self> {
+    pub(super) fn new(listener: &Arc<Listener>, arrival: &Arrival<'_>) -> Arc<Self> {
+        let Arrival { at, key, syn, fast_open, payload } = *arrival;
+        let opens = matches!(fast_open, FastOpenVerdict::Open(_));
+        if opens {
+            listener.fast_open().enter();
+        }
         Arc::new(Self {
             listener: Arc::clone(listener),
             key,
             // What it carried is not quoted.
             syn: Segment { payload_len: 0, ..syn.clone() },
-            arrived: now,
+            arrived: at,
+            fast_open,
+            // Without a cookie anybody may have sent it: the peer repeats it after the handshake.
+            data: if opens { payload.into() } else { Box::default() },
+            counts: AtomicBool::new(opens),
             progress: Mutex::new(Rank::Leaf, Progress::Asked),
             observer: OnceLock::new(),
         })
@@ -83,6 +114,10 @@ impl PendingSyn {
         self.key.remote_addr(self.listener.maps(&self.key))
     }
 
+    pub(super) fn key(&self) -> &FlowKey {
+        &self.key
+    }
+
     /// The options of the SYN.
     pub fn options(&self) -> &Options {
         &self.syn.options
@@ -91,6 +126,31 @@ impl PendingSyn {
     /// The window of the SYN, in bytes.
     pub fn window(&self) -> usize {
         self.syn.window.into()
+    }
+
+    /// What the SYN carried, if Fast Open takes it: its cookie is good, or none is asked for. Empty
+    /// otherwise. The connection's first bytes will be the same ones.
+    pub fn fast_open_data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The SYN with its data, and the cookie for the SYN-ACK; none for an ordinary handshake.
+    pub(super) fn fast_open(&self) -> Option<(Segment, Option<FastOpenOption>)> {
+        let FastOpenVerdict::Open(option) = self.fast_open else { return None };
+        Some((Segment { payload_len: self.data.len(), ..self.syn.clone() }, option))
+    }
+
+    /// The option for the first SYN-ACK of an ordinary handshake.
+    pub(super) fn cookie(&self) -> Option<FastOpenOption> {
+        match self.fast_open {
+            FastOpenVerdict::Ordinary(option) => option,
+            FastOpenVerdict::Open(_) => None,
+        }
+    }
+
+    /// The connection counts from now on, and this does not any more.
+    pub(super) fn hand_over_place(&self) {
+        self.counts.store(false, Ordering::Relaxed);
     }
 
     /// When the SYN arrived.
@@ -128,6 +188,16 @@ impl PendingSyn {
     }
 }
 
+impl Drop for PendingSyn {
+    /// Its data is gone only now, whatever became of the SYN: who resets before the application has
+    /// looked must not make room for the next one.
+    fn drop(&mut self) {
+        if *self.counts.get_mut() {
+            self.listener.fast_open().leave(Instant::ZERO, PassiveEnd::Done);
+        }
+    }
+}
+
 impl fmt::Debug for PendingSyn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingSyn")
@@ -150,9 +220,9 @@ impl Engine {
         state.asked.pop_front().ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    /// Decides for the peer: the SYN-ACK is sent, and the handshake takes its course. Only the first
-    /// decision counts.
-    pub fn answer_pending(&self, now: Instant, pending: &PendingSyn) {
+    /// Decides for the peer: the SYN-ACK is sent, and the handshake takes its course. With Fast Open
+    /// the connection is there at once. Only the first decision counts.
+    pub fn answer_pending(&self, now: Instant, pending: &Arc<PendingSyn>) {
         let mut out = Effects::new();
         {
             let mut state = pending.listener.lock();
@@ -160,7 +230,7 @@ impl Engine {
             if matches!(*progress, Progress::Asked) {
                 *progress = Progress::Answered;
                 drop(progress);
-                self.release_half_open(now, &pending.listener, &mut state, &pending.key, &mut out);
+                self.release_half_open(now, (&pending.listener, &mut state), pending, &mut out);
             }
         }
         out.deliver(self);
@@ -206,6 +276,7 @@ impl Engine {
         }
         out.deliver(self);
     }
+
     fn turn_away(
         &self,
         now: Instant,

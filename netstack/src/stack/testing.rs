@@ -7,7 +7,10 @@ use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, S
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{Events, Segment, State};
 use crate::time::{Duration, Instant};
-use crate::wire::{IcmpMessage, IpHeader, IpMeta, emit_icmp, parse_ip, parse_tcp, protocol};
+use crate::wire::{
+    ChecksumMode, HeaderBuf, IcmpMessage, IpHeader, IpMeta, emit_icmp, emit_tcp, parse_ip, parse_tcp,
+    protocol,
+};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +57,29 @@ impl Passing {
     /// If it is not TCP.
     pub(crate) fn segment(&self) -> &Segment {
         &self.tcp.as_ref().expect("a TCP segment").2
+    }
+
+    /// The packet once more, with another TCP header or other payload.
+    ///
+    /// # Panics
+    /// If it is not TCP.
+    pub(crate) fn forged(&self, change: impl FnOnce(&mut Segment, &mut Vec<u8>)) -> Vec<u8> {
+        let (from, to, mut segment, mut payload) = self.tcp.clone().expect("a TCP segment");
+        change(&mut segment, &mut payload);
+        segment.payload_len = payload.len();
+        let meta = IpMeta {
+            src: self.ip.src,
+            dst: self.ip.dst,
+            hop_limit: 64,
+            traffic_class: 0,
+            dont_fragment: true,
+            ident: 0,
+            flow_label: 0,
+        };
+        let mut packet = HeaderBuf::new();
+        let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[&payload] };
+        emit_tcp(&mut packet, &meta, from, to, &segment, pieces, ChecksumMode::Full);
+        [&packet[..], &payload].concat()
     }
 }
 

@@ -608,6 +608,7 @@ impl Connection {
     pub(super) fn enter_closed(&mut self, error: Option<TcpError>) {
         if let Some(next) = self.state.next(Input::Abort) {
             self.state = next;
+            self.suspect_lone_fin();
         }
         if error.is_some() {
             self.error = error;
@@ -626,6 +627,7 @@ impl Connection {
 
     /// Nothing is left to do but to answer the peer's stray segments.
     pub(super) fn park(&mut self) {
+        self.suspect_lone_fin();
         self.timers.stop_all();
         self.events |= Events::TIME_WAIT;
     }

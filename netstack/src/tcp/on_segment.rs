@@ -8,7 +8,7 @@ use super::events::Events;
 use super::receiver::Received;
 use super::recovery::{AckInput, Phase, Rearm};
 use super::segment::{Flags, MAX_SACK_BLOCKS, Segment};
-use super::seq::Seq;
+use super::seq::{Seq, SeqNum};
 use super::state::{Input, State};
 use super::timers::Timer;
 use crate::buffer::Chunk;
@@ -117,7 +117,7 @@ impl Connection {
         } else {
             // A reset out of order before any data came: something on the way may have answered for
             // the peer (Linux pauses Fast Open then).
-            self.fast_open.suspicion |= self.fast_open.active && self.counters.data_segs_in == 0;
+            self.fast_open.suspicion |= self.state == State::Established && self.heard_nothing();
             self.challenge(now, seg);
         }
         DONE
@@ -437,12 +437,17 @@ impl Connection {
         }
     }
 
+    /// Whether an ICMP error that quotes `seq` may be genuine: something that carried it is on its way.
+    pub fn expects_icmp(&self, seq: SeqNum) -> bool {
+        self.is_in_flight(seq) || self.is_of_opening(seq)
+    }
+
     /// An ICMP error quoted a segment of this connection with the sequence number `seq`.
     ///
     /// An error about something that is not in flight is forged or stale (RFC 5927 §4.1). In a
     /// synchronised state no error ends the connection (§5.2): it is remembered, and reported if the
     /// connection times out.
-    pub fn on_icmp_error(&mut self, seq: super::seq::SeqNum, error: TcpError) {
+    pub fn on_icmp_error(&mut self, seq: SeqNum, error: TcpError) {
         if self.ends_by_icmp(seq) {
             self.enter_closed(Some(error));
             return;

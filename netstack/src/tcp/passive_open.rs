@@ -212,9 +212,14 @@ impl Connection {
     /// Whether an ICMP error ends the connection: while nobody has accepted it, an error about the
     /// SYN-ACK or what follows it does, as for any half-open connection (tcp_v4_err in Linux).
     pub(super) fn ends_by_icmp(&self, seq: SeqNum) -> bool {
+        self.passive.as_ref().is_some_and(|passive| !passive.accepted) && self.is_of_opening(seq)
+    }
+
+    /// Whether `seq` is of the SYN-ACK, or of what follows it, and the third segment is not here.
+    pub(super) fn is_of_opening(&self, seq: SeqNum) -> bool {
         self.passive.as_ref().is_some_and(|passive| {
             let span = self.snd.snd_nxt.wire() - passive.entry.iss();
-            !passive.over && !passive.accepted && seq - passive.entry.iss() < span
+            !passive.over && seq - passive.entry.iss() < span
         })
     }
 }

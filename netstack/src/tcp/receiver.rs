@@ -247,6 +247,11 @@ impl Receiver {
         self.fin.is_some_and(|fin| fin < self.rcv_nxt)
     }
 
+    /// Whether the peer's FIN was received and something before it was not.
+    pub(super) fn fin_is_ahead(&self) -> bool {
+        self.fin.is_some_and(|fin| fin > self.rcv_nxt)
+    }
+
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
     pub(super) fn sack_edge(&self) -> Option<Seq> {
         self.assembler.highest().filter(|_| self.sack)

@@ -197,6 +197,17 @@ impl Connection {
         }
     }
 
+    /// Whether Fast Open was used for a SYN of ours, and no data ever came back.
+    pub(super) fn heard_nothing(&self) -> bool {
+        self.fast_open.active && self.counters.data_segs_in == 0
+    }
+
+    /// The connection ends. If all that came was a FIN with something missing before it, something on
+    /// the way swallowed the answer (tcp_fastopen_active_disable_ofo_check in Linux).
+    pub(super) fn suspect_lone_fin(&mut self) {
+        self.fast_open.suspicion |= self.heard_nothing() && self.rcv.fin_is_ahead();
+    }
+
     /// Takes the suspicion that something on the way swallows what follows a SYN with data.
     pub fn take_fast_open_suspicion(&mut self) -> bool {
         std::mem::take(&mut self.fast_open.suspicion)

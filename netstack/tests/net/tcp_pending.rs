@@ -131,3 +131,56 @@ async fn who_waits_is_told_that_the_client_is_gone() {
     let error = accept.await.unwrap().unwrap_err();
     assert!(tokio::runtime::is_rt_shutdown_err(&error), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_fast_open_brings_is_read_before_the_decision() {
+    let (stack, listener) = stack_and_listener().await;
+    assert_eq!(listener.tcp_fastopen().unwrap(), 0);
+    listener.set_tcp_fastopen(4).unwrap();
+    assert_eq!(listener.tcp_fastopen().unwrap(), 4);
+    let ask = || {
+        let stack = stack.clone();
+        tokio::spawn(async move { TcpStream::connect_with_data_on(&stack, "127.0.0.1:80", b"hello").await })
+    };
+    // The first time there is no cookie.
+    let client = ask();
+    let pending = listener.accept().await.unwrap();
+    assert!(pending.fast_open_data().is_empty());
+    let mut served = pending.accept().await.unwrap();
+    let mut client = client.await.unwrap().unwrap();
+    let mut bytes = [0; 5];
+    served.read_exact(&mut bytes).await.unwrap();
+    assert_eq!((&bytes, served.tcp_info().unwrap().syn_data_acked), (b"hello", false));
+    served.write_all(b"world").await.unwrap();
+    client.read_exact(&mut bytes).await.unwrap();
+    drop((client, served));
+    // Now there is: the words are here before the decision, and stay for the stream.
+    let client = ask();
+    let pending = listener.accept().await.unwrap();
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(pending.fast_open_data(), b"hello");
+    let mut served = pending.accept().await.unwrap();
+    served.write_all(b"world").await.unwrap();
+    served.read_exact(&mut bytes).await.unwrap();
+    assert_eq!((&bytes, served.tcp_info().unwrap().syn_data_acked), (b"hello", true));
+    let mut client = client.await.unwrap().unwrap();
+    client.read_exact(&mut bytes).await.unwrap();
+    assert_eq!((&bytes, client.tcp_info().unwrap().syn_data_acked), (b"world", true));
+    assert_eq!(stack.counters().fast_open_passive, 1);
+    drop((client, served));
+    // Who is refused knows it from the first read.
+    let client = ask();
+    let pending = listener.accept().await.unwrap();
+    assert_eq!(pending.fast_open_data(), b"hello");
+    pending.refuse();
+    let error = match client.await.unwrap() {
+        Ok(mut client) => client.read(&mut bytes).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    // A stream that is dropped as soon as it is there resets its client.
+    let client = ask();
+    drop(listener.accept().await.unwrap().accept().await.unwrap());
+    let mut client = client.await.unwrap().unwrap();
+    assert_eq!(client.read(&mut bytes).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}

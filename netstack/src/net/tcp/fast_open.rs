@@ -1,7 +1,7 @@
 //! Fast Open: the options that sockets have for it, and connecting with data.
 
 use super::options::HasOptions;
-use super::{TcpListener, TcpSocket, TcpStream};
+use super::{PendingListener, TcpListener, TcpSocket, TcpStream};
 use crate::config::FastOpenMode;
 use crate::error::os;
 use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
@@ -11,7 +11,7 @@ use crate::tcp::FastOpenKeys;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-/// Declares the server's options for the two types that have them.
+/// Declares the server's options for the three types that have them.
 macro_rules! server_options {
     ($socket:ty) => {
         /// Fast Open, as a server.
@@ -78,6 +78,7 @@ macro_rules! server_options {
 
 server_options!(TcpSocket);
 server_options!(TcpListener);
+server_options!(PendingListener);
 
 /// Fast Open, as a client.
 impl TcpSocket {

@@ -34,6 +34,11 @@ const BACKLOG: u32 = 4096;
 /// time, decided or not; beyond it SYNs are dropped (there are no SYN cookies here), and clients try
 /// again. [`Config::pending_accept_timeout`] bounds how long a decision may take.
 ///
+/// With [`PendingListener::set_tcp_fastopen`], the data in the SYN of a client with a good cookie can be
+/// read before the decision: [`PendingStream::fast_open_data`]. A proxy finds the name in a TLS
+/// ClientHello there and knows which upstream to connect. To accept such a client opens its connection
+/// at once.
+///
 /// # Examples
 /// A proxy:
 /// ```
@@ -247,6 +252,16 @@ impl PendingStream {
         self.inner.syn.window()
     }
 
+    /// What the client's SYN carried, if Fast Open is on ([`PendingListener::set_tcp_fastopen`]) and its
+    /// cookie is good, or none is asked for. Empty otherwise: what else a SYN may carry, anybody can
+    /// have forged. Reading it here takes nothing: the stream of [`accept`](Self::accept) begins with
+    /// the same bytes.
+    ///
+    /// They may come twice, if somebody replays the SYN (RFC 7413 §2.1).
+    pub fn fast_open_data(&self) -> &[u8] {
+        self.inner.syn.fast_open_data()
+    }
+
     /// How long ago the SYN arrived.
     pub fn age(&self) -> Duration {
         self.inner.stack.now() - self.inner.syn.arrived()
@@ -263,7 +278,9 @@ impl PendingStream {
         let _ = self.inner.registration.async_io(Interest::READABLE, over).await;
     }
 
-    /// Answers the client and waits until the handshake is complete.
+    /// Answers the client and waits until the handshake is complete. A client with a good Fast Open
+    /// cookie is not waited for: the stream is there at once, with the data of the SYN in it, and what
+    /// is written may go before the third segment of the handshake.
     ///
     /// # Errors
     /// `ETIMEDOUT` if the client does not answer, or the time for a decision was over before;

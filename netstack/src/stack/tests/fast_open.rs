@@ -4,7 +4,7 @@ use super::{SECOND, to_host_1};
 use crate::config::{Config, FastOpenMode};
 use crate::stack::testing::{Hop, LinkSpec, Net, Passing, Socket, Verdict};
 use crate::stack::{Engine, Family, FastOpenCache, Listener};
-use crate::tcp::{FastOpenFail, FastOpenKey, FastOpenKeys, Flags, State};
+use crate::tcp::{FastOpenFail, FastOpenKey, FastOpenKeys, Flags, Options, State};
 use crate::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -395,4 +395,230 @@ fn a_syn_with_data_that_is_too_long_for_the_path_goes_again_without() {
     let mss = trace.iter().filter(|packet| packet.segment().is_syn() && packet.from == 0).nth(1);
     assert_eq!(mss.and_then(|packet| packet.segment().options.mss), Some(800), "what the path takes");
     assert_eq!(info(&net, &client).pmtu, 840);
+}
+
+#[test]
+fn a_replayed_syn_delivers_nothing_more_while_its_connection_is_known() {
+    let mut net = net();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    net.run_for(61 * SECOND);
+    let client = connect(&net);
+    net.write(&client, b"hello").unwrap();
+    let server = wait_for_accept(&mut net, &listener);
+    assert_eq!(net.read(&server).unwrap(), b"hello");
+    let syn = net.cable.take_trace().remove(0).forged(|_, _| ());
+    let opened = |net: &Net| net.engine(1).counters().fast_open_passive;
+    for state in [State::SynReceived, State::Established] {
+        assert_eq!(net.state(&server), state);
+        net.cable.inject(net.now, 1, &syn);
+        net.settle();
+        assert_eq!(net.read(&server).unwrap_err().kind(), io::ErrorKind::WouldBlock, "{state:?}");
+        net.run_for(SECOND);
+    }
+    assert_eq!([net.state(&client), net.state(&server)], [State::Established; 2]);
+    net.close(server);
+    net.run_for(SECOND);
+    net.close(client);
+    net.run_for(SECOND);
+    assert_eq!(net.engine(1).time_waits(), 1);
+    net.cable.inject(net.now, 1, &syn);
+    net.run_for(SECOND);
+    assert_eq!((opened(&net), listener.accept_queue_len()), (1, 0), "TIME-WAIT knows it, too");
+    // Nothing is left that could know it: the limit of what a server can do (RFC 7413 section 2.1).
+    net.run_for(61 * SECOND);
+    assert_eq!(net.engine(1).time_waits(), 0);
+    net.cable.inject(net.now, 1, &syn);
+    net.settle();
+    assert_eq!((opened(&net), listener.accept_queue_len(), listener.fast_open_queue_len()), (2, 1, 1));
+    // The client knows nothing of it. Its reset comes before accept and counts no longer.
+    net.run_for(SECOND);
+    assert_eq!(listener.fast_open_queue_len(), 0);
+}
+
+#[test]
+fn a_syn_with_more_than_the_mss_is_an_ordinary_one() {
+    let mut net = net();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    for (len, opens) in [(1461, false), (1460, true)] {
+        let before = net.engine(1).counters();
+        net.cable.set_filter(|packet| if packet.from == 0 { Verdict::Drop } else { Verdict::Pass });
+        let client = connect(&net);
+        net.write(&client, b"hello").unwrap();
+        let syn = net.cable.take_trace().remove(0);
+        net.cable.inject(net.now, 1, &syn.forged(|_, payload| *payload = vec![7; len]));
+        net.settle();
+        let after = net.engine(1).counters();
+        assert_eq!(after.fast_open_passive - before.fast_open_passive, u64::from(opens), "{len}");
+        assert_eq!(
+            after.fast_open_passive_fails - before.fast_open_passive_fails,
+            u64::from(!opens),
+            "{len}"
+        );
+        assert_eq!(listener.fast_open_queue_len(), usize::from(opens), "{len}");
+        let syn_ack = net.cable.take_trace().pop().unwrap();
+        let acked = if opens { 1 + len as u32 } else { 1 };
+        assert_eq!(syn_ack.segment().ack, syn.segment().seq + acked, "{len}");
+    }
+}
+
+/// A net with pauses of Fast Open after a black hole.
+fn net_with_pause() -> Net {
+    Net::pair_with(72, LinkSpec { delay: RTT / 2, ..LinkSpec::default() }, |_, config| {
+        config.fastopen_blackhole_timeout = 100 * SECOND;
+        config.fin_timeout = 2 * SECOND;
+    })
+}
+
+/// A connection that Fast Open opened and whose server says nothing after the SYN-ACK.
+fn silenced(net: &mut Net, listener: &Arc<Listener>) -> (Socket, Socket) {
+    net.cable.clear_filter();
+    let client = connect(net);
+    net.write(&client, b"hello").unwrap();
+    net.run_for(2 * RTT);
+    let server = net.accept(1, listener).unwrap();
+    assert_eq!((net.state(&client), net.state(&server)), (State::Established, State::Established));
+    assert!(info(net, &client).syn_data_acked);
+    (client, server)
+}
+
+/// A bare segment of `server` to `client` that comes `ahead` bytes too early.
+fn ahead_of_time(net: &mut Net, client: &Socket, flags: Flags, ahead: u32) {
+    let trace = net.cable.take_trace();
+    let syn_ack = trace.iter().rev().find(|packet| packet.from == 1 && packet.segment().is_syn()).unwrap();
+    let packet = syn_ack.forged(|segment, _| {
+        let options = Options { timestamps: segment.options.timestamps, ..Options::default() };
+        (segment.flags, segment.seq, segment.options) = (flags, segment.seq + 1 + ahead, options);
+    });
+    net.cable.inject(net.now, 0, &packet);
+    net.settle();
+    assert_eq!(net.state(client), State::Established, "nothing is known yet");
+}
+
+fn pauses(net: &Net) -> u64 {
+    net.engine(0).counters().fast_open_blackhole
+}
+
+/// Whether a connection now would use Fast Open.
+fn is_paused(net: &mut Net) -> bool {
+    let client = connect(net);
+    let paused = client.cell.connect_result().is_none();
+    net.engine(0).abort(net.now, &client.cell);
+    paused
+}
+
+#[test]
+fn a_lone_fin_that_comes_too_early_pauses_fast_open_for_longer_each_time() {
+    let mut net = net_with_pause();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    for (times, expected) in [(1, 100), (2, 200), (3, 400)] {
+        let (client, server) = silenced(&mut net, &listener);
+        // The answer before it was swallowed.
+        ahead_of_time(&mut net, &client, Flags::FIN.with(Flags::ACK), 700);
+        assert_eq!(pauses(&net), times - 1, "the rest may still come");
+        net.engine(0).abort(net.now, &client.cell);
+        assert_eq!(pauses(&net), times);
+        let wait = Duration::from_secs(expected);
+        drop(server);
+        net.run_for(wait - SECOND);
+        assert!(is_paused(&mut net));
+        net.run_for(SECOND);
+        assert!(!is_paused(&mut net));
+    }
+}
+
+#[test]
+fn a_lone_fin_is_found_where_the_application_closes_in_order() {
+    let mut net = net_with_pause();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    let (client, server) = silenced(&mut net, &listener);
+    ahead_of_time(&mut net, &client, Flags::FIN.with(Flags::ACK), 700);
+    net.close(client);
+    net.run_for(10 * SECOND);
+    assert_eq!(pauses(&net), 1);
+    assert_eq!(net.engine(0).connections(), 0);
+    drop(server);
+}
+
+#[test]
+fn a_fin_in_its_place_or_behind_data_pauses_nothing() {
+    for data in [false, true] {
+        let mut net = net_with_pause();
+        let listener = listen(&net, 16);
+        warm_up(&mut net, &listener);
+        let (client, server) = silenced(&mut net, &listener);
+        if data {
+            net.write(&server, b"answer").unwrap();
+            net.run_for(SECOND);
+            ahead_of_time(&mut net, &client, Flags::FIN.with(Flags::ACK), 700);
+        } else {
+            net.close(server);
+            net.run_for(SECOND);
+        }
+        net.engine(0).abort(net.now, &client.cell);
+        net.run_for(SECOND);
+        assert_eq!(pauses(&net), 0, "data: {data}");
+        assert!(!is_paused(&mut net));
+    }
+}
+
+#[test]
+fn a_reset_that_comes_too_early_pauses_fast_open_and_success_ends_what_follows() {
+    let mut net = net_with_pause();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    // A connection from before, which works and outlives the pause.
+    let (old, old_server) = silenced(&mut net, &listener);
+    net.write(&old_server, b"answer").unwrap();
+    net.run_for(SECOND);
+    net.cable.take_trace();
+    let fails = |net: &mut Net| {
+        let (client, _server) = silenced(net, &listener);
+        ahead_of_time(net, &client, Flags::RST, 700);
+        net.engine(0).abort(net.now, &client.cell);
+    };
+    fails(&mut net);
+    assert_eq!(pauses(&net), 1, "once for one connection");
+    net.engine(0).abort(net.now, &old.cell);
+    assert!(is_paused(&mut net), "what worked before says nothing of now");
+    net.run_for(101 * SECOND);
+    fails(&mut net);
+    net.run_for(101 * SECOND);
+    assert!(is_paused(&mut net), "200 s");
+    net.run_for(100 * SECOND);
+    let (client, server) = silenced(&mut net, &listener);
+    net.write(&server, b"answer").unwrap();
+    net.run_for(SECOND);
+    net.close(client);
+    net.close(server);
+    net.run_for(SECOND);
+    fails(&mut net);
+    net.run_for(101 * SECOND);
+    assert!(!is_paused(&mut net), "100 s again");
+}
+
+#[test]
+fn time_outs_in_a_row_pause_fast_open() {
+    let mut net = net_with_pause();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    let (client, _server) = silenced(&mut net, &listener);
+    net.cable.set_filter(|packet| if packet.from == 1 { Verdict::Drop } else { Verdict::Pass });
+    net.write(&client, b"swallowed").unwrap();
+    net.run_until(60 * SECOND, |net| pauses(net) > 0);
+    assert_eq!(info(&net, &client).backoff, 3, "the third one");
+    assert!(is_paused(&mut net));
+    // All of it is off by default.
+    let mut net = self::net();
+    let listener = listen(&net, 16);
+    warm_up(&mut net, &listener);
+    let (client, _server) = silenced(&mut net, &listener);
+    net.cable.set_filter(|packet| if packet.from == 1 { Verdict::Drop } else { Verdict::Pass });
+    net.write(&client, b"swallowed").unwrap();
+    net.run_for(60 * SECOND);
+    assert_eq!(pauses(&net), 0);
+    assert!(!is_paused(&mut net));
 }

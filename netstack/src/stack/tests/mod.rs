@@ -9,6 +9,7 @@ mod lossy;
 mod opening;
 mod path;
 mod pending;
+mod pending_fast_open;
 
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};

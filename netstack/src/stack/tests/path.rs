@@ -320,6 +320,18 @@ fn errors_end_connections_that_begin_and_are_kept_for_those_that_stand() {
             packet(&passing.ip, (src, dst), &segment)
         };
         let (syn, syn_ack) = (again(0), again(1));
+        // About what was never sent: forged. It changes nothing and is counted.
+        for from in [0, 1] {
+            let passing = trace.iter().find(|passing| passing.from == from).unwrap();
+            let (src, dst, segment, _) = passing.tcp.clone().unwrap();
+            let forged = Segment { seq: segment.seq + 5000, ..segment };
+            let forged = icmp_about(&packet(&passing.ip, (src, dst), &forged), error, 0);
+            net.cable.inject(net.now, from, &forged);
+            net.settle();
+            assert_eq!(net.engine(from).counters().icmp_out_of_window, 1, "{what}");
+        }
+        assert_eq!(listener.syn_queue_len(), 1, "{what}");
+        assert!(client.cell.connect_result().is_none(), "{what}");
         net.cable.inject(net.now, 1, &icmp_about(&syn_ack, error, 0));
         net.settle();
         assert_eq!(listener.syn_queue_len(), usize::from(!ends_half_open), "{what}");
@@ -338,6 +350,11 @@ fn errors_end_connections_that_begin_and_are_kept_for_those_that_stand() {
         net.write(&client, b"lost").unwrap();
         let sent = net.cable.take_trace();
         let (src, dst, segment, _) = sent[0].tcp.clone().unwrap();
+        let forged = Segment { payload_len: 0, seq: segment.seq + 5000, ..segment.clone() };
+        let forged = packet(&sent[0].ip, (src, dst), &forged);
+        net.cable.inject(net.now, 0, &icmp_about(&forged, error, 0));
+        net.settle();
+        assert_eq!(net.engine(0).counters().icmp_out_of_window, 1, "{what}");
         let about = packet(&sent[0].ip, (src, dst), &Segment { payload_len: 0, ..segment });
         net.cable.inject(net.now, 0, &icmp_about(&about, error, 0));
         net.run_for(SECOND);

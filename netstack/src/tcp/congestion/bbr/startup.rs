@@ -43,15 +43,19 @@ impl Bbr {
         self.state = State::Startup;
     }
 
-    /// CheckFullBWReached.
+    /// CheckFullBWReached. Any sample shows growth, and not only the one with which a round begins: where
+    /// a path reorders, that is often of what overtook the rest, and no measure of a round.
     pub(super) fn check_full_bw_reached(&mut self, rs: &RateSample) {
         let full = &mut self.full_bw;
-        if full.now || !self.round.start || rs.app_limited {
+        if full.now || rs.app_limited {
             return;
         }
         let rate = rs.rate();
         if rate >= scale(full.bw, 125, 100) && rate > 0 {
             full.reset(rate);
+            return;
+        }
+        if !self.round.start {
             return;
         }
         full.count += 1;

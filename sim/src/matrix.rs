@@ -1,6 +1,6 @@
 //! The matrix of all cells, its snapshots, and what each cell is held against.
 
-use crate::cell::{self, Cell, Outcome};
+use crate::cell::{self, BUFFER, Cell, Outcome, PACKET};
 use crate::ideal::{self, Law, bounds_kbit};
 use netstack::tcp::CongestionAlgorithm;
 use std::collections::BTreeMap;
@@ -28,8 +28,7 @@ const BURSTS: [u64; 2] = [1, 4];
 const SPURIOUS_BP: u64 = 100;
 /// The same where packets are reordered.
 const SPURIOUS_REORDERED_BP: u64 = 200;
-/// Retransmissions of what was not lost, in segments, that are in order however short a cell is:
-/// what it takes to learn that a path reorders.
+/// Retransmissions of what was not lost, in segments, that are in order however short a cell is.
 const SPURIOUS_SEGMENTS: u64 = 40;
 
 /// A cell under a congestion control.
@@ -185,7 +184,7 @@ pub fn faults(entry: &Entry, outcome: &Outcome) -> Vec<String> {
         ));
     }
     let spurious_bp = if cell.reorder_percent > 0 { SPURIOUS_REORDERED_BP } else { SPURIOUS_BP };
-    let allowed = outcome.sent * spurious_bp / 10_000 + SPURIOUS_SEGMENTS;
+    let allowed = outcome.sent * spurious_bp / 10_000 + SPURIOUS_SEGMENTS + learning(cell);
     let spurious = outcome.spurious();
     if spurious > allowed {
         faults.push(format!(
@@ -194,6 +193,13 @@ pub fn faults(entry: &Entry, outcome: &Outcome) -> Vec<String> {
         ));
     }
     faults
+}
+
+/// Segments that are sent again in vain before a path is known to reorder: what overtakes is ahead of
+/// half a round trip's worth, and all of that is taken for lost, once.
+fn learning(cell: &Cell) -> u64 {
+    let overtaken = cell.bdp().min(BUFFER as u64 / 2) / PACKET / 2;
+    if cell.reorder_percent > 0 { overtaken } else { 0 }
 }
 
 /// A file of snapshots.

@@ -54,6 +54,8 @@ pub struct Cubic {
     hystart: Detector,
     /// The smallest round trip since the last time-out.
     delay_min: Option<Duration>,
+    /// Whether the path was seen to reorder.
+    reorders: bool,
     /// Since when the application, and not the window, limits what is sent.
     limited_since: Option<Instant>,
     /// When something was last sent.
@@ -106,6 +108,7 @@ impl Cubic {
             epoch: None,
             hystart: Detector::new(start.hystart),
             delay_min: None,
+            reorders: false,
             limited_since: None,
             last_sent: start.now,
             undo: None,
@@ -127,6 +130,12 @@ impl Cubic {
 
     /// The smallest round trip, and whether slow start should end.
     fn measure(&mut self, ack: &AckSample) {
+        if ack.reorders && !self.reorders {
+            // The smallest round trip until now is that of what overtook the rest, and beside it every
+            // other one looks like a queue.
+            self.reorders = true;
+            self.delay_min = None;
+        }
         let settled = self.epoch.as_ref().is_none_or(|epoch| ack.now - epoch.start >= UNSETTLED);
         let Some(rtt) = ack.rtt.filter(|_| settled) else { return };
         let rtt = rtt.max(Duration::from_micros(1));
@@ -344,6 +353,26 @@ mod tests {
         cc.on_congestion(Instant::ZERO);
         cc.set_cwnd(cc.ssthresh());
         cc
+    }
+
+    #[test]
+    fn the_round_trip_of_what_overtook_the_rest_is_no_sign_of_a_queue() {
+        let sample = |rtt, reorders, ms| {
+            let now = Instant::from_millis(ms);
+            AckSample { rtt: Some(Duration::from_millis(rtt)), reorders, ..ack(now, MSS) }
+        };
+        let mut cc = cubic(20 * MSS);
+        cc.on_ack(&sample(25, false, 10));
+        for i in 0..40 {
+            cc.on_ack(&sample(50, true, 100 + 10 * i));
+        }
+        assert_eq!(cc.ssthresh(), usize::MAX, "slow start goes on");
+        let mut cc = cubic(20 * MSS);
+        cc.on_ack(&sample(25, false, 10));
+        for i in 0..40 {
+            cc.on_ack(&sample(50, false, 100 + 10 * i));
+        }
+        assert!(cc.ssthresh() < usize::MAX, "where nothing overtakes, it is one");
     }
 
     #[test]

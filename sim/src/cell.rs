@@ -58,6 +58,8 @@ pub struct Outcome {
     pub bytes: u64,
     /// From the call of connect until the transfer was ended.
     pub time: Duration,
+    /// Until the handshake was over. Where it lost something, that took a second or more.
+    pub handshake: Duration,
     /// Times that recovery began because something was lost.
     pub epochs: u32,
     /// Times that the retransmission timer made recovery begin.
@@ -78,6 +80,11 @@ impl Outcome {
     pub fn goodput_kbit(&self) -> u64 {
         let micros = self.time.as_micros().max(1);
         (u128::from(self.bytes) * 8_000 / micros) as u64
+    }
+
+    /// The same, reckoned as if the handshake had taken a round trip, `rtt`.
+    pub fn connected_kbit(&self, rtt: Duration) -> u64 {
+        Self { time: self.time - self.handshake + rtt, ..*self }.goodput_kbit()
     }
 
     /// Retransmissions in hundredths of a percent of what arrived.
@@ -176,7 +183,10 @@ impl Cell {
         let flow = net.start(congestion, u64::MAX)?;
         let (mut outcome, mut calm) = (Outcome::default(), true);
         while net.step(start + self.time())? && outcome.epochs < EPOCHS && net.received(flow) < BYTES {
-            let phase = net.info(flow).map_or(Phase::Open, |info| info.ca_state);
+            let Some(phase) = net.info(flow).map(|info| info.ca_state) else {
+                outcome.handshake = net.now() - start;
+                continue;
+            };
             let now_calm = matches!(phase, Phase::Open | Phase::Disorder);
             if calm && !now_calm {
                 outcome.timeouts += u32::from(phase == Phase::Loss);

@@ -40,6 +40,9 @@ const CUBIC_C: f64 = 0.4;
 /// Least time until the retransmission timer expires, beside the round trip.
 const RTO_MIN: f64 = 0.2;
 
+/// On shorter round trips super-segments are as long as they can be, whatever the rate (as in Linux).
+const NEAR: f64 = 512e-6;
+
 /// Rounds that are reckoned at most: more than any cell takes in its time.
 const ROUNDS: u32 = 10_000_000;
 
@@ -175,7 +178,8 @@ impl Sender {
             due: match luck {
                 Luck::Even => 0.0,
                 Luck::Bad => 0.9,
-                Luck::Good => -3.0,
+                // As in one cell of some thousands.
+                Luck::Good => -7.0,
             },
             cubic: Cubic::default(),
             // The handshake.
@@ -195,12 +199,14 @@ impl Sender {
         // Slow start sends two packets for each that left the link, so half of a round's packets are in
         // the queue before the path is full: where nothing paces them, a short queue ends it.
         let slow_start = self.window < self.ssthresh && self.law != Law::Bbr;
-        let bursts = self.luck == Luck::Bad && slow_start && window / 2.0 > self.queue;
+        // And a super-segment within the machine room carries a third of the window.
+        let near = self.rtt < NEAR && window / 3.0 > self.queue;
+        let bursts = self.luck == Luck::Bad && (near || slow_start && window / 2.0 > self.queue);
         if window > self.room || bursts || self.due >= 1.0 {
             self.due = self.due.fract();
             // It grows for a round more until the loss is known, from twice what the queue holds.
-            let reached = if bursts { window.max(4.0 * self.queue) } else { window };
-            self.on_loss(reached.min(self.room));
+            let reached = if bursts && slow_start { window.max(4.0 * self.queue) } else { window };
+            self.on_loss(reached.min(self.room), bursts);
         } else {
             self.grow(window, duration);
         }
@@ -210,7 +216,7 @@ impl Sender {
         self.rtt.max(window.min(self.room) / self.rate).max(1.0 / self.rate)
     }
 
-    fn on_loss(&mut self, window: f64) {
+    fn on_loss(&mut self, window: f64, bursts: bool) {
         self.epochs += 1;
         // A retransmission that overtakes half a window makes the receiver refuse it, for its older
         // timestamps (RFC 7323 §5.3): all that has to be sent again.
@@ -218,7 +224,7 @@ impl Sender {
         self.delivered -= overtaken.min(self.delivered);
         let beta = match self.law {
             Law::Reno => 0.5,
-            Law::Bbr if self.lost_share * (1.0 + overtaken) <= BBR_LOSS => 1.0,
+            Law::Bbr if !bursts && self.lost_share * (1.0 + overtaken) <= BBR_LOSS => 1.0,
             Law::Cubic | Law::Bbr => 0.7,
         };
         // RFC 9438 §4.7: a flow that lost before it was back makes room.
@@ -229,7 +235,8 @@ impl Sender {
         self.cubic.start = self.ssthresh;
         self.cubic.w_est = self.ssthresh;
         if self.luck == Luck::Bad {
-            self.time += self.again * (self.rtt + RTO_MIN);
+            // Of fifty recoveries, three times as many as on average.
+            self.time += (3.0 * self.again).min(1.0) * (self.rtt + RTO_MIN);
         }
         self.window = self.ssthresh;
         // The round of repair, with the window that is left.

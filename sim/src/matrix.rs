@@ -175,7 +175,8 @@ pub fn faults(entry: &Entry, outcome: &Outcome) -> Vec<String> {
     let Entry { congestion, cell } = entry;
     let mut faults = Vec::new();
     let bounds = bounds_kbit(cell, Law::of(*congestion));
-    let goodput = outcome.goodput_kbit();
+    // A SYN that is lost says nothing of the transfer.
+    let goodput = outcome.connected_kbit(cell.rtt());
     if !bounds.contains(&goodput) {
         faults.push(format!(
             "goodput of {goodput} kbit/s is not within {} to {}",

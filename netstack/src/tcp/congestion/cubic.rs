@@ -357,22 +357,21 @@ mod tests {
 
     #[test]
     fn the_round_trip_of_what_overtook_the_rest_is_no_sign_of_a_queue() {
-        let sample = |rtt, reorders, ms| {
-            let now = Instant::from_millis(ms);
-            AckSample { rtt: Some(Duration::from_millis(rtt)), reorders, ..ack(now, MSS) }
+        let slow_start_lasts = |reorders| {
+            let mut cc = cubic(20 * MSS);
+            let first = AckSample { rtt: Some(Duration::from_millis(25)), ..ack(Instant::ZERO, MSS) };
+            cc.on_ack(&first);
+            // The next round.
+            let (una, snd_nxt) = (first.una + MSS, first.una + 100 * MSS);
+            for i in 0..20 {
+                let now = Instant::from_millis(100 + 10 * i);
+                let rtt = Some(Duration::from_millis(50));
+                cc.on_ack(&AckSample { rtt, reorders, una, snd_nxt, ..ack(now, MSS) });
+            }
+            cc.ssthresh() == usize::MAX
         };
-        let mut cc = cubic(20 * MSS);
-        cc.on_ack(&sample(25, false, 10));
-        for i in 0..40 {
-            cc.on_ack(&sample(50, true, 100 + 10 * i));
-        }
-        assert_eq!(cc.ssthresh(), usize::MAX, "slow start goes on");
-        let mut cc = cubic(20 * MSS);
-        cc.on_ack(&sample(25, false, 10));
-        for i in 0..40 {
-            cc.on_ack(&sample(50, false, 100 + 10 * i));
-        }
-        assert!(cc.ssthresh() < usize::MAX, "where nothing overtakes, it is one");
+        assert!(slow_start_lasts(true));
+        assert!(!slow_start_lasts(false), "where nothing overtakes, it is one");
     }
 
     #[test]

@@ -9,12 +9,13 @@
 use crate::clock;
 use crate::services::RECEIVED;
 use netstack::buffer::{PacketBuf, Pool};
-use netstack::device::{Device, Gso, RxMeta, TxPacket};
-use netstack::tcp::{Flags, Options, Segment, SeqNum};
+use netstack::device::{Device, RxMeta, TxPacket};
+use netstack::wire::Gso;
 use netstack::wire::{
     ChecksumMode, HeaderBuf, IpMeta, TCP_HEADER_LEN, emit_tcp, ip_header_len, parse_ip, parse_ports,
     parse_tcp, protocol,
 };
+use netstack::wire::{Flags, Options, Segment, SeqNum};
 use netstack_tun::Tun;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -433,7 +434,7 @@ impl Output<'_> {
             window,
             urgent: 0,
             options,
-            ecn: netstack::tcp::Ecn::NotEct,
+            ecn: netstack::wire::Ecn::NotEct,
             payload_len: payload.len(),
             gso_size: None,
         };

@@ -8,7 +8,7 @@
 //! numbers over time: what was sent, sent again and acknowledged.
 
 use clap::Parser;
-use netstack::tcp::CongestionAlgorithm;
+use netstack::config::CongestionAlgorithm;
 use netstack_examples::cli;
 use netstack_sim::cell::Cell;
 use netstack_sim::trace::{self, Mark, Sample, Trace};

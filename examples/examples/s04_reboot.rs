@@ -12,7 +12,7 @@
 //! The host that boots is a netstack, and the server is the Linux kernel. Then a segment of a
 //! connection that never was reaches the kernel, which answers it in the same way.
 
-use netstack::tcp::{Flags, SeqNum};
+use netstack::wire::{Flags, SeqNum};
 use netstack_examples::tour::{self, Forgery, Peer, Side, Tour, errno};
 use std::io;
 use std::process::ExitCode;

@@ -25,7 +25,7 @@
 //! target of the forged segments.
 
 use netstack::config::TimeWaitReuse;
-use netstack::tcp::{Flags, Timestamps};
+use netstack::wire::{Flags, Timestamps};
 use netstack_examples::tour::{self, Forgery, Net, Peer, Seg, Side, Stream, Tour, errno};
 use netstack_tun::netns;
 use std::io;

@@ -13,8 +13,8 @@
 //! swallows for its data. And what does not take part: data in a SYN to a server without Fast Open.
 
 use netstack::config::FastOpenMode;
+use netstack::config::{FastOpenKey, FastOpenKeys};
 use netstack::net::TcpStream;
-use netstack::tcp::{FastOpenKey, FastOpenKeys};
 use netstack_examples::tour::{self, Listener, Net, Peer, Seg, Side, Tour};
 use netstack_tun::netns;
 use socket2::{Domain, Socket, Type};

@@ -12,7 +12,7 @@
 //! - A connection belongs to its addresses: stays. From a new one it is unknown, and reset.
 
 use netstack::net::TcpStream;
-use netstack::tcp::Flags;
+use netstack::wire::Flags;
 use netstack_examples::tour::{self, Forgery, Net, Peer, Seg, Side, Stream, Tour};
 use std::io;
 use std::process::ExitCode;

@@ -12,7 +12,7 @@
 //! silence, and the look-up asks for the connection with all four addresses first and for a listener
 //! second. The Linux kernel is the client, and then the server.
 
-use netstack::tcp::{Flags, SeqNum};
+use netstack::wire::{Flags, SeqNum};
 use netstack_examples::tour::{self, Forgery, Peer, Side, Tour, errno};
 use std::io;
 use std::process::ExitCode;

@@ -17,7 +17,7 @@
 use netstack::Config;
 use netstack::config::SynCookieMode;
 use netstack::net::tcp::ListenerQueues;
-use netstack::tcp::{Flags, SeqNum};
+use netstack::wire::{Flags, SeqNum};
 use netstack_examples::flood::Flood;
 use netstack_examples::tour::{self, Forgery, Listener, Net, Peer, Side, Stream, Tour, errno};
 use std::io;

@@ -4,9 +4,9 @@
 //! Only for a network namespace of one's own.
 
 use netstack::device::{Device, TxPacket};
-use netstack::tcp::{Ecn, Flags, Options, Segment, SeqNum};
 use netstack::time::Instant as StackInstant;
 use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
+use netstack::wire::{Ecn, Flags, Options, Segment, SeqNum};
 use netstack_tun::{Tun, TunConfig, netns};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};

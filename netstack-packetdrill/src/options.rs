@@ -5,8 +5,9 @@ use crate::tcp_info;
 use crate::world::{Kind, World};
 use crate::{Call, Errno};
 use netstack::config::Config;
+use netstack::config::{CongestionAlgorithm, FastOpenKey, FastOpenKeys, MtuDiscover};
 use netstack::stack::Family;
-use netstack::tcp::{CongestionAlgorithm, FastOpenKey, FastOpenKeys, MtuDiscover, SocketOptions};
+use netstack::tcp::SocketOptions;
 use netstack::time::Duration;
 use std::sync::Arc;
 

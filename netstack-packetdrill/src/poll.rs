@@ -3,8 +3,8 @@
 use crate::blocking::Adapter;
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
+use netstack::readiness::Events;
 use netstack::stack::Observer;
-use netstack::tcp::Events;
 use netstack::time::Duration;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -60,7 +60,7 @@ fn bits(events: Events) -> u32 {
         (Events::WRITABLE, OUT),
         (Events::READ_CLOSED, IN | RDHUP),
         (Events::READ_CLOSED | Events::WRITE_CLOSED, HUP),
-        (Events::CLOSED, HUP),
+        (Events::HANGUP, HUP),
         (Events::ERROR, ERR),
     ] {
         if events.contains(event) {

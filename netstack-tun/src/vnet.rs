@@ -67,7 +67,7 @@ fn invalid(text: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netstack::device::{ChecksumOffload, Gso};
+    use netstack::wire::{ChecksumOffload, Gso};
 
     const V4: [u8; 40] = {
         let mut header = [0; 40];

@@ -290,7 +290,7 @@ fn work_is_not_left_to_a_device_without_offloads() {
         let (kernel, stack) = families()[0];
         let err = send_udp(&tun, 0, (stack, 1), (kernel, 1), b"x", Work::Checksum).unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::InvalidInput);
-        let pieces = [&b"x"[..]; netstack::device::MAX_PIECES + 1];
+        let pieces = [&b"x"[..]; netstack::buffer::MAX_PIECES + 1];
         let packet = TxPacket { header: &[0x45; 20], payload: &pieces, checksum: None, gso: None };
         assert_eq!(tun.transmit(Instant::ZERO, 0, &packet).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     });

@@ -5,6 +5,9 @@ use crate::sync::{Mutex, Rank};
 use std::fmt;
 use std::sync::Arc;
 
+/// Pieces of payload in one packet at most: what one call of writev(2) gathers behind the headers.
+pub const MAX_PIECES: usize = 16;
+
 /// Bytes in the largest IP packet; a super-segment with its headers is one.
 pub const PACKET_SIZE: usize = 65_535;
 

@@ -43,6 +43,7 @@ pub mod time;
 
 pub mod config;
 mod error;
+pub mod readiness;
 pub mod sync;
 
 pub mod device;

@@ -2,8 +2,9 @@
 
 use crate::net::{FlowId, Net, Path};
 use netstack::Config;
+use netstack::config::CongestionAlgorithm;
 use netstack::device::LinkConfig;
-use netstack::tcp::{CongestionAlgorithm, Phase};
+use netstack::tcp::Phase;
 use netstack::time::Duration;
 use std::fmt;
 use std::io;

@@ -10,7 +10,7 @@
 //! its queue, the receive window, and of slow start where a cell is short.
 
 use crate::cell::{BUFFER, BYTES, Cell, EPOCHS, MSS, PACKET};
-use netstack::tcp::CongestionAlgorithm;
+use netstack::config::CongestionAlgorithm;
 use std::ops::RangeInclusive;
 
 /// How a congestion control moves its window.

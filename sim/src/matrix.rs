@@ -2,7 +2,7 @@
 
 use crate::cell::{self, BUFFER, Cell, Outcome, PACKET};
 use crate::ideal::{self, Law, bounds_kbit};
-use netstack::tcp::CongestionAlgorithm;
+use netstack::config::CongestionAlgorithm;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;

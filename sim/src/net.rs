@@ -2,9 +2,11 @@
 
 use netstack::Config;
 use netstack::buffer::Chunk;
+use netstack::config::CongestionAlgorithm;
 use netstack::device::{Device, Link, LinkConfig, LinkStats, PairConfig};
+use netstack::readiness::Events;
 use netstack::stack::{Cell, Effects, Engine, Family, Interface, Listener, Observer, QueueId, Unconnected};
-use netstack::tcp::{CongestionAlgorithm, Events, TcpInfo};
+use netstack::tcp::TcpInfo;
 use netstack::time::{Duration, Instant};
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -3,9 +3,10 @@
 use crate::cell::Cell;
 use crate::net::Net;
 use netstack::buffer::PacketBuf;
+use netstack::config::CongestionAlgorithm;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::sync::{Mutex, Rank};
-use netstack::tcp::{CongestionAlgorithm, TcpInfo};
+use netstack::tcp::TcpInfo;
 use netstack::time::{Duration, Instant};
 use std::io;
 use std::sync::Arc;

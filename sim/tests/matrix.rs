@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use netstack::tcp::CongestionAlgorithm;
+use netstack::config::CongestionAlgorithm;
 use netstack_sim::cell::Cell;
 use netstack_sim::matrix::{self, Snapshots};
 use std::thread;

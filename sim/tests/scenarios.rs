@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use netstack::tcp::CongestionAlgorithm;
+use netstack::config::CongestionAlgorithm;
 use netstack::time::{Duration, Instant};
 use netstack_sim::cell::{Cell, MSS};
 use netstack_sim::net::{FlowId, Net};

@@ -1,7 +1,7 @@
 //! Segments that no host sent: what an attacker, or the network's memory, would put on the wire.
 
-use netstack::tcp::{Flags, Options, Segment, SeqNum, Timestamps};
 use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
+use netstack::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 use std::net::SocketAddr;
 
 /// A segment to be forged. Its numbers are those of the wire; [`Seg`](super::Seg) has them in
@@ -41,7 +41,7 @@ impl Forgery {
             window: 1024,
             urgent: 0,
             options: Options { timestamps: self.timestamps, ..Options::default() },
-            ecn: netstack::tcp::Ecn::NotEct,
+            ecn: netstack::wire::Ecn::NotEct,
             payload_len: self.payload.len(),
             gso_size: None,
         };

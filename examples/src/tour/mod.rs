@@ -49,7 +49,7 @@ pub use text::errno;
 
 use crate::cli;
 use clap::Parser;
-use netstack::tcp::Flags;
+use netstack::wire::Flags;
 use netstack_tun::netns;
 use std::fmt::{Debug, Display};
 use std::io;

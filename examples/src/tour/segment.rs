@@ -3,7 +3,7 @@
 
 use super::Side;
 use super::recording::Packet;
-use netstack::tcp::{Flags, Segment, SeqNum};
+use netstack::wire::{Flags, Segment, SeqNum};
 use netstack::wire::{TCP_HEADER_LEN, parse_ip, parse_tcp, protocol, tcp_checksum_ok};
 use std::collections::HashMap;
 use std::fmt;

@@ -4,8 +4,9 @@
 //! the option of one listener is out of reach without unsafe code.
 
 use crate::common::{self, Family, OFFLOAD, at, runtime};
+use netstack::config::FastOpenKey;
 use netstack::net::TcpStream;
-use netstack::tcp::FastOpenKey;
+use netstack::tcp::CookieInput;
 use netstack::{Config, Stack};
 use netstack_tun::netns::{isolated, sysctl};
 use socket2::{Domain, Socket, Type};
@@ -128,7 +129,8 @@ fn the_stack_sends_data_in_syns_to_the_kernel() {
             let cookies = stack.fast_open_cache().export();
             assert_eq!(cookies.len(), 2);
             for entry in cookies {
-                assert_eq!(entry.cookie.cookie, Some(key.cookie(entry.client, entry.server, 8)));
+                let input = CookieInput { client: entry.client, server: entry.server, len: 8 };
+                assert_eq!(entry.cookie.cookie, Some(input.cookie(&key)));
             }
         });
     });
@@ -144,8 +146,8 @@ fn the_kernel_accepts_cookies_that_the_stack_computed_with_its_key() {
             for family in Family::ALL {
                 let to = at(family.kernel(), 80);
                 let (client, server) = (family.stack(), family.kernel());
-                let cookie = Some(key.cookie(client, server, 8));
-                let cookie = netstack::tcp::FastOpenOption { cookie, experimental: false };
+                let cookie = Some(CookieInput { client, server, len: 8 }.cookie(&key));
+                let cookie = netstack::wire::FastOpenOption { cookie, experimental: false };
                 let entry = netstack::stack::FastOpenEntry {
                     client,
                     server,

@@ -3,6 +3,8 @@
 
 use crate::common::{self, Family, Path, at, runtime};
 use netstack::buffer::PacketBuf;
+use netstack::config::EcnNegotiation;
+use netstack::config::MtuProbing;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::net::TcpStream;
 use netstack::tcp::EcnMode;
@@ -133,7 +135,7 @@ fn without_offloads_too() {
 fn a_black_hole_is_survived() {
     isolated_within(Duration::from_secs(120), "path::a_black_hole_is_survived", || {
         // A device is free again when its runtime is gone.
-        for (mtu_probing, passive) in [(1, false), (2, true)] {
+        for (mtu_probing, passive) in [(MtuProbing::BlackHole, false), (MtuProbing::Always, true)] {
             runtime().block_on(async {
                 let config = Config { mtu_probing, ..Config::default() };
                 let stacks = two_stacks(true, true, &config);
@@ -143,7 +145,7 @@ fn a_black_hole_is_survived() {
                     let headers = if family == Family::V4 { 52 } else { 72 };
                     assert!(info.snd_mss + headers <= SMALL as usize, "{family:?}: {info}");
                     assert_eq!(info.pmtu, 1500, "nobody told");
-                    println!("{family:?}, mtu_probing {mtu_probing}: {info}");
+                    println!("{family:?}, mtu_probing {mtu_probing:?}: {info}");
                 }
             });
         }
@@ -228,7 +230,9 @@ fn ecn_with_the_kernel() {
             sysctl("net.ipv4.tcp_ecn", &theirs.to_string()).unwrap();
             let before = kernel_counter("TCPDeliveredCE");
             let info = runtime().block_on(async {
-                let stack = common::stack(MARKED, Config { ecn: ours, ..Config::default() }).unwrap();
+                let stack =
+                    common::stack(MARKED, Config { ecn: EcnNegotiation::ALL[ours], ..Config::default() })
+                        .unwrap();
                 let info = with_kernel(&stack, passive).await;
                 stack.shutdown(Duration::from_secs(5)).await;
                 info

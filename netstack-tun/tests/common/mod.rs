@@ -2,8 +2,9 @@
 #![expect(dead_code, reason = "each test program uses some of it")]
 
 use netstack::buffer::{PacketBuf, Pool};
-use netstack::device::{ChecksumOffload, Device, Gso, RxMeta, TxPacket};
+use netstack::device::{Device, RxMeta, TxPacket};
 use netstack::time::Instant;
+use netstack::wire::{ChecksumOffload, Gso};
 use netstack_tun::Tun;
 use std::io;
 use std::net::IpAddr;

@@ -19,6 +19,7 @@ pub use signal::Signal;
 
 use crate::buffer::PacketBuf;
 use crate::time::Instant;
+use crate::wire::{ChecksumOffload, Gso};
 use std::io;
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
@@ -38,31 +39,12 @@ pub struct Capabilities {
     pub segmentation_offload: bool,
 }
 
-/// What kind of super-segment a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gso {
-    /// Payload bytes of each segment but the last: the MSS.
-    pub size: u16,
-    /// Bytes of the IP and TCP headers together.
-    pub header_len: u16,
-}
-
-/// A checksum left for the device: the 16 bits at `start + offset` hold the sum of the
-/// pseudo-header, and the device replaces them by the checksum of everything from `start` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChecksumOffload {
-    /// Where summing begins: the length of the IP header.
-    pub start: u16,
-    /// Where the checksum is, from `start`: 16 for TCP, 6 for UDP.
-    pub offset: u16,
-}
-
 /// A packet to send: the concatenation of `header` and all of `payload`.
 #[derive(Clone, Copy, Debug)]
 pub struct TxPacket<'a> {
     /// The IP and transport headers.
     pub header: &'a [u8],
-    /// The payload in pieces, at most [`MAX_PIECES`], none of them empty.
+    /// The payload in pieces, at most [`MAX_PIECES`](crate::buffer::MAX_PIECES), none of them empty.
     pub payload: &'a [&'a [u8]],
     /// Set if the transport checksum is not complete yet.
     pub checksum: Option<ChecksumOffload>,
@@ -70,9 +52,6 @@ pub struct TxPacket<'a> {
     /// header checksum is valid for the whole packet, and the IP length field covers it.
     pub gso: Option<Gso>,
 }
-
-/// Pieces of payload in one [`TxPacket`] at most.
-pub const MAX_PIECES: usize = 16;
 
 impl TxPacket<'_> {
     /// Length of the whole packet in bytes.

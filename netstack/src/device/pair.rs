@@ -96,7 +96,8 @@ impl Device for Pair {
 mod tests {
     use super::*;
     use crate::buffer::{BUFFER_SIZE, Pool};
-    use crate::device::{ChecksumOffload, Gso, Loopback};
+    use crate::device::Loopback;
+    use crate::wire::{ChecksumOffload, Gso};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake, Waker};
 

@@ -222,9 +222,10 @@ impl fmt::Debug for PcapTap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{Gso, Pair, PairConfig};
-    use crate::tcp::{Flags, Options, Segment, SeqNum};
+    use crate::device::{Pair, PairConfig};
+    use crate::wire::Gso;
     use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp, parse_ip, tcp_checksum_ok};
+    use crate::wire::{Flags, Options, Segment, SeqNum};
     use pcap_file::pcapng::{Block, PcapNgReader};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -269,7 +270,7 @@ mod tests {
             window: 1,
             urgent: 0,
             options: Options::default(),
-            ecn: crate::tcp::Ecn::NotEct,
+            ecn: crate::wire::Ecn::NotEct,
             payload_len: payload.len(),
             gso_size: None,
         };

@@ -1,10 +1,10 @@
 use super::*;
 use crate::ip::Cast;
-use crate::tcp::{Flags, Options, Segment, SeqNum};
 use crate::wire::{
     ChecksumMode, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, emit_icmp, emit_tcp, parse_icmp,
     parse_ip, protocol,
 };
+use crate::wire::{Flags, Options, Segment, SeqNum};
 use proptest::prelude::*;
 
 fn meta(v6: bool) -> IpMeta {
@@ -36,7 +36,7 @@ fn ours(v6: bool) -> Vec<u8> {
         window: 1,
         urgent: 0,
         options: Options::default(),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     };

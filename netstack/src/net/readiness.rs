@@ -10,9 +10,9 @@
 //! cloned, dropped and called with no lock held, because each of the three may run foreign code.
 
 use crate::net::stack::gone;
+use crate::readiness::Events;
 use crate::stack::Observer;
 use crate::sync::{Mutex, Rank};
-use crate::tcp::Events;
 use arrayvec::ArrayVec;
 use std::future::Future;
 use std::io;
@@ -275,7 +275,7 @@ impl Registration {
 impl Observer for Registration {
     fn on_ready(&self, happened: Events) {
         let mut happened = happened;
-        if happened.intersects(Events::ERROR | Events::CLOSED) {
+        if happened.intersects(Events::ERROR | Events::HANGUP) {
             // As epoll's HUP: a connection that is over neither blocks a reader nor a writer.
             happened |= Direction::Read.mask() | Direction::Write.mask();
         }

@@ -1,6 +1,7 @@
 //! [`Stack`]: a handle to one TCP/IP stack and its driver.
 
 use crate::config::Config;
+use crate::config::FastOpenKeys;
 use crate::net::clock::{self, Clock};
 use crate::net::driver;
 use crate::net::lookup::{self, ToSocketAddrs};
@@ -9,7 +10,6 @@ use crate::net::readiness::Registration;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
 use crate::stack::{Counters, Destination, Engine, FastOpenCache, Interface, give_back};
 use crate::sync::{Mutex, Rank};
-use crate::tcp::FastOpenKeys;
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
 use std::fmt;

@@ -13,9 +13,11 @@ use super::flow::{FlowKey, QueueId};
 use super::ports::Binding;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
+use crate::readiness::Events;
 use crate::sync::{Mutex, MutexGuard, Rank};
-use crate::tcp::{Connection, Events, Opening, Segment, SocketOptions, State};
+use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
+use crate::wire::Segment;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -72,8 +74,6 @@ pub(crate) struct Inner {
     pub(crate) path_expires: Instant,
     /// Bytes sent since the lock was taken.
     pub(crate) sent_in_hold: usize,
-    /// What the core said about the end, until its last segment has left.
-    pub(crate) leaving: Events,
     /// The application dropped its handle.
     pub(crate) orphan: bool,
     /// The core's options, for when there is no connection any more.
@@ -158,7 +158,6 @@ impl Cell {
             path_seen: 0,
             path_expires: Instant::ZERO,
             sent_in_hold: 0,
-            leaving: Events::NONE,
             orphan: false,
             options,
             fast_open,

@@ -11,8 +11,9 @@ use super::routes::Route;
 use super::socket::Unconnected;
 use crate::config::{FastOpenMode, TimeWaitReuse};
 use crate::error::{Failure, os};
-use crate::tcp::{Opening, SeqNum};
+use crate::tcp::Opening;
 use crate::time::Instant;
+use crate::wire::SeqNum;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ struct Target {
 }
 
 impl Engine {
-    /// Starts to connect: a SYN is sent. [`Events::WRITABLE`](crate::tcp::Events) says that the
+    /// Starts to connect: a SYN is sent. [`Events::WRITABLE`](crate::readiness::Events) says that the
     /// attempt ended, and [`Cell::connect_result`] how.
     ///
     /// # Errors

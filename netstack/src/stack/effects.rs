@@ -10,8 +10,9 @@ use super::listener::Listener;
 use super::pending::PendingSyn;
 use crate::buffer::PacketBuf;
 use crate::error::Failure;
+use crate::readiness::Events;
 use crate::sync::Snapshot;
-use crate::tcp::{Events, SynCookies};
+use crate::tcp::SynCookies;
 use std::fmt;
 use std::sync::Arc;
 

@@ -4,10 +4,13 @@ use super::cell::{Cell, Inner, Phase};
 use super::effects::Effects;
 use super::engine::Engine;
 use super::flow::{FlowKey, QueueId};
-use crate::device::{Gso, MAX_PIECES, TxPacket};
+use crate::buffer::MAX_PIECES;
+use crate::device::TxPacket;
 use crate::error::Failure;
-use crate::tcp::{Connection, Segment};
+use crate::tcp::Connection;
 use crate::time::Instant;
+use crate::wire::Gso;
+use crate::wire::Segment;
 use crate::wire::{
     ChecksumMode, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, TCP_HEADER_LEN, emit_tcp, ip_header_len,
 };

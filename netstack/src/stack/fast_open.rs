@@ -7,12 +7,14 @@ use super::engine::Engine;
 use super::fast_open_cache::{FastOpenCache, Known};
 use super::flow::FlowKey;
 use crate::config::{Config, FastOpenMode};
+use crate::config::{FastOpenKey, FastOpenKeys};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{
-    CookieCheck, FastOpenAttempt, FastOpenKey, FastOpenKeys, FastOpenOption, FastOpenReport, Opening,
-    PassiveEnd, Segment, SocketOptions, SynDataFate,
+    CookieCheck, CookieInput, FastOpenAttempt, FastOpenReport, Opening, PassiveEnd, SocketOptions,
+    SynDataFate,
 };
 use crate::time::{Duration, Instant};
+use crate::wire::{FastOpenOption, Segment};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -198,12 +200,13 @@ impl Engine {
         }
         let Some(FastOpenOption { cookie, experimental }) = offered else { return ordinary };
         let keys = options.fastopen_key.as_deref().map_or_else(|| self.fast_open_keys(), |keys| *keys);
-        let len = usize::from(self.config().fastopen_cookie_len);
+        let len = self.config().fastopen_cookie_len.into();
+        let input = CookieInput { client: key.remote(), server: key.local(), len };
         let answer = |cookie| Some(FastOpenOption { cookie: Some(cookie), experimental });
         let Some(cookie) = cookie else {
-            return FastOpenVerdict::Ordinary(answer(keys.primary.cookie(key.remote(), key.local(), len)));
+            return FastOpenVerdict::Ordinary(answer(input.cookie(&keys.primary)));
         };
-        match keys.check(key.remote(), key.local(), &cookie, len) {
+        match input.check(&keys, &cookie) {
             CookieCheck::Valid => FastOpenVerdict::Open(None),
             CookieCheck::Outdated(fresh) => {
                 counters.fast_open_passive_alt_key.bump();

@@ -2,8 +2,9 @@
 
 use super::flow::FlowKey;
 use crate::sync::{Mutex, Rank};
-use crate::tcp::{FastOpenOption, FastOpenReport, SynDataFate};
+use crate::tcp::{FastOpenReport, SynDataFate};
 use crate::time::{Duration, Instant};
+use crate::wire::FastOpenOption;
 use arrayvec::ArrayVec;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -269,7 +270,7 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::FastOpenCookie;
+    use crate::wire::FastOpenCookie;
 
     const DAY: Duration = Duration::from_secs(86_400);
 

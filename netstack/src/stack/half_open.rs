@@ -13,11 +13,10 @@ use super::listener::{Listener, State, Tally};
 use super::pending::{Arrival, PendingSyn};
 use crate::buffer::Chunk;
 use crate::config::{Config, SynCookieMode};
-use crate::tcp::{
-    Connection, Events, FastOpenOption, PassiveEnd, Segment, SeqNum, SocketOptions, SynEntry, SynParts,
-    SynStep, SynTimeout, TcpError,
-};
+use crate::readiness::Events;
+use crate::tcp::{Connection, PassiveEnd, SocketOptions, SynEntry, SynParts, SynStep, SynTimeout, TcpError};
 use crate::time::Instant;
+use crate::wire::{FastOpenOption, Segment, SeqNum};
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -15,8 +15,10 @@ use crate::icmp::{
     IcmpErrorKind, Unreachable, emit_echo_reply, emit_unreachable, parse_echo_request, parse_error,
 };
 use crate::ip::{Cast, Origin, validate};
-use crate::tcp::{Ecn, Events, OpeningStep, Segment, SeqNum, TcpError, TimeWaitStep};
+use crate::readiness::Events;
+use crate::tcp::{OpeningStep, TcpError, TimeWaitStep};
 use crate::time::Instant;
+use crate::wire::{Ecn, Segment, SeqNum};
 use crate::wire::{IpHeader, parse_ip, parse_tcp, protocol, tcp_checksum_ok};
 use std::sync::Arc;
 
@@ -262,7 +264,7 @@ impl Engine {
         out: &mut Effects,
     ) {
         self.counters_live().attempt_fails.bump();
-        let over = Over::new(Failure::Tcp(error), false);
+        let over = Over::new(Failure::from(error), false);
         self.cut_off(cell, inner, Phase::Over(over), out);
     }
 
@@ -280,7 +282,7 @@ impl Engine {
             | Events::READ_CLOSED
             | Events::WRITE_CLOSED
             | Events::ERROR
-            | Events::CLOSED;
+            | Events::HANGUP;
         out.notify(cell, all);
         std::mem::replace(&mut inner.phase, over)
     }

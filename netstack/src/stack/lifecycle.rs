@@ -12,8 +12,10 @@ use super::flow::{FlowKey, QueueId};
 use super::ports::Binding;
 use crate::buffer::Chunk;
 use crate::error::Failure;
-use crate::tcp::{Connection, Events, Segment, SocketOptions};
+use crate::readiness::Events;
+use crate::tcp::{Completion, Connection, SocketOptions};
 use crate::time::Instant;
+use crate::wire::Segment;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -65,21 +67,10 @@ impl Engine {
             Phase::Connected(connection) => connection.take_events(),
             Phase::Opening(_) | Phase::Over(_) => Events::NONE,
         };
-        inner.leaving |= events;
         self.settle_fast_open(now, inner);
         // The last acknowledgment or reset goes first.
         if progress == Progress::Done {
-            if inner.leaving.contains(Events::CLOSED) {
-                if let Phase::Connected(connection) = &inner.phase
-                    && inner.attached
-                    && connection.ended_in_order()
-                {
-                    self.save_metrics(now, cell.key().remote(), connection);
-                }
-                self.retire(cell, inner);
-            } else if inner.leaving.contains(Events::TIME_WAIT) {
-                self.park(now, cell, inner, out);
-            }
+            self.remove_completed(now, cell, inner, out);
         }
         if !events.is_empty() && !inner.orphan {
             out.notify(cell, events);
@@ -95,6 +86,21 @@ impl Engine {
             out.deadline_moved(self.deadlines().arm(&mut inner.timer, at, target));
         }
         progress == Progress::Full
+    }
+
+    /// Takes a connection that is over out of the tables, or leaves a TIME-WAIT record there.
+    fn remove_completed(&self, now: Instant, cell: &Arc<Cell>, inner: &mut Inner, out: &mut Effects) {
+        let Phase::Connected(connection) = &inner.phase else { return };
+        match connection.completion() {
+            Completion::Running => {}
+            Completion::TimeWait => self.park(now, cell, inner, out),
+            Completion::Closed => {
+                if inner.attached && connection.ended_in_order() {
+                    self.save_metrics(now, cell.key().remote(), connection);
+                }
+                self.retire(cell, inner);
+            }
+        }
     }
 
     /// Takes a connection out of the tables: nothing more is sent or accepted for it. Whoever holds

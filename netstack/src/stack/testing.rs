@@ -4,9 +4,11 @@
 use super::{Cell, Effects, Engine, Family, Interface, Listener, Observer, Unconnected};
 use crate::config::Config;
 use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, Signal, TxPacket};
+use crate::readiness::Events;
 use crate::sync::{Mutex, Rank};
-use crate::tcp::{Events, Segment, State};
+use crate::tcp::State;
 use crate::time::{Duration, Instant};
+use crate::wire::Segment;
 use crate::wire::{
     ChecksumMode, HeaderBuf, IcmpMessage, IpHeader, IpMeta, emit_icmp, emit_tcp, parse_ip, parse_tcp,
     protocol,

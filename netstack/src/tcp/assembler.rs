@@ -1,9 +1,9 @@
 //! Bytes that arrived out of order (RFC 9293 SHLD-31), and the SACK blocks that describe them.
 
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
-use super::segment::{MAX_SACK_BLOCKS, SackBlock};
 use super::seq::Seq;
 use crate::buffer::Chunk;
+use crate::wire::{MAX_SACK_BLOCKS, SackBlock};
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
 
@@ -240,7 +240,7 @@ fn run_at(runs: &BTreeMap<Seq, Seq>, position: Seq) -> Option<(Seq, Seq)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
     use proptest::prelude::*;
 
     const LIMIT: usize = 1 << 20;

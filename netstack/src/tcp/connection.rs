@@ -5,10 +5,9 @@
 //! those files is one `impl Connection`.
 
 use super::chrono::{Chrono, Holds};
-use super::congestion::{CongestionControl, Start};
-use super::ecn::{Ecn, EcnState};
+use super::congestion::{self, CongestionControl, Start};
+use super::ecn::EcnState;
 use super::error::TcpError;
-use super::events::Events;
 use super::fast_open::FastOpenNotes;
 use super::handshake::Negotiated;
 use super::options::SocketOptions;
@@ -18,17 +17,20 @@ use super::path::Path;
 use super::pmtu::PacketSize;
 use super::receiver::{Receiver, ReceiverSetup};
 use super::recovery::{Recovery, RttEstimator};
-use super::segment::{Flags, Options, Segment};
 use super::send_flags::SendFlags;
 use super::sender::{Sender, SenderSetup};
-use super::seq::{Seq, SeqNum};
+use super::seq::Seq;
 use super::state::{Input, State};
 use super::time_wait::TimeWait;
 use super::timers::{Timer, Timers};
 use super::timestamps::{TIMESTAMPS_LEN, TimestampState};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::readiness::Events;
 use crate::time::{Duration, Instant};
+use crate::wire::Ecn;
+use crate::wire::SeqNum;
+use crate::wire::{Flags, Options, Segment};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -62,6 +64,7 @@ pub struct Connection {
     pub(super) ecn: Option<Box<EcnState>>,
     /// Edges for [`Connection::take_events`].
     pub(super) events: Events,
+    pub(super) completion: Completion,
     /// SO_ERROR: reported once.
     pub(super) error: Option<TcpError>,
     /// What ICMP said while the connection lived: the reason given if it times out (`sk_err_soft`).
@@ -100,6 +103,17 @@ pub struct Connection {
     pub(super) fast_open: FastOpenNotes,
     /// Whether a reset of the peer ended the connection.
     pub(super) error_was_reset: bool,
+}
+
+/// How much of a connection is still needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Completion {
+    /// All of it.
+    Running,
+    /// No more than a [`TimeWait`] record.
+    TimeWait,
+    /// Nothing: no segment will be sent or accepted for it.
+    Closed,
 }
 
 /// Whether more data is about to be written.
@@ -242,12 +256,13 @@ impl Connection {
             size,
             rtt,
             recovery: Recovery::new(negotiated.sack, snd_una),
-            cc: options.congestion.start(&start),
+            cc: congestion::start(options.congestion, &start),
             timers: Timers::default(),
             pacer: Pacer::new(now),
             ts: negotiated.ts,
             ecn: None,
             events: Events::WRITABLE,
+            completion: Completion::Running,
             error: None,
             soft_error: None,
             reset: None,
@@ -326,7 +341,7 @@ impl Connection {
             ready |= Events::WRITABLE;
         }
         if dead {
-            ready |= Events::CLOSED;
+            ready |= Events::HANGUP;
         }
         ready
     }
@@ -573,7 +588,7 @@ impl Connection {
         if self.options.linger2 == Some(Duration::ZERO) {
             self.abort(now);
         } else {
-            self.park();
+            self.leave_record();
         }
     }
 
@@ -621,19 +636,25 @@ impl Connection {
         self.snd.buffer.clear();
         self.snd.fin = None;
         self.probe = None;
+        self.completion = Completion::Closed;
         self.events |=
-            Events::CLOSED | Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
+            Events::HANGUP | Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
     }
 
     /// Nothing is left to do but to answer the peer's stray segments.
-    pub(super) fn park(&mut self) {
+    pub(super) fn leave_record(&mut self) {
         self.suspect_lone_fin();
         self.timers.stop_all();
-        self.events |= Events::TIME_WAIT;
+        self.completion = self.completion.max(Completion::TimeWait);
     }
 
-    /// The record that takes the connection's place when [`Events::TIME_WAIT`] was reported: in
-    /// TIME-WAIT, and in FIN-WAIT-2 where no user is left.
+    /// How much of the connection the stack still needs, once what is left to send has been sent.
+    pub fn completion(&self) -> Completion {
+        self.completion
+    }
+
+    /// The record that takes the connection's place at [`Completion::TimeWait`]: in TIME-WAIT, and in
+    /// FIN-WAIT-2 where no user is left.
     pub fn time_wait(&self, now: Instant) -> TimeWait {
         TimeWait::of(self, now)
     }
@@ -691,7 +712,7 @@ impl Connection {
             sack: self.recovery.has_sack(),
             seed: seed(self.snd.snd_una, self.rcv.rcv_nxt),
         };
-        self.cc = self.options.congestion.start(&start);
+        self.cc = congestion::start(self.options.congestion, &start);
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).

@@ -9,44 +9,13 @@
 
 mod accurate;
 
-pub use accurate::AccEcn;
-use accurate::Accurate;
+use crate::wire::AccEcn;
+use crate::wire::Ecn;
+use accurate::{Accurate, initial_option};
 
-use super::segment::{Flags, Segment};
-use crate::config::Config;
+use crate::config::{Config, EcnNegotiation, EcnOption};
 use crate::time::{Duration, Instant};
-
-/// The ECN field of an IP header (RFC 3168 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum Ecn {
-    /// The sender does not understand marks: packets are dropped.
-    #[default]
-    NotEct = 0,
-    /// The sender understands marks, and more precisely (RFC 9331).
-    Ect1 = 1,
-    /// The sender understands marks.
-    Ect0 = 2,
-    /// A router marked it: congestion experienced.
-    Ce = 3,
-}
-
-impl Ecn {
-    /// From the lower two bits of a traffic class.
-    pub const fn from_bits(bits: u8) -> Self {
-        match bits & 3 {
-            0 => Self::NotEct,
-            1 => Self::Ect1,
-            2 => Self::Ect0,
-            _ => Self::Ce,
-        }
-    }
-
-    /// The lower two bits of a traffic class.
-    pub const fn bits(self) -> u8 {
-        self as u8
-    }
-}
+use crate::wire::{Flags, Segment};
 
 /// What a connection agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -68,9 +37,9 @@ impl Ask {
     /// What `tcp_ecn` says for active opens.
     pub(super) fn new(config: &Config) -> Self {
         Self(match config.ecn {
-            1 | 4 => EcnMode::Classic,
-            3 => EcnMode::Accurate,
-            _ => EcnMode::Off,
+            EcnNegotiation::Classic | EcnNegotiation::ClassicAcceptAccurate => EcnMode::Classic,
+            EcnNegotiation::Accurate => EcnMode::Accurate,
+            EcnNegotiation::Off | EcnNegotiation::Accept | EcnNegotiation::AcceptAccurate => EcnMode::Off,
         })
     }
 
@@ -113,14 +82,15 @@ pub(super) enum Grant {
 impl Grant {
     pub(super) fn new(syn: &Segment, config: &Config) -> Self {
         let asked = syn.flags.ace();
-        if config.ecn >= 3 && !matches!(asked, 0b000 | 0b011) {
+        if config.ecn.accepts_accurate() && !matches!(asked, 0b000 | 0b011) {
             // RFC 9768 §3.1.3: combinations that mean nothing yet are granted like the one that does.
-            return Self::Accurate { syn: syn.ecn, option: config.ecn_option > 0 };
+            return Self::Accurate { syn: syn.ecn, option: config.ecn_option != EcnOption::Never };
         }
         // tcp_ecn_create_request in Linux: a classic SYN has no ECT (RFC 3168 §6.1.1). One that does is
         // granted nothing, unless AE shows that it asks for more than that.
         let sound = syn.ecn == Ecn::NotEct || syn.flags.contains(Flags::AE);
-        let classic = syn.flags.contains(Flags::ECE.with(Flags::CWR)) && config.ecn > 0 && sound;
+        let classic =
+            syn.flags.contains(Flags::ECE.with(Flags::CWR)) && config.ecn != EcnNegotiation::Off && sound;
         if classic { Self::Classic } else { Self::Nothing }
     }
 
@@ -132,7 +102,7 @@ impl Grant {
 
     /// What a cookie that came back says was granted.
     pub(super) fn from_cookie(granted: bool, config: &Config) -> Self {
-        if granted && config.ecn > 0 { Self::Classic } else { Self::Nothing }
+        if granted && config.ecn != EcnNegotiation::Off { Self::Classic } else { Self::Nothing }
     }
 
     /// Completes a SYN-ACK.
@@ -142,7 +112,7 @@ impl Grant {
             Self::Classic => syn_ack.flags = syn_ack.flags.with(Flags::ECE),
             Self::Accurate { syn, option } => {
                 syn_ack.flags = syn_ack.flags.with(Flags::from_ace(accurate::reflect(syn)));
-                syn_ack.options.acc_ecn = option.then(AccEcn::initial);
+                syn_ack.options.acc_ecn = option.then(initial_option);
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Why an operation on a connection failed.
 
+use crate::error::{Failure, os};
 use std::fmt;
+use std::io;
 
-/// The errors of the core. Each stands for one error number of Linux; the conversion into
-/// [`std::io::Error`] is in the crate's error module.
+/// The errors of the core. Each stands for one error number of Linux, which the conversion into
+/// [`io::Error`] gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpError {
     /// Nothing to do now, try later (`EAGAIN`).
@@ -58,3 +60,57 @@ impl fmt::Display for TcpError {
 }
 
 impl std::error::Error for TcpError {}
+
+/// The error number of Linux that stands for `error`, or none for [`TcpError::WouldBlock`], which
+/// tokio reports without one.
+const fn errno(error: TcpError) -> Option<i32> {
+    Some(match error {
+        TcpError::WouldBlock => return None,
+        TcpError::Refused => libc::ECONNREFUSED,
+        TcpError::Reset => libc::ECONNRESET,
+        TcpError::TimedOut => libc::ETIMEDOUT,
+        TcpError::BrokenPipe => libc::EPIPE,
+        TcpError::NotConnected => libc::ENOTCONN,
+        TcpError::Aborted => libc::ECONNABORTED,
+        TcpError::NetworkUnreachable => libc::ENETUNREACH,
+        TcpError::HostUnreachable => libc::EHOSTUNREACH,
+        TcpError::ProtocolUnreachable => libc::ENOPROTOOPT,
+        TcpError::Protocol => libc::EPROTO,
+        TcpError::Forbidden => libc::EACCES,
+        TcpError::MessageSize => libc::EMSGSIZE,
+        TcpError::NetworkDown => libc::ENETDOWN,
+    })
+}
+
+impl From<TcpError> for io::Error {
+    fn from(error: TcpError) -> Self {
+        errno(error).map_or_else(|| io::ErrorKind::WouldBlock.into(), os)
+    }
+}
+
+impl From<TcpError> for Failure {
+    fn from(error: TcpError) -> Self {
+        errno(error).map_or_else(|| Self::from(&io::ErrorKind::WouldBlock.into()), Self::Os)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_kind_and_the_number_that_applications_match() {
+        for (error, kind, number) in [
+            (TcpError::WouldBlock, io::ErrorKind::WouldBlock, None),
+            (TcpError::Refused, io::ErrorKind::ConnectionRefused, Some(libc::ECONNREFUSED)),
+            (TcpError::Reset, io::ErrorKind::ConnectionReset, Some(libc::ECONNRESET)),
+            (TcpError::TimedOut, io::ErrorKind::TimedOut, Some(libc::ETIMEDOUT)),
+            (TcpError::BrokenPipe, io::ErrorKind::BrokenPipe, Some(libc::EPIPE)),
+            (TcpError::NotConnected, io::ErrorKind::NotConnected, Some(libc::ENOTCONN)),
+            (TcpError::HostUnreachable, io::ErrorKind::HostUnreachable, Some(libc::EHOSTUNREACH)),
+        ] {
+            let error = io::Error::from(error);
+            assert_eq!((error.kind(), error.raw_os_error()), (kind, number));
+        }
+    }
+}

@@ -2,14 +2,12 @@
 //! handshake. The passive side is in [`syn_queue`](super::syn_queue).
 
 use super::connection::{Connection, Established};
-use super::ecn::{Ask, Ecn};
+use super::ecn::Ask;
 use super::error::TcpError;
 use super::fast_open::{FastOpenReport, SynDataFate};
 use super::options::SocketOptions;
 use super::path::{Path, payload_of};
 use super::receiver::window_limit;
-use super::segment::{Flags, Options, Segment, Timestamps};
-use super::seq::SeqNum;
 use super::state::{Input, State};
 use super::syn_data::{FastOpenAttempt, SynData};
 use super::timestamps::{TimestampState, clock};
@@ -17,6 +15,9 @@ use super::window::WindowScale;
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::{Duration, Instant};
+use crate::wire::Ecn;
+use crate::wire::SeqNum;
+use crate::wire::{Flags, Options, Segment, Timestamps};
 use std::io::IoSlice;
 use std::net::Shutdown;
 use std::sync::Arc;

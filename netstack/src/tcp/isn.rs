@@ -1,7 +1,7 @@
 //! Initial sequence numbers and timestamp offsets that outsiders cannot predict.
 
-use super::seq::SeqNum;
 use crate::time::Instant;
+use crate::wire::SeqNum;
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
 

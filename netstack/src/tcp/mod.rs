@@ -38,7 +38,6 @@ mod connection;
 mod delivery_rate;
 mod ecn;
 mod error;
-mod events;
 mod fast_open;
 mod handshake;
 mod info;
@@ -54,7 +53,6 @@ mod receiver;
 mod recovery;
 mod recv_buffer;
 mod right_sizing;
-mod segment;
 mod send_buffer;
 mod send_flags;
 mod sender;
@@ -73,27 +71,21 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use congestion::{AckSample, Bbr, CongestionAlgorithm, CongestionControl, Cubic, Hystart, NewReno};
-pub use connection::{Connection, Written};
+pub use congestion::{AckSample, Bbr, CongestionControl, Cubic, NewReno};
+pub use connection::{Completion, Connection, Written};
 pub use delivery_rate::{LossSample, RateSample};
-pub use ecn::{AccEcn, Ecn, EcnMode};
+pub use ecn::EcnMode;
 pub use error::TcpError;
-pub use events::Events;
-pub use fast_open::{
-    COOKIE_LEN, CookieCheck, FastOpenCookie, FastOpenFail, FastOpenFormatError, FastOpenKey, FastOpenKeys,
-    FastOpenOption, FastOpenReport, SynDataFate,
-};
+pub use fast_open::{CookieCheck, CookieInput, FastOpenFail, FastOpenReport, SynDataFate};
 pub use handshake::{Opening, OpeningStep};
 pub use info::TcpInfo;
 pub use isn::IsnGenerator;
 pub use options::SocketOptions;
 pub use passive_open::PassiveEnd;
 pub use path::{Path, PathMetrics};
-pub use pmtu::MtuDiscover;
 pub use recovery::{Phase, RttEstimator};
-pub use segment::{Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, Timestamps};
 pub use send_flags::SendFlags;
-pub use seq::{Seq, SeqNum};
+pub use seq::Seq;
 pub use state::{Input, State};
 pub use syn_cookie::{COOKIE_LIFETIME, SynCookies};
 pub use syn_data::FastOpenAttempt;

@@ -4,15 +4,16 @@ use super::chrono::Holds;
 use super::connection::{Connection, Room, Writing};
 use super::ecn::{AckNeed, Feedback};
 use super::error::TcpError;
-use super::events::Events;
 use super::receiver::Received;
 use super::recovery::{AckInput, Phase, Rearm};
-use super::segment::{Flags, MAX_SACK_BLOCKS, Segment};
-use super::seq::{Seq, SeqNum};
+use super::seq::Seq;
 use super::state::{Input, State};
 use super::timers::Timer;
 use crate::buffer::Chunk;
+use crate::readiness::Events;
 use crate::time::Instant;
+use crate::wire::SeqNum;
+use crate::wire::{Flags, MAX_SACK_BLOCKS, Segment};
 use arrayvec::ArrayVec;
 use std::ops::ControlFlow;
 
@@ -414,7 +415,7 @@ impl Connection {
     }
 
     fn enter_time_wait(&mut self) {
-        self.park();
+        self.leave_record();
         self.events |= Events::READABLE | Events::WRITABLE | Events::READ_CLOSED;
     }
 

@@ -1,9 +1,9 @@
 //! The options of one socket, under the names of Linux and socket2.
 
-use super::congestion::CongestionAlgorithm;
-use super::fast_open::FastOpenKeys;
-use super::pmtu::MtuDiscover;
 use crate::config::Config;
+use crate::config::CongestionAlgorithm;
+use crate::config::FastOpenKeys;
+use crate::config::MtuDiscover;
 use crate::time::Duration;
 use std::sync::Arc;
 

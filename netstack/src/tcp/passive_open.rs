@@ -5,15 +5,16 @@
 use super::ack::AckPolicy;
 use super::connection::{Connection, Established};
 use super::error::TcpError;
-use super::fast_open::{FastOpenNotes, FastOpenOption};
+use super::fast_open::FastOpenNotes;
 use super::on_segment::{DONE, NEXT, Step};
-use super::segment::Segment;
-use super::seq::SeqNum;
 use super::state::{Input, State};
 use super::syn_queue::{Patience, SynEntry, SynStep, SynTimeout};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::time::Instant;
+use crate::wire::FastOpenOption;
+use crate::wire::Segment;
+use crate::wire::SeqNum;
 use std::sync::Arc;
 
 /// What a connection in SYN-RECEIVED needs for its handshake.

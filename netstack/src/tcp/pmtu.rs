@@ -6,14 +6,16 @@
 //! The MSS that we advertise has nothing to do with it.
 
 use super::connection::Connection;
-use super::ecn::AccEcn;
 use super::error::TcpError;
 use super::path::{Path, payload_of};
 use super::recovery::Phase;
-use super::seq::{Seq, SeqNum};
+use super::seq::Seq;
 use super::transmit::Transmit;
-use crate::config::Config;
+use crate::config::MtuDiscover;
+use crate::config::{Config, MtuProbing};
 use crate::time::Instant;
+use crate::wire::AccEcn;
+use crate::wire::SeqNum;
 
 /// Segments that the congestion window must have before a probe is sent: with fewer, a lost probe
 /// could not be told from congestion by duplicate acknowledgments (RFC 4821 §7.4; Linux's number).
@@ -22,29 +24,6 @@ const PROBE_CWND: usize = 11;
 /// Segments that follow a probe at once, so that its loss is found out (RFC 4821 §7.4: reordering
 /// threshold plus one).
 const SEGMENTS_BEHIND_PROBE: usize = 4;
-
-/// What a socket does about the MTU of its path (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum MtuDiscover {
-    /// Sends without DF and does not follow ICMP: routers fragment (`IP_PMTUDISC_DONT`).
-    Dont,
-    /// Sends with DF and follows ICMP; without DF where a router claims an MTU below
-    /// [`Config::min_pmtu`] (`IP_PMTUDISC_WANT`, the default).
-    #[default]
-    Want,
-    /// Sends with DF always, and follows ICMP (`IP_PMTUDISC_DO`).
-    Do,
-    /// Sends with DF and does not follow ICMP, for tools that probe the path
-    /// (`IP_PMTUDISC_PROBE`).
-    Probe,
-}
-
-impl MtuDiscover {
-    /// Whether the sizes that ICMP tells count.
-    pub(crate) fn follows_icmp(self) -> bool {
-        matches!(self, Self::Want | Self::Do)
-    }
-}
 
 /// How large the packets of a connection may be, in bytes.
 #[derive(Debug)]
@@ -106,7 +85,7 @@ impl PacketSize {
             path: path.pmtu,
             search: None,
         };
-        if config.mtu_probing == 2 {
+        if config.mtu_probing == MtuProbing::Always {
             size.start_search(now, config);
         }
         size
@@ -296,7 +275,7 @@ impl Connection {
     /// nothing that large passes, and nobody says so (RFC 4821 §7.7). Starts the search, or goes
     /// further down (`tcp_mtu_probing` in Linux).
     pub(super) fn on_black_hole(&mut self, now: Instant) {
-        if self.config.mtu_probing == 0 {
+        if self.config.mtu_probing == MtuProbing::Off {
             return;
         }
         let (base, floor) = (self.config.base_mss as usize, self.config.mtu_probe_floor as usize);

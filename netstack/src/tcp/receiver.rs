@@ -5,12 +5,12 @@ use super::ack::AckPolicy;
 use super::assembler::Assembler;
 use super::recv_buffer::RecvBuffer;
 use super::right_sizing::RightSizing;
-use super::segment::{MAX_SACK_BLOCKS, SackBlock};
 use super::seq::Seq;
 use super::window::WindowScale;
 use crate::buffer::Chunk;
 use crate::config::Config;
 use crate::time::{Duration, Instant};
+use crate::wire::{MAX_SACK_BLOCKS, SackBlock};
 use arrayvec::ArrayVec;
 
 /// The receive variables of RFC 9293 §3.3.1.
@@ -430,7 +430,7 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
     use std::io::IoSliceMut;
 
     const MSS: usize = 1000;

@@ -116,7 +116,7 @@ impl RightSizing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
 
     const RTT: Duration = Duration::from_millis(20);
 

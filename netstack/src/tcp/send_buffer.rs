@@ -5,8 +5,8 @@
 //! apart, and how much the queue is taken to cost.
 
 use super::seq::Seq;
+use crate::buffer::MAX_PIECES;
 use crate::buffer::{Chunk, Pool};
-use crate::device::MAX_PIECES;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -301,7 +301,7 @@ impl SendBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
     use proptest::prelude::*;
 
     fn start() -> Seq {

@@ -326,7 +326,7 @@ fn doubled(size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
 
     fn sender() -> Sender {
         let setup = SenderSetup {

@@ -5,62 +5,9 @@
 //! it knows, and keeps 64-bit positions, which are totally ordered, can be keys of ordered maps and
 //! never wrap. The low 32 bits of a [`Seq`] are its number on the wire.
 
+use crate::wire::SeqNum;
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
-
-/// A sequence number as the wire carries it. It has no order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct SeqNum(u32);
-
-impl SeqNum {
-    /// From the header's field.
-    pub const fn new(raw: u32) -> Self {
-        Self(raw)
-    }
-
-    /// The header's field.
-    pub const fn raw(self) -> u32 {
-        self.0
-    }
-
-    /// Whether `self` comes before `other`, both taken to be less than 2^31 apart.
-    pub const fn before(self, other: Self) -> bool {
-        (self.0.wrapping_sub(other.0) as i32) < 0
-    }
-
-    /// Whether `self` comes after `other`, both taken to be less than 2^31 apart.
-    pub const fn after(self, other: Self) -> bool {
-        other.before(self)
-    }
-}
-
-impl Add<u32> for SeqNum {
-    type Output = Self;
-    fn add(self, by: u32) -> Self {
-        Self(self.0.wrapping_add(by))
-    }
-}
-
-impl Sub<u32> for SeqNum {
-    type Output = Self;
-    fn sub(self, by: u32) -> Self {
-        Self(self.0.wrapping_sub(by))
-    }
-}
-
-impl Sub for SeqNum {
-    type Output = u32;
-    /// The distance from `earlier` forward to `self`.
-    fn sub(self, earlier: Self) -> u32 {
-        self.0.wrapping_sub(earlier.0)
-    }
-}
-
-impl fmt::Debug for SeqNum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
 
 /// An unwrapped sequence number: a position in one direction of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,18 +19,18 @@ const ORIGIN: u64 = 1 << 32;
 impl Seq {
     /// The position of an initial sequence number.
     pub const fn initial(isn: SeqNum) -> Self {
-        Self(ORIGIN + isn.0 as u64)
+        Self(ORIGIN + isn.raw() as u64)
     }
 
     /// The position nearest to `self` whose number on the wire is `wire`.
     pub const fn nearest(self, wire: SeqNum) -> Self {
-        let distance = wire.0.wrapping_sub(self.0 as u32) as i32;
+        let distance = wire.raw().wrapping_sub(self.0 as u32) as i32;
         Self(self.0.wrapping_add_signed(distance as i64))
     }
 
     /// The number on the wire.
     pub const fn wire(self) -> SeqNum {
-        SeqNum(self.0 as u32)
+        SeqNum::new(self.0 as u32)
     }
 
     /// Bytes from `earlier` to `self`, or zero if `earlier` is later.

@@ -16,10 +16,10 @@
 //! Options do not fit. As in Linux, they ride in the low bits of our timestamp if the peer sends
 //! timestamps ([`Carried`]), and are lost otherwise.
 
-use super::segment::{Options, Segment, Timestamps};
-use super::seq::SeqNum;
 use super::window::WindowScale;
 use crate::time::{Duration, Instant};
+use crate::wire::SeqNum;
+use crate::wire::{Options, Segment, Timestamps};
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
 

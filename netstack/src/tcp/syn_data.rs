@@ -2,9 +2,10 @@
 //! what the answer to it says of that.
 
 use super::connection::Connection;
-use super::fast_open::{FastOpenFail, FastOpenNotes, FastOpenOption, FastOpenReport, SynDataFate};
-use super::segment::Options;
+use super::fast_open::{FastOpenFail, FastOpenNotes, FastOpenReport, SynDataFate};
 use crate::time::Instant;
+use crate::wire::FastOpenOption;
+use crate::wire::Options;
 use std::io::IoSlice;
 
 /// Bytes that stay free in a SYN with data, for options that something on the way may add (as Linux

@@ -7,12 +7,12 @@ use super::ecn::Grant;
 use super::handshake::{Negotiated, Offer, backed_off};
 use super::options::SocketOptions;
 use super::path::Path;
-use super::segment::{Options, Segment};
-use super::seq::SeqNum;
 use super::syn_cookie::{Carried, SynCookies, carries_ecn, numbers, recovered};
 use crate::buffer::Pool;
 use crate::config::Config;
 use crate::time::{Duration, Instant};
+use crate::wire::SeqNum;
+use crate::wire::{Options, Segment};
 use std::hash::Hash;
 use std::sync::Arc;
 

@@ -2,12 +2,12 @@
 //! keeps old ones from a new connection (RFC 9293 §3.6.1).
 
 use super::connection::Connection;
-use super::ecn::Ecn;
-use super::segment::{Flags, Options, Segment};
-use super::seq::SeqNum;
 use super::state::State;
 use super::timestamps::TimestampState;
 use crate::time::{Duration, Instant};
+use crate::wire::Ecn;
+use crate::wire::SeqNum;
+use crate::wire::{Flags, Options, Segment};
 
 /// How much the initial sequence number of a connection that takes the record's place lies above the
 /// last one used: beyond any window without scaling (as in Linux).

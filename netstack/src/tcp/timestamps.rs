@@ -1,7 +1,7 @@
 //! The timestamps option of one connection (RFC 7323).
 
-use super::segment::Timestamps;
 use crate::time::{Duration, Instant};
+use crate::wire::Timestamps;
 
 /// After this long without a segment, TS.Recent says nothing any more (RFC 7323 §5.5).
 const RECENT_LIFETIME: Duration = Duration::from_secs(24 * 24 * 3600);

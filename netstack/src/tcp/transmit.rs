@@ -6,17 +6,17 @@
 
 use super::chrono::Holds;
 use super::connection::{Connection, Probe, Room};
-use super::ecn::{AccEcn, Ecn};
 use super::pmtu::MtuProbe;
 use super::recovery::Phase;
-use super::segment::{Flags, Options, Segment};
 use super::seq::Seq;
 use super::sizing::Limits;
 use super::state::State;
 use super::timers::Timer;
 use super::timestamps::TIMESTAMPS_LEN;
-use crate::device::MAX_PIECES;
+use crate::buffer::MAX_PIECES;
 use crate::time::Instant;
+use crate::wire::{AccEcn, Ecn};
+use crate::wire::{Flags, Options, Segment};
 use arrayvec::ArrayVec;
 
 /// Bytes of options for each SACK block, and for the option itself with its padding.

@@ -6,7 +6,7 @@ use super::ip::{
 };
 use super::tcp::parse_ports;
 use super::{protocol, pseudo_header};
-use crate::tcp::SeqNum;
+use crate::wire::SeqNum;
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 use std::net::IpAddr;
 

@@ -246,6 +246,13 @@ pub struct IpMeta {
     pub flow_label: u32,
 }
 
+impl IpMeta {
+    /// A packet that must not be fragmented, with traffic class and flow label 0.
+    pub const fn new(src: IpAddr, dst: IpAddr, hop_limit: u8) -> Self {
+        Self { src, dst, hop_limit, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 }
+    }
+}
+
 /// Bytes of the IP header that [`emit_ip`] writes for a packet to `dst`.
 pub const fn ip_header_len(dst: &IpAddr) -> usize {
     match dst {

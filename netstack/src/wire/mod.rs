@@ -1,4 +1,4 @@
-//! Headers on the wire: bytes to values and back.
+//! Headers on the wire: the values of their fields, and bytes to values and back.
 //!
 //! The only module that names `smoltcp`, whose packet views give access to the fixed header fields.
 //! Options, extension headers and checksums are handled here: a TCP header may carry four SACK
@@ -7,6 +7,7 @@
 //! Nothing here panics on what a peer sent, allocates, or loops longer than the header is.
 
 mod checksum;
+mod ecn;
 mod header;
 mod icmp;
 mod ip;
@@ -14,15 +15,17 @@ mod offload;
 mod tcp;
 
 pub use checksum::{Checksum, checksum, pseudo_header, transport_checksum_ok};
+pub use ecn::{AccEcn, Ecn};
 pub use header::HeaderBuf;
 pub use icmp::{ICMP_HEADER_LEN, IcmpMessage, Quoted, emit_icmp, parse_icmp, parse_quoted, protocol_offset};
 pub use ip::{
     Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpError, IpHeader, IpMeta, emit_ip, ip_header_len, parse_ip,
 };
-pub use offload::{complete_checksum, mark_congestion, split_super_segment};
+pub use offload::{ChecksumOffload, Gso, complete_checksum, mark_congestion, split_super_segment};
 pub use tcp::{
-    ChecksumMode, MAX_TCP_OPTIONS, TCP_HEADER_LEN, TcpError, emit_tcp, options_len, parse_ports, parse_tcp,
-    tcp_checksum_ok,
+    ChecksumMode, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, MAX_TCP_OPTIONS, Options,
+    SackBlock, Segment, SeqNum, TCP_HEADER_LEN, TcpHeaderError, Timestamps, emit_tcp, options_len,
+    parse_ports, parse_tcp, tcp_checksum_ok,
 };
 
 /// IP protocol numbers that the stack knows.

@@ -5,8 +5,27 @@ use super::checksum::{checksum, pseudo_header};
 use super::ip::{IpHeader, parse_ip};
 use super::protocol;
 use super::tcp::{CHECKSUM_OFFSET, TCP_HEADER_LEN};
-use crate::tcp::Flags;
+use crate::wire::Flags;
 use std::net::IpAddr;
+
+/// What kind of super-segment a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Payload bytes of each segment but the last: the MSS.
+    pub size: u16,
+    /// Bytes of the IP and TCP headers together.
+    pub header_len: u16,
+}
+
+/// A checksum left for the device: the 16 bits at `start + offset` hold the sum of the
+/// pseudo-header, and the device replaces them by the checksum of everything from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumOffload {
+    /// Where summing begins: the length of the IP header.
+    pub start: u16,
+    /// Where the checksum is, from `start`: 16 for TCP, 6 for UDP.
+    pub offset: u16,
+}
 
 /// Computes the TCP or UDP checksum of `packet` and writes it, whatever was there. Does nothing to
 /// a packet of another protocol, a fragment, a UDP datagram without checksum or a malformed packet.

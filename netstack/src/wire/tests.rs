@@ -1,7 +1,7 @@
 //! Headers written are headers read, and nothing that comes in makes the parser panic.
 
 use super::*;
-use crate::tcp::{
+use crate::wire::{
     AccEcn, FastOpenCookie, FastOpenOption, Flags, Options, SackBlock, Segment, SeqNum, Timestamps,
 };
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn bare(flags: Flags) -> Segment {
         window: 512,
         urgent: 0,
         options: Options::default(),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     }
@@ -96,7 +96,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 window,
                 urgent,
                 options,
-                ecn: crate::tcp::Ecn::NotEct,
+                ecn: Ecn::NotEct,
                 payload_len: 0,
                 gso_size: None,
             },
@@ -342,9 +342,9 @@ fn a_bad_data_offset_is_an_error() {
     let mut bytes = packet(&meta(false), &bare(Flags::ACK), &[])[IPV4_HEADER_LEN..].to_vec();
     for (offset, error) in [(0, true), (4, true), (5, false), (6, true), (15, true)] {
         bytes[12] = offset << 4;
-        assert_eq!(parse_tcp(&bytes) == Err(TcpError::DataOffset), error, "{offset}");
+        assert_eq!(parse_tcp(&bytes) == Err(TcpHeaderError::DataOffset), error, "{offset}");
     }
-    assert_eq!(parse_tcp(&bytes[..19]), Err(TcpError::Truncated));
+    assert_eq!(parse_tcp(&bytes[..19]), Err(TcpHeaderError::Truncated));
 }
 
 #[test]

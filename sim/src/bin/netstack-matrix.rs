@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use netstack::tcp::CongestionAlgorithm;
+use netstack::config::CongestionAlgorithm;
 use netstack_sim::cell::{Cell, Outcome};
 use netstack_sim::ideal::{Law, bounds_kbit};
 use netstack_sim::matrix::{self, Entry, Snapshots};

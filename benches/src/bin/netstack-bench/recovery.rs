@@ -283,7 +283,7 @@ fn jain(values: &[f64]) -> f64 {
 /// The congestion controls of netstack that the kernel has, too.
 fn common_controls() -> io::Result<Vec<String>> {
     let kernels = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
-    let ours = netstack::tcp::CongestionAlgorithm::ALL.map(|control| control.name());
+    let ours = netstack::config::CongestionAlgorithm::ALL.map(|control| control.name());
     Ok(kernels.split_whitespace().filter(|name| ours.contains(name)).map(str::to_owned).collect())
 }
 

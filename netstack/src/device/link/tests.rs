@@ -1,9 +1,9 @@
 use super::*;
-use crate::device::{ChecksumOffload, Gso};
-use crate::tcp::{Flags, Options, Segment, SeqNum};
 use crate::wire::{
     ChecksumMode, HeaderBuf, IpMeta, emit_tcp, parse_ip, parse_tcp, tcp_checksum_ok, transport_checksum_ok,
 };
+use crate::wire::{ChecksumOffload, Gso};
+use crate::wire::{Flags, Options, Segment, SeqNum};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -30,7 +30,7 @@ fn headers(v6: bool, seq: u32, payload: &[u8], mode: ChecksumMode) -> (HeaderBuf
         window: 100,
         urgent: 0,
         options: Options::default(),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: payload.len(),
         gso_size: None,
     };

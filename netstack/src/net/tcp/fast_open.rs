@@ -2,12 +2,12 @@
 
 use super::options::HasOptions;
 use super::{PendingListener, TcpListener, TcpSocket, TcpStream};
+use crate::config::FastOpenKeys;
 use crate::config::FastOpenMode;
 use crate::error::os;
 use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
 use crate::net::stack::Stack;
 use crate::stack::{Family, Unconnected};
-use crate::tcp::FastOpenKeys;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 

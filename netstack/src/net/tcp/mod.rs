@@ -24,4 +24,4 @@ pub use split::{ReadHalf, WriteHalf};
 pub use split_owned::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use stream::TcpStream;
 
-pub use crate::tcp::{MtuDiscover, SendFlags};
+pub use crate::tcp::SendFlags;

@@ -2,8 +2,9 @@
 
 use super::{PendingListener, TcpListener, TcpSocket, TcpStream};
 use crate::config::Config;
+use crate::config::MtuDiscover;
 use crate::error::os;
-use crate::tcp::{MtuDiscover, SocketOptions};
+use crate::tcp::SocketOptions;
 use crate::time::Duration;
 use std::io;
 
@@ -452,7 +453,7 @@ macro_rules! socket_options {
             pub fn set_tcp_congestion(&self, name: &[u8]) -> io::Result<()> {
                 let name = std::str::from_utf8(name).unwrap_or_default().trim_end_matches('\0');
                 let congestion =
-                    crate::tcp::CongestionAlgorithm::from_name(name).ok_or_else(|| os(libc::ENOENT))?;
+                    crate::config::CongestionAlgorithm::from_name(name).ok_or_else(|| os(libc::ENOENT))?;
                 self.change(|options| options.congestion = congestion);
                 Ok(())
             }

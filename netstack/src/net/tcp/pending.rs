@@ -9,7 +9,8 @@ use crate::net::lookup::ToSocketAddrs;
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::{Endpoint, Stack};
 use crate::stack::{ListenerQueues, PendingSyn, Rejection};
-use crate::tcp::{Options, SocketOptions};
+use crate::tcp::SocketOptions;
+use crate::wire::Options;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -223,7 +224,7 @@ impl PendingStream {
         syn.set_observer(Arc::clone(&registration) as _);
         if syn.is_over() {
             // Before the observer was there.
-            crate::stack::Observer::on_ready(&*registration, crate::tcp::Events::READABLE);
+            crate::stack::Observer::on_ready(&*registration, crate::readiness::Events::READABLE);
         }
         let id = core.next_id();
         let inner =

@@ -1,12 +1,14 @@
 //! Packets that belong to no connection, and segments that find theirs locked.
 
 use super::{SECOND, assert_empty, to_host_1};
-use crate::device::ChecksumOffload;
+use crate::readiness::Events;
 use crate::stack::testing::{LinkSpec, Net, Verdict, address};
 use crate::stack::{Effects, Engine, Family, Interface, Observer, Unconnected};
-use crate::tcp::{Events, Flags, Options, Segment, SeqNum, State};
+use crate::tcp::State;
 use crate::time::{Duration, Instant};
+use crate::wire::ChecksumOffload;
 use crate::wire::{ChecksumMode, HeaderBuf, IcmpMessage, IpMeta, emit_icmp, emit_tcp, protocol};
+use crate::wire::{Flags, Options, Segment, SeqNum};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ fn packet(src: IpAddr, src_port: u16, dst: IpAddr, flags: Flags) -> Vec<u8> {
         window: 1000,
         urgent: 0,
         options: Options::default(),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     };
@@ -255,7 +257,7 @@ fn blank() -> Segment {
         window: 0,
         urgent: 0,
         options: Options::default(),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     }

@@ -8,9 +8,10 @@ use super::SECOND;
 use crate::stack::Cell;
 use crate::stack::Family;
 use crate::stack::testing::{LinkSpec, Net, Passing, Socket, Verdict, address};
-use crate::tcp::{Flags, Options, Segment, SeqNum, SocketOptions, State};
+use crate::tcp::{SocketOptions, State};
 use crate::time::Duration;
 use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
+use crate::wire::{Flags, Options, Segment, SeqNum};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -155,7 +156,7 @@ impl Bench {
             window: self.window,
             urgent: 0,
             options,
-            ecn: crate::tcp::Ecn::NotEct,
+            ecn: crate::wire::Ecn::NotEct,
             payload_len: len,
             gso_size: None,
         };

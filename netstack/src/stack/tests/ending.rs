@@ -1,9 +1,10 @@
 //! Closing, and what ends connections otherwise.
 
 use super::{SECOND, assert_empty, to_host_1};
+use crate::readiness::Events;
 use crate::stack::testing::{Cable, LinkSpec, Net};
 use crate::stack::{DriverHook, Family, QueueId};
-use crate::tcp::{Events, State};
+use crate::tcp::State;
 use crate::time::Duration;
 use std::io;
 use std::sync::Arc;

@@ -2,10 +2,12 @@
 
 use super::{SECOND, to_host_1};
 use crate::config::{Config, FastOpenMode};
+use crate::config::{FastOpenKey, FastOpenKeys};
 use crate::stack::testing::{Hop, LinkSpec, Net, Passing, Socket, Verdict};
 use crate::stack::{Engine, Family, FastOpenCache, Listener};
-use crate::tcp::{FastOpenFail, FastOpenKey, FastOpenKeys, Flags, Options, State};
+use crate::tcp::{FastOpenFail, State};
 use crate::time::Duration;
+use crate::wire::{Flags, Options};
 use std::io;
 use std::sync::Arc;
 

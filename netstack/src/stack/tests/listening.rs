@@ -6,9 +6,10 @@ use crate::config::{Config, SynCookieMode};
 use crate::device::RxMeta;
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, Socket, Verdict, address};
 use crate::stack::{Effects, Family, Listener};
-use crate::tcp::{Flags, Options, Segment, SeqNum, State};
+use crate::tcp::State;
 use crate::time::Duration;
 use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
+use crate::wire::{Flags, Options, Segment, SeqNum};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ fn spoofed_to(port: u16, number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u
         window: 1000,
         urgent: 0,
         options: Options { mss: Some(1460), ..Options::default() },
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: 0,
         gso_size: None,
     };

@@ -2,9 +2,10 @@
 
 use super::{SECOND, assert_empty, to_host_1};
 use crate::config::{SynCookieMode, TimeWaitReuse};
+use crate::readiness::Events;
 use crate::stack::testing::{LinkSpec, Net, Recorder, Verdict, address};
 use crate::stack::{Family, Unconnected};
-use crate::tcp::{Events, State};
+use crate::tcp::State;
 use crate::time::Duration;
 use std::io;
 use std::net::SocketAddr;

@@ -2,10 +2,13 @@
 
 use super::SECOND;
 use crate::config::Config;
+use crate::config::MtuDiscover;
+use crate::config::MtuProbing;
 use crate::stack::Family;
 use crate::stack::testing::{Hop, LinkSpec, Net, Socket, Verdict, address, icmp_about, too_big};
-use crate::tcp::{MtuDiscover, Segment, State, TcpInfo};
+use crate::tcp::{State, TcpInfo};
 use crate::time::Duration;
+use crate::wire::Segment;
 use crate::wire::{ChecksumMode, HeaderBuf, IpHeader, IpMeta, emit_tcp};
 use std::net::SocketAddr;
 
@@ -230,7 +233,7 @@ fn sockets_choose_whether_to_follow_and_whether_to_forbid_fragments() {
 
 #[test]
 fn a_black_hole_is_found_after_retries1_and_climbed_out_of() {
-    let probing = |_, config: &mut Config| config.mtu_probing = 1;
+    let probing = |_, config: &mut Config| config.mtu_probing = MtuProbing::BlackHole;
     for mtu in [1400, 700, 300] {
         let mut net = Net::pair_with(8, LinkSpec::default(), probing);
         net.cable.set_hop(silent(mtu));
@@ -256,7 +259,7 @@ fn a_black_hole_is_found_after_retries1_and_climbed_out_of() {
 
 #[test]
 fn a_search_finds_the_mtu_and_its_failures_are_no_congestion() {
-    let probing = |_, config: &mut Config| config.mtu_probing = 2;
+    let probing = |_, config: &mut Config| config.mtu_probing = MtuProbing::Always;
     for (hop, expected) in [(None, 1441..=1448), (silent(1400), 1340..=1348), (honest(1300), 1240..=1248)] {
         let mut net = Net::pair_with(9, LinkSpec::default(), probing);
         net.cable.set_hop(hop);

@@ -2,9 +2,10 @@
 
 use super::{SECOND, assert_empty};
 use crate::icmp::Unreachable;
+use crate::readiness::Events;
 use crate::stack::testing::{LinkSpec, Net, Recorder, Socket, Verdict, address};
 use crate::stack::{Cell, Family, Listener, PendingSyn, Rejection};
-use crate::tcp::{Events, State};
+use crate::tcp::State;
 use crate::time::Duration;
 use std::io;
 use std::net::SocketAddr;

@@ -1,10 +1,12 @@
 //! Fast Open where the application decides about each SYN.
 
 use super::{SECOND, assert_empty, to_host_1};
+use crate::config::{FastOpenKey, FastOpenKeys};
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, Socket, Verdict};
 use crate::stack::{Family, Listener, PendingSyn, Rejection};
-use crate::tcp::{FastOpenKey, FastOpenKeys, Flags, State};
+use crate::tcp::State;
 use crate::time::Duration;
+use crate::wire::Flags;
 use std::io;
 use std::sync::Arc;
 

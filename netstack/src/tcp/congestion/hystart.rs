@@ -6,22 +6,9 @@
 
 use super::AckSample;
 use super::window::Window;
+use crate::config::Hystart;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
-
-/// How slow start may end before the first loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Hystart {
-    /// As Linux's CUBIC: at a longer delay, or when a train of acknowledgments lasts for half of the
-    /// smallest round trip.
-    #[default]
-    Linux,
-    /// HyStart++ (RFC 9406): a longer delay leads to a slower growth for some round trips, and back
-    /// if it turns out to have been noise.
-    Rfc9406,
-    /// Only a loss, or an ECN mark, ends it.
-    Off,
-}
 
 /// Smaller windows are left alone: a few segments say little (`hystart_low_window`).
 const LOW_WINDOW: u64 = 16;

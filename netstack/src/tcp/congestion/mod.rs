@@ -9,9 +9,10 @@ mod hystart;
 mod new_reno;
 mod window;
 
+use crate::config::CongestionAlgorithm;
+use crate::config::Hystart;
 pub use bbr::Bbr;
 pub use cubic::Cubic;
-pub use hystart::Hystart;
 pub use new_reno::NewReno;
 
 use super::delivery_rate::{LossSample, RateSample};
@@ -19,43 +20,12 @@ use super::seq::Seq;
 use crate::time::{Duration, Instant};
 use std::fmt;
 
-/// The algorithms that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum CongestionAlgorithm {
-    /// CUBIC (RFC 9438); `cubic`.
-    #[default]
-    Cubic,
-    /// Reno with the byte counting of RFC 5681 and RFC 3465; Linux calls it `reno`.
-    NewReno,
-    /// BBR version 3 (draft-ietf-ccwg-bbr), which paces; `bbr`.
-    Bbr,
-}
-
-impl CongestionAlgorithm {
-    /// All algorithms.
-    pub const ALL: [Self; 3] = [Self::Cubic, Self::NewReno, Self::Bbr];
-
-    /// The name that `TCP_CONGESTION` uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cubic => "cubic",
-            Self::NewReno => "reno",
-            Self::Bbr => "bbr",
-        }
-    }
-
-    /// The algorithm of a name that `TCP_CONGESTION` uses.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-
-    /// A controller that begins with what `start` says.
-    pub(crate) fn start(self, start: &Start) -> Box<dyn CongestionControl> {
-        match self {
-            Self::Cubic => Box::new(Cubic::new(start)),
-            Self::NewReno => Box::new(NewReno::new(start)),
-            Self::Bbr => Box::new(Bbr::new(start)),
-        }
+/// The controller of an algorithm, which begins with what `start` says.
+pub(crate) fn start(algorithm: CongestionAlgorithm, start: &Start) -> Box<dyn CongestionControl> {
+    match algorithm {
+        CongestionAlgorithm::Cubic => Box::new(Cubic::new(start)),
+        CongestionAlgorithm::NewReno => Box::new(NewReno::new(start)),
+        CongestionAlgorithm::Bbr => Box::new(Bbr::new(start)),
     }
 }
 
@@ -193,9 +163,11 @@ pub trait CongestionControl: Send + fmt::Debug {
 mod testing {
     //! Acknowledgments for the tests of algorithms.
 
-    use super::{AckSample, Hystart, Start};
-    use crate::tcp::seq::{Seq, SeqNum};
+    use super::{AckSample, Start};
+    use crate::config::Hystart;
+    use crate::tcp::seq::Seq;
     use crate::time::{Duration, Instant};
+    use crate::wire::SeqNum;
 
     pub(super) const MSS: usize = 1000;
 

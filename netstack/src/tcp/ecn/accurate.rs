@@ -1,10 +1,12 @@
 //! AccECN: both ends count what arrived with which ECN field, and tell each other the counts, modulo 8 in
 //! three header bits of every segment (ACE) and in bytes, modulo 2²⁴, in an option (RFC 9768).
 
-use super::{AckNeed, Ecn, Feedback};
-use crate::config::Config;
-use crate::tcp::segment::Segment;
+use super::{AckNeed, Feedback};
+use crate::config::{Config, EcnOption};
 use crate::time::{Duration, Instant};
+use crate::wire::AccEcn;
+use crate::wire::Ecn;
+use crate::wire::Segment;
 use arrayvec::ArrayVec;
 
 /// What the ACE field starts from (§3.2.1), so that one which a middlebox cleared shows.
@@ -31,30 +33,9 @@ const STRETCHED: u32 = 4;
 const STRETCH_FRACTION: u32 = 6;
 const STRETCH_WEIGHT: u32 = 6;
 
-/// The AccECN option: counters of bytes that came with each ECN field, 24 bits each (§3.2.3).
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct AccEcn {
-    /// Whether ECT(1) comes first: kind 174. Otherwise ECT(0) does: kind 172. CE is always the second.
-    pub ect1_first: bool,
-    /// The counters that are there, in the order of the wire.
-    pub fields: ArrayVec<u32, 3>,
-}
-
-impl AccEcn {
-    /// What a SYN-ACK reports: that nothing came yet.
-    pub(super) fn initial() -> Self {
-        Self { ect1_first: true, fields: ArrayVec::from([EB_INIT, 0, EB_INIT]) }
-    }
-
-    /// Bytes of the option in a header, padding included.
-    pub fn len_on_wire(&self) -> usize {
-        (2 + 3 * self.fields.len()).next_multiple_of(4)
-    }
-
-    /// The counter of bytes in packets with a CE mark, if it is there.
-    pub fn ce(&self) -> Option<u32> {
-        self.fields.get(1).copied()
-    }
+/// What the option of a SYN-ACK reports: that nothing came yet.
+pub(super) fn initial_option() -> AccEcn {
+    AccEcn { ect1_first: true, fields: ArrayVec::from([EB_INIT, 0, EB_INIT]) }
 }
 
 /// How a SYN-ACK, and the acknowledgment of it, say which ECN field the packet before had (tables 2
@@ -81,7 +62,7 @@ pub(super) struct Accurate {
     /// What the acknowledgment of the SYN-ACK has in place of a count.
     reflection: Option<u8>,
     /// `tcp_ecn_option`, and whether the peer showed that the option passes.
-    option: u32,
+    option: EcnOption,
     option_passes: bool,
     beacon: u32,
     /// Segments that must carry the option.
@@ -202,17 +183,17 @@ impl Accurate {
         self.reflection.unwrap_or((self.received_ce.wrapping_add(CEP_INIT) & 7) as u8)
     }
 
-    /// The option: with `tcp_ecn_option` 2 in every segment, with 1 when something changed and a few
+    /// The option: if it is always sent in every segment, else when something changed and a few
     /// times a round trip.
     pub(super) fn option(&self, now: Instant, srtt: Duration, crowded: bool) -> Option<AccEcn> {
-        if self.option == 0 || !self.option_passes {
+        if self.option == EcnOption::Never || !self.option_passes {
             return None;
         }
         let wanted = match (self.demand > 0, crowded) {
             (true, _) => true,
             // What is missing matters more.
             (false, true) => false,
-            (false, false) => self.option >= 2 || self.beacon_due(now, srtt),
+            (false, false) => self.option == EcnOption::Always || self.beacon_due(now, srtt),
         };
         if !wanted {
             return None;

@@ -157,7 +157,7 @@ impl Rack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
 
     fn seq(n: usize) -> Seq {
         Seq::initial(SeqNum::new(1)) + n

@@ -66,7 +66,7 @@ impl Reordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
+    use crate::wire::SeqNum;
 
     #[test]
     fn the_degree_is_the_distance_in_segments_and_bounded() {

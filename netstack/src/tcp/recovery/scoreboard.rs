@@ -616,8 +616,8 @@ impl Scoreboard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp::seq::SeqNum;
     use crate::time::Duration;
+    use crate::wire::SeqNum;
     use proptest::prelude::*;
 
     fn seq(n: usize) -> Seq {

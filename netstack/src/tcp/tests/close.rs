@@ -1,7 +1,8 @@
 //! The end of connections.
 
 use super::pair::{Pair, Wire, pattern};
-use crate::tcp::{Events, SocketOptions, State, TcpError};
+use crate::tcp::Completion;
+use crate::tcp::{SocketOptions, State, TcpError};
 use crate::time::Duration;
 use std::net::Shutdown;
 
@@ -44,7 +45,7 @@ fn four_segments_with_the_numbers_of_the_formulas() {
     assert_eq!(states(&pair), [State::TimeWait, State::Closed]);
     assert_eq!(pair.sent(0, from[0]), ["FIN,ACK 11/1 len 0", "ACK 12/2 len 0"]);
     assert_eq!(pair.sent(1, from[1]), ["ACK 1/12 len 0", "FIN,ACK 1/12 len 0"]);
-    assert!(pair.conn(0).take_events().contains(Events::TIME_WAIT));
+    assert!(pair.conn(0).completion() == Completion::TimeWait);
 }
 
 #[test]
@@ -196,7 +197,7 @@ fn an_orphan_in_fin_wait_2_becomes_a_record() {
     let now = pair.now;
     pair.conn(0).close(now);
     pair.run_for(Duration::from_millis(100));
-    assert!(pair.conn(0).take_events().contains(Events::TIME_WAIT));
+    assert!(pair.conn(0).completion() == Completion::TimeWait);
     let now = pair.now;
     let record = pair.ends[0].conn.time_wait(now);
     assert_eq!(record.state(), State::FinWait2);

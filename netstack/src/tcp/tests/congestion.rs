@@ -2,7 +2,8 @@
 
 use super::pair::{Pair, Wire, pattern};
 use crate::config::Config;
-use crate::tcp::{CongestionAlgorithm, Path, SocketOptions};
+use crate::config::CongestionAlgorithm;
+use crate::tcp::{Path, SocketOptions};
 use crate::time::Duration;
 use std::sync::Arc;
 

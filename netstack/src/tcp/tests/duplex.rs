@@ -3,7 +3,8 @@
 
 use super::pair::{Pair, Wire, config, pattern};
 use crate::config::Config;
-use crate::tcp::{Events, State, TcpError};
+use crate::readiness::Events;
+use crate::tcp::{State, TcpError};
 use crate::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -4,17 +4,17 @@ use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
-use crate::tcp::{
-    AccEcn, Connection, Ecn, EcnMode, Flags, Opening, Options, Path, Phase, Segment, SeqNum, SocketOptions,
-    SynEntry, SynParts, TcpInfo,
-};
+use crate::config::EcnNegotiation;
+use crate::config::EcnOption;
+use crate::tcp::{Connection, EcnMode, Opening, Path, Phase, SocketOptions, SynEntry, SynParts, TcpInfo};
 use crate::time::{Duration, Instant};
+use crate::wire::{AccEcn, Ecn, Flags, Options, Segment, SeqNum};
 use std::sync::Arc;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn config(ecn: u32) -> Arc<Config> {
-    Arc::new(Config { ecn, ..Config::default() })
+fn config(ecn: usize) -> Arc<Config> {
+    Arc::new(Config { ecn: EcnNegotiation::ALL[ecn], ..Config::default() })
 }
 
 fn info(pair: &Pair, end: usize) -> TcpInfo {
@@ -32,7 +32,7 @@ fn accepted(config: &Arc<Config>, ace: u8, ecn: Ecn, ack: u8) -> (Table, Segment
     let parts = SynParts { ts_offset: 0, path: Path::new(1500, false), options: &options, config };
     let entry = SynEntry::new(now, &syn, SeqNum::new(ISS), parts);
     let mut third = segment(Flags::ACK.with(Flags::from_ace(ack)), 1, 1, 0);
-    third.options.acc_ecn = (config.ecn_option > 0).then(AccEcn::default);
+    third.options.acc_ecn = (config.ecn_option != EcnOption::Never).then(AccEcn::default);
     let mut conn = entry.establish(now, &third, &options, config, &Pool::new());
     conn.on_segment(now, &third, Chunk::empty());
     (Table { conn, now, tsval: None }, entry.syn_ack(now))
@@ -62,7 +62,7 @@ fn each_pair_of_settings_agrees_on_what_both_know() {
     ] {
         for (server, expected) in expected.into_iter().enumerate() {
             let wire = Wire { mark: 0.1, ..Wire::default() };
-            let mut pair = Pair::connect_with(wire, 1, &config(client), &config(server as u32));
+            let mut pair = Pair::connect_with(wire, 1, &config(client), &config(server));
             let agreed = [info(&pair, 0).ecn, info(&pair, 1).ecn];
             assert_eq!(agreed, [expected; 2], "tcp_ecn {client} and {server}");
             let bytes = pattern(60_000);
@@ -136,7 +136,8 @@ fn a_client_understands_every_answer() {
 #[test]
 fn a_syn_that_is_not_answered_is_sent_again_without_asking() {
     for (fallback, again) in [(true, 0), (false, 0b011)] {
-        let config = Arc::new(Config { ecn: 1, ecn_fallback: fallback, ..Config::default() });
+        let config =
+            Arc::new(Config { ecn: EcnNegotiation::Classic, ecn_fallback: fallback, ..Config::default() });
         let now = Instant::from_millis(1_000);
         let (options, path) = (SocketOptions::new(&config), Path::new(1500, false));
         let mut opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, &config, &Pool::new());
@@ -212,9 +213,10 @@ fn only_new_data_is_marked_as_capable() {
 
 #[test]
 fn with_accecn_both_ends_count_the_same() {
-    for option in 0..=2 {
+    for option in EcnOption::ALL {
         for offload in [0, 20_000] {
-            let config = Arc::new(Config { ecn: 3, ecn_option: option, ..Config::default() });
+            let config =
+                Arc::new(Config { ecn: EcnNegotiation::Accurate, ecn_option: option, ..Config::default() });
             let mark = if offload == 0 { 0.05 } else { 0.3 };
             let wire = Wire { mark, offload, ..Wire::default() };
             let mut pair = Pair::connect_with(wire, 4, &config, &config);
@@ -223,10 +225,10 @@ fn with_accecn_both_ends_count_the_same() {
             assert!(pair.transfer(1, &bytes[..200_000], 60 * SECOND) == bytes[..200_000]);
             pair.run_for(SECOND);
             let [a, b] = [info(&pair, 0), info(&pair, 1)];
-            let what = format!("option {option}, offload {offload}");
+            let what = format!("option {option:?}, offload {offload}");
             assert!(b.received_ce > 0 && a.received_ce > 0, "{what}");
             // Where the counter may have wrapped the worst is assumed, unless the option knows better.
-            if offload == 0 && option > 0 {
+            if offload == 0 && option != EcnOption::Never {
                 assert_eq!((a.delivered_ce, b.delivered_ce), (b.received_ce, a.received_ce), "{what}");
             } else {
                 assert!(a.delivered_ce >= b.received_ce, "{what}: {a:?} {b:?}");
@@ -234,7 +236,7 @@ fn with_accecn_both_ends_count_the_same() {
             assert_eq!(a.total_retrans, 0, "{what}");
             let with_option =
                 pair.ends[1].log.iter().filter(|(_, seg)| seg.options.acc_ecn.is_some()).count();
-            assert_eq!(with_option > 0, option > 0, "{what}");
+            assert_eq!(with_option > 0, option != EcnOption::Never, "{what}");
         }
     }
 }

@@ -3,12 +3,15 @@
 use super::pair::config;
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::config::EcnNegotiation;
+use crate::config::MtuProbing;
 use crate::tcp::timers::Timer;
 use crate::tcp::{
-    AccEcn, Connection, Ecn, Flags, Opening, OpeningStep, Options, Path, Patience, SackBlock, Segment,
-    SendFlags, SeqNum, SocketOptions, State, SynEntry, SynParts, SynStep, SynTimeout, Timestamps,
+    Connection, Opening, OpeningStep, Path, Patience, SendFlags, SocketOptions, State, SynEntry, SynParts,
+    SynStep, SynTimeout,
 };
 use crate::time::{Duration, Instant};
+use crate::wire::{AccEcn, Ecn, Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
 use proptest::prelude::*;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -281,8 +284,8 @@ fn mixed_config(bits: u8) -> Arc<Config> {
         sack: bits & 1 == 0,
         timestamps: bits & 2 == 0,
         window_scaling: bits & 4 == 0,
-        ecn: u32::from(bits % 6),
-        mtu_probing: u32::from(bits % 3),
+        ecn: EcnNegotiation::ALL[usize::from(bits % 6)],
+        mtu_probing: MtuProbing::ALL[usize::from(bits % 3)],
         recv_buffer_max: if bits & 8 == 0 { 6 << 20 } else { 1 << 30 },
         ..(*config()).clone()
     })

@@ -4,8 +4,10 @@
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
 use crate::config::Config;
-use crate::tcp::{CongestionAlgorithm, Flags, Options, Phase, SackBlock, Segment, SeqNum, Timestamps};
+use crate::config::CongestionAlgorithm;
+use crate::tcp::Phase;
 use crate::time::{Duration, Instant};
+use crate::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
 use std::sync::Arc;
 
 const MSS: i64 = 1000;

@@ -4,10 +4,11 @@ use super::pair::config;
 use super::table::segment;
 use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
-    Connection, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, State, SynEntry,
-    SynParts, SynStep, TcpError,
+    Connection, Opening, OpeningStep, Path, Patience, SocketOptions, State, SynEntry, SynParts, SynStep,
+    TcpError,
 };
 use crate::time::{Duration, Instant};
+use crate::wire::{Flags, Segment, SeqNum};
 use std::io::{IoSlice, IoSliceMut};
 
 const PATH: Path = Path::new(1500, false);

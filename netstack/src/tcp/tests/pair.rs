@@ -3,10 +3,10 @@
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::{
-    Connection, Ecn, Flags, Opening, OpeningStep, Path, Patience, Segment, SeqNum, SocketOptions, SynEntry,
-    SynParts, SynStep, Transmit,
+    Connection, Opening, OpeningStep, Path, Patience, SocketOptions, SynEntry, SynParts, SynStep, Transmit,
 };
 use crate::time::{Duration, Instant};
+use crate::wire::{Ecn, Flags, Segment, SeqNum};
 use arrayvec::ArrayVec;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

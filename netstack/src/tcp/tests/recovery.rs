@@ -3,8 +3,10 @@
 use super::pair::{Pair, Wire, pattern};
 use super::table::{Table, segment};
 use crate::config::Config;
-use crate::tcp::{CongestionAlgorithm, Flags, Options, Phase, SocketOptions, State, TcpError, Timestamps};
+use crate::config::CongestionAlgorithm;
+use crate::tcp::{Phase, SocketOptions, State, TcpError};
 use crate::time::Duration;
+use crate::wire::{Flags, Options, Timestamps};
 use std::sync::Arc;
 
 #[test]

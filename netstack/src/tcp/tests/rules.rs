@@ -5,11 +5,9 @@ use super::pair::config;
 use super::table::{IRS, ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
-use crate::tcp::{
-    Flags, Opening, OpeningStep, Options, Path, Segment, SeqNum, SocketOptions, State, SynEntry, SynParts,
-    Timestamps,
-};
+use crate::tcp::{Opening, OpeningStep, Path, SocketOptions, State, SynEntry, SynParts};
 use crate::time::{Duration, Instant};
+use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 use std::io::IoSliceMut;
 use std::sync::Arc;
 

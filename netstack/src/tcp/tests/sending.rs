@@ -2,8 +2,9 @@
 
 use super::pair::config;
 use super::table::{Table, segment};
-use crate::tcp::{Flags, SendFlags, SeqNum, SocketOptions};
+use crate::tcp::{SendFlags, SocketOptions};
 use crate::time::Duration;
+use crate::wire::{Flags, SeqNum};
 use std::io::IoSlice;
 
 fn set(t: &mut Table, change: impl FnOnce(&mut SocketOptions)) {

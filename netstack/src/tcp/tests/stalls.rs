@@ -1,8 +1,10 @@
 //! Waits that must end: writers that are told, windows that open again, timers that run.
 
 use super::table::{Table, segment};
-use crate::tcp::{Events, Flags, SocketOptions, State, TcpError};
+use crate::readiness::Events;
+use crate::tcp::{SocketOptions, State, TcpError};
 use crate::time::Duration;
+use crate::wire::Flags;
 use std::io::IoSlice;
 
 fn write(t: &mut Table, len: usize) -> Result<usize, TcpError> {

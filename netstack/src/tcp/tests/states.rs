@@ -1,8 +1,10 @@
 //! Segment in, state and segment out, for every state of a connection.
 
 use super::table::{Table, segment};
-use crate::tcp::{Events, Flags, Options, SackBlock, SeqNum, State, TcpError, Timestamps};
+use crate::readiness::Events;
+use crate::tcp::{State, TcpError};
 use crate::time::Duration;
+use crate::wire::{Flags, Options, SackBlock, SeqNum, Timestamps};
 
 const ACK: Flags = Flags::ACK;
 const SYNCHRONIZED: [State; 6] =
@@ -28,7 +30,7 @@ fn a_reset_at_rcv_nxt_ends_every_state() {
         let (mut t, peer, _) = Table::in_state(state);
         assert!(t.input(segment(rst(), peer, 0, 0)).is_empty());
         assert_eq!(t.conn.state(), State::Closed, "{state}");
-        assert!(t.conn.take_events().contains(Events::CLOSED | Events::ERROR));
+        assert!(t.conn.take_events().contains(Events::HANGUP | Events::ERROR));
         let error = if state == State::CloseWait { TcpError::BrokenPipe } else { TcpError::Reset };
         assert_eq!(t.conn.take_error(), Some(error), "{state}");
         assert_eq!(t.conn.poll_timeout(), None, "no timer is left");

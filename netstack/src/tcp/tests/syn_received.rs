@@ -4,11 +4,9 @@ use super::pair::config;
 use super::table::{IRS, ISS, segment};
 use crate::buffer::Pool;
 use crate::config::Config;
-use crate::tcp::{
-    Flags, Options, Path, Patience, Segment, SeqNum, SocketOptions, SynCookies, SynEntry, SynParts, SynStep,
-    SynTimeout, Timestamps,
-};
+use crate::tcp::{Path, Patience, SocketOptions, SynCookies, SynEntry, SynParts, SynStep, SynTimeout};
 use crate::time::{Duration, Instant};
+use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 
 const ACK: Flags = Flags::ACK;
 const FLOW: u32 = 7;

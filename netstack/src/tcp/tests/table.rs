@@ -2,11 +2,9 @@
 
 use super::pair::config;
 use crate::buffer::{Chunk, Pool};
-use crate::tcp::{
-    Connection, Flags, Options, Path, Patience, Segment, SeqNum, SocketOptions, State, SynEntry, SynParts,
-    SynStep, Timestamps,
-};
+use crate::tcp::{Connection, Path, Patience, SocketOptions, State, SynEntry, SynParts, SynStep};
 use crate::time::{Duration, Instant};
+use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 use std::io::IoSlice;
 use std::net::Shutdown;
 
@@ -31,7 +29,7 @@ pub(super) fn segment(flags: Flags, seq: i64, ack: i64, payload: usize) -> Segme
         window: 30_000,
         urgent: 0,
         options: Options::default(),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: payload,
         gso_size: None,
     }

@@ -1,12 +1,9 @@
-//! What a connection tells the layer above: a set of bits.
+//! Readiness of a socket: the bits that poll(2) and epoll(7) know.
 
 use std::ops::{BitOr, BitOrAssign};
 
-/// A set of things that happened to a connection, or that hold for it.
-///
-/// [`Connection::take_events`](super::Connection::take_events) gives edges, what happened since the
-/// last call; [`Connection::readiness`](super::Connection::readiness) gives levels, what poll(2)
-/// would say now.
+/// A set of readiness states of a socket, as edges or as levels: what happened since the last report,
+/// or what poll(2) would report now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Events(u16);
 
@@ -23,10 +20,8 @@ impl Events {
     pub const WRITE_CLOSED: Self = Self(1 << 3);
     /// An error is pending.
     pub const ERROR: Self = Self(1 << 4);
-    /// The connection needs no more than a [`TimeWait`](super::TimeWait) record from now on.
-    pub const TIME_WAIT: Self = Self(1 << 5);
-    /// The connection is over: nothing will be sent or accepted for it.
-    pub const CLOSED: Self = Self(1 << 6);
+    /// The connection is over in both directions (`EPOLLHUP`).
+    pub const HANGUP: Self = Self(1 << 5);
 
     /// Whether all of `other` are in the set.
     pub const fn contains(self, other: Self) -> bool {

@@ -1,82 +1,14 @@
-//! Every knob of a stack: one flat struct, with the defaults of Linux unless a field says otherwise.
-//!
-//! A field can also be set by its name and a text, for command lines and configuration files:
-//! [`Config::set`].
+//! The settings, their names and which of them fit together.
 
-use crate::tcp::{COOKIE_LEN, CongestionAlgorithm, FastOpenKeys, Hystart, MtuDiscover};
+use super::fast_open::{COOKIE_LEN, FastOpenKeys};
+use super::modes::{
+    CongestionAlgorithm, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing,
+    SynCookieMode, TimeWaitReuse,
+};
+use super::value::Value;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-
-/// Which TIME-WAIT entries a new active open may take over (`net.ipv4.tcp_tw_reuse`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeWaitReuse {
-    /// None: 0 in Linux.
-    Off,
-    /// Any, if its timestamps prove that it is over a second old (RFC 6191): 1 in Linux.
-    All,
-    /// Those between addresses of this stack: 2, the default of Linux.
-    Loopback,
-}
-
-/// When listeners use SYN cookies (`net.ipv4.tcp_syncookies`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SynCookieMode {
-    /// Never: once the SYN queue is full, SYNs are dropped. 0 in Linux.
-    Off,
-    /// Once the SYN queue is full: 1, the default of Linux.
-    Overflow,
-    /// For every SYN: 2 in Linux, for tests.
-    Always,
-}
-
-/// What Fast Open may be used for: the bits of `net.ipv4.tcp_fastopen`. Bits that mean nothing are
-/// kept, as in Linux.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct FastOpenMode(u32);
-
-impl FastOpenMode {
-    /// Nothing.
-    pub const OFF: Self = Self(0);
-    /// Active opens that ask for it.
-    pub const CLIENT: Self = Self(0x1);
-    /// Listeners that ask for it.
-    pub const SERVER: Self = Self(0x2);
-    /// Data in SYNs to any server, with or without its cookie.
-    pub const CLIENT_NO_COOKIE: Self = Self(0x4);
-    /// Data in SYNs is accepted without a cookie. Anybody can then make a listener answer forged
-    /// addresses: for closed networks.
-    pub const SERVER_NO_COOKIE: Self = Self(0x200);
-    /// All listeners, with their backlog as the limit, whether they ask for it or not.
-    pub const SERVER_ALL: Self = Self(0x400);
-
-    /// From the number that `net.ipv4.tcp_fastopen` takes.
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    /// The number.
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Both.
-    #[must_use]
-    pub const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all of `other` is in here.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-impl fmt::Debug for FastOpenMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FastOpenMode({:#x})", self.0)
-    }
-}
 
 /// Declares [`Config`] as a table, so that a field, its documentation, its default and its name as a
 /// key cannot drift apart.
@@ -269,24 +201,20 @@ config! {
     icmp_rate: u32 = 1000;
     /// ICMP errors in a burst at most (`icmp_msgs_burst`). 50.
     icmp_burst: u32 = 50;
-    /// Explicit congestion notification (`tcp_ecn`): 0 never; 1 asked for and accepted, RFC 3168;
-    /// 2 accepted, RFC 3168; 3 AccECN (RFC 9768) asked for and accepted; 4 AccECN accepted, RFC 3168
-    /// asked for; 5 AccECN accepted. Who accepts AccECN accepts RFC 3168 too. 2.
-    ecn: u32 = 2;
+    /// Explicit congestion notification (`tcp_ecn`). `accept`, which Linux calls 2.
+    ecn: EcnNegotiation = EcnNegotiation::Accept;
     /// Send a SYN again without asking for ECN if the first was not answered (`tcp_ecn_fallback`,
     /// RFC 3168 §6.1.1.1). On.
     ecn_fallback: bool = true;
-    /// When segments carry the AccECN option (`tcp_ecn_option`): 0 never, 1 when counters changed and a
-    /// few times a round trip, 2 always where it fits. 2.
-    ecn_option: u32 = 2;
-    /// With `ecn_option` 1: how often in a round trip at least (`tcp_ecn_option_beacon`). 3.
+    /// When segments carry the AccECN option (`tcp_ecn_option`). `always`, which Linux calls 2.
+    ecn_option: EcnOption = EcnOption::Always;
+    /// With `ecn_option` `minimal`: how often in a round trip at least (`tcp_ecn_option_beacon`). 3.
     ecn_option_beacon: u32 = 3;
     /// What new sockets do about the MTU of their path (`IP_MTU_DISCOVER`; `ip_no_pmtu_disc` makes it
     /// `dont` in Linux). `want`.
     mtu_discover: MtuDiscover = MtuDiscover::Want;
-    /// Packetisation-layer path MTU discovery (`tcp_mtu_probing`, RFC 4821): 0 never, 1 after a black
-    /// hole was found, which is when `retries1` is exceeded, 2 always. 0.
-    mtu_probing: u32 = 0;
+    /// Packetisation-layer path MTU discovery (`tcp_mtu_probing`, RFC 4821). `off`, which Linux calls 0.
+    mtu_probing: MtuProbing = MtuProbing::Off;
     /// The MSS with which probing starts (`tcp_base_mss`). 1024.
     base_mss: u32 = 1024;
     /// The MSS below which a black hole is not followed (`tcp_mtu_probe_floor`). 48.
@@ -386,10 +314,7 @@ impl Config {
         // Below the option space of a segment the header would outweigh any payload for ever.
         ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;
         ensure((68..=65_535).contains(&self.min_pmtu), "min_pmtu: must be 68 to 65535")?;
-        ensure(self.ecn <= 5, "ecn: must be 0 to 5")?;
-        ensure(self.ecn_option <= 2, "ecn_option: must be 0, 1 or 2")?;
         ensure(self.ecn_option_beacon <= 63, "ecn_option_beacon: must be at most 63")?;
-        ensure(self.mtu_probing <= 2, "mtu_probing: must be 0, 1 or 2")?;
         ensure((48..=65_495).contains(&self.base_mss), "base_mss: must be 48 to 65495")?;
         ensure((48..=65_495).contains(&self.mtu_probe_floor), "mtu_probe_floor: must be 48 to 65495")?;
         ensure(!self.mtu_expires.is_zero(), "mtu_expires: must not be zero")?;
@@ -401,273 +326,6 @@ impl Config {
         )?;
         ensure(self.fastopen_cache_size > 0, "fastopen_cache_size: must not be zero")?;
         ensure(self.default_ttl > 0, "default_ttl: must not be zero")
-    }
-}
-
-/// A type of setting: how its values are written.
-trait Value: Sized {
-    /// The accepted form, for error messages.
-    const FORM: &'static str;
-    fn parse(text: &str) -> Option<Self>;
-    fn show(&self) -> String;
-}
-
-impl Value for bool {
-    const FORM: &'static str = "on or off";
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "on" | "true" | "1" => Some(true),
-            "off" | "false" | "0" => Some(false),
-            _ => None,
-        }
-    }
-    fn show(&self) -> String {
-        (if *self { "on" } else { "off" }).to_owned()
-    }
-}
-
-impl Value for u8 {
-    const FORM: &'static str = "a number up to 255";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for u32 {
-    const FORM: &'static str = "a number";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for u64 {
-    const FORM: &'static str = "a number";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-/// The number at the front of a text, and the unit behind it.
-fn split_unit(text: &str) -> Option<(f64, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit.trim_start()))
-}
-
-impl Value for usize {
-    const FORM: &'static str = "a size such as 65536, 64kib or 4mib";
-    fn parse(text: &str) -> Option<Self> {
-        // Whole bytes do not pass through a float, so every value survives show and parse.
-        if let Ok(bytes) = text.parse() {
-            return Some(bytes);
-        }
-        let text = text.to_ascii_lowercase();
-        let (number, unit) = split_unit(&text)?;
-        let shift = match unit {
-            "b" => 0,
-            "k" | "kb" | "kib" => 10,
-            "m" | "mb" | "mib" => 20,
-            "g" | "gb" | "gib" => 30,
-            _ => return None,
-        };
-        let bytes = number * f64::from(1u32 << shift);
-        (bytes < 2f64.powi(53)).then_some(bytes as Self)
-    }
-    fn show(&self) -> String {
-        match *self {
-            n if n > 0 && n % (1 << 20) == 0 => format!("{}mib", n >> 20),
-            n if n > 0 && n % (1 << 10) == 0 => format!("{}kib", n >> 10),
-            n => n.to_string(),
-        }
-    }
-}
-
-impl Value for Duration {
-    const FORM: &'static str = "a duration such as 200ms, 1.5s or 2h";
-    fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = split_unit(text)?;
-        let nanos_per_unit: u64 = match unit {
-            "ns" => 1,
-            "us" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" | "min" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        let whole = text[..text.len() - unit.len()].trim_end().parse::<u64>();
-        let nanos = match whole {
-            Ok(whole) => whole.checked_mul(nanos_per_unit)?,
-            Err(_) => {
-                let nanos = number * nanos_per_unit as f64;
-                (nanos < u64::MAX as f64).then_some(nanos.round() as u64)?
-            }
-        };
-        Some(Self::from_nanos(nanos))
-    }
-    fn show(&self) -> String {
-        match self.as_nanos() {
-            n if n % 1_000_000_000 == 0 => format!("{}s", n / 1_000_000_000),
-            n if n % 1_000_000 == 0 => format!("{}ms", n / 1_000_000),
-            n if n % 1_000 == 0 => format!("{}us", n / 1_000),
-            n => format!("{n}ns"),
-        }
-    }
-}
-
-impl Value for FastOpenMode {
-    const FORM: &'static str = "the bits of tcp_fastopen, such as 3 or 0x403";
-    fn parse(text: &str) -> Option<Self> {
-        let bits = match text.strip_prefix("0x") {
-            Some(digits) => u32::from_str_radix(digits, 16).ok()?,
-            None => text.parse().ok()?,
-        };
-        Some(Self(bits))
-    }
-    fn show(&self) -> String {
-        format!("{:#x}", self.0)
-    }
-}
-
-impl Value for Option<FastOpenKeys> {
-    const FORM: &'static str = "none, or keys such as 01234567-89abcdef-01234567-89abcdef";
-    fn parse(text: &str) -> Option<Self> {
-        if text == "none" { Some(None) } else { text.parse().ok().map(Some) }
-    }
-    fn show(&self) -> String {
-        self.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)
-    }
-}
-
-impl Value for Option<Duration> {
-    const FORM: &'static str = "none, or a duration such as 30s";
-    fn parse(text: &str) -> Option<Self> {
-        if text == "none" { Some(None) } else { Duration::parse(text).map(Some) }
-    }
-    fn show(&self) -> String {
-        self.as_ref().map_or_else(|| "none".to_owned(), Value::show)
-    }
-}
-
-impl Value for Option<u64> {
-    const FORM: &'static str = "none, or a number";
-    fn parse(text: &str) -> Option<Self> {
-        if text == "none" { Some(None) } else { u64::parse(text).map(Some) }
-    }
-    fn show(&self) -> String {
-        self.as_ref().map_or_else(|| "none".to_owned(), Value::show)
-    }
-}
-
-impl Value for RangeInclusive<u16> {
-    const FORM: &'static str = "two ports such as 32768-60999";
-    fn parse(text: &str) -> Option<Self> {
-        let (first, last) = text.split_once('-')?;
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
-    }
-    fn show(&self) -> String {
-        format!("{}-{}", self.start(), self.end())
-    }
-}
-
-impl Value for TimeWaitReuse {
-    const FORM: &'static str = "off, all or loopback (0, 1 or 2)";
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "off" | "0" => Some(Self::Off),
-            "all" | "1" => Some(Self::All),
-            "loopback" | "2" => Some(Self::Loopback),
-            _ => None,
-        }
-    }
-    fn show(&self) -> String {
-        match self {
-            Self::Off => "off",
-            Self::All => "all",
-            Self::Loopback => "loopback",
-        }
-        .to_owned()
-    }
-}
-
-impl Value for SynCookieMode {
-    const FORM: &'static str = "off, overflow or always (0, 1 or 2)";
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "off" | "0" => Some(Self::Off),
-            "overflow" | "1" => Some(Self::Overflow),
-            "always" | "2" => Some(Self::Always),
-            _ => None,
-        }
-    }
-    fn show(&self) -> String {
-        match self {
-            Self::Off => "off",
-            Self::Overflow => "overflow",
-            Self::Always => "always",
-        }
-        .to_owned()
-    }
-}
-
-impl Value for CongestionAlgorithm {
-    const FORM: &'static str = "the name of a congestion control, such as reno";
-    fn parse(text: &str) -> Option<Self> {
-        Self::from_name(text)
-    }
-    fn show(&self) -> String {
-        self.name().to_owned()
-    }
-}
-
-impl Value for MtuDiscover {
-    const FORM: &'static str = "dont, want, do or probe (0, 1, 2 or 3)";
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "dont" | "0" => Some(Self::Dont),
-            "want" | "1" => Some(Self::Want),
-            "do" | "2" => Some(Self::Do),
-            "probe" | "3" => Some(Self::Probe),
-            _ => None,
-        }
-    }
-    fn show(&self) -> String {
-        match self {
-            Self::Dont => "dont",
-            Self::Want => "want",
-            Self::Do => "do",
-            Self::Probe => "probe",
-        }
-        .to_owned()
-    }
-}
-
-impl Value for Hystart {
-    const FORM: &'static str = "linux, rfc9406 or off";
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "linux" => Some(Self::Linux),
-            "rfc9406" => Some(Self::Rfc9406),
-            "off" => Some(Self::Off),
-            _ => None,
-        }
-    }
-    fn show(&self) -> String {
-        match self {
-            Self::Linux => "linux",
-            Self::Rfc9406 => "rfc9406",
-            Self::Off => "off",
-        }
-        .to_owned()
     }
 }
 
@@ -703,6 +361,11 @@ mod tests {
             ("tw_reuse", "1", "all"),
             ("hystart", "rfc9406", "rfc9406"),
             ("syncookies", "2", "always"),
+            ("ecn", "0", "off"),
+            ("ecn", "3", "accurate"),
+            ("ecn", "accept", "accept"),
+            ("ecn_option", "1", "minimal"),
+            ("mtu_probing", "1", "black-hole"),
             ("default_ttl", " 7 ", "7"),
             ("fastopen", "0x70403", "0x70403"),
             ("fastopen", "5", "0x5"),

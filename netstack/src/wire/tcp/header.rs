@@ -1,11 +1,11 @@
 //! TCP headers.
 
-use super::checksum::{pseudo_header, transport_checksum_ok};
-use super::header::HeaderBuf;
-use super::ip::{IpMeta, emit_ip, ip_header_len};
-use super::protocol;
-use crate::device::ChecksumOffload;
-use crate::tcp::{
+use crate::wire::ChecksumOffload;
+use crate::wire::checksum::{pseudo_header, transport_checksum_ok};
+use crate::wire::header::HeaderBuf;
+use crate::wire::ip::{IpMeta, emit_ip, ip_header_len};
+use crate::wire::protocol;
+use crate::wire::{
     AccEcn, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum,
     Timestamps,
 };
@@ -18,7 +18,7 @@ pub const TCP_HEADER_LEN: usize = 20;
 /// Bytes of options that a TCP header has room for.
 pub const MAX_TCP_OPTIONS: usize = 40;
 /// Where in the TCP header the checksum is.
-pub(super) const CHECKSUM_OFFSET: usize = 16;
+pub(in crate::wire) const CHECKSUM_OFFSET: usize = 16;
 
 /// Option kinds (RFC 9293 §3.1, RFC 2018, RFC 7323).
 mod kind {
@@ -62,14 +62,14 @@ mod length {
 
 /// Why bytes are not a TCP segment. Both are dropped in silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TcpError {
+pub enum TcpHeaderError {
     /// Fewer than 20 bytes.
     Truncated,
     /// A data offset under 5 or past the end.
     DataOffset,
 }
 
-impl fmt::Display for TcpError {
+impl fmt::Display for TcpHeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Truncated => "segment shorter than a TCP header",
@@ -78,7 +78,7 @@ impl fmt::Display for TcpError {
     }
 }
 
-impl std::error::Error for TcpError {}
+impl std::error::Error for TcpHeaderError {}
 
 /// The source and destination ports at the front of a TCP or UDP header, also of one that an ICMP
 /// error quotes in part; none if there are fewer than four bytes.
@@ -97,14 +97,14 @@ pub fn tcp_checksum_ok(src: IpAddr, dst: IpAddr, bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// If the header is not all there. Bad options are no error: those before them count.
-pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpError> {
+pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpHeaderError> {
     if bytes.len() < TCP_HEADER_LEN {
-        return Err(TcpError::Truncated);
+        return Err(TcpHeaderError::Truncated);
     }
     let tcp = TcpPacket::new_unchecked(bytes);
     let data = usize::from(tcp.header_len());
     if data < TCP_HEADER_LEN || data > bytes.len() {
-        return Err(TcpError::DataOffset);
+        return Err(TcpHeaderError::DataOffset);
     }
     let flags = Flags::from_bits(u16::from_be_bytes([bytes[12], bytes[13]]));
     let segment = Segment {
@@ -114,7 +114,7 @@ pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpError> {
         window: tcp.window_len(),
         urgent: tcp.urgent_at(),
         options: parse_options(&bytes[TCP_HEADER_LEN..data], flags),
-        ecn: crate::tcp::Ecn::NotEct,
+        ecn: crate::wire::Ecn::NotEct,
         payload_len: bytes.len() - data,
         gso_size: None,
     };

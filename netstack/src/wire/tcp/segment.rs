@@ -1,8 +1,8 @@
 //! A TCP segment as a value: header fields and options, without its bytes.
 
-use super::ecn::{AccEcn, Ecn};
-use super::fast_open::FastOpenOption;
-use super::seq::SeqNum;
+use crate::wire::FastOpenOption;
+use crate::wire::SeqNum;
+use crate::wire::{AccEcn, Ecn};
 use arrayvec::ArrayVec;
 use std::fmt;
 
@@ -153,6 +153,21 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A segment with these fields, and without window, options and payload.
+    pub fn new(flags: Flags, seq: SeqNum, ack: SeqNum) -> Self {
+        Self {
+            seq,
+            ack,
+            flags,
+            window: 0,
+            urgent: 0,
+            options: Options::default(),
+            ecn: Ecn::NotEct,
+            payload_len: 0,
+            gso_size: None,
+        }
+    }
+
     /// Whether the ACK bit is set.
     pub fn is_ack(&self) -> bool {
         self.flags.contains(Flags::ACK)
@@ -194,17 +209,7 @@ impl Segment {
         } else {
             (SeqNum::default(), self.seq + self.len() as u32, Flags::RST.with(Flags::ACK))
         };
-        Some(Self {
-            seq,
-            ack,
-            flags,
-            window: 0,
-            urgent: 0,
-            options: Options::default(),
-            ecn: Ecn::NotEct,
-            payload_len: 0,
-            gso_size: None,
-        })
+        Some(Self::new(flags, seq, ack))
     }
 }
 
@@ -213,17 +218,7 @@ mod tests {
     use super::*;
 
     fn segment(flags: Flags) -> Segment {
-        Segment {
-            seq: SeqNum::new(u32::MAX),
-            ack: SeqNum::new(77),
-            flags,
-            window: 1,
-            urgent: 0,
-            options: Options::default(),
-            ecn: Ecn::NotEct,
-            payload_len: 3,
-            gso_size: None,
-        }
+        Segment { window: 1, payload_len: 3, ..Segment::new(flags, SeqNum::new(u32::MAX), SeqNum::new(77)) }
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! wait for their third segment, when to pause (RFC 7413). What clients know of servers is in
 //! [`fast_open_cache`](super::fast_open_cache).
 
-use super::cell::{Cell, Inner, Phase};
-use super::engine::Engine;
+use super::Tcp;
+use super::cell::{Cell, SocketState, Stage};
 use super::fast_open_cache::{FastOpenCache, Known};
-use super::flow::FlowKey;
-use crate::config::{Config, FastOpenMode};
-use crate::config::{FastOpenKey, FastOpenKeys};
+use crate::config::{Config, FastOpenKey, FastOpenKeys, FastOpenMode};
+use crate::stack::core::Core;
+use crate::stack::flow::FlowKey;
+use crate::stack::turn::Turn;
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{
     CookieCheck, CookieInput, FastOpenAttempt, FastOpenReport, Opening, PassiveEnd, SocketOptions,
@@ -27,10 +28,10 @@ const MAX_DOUBLINGS: u32 = 6;
 
 /// The connections of one listener that wait for their third segment (RFC 7413 §5.1).
 #[derive(Debug)]
-pub(crate) struct FastOpenQueue(Mutex<Pending>);
+pub(crate) struct FastOpenQueue(Mutex<Unfinished>);
 
 #[derive(Debug, Default)]
-struct Pending {
+struct Unfinished {
     /// Those that wait, and those in `resets`.
     count: usize,
     /// Until when connections count that their peer has reset. Whoever forges addresses causes such
@@ -40,7 +41,7 @@ struct Pending {
 
 impl FastOpenQueue {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Rank::Leaf, Pending::default())))
+        Arc::new(Self(Mutex::new(Rank::Leaf, Unfinished::default())))
     }
 
     /// Connections that count.
@@ -51,14 +52,14 @@ impl FastOpenQueue {
     /// Whether one more may be opened where `limit` may wait. What counts for a reset that is long
     /// ago gives up its place, one for each SYN.
     fn has_room(&self, now: Instant, limit: usize) -> bool {
-        let mut pending = self.0.lock();
-        if pending.count < limit {
+        let mut unfinished = self.0.lock();
+        if unfinished.count < limit {
             return true;
         }
-        let expired = pending.resets.front().is_some_and(|until| *until <= now);
+        let expired = unfinished.resets.front().is_some_and(|until| *until <= now);
         if expired {
-            pending.resets.pop_front();
-            pending.count -= 1;
+            unfinished.resets.pop_front();
+            unfinished.count -= 1;
         }
         expired
     }
@@ -68,10 +69,10 @@ impl FastOpenQueue {
     }
 
     pub(crate) fn leave(&self, now: Instant, end: PassiveEnd) {
-        let mut pending = self.0.lock();
+        let mut unfinished = self.0.lock();
         match end {
-            PassiveEnd::Done => pending.count -= 1,
-            PassiveEnd::Reset => pending.resets.push_back(now + RESET_COUNTS_FOR),
+            PassiveEnd::Done => unfinished.count -= 1,
+            PassiveEnd::Reset => unfinished.resets.push_back(now + RESET_COUNTS_FOR),
         }
     }
 }
@@ -109,6 +110,15 @@ impl FastOpenState {
     fn shared(&self, now: Instant) -> Instant {
         self.epoch + (now - Instant::ZERO)
     }
+}
+
+/// A SYN that may use Fast Open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SynOffer<'a> {
+    pub(super) key: &'a FlowKey,
+    pub(super) syn: &'a Segment,
+    /// The MSS that the SYN-ACK offers, in bytes.
+    pub(super) mss: usize,
 }
 
 /// What to do with a SYN.
@@ -153,31 +163,31 @@ impl BlackHole {
     }
 }
 
-impl Engine {
+impl Tcp {
     /// The keys that cookies of this stack are made and checked with, for listeners without keys of
     /// their own.
     pub fn fast_open_keys(&self) -> FastOpenKeys {
-        *self.fast_open_state().keys.lock()
+        *self.fast_open.keys.lock()
     }
 
     /// Replaces the keys. To go over to a new key, make it the primary one and keep the former one
     /// as the backup for a while: [`FastOpenKeys::rotated`].
     pub fn set_fast_open_keys(&self, keys: FastOpenKeys) {
-        *self.fast_open_state().keys.lock() = keys;
+        *self.fast_open.keys.lock() = keys;
     }
 
-    /// Judges a SYN for a listener with `options` (tcp_try_fastopen in Linux). `mss` is the MSS that
-    /// the SYN-ACK offers.
+    /// Judges a SYN for a listener with `options` (tcp_try_fastopen in Linux).
     pub(super) fn judge_syn(
         &self,
-        now: Instant,
+        turn: &Turn<'_>,
         queue: &FastOpenQueue,
         options: &SocketOptions,
-        (key, syn, mss): (&FlowKey, &Segment, usize),
+        offer: &SynOffer<'_>,
     ) -> FastOpenVerdict {
+        let SynOffer { key, syn, mss } = *offer;
         let ordinary = FastOpenVerdict::Ordinary(None);
-        let counters = self.counters_live();
-        let mode = self.config().fastopen;
+        let (config, counters) = (turn.core.config(), &self.counters);
+        let mode = config.fastopen;
         let offered = syn.options.fast_open;
         if offered.is_some_and(|option| option.cookie.is_none()) {
             counters.fast_open_cookie_requests.bump();
@@ -186,7 +196,7 @@ impl Engine {
         if !asked || options.fastopen_queue == 0 || !mode.contains(FastOpenMode::SERVER) {
             return ordinary;
         }
-        if !queue.has_room(now, options.fastopen_queue as usize) {
+        if !queue.has_room(turn.now, options.fastopen_queue as usize) {
             counters.fast_open_listen_overflows.bump();
             return ordinary;
         }
@@ -200,7 +210,7 @@ impl Engine {
         }
         let Some(FastOpenOption { cookie, experimental }) = offered else { return ordinary };
         let keys = options.fastopen_key.as_deref().map_or_else(|| self.fast_open_keys(), |keys| *keys);
-        let len = self.config().fastopen_cookie_len.into();
+        let len = config.fastopen_cookie_len.into();
         let input = CookieInput { client: key.remote(), server: key.local(), len };
         let answer = |cookie| Some(FastOpenOption { cookie: Some(cookie), experimental });
         let Some(cookie) = cookie else {
@@ -221,25 +231,25 @@ impl Engine {
 
     /// What is known of servers for Fast Open.
     pub fn fast_open_cache(&self) -> &Arc<FastOpenCache> {
-        &self.fast_open_state().cache
+        &self.fast_open.cache
     }
 
     /// How an active open to a server uses Fast Open; none for an ordinary handshake.
     pub(super) fn fast_open_attempt(
         &self,
-        now: Instant,
+        turn: &Turn<'_>,
         options: &SocketOptions,
         key: &FlowKey,
     ) -> Option<FastOpenAttempt> {
-        let mode = self.config().fastopen;
+        let mode = turn.core.config().fastopen;
         if !options.fastopen_connect || !mode.contains(FastOpenMode::CLIENT) {
             return None;
         }
-        let state = self.fast_open_state();
-        if state.black_hole.lock().is_paused(now, self.config().fastopen_blackhole_timeout) {
+        let state = &self.fast_open;
+        if state.black_hole.lock().is_paused(turn.now, turn.core.config().fastopen_blackhole_timeout) {
             return None;
         }
-        let known = state.cache.lookup(state.shared(now), key);
+        let known = state.cache.lookup(state.shared(turn.now), key);
         let no_cookie = options.fastopen_no_cookie || mode.contains(FastOpenMode::CLIENT_NO_COOKIE);
         match known {
             Known::Paused => None,
@@ -253,13 +263,13 @@ impl Engine {
 
     /// An active open with Fast Open was answered.
     pub(super) fn on_fast_open_report(&self, now: Instant, key: &FlowKey, report: &FastOpenReport) {
-        let state = self.fast_open_state();
+        let state = &self.fast_open;
         state.cache.learn(state.shared(now), key, report);
         match report.data {
             SynDataFate::None => {}
-            SynDataFate::Acked => self.counters_live().fast_open_active.bump(),
+            SynDataFate::Acked => self.counters.fast_open_active.bump(),
             SynDataFate::Partial | SynDataFate::Refused | SynDataFate::Lost => {
-                self.counters_live().fast_open_active_fails.bump();
+                self.counters.fast_open_active_fails.bump();
             }
         }
     }
@@ -267,43 +277,43 @@ impl Engine {
     /// An active open ends without an answer.
     pub(super) fn on_fast_open_failure(&self, now: Instant, key: &FlowKey, opening: &Opening) {
         if opening.used_fast_open() {
-            let state = self.fast_open_state();
+            let state = &self.fast_open;
             state.cache.fail(state.shared(now), key);
         }
     }
 
     /// What Fast Open has to say of a connection each time it is unlocked: that its handshake is
     /// over, or that something on the way swallows it.
-    pub(super) fn settle_fast_open(&self, now: Instant, inner: &mut Inner) {
-        let (end, suspicion) = match &mut inner.phase {
-            Phase::Connected(connection) => {
-                let end = inner.fast_open.as_ref().and_then(|_| connection.take_passive_end());
+    pub(super) fn settle_fast_open(&self, turn: &Turn<'_>, socket: &mut SocketState) {
+        let (end, suspicion) = match &mut socket.stage {
+            Stage::Connected(connection) => {
+                let end = socket.fast_open.as_ref().and_then(|_| connection.take_passive_end());
                 (end, connection.take_fast_open_suspicion())
             }
-            Phase::Opening(opening) => (None, opening.take_fast_open_suspicion()),
-            Phase::Over(_) => (None, false),
+            Stage::Opening(opening) => (None, opening.take_fast_open_suspicion()),
+            Stage::Over(_) => (None, false),
         };
         if let Some(end) = end
-            && let Some(queue) = inner.fast_open.take()
+            && let Some(queue) = socket.fast_open.take()
         {
-            queue.leave(now, end);
+            queue.leave(turn.now, end);
         }
-        if suspicion && !self.config().fastopen_blackhole_timeout.is_zero() {
-            let cells = self.new_id();
-            self.fast_open_state().black_hole.lock().detect(now, cells);
-            self.counters_live().fast_open_blackhole.bump();
+        if suspicion && !turn.core.config().fastopen_blackhole_timeout.is_zero() {
+            let cells = turn.core.new_id();
+            self.fast_open.black_hole.lock().detect(turn.now, cells);
+            self.counters.fast_open_blackhole.bump();
         }
     }
 
     /// A connection leaves the table: it counts for no listener any more, and if Fast Open worked
     /// for it, a pause that is over has no successor.
-    pub(super) fn detach_fast_open(&self, cell: &Cell, inner: &mut Inner) {
-        if let Some(queue) = inner.fast_open.take() {
+    pub(super) fn detach_fast_open(&self, core: &Core, cell: &Cell, socket: &mut SocketState) {
+        if let Some(queue) = socket.fast_open.take() {
             queue.leave(Instant::ZERO, PassiveEnd::Done);
         }
-        let Phase::Connected(connection) = &inner.phase else { return };
-        if connection.fast_open_worked() && !self.is_loopback(cell.queue().interface) {
-            self.fast_open_state().black_hole.lock().works(cell.id());
+        let Stage::Connected(connection) = &socket.stage else { return };
+        if connection.fast_open_worked() && !core.is_loopback(cell.queue().interface) {
+            self.fast_open.black_hole.lock().works(cell.id());
         }
     }
 }

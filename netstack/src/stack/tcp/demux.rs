@@ -1,16 +1,16 @@
 //! From the addresses of a segment to the connection, TIME-WAIT entry or listener that it is for.
 
 use super::cell::Cell;
-use super::deadlines::Timer;
-use super::flow::{FlowKey, QueueId, give_back};
-use super::listener::{Listener, Overflow};
-use super::ports::Binding;
+use super::listening::{Listener, Overflow};
+use crate::stack::deadlines::Timer;
+use crate::stack::flow::{FlowKey, QueueId, give_back};
+use crate::stack::keyed::Keyed;
+use crate::stack::ports::Binding;
 use crate::sync::{Published, Rank, RwLock, Snapshot};
 use crate::tcp::TimeWait;
-use siphasher::sip::SipHasher13;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ const SHARDS: usize = 64;
 
 /// A connection that left only its TIME-WAIT state.
 #[derive(Debug)]
-pub(crate) struct Parked {
+pub(crate) struct TimeWaitEntry {
     pub(crate) record: TimeWait,
     pub(crate) timer: Timer,
     /// Keeps the port in use, so that a plain bind to it fails as long as the state lasts.
@@ -36,35 +36,7 @@ pub(crate) enum Flow {
     /// Half open: the entry is in this listener's SYN queue, even if a listener that came later to a
     /// group would be chosen for the flow now.
     HalfOpen(Arc<Listener>),
-    TimeWait(Box<Parked>),
-}
-
-/// Builds SipHash-1-3 with a secret key: colliding flows cannot be chosen.
-#[derive(Clone)]
-pub(crate) struct Keyed([u8; 16]);
-
-impl Keyed {
-    pub(crate) fn new(key: [u8; 16]) -> Self {
-        Self(key)
-    }
-
-    /// The keyed hash of a value.
-    pub(crate) fn of(&self, value: &impl Hash) -> u64 {
-        self.hash_one(value)
-    }
-}
-
-impl BuildHasher for Keyed {
-    type Hasher = SipHasher13;
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_key(&self.0)
-    }
-}
-
-impl std::fmt::Debug for Keyed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keyed(secret)")
-    }
+    TimeWait(Box<TimeWaitEntry>),
 }
 
 /// Hashes local ports, which are nobody's to choose but our own: a multiplication is enough.
@@ -126,8 +98,7 @@ pub(crate) struct Demux {
 }
 
 impl Demux {
-    pub(crate) fn new(key: [u8; 16]) -> Self {
-        let keyed = Keyed::new(key);
+    pub(crate) fn new(keyed: Keyed) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::new(keyed.clone())).collect(),
             listeners: Published::new(Rank::Ports, HashMap::default()),
@@ -135,11 +106,6 @@ impl Demux {
             cells: AtomicUsize::new(0),
             time_waits: AtomicUsize::new(0),
         }
-    }
-
-    /// The keyed hash, for other tables of what peers choose.
-    pub(crate) fn keyed(&self) -> Keyed {
-        self.keyed.clone()
     }
 
     fn shard(&self, key: &FlowKey) -> &Shard {
@@ -167,9 +133,13 @@ impl Demux {
     }
 
     /// Calls `f` with the TIME-WAIT entry of `key`, under the shard's lock.
-    pub(crate) fn with_time_wait<R>(&self, key: &FlowKey, f: impl FnOnce(&mut Parked) -> R) -> Option<R> {
+    pub(crate) fn with_time_wait<R>(
+        &self,
+        key: &FlowKey,
+        f: impl FnOnce(&mut TimeWaitEntry) -> R,
+    ) -> Option<R> {
         match self.shard(key).table.write().get_mut(key) {
-            Some(Flow::TimeWait(parked)) => Some(f(parked)),
+            Some(Flow::TimeWait(entry)) => Some(f(entry)),
             _ => None,
         }
     }
@@ -178,7 +148,7 @@ impl Demux {
     ///
     /// # Errors
     /// If a connection has the place.
-    pub(crate) fn insert(&self, key: FlowKey, cell: Arc<Cell>) -> Result<Option<Box<Parked>>, ()> {
+    pub(crate) fn insert(&self, key: FlowKey, cell: Arc<Cell>) -> Result<Option<Box<TimeWaitEntry>>, ()> {
         let previous = self.shard(&key).change(|table| match table.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(Flow::Cell(cell));
@@ -191,9 +161,9 @@ impl Demux {
         })?;
         self.cells.fetch_add(1, Ordering::Relaxed);
         match previous {
-            Some(Flow::TimeWait(parked)) => {
+            Some(Flow::TimeWait(entry)) => {
                 self.time_waits.fetch_sub(1, Ordering::Relaxed);
-                Ok(Some(parked))
+                Ok(Some(entry))
             }
             Some(Flow::HalfOpen(_)) | None => Ok(None),
             Some(Flow::Cell(_)) => unreachable!("a connection is not replaced"),
@@ -219,11 +189,15 @@ impl Demux {
 
     /// Puts a TIME-WAIT entry in the place of the connection `cell`. Gives it back if that
     /// connection does not have the place.
-    pub(crate) fn park(&self, cell: &Arc<Cell>, parked: Box<Parked>) -> Result<(), Box<Parked>> {
+    pub(crate) fn insert_time_wait(
+        &self,
+        cell: &Arc<Cell>,
+        entry: Box<TimeWaitEntry>,
+    ) -> Result<(), Box<TimeWaitEntry>> {
         let key = cell.key();
         let replaced = self.shard(key).change(|table| match table.get_mut(key) {
-            Some(flow) if flow.is(cell) => Ok(std::mem::replace(flow, Flow::TimeWait(parked))),
-            _ => Err(parked),
+            Some(flow) if flow.is(cell) => Ok(std::mem::replace(flow, Flow::TimeWait(entry))),
+            _ => Err(entry),
         })?;
         self.cells.fetch_sub(1, Ordering::Relaxed);
         self.time_waits.fetch_add(1, Ordering::Relaxed);
@@ -242,16 +216,16 @@ impl Demux {
     pub(crate) fn remove_time_wait(
         &self,
         key: &FlowKey,
-        over: impl FnOnce(&mut Parked) -> bool,
-    ) -> Option<Box<Parked>> {
+        over: impl FnOnce(&mut TimeWaitEntry) -> bool,
+    ) -> Option<Box<TimeWaitEntry>> {
         let removed = self.remove_if(key, |flow| match flow {
-            Flow::TimeWait(parked) => over(parked),
+            Flow::TimeWait(entry) => over(entry),
             _ => false,
         });
         match removed {
-            Some(Flow::TimeWait(parked)) => {
+            Some(Flow::TimeWait(entry)) => {
                 self.time_waits.fetch_sub(1, Ordering::Relaxed);
-                Some(parked)
+                Some(entry)
             }
             _ => None,
         }

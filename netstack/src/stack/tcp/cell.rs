@@ -6,14 +6,15 @@
 //! the cell on its list of dirty cells, and looks into the backlog under the lock when its batch
 //! ends.
 
-use super::deadlines::Timer;
-use super::effects::Observer;
 use super::fast_open::FastOpenQueue;
-use super::flow::{FlowKey, QueueId};
-use super::ports::Binding;
+use super::send::Marks;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
 use crate::readiness::Events;
+use crate::stack::deadlines::Timer;
+use crate::stack::flow::{FlowKey, QueueId};
+use crate::stack::hooks::{Observer, Subject};
+use crate::stack::ports::Binding;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
@@ -38,7 +39,7 @@ pub struct Cell {
     mapped: bool,
     /// The flow label of IPv6 packets (RFC 6437).
     flow_label: u32,
-    inner: Mutex<Inner>,
+    state: Mutex<SocketState>,
     backlog: Mutex<VecDeque<(Segment, Chunk)>>,
     /// Length of the backlog, readable without its lock.
     backlog_len: AtomicUsize,
@@ -55,18 +56,18 @@ pub struct Cell {
     by_fast_open: bool,
 }
 
-/// What the lock guards.
+/// The state of the socket: what the lock guards.
 #[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) phase: Phase,
+pub(crate) struct SocketState {
+    pub(crate) stage: Stage,
     pub(crate) timer: Timer,
     /// The port; given up when the connection leaves the table.
     pub(crate) binding: Option<Binding>,
     /// The table of flows leads here, or is about to.
     pub(crate) attached: bool,
     /// The cell is on the list of cells that wait for the device.
-    pub(crate) pending: bool,
-    /// The pending list serves the cell now: no tail is held back for company.
+    pub(crate) waiting: bool,
+    /// The device takes packets again and the cell has its turn: no tail is held back for company.
     pub(crate) served: bool,
     /// The stack's count of changes to its paths when the connection last looked its own up.
     pub(crate) path_seen: u32,
@@ -82,8 +83,8 @@ pub(crate) struct Inner {
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
 }
 
-/// How far the connection is.
-pub(crate) enum Phase {
+/// How far the connection has come.
+pub(crate) enum Stage {
     /// SYN sent.
     Opening(Box<Opening>),
     /// Established, and everything after.
@@ -96,8 +97,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Over {
     pub(crate) cause: Failure,
-    /// `SO_ERROR`: not reported yet.
-    pub(crate) pending: bool,
+    /// `SO_ERROR`: the cause was not reported yet.
+    pub(crate) unreported: bool,
     /// Reported again and again: the stack is gone.
     pub(crate) for_good: bool,
     /// What was received and acknowledged before the end: it can still be read.
@@ -107,12 +108,12 @@ pub(crate) struct Over {
 impl Over {
     /// The end, because of `cause`; nothing is left to read.
     pub(crate) fn new(cause: Failure, for_good: bool) -> Self {
-        Self { cause, pending: true, for_good, unread: None }
+        Self { cause, unreported: true, for_good, unread: None }
     }
 
     /// The error, if it was not reported yet.
     pub(crate) fn take(&mut self) -> Option<io::Error> {
-        let report = std::mem::replace(&mut self.pending, self.for_good);
+        let report = std::mem::replace(&mut self.unreported, self.for_good);
         report.then(|| (&self.cause).into())
     }
 }
@@ -126,7 +127,7 @@ pub(crate) struct CellParts {
     pub(crate) queue: QueueId,
     pub(crate) ttl: u8,
     pub(crate) traffic_class: u8,
-    pub(crate) phase: Phase,
+    pub(crate) stage: Stage,
     pub(crate) binding: Option<Binding>,
     pub(crate) options: SocketOptions,
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
@@ -142,18 +143,18 @@ impl Cell {
             queue,
             ttl,
             traffic_class,
-            phase,
+            stage,
             binding,
             options,
             fast_open,
         } = parts;
         let by_fast_open = fast_open.is_some();
-        let inner = Inner {
-            phase,
+        let state = SocketState {
+            stage,
             timer: Timer::default(),
             binding,
             attached: true,
-            pending: false,
+            waiting: false,
             served: false,
             path_seen: 0,
             path_expires: Instant::ZERO,
@@ -167,7 +168,7 @@ impl Cell {
             key,
             mapped,
             flow_label,
-            inner: Mutex::new(Rank::Cell, inner),
+            state: Mutex::new(Rank::Cell, state),
             backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
             backlog_len: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
@@ -195,23 +196,23 @@ impl Cell {
     /// # Errors
     /// `ENOTCONN` once the connection is over, as getpeername(2) has it.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let connected = match &self.inner.lock().phase {
-            Phase::Opening(_) | Phase::Over(_) => false,
-            Phase::Connected(connection) => !matches!(connection.state(), State::Closed | State::TimeWait),
+        let connected = match &self.state.lock().stage {
+            Stage::Opening(_) | Stage::Over(_) => false,
+            Stage::Connected(connection) => !matches!(connection.state(), State::Closed | State::TimeWait),
         };
         if connected { Ok(self.key.remote_addr(self.mapped)) } else { Err(os(libc::ENOTCONN)) }
     }
 
     /// What poll(2) would say now: levels.
     pub fn readiness(&self) -> Events {
-        match &self.inner.lock().phase {
+        match &self.state.lock().stage {
             // The first write sends the SYN.
-            Phase::Opening(opening) if opening.is_deferred() => Events::WRITABLE,
-            Phase::Opening(_) => Events::NONE,
-            Phase::Connected(connection) => connection.readiness(),
-            Phase::Over(over) => {
+            Stage::Opening(opening) if opening.is_deferred() => Events::WRITABLE,
+            Stage::Opening(_) => Events::NONE,
+            Stage::Connected(connection) => connection.readiness(),
+            Stage::Over(over) => {
                 let ended = Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
-                if over.pending { ended | Events::ERROR } else { ended }
+                if over.unreported { ended | Events::ERROR } else { ended }
             }
         }
     }
@@ -219,10 +220,10 @@ impl Cell {
     /// How connecting went; none while it goes on. With `TCP_FASTOPEN_CONNECT` it went well as long
     /// as the SYN waits for the first write.
     pub fn connect_result(&self) -> Option<io::Result<()>> {
-        match &self.inner.lock().phase {
-            Phase::Opening(opening) => opening.is_deferred().then_some(Ok(())),
-            Phase::Connected(_) => Some(Ok(())),
-            Phase::Over(over) => Some(Err((&over.cause).into())),
+        match &self.state.lock().stage {
+            Stage::Opening(opening) => opening.is_deferred().then_some(Ok(())),
+            Stage::Connected(_) => Some(Ok(())),
+            Stage::Over(over) => Some(Err((&over.cause).into())),
         }
     }
 
@@ -236,10 +237,10 @@ impl Cell {
 
     /// The state of the connection.
     pub fn state(&self) -> State {
-        match &self.inner.lock().phase {
-            Phase::Opening(opening) => opening.state(),
-            Phase::Connected(connection) => connection.state(),
-            Phase::Over(_) => State::Closed,
+        match &self.state.lock().stage {
+            Stage::Opening(opening) => opening.state(),
+            Stage::Connected(connection) => connection.state(),
+            Stage::Over(_) => State::Closed,
         }
     }
 
@@ -265,7 +266,7 @@ impl Cell {
 
     /// Whether no SYN was sent yet: it waits for the first write (`TCP_FASTOPEN_CONNECT`).
     pub fn is_deferred(&self) -> bool {
-        matches!(&self.inner.lock().phase, Phase::Opening(opening) if opening.is_deferred())
+        matches!(&self.state.lock().stage, Stage::Opening(opening) if opening.is_deferred())
     }
 
     pub(crate) fn is_by_fast_open(&self) -> bool {
@@ -280,6 +281,10 @@ impl Cell {
         self.key.remote_addr(self.mapped)
     }
 
+    pub(super) fn marks(&self) -> Marks {
+        Marks { ttl: self.ttl(), traffic_class: self.traffic_class() }
+    }
+
     pub(crate) fn flow_label(&self) -> u32 {
         self.flow_label
     }
@@ -288,10 +293,6 @@ impl Cell {
     /// §4.2: those of packets that may be fragmented differ).
     pub(crate) fn take_ident(&self, count: u16) -> u16 {
         self.ident.fetch_add(count, Ordering::Relaxed)
-    }
-
-    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
-        self.observer.get().map(|observer| &**observer)
     }
 
     pub(crate) fn queue(&self) -> QueueId {
@@ -306,14 +307,27 @@ impl Cell {
         }
     }
 
-    /// Locks the cell, waiting for it.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
+    /// Locks the cell, waiting for it. For `hold` alone: whoever changes a connection has to settle it.
+    pub(super) fn lock_to_hold(&self) -> MutexGuard<'_, SocketState> {
+        self.state.lock()
     }
 
-    /// Locks the cell if it is free.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Inner>> {
-        self.inner.try_lock()
+    /// Locks the cell if it is free. For `hold` alone.
+    pub(super) fn try_lock_to_hold(&self) -> Option<MutexGuard<'_, SocketState>> {
+        self.state.try_lock()
+    }
+
+    /// Looks at the connection, which changes nothing and so leaves nothing to settle.
+    pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
+        f(&self.state.lock())
+    }
+
+    /// Looks at the connection; none before it is established, and if it never was.
+    pub(super) fn look_connected<R>(&self, f: impl FnOnce(&Connection) -> R) -> Option<R> {
+        self.look(|state| match &state.stage {
+            Stage::Connected(connection) => Some(f(connection)),
+            Stage::Opening(_) | Stage::Over(_) => None,
+        })
     }
 
     /// Leaves a segment for the holder of the lock; false if there are too many. The caller then
@@ -351,7 +365,13 @@ impl Cell {
     }
 }
 
-impl fmt::Debug for Phase {
+impl Subject for Cell {
+    fn observer(&self) -> Option<&dyn Observer> {
+        self.observer.get().map(|observer| &**observer)
+    }
+}
+
+impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opening(opening) => f.write_str(opening.state().name()),

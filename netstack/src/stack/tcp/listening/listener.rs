@@ -1,22 +1,22 @@
 //! A listening socket: its address, its options, and its two queues. What segments do to the SYN
 //! queue is in [`half_open`](super::half_open).
 
-use super::cell::Cell;
-use super::counters::{Counter, Live};
-use super::demux::Keyed;
-use super::effects::{Effects, Observer};
-use super::engine::Engine;
-use super::fast_open::FastOpenQueue;
-use super::flow::{FlowKey, present};
 use super::half_open::SynQueue;
-use super::pending::PendingSyn;
-use super::ports::Binding;
+use super::overflow::Overflow;
+use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::readiness::Events;
+use crate::stack::counters::{Counter, TcpCounters};
+use crate::stack::flow::{FlowKey, present};
+use crate::stack::hooks::{Observer, Subject};
+use crate::stack::keyed::Keyed;
+use crate::stack::ports::Binding;
+use crate::stack::tcp::cell::Cell;
+use crate::stack::tcp::fast_open::FastOpenQueue;
+use crate::stack::tcp::send::Marks;
 use crate::sync::{Mutex, MutexGuard, Rank};
-use crate::tcp::{COOKIE_LIFETIME, Patience, SocketOptions, TcpError};
-use crate::time::Instant;
+use crate::tcp::{Patience, SocketOptions};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -34,20 +34,19 @@ pub struct Listener {
     mapped: bool,
     /// `SO_BINDTODEVICE`.
     interface: Option<u16>,
-    /// Whether the application decides about each SYN.
-    asks: bool,
+    syn_policy: SynPolicy,
     observer: Arc<dyn Observer>,
     overflow: Arc<Overflow>,
     /// Connections that Fast Open made and whose handshake is not over.
     fast_open: Arc<FastOpenQueue>,
     /// `SyncookiesFailed`, which is counted without the lock.
     cookies_failed: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<ListenerState>,
 }
 
-/// What the lock guards.
+/// The state of the socket: what the lock guards.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct ListenerState {
     pub(super) options: SocketOptions,
     pub(super) ttl: u8,
     pub(super) traffic_class: u8,
@@ -56,7 +55,7 @@ pub(super) struct State {
     pub(super) syn_queue: SynQueue,
     pub(super) accept_queue: VecDeque<Arc<Cell>>,
     /// SYNs that nobody has taken to decide about; each is in the SYN queue too.
-    pub(super) asked: VecDeque<Arc<PendingSyn>>,
+    pub(super) pending: VecDeque<Arc<PendingSyn>>,
     /// None once closed.
     pub(super) binding: Option<Binding>,
     /// What accept reports for ever, once the interface or the stack is gone.
@@ -64,7 +63,7 @@ pub(super) struct State {
     pub(super) counters: ListenerCounters,
 }
 
-impl State {
+impl ListenerState {
     /// Whether the accept queue takes no more (sk_acceptq_is_full in Linux: `backlog + 1` fit).
     pub(super) fn accept_queue_is_full(&self) -> bool {
         self.accept_queue.len() > self.backlog
@@ -75,32 +74,16 @@ impl State {
         self.syn_queue.len() > self.backlog
     }
 
+    /// What the IP headers of the listener's segments say.
+    pub(super) fn marks(&self) -> Marks {
+        Marks { ttl: self.ttl, traffic_class: self.traffic_class }
+    }
+
     pub(super) fn patience(&self, config: &Config) -> Patience {
         Patience {
             retries: self.syn_queue.retries(self.backlog, config),
             defer_accept: self.options.defer_accept,
         }
-    }
-}
-
-/// When listeners of one port last sent a SYN cookie. They share it, because in a group of
-/// `SO_REUSEPORT` the acknowledgment may come to another one than the SYN.
-#[derive(Debug, Default)]
-pub(crate) struct Overflow {
-    /// Nanoseconds on the stack's clock, plus one; zero is never.
-    last: AtomicU64,
-}
-
-impl Overflow {
-    pub(super) fn note(&self, now: Instant) {
-        self.last.store(now.as_nanos() + 1, Ordering::Relaxed);
-    }
-
-    /// Whether a cookie may still come back (tcp_synq_no_recent_overflow in Linux). Otherwise
-    /// acknowledgments from nowhere need not even be looked at.
-    pub(super) fn is_recent(&self, now: Instant) -> bool {
-        let last = self.last.load(Ordering::Relaxed);
-        last > 0 && now - Instant::from_nanos(last - 1) <= COOKIE_LIFETIME
     }
 }
 
@@ -122,7 +105,7 @@ pub struct ListenerQueues {
 }
 
 /// What one listener has counted, under the names of `netstat -s`; see
-/// [`Counters`](super::Counters) for the sums over the stack.
+/// [`Counters`](crate::stack::Counters) for the sums over the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerCounters {
@@ -167,7 +150,7 @@ pub(super) enum Tally {
 
 impl Tally {
     /// Counts one.
-    pub(super) fn count(self, listener: &mut ListenerCounters, stack: &Live) {
+    pub(super) fn count(self, listener: &mut ListenerCounters, stack: &TcpCounters) {
         let (own, all): (&mut u64, &Counter) = match self {
             Self::PassiveOpen => (&mut listener.passive_opens, &stack.passive_opens),
             Self::Overflow => (&mut listener.listen_overflows, &stack.listen_overflows),
@@ -185,6 +168,15 @@ impl Tally {
     }
 }
 
+/// Who answers a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SynPolicy {
+    /// The stack, at once.
+    Answer,
+    /// The application decides; until then the SYN is held.
+    Hold,
+}
+
 /// What a new listener is made of.
 pub(crate) struct ListenerParts {
     pub(crate) id: u64,
@@ -193,7 +185,7 @@ pub(crate) struct ListenerParts {
     pub(crate) ttl: u8,
     pub(crate) traffic_class: u8,
     pub(crate) backlog: usize,
-    pub(crate) asks: bool,
+    pub(crate) syn_policy: SynPolicy,
     pub(crate) binding: Binding,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) keyed: Keyed,
@@ -203,17 +195,17 @@ pub(crate) struct ListenerParts {
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
         let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
-        let ListenerParts { asks, binding, observer, keyed, overflow, .. } = parts;
+        let ListenerParts { syn_policy, binding, observer, keyed, overflow, .. } = parts;
         let claim = *binding.claim();
         let port = binding.port();
-        let state = State {
+        let state = ListenerState {
             options,
             ttl,
             traffic_class,
             backlog,
             syn_queue: SynQueue::new(keyed),
             accept_queue: VecDeque::new(),
-            asked: VecDeque::new(),
+            pending: VecDeque::new(),
             binding: Some(binding),
             failure: None,
             counters: ListenerCounters::default(),
@@ -225,7 +217,7 @@ impl Listener {
             dual_stack: claim.dual_stack,
             mapped,
             interface: claim.interface,
-            asks,
+            syn_policy,
             observer,
             overflow,
             fast_open: FastOpenQueue::new(),
@@ -242,7 +234,7 @@ impl Listener {
     /// What poll(2) would say now: readable if a connection waits.
     pub fn readiness(&self) -> Events {
         let state = self.state.lock();
-        match (&state.failure, state.accept_queue.is_empty() && state.asked.is_empty()) {
+        match (&state.failure, state.accept_queue.is_empty() && state.pending.is_empty()) {
             (Some(_), _) => Events::READABLE | Events::ERROR,
             (None, false) => Events::READABLE,
             (None, true) => Events::NONE,
@@ -310,25 +302,25 @@ impl Listener {
         self.state.lock().traffic_class = class & !3;
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ListenerState> {
         self.state.lock()
     }
 
     /// Counts acknowledgments that were no cookies.
-    pub(super) fn cookies_failed(&self, count: u64) {
+    pub(in crate::stack::tcp) fn cookies_failed(&self, count: u64) {
         self.cookies_failed.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Whether the application decides about each SYN.
-    pub(super) fn asks(&self) -> bool {
-        self.asks
+    pub(super) fn holds_syns(&self) -> bool {
+        self.syn_policy == SynPolicy::Hold
     }
 
     pub(super) fn fast_open(&self) -> &Arc<FastOpenQueue> {
         &self.fast_open
     }
 
-    pub(super) fn overflow(&self) -> &Arc<Overflow> {
+    pub(in crate::stack::tcp) fn overflow(&self) -> &Arc<Overflow> {
         &self.overflow
     }
 
@@ -342,10 +334,6 @@ impl Listener {
 
     pub(crate) fn address(&self) -> IpAddr {
         self.address
-    }
-
-    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
-        Some(&*self.observer)
     }
 
     /// How well the listener fits a segment to `local` that came in on `interface`; none if not.
@@ -370,7 +358,7 @@ impl Listener {
     }
 
     /// Whether connections to it are IPv4 in the eyes of an IPv6 socket.
-    pub(super) fn maps(&self, key: &FlowKey) -> bool {
+    pub(in crate::stack::tcp) fn maps(&self, key: &FlowKey) -> bool {
         !key.is_ipv6() && (self.mapped || self.address.is_ipv6())
     }
 }
@@ -381,42 +369,8 @@ impl fmt::Debug for Listener {
     }
 }
 
-impl Engine {
-    /// Takes the connection that has waited longest.
-    pub(super) fn pop_accept_queue(&self, listener: &Listener) -> Result<Option<Arc<Cell>>, Failure> {
-        let mut state = listener.state.lock();
-        match &state.failure {
-            Some(failure) => Err(failure.clone()),
-            None => {
-                let first = state.accept_queue.pop_front();
-                if state.accept_queue.is_empty() {
-                    state.accept_queue.shrink_to(16);
-                }
-                Ok(first)
-            }
-        }
-    }
-
-    /// Ends a listener: frees the port, forgets half-open connections, and returns those that wait
-    /// for accept, to be reset.
-    pub(super) fn empty_listener(
-        &self,
-        listener: &Arc<Listener>,
-        failure: Option<Failure>,
-        out: &mut Effects,
-    ) -> VecDeque<Arc<Cell>> {
-        self.demux().remove_listener(listener);
-        let mut state = listener.state.lock();
-        state.binding = None;
-        state.failure = failure;
-        for (key, mut half_open) in state.syn_queue.drain() {
-            self.deadlines().disarm(&mut half_open.timer);
-            self.demux().remove_half_open(&key);
-            if let Some(asked) = half_open.asked {
-                asked.over(TcpError::Aborted.into(), out);
-            }
-        }
-        state.asked = VecDeque::new();
-        std::mem::take(&mut state.accept_queue)
+impl Subject for Listener {
+    fn observer(&self) -> Option<&dyn Observer> {
+        Some(&*self.observer)
     }
 }

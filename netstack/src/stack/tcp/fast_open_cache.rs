@@ -1,6 +1,6 @@
 //! What clients know of the servers that they used Fast Open with (RFC 7413 §4.1.3).
 
-use super::flow::FlowKey;
+use crate::stack::flow::FlowKey;
 use crate::sync::{Mutex, Rank};
 use crate::tcp::{FastOpenReport, SynDataFate};
 use crate::time::{Duration, Instant};
@@ -28,7 +28,7 @@ const MAX_FAILING_PORTS: usize = 4;
 /// the client, too. A program may keep it over a restart: see [`FastOpenCache::export`].
 #[derive(Debug)]
 pub struct FastOpenCache {
-    inner: Mutex<Inner>,
+    inner: Mutex<Table>,
     /// Servers at most.
     capacity: usize,
     /// After this time a cookie is not used any more.
@@ -36,7 +36,7 @@ pub struct FastOpenCache {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Table {
     servers: HashMap<(IpAddr, IpAddr), Server>,
     /// The servers by their last use.
     by_use: BTreeMap<u64, (IpAddr, IpAddr)>,
@@ -103,7 +103,7 @@ pub struct FastOpenEntry {
 impl FastOpenCache {
     /// An empty cache for `capacity` servers, whose cookies count for `max_age`.
     pub fn new(capacity: usize, max_age: Duration) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Rank::Leaf, Inner::default()), capacity, max_age })
+        Arc::new(Self { inner: Mutex::new(Rank::Leaf, Table::default()), capacity, max_age })
     }
 
     /// Servers that something is known of.
@@ -119,7 +119,7 @@ impl FastOpenCache {
     /// Forgets everything.
     pub fn clear(&self) {
         let mut inner = self.inner.lock();
-        *inner = Inner { latest: inner.latest, ..Inner::default() };
+        *inner = Table { latest: inner.latest, ..Table::default() };
     }
 
     /// All cookies, the least recently used first. Write them down to have them after a restart; who
@@ -215,7 +215,7 @@ impl FastOpenCache {
     }
 }
 
-impl Inner {
+impl Table {
     /// The entry of a server, which is in use now. A new one takes the place of the one that was not
     /// used for longest if there are `capacity`.
     fn server(&mut self, key: (IpAddr, IpAddr), capacity: usize) -> &mut Server {

@@ -7,8 +7,8 @@
 
 use crate::device::{Device, Readiness};
 use crate::net::clock;
+use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
 use crate::net::reactor::{DeadlineTask, QueueTask};
-use crate::net::stack::{CHECK_INTERVAL, Core, Phase};
 use crate::sync::{Mutex, Rank};
 use std::future::Future;
 use std::io;
@@ -17,6 +17,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Handle, Id, Runtime};
+
+/// Who drives a stack: who waits for its devices and its deadlines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Driver {
+    /// Tasks on the tokio runtime in which the stack is built. Its clock is the stack's clock, so a
+    /// paused runtime makes a stack in virtual time. When the runtime ends, so does the stack.
+    #[default]
+    Tokio,
+    /// A thread of its own, independent of every runtime.
+    Thread,
+}
 
 /// Whether any queue of `device` is waited for by a file descriptor.
 pub(crate) fn waits_on_fd(device: &dyn Device) -> bool {
@@ -124,7 +136,7 @@ fn wait_in(handle: &Handle, wait: impl FnOnce() + Send + 'static) {
 /// Closes the sockets of a stack whose runtime has ended, and drives it on a thread of its own until
 /// what was accepted is acknowledged. Only the first call does anything.
 fn start_drain(core: &Arc<Core>) {
-    if core.drain_started.swap(true, Ordering::AcqRel) || core.phase() == Phase::Stopped {
+    if core.drain_started.swap(true, Ordering::AcqRel) || core.lifecycle() == Lifecycle::Stopped {
         return;
     }
     core.clock.detach();
@@ -158,7 +170,7 @@ fn drain(core: &Arc<Core>) {
             }
         };
         // Giving up is the answer to a peer that does not acknowledge.
-        let _ = tokio::time::timeout(core.exit_drain, drained).await;
+        let _ = tokio::time::timeout(core.exit_drain(), drained).await;
         deadlines.abort();
     });
 }
@@ -235,8 +247,8 @@ fn guard_runtime(core: &Arc<Core>, handle: &Handle) {
 }
 
 fn wait_until_drained(core: &Core) {
-    let deadline = core.now() + core.exit_drain;
-    while !core.engine.is_drained() && core.phase() != Phase::Stopped && core.now() < deadline {
+    let deadline = core.now() + core.exit_drain();
+    while !core.engine.is_drained() && core.lifecycle() != Lifecycle::Stopped && core.now() < deadline {
         std::thread::park_timeout(CHECK_INTERVAL);
     }
 }

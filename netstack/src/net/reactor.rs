@@ -6,8 +6,8 @@
 
 use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
-use crate::net::stack::{Core, Phase};
-use crate::stack::{DriverHook, Effects, QueueId};
+use crate::net::core::{Core, Lifecycle};
+use crate::stack::{Effects, QueueId};
 use crate::time::Instant;
 use std::future::Future;
 use std::io;
@@ -15,7 +15,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 #[cfg(unix)]
 use tokio::io::unix::AsyncFd;
@@ -31,54 +30,6 @@ const BATCH_BYTES: usize = 256 << 10;
 const PATIENCE: u8 = 4;
 /// Every so many batches looking again gets another chance.
 const RETRY_EVERY: u8 = 64;
-
-/// What wakes the tasks of a stack.
-///
-/// The engine calls it (it is the engine's [`DriverHook`]), and so does whoever ends the stack.
-#[derive(Debug)]
-pub(crate) struct Wakeups {
-    deadline: Signal,
-    queues: Vec<QueueWakeup>,
-}
-
-#[derive(Debug)]
-struct QueueWakeup {
-    id: QueueId,
-    signal: Signal,
-    /// The device failed: nobody drives this queue any more.
-    dead: AtomicBool,
-}
-
-impl Wakeups {
-    pub(crate) fn new(queues: &[QueueId]) -> Arc<Self> {
-        let queue =
-            |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
-        Arc::new(Self { deadline: Signal::new(), queues: queues.iter().map(queue).collect() })
-    }
-
-    /// Wakes every task of the stack.
-    pub(crate) fn all(&self) {
-        self.deadline.raise_readable();
-        self.queues.iter().for_each(|queue| queue.signal.raise_readable());
-    }
-
-    /// Queues whose device works, by index.
-    pub(crate) fn live(&self) -> impl Iterator<Item = usize> {
-        (0..self.queues.len()).filter(|index| !self.queues[*index].dead.load(Ordering::Acquire))
-    }
-}
-
-impl DriverHook for Wakeups {
-    fn deadline_moved(&self) {
-        self.deadline.raise_readable();
-    }
-
-    fn pending(&self, id: QueueId) {
-        if let Some(queue) = self.queues.iter().find(|queue| queue.id == id) {
-            queue.signal.raise_readable();
-        }
-    }
-}
 
 /// A timer that is armed for one point at a time.
 #[derive(Default)]
@@ -146,7 +97,7 @@ impl Future for DeadlineTask {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if core.wakeups.deadline.poll_readable(cx).is_pending() {
+            if core.wakeups.poll_deadline(cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -249,7 +200,7 @@ impl QueueTask {
     /// The task for the queue at `index` of the stack's list. Must be called in the runtime that
     /// will run it.
     pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
-        let id = core.wakeups.queues[index].id;
+        let id = core.wakeups.queue_id(index);
         let io = QueueIo::new(Arc::clone(core.engine.device(id.interface)), usize::from(id.queue))?;
         let spare = Some(core.engine.pool().take());
         Ok(Self {
@@ -312,7 +263,7 @@ impl QueueTask {
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<()> {
-        self.core.wakeups.queues[self.index].dead.store(true, Ordering::Release);
+        self.core.wakeups.mark_dead(self.index);
         self.core.engine.on_device_error(self.id, &error, &mut self.effects);
         self.effects.deliver(&self.core.engine);
         Poll::Ready(())
@@ -346,14 +297,14 @@ impl QueueTask {
     fn take_events(&self, cx: &mut Context<'_>) {
         // Whether there was an event does not matter, and an error comes back when waiting.
         let _ = self.io.poll_readable(self.queue(), cx);
-        let _ = self.core.wakeups.queues[self.index].signal.poll_readable(cx);
+        let _ = self.core.wakeups.poll_queue(self.index, cx);
     }
 
     /// Waits for whatever comes next; ready if something has come already.
     fn poll_events(&mut self, pending: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let queue = self.queue();
         let mut any = self.poll_device_deadline(cx).map(Ok);
-        let wakeup = self.core.wakeups.queues[self.index].signal.poll_readable(cx).map(Ok);
+        let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
         let readable = self.io.poll_readable(queue, cx);
         let writable = if pending { self.io.poll_writable(queue, cx) } else { Poll::Pending };
         for event in [wakeup, readable, writable] {
@@ -373,7 +324,7 @@ impl Future for QueueTask {
     /// One batch per poll, so that other tasks of the runtime have their turn in between.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.core.phase() == Phase::Stopped {
+        if this.core.lifecycle() == Lifecycle::Stopped {
             return Poll::Ready(());
         }
         this.take_events(cx);
@@ -398,22 +349,5 @@ impl Future for QueueTask {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_queue_is_woken_by_its_own_name_only() {
-        let ids = [QueueId { interface: 0, queue: 0 }, QueueId { interface: 0, queue: 1 }];
-        let wakeups = Wakeups::new(&ids);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        wakeups.pending(ids[1]);
-        assert!(wakeups.queues[0].signal.poll_readable(&mut cx).is_pending());
-        assert!(wakeups.queues[1].signal.poll_readable(&mut cx).is_ready());
-        wakeups.queues[0].dead.store(true, Ordering::Release);
-        assert_eq!(wakeups.live().collect::<Vec<_>>(), [1]);
     }
 }

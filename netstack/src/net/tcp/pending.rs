@@ -1,15 +1,17 @@
 //! [`PendingListener`]: the application decides about each SYN before it is answered.
 
-use super::listener::{TcpListener, listen_first};
-use super::options::HasOptions;
+use super::listener::{SynPolicy, TcpListener};
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::icmp::Unreachable;
+use crate::net::core::Endpoint;
 use crate::net::lookup::ToSocketAddrs;
+use crate::net::options::fast_open::fast_open_server_options;
+use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::readiness::{Direction, Registration};
-use crate::net::stack::{Endpoint, Stack};
-use crate::stack::{ListenerQueues, PendingSyn, Rejection};
-use crate::tcp::{Options, SocketOptions};
+use crate::net::stack::Stack;
+use crate::stack::{ListenerQueues, Observer, PendingSyn, Rejection};
+use crate::tcp::{Events, Options, SocketOptions};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -18,9 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
-
-/// The backlog of [`PendingListener::bind`]; `Config::somaxconn` bounds it.
-const BACKLOG: u32 = 4096;
 
 /// A TCP socket that listens, and whose application sees each SYN before it is answered.
 ///
@@ -96,7 +95,7 @@ impl PendingListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        listen_first(stack, addr, |socket| socket.listen_pending(BACKLOG)).await
+        TcpListener::bind_first(stack, addr, SynPolicy::Hold).await.map(Self::new)
     }
 
     pub(super) fn new(listener: TcpListener) -> Self {
@@ -129,9 +128,6 @@ impl PendingListener {
     }
 
     /// The address that it listens on, with the port that was chosen.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -148,7 +144,7 @@ impl PendingListener {
     }
 }
 
-impl HasOptions for PendingListener {
+impl HasTcpOptions for PendingListener {
     fn config(&self) -> &Config {
         self.listener.config()
     }
@@ -161,6 +157,9 @@ impl HasOptions for PendingListener {
         self.listener.change(change)
     }
 }
+
+tcp_options!(PendingListener);
+fast_open_server_options!(PendingListener);
 
 impl fmt::Debug for PendingListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,11 +174,13 @@ impl fmt::Debug for PendingListener {
 /// a reset, so that a proxy that gives up, or panics, leaves nobody waiting. Until then the client
 /// repeats its SYN and knows nothing.
 pub struct PendingStream {
-    inner: Arc<Inner>,
+    endpoint: Arc<PendingEndpoint>,
+    /// As that of the listener.
     mapped_tos: Option<u8>,
 }
 
-struct Inner {
+/// What the handle shares with its stack.
+struct PendingEndpoint {
     id: u64,
     stack: Stack,
     syn: Arc<PendingSyn>,
@@ -187,7 +188,7 @@ struct Inner {
     decided: AtomicBool,
 }
 
-impl Inner {
+impl PendingEndpoint {
     fn reject(&self, how: Rejection) {
         if !self.decided.swap(true, Ordering::AcqRel) {
             self.stack.engine().reject_pending(self.stack.now(), &self.syn, how);
@@ -195,7 +196,7 @@ impl Inner {
     }
 }
 
-impl Endpoint for Inner {
+impl Endpoint for PendingEndpoint {
     fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -205,7 +206,7 @@ impl Endpoint for Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for PendingEndpoint {
     fn drop(&mut self) {
         self.stack.core().forget(self.id);
         self.close();
@@ -223,33 +224,33 @@ impl PendingStream {
         syn.set_observer(Arc::clone(&registration) as _);
         if syn.is_over() {
             // Before the observer was there.
-            crate::stack::Observer::on_ready(&*registration, crate::tcp::Events::READABLE);
+            registration.on_ready(Events::READABLE);
         }
         let id = core.next_id();
-        let inner =
-            Arc::new(Inner { id, stack: stack.clone(), syn, registration, decided: AtomicBool::new(false) });
-        core.remember(id, &inner);
-        Self { inner, mapped_tos }
+        let decided = AtomicBool::new(false);
+        let endpoint = Arc::new(PendingEndpoint { id, stack: stack.clone(), syn, registration, decided });
+        core.remember(id, &endpoint);
+        Self { endpoint, mapped_tos }
     }
 
     /// The client.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.inner.syn.remote_addr()
+        self.endpoint.syn.remote_addr()
     }
 
     /// The address that the client connects to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.inner.syn.local_addr()
+        self.endpoint.syn.local_addr()
     }
 
     /// The options of the client's SYN: its MSS, window scale, SACK and timestamps.
     pub fn options(&self) -> &Options {
-        self.inner.syn.options()
+        self.endpoint.syn.options()
     }
 
     /// The window of the client's SYN, in bytes.
     pub fn window(&self) -> usize {
-        self.inner.syn.window()
+        self.endpoint.syn.window()
     }
 
     /// What the client's SYN carried, if Fast Open is on ([`PendingListener::set_tcp_fastopen`]) and its
@@ -259,12 +260,12 @@ impl PendingStream {
     ///
     /// They may come twice, if somebody replays the SYN (RFC 7413 §2.1).
     pub fn fast_open_data(&self) -> &[u8] {
-        self.inner.syn.fast_open_data()
+        self.endpoint.syn.fast_open_data()
     }
 
     /// How long ago the SYN arrived.
     pub fn age(&self) -> Duration {
-        self.inner.stack.now() - self.inner.syn.arrived()
+        self.endpoint.stack.now() - self.endpoint.syn.arrived()
     }
 
     /// Waits until the client is gone: it sent a reset, the time for a decision is over, or the
@@ -273,9 +274,10 @@ impl PendingStream {
     /// # Cancel safety
     /// Waiting has no effect of its own.
     pub async fn gone(&self) {
-        let over = || if self.inner.syn.is_over() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        let over =
+            || if self.endpoint.syn.is_over() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
         // An error says that the stack is over, and so is everything.
-        let _ = self.inner.registration.async_io(Interest::READABLE, over).await;
+        let _ = self.endpoint.registration.async_io(Interest::READABLE, over).await;
     }
 
     /// Answers the client and waits until the handshake is complete. A client with a good Fast Open
@@ -289,36 +291,31 @@ impl PendingStream {
     /// # Cancel safety
     /// Dropping the future resets the client.
     pub async fn accept(self) -> io::Result<TcpStream> {
-        let Inner { stack, syn, registration, decided, .. } = &*self.inner;
+        let PendingEndpoint { stack, syn, registration, decided, .. } = &*self.endpoint;
         let engine = stack.engine();
         engine.answer_pending(stack.now(), syn);
         let result = || engine.pending_result(syn).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
         let cell = registration.async_io(Interest::READABLE, result).await?;
         decided.store(true, Ordering::Release);
-        let over_v4 =
-            matches!(syn.remote_addr(), SocketAddr::V6(peer) if peer.ip().to_ipv4_mapped().is_some());
-        if let Some(tos) = self.mapped_tos.filter(|_| over_v4) {
-            cell.set_traffic_class(tos);
-        }
-        Ok(TcpStream::accepted(stack, cell))
+        Ok(TcpStream::accepted(stack, cell, self.mapped_tos))
     }
 
     /// Resets the client, which sees a closed port: `ECONNREFUSED`.
     pub fn refuse(self) {
-        self.inner.reject(Rejection::Reset);
+        self.endpoint.reject(Rejection::Reset);
     }
 
     /// Tells the client by ICMP that what it connects to cannot be reached: `EHOSTUNREACH` or
     /// `ENETUNREACH` on most systems. Within [`Config::icmp_rate`]; beyond, nothing is sent, and the
     /// client's next SYN is a new one.
     pub fn unreachable(self, reason: Unreachable) {
-        self.inner.reject(Rejection::Unreachable(reason));
+        self.endpoint.reject(Rejection::Unreachable(reason));
     }
 
     /// Never answers. What the client repeats is absorbed for [`Config::pending_accept_timeout`], in
     /// which it keeps its place in the SYN queue.
     pub fn ignore(self) {
-        self.inner.reject(Rejection::Silence);
+        self.endpoint.reject(Rejection::Silence);
     }
 
     /// Refuses the client as the upstream refused the proxy: an unreachable host or network, and a
@@ -332,7 +329,7 @@ impl PendingStream {
             io::ErrorKind::TimedOut => Rejection::Silence,
             _ => Rejection::Reset,
         };
-        self.inner.reject(how);
+        self.endpoint.reject(how);
     }
 }
 

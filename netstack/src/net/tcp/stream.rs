@@ -1,16 +1,18 @@
 //! [`TcpStream`].
 
-use super::listener::ttl_from;
-use super::options::HasOptions;
-use super::split::{ReadHalf, WriteHalf, split};
-use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, split_owned};
-use crate::config::Config;
-use crate::error::os;
+mod fast_open;
+mod options;
+pub(crate) mod split;
+pub(crate) mod split_owned;
+
+use crate::net::core::Endpoint;
 use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
+use crate::net::options::ip::socket_family;
 use crate::net::readiness::{Direction, Registration, Seen};
-use crate::net::stack::{Endpoint, Stack};
-use crate::stack::{Cell, Family, Observer, Unconnected};
-use crate::tcp::{Events, SendFlags, SocketOptions, TcpInfo};
+use crate::net::stack::Stack;
+use crate::stack::{Cell, Engine, Observer, Unconnected};
+use crate::tcp::{Events, SendFlags};
+use crate::time::Instant;
 use bytes::BufMut;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -50,10 +52,11 @@ const COPY_PIECE: usize = 4096;
 /// # }
 /// ```
 pub struct TcpStream {
-    inner: Arc<Inner>,
+    endpoint: Arc<StreamEndpoint>,
 }
 
-struct Inner {
+/// What the handle shares with its stack.
+struct StreamEndpoint {
     stack: Stack,
     cell: Arc<Cell>,
     registration: Arc<Registration>,
@@ -63,7 +66,7 @@ struct Inner {
     id: u64,
 }
 
-impl Endpoint for Inner {
+impl Endpoint for StreamEndpoint {
     fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -75,7 +78,7 @@ impl Endpoint for Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for StreamEndpoint {
     fn drop(&mut self) {
         self.stack.core().forget(self.id);
         self.close();
@@ -113,7 +116,7 @@ impl TcpStream {
     pub async fn connect_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
         let mut last = None;
         for addr in resolve(&addr).await? {
-            let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
+            let family = socket_family(addr);
             match Self::connect_socket(stack, Unconnected::new(stack.engine(), family), addr).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
@@ -133,18 +136,22 @@ impl TcpStream {
         let cell = core.engine.connect(core.now(), socket, addr, Arc::clone(&registration) as _)?;
         // From here on a drop closes the cell, which ends an attempt that goes on.
         let stream = Self::new(stack, cell, registration);
-        if stream.inner.cell.is_deferred() {
-            stream.inner.deferred.store(true, Ordering::Relaxed);
+        if stream.endpoint.cell.is_deferred() {
+            stream.endpoint.deferred.store(true, Ordering::Relaxed);
             stream.registration().on_ready(Events::WRITABLE);
         }
         let connected =
-            || stream.inner.cell.connect_result().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
-        stream.inner.registration.async_io(Interest::WRITABLE, connected).await?;
+            || stream.endpoint.cell.connect_result().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
+        stream.endpoint.registration.async_io(Interest::WRITABLE, connected).await?;
         Ok(stream)
     }
 
-    /// A connection that the engine accepted.
-    pub(super) fn accepted(stack: &Stack, cell: Arc<Cell>) -> Self {
+    /// A connection that the engine accepted. `mapped_tos` is `IP_TOS` of an IPv6 listener, for
+    /// connections over IPv4.
+    pub(super) fn accepted(stack: &Stack, cell: Arc<Cell>, mapped_tos: Option<u8>) -> Self {
+        if let Some(tos) = mapped_tos.filter(|_| !cell.key().is_ipv6()) {
+            cell.set_traffic_class(tos);
+        }
         let assumed = Events::READABLE | Events::WRITABLE;
         let registration = Arc::new(Registration::assuming(assumed));
         cell.set_observer(Arc::clone(&registration) as _);
@@ -157,7 +164,7 @@ impl TcpStream {
     fn new(stack: &Stack, cell: Arc<Cell>, registration: Arc<Registration>) -> Self {
         let core = stack.core();
         let id = core.next_id();
-        let inner = Arc::new(Inner {
+        let endpoint = Arc::new(StreamEndpoint {
             stack: stack.clone(),
             cell,
             registration,
@@ -165,8 +172,8 @@ impl TcpStream {
             deferred: AtomicBool::new(false),
             id,
         });
-        core.remember(id, &inner);
-        Self { inner }
+        core.remember(id, &endpoint);
+        Self { endpoint }
     }
 }
 
@@ -174,15 +181,12 @@ impl TcpStream {
 impl TcpStream {
     /// The stack that this socket belongs to.
     pub fn stack(&self) -> &Stack {
-        &self.inner.stack
+        &self.endpoint.stack
     }
 
     /// The local address.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.inner.cell.local_addr())
+        Ok(self.endpoint.cell.local_addr())
     }
 
     /// The address of the peer.
@@ -190,50 +194,37 @@ impl TcpStream {
     /// # Errors
     /// `ENOTCONN` once the connection is over, by a reset for example.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.cell.peer_addr()
+        self.endpoint.cell.peer_addr()
     }
 
-    /// `SO_ERROR`: the error that is pending, if any, which is then no longer pending.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
+    /// `SO_ERROR`: the error that has not been reported yet, if there is one. Taking it clears it.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.engine().take_error(&self.inner.cell))
-    }
-
-    /// Halves to read and to write at the same time, in one task.
-    pub fn split<'a>(&'a mut self) -> (ReadHalf<'a>, WriteHalf<'a>) {
-        split(self)
-    }
-
-    /// Halves that can go to different tasks. The connection closes when both are gone; dropping the
-    /// writing half alone shuts down writing.
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        split_owned(self)
+        Ok(self.engine().take_error(&self.endpoint.cell))
     }
 
     pub(super) fn shutdown_directions(&self, how: Shutdown) -> io::Result<()> {
-        self.engine().shutdown(self.now(), &self.inner.cell, how)
+        self.engine().shutdown(self.now(), &self.endpoint.cell, how)
     }
 
-    /// Somebody waits for what the peer sends: a SYN that waits for the first write must not wait any
-    /// longer.
+    /// Sends a SYN that waits for the first write: the application waits for the peer's data first.
     pub(super) fn stop_deferring(&self) {
-        if self.inner.deferred.load(Ordering::Relaxed) && self.inner.deferred.swap(false, Ordering::Relaxed) {
-            self.engine().open_now(self.now(), &self.inner.cell);
+        if self.endpoint.deferred.load(Ordering::Relaxed)
+            && self.endpoint.deferred.swap(false, Ordering::Relaxed)
+        {
+            self.engine().open_now(self.now(), &self.endpoint.cell);
         }
     }
 
-    fn engine(&self) -> &crate::stack::Engine {
-        self.inner.stack.engine()
+    fn engine(&self) -> &Engine {
+        self.endpoint.stack.engine()
     }
 
-    fn now(&self) -> crate::time::Instant {
-        self.inner.stack.now()
+    fn now(&self) -> Instant {
+        self.endpoint.stack.now()
     }
 
     fn registration(&self) -> &Registration {
-        &self.inner.registration
+        &self.endpoint.registration
     }
 }
 
@@ -405,7 +396,7 @@ impl TcpStream {
                 buf.put_slice(&piece[..n]);
                 filled += n;
                 // Another attempt could meet an error, which is reported once, and lose it.
-                if filled == room || n == 0 || self.engine().unread(&self.inner.cell) == 0 {
+                if filled == room || n == 0 || self.engine().unread(&self.endpoint.cell) == 0 {
                     return Ok(filled);
                 }
             }
@@ -494,14 +485,14 @@ impl TcpStream {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Ok(0);
         }
-        self.engine().read(self.now(), &self.inner.cell, bufs)
+        self.engine().read(self.now(), &self.endpoint.cell, bufs)
     }
 
     fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.engine().peek(self.now(), &self.inner.cell, &mut [IoSliceMut::new(buf)])
+        self.engine().peek(self.now(), &self.endpoint.cell, &mut [IoSliceMut::new(buf)])
     }
 
     fn write_now(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -509,7 +500,7 @@ impl TcpStream {
     }
 
     fn send_now(&self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
-        self.engine().send(self.now(), &self.inner.cell, bufs, flags)
+        self.engine().send(self.now(), &self.endpoint.cell, bufs, flags)
     }
 }
 
@@ -577,144 +568,6 @@ fn charge(cx: &mut Context<'_>, n: usize) {
     }
 }
 
-/// Options that only a connection has; the others are below.
-impl TcpStream {
-    /// `IP_TTL`. Default 64.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.inner.cell.ttl().into())
-    }
-
-    /// Sets `IP_TTL`.
-    ///
-    /// # Errors
-    /// `EINVAL` if it is not 1 to 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.inner.cell.set_ttl(ttl_from(ttl)?);
-        Ok(())
-    }
-
-    /// `IP_TOS`: the DSCP in the upper six bits.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6.
-    pub fn tos_v4(&self) -> io::Result<u32> {
-        self.traffic_class(Family::V4)
-    }
-
-    /// Sets `IP_TOS` of what is sent from now on. The two bits of ECN belong to TCP and are ignored.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6, `EINVAL` if it does not fit a byte.
-    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
-        self.set_traffic_class(Family::V4, tos)
-    }
-
-    /// `IPV6_TCLASS`: the DSCP in the upper six bits.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4.
-    pub fn tclass_v6(&self) -> io::Result<u32> {
-        self.traffic_class(Family::V6)
-    }
-
-    /// Sets `IPV6_TCLASS` of what is sent from now on. The two bits of ECN belong to TCP and are
-    /// ignored.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4, `EINVAL` if it does not fit a byte.
-    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
-        self.set_traffic_class(Family::V6, tclass)
-    }
-
-    fn traffic_class(&self, family: Family) -> io::Result<u32> {
-        self.ensure_over(family)?;
-        Ok(self.inner.cell.traffic_class().into())
-    }
-
-    fn set_traffic_class(&self, family: Family, class: u32) -> io::Result<()> {
-        self.ensure_over(family)?;
-        let class = u8::try_from(class).map_err(|_| os(libc::EINVAL))?;
-        self.inner.cell.set_traffic_class(class & !3);
-        Ok(())
-    }
-
-    /// Fails unless the packets are of this family.
-    fn ensure_over(&self, family: Family) -> io::Result<()> {
-        let over = if self.inner.cell.key().is_ipv6() { Family::V6 } else { Family::V4 };
-        if over == family { Ok(()) } else { Err(os(libc::EOPNOTSUPP)) }
-    }
-
-    /// `TCP_QUICKACK`: whether acknowledgments are sent at once.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn quickack(&self) -> io::Result<bool> {
-        Ok(self.engine().quickack(&self.inner.cell))
-    }
-
-    /// Sets `TCP_QUICKACK`. The stack may change it back.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
-        self.engine().set_quickack(self.now(), &self.inner.cell, quickack);
-        Ok(())
-    }
-
-    /// `TCP_QUICKACK` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn tcp_quickack(&self) -> io::Result<bool> {
-        self.quickack()
-    }
-
-    /// Sets `TCP_QUICKACK` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn set_tcp_quickack(&self, quickack: bool) -> io::Result<()> {
-        self.set_quickack(quickack)
-    }
-
-    /// `TCP_MAXSEG`: payload bytes of a full segment.
-    ///
-    /// # Errors
-    /// As [`TcpStream::tcp_info`].
-    pub fn tcp_mss(&self) -> io::Result<u32> {
-        Ok(u32::try_from(self.tcp_info()?.snd_mss).unwrap_or(u32::MAX))
-    }
-
-    /// `TCP_INFO`: what the connection knows of itself.
-    ///
-    /// # Errors
-    /// `ENOTCONN` if the stack or the device failed and nothing is left of the connection.
-    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
-        self.engine().info(self.now(), &self.inner.cell).ok_or_else(|| os(libc::ENOTCONN))
-    }
-}
-
-impl HasOptions for TcpStream {
-    fn config(&self) -> &Config {
-        self.engine().config()
-    }
-
-    fn options(&self) -> SocketOptions {
-        self.engine().options(&self.inner.cell)
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.engine().with_options(self.now(), &self.inner.cell, change)
-    }
-
-    fn push(&self) {
-        self.engine().push(self.now(), &self.inner.cell);
-    }
-}
-
 impl AsyncRead for TcpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_read_priv(cx, buf)
@@ -759,10 +612,10 @@ impl AsRef<Self> for TcpStream {
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("TcpStream");
-        debug.field("addr", &self.inner.cell.local_addr());
+        debug.field("addr", &self.endpoint.cell.local_addr());
         if let Ok(peer) = self.peer_addr() {
             debug.field("peer", &peer);
         }
-        debug.field("id", &self.inner.id).field("stack", &self.inner.stack.name()).finish()
+        debug.field("id", &self.endpoint.id).field("stack", &self.endpoint.stack.name()).finish()
     }
 }

@@ -3,7 +3,7 @@
 //! Innermost wins: [`Stack::scope`] and [`Stack::enter`], then [`Stack::bind_runtime`], then
 //! [`Stack::install`], and then an error.
 
-use crate::net::stack::Stack;
+use super::Stack;
 use crate::sync::{Mutex, Rank};
 use futures_core::Stream;
 use pin_project_lite::pin_project;
@@ -322,6 +322,6 @@ pub async fn run<F: Future>(stack: Stack, future: F) -> io::Result<F::Output> {
         let _bound = stack.bind_runtime(&Handle::current())?;
         stack.scope(future).await
     };
-    stack.drain(stack.core().exit_drain).await;
+    stack.drain(stack.core().exit_drain()).await;
     Ok(output)
 }

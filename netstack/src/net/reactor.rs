@@ -1,7 +1,8 @@
 //! The reactor: one task per device queue, and one for the engine's deadlines.
 //!
 //! A queue's task receives packets in bounded batches and gives them to the engine, serves the
-//! queue's pending list when the device has room again, and calls the device at its own deadlines.
+//! connections that wait for room in the device once there is some, and calls the device at its own
+//! deadlines.
 //! It never transmits on behalf of an application that could do so itself.
 
 use crate::buffer::PacketBuf;
@@ -16,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::Interest;
 #[cfg(unix)]
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::is_rt_shutdown_err;
@@ -26,9 +28,9 @@ const BATCH_PACKETS: usize = 64;
 /// Bytes received in one batch at most: four super-segments, so that the application reads them
 /// while they are in the cache, and the peer has its acknowledgment before its window is used up.
 const BATCH_BYTES: usize = 256 << 10;
-/// How often in a row looking again after a batch may be in vain before it is given up.
-const PATIENCE: u8 = 4;
-/// Every so many batches looking again gets another chance.
+/// How many busy polls in a row may find the queue empty before busy polling stops.
+const MAX_EMPTY_POLLS: u8 = 4;
+/// Batches after which a busy poll is tried again once busy polling has stopped.
 const RETRY_EVERY: u8 = 64;
 
 /// A timer that is armed for one point at a time.
@@ -59,7 +61,7 @@ impl Alarm {
     }
 }
 
-/// The engine's deadlines, and the end of the stack once nobody owns it.
+/// The engine's deadlines, and the end of a stack that was abandoned.
 pub(crate) struct DeadlineTask {
     pub(crate) core: Arc<Core>,
     alarm: Alarm,
@@ -115,10 +117,12 @@ pub(crate) struct QueueTask {
     effects: Effects,
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
-    patience: u8,
+    /// Busy polls in a row that found the queue empty, up to [`MAX_EMPTY_POLLS`].
+    empty_polls: u8,
+    /// Batches with packets in them, modulo [`RETRY_EVERY`].
     batches: u8,
-    /// The last poll received packets and came back to look for more.
-    looking_again: bool,
+    /// The last poll received packets and came back without waiting, to look for more.
+    busy_polling: bool,
 }
 
 /// How the task waits for its queue.
@@ -211,9 +215,9 @@ impl QueueTask {
             alarm: Alarm::default(),
             effects: Effects::new(),
             spare,
-            patience: PATIENCE,
+            empty_polls: 0,
             batches: 0,
-            looking_again: false,
+            busy_polling: false,
         })
     }
 
@@ -248,18 +252,18 @@ impl QueueTask {
         Batch::Full
     }
 
-    /// Whether to look for more packets before sleeping: under load the next ones are there before
-    /// a sleep would have begun, and the round trip through the selector is saved.
-    fn look_again(&mut self, packets: usize) -> bool {
-        let fruitful = packets > 0;
-        if self.looking_again {
-            self.patience = if fruitful { PATIENCE } else { self.patience.saturating_sub(1) };
+    /// Whether to poll the queue once more before waiting for it: under load the next packets are
+    /// there before the wait would have begun, and the round trip through the selector is saved.
+    fn keep_polling(&mut self, packets: usize) -> bool {
+        let received = packets > 0;
+        if self.busy_polling {
+            self.empty_polls = if received { 0 } else { (self.empty_polls + 1).min(MAX_EMPTY_POLLS) };
         }
-        if fruitful {
+        if received {
             self.batches = (self.batches + 1) % RETRY_EVERY;
         }
-        self.looking_again = fruitful && (self.patience > 0 || self.batches == 0);
-        self.looking_again
+        self.busy_polling = received && (self.empty_polls < MAX_EMPTY_POLLS || self.batches == 0);
+        self.busy_polling
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<()> {
@@ -269,13 +273,15 @@ impl QueueTask {
         Poll::Ready(())
     }
 
-    /// Serves the pending list; whether to go on waiting for room in the device.
-    fn serve_pending(&mut self, now: Instant) -> bool {
+    /// Sends for the connections that wait for room in the device. Returns what to wait for next:
+    /// for room too, if some of them still do.
+    fn serve_waiting(&mut self, now: Instant) -> Interest {
         if self.core.engine.has_pending(self.id) {
             self.core.engine.on_writable(now, self.id, &mut self.effects);
             self.effects.deliver(&self.core.engine);
         }
-        self.core.engine.has_pending(self.id)
+        let full = self.core.engine.has_pending(self.id);
+        if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
     }
 
     /// The device's own deadlines, which the task of its first queue serves.
@@ -300,13 +306,13 @@ impl QueueTask {
         let _ = self.core.wakeups.poll_queue(self.index, cx);
     }
 
-    /// Waits for whatever comes next; ready if something has come already.
-    fn poll_events(&mut self, pending: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Waits for the next event; ready if there has been one already.
+    fn poll_events(&mut self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let queue = self.queue();
         let mut any = self.poll_device_deadline(cx).map(Ok);
         let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
         let readable = self.io.poll_readable(queue, cx);
-        let writable = if pending { self.io.poll_writable(queue, cx) } else { Poll::Pending };
+        let writable = if interest.is_writable() { self.io.poll_writable(queue, cx) } else { Poll::Pending };
         for event in [wakeup, readable, writable] {
             match event {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -332,14 +338,14 @@ impl Future for QueueTask {
         let now = this.core.clock.now();
         this.core.engine.end_batch(now, this.id, &mut this.effects);
         this.effects.deliver(&this.core.engine);
-        let pending = this.serve_pending(now);
+        let interest = this.serve_waiting(now);
         let again = match batch {
             Batch::Failed(error) => return this.fail(error),
             Batch::Full => true,
-            Batch::Drained(packets) => this.look_again(packets),
+            Batch::Drained(packets) => this.keep_polling(packets),
         };
         if !again {
-            match this.poll_events(pending, cx) {
+            match this.poll_events(interest, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 // The runtime ends and will drop this task; the device is not to blame.

@@ -12,27 +12,12 @@ use crate::time::{Duration, Instant};
 use std::fmt;
 use std::sync::Arc;
 
-/// What keeps a stack owned: its handles and its sockets. The driver only keeps the [`Core`].
-#[derive(Debug)]
-struct Owner {
-    core: Arc<Core>,
-    driver: Driver,
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.core.abandon();
-        if self.driver == Driver::Thread {
-            driver::outlive(&self.core);
-        }
-    }
-}
-
 /// A TCP/IP stack.
 ///
 /// A handle: cloning is cheap, and all clones are the same stack. A socket holds its stack, so a
-/// stack lives until its last handle and its last socket are gone; then it sends what it accepted
-/// ([`Config::exit_drain`](crate::Config::exit_drain) bounds that) and ends. [`Stack::shutdown`] ends it earlier.
+/// stack lives until its last handle and its last socket are dropped. Then it sends what it accepted,
+/// for at most [`Config::exit_drain`](crate::Config::exit_drain), and ends. [`Stack::shutdown`] ends
+/// it earlier.
 ///
 /// # Which stack a socket belongs to
 /// `stack.connect`, `stack.listen`, [`TcpStream::connect_on`](crate::net::TcpStream::connect_on) and
@@ -66,6 +51,22 @@ impl Drop for Owner {
 #[derive(Clone)]
 pub struct Stack {
     owner: Arc<Owner>,
+}
+
+/// What keeps a stack owned: its handles and its sockets. The driver only keeps the [`Core`].
+#[derive(Debug)]
+struct Owner {
+    core: Arc<Core>,
+    driver: Driver,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.core.abandon();
+        if self.driver == Driver::Thread {
+            driver::drain_on_drop(&self.core);
+        }
+    }
 }
 
 impl fmt::Debug for Stack {

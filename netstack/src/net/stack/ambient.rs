@@ -1,4 +1,4 @@
-//! Which stack the constructors use that name none.
+//! The stack that the constructors use that name none.
 //!
 //! Innermost wins: [`Stack::scope`] and [`Stack::enter`], then [`Stack::bind_runtime`], then
 //! [`Stack::install`], and then an error.
@@ -17,95 +17,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
-
-/// Scopes and bindings that exist in the process: while there are none, the installed stack is the
-/// only candidate, and this is the only thing to look at before it.
-static OVERRIDES: AtomicUsize = AtomicUsize::new(0);
-
-/// The installed stack.
-static INSTALLED: Mutex<Option<Stack>> = Mutex::new(Rank::Leaf, None);
-
-/// Stacks bound to runtimes, each with the number of its guard; the latest of a runtime counts. A
-/// process has few runtimes.
-static BOUND: Mutex<Vec<Bound>> = Mutex::new(Rank::Leaf, Vec::new());
-
-static NEXT_GUARD: AtomicU64 = AtomicU64::new(0);
-
-struct Bound {
-    runtime: Id,
-    guard: u64,
-    stack: Stack,
-}
-
-/// Counts in [`OVERRIDES`] while it lives.
-#[derive(Debug)]
-struct Override;
-
-impl Override {
-    fn new() -> Self {
-        OVERRIDES.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Override {
-    fn drop(&mut self) {
-        OVERRIDES.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The stacks that a thread has entered, each with the number of its entry.
-struct Entries {
-    next: u64,
-    entries: Vec<(u64, Stack)>,
-}
-
-thread_local! {
-    static ENTERED: RefCell<Entries> = const { RefCell::new(Entries { next: 0, entries: Vec::new() }) };
-}
-
-/// A stack is entered while this lives, on the thread that made it.
-#[derive(Debug)]
-struct Entry {
-    number: u64,
-    not_send: PhantomData<*const ()>,
-}
-
-impl Entry {
-    fn new(stack: &Stack) -> Self {
-        let enter = |entered: &RefCell<Entries>| {
-            let mut entered = entered.borrow_mut();
-            entered.next += 1;
-            let number = entered.next;
-            entered.entries.push((number, stack.clone()));
-            number
-        };
-        // While the thread ends there is no place to note it, and no code left to see it.
-        Self { number: ENTERED.try_with(enter).unwrap_or(0), not_send: PhantomData }
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let mine = ENTERED.try_with(|entered| {
-            let entries = &mut entered.borrow_mut().entries;
-            // Guards may be dropped in any order.
-            let at = entries.iter().rposition(|(number, _)| *number == self.number)?;
-            Some(entries.remove(at))
-        });
-        drop(mine);
-    }
-}
-
-fn entered() -> Option<Stack> {
-    // Gone while the thread ends: then nothing is entered.
-    ENTERED.try_with(|entered| entered.borrow().entries.last().map(|(_, stack)| stack.clone())).ok().flatten()
-}
-
-fn bound() -> Option<Stack> {
-    let runtime = Handle::try_current().ok()?.id();
-    BOUND.lock().iter().rev().find(|bound| bound.runtime == runtime).map(|bound| bound.stack.clone())
-}
 
 /// The error of [`Stack::install`]: another stack is installed already.
 #[derive(Debug)]
@@ -129,8 +40,8 @@ impl From<AlreadyInstalled> for io::Error {
 }
 
 impl Stack {
-    /// Makes this stack the default of the process. That is done once; only a stack that is over,
-    /// because it was shut down or its runtime ended, can be replaced.
+    /// Makes this stack the default of the process. A later call replaces it only if it is over by
+    /// then, because it was shut down or its runtime ended.
     ///
     /// The process holds the stack from then on. That does not keep the process alive.
     ///
@@ -158,9 +69,9 @@ impl Stack {
         Ok(())
     }
 
-    /// Makes this stack the default of all code that runs on `runtime`: its tasks on every worker,
-    /// the tasks that they spawn, blocking calls. Until the guard is dropped; it may be sent to
-    /// other threads. A later binding of the same runtime hides an earlier one.
+    /// Makes this stack the default of all code that runs on `runtime` until the guard is dropped:
+    /// its tasks on every worker, the tasks that they spawn, and blocking calls. The guard may be sent
+    /// to other threads. A later binding of the same runtime hides an earlier one.
     ///
     /// # Errors
     /// If the stack is over.
@@ -191,10 +102,10 @@ impl Stack {
         EnterGuard { _entry: Entry::new(self), _override: Override::new() }
     }
 
-    /// Makes this stack the default of `future`, wherever it is polled. The tasks that it spawns are
-    /// on their own: see [`Stack::spawn`].
+    /// Makes this stack the default of `future`, wherever it is polled, but not of the tasks that it
+    /// spawns: see [`Stack::spawn`].
     pub fn scope<F>(&self, future: F) -> Scoped<F> {
-        Scoped { inner: future, stack: self.clone(), counted: Override::new() }
+        Scoped { future, stack: self.clone(), counted: Override::new() }
     }
 
     /// Spawns `future` with this stack as its default: `tokio::spawn(stack.scope(future))`.
@@ -261,7 +172,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
         #[pin]
-        inner: F,
+        future: F,
         stack: Stack,
         counted: Override,
     }
@@ -273,7 +184,7 @@ impl<F: Future> Future for Scoped<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let _entered = Entry::new(this.stack);
-        this.inner.poll(cx)
+        this.future.poll(cx)
     }
 }
 
@@ -283,11 +194,11 @@ impl<S: Stream> Stream for Scoped<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
         let this = self.project();
         let _entered = Entry::new(this.stack);
-        this.inner.poll_next(cx)
+        this.future.poll_next(cx)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.inner.size_hint()
+        self.future.size_hint()
     }
 }
 
@@ -324,4 +235,93 @@ pub async fn run<F: Future>(stack: Stack, future: F) -> io::Result<F::Output> {
     };
     stack.drain(stack.core().exit_drain()).await;
     Ok(output)
+}
+
+/// Scopes and bindings that exist in the process: while there are none, the installed stack is the
+/// only candidate, and this is the only thing to look at before it.
+static OVERRIDES: AtomicUsize = AtomicUsize::new(0);
+
+/// The installed stack.
+static INSTALLED: Mutex<Option<Stack>> = Mutex::new(Rank::Leaf, None);
+
+/// Stacks bound to runtimes, each with the number of its guard; the latest of a runtime counts. A
+/// process has few runtimes.
+static BOUND: Mutex<Vec<Bound>> = Mutex::new(Rank::Leaf, Vec::new());
+
+static NEXT_GUARD: AtomicU64 = AtomicU64::new(0);
+
+struct Bound {
+    runtime: Id,
+    guard: u64,
+    stack: Stack,
+}
+
+/// Counts in [`OVERRIDES`] while it lives.
+#[derive(Debug)]
+struct Override;
+
+impl Override {
+    fn new() -> Self {
+        OVERRIDES.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Override {
+    fn drop(&mut self) {
+        OVERRIDES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The stacks that a thread has entered, each with the number of its entry.
+struct Entries {
+    next: u64,
+    entries: Vec<(u64, Stack)>,
+}
+
+thread_local! {
+    static ENTERED: RefCell<Entries> = const { RefCell::new(Entries { next: 0, entries: Vec::new() }) };
+}
+
+/// A stack is entered while this lives, on the thread that made it.
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    not_send: PhantomData<*const ()>,
+}
+
+impl Entry {
+    fn new(stack: &Stack) -> Self {
+        let enter = |entered: &RefCell<Entries>| {
+            let mut entered = entered.borrow_mut();
+            entered.next += 1;
+            let number = entered.next;
+            entered.entries.push((number, stack.clone()));
+            number
+        };
+        // While the thread ends the list is gone, and no code runs that could look at it.
+        Self { number: ENTERED.try_with(enter).unwrap_or(0), not_send: PhantomData }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mine = ENTERED.try_with(|entered| {
+            let entries = &mut entered.borrow_mut().entries;
+            // Guards may be dropped in any order.
+            let at = entries.iter().rposition(|(number, _)| *number == self.number)?;
+            Some(entries.remove(at))
+        });
+        drop(mine);
+    }
+}
+
+fn entered() -> Option<Stack> {
+    // Gone while the thread ends: then nothing is entered.
+    ENTERED.try_with(|entered| entered.borrow().entries.last().map(|(_, stack)| stack.clone())).ok().flatten()
+}
+
+fn bound() -> Option<Stack> {
+    let runtime = Handle::try_current().ok()?.id();
+    BOUND.lock().iter().rev().find(|bound| bound.runtime == runtime).map(|bound| bound.stack.clone())
 }

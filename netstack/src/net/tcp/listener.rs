@@ -75,15 +75,6 @@ impl Drop for ListenerEndpoint {
 impl std::panic::UnwindSafe for TcpListener {}
 impl std::panic::RefUnwindSafe for TcpListener {}
 
-/// Who answers a SYN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SynPolicy {
-    /// The stack, at once.
-    Answer,
-    /// The stack, once the application has accepted the client.
-    Hold,
-}
-
 impl TcpListener {
     /// Listens on `addr`, with `SO_REUSEADDR` set, on the stack of this place. Of several addresses
     /// the first that works counts. Port 0 picks a free one.
@@ -104,56 +95,6 @@ impl TcpListener {
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
         Self::bind_first(stack, addr, SynPolicy::Answer).await
-    }
-
-    /// Binds to the first of the addresses that works, with `SO_REUSEADDR` as tokio does, and listens.
-    pub(super) async fn bind_first<A: ToSocketAddrs>(
-        stack: &Stack,
-        addr: A,
-        policy: SynPolicy,
-    ) -> io::Result<Self> {
-        let bound = |addr: SocketAddr| {
-            let core = stack.core();
-            core.ensure_open()?;
-            let mut socket = Unconnected::new(&core.engine, socket_family(addr));
-            socket.reuse_address = true;
-            socket.bind(&core.engine, addr)?;
-            Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
-        };
-        let mut last = None;
-        for addr in resolve(&addr).await? {
-            match bound(addr) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(none_worked(last))
-    }
-
-    /// Makes `socket` listen.
-    pub(super) fn start(
-        stack: &Stack,
-        mut socket: Unconnected,
-        ip: &IpOptions,
-        backlog: u32,
-        policy: SynPolicy,
-    ) -> io::Result<Self> {
-        let core = stack.core();
-        core.ensure_open()?;
-        let family = socket.family();
-        socket.traffic_class = ip.traffic_class(family);
-        let mapped_tos = (family == Family::V6).then(|| ip.traffic_class(Family::V4));
-        let registration = Arc::new(Registration::new());
-        let observer = Arc::clone(&registration) as _;
-        let listener = match policy {
-            SynPolicy::Answer => core.engine.listen(socket, backlog, observer),
-            SynPolicy::Hold => core.engine.listen_pending(socket, backlog, observer),
-        }?;
-        let id = core.next_id();
-        let endpoint =
-            Arc::new(ListenerEndpoint { id, stack: stack.clone(), listener, registration, mapped_tos });
-        core.remember(id, &endpoint);
-        Ok(Self { endpoint })
     }
 
     /// Waits for a connection and returns it with the address of the peer.
@@ -253,6 +194,68 @@ impl TcpListener {
     /// The stack that this socket belongs to.
     pub fn stack(&self) -> &Stack {
         &self.endpoint.stack
+    }
+}
+
+/// Who answers a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SynPolicy {
+    /// The stack, at once.
+    Answer,
+    /// The stack, once the application has accepted the client.
+    Hold,
+}
+
+/// What [`PendingListener`](super::PendingListener) and [`TcpSocket`](super::TcpSocket) share with it.
+impl TcpListener {
+    /// Binds to the first of the addresses that works, with `SO_REUSEADDR` as tokio does, and listens.
+    pub(super) async fn bind_first<A: ToSocketAddrs>(
+        stack: &Stack,
+        addr: A,
+        policy: SynPolicy,
+    ) -> io::Result<Self> {
+        let bound = |addr: SocketAddr| {
+            let core = stack.core();
+            core.ensure_open()?;
+            let mut socket = Unconnected::new(&core.engine, socket_family(addr));
+            socket.reuse_address = true;
+            socket.bind(&core.engine, addr)?;
+            Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
+        };
+        let mut last = None;
+        for addr in resolve(&addr).await? {
+            match bound(addr) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(none_worked(last))
+    }
+
+    /// Makes `socket` listen.
+    pub(super) fn start(
+        stack: &Stack,
+        mut socket: Unconnected,
+        ip: &IpOptions,
+        backlog: u32,
+        policy: SynPolicy,
+    ) -> io::Result<Self> {
+        let core = stack.core();
+        core.ensure_open()?;
+        let family = socket.family();
+        socket.traffic_class = ip.traffic_class(family);
+        let mapped_tos = (family == Family::V6).then(|| ip.traffic_class(Family::V4));
+        let registration = Arc::new(Registration::new());
+        let observer = Arc::clone(&registration) as _;
+        let listener = match policy {
+            SynPolicy::Answer => core.engine.listen(socket, backlog, observer),
+            SynPolicy::Hold => core.engine.listen_pending(socket, backlog, observer),
+        }?;
+        let id = core.next_id();
+        let endpoint =
+            Arc::new(ListenerEndpoint { id, stack: stack.clone(), listener, registration, mapped_tos });
+        core.remember(id, &endpoint);
+        Ok(Self { endpoint })
     }
 
     pub(super) fn registration(&self) -> &Registration {

@@ -1,9 +1,9 @@
 //! Sockets with the API of `tokio::net`, and what drives them on tokio.
 //!
 //! ```text
-//! stack      Stack and its end; stack/builder, stack/sockets, stack/ambient: the stack of a place
-//! tcp        the TCP sockets                          options   what the sockets have in common
-//! lookup     names and literals
+//! sockets    a stack's methods that make sockets
+//! tcp        the TCP sockets                          options   what sockets have in common
+//! stack      Stack, its builder, the current stack    lookup    names and literals
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
 //! core       what handles, sockets and driver share   wakeups   signals for the reactor's tasks
 //! readiness  flags and wakers of one socket           clock     the stack's time
@@ -24,6 +24,7 @@ mod lookup;
 mod options;
 mod reactor;
 mod readiness;
+mod sockets;
 mod stack;
 pub mod tcp;
 mod wakeups;

@@ -2,7 +2,6 @@
 
 pub(crate) mod ambient;
 pub(crate) mod builder;
-mod sockets;
 
 use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
 use crate::net::driver::{self, Driver};
@@ -81,7 +80,7 @@ impl std::panic::UnwindSafe for Stack {}
 impl std::panic::RefUnwindSafe for Stack {}
 
 impl Stack {
-    /// The name given to [`StackBuilder::name`].
+    /// The name given to [`StackBuilder::name`](builder::StackBuilder::name).
     pub fn name(&self) -> &str {
         self.owner.core.name()
     }

@@ -120,7 +120,8 @@ impl Stack {
         tokio::spawn(self.scope(future))
     }
 
-    /// The stack that the constructors of this place use.
+    /// The stack that constructors use which name none: see
+    /// [above](Stack#which-stack-a-socket-belongs-to).
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if there is none.
@@ -133,7 +134,7 @@ impl Stack {
         })
     }
 
-    /// The stack that the constructors of this place use, if there is one.
+    /// As [`Stack::current`], or none if there is no such stack.
     pub fn try_current() -> Option<Self> {
         let overridden = OVERRIDES.load(Ordering::Relaxed) != 0;
         overridden.then(|| entered().or_else(bound)).flatten().or_else(|| INSTALLED.lock().clone())

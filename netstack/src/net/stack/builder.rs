@@ -63,7 +63,7 @@ impl StackBuilder {
         self
     }
 
-    /// Adds an interface. The loopback interface comes by itself.
+    /// Adds an interface. The loopback interface is added without it.
     pub fn interface(mut self, interface: Interface) -> Self {
         self.interfaces.push(interface);
         self
@@ -87,8 +87,8 @@ impl StackBuilder {
         self
     }
 
-    /// Where clients look for Fast Open cookies. Stacks with the same addresses may share a cache;
-    /// without this, each has its own.
+    /// The cache in which clients keep Fast Open cookies. Stacks with the same addresses may share
+    /// one; without this, each has its own.
     pub fn fast_open_cache(mut self, cache: Arc<FastOpenCache>) -> Self {
         self.fast_open_cache = Some(cache);
         self

@@ -76,11 +76,11 @@ impl std::panic::UnwindSafe for TcpListener {}
 impl std::panic::RefUnwindSafe for TcpListener {}
 
 impl TcpListener {
-    /// Listens on `addr`, with `SO_REUSEADDR` set, on the stack of this place. Of several addresses
-    /// the first that works counts. Port 0 picks a free one.
+    /// Listens on `addr`, with `SO_REUSEADDR` set, on the current stack ([`Stack::current`]). Several
+    /// addresses are tried one after the other until one works. Port 0 picks a free port.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::Unsupported`] if there is no stack here.
+    /// - [`io::ErrorKind::Unsupported`] if there is no current stack.
     /// - `EADDRINUSE`, `EADDRNOTAVAIL`.
     /// - [`io::ErrorKind::InvalidInput`] if `addr` cannot be resolved to any address.
     ///
@@ -99,7 +99,7 @@ impl TcpListener {
 
     /// Waits for a connection and returns it with the address of the peer.
     ///
-    /// The peer may have reset the connection already; then the first read says so.
+    /// The peer may have reset the connection already; the first read reports that.
     ///
     /// # Errors
     /// If the stack is over, or the interface's device failed.
@@ -124,7 +124,7 @@ impl TcpListener {
         Ok((TcpStream::accepted(stack, cell, self.endpoint.mapped_tos), peer))
     }
 
-    /// The address that it listens on, with the port that was chosen.
+    /// The address and port that the listener is bound to.
     ///
     /// # Examples
     /// ```
@@ -170,8 +170,8 @@ impl TcpListener {
         self.endpoint.listener.syn_queue_len()
     }
 
-    /// Both queues of the listener, as `ss -lnt` shows them, and what it has counted, as `netstat -s`
-    /// does: all of one moment.
+    /// Both queues of the listener, as `ss -lnt` shows them, and its counters, as `netstat -s` shows
+    /// them. All values are of the same moment.
     ///
     /// # Examples
     /// ```

@@ -52,8 +52,8 @@ impl<'a> From<&'a TcpSocket> for SockRef<'a> {
 }
 
 impl SockRef<'_> {
-    /// Shuts down one direction of a connection, or both, as shutdown(2) does. Nothing goes out for
-    /// [`Shutdown::Read`](std::net::Shutdown::Read).
+    /// Shuts down one direction of a connection, or both, as shutdown(2) does. Nothing is sent for
+    /// [`Shutdown::Read`].
     ///
     /// # Errors
     /// `ENOTCONN` if there is no connection.

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// A TCP socket that is neither connected nor listening yet: to be configured first.
+/// A TCP socket that neither connects nor listens yet and can be configured.
 ///
 /// # Examples
 /// ```
@@ -49,7 +49,7 @@ impl std::panic::UnwindSafe for TcpSocket {}
 impl std::panic::RefUnwindSafe for TcpSocket {}
 
 impl TcpSocket {
-    /// A new IPv4 socket of the stack of this place.
+    /// A new IPv4 socket of the current stack ([`Stack::current`]).
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if there is none.
@@ -57,8 +57,8 @@ impl TcpSocket {
         Self::new_v4_on(&Stack::current()?)
     }
 
-    /// A new IPv6 socket of the stack of this place. It also takes IPv4 addresses in the mapped
-    /// form, unless [`TcpSocket::set_only_v6`] says otherwise.
+    /// A new IPv6 socket of the current stack ([`Stack::current`]). It also takes IPv4-mapped addresses,
+    /// unless [`TcpSocket::set_only_v6`] forbids it.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if there is none.
@@ -98,7 +98,7 @@ impl TcpSocket {
         Ok(None)
     }
 
-    /// Binds the socket to an address of its stack; port 0 picks a free one.
+    /// Binds the socket to an address of its stack; port 0 picks a free port.
     ///
     /// # Errors
     /// `EADDRINUSE`; `EADDRNOTAVAIL` for an address that is not the stack's; `EINVAL` if it is bound
@@ -113,7 +113,7 @@ impl TcpSocket {
     /// As [`TcpStream::connect`]; and `EAFNOSUPPORT` for an address of the other family.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up and closes the socket.
+    /// Dropping the future ends the attempt and closes the socket.
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let Self { stack, setup } = self;
         let Setup { mut socket, ip } = setup.into_inner();

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
-/// Bytes that are read in one go by way of a buffer on the stack.
+/// Size of the buffer through which bytes are copied into memory that is not initialised.
 const COPY_PIECE: usize = 4096;
 
 /// A TCP connection.
@@ -61,7 +61,7 @@ struct StreamEndpoint {
     cell: Arc<Cell>,
     registration: Arc<Registration>,
     closed: AtomicBool,
-    /// The SYN may wait for the first write (`TCP_FASTOPEN_CONNECT`).
+    /// The SYN may be waiting for the first write (`TCP_FASTOPEN_CONNECT`).
     deferred: AtomicBool,
     id: u64,
 }
@@ -91,17 +91,17 @@ impl std::panic::RefUnwindSafe for TcpStream {}
 
 /// Constructors.
 impl TcpStream {
-    /// Connects to `addr` on the stack of this place. Of several addresses the first that answers
-    /// counts; they are tried one after the other.
+    /// Connects to `addr` on the current stack ([`Stack::current`]). Several addresses are tried one
+    /// after the other until one answers.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::Unsupported`] if there is no stack here.
-    /// - `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`: the last
-    ///   address failed so.
+    /// - [`io::ErrorKind::Unsupported`] if there is no current stack.
+    /// - `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`: how the last
+    ///   address failed.
     /// - [`io::ErrorKind::InvalidInput`] if `addr` cannot be resolved to any address.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up: nothing is left of the attempt.
+    /// Dropping the future ends the attempt and leaves nothing behind.
     pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         Self::connect_on(&Stack::current()?, addr).await
     }
@@ -230,10 +230,11 @@ impl TcpStream {
 
 /// Readiness.
 impl TcpStream {
-    /// Waits until one of the states of `interest` holds. It may hold no longer when an operation is
-    /// tried; the operation then fails with [`io::ErrorKind::WouldBlock`], and waiting works again.
+    /// Waits until one of the states of `interest` holds. The state may have ended by the time that an
+    /// operation is tried; the operation then fails with [`io::ErrorKind::WouldBlock`], and the next
+    /// call waits again.
     ///
-    /// A state holds until an attempt finds nothing. The ends of the stream count as readable and
+    /// A state holds until an operation would block. The ends of the stream count as readable and
     /// writable, and so do errors.
     ///
     /// # Errors
@@ -310,23 +311,23 @@ impl TcpStream {
         self.registration().poll_ready(cx, Direction::Write).map_ok(drop)
     }
 
-    /// Calls `attempt`, which uses this stream's own methods, if the states of `interest` hold; if it
-    /// returns [`io::ErrorKind::WouldBlock`], they hold no longer.
+    /// Calls `attempt`, which should use this stream's own methods, if one of the states of `interest`
+    /// holds. If `attempt` returns [`io::ErrorKind::WouldBlock`], the states are cleared.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if none of the states holds; what `attempt` returns.
+    /// [`io::ErrorKind::WouldBlock`] if none of the states holds; otherwise what `attempt` returns.
     pub fn try_io<R>(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         self.registration().try_io(interest, attempt)
     }
 
-    /// Waits for the states of `interest` and calls `attempt`, until it returns something else than
-    /// [`io::ErrorKind::WouldBlock`].
+    /// Waits for one of the states of `interest` and calls `attempt`, again and again until it returns
+    /// something other than [`io::ErrorKind::WouldBlock`].
     ///
     /// # Errors
-    /// What `attempt` returns; if the stack is over.
+    /// What `attempt` returns; or if the stack is over.
     ///
     /// # Cancel safety
-    /// As much as `attempt` is: it is never interrupted.
+    /// Cancel safe as far as `attempt` is; it is never interrupted.
     pub async fn async_io<R>(
         &self,
         interest: Interest,
@@ -341,11 +342,11 @@ impl TcpStream {
 
 /// Reading and writing without waiting, and peeking.
 impl TcpStream {
-    /// Reads what is there, without waiting. `Ok(0)` is the end of the stream, or an empty buffer.
+    /// Reads what has been received, without waiting. `Ok(0)` is the end of the stream, or an empty buffer.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is nothing; `ECONNRESET` once if the peer reset the
-    /// connection, after what was received before.
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read; `ECONNRESET` once if the peer reset
+    /// the connection, after the data that was received before.
     ///
     /// # Examples
     /// ```
@@ -360,7 +361,7 @@ impl TcpStream {
     ///     stream.readable().await?;
     ///     match stream.try_read(&mut buf) {
     ///         Ok(n) => break n,
-    ///         // The state held no longer.
+    ///         // Another task was faster: wait again.
     ///         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
     ///         Err(error) => return Err(error),
     ///     }
@@ -381,7 +382,7 @@ impl TcpStream {
         self.registration().try_io(Interest::READABLE, || self.read_now(bufs))
     }
 
-    /// As [`TcpStream::try_read`], into the free part of `buf` that is in one piece.
+    /// As [`TcpStream::try_read`], into the first contiguous part of the free space of `buf`.
     ///
     /// # Errors
     /// As [`TcpStream::try_read`].
@@ -403,11 +404,11 @@ impl TcpStream {
         })
     }
 
-    /// Writes what there is room for, without waiting; it may be a part of `buf`.
+    /// Writes as much of `buf` as there is room for, without waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is no room; `EPIPE` after the own shutdown or if the
-    /// peer is gone; `ECONNRESET` once if it reset the connection.
+    /// [`io::ErrorKind::WouldBlock`] if there is no room; `EPIPE` after a shutdown of this side or once
+    /// the connection is over; `ECONNRESET` once if the peer reset it.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         self.try_write_vectored(&[IoSlice::new(buf)])
     }
@@ -428,7 +429,7 @@ impl TcpStream {
         self.registration().try_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags))
     }
 
-    /// Writes what there is room for, waiting for the first byte, with the flags of send(2).
+    /// Waits for room and writes as much of `buf` as it takes, with the flags of send(2).
     ///
     /// # Errors
     /// As [`TcpStream::try_write`], without [`io::ErrorKind::WouldBlock`].
@@ -455,8 +456,8 @@ impl TcpStream {
         self.registration().async_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags)).await
     }
 
-    /// Copies what is there, waiting for the first byte, and leaves it to be read. `Ok(0)` is the
-    /// end of the stream, or an empty buffer.
+    /// Waits for data and copies it into `buf`, without removing it from the stream. `Ok(0)` is the end
+    /// of the stream, or an empty buffer.
     ///
     /// # Errors
     /// As [`TcpStream::try_read`], without [`io::ErrorKind::WouldBlock`].
@@ -551,12 +552,12 @@ impl TcpStream {
 
 /// Bytes written that cost as much of a task's budget as any one operation does.
 ///
-/// A writer shares its runtime with the reactor, which is the one to find acknowledgments. A task that
-/// is in the middle of a long write should let it, after a quarter of a megabyte and not after 128 writes of
-/// any size: what is acknowledged soon is still in the cache when its memory is written again.
+/// A writer shares its runtime with the reactor, which receives the acknowledgments. A task in the
+/// middle of a long write should yield to it after a quarter of a megabyte, and not after 128 writes of
+/// any size: memory that is acknowledged soon is still in the cache when it is written again.
 const BYTES_PER_UNIT: usize = 2048;
 
-/// Takes from the task's budget what writing `n` bytes costs beyond the one unit that is paid.
+/// Takes from the task's budget what writing `n` bytes costs beyond the one unit that was taken.
 fn charge(cx: &mut Context<'_>, n: usize) {
     for _ in 0..(n / BYTES_PER_UNIT).saturating_sub(1) {
         if !tokio::task::coop::has_budget_remaining() {
@@ -591,7 +592,7 @@ impl AsyncWrite for TcpStream {
         true
     }
 
-    /// What was written is on its way already.
+    /// Does nothing: what was written is sent without it.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 
 /// Connecting with data.
 impl TcpStream {
-    /// Connects to `addr` on the stack of this place and writes all of `data`: in the SYN if a cookie
+    /// Connects to `addr` on the current stack and writes all of `data`: in the SYN if a cookie
     /// of the server is known, as much as fits into it, and the rest once the connection is
     /// established (`sendto` with `MSG_FASTOPEN`). Returns when the stack has taken the bytes, which
     /// may be before the server has answered.
@@ -20,7 +20,7 @@ impl TcpStream {
     /// As [`TcpStream::connect`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives up. What had been written by then may arrive.
+    /// Dropping the future ends the attempt. What was written by then may still arrive.
     pub async fn connect_with_data<A: ToSocketAddrs>(addr: A, data: &[u8]) -> io::Result<Self> {
         Self::connect_with_data_on(&Stack::current()?, addr, data).await
     }
@@ -54,7 +54,7 @@ impl TcpStream {
         Err(none_worked(last))
     }
 
-    /// Writes all of `data`, and if that is nothing lets the connection begin.
+    /// Writes all of `data`. If there is none, sends the SYN without.
     async fn write_first(&self, data: &[u8]) -> io::Result<()> {
         let mut left = data;
         if left.is_empty() {

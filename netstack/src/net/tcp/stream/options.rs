@@ -80,7 +80,7 @@ impl TcpStream {
         Ok(self.engine().quickack(&self.endpoint.cell))
     }
 
-    /// Sets `TCP_QUICKACK`. The stack may change it back.
+    /// Sets `TCP_QUICKACK`. The stack may reset it later.
     pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
         self.engine().set_quickack(self.now(), &self.endpoint.cell, quickack);
         Ok(())

@@ -1,7 +1,9 @@
-//! The sockets of a [`Stack`] by its own methods: each names the constructor that it calls.
+//! What a [`Stack`] does for its sockets: methods that call the constructors of the socket types.
+//!
+//! They stand apart from the type because the sockets are above it: each socket holds its stack.
 
-use super::Stack;
 use crate::net::lookup::{self, ToSocketAddrs};
+use crate::net::stack::Stack;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
 use std::io;
 use std::net::SocketAddr;

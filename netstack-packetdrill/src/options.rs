@@ -126,7 +126,7 @@ impl World {
         let engine = self.engine()?;
         Ok(match &self.socket(fd)?.kind {
             Kind::Unconnected(socket) => socket.options.clone(),
-            Kind::Connection(cell) => engine.options(cell),
+            Kind::Connection(cell) => engine.tcp().options(cell),
             Kind::Listener(listener) => listener.options(),
         })
     }
@@ -135,7 +135,7 @@ impl World {
         let (engine, now) = (self.engine()?, self.now());
         match &mut self.socket(fd)?.kind {
             Kind::Unconnected(socket) => change(&mut socket.options),
-            Kind::Connection(cell) => engine.with_options(now, cell, change),
+            Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.with_options(turn, cell, change)),
             Kind::Listener(listener) => listener.with_options(change),
         }
         Ok(())
@@ -202,7 +202,9 @@ impl World {
             libc::SO_ERROR => match &socket.kind {
                 Kind::Connection(cell) => {
                     socket.connecting &= cell.connect_result().is_none();
-                    engine.take_error(cell).map_or(0, |error| Errno::from(error).0)
+                    engine
+                        .with_tcp(now, |tcp, turn| tcp.take_error(turn, cell))
+                        .map_or(0, |error| Errno::from(error).0)
                 }
                 Kind::Unconnected(_) | Kind::Listener(_) => 0,
             },
@@ -223,9 +225,9 @@ impl World {
         fields[1] = self.socket_option(fd, libc::SO_RCVBUF)?.unsigned_abs();
         fields[3] = self.socket_option(fd, libc::SO_SNDBUF)?.unsigned_abs();
         if let Kind::Connection(cell) = &self.socket(fd)?.kind {
-            fields[0] = clamp(engine.unread(cell)).unsigned_abs();
-            fields[2] = clamp(engine.unacked(cell)).unsigned_abs();
-            fields[5] = clamp(engine.send_queue_cost(cell)).unsigned_abs();
+            fields[0] = clamp(engine.tcp().unread(cell)).unsigned_abs();
+            fields[2] = clamp(engine.tcp().unacked(cell)).unsigned_abs();
+            fields[5] = clamp(engine.tcp().send_queue_cost(cell)).unsigned_abs();
         }
         Ok(fields.iter().flat_map(|field| field.to_ne_bytes()).collect())
     }
@@ -235,7 +237,7 @@ impl World {
         Ok(match &self.socket(fd)?.kind {
             Kind::Unconnected(_) => tcp_info::without_connection(netstack::tcp::State::Closed),
             Kind::Listener(_) => tcp_info::without_connection(netstack::tcp::State::Listen),
-            Kind::Connection(cell) => match engine.info(now, cell) {
+            Kind::Connection(cell) => match engine.with_tcp(now, |tcp, turn| tcp.info(turn, cell)) {
                 Some(info) => tcp_info::encode(&info),
                 None => tcp_info::without_connection(cell.state()),
             },
@@ -263,7 +265,7 @@ impl World {
                 if let Kind::Connection(cell) = &self.socket(fd)?.kind
                     && value != 0
                 {
-                    engine.push(now, cell);
+                    engine.with_tcp(now, |tcp, turn| tcp.push(turn, cell));
                 }
                 Ok(())
             }
@@ -324,7 +326,7 @@ impl World {
             libc::TCP_QUICKACK => {
                 let (engine, now) = (self.engine()?, self.now());
                 if let Kind::Connection(cell) = &self.socket(fd)?.kind {
-                    engine.set_quickack(now, cell, value & 1 != 0);
+                    engine.with_tcp(now, |tcp, turn| tcp.set_quickack(turn, cell, value & 1 != 0));
                 }
                 Ok(())
             }
@@ -380,12 +382,12 @@ impl World {
             libc::TCP_FASTOPEN_CONNECT => options.fastopen_connect.into(),
             TCP_FASTOPEN_NO_COOKIE => options.fastopen_no_cookie.into(),
             libc::TCP_QUICKACK => match kind {
-                Kind::Connection(cell) => engine.quickack(cell).into(),
+                Kind::Connection(cell) => engine.tcp().quickack(cell).into(),
                 Kind::Unconnected(_) | Kind::Listener(_) => 1,
             },
             libc::TCP_MAXSEG => {
                 let info = match kind {
-                    Kind::Connection(cell) => engine.info(now, cell),
+                    Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.info(turn, cell)),
                     Kind::Unconnected(_) | Kind::Listener(_) => None,
                 };
                 let set = options.max_segment_size.map_or(DEFAULT_MSS, i32::from);

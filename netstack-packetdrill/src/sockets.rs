@@ -80,7 +80,9 @@ impl Adapter {
             Kind::Unconnected(unconnected) => {
                 let fresh = Unconnected::new(&engine, unconnected.family());
                 let listening = std::mem::replace(&mut **unconnected, fresh);
-                let listener = engine.listen(listening, backlog, Arc::clone(&socket.watch) as _)?;
+                let listener = engine.with_tcp(now, |tcp, turn| {
+                    tcp.listen(turn, listening, backlog, Arc::clone(&socket.watch) as _)
+                })?;
                 socket.kind = Kind::Listener(listener);
             }
         }
@@ -100,7 +102,9 @@ impl Adapter {
                     return Err(Errno(libc::EINVAL));
                 };
                 let listener = Arc::clone(listener);
-                let taken = unless_it_blocks(engine.accept(&listener).map_err(Errno::from))?;
+                let taken = unless_it_blocks(
+                    engine.with_tcp(now, |tcp, turn| tcp.accept(turn, &listener)).map_err(Errno::from),
+                )?;
                 let Some((cell, peer)) = taken else { return Ok(None) };
                 let socket = Socket::new(Kind::Connection(Arc::clone(&cell)));
                 cell.set_observer(Arc::clone(&socket.watch) as _);
@@ -158,9 +162,9 @@ impl Adapter {
             |world| {
                 let (cell, engine) = (world.connection(fd, libc::ENOTCONN)?, world.engine()?);
                 let read = if flags & libc::MSG_PEEK == 0 {
-                    engine.read(world.now(), &cell, bufs)
+                    engine.with_tcp(world.now(), |tcp, turn| tcp.read(turn, &cell, bufs))
                 } else {
-                    engine.peek(world.now(), &cell, bufs)
+                    engine.with_tcp(world.now(), |tcp, turn| tcp.peek(turn, &cell, bufs))
                 };
                 let Some(n) = unless_it_blocks(read.map_err(Errno::from))? else { return Ok(None) };
                 done += n;
@@ -217,7 +221,9 @@ impl Adapter {
                 if waited && !cell.readiness().contains(Events::WRITABLE) {
                     return Ok(None);
                 }
-                let sent = engine.send(world.now(), &cell, bufs, send).map_err(Errno::from);
+                let sent = engine
+                    .with_tcp(world.now(), |tcp, turn| tcp.send(turn, &cell, bufs, send))
+                    .map_err(Errno::from);
                 let n = unless_it_blocks(sent)?.unwrap_or(0);
                 done += n;
                 IoSlice::advance_slices(&mut bufs, n);
@@ -242,7 +248,7 @@ impl Adapter {
         let mut guard = self.lock();
         let world = &mut guard.world;
         let (cell, engine) = (world.connection(fd, libc::ENOTCONN)?, world.engine()?);
-        engine.shutdown(world.now(), &cell, how)?;
+        engine.with_tcp(world.now(), |tcp, turn| tcp.shutdown(turn, &cell, how))?;
         Ok(0)
     }
 
@@ -258,8 +264,10 @@ impl Adapter {
         if let File::Socket(socket) = file {
             match socket.kind {
                 Kind::Unconnected(_) => {}
-                Kind::Connection(cell) => engine.close(now, &cell),
-                Kind::Listener(listener) => engine.close_listener(now, &listener),
+                Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.close(turn, &cell)),
+                Kind::Listener(listener) => {
+                    engine.with_tcp(now, |tcp, turn| tcp.close_listener(turn, &listener))
+                }
             }
         }
         Ok(0)
@@ -324,7 +332,9 @@ impl World {
             Kind::Unconnected(unconnected) => {
                 let fresh = Unconnected::new(&engine, unconnected.family());
                 let connecting = std::mem::replace(&mut **unconnected, fresh);
-                let cell = engine.connect(now, connecting, to, Arc::clone(&socket.watch) as _)?;
+                let cell = engine.with_tcp(now, |tcp, turn| {
+                    tcp.connect(turn, connecting, to, Arc::clone(&socket.watch) as _)
+                })?;
                 // With TCP_FASTOPEN_CONNECT the SYN may be left to the first write.
                 socket.connecting = !cell.is_deferred();
                 let deferred = cell.is_deferred();
@@ -343,7 +353,9 @@ impl World {
         match result {
             Ok(()) => Ok(Some(0)),
             // Telling clears SO_ERROR.
-            Err(told) => Err(engine.take_error(&cell).unwrap_or(told).into()),
+            Err(told) => {
+                Err(engine.with_tcp(now, |tcp, turn| tcp.take_error(turn, &cell)).unwrap_or(told).into())
+            }
         }
     }
 }
@@ -357,8 +369,8 @@ fn disconnect(
     if let Kind::Connection(cell) = &socket.kind {
         let family = if cell.local_addr().is_ipv4() { Family::V4 } else { Family::V6 };
         let mut fresh = Unconnected::new(engine, family);
-        fresh.options = engine.options(cell);
-        engine.abort(now, cell);
+        fresh.options = engine.tcp().options(cell);
+        engine.with_tcp(now, |tcp, turn| tcp.abort(turn, cell));
         socket.kind = Kind::Unconnected(Box::new(fresh));
         socket.watch = Arc::default();
     }

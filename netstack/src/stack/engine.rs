@@ -7,7 +7,6 @@ use super::egress::send_unreachable;
 use super::flow::QueueId;
 use super::iface::Interface;
 use super::ingress;
-use super::paths::PathMtu;
 use super::tcp::{Destination, FastOpenCache, Scratch, Tcp};
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
@@ -242,9 +241,9 @@ impl Engine {
         all.into_values().collect()
     }
 
-    /// The MTU of the path to `address`, if it was found to be less than the interface's.
-    pub fn path_mtu(&self, now: Instant, address: IpAddr) -> Option<PathMtu> {
-        self.core.paths().mtu(now, address)
+    /// What the stack remembers of one host.
+    pub fn destination(&self, now: Instant, address: IpAddr) -> Option<Destination> {
+        self.destinations(now).into_iter().find(|known| known.address == address)
     }
 
     /// Forgets what connections measured and the MTUs of all paths. Running connections keep theirs

@@ -124,6 +124,18 @@ impl Tcp {
         self.isn.timestamp_offset(&(key.local(), key.remote()))
     }
 
+    /// How many deadlines are armed.
+    #[cfg(test)]
+    pub(super) fn armed_deadlines(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// The state of the TIME-WAIT entry that took the place of a connection.
+    #[cfg(test)]
+    pub(super) fn time_wait_state(&self, cell: &Cell) -> Option<crate::tcp::State> {
+        self.demux.with_time_wait(cell.key(), |entry| entry.record.state())
+    }
+
     /// Whether there are as many connections as there may be.
     fn is_full(&self, core: &Core) -> bool {
         self.demux.cells() >= core.config().max_connections as usize

@@ -317,6 +317,12 @@ impl Cell {
         self.state.try_lock()
     }
 
+    /// Locks the cell as an application does that holds it for long.
+    #[cfg(test)]
+    pub(in crate::stack) fn lock_for_test(&self) -> MutexGuard<'_, SocketState> {
+        self.state.lock()
+    }
+
     /// Looks at the connection, which changes nothing and so leaves nothing to settle.
     pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
         f(&self.state.lock())

@@ -11,7 +11,6 @@ use crate::tcp::TimeWait;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -314,11 +313,6 @@ impl Demux {
         let mut all: Vec<_> = self.listeners.current().values().flatten().map(Arc::clone).collect();
         all.sort_by_key(|listener| listener.id());
         all
-    }
-
-    /// A keyed number for a flow, for what outsiders must not predict.
-    pub(crate) fn hash(&self, domain: u8, local: IpAddr, remote: IpAddr, remote_port: u16) -> u64 {
-        self.keyed.of(&(domain, local, remote, remote_port))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// When listeners of one port last sent a SYN cookie. They share it, because in a group of
 /// `SO_REUSEPORT` the acknowledgment may come to another one than the SYN.
 #[derive(Debug, Default)]
-pub(in crate::stack::tcp) struct Overflow {
+pub(crate) struct Overflow {
     /// Nanoseconds on the stack's clock, plus one; zero is never.
     last: AtomicU64,
 }

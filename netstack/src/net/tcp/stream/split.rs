@@ -1,74 +1,36 @@
-//! The halves of [`TcpStream::into_split`].
+//! The halves of [`TcpStream::split`].
 
-use super::stream::TcpStream;
+use super::TcpStream;
 use bytes::BufMut;
-use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
-/// The reading half of a stream.
+/// The reading half of a borrowed stream. Dropping it changes nothing.
 #[derive(Debug)]
-pub struct OwnedReadHalf {
-    inner: Arc<TcpStream>,
-}
+pub struct ReadHalf<'a>(&'a TcpStream);
 
-/// The writing half of a stream. Dropping it shuts down writing.
+/// The writing half of a borrowed stream. Dropping it changes nothing; `poll_shutdown` shuts down
+/// writing.
 #[derive(Debug)]
-pub struct OwnedWriteHalf {
-    inner: Arc<TcpStream>,
-    shutdown_on_drop: bool,
-}
+pub struct WriteHalf<'a>(&'a TcpStream);
 
-/// The halves are not from the same stream: both, given back.
-#[derive(Debug)]
-pub struct ReuniteError(
-    /// The reading half.
-    pub OwnedReadHalf,
-    /// The writing half.
-    pub OwnedWriteHalf,
-);
-
-impl fmt::Display for ReuniteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("tried to reunite halves that are not from the same socket")
+impl TcpStream {
+    /// Halves to read and to write at the same time, in one task.
+    pub fn split<'a>(&'a mut self) -> (ReadHalf<'a>, WriteHalf<'a>) {
+        (ReadHalf(self), WriteHalf(self))
     }
 }
 
-impl std::error::Error for ReuniteError {}
-
-pub(super) fn split_owned(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
-    let inner = Arc::new(stream);
-    (OwnedReadHalf { inner: Arc::clone(&inner) }, OwnedWriteHalf { inner, shutdown_on_drop: true })
-}
-
-fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-    if !Arc::ptr_eq(&read.inner, &write.inner) {
-        return Err(ReuniteError(read, write));
-    }
-    write.forget();
-    // Nobody else has it: the two halves are all there are.
-    Ok(Arc::try_unwrap(read.inner).expect("a stream has two halves"))
-}
-
-impl OwnedReadHalf {
-    /// Puts the stream together again.
-    ///
-    /// # Errors
-    /// [`ReuniteError`] with both halves if `other` is not from the same stream.
-    pub fn reunite(self, other: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
-        reunite(self, other)
-    }
-
+impl ReadHalf<'_> {
     /// As [`TcpStream::poll_peek`].
     ///
     /// # Errors
     /// As [`TcpStream::poll_peek`].
     pub fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        self.inner.poll_peek(cx, buf)
+        self.0.poll_peek(cx, buf)
     }
 
     /// As [`TcpStream::peek`].
@@ -79,7 +41,7 @@ impl OwnedReadHalf {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.inner.peek(buf).await
+        self.0.peek(buf).await
     }
 
     /// As [`TcpStream::ready`].
@@ -90,7 +52,7 @@ impl OwnedReadHalf {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        self.inner.ready(interest).await
+        self.0.ready(interest).await
     }
 
     /// As [`TcpStream::readable`].
@@ -101,7 +63,7 @@ impl OwnedReadHalf {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn readable(&self) -> io::Result<()> {
-        self.inner.readable().await
+        self.0.readable().await
     }
 
     /// As [`TcpStream::try_read`].
@@ -109,7 +71,7 @@ impl OwnedReadHalf {
     /// # Errors
     /// As [`TcpStream::try_read`].
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.inner.try_read(buf)
+        self.0.try_read(buf)
     }
 
     /// As [`TcpStream::try_read_vectored`].
@@ -117,7 +79,7 @@ impl OwnedReadHalf {
     /// # Errors
     /// As [`TcpStream::try_read_vectored`].
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.inner.try_read_vectored(bufs)
+        self.0.try_read_vectored(bufs)
     }
 
     /// As [`TcpStream::try_read_buf`].
@@ -125,7 +87,7 @@ impl OwnedReadHalf {
     /// # Errors
     /// As [`TcpStream::try_read_buf`].
     pub fn try_read_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
-        self.inner.try_read_buf(buf)
+        self.0.try_read_buf(buf)
     }
 
     /// As [`TcpStream::peer_addr`].
@@ -133,7 +95,7 @@ impl OwnedReadHalf {
     /// # Errors
     /// As [`TcpStream::peer_addr`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.peer_addr()
+        self.0.peer_addr()
     }
 
     /// As [`TcpStream::local_addr`].
@@ -141,24 +103,11 @@ impl OwnedReadHalf {
     /// # Errors
     /// As [`TcpStream::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+        self.0.local_addr()
     }
 }
 
-impl OwnedWriteHalf {
-    /// Puts the stream together again.
-    ///
-    /// # Errors
-    /// [`ReuniteError`] with both halves if `other` is not from the same stream.
-    pub fn reunite(self, other: OwnedReadHalf) -> Result<TcpStream, ReuniteError> {
-        reunite(other, self)
-    }
-
-    /// Drops the half without shutting down writing: the reading half closes the connection.
-    pub fn forget(mut self) {
-        self.shutdown_on_drop = false;
-    }
-
+impl WriteHalf<'_> {
     /// As [`TcpStream::ready`].
     ///
     /// # Errors
@@ -167,7 +116,7 @@ impl OwnedWriteHalf {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        self.inner.ready(interest).await
+        self.0.ready(interest).await
     }
 
     /// As [`TcpStream::writable`].
@@ -178,7 +127,7 @@ impl OwnedWriteHalf {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn writable(&self) -> io::Result<()> {
-        self.inner.writable().await
+        self.0.writable().await
     }
 
     /// As [`TcpStream::try_write`].
@@ -186,7 +135,7 @@ impl OwnedWriteHalf {
     /// # Errors
     /// As [`TcpStream::try_write`].
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.inner.try_write(buf)
+        self.0.try_write(buf)
     }
 
     /// As [`TcpStream::try_write_vectored`].
@@ -194,7 +143,7 @@ impl OwnedWriteHalf {
     /// # Errors
     /// As [`TcpStream::try_write_vectored`].
     pub fn try_write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.inner.try_write_vectored(bufs)
+        self.0.try_write_vectored(bufs)
     }
 
     /// As [`TcpStream::peer_addr`].
@@ -202,7 +151,7 @@ impl OwnedWriteHalf {
     /// # Errors
     /// As [`TcpStream::peer_addr`].
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.peer_addr()
+        self.0.peer_addr()
     }
 
     /// As [`TcpStream::local_addr`].
@@ -210,33 +159,25 @@ impl OwnedWriteHalf {
     /// # Errors
     /// As [`TcpStream::local_addr`].
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+        self.0.local_addr()
     }
 }
 
-impl Drop for OwnedWriteHalf {
-    fn drop(&mut self) {
-        if self.shutdown_on_drop {
-            let _ = self.inner.poll_shutdown_priv();
-        }
-    }
-}
-
-impl AsyncRead for OwnedReadHalf {
+impl AsyncRead for ReadHalf<'_> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.inner.poll_read_priv(cx, buf)
+        self.0.poll_read_priv(cx, buf)
     }
 }
 
-impl AsRef<TcpStream> for OwnedReadHalf {
+impl AsRef<TcpStream> for ReadHalf<'_> {
     fn as_ref(&self) -> &TcpStream {
-        &self.inner
+        self.0
     }
 }
 
-impl AsyncWrite for OwnedWriteHalf {
+impl AsyncWrite for WriteHalf<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner.poll_write_priv(cx, &[IoSlice::new(buf)])
+        self.0.poll_write_priv(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -244,7 +185,7 @@ impl AsyncWrite for OwnedWriteHalf {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.inner.poll_write_priv(cx, bufs)
+        self.0.poll_write_priv(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -255,17 +196,13 @@ impl AsyncWrite for OwnedWriteHalf {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = self.inner.poll_shutdown_priv();
-        if matches!(outcome, Poll::Ready(Ok(()))) {
-            self.shutdown_on_drop = false;
-        }
-        outcome
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_shutdown_priv()
     }
 }
 
-impl AsRef<TcpStream> for OwnedWriteHalf {
+impl AsRef<TcpStream> for WriteHalf<'_> {
     fn as_ref(&self) -> &TcpStream {
-        &self.inner
+        self.0
     }
 }

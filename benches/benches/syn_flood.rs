@@ -92,10 +92,10 @@ impl Victim {
         change(&mut config);
         let interface = Interface::new(Arc::new(Sink(Signal::new()))).address("10.0.0.1/8");
         let engine = Engine::new(config, vec![interface])?;
-        let mut socket = Unconnected::new(&engine, Family::V4);
-        socket.bind(&engine, SocketAddr::new(SERVER.into(), 80))?;
+        let mut socket = Unconnected::new(engine.core(), Family::V4);
+        engine.tcp().bind(engine.core(), &mut socket, SocketAddr::new(SERVER.into(), 80))?;
         // The table of listeners keeps it.
-        engine.with_tcp(now, |tcp, turn| tcp.listen(turn, socket, backlog, Arc::new(Nobody)))?;
+        engine.with_tcp(Instant::ZERO, |tcp, turn| tcp.listen(turn, socket, backlog, Arc::new(Nobody)))?;
         let spare = (0..BATCH).map(|_| engine.core().pool().take()).collect();
         let received = Vec::with_capacity(BATCH);
         Ok(Self { engine, out: Batch::new(), now: Instant::from_millis(1_000_000), received, spare })

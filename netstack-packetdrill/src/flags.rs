@@ -60,7 +60,7 @@ impl Flags {
             match key {
                 "local_ip" => {
                     let address = value.parse().map_err(|_| format!("so_flags: {value} is no address"))?;
-                    flags.local.with_tcp(address, |tcp, turn| tcp.push(turn));
+                    flags.local.push(address);
                 }
                 "mtu" => {
                     flags.mtu = value.parse().map_err(|_| format!("so_flags: {value} is no MTU"))?;

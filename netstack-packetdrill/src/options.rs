@@ -119,7 +119,7 @@ fn seconds(duration: Duration) -> i32 {
 
 impl World {
     fn settings(&self) -> Call<Config> {
-        Ok((**self.engine()?.config()).clone())
+        Ok((**self.engine()?.core().config()).clone())
     }
 
     fn options(&mut self, fd: i32) -> Call<SocketOptions> {
@@ -152,7 +152,7 @@ impl World {
             let device = std::str::from_utf8(value).map_err(|_| INVALID)?.trim_end_matches('\0');
             let engine = self.engine()?;
             let Kind::Unconnected(socket) = &mut self.socket(fd)?.kind else { return Err(INVALID) };
-            return Ok(socket.bind_device(&engine, Some(device))?);
+            return Ok(socket.ip.bind_device(engine.core(), Some(device))?);
         }
         let value = int(value)?;
         let size = usize::try_from(value).unwrap_or(usize::MAX);
@@ -161,13 +161,13 @@ impl World {
                 let socket = self.socket(fd)?;
                 socket.reuse_address = value != 0;
                 if let Kind::Unconnected(socket) = &mut socket.kind {
-                    socket.reuse_address = value != 0;
+                    socket.ip.reuse_address = value != 0;
                 }
                 Ok(())
             }
             libc::SO_REUSEPORT => match &mut self.socket(fd)?.kind {
                 Kind::Unconnected(socket) => {
-                    socket.reuse_port = value != 0;
+                    socket.ip.reuse_port = value != 0;
                     Ok(())
                 }
                 Kind::Connection(_) | Kind::Listener(_) => Err(UNKNOWN),
@@ -187,7 +187,7 @@ impl World {
 
     fn socket_option(&mut self, fd: i32, name: i32) -> Call {
         let (config, options) = (self.settings()?, self.options(fd)?);
-        let engine = self.engine()?;
+        let (engine, now) = (self.engine()?, self.now());
         let socket = self.socket(fd)?;
         // Linux reports twice what was set.
         let twice = |set: Option<usize>, automatic| clamp(set.map_or(automatic, |size| size * 2));
@@ -410,7 +410,7 @@ impl World {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
                 let class = u8::try_from(value).map_err(|_| INVALID)?;
                 match &mut socket.kind {
-                    Kind::Unconnected(socket) => socket.traffic_class = class,
+                    Kind::Unconnected(socket) => socket.ip.traffic_class = class,
                     Kind::Connection(cell) => cell.set_traffic_class(class),
                     Kind::Listener(listener) => listener.set_traffic_class(class),
                 }
@@ -419,14 +419,14 @@ impl World {
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => {
                 let ttl = u8::try_from(value).ok().filter(|ttl| *ttl > 0).ok_or(INVALID)?;
                 match &mut socket.kind {
-                    Kind::Unconnected(socket) => socket.ttl = ttl,
+                    Kind::Unconnected(socket) => socket.ip.ttl = ttl,
                     Kind::Connection(cell) => cell.set_ttl(ttl),
                     Kind::Listener(listener) => listener.set_ttl(ttl),
                 }
                 Ok(())
             }
             (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match &mut socket.kind {
-                Kind::Unconnected(socket) => Ok(socket.set_only_v6(value != 0)?),
+                Kind::Unconnected(socket) => Ok(socket.ip.set_only_v6(value != 0)?),
                 Kind::Connection(_) | Kind::Listener(_) => Err(INVALID),
             },
             _ => Err(UNKNOWN),
@@ -444,19 +444,19 @@ impl World {
         let kind = &self.socket(fd)?.kind;
         Ok(match (level, name) {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => match kind {
-                Kind::Unconnected(socket) => socket.traffic_class,
+                Kind::Unconnected(socket) => socket.ip.traffic_class,
                 Kind::Connection(cell) => cell.traffic_class(),
                 Kind::Listener(listener) => listener.traffic_class(),
             }
             .into(),
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => match kind {
-                Kind::Unconnected(socket) => socket.ttl,
+                Kind::Unconnected(socket) => socket.ip.ttl,
                 Kind::Connection(cell) => cell.ttl(),
                 Kind::Listener(listener) => listener.ttl(),
             }
             .into(),
             (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match kind {
-                Kind::Unconnected(socket) if socket.family() == Family::V6 => socket.only_v6().into(),
+                Kind::Unconnected(socket) if socket.ip.family() == Family::V6 => socket.ip.only_v6().into(),
                 Kind::Unconnected(_) | Kind::Connection(_) | Kind::Listener(_) => return Err(UNKNOWN),
             },
             _ => return Err(UNKNOWN),

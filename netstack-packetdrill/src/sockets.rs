@@ -5,7 +5,7 @@ use crate::fast_open::Opened;
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
 use netstack::readiness::Events;
-use netstack::stack::{Cell, Family, Unconnected};
+use netstack::stack::{Cell, Family, Tcp, Unconnected};
 use netstack::tcp::SendFlags;
 use netstack::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
@@ -43,7 +43,7 @@ impl Adapter {
         let mut guard = self.lock();
         guard.world.refresh()?;
         let engine = guard.world.start()?;
-        let mut socket = Socket::new(Kind::Unconnected(Box::new(Unconnected::new(&engine, family))));
+        let mut socket = Socket::new(Kind::Unconnected(Box::new(Unconnected::new(engine.core(), family))));
         socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         guard.world.add(fd, File::Socket(socket));
         Ok(fd)
@@ -58,7 +58,7 @@ impl Adapter {
         let engine = guard.world.engine()?;
         let address = address.ok_or(Errno(libc::EAFNOSUPPORT))?;
         match &mut guard.world.socket(fd)?.kind {
-            Kind::Unconnected(socket) => socket.bind(&engine, address)?,
+            Kind::Unconnected(socket) => engine.tcp().bind(engine.core(), socket, address)?,
             Kind::Connection(_) | Kind::Listener(_) => return Err(Errno(libc::EINVAL)),
         }
         Ok(0)
@@ -70,7 +70,7 @@ impl Adapter {
     /// `EADDRINUSE`; `EINVAL` for a connection.
     pub fn listen(&'static self, fd: i32, backlog: i32) -> Call {
         let mut guard = self.lock();
-        let engine = guard.world.engine()?;
+        let (engine, now) = (guard.world.engine()?, guard.world.now());
         let socket = guard.world.socket(fd)?;
         // A negative backlog means as many as possible, as in Linux.
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
@@ -78,7 +78,7 @@ impl Adapter {
             Kind::Listener(_) => {}
             Kind::Connection(_) => return Err(Errno(libc::EINVAL)),
             Kind::Unconnected(unconnected) => {
-                let fresh = Unconnected::new(&engine, unconnected.family());
+                let fresh = Unconnected::new(engine.core(), unconnected.ip.family());
                 let listening = std::mem::replace(&mut **unconnected, fresh);
                 let listener = engine.with_tcp(now, |tcp, turn| {
                     tcp.listen(turn, listening, backlog, Arc::clone(&socket.watch) as _)
@@ -97,7 +97,7 @@ impl Adapter {
         self.call(
             |world| Ok(patience(world.socket(fd)?, 0)),
             |world| {
-                let engine = world.engine()?;
+                let (engine, now) = (world.engine()?, world.now());
                 let Kind::Listener(listener) = &world.socket(fd)?.kind else {
                     return Err(Errno(libc::EINVAL));
                 };
@@ -299,18 +299,18 @@ impl Adapter {
         let mut guard = self.lock();
         let world = &mut guard.world;
         let engine = world.engine()?;
-        let bytes = |count: fn(&netstack::stack::Engine, &Cell) -> usize, world: &mut World| {
+        let bytes = |count: fn(&Tcp, &Cell) -> usize, world: &mut World| {
             match &world.socket(fd)?.kind {
                 Kind::Unconnected(_) => Ok(0),
-                Kind::Connection(cell) => Ok(i32::try_from(count(&engine, cell)).unwrap_or(i32::MAX)),
+                Kind::Connection(cell) => Ok(i32::try_from(count(engine.tcp(), cell)).unwrap_or(i32::MAX)),
                 // tcp_ioctl of Linux.
                 Kind::Listener(_) => Err(Errno(libc::EINVAL)),
             }
         };
         match request {
-            libc::FIONREAD => bytes(netstack::stack::Engine::unread, world),
-            libc::TIOCOUTQ => bytes(netstack::stack::Engine::unacked, world),
-            SIOCOUTQNSD => bytes(netstack::stack::Engine::unsent, world),
+            libc::FIONREAD => bytes(Tcp::unread, world),
+            libc::TIOCOUTQ => bytes(Tcp::unacked, world),
+            SIOCOUTQNSD => bytes(Tcp::unsent, world),
             _ => Err(Errno(libc::ENOTTY)),
         }
     }
@@ -330,7 +330,7 @@ impl World {
                 Some(Err(error)) => Err(error.into()),
             },
             Kind::Unconnected(unconnected) => {
-                let fresh = Unconnected::new(&engine, unconnected.family());
+                let fresh = Unconnected::new(engine.core(), unconnected.ip.family());
                 let connecting = std::mem::replace(&mut **unconnected, fresh);
                 let cell = engine.with_tcp(now, |tcp, turn| {
                     tcp.connect(turn, connecting, to, Arc::clone(&socket.watch) as _)
@@ -346,7 +346,7 @@ impl World {
 
     /// How connecting went, told once.
     pub(crate) fn end_connect(&mut self, fd: i32) -> Call<Option<i32>> {
-        let engine = self.engine()?;
+        let (engine, now) = (self.engine()?, self.now());
         let cell = self.connection(fd, libc::EINVAL)?;
         let Some(result) = cell.connect_result() else { return Ok(None) };
         self.socket(fd)?.connecting = false;
@@ -368,7 +368,7 @@ fn disconnect(
 ) -> Call<Option<i32>> {
     if let Kind::Connection(cell) = &socket.kind {
         let family = if cell.local_addr().is_ipv4() { Family::V4 } else { Family::V6 };
-        let mut fresh = Unconnected::new(engine, family);
+        let mut fresh = Unconnected::new(engine.core(), family);
         fresh.options = engine.tcp().options(cell);
         engine.with_tcp(now, |tcp, turn| tcp.abort(turn, cell));
         socket.kind = Kind::Unconnected(Box::new(fresh));

@@ -161,14 +161,13 @@ impl Net {
         let links = [Arc::new(here), Arc::new(there)];
         let sender = Host::new("10.0.0.1/24", tap(Arc::clone(&links[0]) as _), config, seed)?;
         let receiver = Host::new("10.0.0.2/24", Arc::clone(&links[1]) as _, config, seed ^ 1)?;
-        let mut socket = Unconnected::new(&receiver.engine, Family::V4);
-        socket.bind(&receiver.engine, (SERVER, PORT).into())?;
-        let listener = receiver
-            .engine
-            .with_tcp(receiver.now(), |tcp, turn| tcp.listen(turn, socket, 128, Flag::new()))?;
-        let block = (0..BLOCK).map(|at| at as u8).collect();
+        let mut socket = Unconnected::new(receiver.engine.core(), Family::V4);
+        receiver.engine.tcp().bind(receiver.engine.core(), &mut socket, (SERVER, PORT).into())?;
         // Not at zero, which might be taken for never.
         let now = Instant::from_millis(1_000);
+        let listener =
+            receiver.engine.with_tcp(now, |tcp, turn| tcp.listen(turn, socket, 128, Flag::new()))?;
+        let block = (0..BLOCK).map(|at| at as u8).collect();
         Ok(Self { now, sender, receiver, links, listener, flows: Vec::new(), block })
     }
 
@@ -182,7 +181,7 @@ impl Net {
     /// # Errors
     /// Those of connecting.
     pub fn start(&mut self, congestion: CongestionAlgorithm, bytes: u64) -> io::Result<FlowId> {
-        let mut socket = Unconnected::new(&self.sender.engine, Family::V4);
+        let mut socket = Unconnected::new(self.sender.engine.core(), Family::V4);
         socket.options.congestion = congestion;
         let writable = Flag::new();
         let to = SocketAddr::from((SERVER, PORT));
@@ -282,7 +281,7 @@ impl Net {
             return false;
         }
         let Ok((cell, peer)) =
-            self.receiver.engine.with_tcp(self.receiver.now(), |tcp, turn| tcp.accept(turn, &self.listener))
+            self.receiver.engine.with_tcp(self.now, |tcp, turn| tcp.accept(turn, &self.listener))
         else {
             return false;
         };

@@ -138,7 +138,7 @@ impl Facts {
     }
 }
 
-/// Which file defines each method of the types of the crate, by inherent impl blocks.
+/// Which file defines each method and constant of the types of the crate, by inherent impl blocks.
 fn methods_by_type(tree: &Tree) -> BTreeMap<TypeId, BTreeMap<String, usize>> {
     let mut methods: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for (module, entry) in tree.modules.iter().enumerate() {
@@ -149,9 +149,12 @@ fn methods_by_type(tree: &Tree) -> BTreeMap<TypeId, BTreeMap<String, usize>> {
             }
             let Some(of) = type_of(tree, module, &block.self_ty) else { continue };
             for item in &block.items {
-                if let syn::ImplItem::Fn(method) = item {
-                    methods.entry(of.clone()).or_default().insert(method.sig.ident.to_string(), entry.file);
-                }
+                let name = match item {
+                    syn::ImplItem::Fn(method) => &method.sig.ident,
+                    syn::ImplItem::Const(constant) => &constant.ident,
+                    _ => continue,
+                };
+                methods.entry(of.clone()).or_default().insert(name.to_string(), entry.file);
             }
         }
     }
@@ -194,7 +197,11 @@ fn line_of(span: Span) -> usize {
 fn is_reason(line: &str) -> bool {
     let comment = line.trim_start();
     comment.starts_with("//")
-        && comment.trim_start_matches('/').trim_start().strip_prefix(REASON).is_some_and(|why| why.len() >= 10)
+        && comment
+            .trim_start_matches('/')
+            .trim_start()
+            .strip_prefix(REASON)
+            .is_some_and(|why| why.len() >= 10)
 }
 
 /// Walks through the items of one module.
@@ -436,8 +443,10 @@ impl<'ast> Visit<'ast> for Walk<'_> {
     }
 
     fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        let (own, foreign) = (self.own.take(), std::mem::take(&mut self.foreign));
         self.function(&item.sig);
         visit::visit_item_fn(self, item);
+        (self.own, self.foreign) = (own, foreign);
     }
 
     fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {

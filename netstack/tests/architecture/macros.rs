@@ -32,7 +32,8 @@ fn read(tokens: &[TokenTree], all: &mut Vec<(Named, usize)>) {
         match &tokens[at] {
             // `$crate` is a path like `crate`; other metavariables are not known here.
             TokenTree::Punct(dollar) if dollar.as_char() == '$' => {
-                let metavariable = matches!(tokens.get(at + 1), Some(TokenTree::Ident(name)) if name != "crate");
+                let metavariable =
+                    matches!(tokens.get(at + 1), Some(TokenTree::Ident(name)) if name != "crate");
                 at += if metavariable { 2 } else { 1 };
             }
             TokenTree::Ident(ident) if ident == "pub" => {
@@ -72,7 +73,9 @@ fn read_path(tokens: &[TokenTree], at: usize, absolute: bool, all: &mut Vec<(Nam
         next += 3;
     }
     match (path.segments.as_slice(), &tokens[next..]) {
-        ([own], [TokenTree::Punct(dot), TokenTree::Ident(method), ..]) if own == "self" && dot.as_char() == '.' => {
+        ([own], [TokenTree::Punct(dot), TokenTree::Ident(method), ..])
+            if own == "self" && dot.as_char() == '.' =>
+        {
             all.push((Named::OwnMethod(method.to_string()), line));
         }
         ([own, method, ..], _) if own == "Self" => all.push((Named::OwnMethod(method.clone()), line)),
@@ -129,7 +132,9 @@ fn defined(tokens: &TokenStream, names: &mut Vec<String>) {
     let tokens: Vec<_> = tokens.clone().into_iter().collect();
     for pair in tokens.windows(2) {
         match pair {
-            [TokenTree::Ident(keyword), TokenTree::Ident(name)] if KEYWORDS.iter().any(|known| keyword == known) => {
+            [TokenTree::Ident(keyword), TokenTree::Ident(name)]
+                if KEYWORDS.iter().any(|known| keyword == known) =>
+            {
                 names.push(name.to_string());
             }
             _ => {}
@@ -137,7 +142,9 @@ fn defined(tokens: &TokenStream, names: &mut Vec<String>) {
     }
     for token in tokens {
         match token {
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => defined(&group.stream(), names),
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                defined(&group.stream(), names)
+            }
             _ => {}
         }
     }
@@ -174,9 +181,9 @@ fn head_of_impl(tokens: &[TokenTree], at: usize) -> Option<&[TokenTree]> {
         return None;
     }
     let rest = &tokens[at + 1..];
-    let end = rest.iter().position(|token| {
-        matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
-    })?;
+    let end = rest.iter().position(
+        |token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace),
+    )?;
     let mut head = &rest[..end];
     if head.iter().any(|token| matches!(token, TokenTree::Ident(ident) if ident == "for")) {
         return None;

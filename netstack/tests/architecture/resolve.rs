@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// An item, or a variant or associated item of it.
-    Item { module: usize, name: String },
+    Item {
+        module: usize,
+        name: String,
+    },
     Module(usize),
 }
 
@@ -116,7 +119,9 @@ impl Tree {
         }
         if found.is_empty() && !self.modules[module].names.contains_key(name) {
             for glob in &self.modules[module].globs {
-                let Resolution::Found(targets) = self.resolve_guarded(module, glob, visiting) else { continue };
+                let Resolution::Found(targets) = self.resolve_guarded(module, glob, visiting) else {
+                    continue;
+                };
                 for target in targets {
                     if let Target::Module(from) = target {
                         found.extend(self.lookup_guarded(from, name, visiting));

@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 
 /// What the house is: see `main.rs` for that of the crate.
 #[derive(Clone, Copy)]
-pub(crate) struct House {
+pub(crate) struct House<'a> {
     /// From the ground up.
-    pub(crate) floors: &'static [Floor],
-    pub(crate) views: &'static [Views],
-    pub(crate) exceptions: &'static [Exception],
+    pub(crate) floors: &'a [Floor],
+    pub(crate) views: &'a [Views],
+    pub(crate) exceptions: &'a [Exception],
     /// Structs that are plain data for users.
-    pub(crate) plain_data: &'static [&'static str],
+    pub(crate) plain_data: &'a [&'a str],
 }
 
 /// Rooms that use those below them, and one another as far as it says.
@@ -52,6 +52,9 @@ const MAX_PARAMETERS: usize = 5;
 /// The protocols in `stack/`, each with the room of its values.
 const GUESTS: [(&str, Option<&str>); 3] = [("tcp", Some("tcp")), ("udp", Some("udp")), ("raw", None)];
 
+/// The files of `stack/` that may name protocols, and that nothing else in `stack/` names.
+const TOP_OF_STACK: [&str; 2] = ["engine", "mod"];
+
 /// The room of a file: the directory or file of `src` that it is.
 fn room(path: &str) -> &str {
     first_part(path)
@@ -70,14 +73,14 @@ fn part_of_stack(path: &str) -> Option<&str> {
     path.strip_prefix("stack/").map(first_part)
 }
 
-fn is_excepted(house: &House, facts: &Facts, from: usize, to: usize) -> bool {
+fn is_excepted(house: &House<'_>, facts: &Facts, from: usize, to: usize) -> bool {
     house.exceptions.iter().any(|it| it.from == facts.path(from) && it.to == facts.path(to))
 }
 
 /// Imports by the files between which they are.
 type Imports<'a> = BTreeMap<(usize, usize), Vec<&'a Import>>;
 
-fn imports<'a>(house: &House, facts: &'a Facts, kinds: &[ImportKind]) -> Imports<'a> {
+fn imports<'a>(house: &House<'_>, facts: &'a Facts, kinds: &[ImportKind]) -> Imports<'a> {
     let mut all = Imports::new();
     for import in &facts.imports {
         let counts = kinds.contains(&import.kind) && !is_excepted(house, facts, import.from, import.to);
@@ -109,56 +112,64 @@ fn describe(facts: &Facts, (from, to): (usize, usize), imports: &[&Import]) -> S
 }
 
 /// Imports that go up, or between rooms of one floor that may not meet, and rooms without a floor.
-pub(crate) fn upward_imports(house: &House, facts: &Facts) -> Vec<String> {
-    let floor_of = |room: &str| house.floors.iter().position(|floor| floor.rooms.contains(&room));
-    let mut found = vec![];
+pub(crate) fn upward_imports(house: &House<'_>, facts: &Facts) -> Vec<String> {
     let rooms: BTreeSet<_> = facts.files.iter().map(|file| room(&file.path)).collect();
-    for room in rooms.iter().filter(|room| floor_of(room).is_none()) {
-        found.push(format!("{room} is on no floor: enter it into FLOORS"));
-    }
+    let mut found: Vec<_> = rooms
+        .iter()
+        .filter(|room| floor_of(house, room).is_none())
+        .map(|room| format!("{room} is on no floor: enter it into FLOORS"))
+        .collect();
     for ((from, to), imports) in imports(house, facts, &[ImportKind::Item, ImportKind::Module]) {
-        let (user, used) = (room(facts.path(from)), room(facts.path(to)));
-        let (Some(above), Some(below)) = (floor_of(user), floor_of(used)) else { continue };
-        let line = describe(facts, (from, to), &imports);
-        if user == used || above > below {
-            continue;
-        } else if above < below {
-            found.push(format!("{line}: {used} is above {user}"));
-        } else if !house.floors[above].meet.contains(&(user, used)) {
-            found.push(format!("{line}: {user} may not use {used}, which is on the same floor"));
+        if let Some(why) = goes_up(house, facts.path(from), facts.path(to)) {
+            found.push(format!("{}: {why}", describe(facts, (from, to), &imports)));
         }
     }
     found
 }
 
-/// The floors inside `stack/`: what knows no protocol, then the protocols, then `engine.rs`.
-pub(crate) fn protocols_named(house: &House, facts: &Facts) -> Vec<String> {
-    let guest = |part: &str| GUESTS.iter().find(|(guest, _)| *guest == part);
-    let mut found = vec![];
-    for ((from, to), imports) in imports(house, facts, &[ImportKind::Item, ImportKind::Module]) {
-        let Some(part) = part_of_stack(facts.path(from)) else { continue };
-        if matches!(part, "mod" | "engine") {
-            continue;
-        }
-        let target = facts.path(to);
-        let of_stack = part_of_stack(target);
-        let protocol = of_stack.and_then(guest).map(|(guest, _)| *guest).or_else(|| {
-            let room = room(target);
-            GUESTS.iter().find(|(_, values)| *values == Some(room)).map(|(guest, _)| *guest)
-        });
-        let line = describe(facts, (from, to), &imports);
-        match (guest(part), protocol) {
-            (Some((own, _)), Some(named)) if *own != named => {
-                found.push(format!("{line}: stack/{own} may not know stack/{named} or {named}"));
-            }
-            (None, Some(named)) => found.push(format!("{line}: {part} knows no protocol, and names {named}")),
-            _ if matches!(of_stack, Some("mod" | "engine")) => {
-                found.push(format!("{line}: only the driver's calls are there, and nothing in stack/ names them"));
-            }
-            _ => {}
-        }
+fn floor_of(house: &House<'_>, room: &str) -> Option<usize> {
+    house.floors.iter().position(|floor| floor.rooms.contains(&room))
+}
+
+/// Why a file may not import another by the floors of their rooms.
+fn goes_up(house: &House<'_>, from: &str, to: &str) -> Option<String> {
+    let (user, used) = (room(from), room(to));
+    let (at, below) = (floor_of(house, user)?, floor_of(house, used)?);
+    if user == used || at > below {
+        None
+    } else if at < below {
+        Some(format!("{used} is above {user}"))
+    } else {
+        let may_meet = house.floors[at].meet.contains(&(user, used));
+        (!may_meet).then(|| format!("{user} may not use {used}, which is on the same floor"))
     }
-    found
+}
+
+/// The floors inside `stack/`: what knows no protocol, then the protocols, then `engine.rs`.
+pub(crate) fn protocols_named(house: &House<'_>, facts: &Facts) -> Vec<String> {
+    imports(house, facts, &[ImportKind::Item, ImportKind::Module])
+        .into_iter()
+        .filter_map(|((from, to), imports)| {
+            let why = names_protocol(facts.path(from), facts.path(to))?;
+            Some(format!("{}: {why}", describe(facts, (from, to), &imports)))
+        })
+        .collect()
+}
+
+/// Why a file of `stack/` may not import another file by the floors inside.
+fn names_protocol(from: &str, to: &str) -> Option<String> {
+    let part = part_of_stack(from).filter(|part| !TOP_OF_STACK.contains(part))?;
+    let guest = |part: &str| GUESTS.iter().find(|(guest, _)| *guest == part).map(|(guest, _)| *guest);
+    let of_stack = part_of_stack(to);
+    let with_values = || GUESTS.iter().find(|(_, values)| *values == Some(room(to))).map(|(guest, _)| *guest);
+    match (guest(part), of_stack.and_then(guest).or_else(with_values)) {
+        (Some(own), Some(named)) if own != named => Some(format!("stack/{own} may not know {named}")),
+        (None, Some(named)) => Some(format!("{part} may know no protocol, and names {named}")),
+        _ if of_stack.is_some_and(|part| TOP_OF_STACK.contains(&part)) => {
+            Some("it is the top of stack/, which nothing in stack/ may name".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// The files of which `file` is a part: those that declare it and have code of their own, from the
@@ -184,7 +195,9 @@ fn whole(facts: &Facts, file: usize) -> Vec<usize> {
 /// A `mod.rs` is a file like others, never one node with what it declares.
 ///
 /// `self.method()` is an import of the file in whose impl block the method is.
-pub(crate) fn circles_of_files(house: &House, facts: &Facts) -> Vec<String> {
+///
+/// Imports that go up are left out: they are reported as such, and each circle over floors has one.
+pub(crate) fn circles_of_files(house: &House<'_>, facts: &Facts) -> Vec<String> {
     let wholes: Vec<_> = (0..facts.files.len()).map(|file| whole(facts, file)).collect();
     let with_view = |file: usize| {
         let views = house.views.iter().find(|views| views.files.contains(&facts.path(file)));
@@ -194,6 +207,10 @@ pub(crate) fn circles_of_files(house: &House, facts: &Facts) -> Vec<String> {
     // For each file with children, and for the crate, the graph of the next wholes inside.
     let mut graphs: BTreeMap<Option<usize>, (Graph, Imports<'_>)> = BTreeMap::new();
     for ((from, to), imports) in imports(house, facts, &[ImportKind::Item, ImportKind::OwnMethod]) {
+        let (user, used) = (facts.path(from), facts.path(to));
+        if goes_up(house, user, used).or_else(|| names_protocol(user, used)).is_some() {
+            continue;
+        }
         let (a, b) = (&wholes[from], &wholes[to]);
         let common = a.iter().zip(b).take_while(|(a, b)| a == b).count();
         let (Some(user), Some(used)) = (a.get(common), b.get(common)) else { continue };
@@ -243,7 +260,9 @@ fn describe_circle(
     }
     if circle.len() > 2 {
         text.push_str("\n      all imports in it:");
-        for ((from, to), _) in texts.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to)) {
+        for ((from, to), _) in
+            texts.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to))
+        {
             let _ = write!(text, "\n        {}", line(*from, *to));
         }
     }
@@ -251,13 +270,18 @@ fn describe_circle(
 }
 
 /// Inherent impl blocks that are neither in the file of their type nor in a child of it.
-pub(crate) fn scattered_impls(house: &House, facts: &Facts) -> Vec<String> {
+pub(crate) fn scattered_impls(house: &House<'_>, facts: &Facts) -> Vec<String> {
     let mut found = BTreeMap::<_, Vec<_>>::new();
     for block in &facts.impls {
         let (from, to) = (facts.path(block.file), facts.path(block.defined));
-        let is_view = house.views.iter().any(|views| views.files.contains(&from) && views.files.contains(&to));
+        let is_view =
+            house.views.iter().any(|views| views.files.contains(&from) && views.files.contains(&to));
         let at_home = to != "lib.rs" && facts.is_below(block.file, block.defined);
-        if block.file == block.defined || at_home || is_view || is_excepted(house, facts, block.file, block.defined) {
+        if block.file == block.defined
+            || at_home
+            || is_view
+            || is_excepted(house, facts, block.file, block.defined)
+        {
             continue;
         }
         found.entry((from, &block.name, to)).or_default().push(block.line.to_string());
@@ -271,7 +295,7 @@ pub(crate) fn scattered_impls(house: &House, facts: &Facts) -> Vec<String> {
 }
 
 /// Structs with many fields and no reason beside them, and reasons beside none.
-pub(crate) fn large_structs(house: &House, facts: &Facts) -> Vec<String> {
+pub(crate) fn large_structs(house: &House<'_>, facts: &Facts) -> Vec<String> {
     let mut found = vec![];
     for it in &facts.structs {
         if it.fields > MAX_FIELDS && it.reason.is_none() && !house.plain_data.contains(&it.name.as_str()) {
@@ -286,7 +310,8 @@ pub(crate) fn large_structs(house: &House, facts: &Facts) -> Vec<String> {
             .any(|it| it.file == *file && it.reason == Some(*line) && it.fields > MAX_FIELDS);
         if !needed {
             let place = facts.path(*file);
-            found.push(format!("{place}:{line}: the reason for many fields is above no struct that has them"));
+            found
+                .push(format!("{place}:{line}: the reason for many fields is above no struct that has them"));
         }
     }
     found
@@ -307,38 +332,75 @@ pub(crate) fn long_parameter_lists(facts: &Facts) -> Vec<String> {
     found
 }
 
-/// Exceptions and groups of views without a reason or that nothing needs, and too many of them.
-pub(crate) fn unneeded_exceptions(house: &House, facts: &Facts) -> Vec<String> {
-    let violations = |house: &House| {
-        let rules = [upward_imports, protocols_named, circles_of_files, scattered_impls];
-        rules.map(|rule| rule(house, facts))
+/// Exceptions, groups of views and meetings on a floor that nothing needs, those without a reason, and
+/// too many exceptions.
+pub(crate) fn unneeded_exceptions(house: &House<'_>, facts: &Facts) -> Vec<String> {
+    let violations = |house: &House<'_>| {
+        [upward_imports, protocols_named, circles_of_files, scattered_impls].map(|rule| rule(house, facts))
     };
     let all = violations(house);
     let mut found = vec![];
     if house.exceptions.len() > MAX_EXCEPTIONS {
-        found.push(format!("there are {} exceptions; at most {MAX_EXCEPTIONS} may be", house.exceptions.len()));
+        found.push(format!(
+            "there are {} exceptions; at most {MAX_EXCEPTIONS} may be",
+            house.exceptions.len()
+        ));
     }
     for (index, it) in house.exceptions.iter().enumerate() {
-        let mut others = house.exceptions.to_vec();
-        others.remove(index);
-        let without = House { exceptions: others.leak(), ..*house };
-        if violations(&without) == all {
-            found.push(format!("the exception {} -> {} is not needed any more: remove it", it.from, it.to));
+        let exceptions = &without(house.exceptions, index);
+        if violations(&House { exceptions, ..*house }) == all {
+            found.push(format!("the exception {} -> {} is not needed: remove it", it.from, it.to));
         }
         if it.reason.is_empty() {
             found.push(format!("the exception {} -> {} has no reason", it.from, it.to));
         }
     }
     for (index, it) in house.views.iter().enumerate() {
-        let mut others = house.views.to_vec();
-        others.remove(index);
-        let without = House { views: others.leak(), ..*house };
-        if violations(&without) == all {
+        let views = &without(house.views, index);
+        if violations(&House { views, ..*house }) == all {
             found.push(format!("the views {:?} need not count as one: remove them", it.files));
+        }
+        let directory = |file: &str| file.rsplit_once('/').map(|(directory, _)| directory.to_owned());
+        if it.files.iter().any(|file| directory(file) != directory(it.files[0])) {
+            found.push(format!("the views {:?} are not in one directory", it.files));
         }
         if it.reason.is_empty() {
             found.push(format!("the views {:?} have no reason", it.files));
         }
     }
+    found.extend(unused_meetings(house, facts));
     found
+}
+
+fn without<T: Copy>(all: &[T], index: usize) -> Vec<T> {
+    let mut others = all.to_vec();
+    others.remove(index);
+    others
+}
+
+/// Meetings of rooms that exist and do not meet.
+fn unused_meetings(house: &House<'_>, facts: &Facts) -> Vec<String> {
+    let exists = |name: &str| facts.files.iter().any(|file| room(&file.path) == name);
+    let used = |(user, used): (&str, &str)| {
+        facts.imports.iter().any(|it| room(facts.path(it.from)) == user && room(facts.path(it.to)) == used)
+    };
+    let meetings = house.floors.iter().flat_map(|floor| floor.meet).copied();
+    meetings
+        .filter(|(a, b)| exists(a) && exists(b) && !used((a, b)))
+        .map(|(a, b)| format!("{a} does not use {b}: take the pair out of FLOORS"))
+        .collect()
+}
+
+/// The whole graph, to be looked at while files are moved: each file and what it imports.
+pub(crate) fn print_graph(house: &House<'_>, facts: &Facts) -> String {
+    let mut text = String::new();
+    let imports = imports(house, facts, &[ImportKind::Item, ImportKind::OwnMethod]);
+    for file in 0..facts.files.len() {
+        let _ = writeln!(text, "{}", facts.path(file));
+        for ((_, to), imports) in imports.iter().filter(|((from, _), _)| *from == file) {
+            let line = describe(facts, (file, *to), imports);
+            let _ = writeln!(text, "    {}", line.split_once(" -> ").expect("two files").1);
+        }
+    }
+    text
 }

@@ -4,7 +4,7 @@ use crate::macros;
 use std::collections::BTreeMap;
 use syn::visit::Visit;
 use syn::visit_mut::{self, VisitMut};
-use syn::{Attribute, ImplItem, Item, Meta, Stmt, TraitItem, UseTree, Visibility};
+use syn::{Attribute, Expr, ImplItem, Item, Meta, Stmt, TraitItem, UseTree, Visibility};
 
 /// The text of each file, by its path relative to `src`.
 pub(crate) type Sources = BTreeMap<String, String>;
@@ -84,7 +84,11 @@ impl Tree {
         });
         Strip.visit_file_mut(&mut file);
         let declared_in = parent.map(|parent| self.modules[parent].file);
-        self.files.push(SourceFile { path: path.to_owned(), module: self.modules.len(), parent: declared_in });
+        self.files.push(SourceFile {
+            path: path.to_owned(),
+            module: self.modules.len(),
+            parent: declared_in,
+        });
         self.add_module(sources, self.files.len() - 1, file.items, parent, &directory(path))
     }
 
@@ -327,14 +331,16 @@ impl VisitMut for Strip {
                 Stmt::Local(local) => &local.attrs,
                 Stmt::Item(item) => attributes_of(item),
                 Stmt::Macro(invoked) => &invoked.attrs,
-                Stmt::Expr(syn::Expr::Block(block), _) => &block.attrs,
-                Stmt::Expr(syn::Expr::If(block), _) => &block.attrs,
-                Stmt::Expr(syn::Expr::Call(call), _) => &call.attrs,
-                Stmt::Expr(syn::Expr::MethodCall(call), _) => &call.attrs,
-                Stmt::Expr(..) => &[],
+                Stmt::Expr(expression, _) => attributes_of_expression(expression),
             })
         });
         visit_mut::visit_block_mut(self, block);
+    }
+
+    fn visit_expr_struct_mut(&mut self, item: &mut syn::ExprStruct) {
+        let all = std::mem::take(&mut item.fields);
+        item.fields = all.into_iter().filter(|field| !is_left_out(&field.attrs)).collect();
+        visit_mut::visit_expr_struct_mut(self, item);
     }
 
     fn visit_expr_match_mut(&mut self, item: &mut syn::ExprMatch) {
@@ -357,6 +363,25 @@ fn attributes_of(item: &Item) -> &[Attribute] {
         Item::Type(item) => &item.attrs,
         Item::Union(item) => &item.attrs,
         Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// The attributes of an expression that is a statement.
+fn attributes_of_expression(expression: &Expr) -> &[Attribute] {
+    match expression {
+        Expr::Assign(it) => &it.attrs,
+        Expr::Binary(it) => &it.attrs,
+        Expr::Block(it) => &it.attrs,
+        Expr::Call(it) => &it.attrs,
+        Expr::ForLoop(it) => &it.attrs,
+        Expr::If(it) => &it.attrs,
+        Expr::Loop(it) => &it.attrs,
+        Expr::Macro(it) => &it.attrs,
+        Expr::Match(it) => &it.attrs,
+        Expr::MethodCall(it) => &it.attrs,
+        Expr::Return(it) => &it.attrs,
+        Expr::While(it) => &it.attrs,
         _ => &[],
     }
 }

@@ -37,8 +37,7 @@ fn read(tokens: &[TokenTree], all: &mut Vec<(Named, usize)>) {
                 at += if metavariable { 2 } else { 1 };
             }
             TokenTree::Ident(ident) if ident == "pub" => {
-                let restricted = matches!(tokens.get(at + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
-                at += if restricted { 2 } else { 1 };
+                at += if is_restriction(tokens.get(at + 1)) { 2 } else { 1 };
             }
             TokenTree::Ident(_) => at = read_path(tokens, at, false, all),
             TokenTree::Punct(_) if is_separator(tokens, at) => at = read_path(tokens, at + 2, true, all),
@@ -49,6 +48,15 @@ fn read(tokens: &[TokenTree], all: &mut Vec<(Named, usize)>) {
             _ => at += 1,
         }
     }
+}
+
+/// Whether this is the `(super)` or `(in crate::tcp)` of a visibility.
+fn is_restriction(token: Option<&TokenTree>) -> bool {
+    let Some(TokenTree::Group(group)) = token else { return false };
+    let inner: Vec<_> = group.stream().into_iter().collect();
+    let begins_with_in = matches!(inner.first(), Some(TokenTree::Ident(ident)) if ident == "in");
+    group.delimiter() == Delimiter::Parenthesis
+        && (begins_with_in || matches!(inner.as_slice(), [TokenTree::Ident(_)]))
 }
 
 /// Reads the path that begins at `at`, if one does, and returns where to go on.
@@ -175,9 +183,11 @@ pub(crate) fn impls_made(tree: &Tree, module: usize, invoked: &syn::Macro) -> Ve
 
 /// The tokens of the type, if an inherent impl block begins at `at`.
 fn head_of_impl(tokens: &[TokenTree], at: usize) -> Option<&[TokenTree]> {
-    let begins = matches!(&tokens[at], TokenTree::Ident(ident) if ident == "impl")
-        && !matches!(at.checked_sub(1).map(|before| &tokens[before]), Some(TokenTree::Punct(_)) if !is_after_attribute(tokens, at));
-    if !begins {
+    let is_impl = matches!(&tokens[at], TokenTree::Ident(ident) if ident == "impl");
+    // Not `-> impl Trait` or `&impl Trait`.
+    let inside_type =
+        at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(before) if before.as_char() != ';');
+    if !is_impl || inside_type {
         return None;
     }
     let rest = &tokens[at + 1..];
@@ -197,11 +207,6 @@ fn head_of_impl(tokens: &[TokenTree], at: usize) -> Option<&[TokenTree]> {
         head = &head[close + 1..];
     }
     Some(head)
-}
-
-/// Whether the punctuation before `at` can end an item, and is not the arrow of a return type.
-fn is_after_attribute(tokens: &[TokenTree], at: usize) -> bool {
-    is_punct(tokens.get(at - 1), ';')
 }
 
 fn is_punct(token: Option<&TokenTree>, char: char) -> bool {

@@ -25,12 +25,9 @@ use tree::Sources;
 /// From the ground up. A room uses those on the floors below, and on its own only those that it may meet.
 const FLOORS: &[Floor] = &[
     // Values that everything may use, and how they are kept.
-    Floor { rooms: &["buffer", "sync", "time", "error", "config"], meet: MEET_ON_THE_GROUND },
+    Floor { rooms: &["buffer", "sync", "time", "error", "config"], meet: &[("buffer", "sync")] },
     // What a socket is ready for, why things end, and who is told.
-    Floor {
-        rooms: &["readiness", "reasons", "trace"],
-        meet: &[("trace", "reasons"), ("trace", "readiness")],
-    },
+    Floor { rooms: &["readiness", "reasons", "trace"], meet: &[("trace", "reasons")] },
     Floor { rooms: &["wire"], meet: &[] },
     Floor { rooms: &["device"], meet: &[] },
     Floor { rooms: &["ip"], meet: &[] },
@@ -41,9 +38,6 @@ const FLOORS: &[Floor] = &[
     Floor { rooms: &["net"], meet: &[] },
     Floor { rooms: &["lib"], meet: &[] },
 ];
-
-const MEET_ON_THE_GROUND: &[(&str, &str)] =
-    &[("buffer", "sync"), ("config", "time"), ("config", "error"), ("config", "buffer")];
 
 /// Types whose views are in files of their own.
 const VIEWS: &[Views] = &[Views {
@@ -126,7 +120,7 @@ fn the_core_of_the_stack_names_no_protocol() -> Verdict {
 fn no_files_are_in_a_circle() -> Verdict {
     none(
         &rules::circles_of_files(&HOUSE, &FACTS),
-        "Move what both need into a file of its own below them, or turn one direction into a value that is returned.",
+        "Move what both need into a file below them, or return a value instead of calling back.",
     )
 }
 

@@ -87,8 +87,8 @@ fn rooms_of_one_floor_meet_as_far_as_it_says() {
     let facts = facts(&[
         ("tcp/a.rs", "use crate::udp::b::B;"),
         ("udp/b.rs", "pub struct B;"),
-        ("config.rs", "use crate::time::Instant;"),
-        ("time.rs", "pub struct Instant;"),
+        ("buffer.rs", "use crate::sync::Mutex;"),
+        ("sync.rs", "pub struct Mutex;"),
     ]);
     assert_one(&rules::upward_imports(&HOUSE, &facts), "tcp may not use udp, which is on the same floor");
 }
@@ -412,6 +412,7 @@ fn macros_are_read_too() {
         &["1 tcp/a.rs", "1 tcp/deep/bottom.rs"],
     );
     assert_imports("m! { x: ::std::fmt::Debug, pub(in crate::tcp) y: self.a }", &[]);
+    assert_imports("m! { struct S(pub (super::A, u8)); }", &["1 tcp/a.rs"]);
     assert_imports("thread_local! { static S: super::A = super::A; }", &["1 tcp/a.rs"]);
     // What a macro like pin_project! wraps is defined by the file.
     let facts = facts(&[
@@ -452,6 +453,16 @@ fn a_front_imports_what_it_reexports_from_outside_only() {
     for file in expected {
         assert!(imports(&facts).contains(&format!("stack/a.rs:1 {file}")), "{:?}", imports(&facts));
     }
+}
+
+#[test]
+fn a_name_of_another_crate_belongs_to_the_file_that_brings_it_in() {
+    let facts = facts(&[
+        ("time.rs", "pub use std::time::Duration;\nuse std::fmt;\nfn f(_: fmt::Error) {}"),
+        ("tcp/a.rs", "use crate::time::Duration;\nuse super::b::Duration as D;"),
+        ("tcp/b.rs", "pub(super) use crate::time::Duration;"),
+    ]);
+    assert_eq!(imports(&facts), ["tcp/a.rs:1 time.rs", "tcp/a.rs:2 time.rs", "tcp/b.rs:1 time.rs"]);
 }
 
 #[test]

@@ -71,15 +71,21 @@ impl Tree {
                 }
             }
             if next.is_empty() {
-                // Either the rest is a variant or an associated item of the item that was found, or the
-                // name is imported from another crate.
-                let imported = targets.iter().any(|target| self.knows(target, name));
-                targets.retain(|target| matches!(target, Target::Item { .. }));
-                match (targets.is_empty(), inside && !imported) {
-                    (false, _) => break,
-                    (true, true) => return Resolution::Missing,
-                    (true, false) => return Resolution::Outside,
+                let reexporting = targets.iter().find_map(|target| self.imports_from_outside(target, name));
+                let items = targets.into_iter().filter(|target| matches!(target, Target::Item { .. }));
+                targets = items.collect();
+                // The rest is a variant or an associated item of the item that was found.
+                if !targets.is_empty() {
+                    break;
                 }
+                // What a module imports from another crate is its own for those who name it there.
+                return match (inside, reexporting) {
+                    (false, _) => Resolution::Outside,
+                    (true, Some(module)) => {
+                        Resolution::Found(vec![Target::Item { module, name: name.clone() }])
+                    }
+                    (true, None) => Resolution::Missing,
+                };
             }
             targets = next;
         }
@@ -88,12 +94,13 @@ impl Tree {
         Resolution::Found(targets)
     }
 
-    /// Whether a module has `name`, or may have it from another crate.
-    fn knows(&self, target: &Target, name: &str) -> bool {
-        let Target::Module(module) = target else { return false };
+    /// The module that `target` is, if it has `name`, or may have it, from another crate.
+    fn imports_from_outside(&self, target: &Target, name: &str) -> Option<usize> {
+        let Target::Module(module) = target else { return None };
         let Module { names, globs, .. } = &self.modules[*module];
-        names.contains_key(name)
-            || globs.iter().any(|glob| self.resolve(*module, glob) == Resolution::Outside)
+        let has = names.contains_key(name)
+            || globs.iter().any(|glob| self.resolve(*module, glob) == Resolution::Outside);
+        has.then_some(*module)
     }
 
     fn lookup_guarded(

@@ -16,7 +16,7 @@ pub(crate) struct Facts {
     pub(crate) impls: Vec<ImplBlock>,
     pub(crate) structs: Vec<Struct>,
     pub(crate) functions: Vec<Function>,
-    /// Paths into the crate of which nothing is known.
+    /// Files that could not be read, and paths into the crate of which nothing is known.
     pub(crate) unknown: Vec<String>,
     /// Lines with a reason for many fields: file, line.
     pub(crate) reasons: Vec<(usize, usize)>,
@@ -94,10 +94,10 @@ impl Facts {
     pub(crate) fn read(sources: &Sources) -> Self {
         let tree = Tree::read(sources);
         let methods = methods_by_type(&tree);
-        let mut facts = Self::default();
+        let mut facts = Self { unknown: tree.unread.clone(), ..Self::default() };
         for file in &tree.files {
             facts.files.push(FileFacts { path: file.path.clone(), parent: file.parent });
-            for (index, line) in sources[&file.path].lines().enumerate() {
+            for (index, line) in text_of_file(sources, &file.path).lines().enumerate() {
                 if is_reason(line) {
                     facts.reasons.push((facts.files.len() - 1, index + 1));
                 }
@@ -105,7 +105,7 @@ impl Facts {
         }
         for module in 0..tree.modules.len() {
             let file = tree.modules[module].file;
-            let text = sources[&tree.files[file].path].lines().collect();
+            let text = text_of_file(sources, &tree.files[file].path).lines().collect();
             let mut walk = Walk {
                 tree: &tree,
                 methods: &methods,
@@ -187,6 +187,11 @@ fn item_at(tree: &Tree, module: usize, path: &PathText) -> Option<TypeId> {
 fn text_of(path: &syn::Path) -> PathText {
     let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
     PathText { segments, absolute: path.leading_colon.is_some() }
+}
+
+/// The text of a file; none, if it is declared and does not exist.
+fn text_of_file<'a>(sources: &'a Sources, path: &str) -> &'a str {
+    sources.get(path).map_or("", String::as_str)
 }
 
 fn line_of(span: Span) -> usize {

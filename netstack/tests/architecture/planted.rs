@@ -472,3 +472,18 @@ fn a_path_to_nothing_is_found() {
     sources.insert("a.rs".to_owned(), "use std::fmt;".to_owned());
     assert_eq!(Facts::read(&sources).unknown, ["lib.rs:2: `a::Nothing`"]);
 }
+
+#[test]
+fn a_source_that_is_not_read_is_found() {
+    let mut sources = Sources::new();
+    sources.insert("lib.rs".to_owned(), "mod a;\nmod b;\n#[cfg(test)]\nmod tests;".to_owned());
+    for (path, text) in [("a.rs", "fn f( {"), ("c.rs", ""), ("tests/d.rs", "")] {
+        sources.insert(path.to_owned(), text.to_owned());
+    }
+    let unknown = Facts::read(&sources).unknown;
+    let begins = ["a.rs:1: ", "b/mod.rs: a module is declared", "c.rs: no module declares it"];
+    assert_eq!(unknown.len(), begins.len(), "{unknown:#?}");
+    for (violation, begin) in unknown.iter().zip(begins) {
+        assert!(violation.starts_with(begin), "{unknown:#?}");
+    }
+}

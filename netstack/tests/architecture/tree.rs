@@ -14,6 +14,10 @@ pub(crate) type Sources = BTreeMap<String, String>;
 pub(crate) struct Tree {
     pub(crate) files: Vec<SourceFile>,
     pub(crate) modules: Vec<Module>,
+    /// What could not be read, and why.
+    pub(crate) unread: Vec<String>,
+    /// The modules that are for tests: their paths, without what follows.
+    left_out: Vec<String>,
 }
 
 /// A file that is compiled into the crate.
@@ -73,23 +77,52 @@ impl Tree {
         for module in 0..tree.modules.len() {
             tree.name_items(module);
         }
+        tree.note_undeclared(sources);
         tree
     }
 
     fn add_file(&mut self, sources: &Sources, path: &str, parent: Option<usize>) -> usize {
-        let text = sources.get(path).unwrap_or_else(|| panic!("there is no file {path}"));
-        let mut file = syn::parse_file(text).unwrap_or_else(|error| {
-            let at = error.span().start();
-            panic!("{path}:{}:{}: {error}", at.line, at.column + 1)
-        });
-        Strip.visit_file_mut(&mut file);
+        let parsed = sources.get(path).map(|text| syn::parse_file(text));
+        let mut items = match parsed {
+            Some(Ok(file)) => file.items,
+            Some(Err(error)) => {
+                self.unread.push(format!("{path}:{}: {error}", error.span().start().line));
+                vec![]
+            }
+            None => {
+                self.unread.push(format!("{path}: a module is declared, and there is no file"));
+                vec![]
+            }
+        };
+        let directory = directory(path);
+        for item in &items {
+            match item {
+                Item::Mod(module) if is_left_out(&module.attrs) => {
+                    self.left_out.push(format!("{directory}{}", module.ident));
+                }
+                _ => {}
+            }
+        }
+        Strip.visit_items(&mut items);
         let declared_in = parent.map(|parent| self.modules[parent].file);
         self.files.push(SourceFile {
             path: path.to_owned(),
             module: self.modules.len(),
             parent: declared_in,
         });
-        self.add_module(sources, self.files.len() - 1, file.items, parent, &directory(path))
+        self.add_module(sources, self.files.len() - 1, items, parent, &directory)
+    }
+
+    /// Notes the files that no module declares, tests aside.
+    fn note_undeclared(&mut self, sources: &Sources) {
+        for path in sources.keys() {
+            let is_test = |place: &String| {
+                path.strip_prefix(place.as_str()).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+            };
+            if !self.files.iter().any(|file| file.path == *path) && !self.left_out.iter().any(is_test) {
+                self.unread.push(format!("{path}: no module declares it"));
+            }
+        }
     }
 
     /// Adds a module with those below it. `directory` is where the files of its children are.
@@ -257,6 +290,11 @@ fn name_of(item: &Item) -> Option<String> {
 struct Strip;
 
 impl Strip {
+    fn visit_items(&mut self, items: &mut Vec<Item>) {
+        Self::items(items);
+        items.iter_mut().for_each(|item| self.visit_item_mut(item));
+    }
+
     fn items(items: &mut Vec<Item>) {
         items.retain(|item| !is_left_out(attributes_of(item)));
         for item in std::mem::take(items) {
@@ -275,11 +313,6 @@ impl Strip {
 }
 
 impl VisitMut for Strip {
-    fn visit_file_mut(&mut self, file: &mut syn::File) {
-        Self::items(&mut file.items);
-        visit_mut::visit_file_mut(self, file);
-    }
-
     fn visit_item_mod_mut(&mut self, module: &mut syn::ItemMod) {
         if let Some((_, items)) = &mut module.content {
             Self::items(items);

@@ -1,8 +1,7 @@
 //! Congestion control and pacing against what theory says of them, over a wire with a rate and a queue.
 
 use super::pair::{Pair, Wire, pattern};
-use crate::config::Config;
-use crate::config::CongestionAlgorithm;
+use crate::config::{Config, CongestionAlgorithm};
 use crate::tcp::{Path, SocketOptions};
 use crate::time::Duration;
 use std::sync::Arc;

@@ -3,8 +3,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
-use crate::config::Config;
-use crate::config::CongestionAlgorithm;
+use crate::config::{Config, CongestionAlgorithm};
 use crate::tcp::Phase;
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};

@@ -13,7 +13,7 @@ const MAX_QUICK_ACKS: u32 = 16;
 
 /// Whether an acknowledgment is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(in crate::tcp) enum Due {
     /// None is.
     No,
     /// One is, not later than this.
@@ -33,7 +33,7 @@ enum Pushed {
 
 /// The policy's state.
 #[derive(Debug)]
-pub(super) struct AckPolicy {
+pub(in crate::tcp) struct AckPolicy {
     due: Due,
     /// Whether the acknowledgment that is due must not be merged with the next segment's.
     urgent: bool,
@@ -52,7 +52,7 @@ pub(super) struct AckPolicy {
 }
 
 impl AckPolicy {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(in crate::tcp) fn new(config: &Config) -> Self {
         Self {
             due: Due::No,
             urgent: false,
@@ -67,63 +67,63 @@ impl AckPolicy {
         }
     }
 
-    pub(super) fn due(&self) -> Due {
+    pub(in crate::tcp) fn due(&self) -> Due {
         self.due
     }
 
     /// Whether the acknowledgment must leave before the next segment is processed: each of these
     /// tells the peer something of its own, and merging them would hide losses from it.
-    pub(super) fn urgent(&self) -> bool {
+    pub(in crate::tcp) fn urgent(&self) -> bool {
         self.urgent
     }
 
-    pub(super) fn ato(&self) -> Duration {
+    pub(in crate::tcp) fn ato(&self) -> Duration {
         self.ato
     }
 
     /// Whether segments are acknowledged at once (what `TCP_QUICKACK` reads).
-    pub(super) fn quick_mode(&self) -> bool {
+    pub(in crate::tcp) fn quick_mode(&self) -> bool {
         !self.pingpong
     }
 
     /// An acknowledgment must be sent now; merged with others of the batch.
-    pub(super) fn now(&mut self) {
+    pub(in crate::tcp) fn now(&mut self) {
         self.due = Due::Now;
     }
 
     /// An acknowledgment must be sent now, on its own.
-    pub(super) fn now_urgently(&mut self) {
+    pub(in crate::tcp) fn now_urgently(&mut self) {
         self.due = Due::Now;
         self.urgent = true;
     }
 
     /// An acknowledgment is owed that may wait for company as long as any may.
-    pub(super) fn delay(&mut self, now: Instant) {
+    pub(in crate::tcp) fn delay(&mut self, now: Instant) {
         self.due = Due::At(now + self.max);
     }
 
     /// An acknowledgment is owed that an answer is about to carry: somebody waits to write it.
-    pub(super) fn delay_for_answer(&mut self, now: Instant) {
+    pub(in crate::tcp) fn delay_for_answer(&mut self, now: Instant) {
         self.delay(now);
         self.ato = self.min;
         self.last_data = Some(now);
     }
 
     /// Nothing is owed any more.
-    pub(super) fn cancel(&mut self) {
+    pub(in crate::tcp) fn cancel(&mut self) {
         self.due = Due::No;
         self.urgent = false;
     }
 
     /// Enters quick mode with a budget of half a window of segments.
-    pub(super) fn enter_quick(&mut self, window: usize, mss: usize) {
+    pub(in crate::tcp) fn enter_quick(&mut self, window: usize, mss: usize) {
         self.pingpong = false;
         self.ato = self.min;
         self.grant(window, mss);
     }
 
     /// Enters quick mode for the next `segments`.
-    pub(super) fn enter_quick_for(&mut self, segments: u32) {
+    pub(in crate::tcp) fn enter_quick_for(&mut self, segments: u32) {
         self.pingpong = false;
         self.ato = self.min;
         self.quick = self.quick.max(segments);
@@ -136,12 +136,12 @@ impl AckPolicy {
 
     /// The peer's FIN came: Linux turns to delayed acknowledgments then, so that the user's own
     /// FIN can carry it.
-    pub(super) fn enter_pingpong(&mut self) {
+    pub(in crate::tcp) fn enter_pingpong(&mut self) {
         self.pingpong = true;
     }
 
     /// `TCP_QUICKACK` was set or cleared.
-    pub(super) fn set_quick(&mut self, on: bool) {
+    pub(in crate::tcp) fn set_quick(&mut self, on: bool) {
         if on {
             self.pingpong = false;
             if self.due != Due::No {
@@ -153,7 +153,7 @@ impl AckPolicy {
     }
 
     /// Data came in order or not: learns the gap between segments.
-    pub(super) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
+    pub(in crate::tcp) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
         match self.last_data {
             None => self.enter_quick(window, mss),
             Some(last) => {
@@ -172,12 +172,12 @@ impl AckPolicy {
     }
 
     /// A segment smaller than a full one came: the peer had no more to send.
-    pub(super) fn on_small_segment(&mut self) {
+    pub(in crate::tcp) fn on_small_segment(&mut self) {
         self.pushed = if self.pushed == Pushed::No { Pushed::Once } else { Pushed::Again };
     }
 
     /// A full segment with PSH came: the end of what the peer wrote, which may wait for us.
-    pub(super) fn on_full_push(&mut self) {
+    pub(in crate::tcp) fn on_full_push(&mut self) {
         if self.pushed == Pushed::No {
             self.pushed = Pushed::Once;
         }
@@ -185,7 +185,7 @@ impl AckPolicy {
 
     /// The user has read all there was. If the peer seems to have no more, and no answer is to be
     /// expected or it paused twice, there is nothing left to wait for (Linux's `tcp_cleanup_rbuf`).
-    pub(super) fn on_all_read(&mut self) {
+    pub(in crate::tcp) fn on_all_read(&mut self) {
         let over = match self.pushed {
             Pushed::No => false,
             Pushed::Once => !self.pingpong,
@@ -198,7 +198,7 @@ impl AckPolicy {
 
     /// In-order data wants an acknowledgment: `full_segments` says that more than one full-sized
     /// segment is not acknowledged and that the window can move on (RFC 9293 SHLD-19).
-    pub(super) fn schedule(&mut self, now: Instant, full_segments: bool, srtt: Option<Duration>) {
+    pub(in crate::tcp) fn schedule(&mut self, now: Instant, full_segments: bool, srtt: Option<Duration>) {
         if full_segments || (self.quick > 0 && !self.pingpong) {
             self.now();
             return;
@@ -220,7 +220,7 @@ impl AckPolicy {
     }
 
     /// The delay of an owed acknowledgment is over.
-    pub(super) fn on_timeout(&mut self, rto: Duration) {
+    pub(in crate::tcp) fn on_timeout(&mut self, rto: Duration) {
         if self.pingpong {
             // The user did not answer in time after all.
             self.pingpong = false;
@@ -232,7 +232,7 @@ impl AckPolicy {
     }
 
     /// A segment with an acknowledgment was sent.
-    pub(super) fn on_sent(&mut self) {
+    pub(in crate::tcp) fn on_sent(&mut self) {
         if self.due != Due::No && self.quick > 0 {
             self.quick -= 1;
             if self.quick == 0 {
@@ -245,18 +245,18 @@ impl AckPolicy {
     }
 
     /// Data was sent: an answer, if data came not long ago.
-    pub(super) fn on_data_sent(&mut self, now: Instant) {
+    pub(in crate::tcp) fn on_data_sent(&mut self, now: Instant) {
         if self.last_data.is_some_and(|last| now - last < self.ato) {
             self.pingpong = true;
         }
     }
 
     /// Room in the window is short: quick acknowledgments would only invite more.
-    pub(super) fn end_quick(&mut self) {
+    pub(in crate::tcp) fn end_quick(&mut self) {
         self.quick = 0;
     }
 
-    pub(super) fn last_data(&self) -> Option<Instant> {
+    pub(in crate::tcp) fn last_data(&self) -> Option<Instant> {
         self.last_data
     }
 }

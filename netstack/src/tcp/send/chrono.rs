@@ -5,7 +5,7 @@ use crate::time::{Duration, Instant};
 /// What holds the sender back. The order is that of precedence, as in Linux: a later one displaces an
 /// earlier one that holds at the same time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Holds {
+pub(in crate::tcp) enum Holds {
     /// There is nothing to send, and everything was acknowledged.
     #[default]
     Nothing,
@@ -19,7 +19,7 @@ pub(super) enum Holds {
 
 /// The stopwatch (Linux's `tcp_chrono`).
 #[derive(Debug, Default)]
-pub(super) struct Chrono {
+pub(in crate::tcp) struct Chrono {
     now: Holds,
     since: Instant,
     network: Duration,
@@ -29,25 +29,25 @@ pub(super) struct Chrono {
 
 /// The times so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Times {
+pub(in crate::tcp) struct Times {
     /// There was something to send, or on its way.
-    pub(super) busy: Duration,
+    pub(in crate::tcp) busy: Duration,
     /// The peer's window held it back.
-    pub(super) peer_window: Duration,
+    pub(in crate::tcp) peer_window: Duration,
     /// The send buffer was too small.
-    pub(super) send_buffer: Duration,
+    pub(in crate::tcp) send_buffer: Duration,
 }
 
 impl Chrono {
     /// `holds` holds from `now` on, unless something of higher precedence does.
-    pub(super) fn start(&mut self, now: Instant, holds: Holds) {
+    pub(in crate::tcp) fn start(&mut self, now: Instant, holds: Holds) {
         if holds > self.now {
             self.turn(now, holds);
         }
     }
 
     /// `holds` holds no longer. `idle` says that nothing is left to send or to be acknowledged.
-    pub(super) fn stop(&mut self, now: Instant, holds: Holds, idle: bool) {
+    pub(in crate::tcp) fn stop(&mut self, now: Instant, holds: Holds, idle: bool) {
         if self.now == Holds::Nothing {
             return;
         }
@@ -70,7 +70,7 @@ impl Chrono {
     }
 
     /// The times until `now`.
-    pub(super) fn times(&self, now: Instant) -> Times {
+    pub(in crate::tcp) fn times(&self, now: Instant) -> Times {
         let of = |holds, spent| if self.now == holds { spent + (now - self.since) } else { spent };
         let network = of(Holds::Network, self.network);
         let peer_window = of(Holds::PeerWindow, self.peer_window);

@@ -5,7 +5,7 @@
 //! one of the connection's deadlines. A timer that rings late, by a millisecond for example, is made up
 //! for: what should have left in between leaves at once, so that the rate holds on a coarse timer.
 
-use super::connection::Connection;
+use crate::tcp::connection::Connection;
 use crate::time::{Duration, Instant};
 
 /// Lateness of a timer that is made up for. What is lost beyond it is lost: a burst would follow.
@@ -28,7 +28,7 @@ const MAX_QUANTUM: u64 = 64 * 1024;
 
 /// The state of one connection.
 #[derive(Debug)]
-pub(super) struct Pacer {
+pub(in crate::tcp) struct Pacer {
     /// When the next segment may leave.
     next: Instant,
     /// Something waits for that moment.
@@ -39,19 +39,19 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(in crate::tcp) fn new(now: Instant) -> Self {
         Self { next: now, waiting: false, behind: false }
     }
 
     /// Whether a segment may leave now. If not, it waits.
-    pub(super) fn allows(&mut self, now: Instant) -> bool {
+    pub(in crate::tcp) fn allows(&mut self, now: Instant) -> bool {
         self.waiting = now < self.next;
         self.behind |= self.waiting;
         !self.waiting
     }
 
     /// A segment of `bytes` left; `rate` is in bytes a second.
-    pub(super) fn on_sent(&mut self, now: Instant, bytes: usize, rate: u64) {
+    pub(in crate::tcp) fn on_sent(&mut self, now: Instant, bytes: usize, rate: u64) {
         let earliest = if self.behind {
             Instant::from_nanos(now.as_nanos().saturating_sub(SLACK.as_nanos() as u64))
         } else {
@@ -63,23 +63,23 @@ impl Pacer {
     }
 
     /// Somebody asks for what there is to send.
-    pub(super) fn ask(&mut self) {
+    pub(in crate::tcp) fn ask(&mut self) {
         self.waiting = false;
     }
 
     /// There is nothing to send. Unless that is for the pacer's sake, time that passes now is nobody's
     /// lateness.
-    pub(super) fn nothing_sent(&mut self) {
+    pub(in crate::tcp) fn nothing_sent(&mut self) {
         self.behind &= self.waiting;
     }
 
     /// When to ask again for what there is to send.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::tcp) fn deadline(&self) -> Option<Instant> {
         self.waiting.then_some(self.next)
     }
 
     /// Nothing waits any more.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::tcp) fn stop(&mut self) {
         self.waiting = false;
     }
 }
@@ -89,7 +89,7 @@ impl Connection {
     /// congestion control asks for it, `SO_MAX_PACING_RATE` is set, or [`Config::pacing`].
     ///
     /// [`Config::pacing`]: crate::config::Config::pacing
-    pub(super) fn enforced_rate(&self) -> Option<u64> {
+    pub(in crate::tcp) fn enforced_rate(&self) -> Option<u64> {
         let limit = self.options.max_pacing_rate;
         match self.cc.pacing_rate() {
             Some(rate) => Some(rate.min(limit.unwrap_or(u64::MAX))),
@@ -100,7 +100,7 @@ impl Connection {
 
     /// The rate at which the connection is paced, or would be if it were, in bytes a second:
     /// `u64::MAX` if there is no limit yet (`tcp_update_pacing_rate` in Linux).
-    pub(super) fn pacing_rate(&self) -> u64 {
+    pub(in crate::tcp) fn pacing_rate(&self) -> u64 {
         let limit = self.options.max_pacing_rate.unwrap_or(u64::MAX);
         self.cc.pacing_rate().unwrap_or_else(|| self.rate_of_window()).min(limit)
     }
@@ -121,7 +121,7 @@ impl Connection {
     }
 
     /// Whether pacing lets a segment leave now. If not, the connection waits for the time.
-    pub(super) fn pacing_allows(&mut self, now: Instant) -> bool {
+    pub(in crate::tcp) fn pacing_allows(&mut self, now: Instant) -> bool {
         self.enforced_rate().is_none() || self.pacer.allows(now)
     }
 
@@ -134,7 +134,7 @@ impl Connection {
     /// (`tcp_tso_rtt_log` in Linux). Not so where the rate is kept to: there it is all that counts.
     ///
     /// [`Config::min_tso_segs`]: crate::config::Config::min_tso_segs
-    pub(super) fn quantum(&self, max: usize, mss: usize) -> usize {
+    pub(in crate::tcp) fn quantum(&self, max: usize, mss: usize) -> usize {
         if max <= mss {
             return max;
         }
@@ -153,7 +153,7 @@ impl Connection {
     }
 
     /// A data segment of `bytes` left.
-    pub(super) fn pace(&mut self, now: Instant, bytes: usize) {
+    pub(in crate::tcp) fn pace(&mut self, now: Instant, bytes: usize) {
         let burst = UNPACED_SEGMENTS * self.snd.mss as u64;
         if let Some(rate) = self.enforced_rate().filter(|_| self.counters.bytes_sent > burst) {
             self.pacer.on_sent(now, bytes, rate);

@@ -86,14 +86,14 @@ pub enum FastOpenFail {
 
 /// What a connection remembers of its Fast Open.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FastOpenNotes {
+pub(in crate::tcp) struct FastOpenNotes {
     /// Our SYN carried the option or data (`syn_fastopen` in Linux).
-    pub(super) active: bool,
+    pub(in crate::tcp) active: bool,
     /// All the data of a SYN, ours or the peer's, was accepted (`TCPI_OPT_SYN_DATA`).
-    pub(super) syn_data_acked: bool,
-    pub(super) client_fail: FastOpenFail,
+    pub(in crate::tcp) syn_data_acked: bool,
+    pub(in crate::tcp) client_fail: FastOpenFail,
     /// Something on the way seems to swallow what follows a SYN with data, and nobody was told yet.
-    pub(super) suspicion: bool,
+    pub(in crate::tcp) suspicion: bool,
 }
 
 /// What an active open with Fast Open found out about the server, for the cache of cookies.

@@ -2,17 +2,16 @@
 //! a flood of SYNs costs entries and never connections (RFC 4987 §3.5), or, with
 //! [cookies](super::syn_cookie), nothing at all.
 
-use super::connection::{Connection, Established};
-use super::ecn::Grant;
-use super::handshake::{Negotiated, Offer, backed_off};
-use super::options::SocketOptions;
-use super::path::Path;
+use super::opening::{Negotiated, Offer, backed_off};
 use super::syn_cookie::{Carried, SynCookies, carries_ecn, numbers, recovered};
 use crate::buffer::Pool;
 use crate::config::Config;
+use crate::tcp::connection::{Connection, Established};
+use crate::tcp::ecn::Grant;
+use crate::tcp::options::SocketOptions;
+use crate::tcp::path::Path;
 use crate::time::{Duration, Instant};
-use crate::wire::SeqNum;
-use crate::wire::{Options, Segment};
+use crate::wire::{Options, Segment, SeqNum};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -169,7 +168,7 @@ impl SynEntry {
     }
 
     /// What was granted to the peer about ECN.
-    pub(super) fn ecn(&self) -> Grant {
+    pub(in crate::tcp) fn ecn(&self) -> Grant {
         self.ecn
     }
 
@@ -223,27 +222,27 @@ impl SynEntry {
     }
 
     /// What is known of the way to the peer.
-    pub(super) fn path(&self) -> Path {
+    pub(in crate::tcp) fn path(&self) -> Path {
         self.offer.path
     }
 
     /// The window that the SYN-ACK offers, in bytes.
-    pub(super) fn offered(&self) -> usize {
+    pub(in crate::tcp) fn offered(&self) -> usize {
         self.offer.window
     }
 
     /// What both ends agreed on.
-    pub(super) fn negotiated(&self, now: Instant) -> Negotiated {
+    pub(in crate::tcp) fn negotiated(&self, now: Instant) -> Negotiated {
         self.offer.agree(now, &self.theirs)
     }
 
     /// The handshake's round-trip time if it ends now and Karn's rule lets us use it.
-    pub(super) fn rtt(&self, now: Instant) -> Option<Duration> {
+    pub(in crate::tcp) fn rtt(&self, now: Instant) -> Option<Duration> {
         self.sent_at.filter(|_| self.timeouts == 0).map(|sent_at| now - sent_at)
     }
 
     /// Time-outs so far.
-    pub(super) fn timeouts(&self) -> u32 {
+    pub(in crate::tcp) fn timeouts(&self) -> u32 {
         self.timeouts
     }
 

@@ -1,27 +1,26 @@
 //! A segment arrives: RFC 9293 §3.10.7.4, step by step, one function a step.
 
-use super::chrono::Holds;
-use super::connection::{Connection, Room, Writing};
-use super::ecn::{AckNeed, Feedback};
-use super::error::TcpError;
-use super::receiver::Received;
-use super::recovery::{AckInput, Phase, Rearm};
-use super::seq::Seq;
-use super::state::{Input, State};
-use super::timers::Timer;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
+use crate::tcp::connection::{Connection, Room, Writing};
+use crate::tcp::ecn::{AckNeed, Feedback};
+use crate::tcp::error::TcpError;
+use crate::tcp::receive::Received;
+use crate::tcp::recovery::{AckInput, Phase, Rearm};
+use crate::tcp::send::Holds;
+use crate::tcp::seq::Seq;
+use crate::tcp::state::{Input, State};
+use crate::tcp::timers::Timer;
 use crate::time::Instant;
-use crate::wire::SeqNum;
-use crate::wire::{Flags, MAX_SACK_BLOCKS, Segment};
+use crate::wire::{Flags, MAX_SACK_BLOCKS, Segment, SeqNum};
 use arrayvec::ArrayVec;
 use std::ops::ControlFlow;
 
 /// Whether to go on with the next step.
-pub(super) type Step = ControlFlow<()>;
+pub(in crate::tcp) type Step = ControlFlow<()>;
 
-pub(super) const NEXT: Step = ControlFlow::Continue(());
-pub(super) const DONE: Step = ControlFlow::Break(());
+pub(in crate::tcp) const NEXT: Step = ControlFlow::Continue(());
+pub(in crate::tcp) const DONE: Step = ControlFlow::Break(());
 
 impl Connection {
     /// Processes a segment whose addresses, ports and checksum are this connection's.
@@ -180,7 +179,7 @@ impl Connection {
 
     /// If recovery has come from `before` to a phase that begins with a reduction of the window, the
     /// peer will hear of it (RFC 3168 §6.1.2).
-    pub(super) fn note_reduction(&mut self, before: Phase) {
+    pub(in crate::tcp) fn note_reduction(&mut self, before: Phase) {
         let now = self.recovery.phase();
         let reduced = matches!(now, Phase::Cwr | Phase::Recovery | Phase::Loss) && now != before;
         if let Some(ecn) = &mut self.ecn
@@ -285,7 +284,7 @@ impl Connection {
 
     /// A user waits for room: the buffer may be too small for the congestion window, unless the window
     /// was filled all the same (`tcp_should_expand_sndbuf`).
-    pub(super) fn grow_send_buffer(&mut self) {
+    pub(in crate::tcp) fn grow_send_buffer(&mut self) {
         let cwnd = self.cc.cwnd();
         if self.snd.wants_room && self.recovery.pipe(self.snd.mss) + self.snd.mss <= cwnd {
             self.snd.tune(cwnd);
@@ -293,7 +292,7 @@ impl Connection {
     }
 
     /// Tells the user who was refused room that there is some now (`tcp_check_space`).
-    pub(super) fn notice_room(&mut self) {
+    pub(in crate::tcp) fn notice_room(&mut self) {
         if self.snd.wants_room && self.snd.is_writable(self.notsent_lowat()) {
             self.snd.wants_room = false;
             self.events |= Events::WRITABLE;
@@ -329,7 +328,13 @@ impl Connection {
     }
 
     /// Seventh: the segment's text.
-    pub(super) fn take_text(&mut self, now: Instant, seg: &Segment, seq: Seq, payload: Chunk) -> Step {
+    pub(in crate::tcp) fn take_text(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        seq: Seq,
+        payload: Chunk,
+    ) -> Step {
         if payload.is_empty() {
             return NEXT;
         }
@@ -380,7 +385,7 @@ impl Connection {
     }
 
     /// Eighth: FIN, once everything before it has arrived.
-    pub(super) fn check_fin(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+    pub(in crate::tcp) fn check_fin(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if seg.is_fin() {
             let fin = seq + seg.payload_len;
             if fin < self.rcv.rcv_nxt {
@@ -401,7 +406,7 @@ impl Connection {
         self.events |= Events::READABLE | Events::READ_CLOSED;
         // As in Linux: the acknowledgment may ride on our own FIN or answer, unless segments were
         // to be acknowledged at once anyway.
-        let quick = self.rcv.ack.due() == super::ack::Due::Now;
+        let quick = self.rcv.ack.due() == crate::tcp::receive::Due::Now;
         self.rcv.ack.enter_pingpong();
         if quick || next != State::CloseWait {
             self.rcv.ack.now();

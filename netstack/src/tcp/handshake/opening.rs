@@ -1,37 +1,35 @@
 //! Opening a connection: what SYNs offer, what both ends agree on, and the active side of the
 //! handshake. The passive side is in [`syn_queue`](super::syn_queue).
 
-use super::connection::{Connection, Established};
-use super::ecn::Ask;
-use super::error::TcpError;
 use super::fast_open::{FastOpenReport, SynDataFate};
-use super::options::SocketOptions;
-use super::path::{Path, payload_of};
-use super::receiver::window_limit;
-use super::state::{Input, State};
 use super::syn_data::{FastOpenAttempt, SynData};
-use super::timestamps::{TimestampState, clock};
-use super::window::WindowScale;
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::tcp::connection::{Connection, Established};
+use crate::tcp::ecn::Ask;
+use crate::tcp::error::TcpError;
+use crate::tcp::options::SocketOptions;
+use crate::tcp::path::{Path, payload_of};
+use crate::tcp::receive::window_limit;
+use crate::tcp::state::{Input, State};
+use crate::tcp::timestamps::{TimestampState, clock};
+use crate::tcp::window::WindowScale;
 use crate::time::{Duration, Instant};
-use crate::wire::Ecn;
-use crate::wire::SeqNum;
-use crate::wire::{Flags, Options, Segment, Timestamps};
+use crate::wire::{Ecn, Flags, Options, Segment, SeqNum, Timestamps};
 use std::io::IoSlice;
 use std::net::Shutdown;
 use std::sync::Arc;
 
 /// What our SYN or SYN-ACK offers.
 #[derive(Clone, Debug)]
-pub(super) struct Offer {
-    pub(super) path: Path,
+pub(in crate::tcp) struct Offer {
+    pub(in crate::tcp) path: Path,
     /// The MSS that we advertise.
-    pub(super) advertised_mss: usize,
+    pub(in crate::tcp) advertised_mss: usize,
     /// The largest segment to send, whatever the peer takes: what the interface and the user allow.
     limit: usize,
     /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
-    pub(super) window: usize,
+    pub(in crate::tcp) window: usize,
     scale: Option<WindowScale>,
     sack: bool,
     timestamps: bool,
@@ -41,7 +39,7 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    pub(super) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
+    pub(in crate::tcp) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
         let limit = options.max_segment_size.map_or(usize::MAX, usize::from);
         let advertised_mss = path.advertised_mss().min(limit);
         let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
@@ -82,17 +80,23 @@ impl Offer {
     }
 
     /// A SYN.
-    pub(super) fn syn(&self, now: Instant, iss: SeqNum) -> Segment {
+    pub(in crate::tcp) fn syn(&self, now: Instant, iss: SeqNum) -> Segment {
         self.segment(iss, SeqNum::default(), Flags::SYN, self.options(now, None))
     }
 
     /// The SYN-ACK that answers a SYN with the number `irs` and the options `syn`.
-    pub(super) fn syn_ack(&self, now: Instant, iss: SeqNum, irs: SeqNum, syn: &Options) -> Segment {
+    pub(in crate::tcp) fn syn_ack(&self, now: Instant, iss: SeqNum, irs: SeqNum, syn: &Options) -> Segment {
         self.segment(iss, irs + 1, Flags::SYN.with(Flags::ACK), self.options(now, Some(syn)))
     }
 
     /// An acknowledgment while nothing but SYNs has passed; `theirs` are the options of the peer's SYN.
-    pub(super) fn acknowledgment(&self, now: Instant, iss: SeqNum, irs: SeqNum, theirs: &Options) -> Segment {
+    pub(in crate::tcp) fn acknowledgment(
+        &self,
+        now: Instant,
+        iss: SeqNum,
+        irs: SeqNum,
+        theirs: &Options,
+    ) -> Segment {
         let agreed = self.agree(now, theirs);
         let timestamps = agreed.ts.map(|ts| ts.option(now));
         let window = agreed.our_scale.to_wire(self.window);
@@ -101,7 +105,7 @@ impl Offer {
     }
 
     /// A reset that answers a SYN with the number `irs`.
-    pub(super) fn reset(&self, seq: SeqNum, irs: SeqNum) -> Segment {
+    pub(in crate::tcp) fn reset(&self, seq: SeqNum, irs: SeqNum) -> Segment {
         let flags = Flags::RST.with(Flags::ACK);
         Segment { window: 0, ..self.segment(seq, irs + 1, flags, Options::default()) }
     }
@@ -122,7 +126,7 @@ impl Offer {
     }
 
     /// What holds once the peer's SYN or SYN-ACK with `theirs` is known.
-    pub(super) fn agree(&self, now: Instant, theirs: &Options) -> Negotiated {
+    pub(in crate::tcp) fn agree(&self, now: Instant, theirs: &Options) -> Negotiated {
         let scales = self.scale.zip(theirs.window_scale);
         let peer_mss = usize::from(theirs.mss.unwrap_or_else(|| self.path.default_mss()));
         let ts = theirs
@@ -144,15 +148,15 @@ impl Offer {
 
 /// What both ends agreed on.
 #[derive(Clone, Debug)]
-pub(super) struct Negotiated {
+pub(in crate::tcp) struct Negotiated {
     /// The largest segment to send, without regard to options.
-    pub(super) max_segment: usize,
+    pub(in crate::tcp) max_segment: usize,
     /// The MSS that we advertised.
-    pub(super) advertised_mss: usize,
-    pub(super) our_scale: WindowScale,
-    pub(super) peer_scale: WindowScale,
-    pub(super) sack: bool,
-    pub(super) ts: Option<TimestampState>,
+    pub(in crate::tcp) advertised_mss: usize,
+    pub(in crate::tcp) our_scale: WindowScale,
+    pub(in crate::tcp) peer_scale: WindowScale,
+    pub(in crate::tcp) sack: bool,
+    pub(in crate::tcp) ts: Option<TimestampState>,
 }
 
 /// An active open: SYN-SENT, and SYN-RECEIVED after a simultaneous open.
@@ -610,7 +614,7 @@ impl Opening {
 }
 
 /// The time to wait after the `n`th time-out of a SYN or SYN-ACK: doubled each time.
-pub(super) fn backed_off(config: &Config, n: u32) -> Duration {
+pub(in crate::tcp) fn backed_off(config: &Config, n: u32) -> Duration {
     let factor = 1u32.checked_shl(n).unwrap_or(u32::MAX);
     config.rto_initial.saturating_mul(factor).min(config.rto_max)
 }

@@ -1,13 +1,11 @@
 //! What is left of a connection after its end: a record that answers the peer's last segments and
 //! keeps old ones from a new connection (RFC 9293 §3.6.1).
 
-use super::connection::Connection;
-use super::state::State;
-use super::timestamps::TimestampState;
+use crate::tcp::connection::Connection;
+use crate::tcp::state::State;
+use crate::tcp::timestamps::TimestampState;
 use crate::time::{Duration, Instant};
-use crate::wire::Ecn;
-use crate::wire::SeqNum;
-use crate::wire::{Flags, Options, Segment};
+use crate::wire::{Ecn, Flags, Options, Segment, SeqNum};
 
 /// How much the initial sequence number of a connection that takes the record's place lies above the
 /// last one used: beyond any window without scaling (as in Linux).
@@ -55,7 +53,7 @@ pub enum TimeWaitStep {
 }
 
 impl TimeWait {
-    pub(super) fn of(connection: &Connection, now: Instant) -> Self {
+    pub(in crate::tcp) fn of(connection: &Connection, now: Instant) -> Self {
         let config = &connection.config;
         let state = connection.state;
         let length = config.time_wait;

@@ -1,12 +1,12 @@
 //! Time passes: the timers of a connection and what they do.
 
-use super::ack::Due;
-use super::connection::{Connection, Probe};
-use super::error::TcpError;
-use super::recovery::{Rearm, TailProbe};
-use super::state::State;
-use super::syn_data::is_suspicious;
-use super::timers::Timer;
+use crate::tcp::connection::{Connection, Probe};
+use crate::tcp::error::TcpError;
+use crate::tcp::handshake::is_suspicious;
+use crate::tcp::receive::Due;
+use crate::tcp::recovery::{Rearm, TailProbe};
+use crate::tcp::state::State;
+use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
 
 /// Retransmissions that the time model doubles for before it goes on in steps of the RTO's maximum:
@@ -18,7 +18,7 @@ fn doublings(rto_min: Duration, rto_max: Duration) -> u32 {
 
 /// How long `retries` retransmissions take if the RTO is the smallest possible: Linux gives up by
 /// this time and not by the count, so that a long RTO does not mean waiting for hours.
-pub(super) fn modelled_time(retries: u32, rto_min: Duration, rto_max: Duration) -> Duration {
+pub(in crate::tcp) fn modelled_time(retries: u32, rto_min: Duration, rto_max: Duration) -> Duration {
     let threshold = doublings(rto_min, rto_max);
     let doubled = |n: u32| rto_min.saturating_mul((2u32 << n.min(30)) - 1);
     if retries <= threshold {
@@ -60,7 +60,7 @@ impl Connection {
 
     /// Starts the retransmission timer anew, or stops it if nothing is in flight (RFC 6298 §5.1 to
     /// 5.3).
-    pub(super) fn rearm_retransmit(&mut self, now: Instant) {
+    pub(in crate::tcp) fn rearm_retransmit(&mut self, now: Instant) {
         // Until a Fast Open handshake is over, the SYN-ACK is what is sent again.
         if self.recovery.board.outstanding() == 0 || self.is_opening() {
             self.timers.stop(Timer::Retransmit);
@@ -71,7 +71,7 @@ impl Connection {
     }
 
     /// What an acknowledgment says of the timers of what is in flight.
-    pub(super) fn rearm_after_ack(&mut self, now: Instant, rearm: Rearm) {
+    pub(in crate::tcp) fn rearm_after_ack(&mut self, now: Instant, rearm: Rearm) {
         match rearm {
             Rearm::No => self.stop_tail_timer_unless_open(),
             Rearm::Yes => {
@@ -87,7 +87,7 @@ impl Connection {
 
     /// Arms the timer of the tail loss probe, where one is allowed (RFC 8985 §7.2): after new data and
     /// after an acknowledgment that leaves something in flight.
-    pub(super) fn arm_tail_timer(&mut self, now: Instant) {
+    pub(in crate::tcp) fn arm_tail_timer(&mut self, now: Instant) {
         // Before the handshake is over the answer to it brings the news.
         if !self.config.early_retrans || !self.recovery.may_probe() || self.is_opening() {
             self.timers.stop(Timer::TailLoss);
@@ -232,7 +232,7 @@ impl Connection {
     }
 
     /// Arms the keep-alive timer from when the peer was last heard of.
-    pub(super) fn arm_keepalive(&mut self, now: Instant) {
+    pub(in crate::tcp) fn arm_keepalive(&mut self, now: Instant) {
         if !self.options.keepalive || !self.state.is_synchronized() || self.state == State::TimeWait {
             return;
         }

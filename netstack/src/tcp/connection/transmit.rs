@@ -4,19 +4,16 @@
 //! [`Connection::on_transmitted`] commits it once the device has taken it. So a full device costs
 //! nothing: the same question gets the same answer later.
 
-use super::chrono::Holds;
-use super::connection::{Connection, Probe, Room};
-use super::pmtu::MtuProbe;
-use super::recovery::Phase;
-use super::seq::Seq;
-use super::sizing::Limits;
-use super::state::State;
-use super::timers::Timer;
-use super::timestamps::TIMESTAMPS_LEN;
 use crate::buffer::MAX_PIECES;
+use crate::tcp::connection::{Connection, Probe, Room};
+use crate::tcp::recovery::Phase;
+use crate::tcp::send::{Holds, Limits, MtuProbe};
+use crate::tcp::seq::Seq;
+use crate::tcp::state::State;
+use crate::tcp::timers::Timer;
+use crate::tcp::timestamps::TIMESTAMPS_LEN;
 use crate::time::Instant;
-use crate::wire::{AccEcn, Ecn};
-use crate::wire::{Flags, Options, Segment};
+use crate::wire::{AccEcn, Ecn, Flags, Options, Segment};
 use arrayvec::ArrayVec;
 
 /// Bytes of options for each SACK block, and for the option itself with its padding.
@@ -243,7 +240,7 @@ impl Connection {
     /// Congestion window validation, as Linux does it (`tcp_cwnd_validate`): a window that is not
     /// used must not grow, and shrinks when it was not used for an RTO. `limited` says that it holds
     /// something back now.
-    pub(super) fn validate_cwnd(&mut self, now: Instant, limited: bool) {
+    pub(in crate::tcp) fn validate_cwnd(&mut self, now: Instant, limited: bool) {
         self.snd.note_window_usage(self.recovery.board.outstanding(), limited);
         let full = self.is_cwnd_limited();
         let Some(used) = self.snd.unused_for(now, self.rtt.rto(), full) else { return };
@@ -254,7 +251,7 @@ impl Connection {
     }
 
     /// Whether the congestion window limits what is sent, so that it may grow.
-    pub(super) fn is_cwnd_limited(&self) -> bool {
+    pub(in crate::tcp) fn is_cwnd_limited(&self) -> bool {
         // Slow start is for those whose window others move.
         let ssthresh = if self.cc.controls_window() { 0 } else { self.cc.ssthresh() };
         self.snd.is_cwnd_limited(self.cc.cwnd(), ssthresh)
@@ -279,7 +276,7 @@ impl Connection {
 
     /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
     /// room (RFC 9293 MUST-16).
-    pub(super) fn current_mss(&self, now: Instant) -> usize {
+    pub(in crate::tcp) fn current_mss(&self, now: Instant) -> usize {
         let acc_ecn = self.acc_ecn(now).as_ref().map_or(0, AccEcn::len_on_wire);
         let blocks = self.rcv.sack_blocks(self.max_sack_blocks(acc_ecn)).len();
         let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
@@ -293,7 +290,7 @@ impl Connection {
     }
 
     /// AccECN's option, if the next segment is to carry it.
-    pub(super) fn acc_ecn(&self, now: Instant) -> Option<AccEcn> {
+    pub(in crate::tcp) fn acc_ecn(&self, now: Instant) -> Option<AccEcn> {
         let ecn = self.ecn.as_ref()?;
         let crowded = !self.rcv.sack_blocks(1).is_empty();
         ecn.option(now, self.rtt.srtt().unwrap_or_default(), crowded)
@@ -415,7 +412,7 @@ impl Connection {
     }
 
     fn next_ack(&self, now: Instant) -> Option<Transmit> {
-        if self.rcv.ack.due() != super::ack::Due::Now {
+        if self.rcv.ack.due() != crate::tcp::receive::Due::Now {
             return None;
         }
         let segment = self.header(now, self.snd.snd_nxt, Flags::ACK);
@@ -440,7 +437,7 @@ impl Connection {
     }
 
     /// One segment of `len` bytes, more than the MSS.
-    pub(super) fn mtu_probe_segment(&self, now: Instant, start: Seq, len: usize) -> Transmit {
+    pub(in crate::tcp) fn mtu_probe_segment(&self, now: Instant, start: Seq, len: usize) -> Transmit {
         let kind = Kind::New { start, end: start + len, mss: len, one_by_one: false };
         self.data_segment(now, kind, start, len, false)
     }

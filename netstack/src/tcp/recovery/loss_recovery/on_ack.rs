@@ -1,12 +1,15 @@
 //! An acknowledgment in loss recovery: what it delivers, what it shows to be lost or not to be lost
 //! after all, and where the window goes. The order of the steps is that of Linux's `tcp_ack`.
 
-use super::prr::PrrInput;
-use super::scoreboard::Progress;
-use super::tlp::ProbeAnswer;
-use super::{DUP_ACK_THRESHOLD, Frto, Phase, Recovery, RttEstimator};
+use super::{Frto, Recovery};
 use crate::tcp::congestion::{AckSample, CongestionControl};
 use crate::tcp::delivery_rate::RateSample;
+use crate::tcp::recovery::prr::PrrInput;
+use crate::tcp::recovery::reordering::DUP_ACK_THRESHOLD;
+use crate::tcp::recovery::rtt::RttEstimator;
+use crate::tcp::recovery::scoreboard::Progress;
+use crate::tcp::recovery::state::Phase;
+use crate::tcp::recovery::tlp::ProbeAnswer;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 

@@ -2,24 +2,21 @@
 //! because the SYN brought a good cookie. It is in SYN-RECEIVED, its user may read what the SYN
 //! carried and answer it, and what is left of the handshake goes on beside that.
 
-use super::ack::AckPolicy;
-use super::connection::{Connection, Established};
-use super::error::TcpError;
 use super::fast_open::FastOpenNotes;
-use super::on_segment::{DONE, NEXT, Step};
-use super::state::{Input, State};
 use super::syn_queue::{Patience, SynEntry, SynStep, SynTimeout};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::tcp::connection::{Connection, DONE, Established, NEXT, Step};
+use crate::tcp::error::TcpError;
+use crate::tcp::receive::AckPolicy;
+use crate::tcp::state::{Input, State};
 use crate::time::Instant;
-use crate::wire::FastOpenOption;
-use crate::wire::Segment;
-use crate::wire::SeqNum;
+use crate::wire::{FastOpenOption, Segment, SeqNum};
 use std::sync::Arc;
 
 /// What a connection in SYN-RECEIVED needs for its handshake.
 #[derive(Debug)]
-pub(super) struct PassiveOpen {
+pub(in crate::tcp) struct PassiveOpen {
     /// The SYN-ACK and its time-outs.
     entry: SynEntry,
     /// What the SYN-ACK acknowledges: the SYN and its data.
@@ -58,7 +55,7 @@ impl SynEntry {
         syn: &Segment,
         payload: Chunk,
         option: Option<FastOpenOption>,
-        setup: (&super::SocketOptions, &Arc<Config>, &Arc<Pool>),
+        setup: (&crate::tcp::SocketOptions, &Arc<Config>, &Arc<Pool>),
     ) -> Box<Connection> {
         let (options, config, pool) = setup;
         let negotiated = self.negotiated(now);
@@ -92,7 +89,7 @@ impl SynEntry {
 
 impl Connection {
     /// Whether the connection waits for the third segment of its handshake.
-    pub(super) fn is_opening(&self) -> bool {
+    pub(in crate::tcp) fn is_opening(&self) -> bool {
         self.passive.as_ref().is_some_and(|passive| !passive.over)
     }
 
@@ -115,7 +112,7 @@ impl Connection {
     }
 
     /// Takes the text, and the FIN, of a segment that also carries SYN.
-    pub(super) fn take_syn_text(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+    pub(in crate::tcp) fn take_syn_text(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
         let seq = self.rcv.rcv_nxt;
         if self.take_text(now, seg, seq, payload).is_continue() {
             let _ = self.check_fin(now, seg, seq);
@@ -125,7 +122,7 @@ impl Connection {
     }
 
     /// The SYN-ACK, if it must be sent.
-    pub(super) fn next_syn_ack(&self, now: Instant) -> Option<Segment> {
+    pub(in crate::tcp) fn next_syn_ack(&self, now: Instant) -> Option<Segment> {
         let passive = self.passive.as_ref().filter(|passive| passive.due && !passive.over)?;
         let mut segment = passive.entry.syn_ack(now);
         segment.ack = passive.ack;
@@ -138,7 +135,7 @@ impl Connection {
     }
 
     /// The SYN-ACK was sent.
-    pub(super) fn on_syn_ack_transmitted(&mut self, segment: &Segment) {
+    pub(in crate::tcp) fn on_syn_ack_transmitted(&mut self, segment: &Segment) {
         if let Some(passive) = &mut self.passive {
             passive.due = false;
             // What is sent again carries no option (RFC 7413 §4.2.2).
@@ -148,7 +145,7 @@ impl Connection {
     }
 
     /// The SYN came once more: its data is here already.
-    pub(super) fn answer_syn(&mut self, now: Instant, seg: &Segment) {
+    pub(in crate::tcp) fn answer_syn(&mut self, now: Instant, seg: &Segment) {
         let config = Arc::clone(&self.config);
         if let Some(passive) = &mut self.passive {
             let step = passive.entry.on_segment(now, seg, patience(&config), &config);
@@ -157,13 +154,13 @@ impl Connection {
     }
 
     /// When the SYN-ACK must be sent again.
-    pub(super) fn syn_ack_deadline(&self) -> Option<Instant> {
+    pub(in crate::tcp) fn syn_ack_deadline(&self) -> Option<Instant> {
         self.passive.as_ref().filter(|passive| !passive.over).map(|passive| passive.entry.deadline())
     }
 
     /// The SYN-ACK was not answered in time. Until it is, data is not sent again: whatever lost the
     /// one would lose the other (tcp_fastopen_synack_timer in Linux).
-    pub(super) fn on_syn_ack_timeout(&mut self, now: Instant) {
+    pub(in crate::tcp) fn on_syn_ack_timeout(&mut self, now: Instant) {
         let config = Arc::clone(&self.config);
         let Some(passive) = self.passive.as_mut().filter(|passive| !passive.over) else { return };
         match passive.entry.on_timeout(now, patience(&config), &config) {
@@ -183,7 +180,7 @@ impl Connection {
 
     /// Fifth, in SYN-RECEIVED: the third segment of the handshake acknowledges our SYN and perhaps
     /// data behind it (RFC 9293 §3.10.7.4).
-    pub(super) fn check_third_segment(&mut self, now: Instant, seg: &Segment) -> Step {
+    pub(in crate::tcp) fn check_third_segment(&mut self, now: Instant, seg: &Segment) -> Step {
         let Some(passive) = self.passive.as_mut().filter(|passive| !passive.over) else { return NEXT };
         if !seg.is_ack() {
             return DONE;
@@ -212,12 +209,12 @@ impl Connection {
 
     /// Whether an ICMP error ends the connection: while nobody has accepted it, an error about the
     /// SYN-ACK or what follows it does, as for any half-open connection (tcp_v4_err in Linux).
-    pub(super) fn ends_by_icmp(&self, seq: SeqNum) -> bool {
+    pub(in crate::tcp) fn ends_by_icmp(&self, seq: SeqNum) -> bool {
         self.passive.as_ref().is_some_and(|passive| !passive.accepted) && self.is_of_opening(seq)
     }
 
     /// Whether `seq` is of the SYN-ACK, or of what follows it, and the third segment is not here.
-    pub(super) fn is_of_opening(&self, seq: SeqNum) -> bool {
+    pub(in crate::tcp) fn is_of_opening(&self, seq: SeqNum) -> bool {
         self.passive.as_ref().is_some_and(|passive| {
             let span = self.snd.snd_nxt.wire() - passive.entry.iss();
             !passive.over && seq - passive.entry.iss() < span

@@ -5,19 +5,19 @@ use super::ack::AckPolicy;
 use super::assembler::Assembler;
 use super::recv_buffer::RecvBuffer;
 use super::right_sizing::RightSizing;
-use super::seq::Seq;
-use super::window::WindowScale;
 use crate::buffer::Chunk;
 use crate::config::Config;
+use crate::tcp::seq::Seq;
+use crate::tcp::window::WindowScale;
 use crate::time::{Duration, Instant};
 use crate::wire::{MAX_SACK_BLOCKS, SackBlock};
 use arrayvec::ArrayVec;
 
 /// The receive variables of RFC 9293 §3.3.1.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(in crate::tcp) struct Receiver {
     /// RCV.NXT: the next byte expected.
-    pub(super) rcv_nxt: Seq,
+    pub(in crate::tcp) rcv_nxt: Seq,
     /// The furthest right edge ever offered. Anything before it is in the window, whatever the
     /// last acknowledgment said (RFC 7323 §2.4), and the edge never moves left (RFC 9293 SHLD-14).
     right_edge: Seq,
@@ -28,7 +28,7 @@ pub(super) struct Receiver {
     /// Our window scale.
     scale: WindowScale,
     /// In-order data for the reader.
-    pub(super) buffer: RecvBuffer,
+    pub(in crate::tcp) buffer: RecvBuffer,
     /// Data beyond a hole.
     assembler: Assembler,
     /// Position of the peer's FIN, if it is known.
@@ -51,7 +51,7 @@ pub(super) struct Receiver {
     /// The MSS that we advertised.
     advertised_mss: usize,
     /// When and how to acknowledge.
-    pub(super) ack: AckPolicy,
+    pub(in crate::tcp) ack: AckPolicy,
     tuning: RightSizing,
     /// Whether the user will read no more; what arrives is dropped.
     discard: bool,
@@ -59,28 +59,28 @@ pub(super) struct Receiver {
 
 /// What a connection knows of receiving when it begins.
 #[derive(Debug)]
-pub(super) struct ReceiverSetup {
+pub(in crate::tcp) struct ReceiverSetup {
     /// The position after the peer's SYN.
-    pub(super) rcv_nxt: Seq,
+    pub(in crate::tcp) rcv_nxt: Seq,
     /// Our window scale, or none.
-    pub(super) scale: WindowScale,
+    pub(in crate::tcp) scale: WindowScale,
     /// The window that our SYN or SYN-ACK offered, in bytes.
-    pub(super) offered: usize,
+    pub(in crate::tcp) offered: usize,
     /// Whether SACK was negotiated.
-    pub(super) sack: bool,
+    pub(in crate::tcp) sack: bool,
     /// The MSS that we advertised.
-    pub(super) advertised_mss: usize,
+    pub(in crate::tcp) advertised_mss: usize,
     /// `SO_RCVBUF` in bytes.
-    pub(super) buffer_size: Option<usize>,
+    pub(in crate::tcp) buffer_size: Option<usize>,
     /// `TCP_WINDOW_CLAMP` in bytes.
-    pub(super) clamp: Option<usize>,
+    pub(in crate::tcp) clamp: Option<usize>,
     /// The handshake's round-trip time, if it was measured.
-    pub(super) rtt: Option<Duration>,
+    pub(in crate::tcp) rtt: Option<Duration>,
 }
 
 /// What a segment's text was to the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(in crate::tcp) enum Received {
     /// Nothing new: all of it was here, or outside of the window.
     Old,
     /// It could be read at once.
@@ -90,12 +90,12 @@ pub(super) enum Received {
 }
 
 /// Window limit in bytes for a receive buffer of `size` bytes.
-pub(super) fn window_limit(size: usize) -> usize {
+pub(in crate::tcp) fn window_limit(size: usize) -> usize {
     (size / 2).max(1)
 }
 
 impl Receiver {
-    pub(super) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
+    pub(in crate::tcp) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
         let ReceiverSetup { rcv_nxt, scale, offered, sack, advertised_mss, buffer_size, clamp, rtt } = setup;
         let limit = window_limit(buffer_size.unwrap_or(config.recv_buffer_initial));
         Self {
@@ -122,7 +122,7 @@ impl Receiver {
     }
 
     /// RCV.WND: how much the peer may still send, as far as it was ever told.
-    pub(super) fn rcv_wnd(&self) -> usize {
+    pub(in crate::tcp) fn rcv_wnd(&self) -> usize {
         self.right_edge.since(self.rcv_nxt)
     }
 
@@ -132,13 +132,13 @@ impl Receiver {
     /// As in Linux the window reaches from the last acknowledgment that was sent to the right edge,
     /// both included: a segment whose text is then cut off entirely still brings its acknowledgment,
     /// which two ends with closed windows need to get out of it (RFC 9293 MUST-66).
-    pub(super) fn acceptable(&self, seq: Seq, len: usize) -> bool {
+    pub(in crate::tcp) fn acceptable(&self, seq: Seq, len: usize) -> bool {
         seq + len >= self.last_ack_sent && seq <= self.right_edge
     }
 
     /// Learns the size of full segments: a super-segment says it, a plain one is one. And from a
     /// segment that is not full, or has PSH, that the peer pauses (Linux's `tcp_measure_rcv_mss`).
-    pub(super) fn learn_mss(&mut self, payload_len: usize, gso_size: Option<u16>, push: bool) {
+    pub(in crate::tcp) fn learn_mss(&mut self, payload_len: usize, gso_size: Option<u16>, push: bool) {
         let len = gso_size.map_or(payload_len, usize::from).min(self.advertised_mss);
         if len < self.rcv_mss {
             self.ack.on_small_segment();
@@ -150,17 +150,17 @@ impl Receiver {
         }
     }
 
-    pub(super) fn rcv_mss(&self) -> usize {
+    pub(in crate::tcp) fn rcv_mss(&self) -> usize {
         self.rcv_mss
     }
 
     /// Whether something of `start..end` was not received yet.
-    pub(super) fn lacks(&self, start: Seq, end: Seq) -> bool {
+    pub(in crate::tcp) fn lacks(&self, start: Seq, end: Seq) -> bool {
         end > self.rcv_nxt && self.assembler.lacks(start.max(self.rcv_nxt), end)
     }
 
     /// Takes a segment's text. What the window does not cover is cut off.
-    pub(super) fn on_data(&mut self, now: Instant, seq: Seq, mut chunk: Chunk) -> Received {
+    pub(in crate::tcp) fn on_data(&mut self, now: Instant, seq: Seq, mut chunk: Chunk) -> Received {
         let end = seq + chunk.len();
         if end <= self.rcv_nxt {
             self.report_duplicate(seq, end);
@@ -212,26 +212,26 @@ impl Receiver {
     }
 
     /// The range `start..end` came a second time: the next acknowledgment says so (RFC 2883).
-    pub(super) fn report_duplicate(&mut self, start: Seq, end: Seq) {
+    pub(in crate::tcp) fn report_duplicate(&mut self, start: Seq, end: Seq) {
         if self.sack {
             self.duplicate = Some((start, end));
         }
     }
 
     /// Whether bytes beyond a hole wait.
-    pub(super) fn has_hole(&self) -> bool {
+    pub(in crate::tcp) fn has_hole(&self) -> bool {
         !self.assembler.is_empty()
     }
 
     /// The peer's FIN is at `seq`. The first one counts.
-    pub(super) fn on_fin(&mut self, seq: Seq) {
+    pub(in crate::tcp) fn on_fin(&mut self, seq: Seq) {
         if self.fin.is_none() && seq >= self.rcv_nxt {
             self.fin = Some(seq);
         }
     }
 
     /// Takes the FIN if everything before it has arrived.
-    pub(super) fn take_fin(&mut self) -> bool {
+    pub(in crate::tcp) fn take_fin(&mut self) -> bool {
         if self.fin != Some(self.rcv_nxt) {
             return false;
         }
@@ -243,28 +243,28 @@ impl Receiver {
     }
 
     /// Whether the peer's FIN, and all before it, was received.
-    pub(super) fn fin_taken(&self) -> bool {
+    pub(in crate::tcp) fn fin_taken(&self) -> bool {
         self.fin.is_some_and(|fin| fin < self.rcv_nxt)
     }
 
     /// Whether the peer's FIN was received and something before it was not.
-    pub(super) fn fin_is_ahead(&self) -> bool {
+    pub(in crate::tcp) fn fin_is_ahead(&self) -> bool {
         self.fin.is_some_and(|fin| fin > self.rcv_nxt)
     }
 
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
-    pub(super) fn sack_edge(&self) -> Option<Seq> {
+    pub(in crate::tcp) fn sack_edge(&self) -> Option<Seq> {
         self.assembler.highest().filter(|_| self.sack)
     }
 
     /// The user reads no more: what waits is dropped and what comes is acknowledged and dropped.
-    pub(super) fn discard(&mut self) {
+    pub(in crate::tcp) fn discard(&mut self) {
         self.discard = true;
         self.buffer.clear();
     }
 
     /// The SACK blocks of the next acknowledgment: a duplicate first (RFC 2883 §4).
-    pub(super) fn sack_blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
+    pub(in crate::tcp) fn sack_blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
         if !self.sack {
             return ArrayVec::new();
         }
@@ -297,7 +297,7 @@ impl Receiver {
 
     /// The window to offer now, in bytes. It moves its right edge never to the left, and to the
     /// right only by a useful amount (RFC 9293 §3.8.6.2.2).
-    pub(super) fn select_window(&self) -> usize {
+    pub(in crate::tcp) fn select_window(&self) -> usize {
         self.useful_room().max(self.rcv_wnd())
     }
 
@@ -309,7 +309,7 @@ impl Receiver {
     }
 
     /// The window field of the next segment. Call [`Receiver::on_ack_sent`] when it is sent.
-    pub(super) fn window_field(&self) -> u16 {
+    pub(in crate::tcp) fn window_field(&self) -> u16 {
         let window = self.select_window();
         let field = self.scale.to_wire(window);
         let offered = self.scale.from_wire(field);
@@ -324,12 +324,12 @@ impl Receiver {
     }
 
     /// A segment with `field` as its window was sent: what it offers stays offered.
-    pub(super) fn on_window_sent(&mut self, field: u16) {
+    pub(in crate::tcp) fn on_window_sent(&mut self, field: u16) {
         self.right_edge = self.right_edge.max(self.rcv_nxt + self.scale.from_wire(field));
     }
 
     /// An acknowledgment with `field` as its window was sent.
-    pub(super) fn on_ack_sent(&mut self, field: u16) {
+    pub(in crate::tcp) fn on_ack_sent(&mut self, field: u16) {
         self.on_window_sent(field);
         self.opening = false;
         self.last_ack_sent = self.rcv_nxt;
@@ -341,25 +341,25 @@ impl Receiver {
     }
 
     /// A SYN-ACK that offers `window` bytes was sent. That is never scaled (RFC 7323 §2.2).
-    pub(super) fn on_syn_ack_sent(&mut self, window: usize) {
+    pub(in crate::tcp) fn on_syn_ack_sent(&mut self, window: usize) {
         self.right_edge = self.right_edge.max(self.rcv_nxt + window);
         self.last_ack_sent = self.rcv_nxt;
         self.opening = true;
         self.ack.cancel();
     }
 
-    pub(super) fn last_ack_sent(&self) -> Seq {
+    pub(in crate::tcp) fn last_ack_sent(&self) -> Seq {
         self.last_ack_sent
     }
 
     /// Whether more than one full segment is unacknowledged and the window can follow.
-    pub(super) fn full_segments_unacked(&self) -> bool {
+    pub(in crate::tcp) fn full_segments_unacked(&self) -> bool {
         self.rcv_nxt.since(self.last_ack_sent) > self.rcv_mss
             && (self.useful_room() >= self.rcv_wnd() || self.buffer.is_empty())
     }
 
     /// The user read `n` bytes. Says whether the window must be announced now.
-    pub(super) fn on_read(&mut self, now: Instant, n: usize) -> bool {
+    pub(in crate::tcp) fn on_read(&mut self, now: Instant, n: usize) -> bool {
         let wanted = self.tuning.on_read(now, self.read_position());
         if let Some(wanted) = wanted.filter(|_| !self.locked) {
             self.limit = wanted.clamp(self.limit, self.max_limit);
@@ -383,46 +383,46 @@ impl Receiver {
     }
 
     /// A full segment echoed a timestamp that we sent `rtt` ago.
-    pub(super) fn on_echo(&mut self, payload_len: usize, tsecr: u32, rtt: Duration) {
+    pub(in crate::tcp) fn on_echo(&mut self, payload_len: usize, tsecr: u32, rtt: Duration) {
         if payload_len >= self.rcv_mss {
             self.tuning.on_echo(tsecr, rtt);
         }
     }
 
     /// `SO_RCVBUF` was set.
-    pub(super) fn set_buffer_size(&mut self, size: usize) {
+    pub(in crate::tcp) fn set_buffer_size(&mut self, size: usize) {
         self.locked = true;
         self.limit = window_limit(size);
     }
 
     /// `TCP_WINDOW_CLAMP` was set.
-    pub(super) fn set_clamp(&mut self, clamp: Option<usize>) {
+    pub(in crate::tcp) fn set_clamp(&mut self, clamp: Option<usize>) {
         self.clamp = clamp.unwrap_or(usize::MAX);
     }
 
     /// Our window scale.
     #[cfg(test)]
-    pub(super) fn scale(&self) -> WindowScale {
+    pub(in crate::tcp) fn scale(&self) -> WindowScale {
         self.scale
     }
 
     /// The MSS that we advertised.
-    pub(super) fn advertised_mss(&self) -> usize {
+    pub(in crate::tcp) fn advertised_mss(&self) -> usize {
         self.advertised_mss
     }
 
     /// The limit of the window, in bytes.
-    pub(super) fn limit(&self) -> usize {
+    pub(in crate::tcp) fn limit(&self) -> usize {
         self.limit
     }
 
     /// Bytes that the reader took in the busiest round trip (`rcv_space` of `TCP_INFO`).
-    pub(super) fn space(&self) -> usize {
+    pub(in crate::tcp) fn space(&self) -> usize {
         self.tuning.space()
     }
 
     /// The receiver's estimate of the round-trip time (`rcv_rtt` of `TCP_INFO`).
-    pub(super) fn rtt(&self) -> Duration {
+    pub(in crate::tcp) fn rtt(&self) -> Duration {
         self.tuning.rtt()
     }
 }

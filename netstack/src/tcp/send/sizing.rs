@@ -2,24 +2,24 @@
 //! algorithm holds back, and how large a super-segment should be (Linux's `tcp_write_xmit`).
 
 use super::chrono::Holds;
-use super::connection::{Connection, Probe, Writing};
-use super::recovery::Phase;
 use super::send_buffer::Unsent;
 use super::sender::MAX_RECORD;
+use crate::tcp::connection::{Connection, Probe, Writing};
+use crate::tcp::recovery::Phase;
 use crate::time::{Duration, Instant};
 
 /// What limits the next segment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) now: Instant,
+pub(in crate::tcp) struct Limits {
+    pub(in crate::tcp) now: Instant,
     /// Payload bytes of a full segment.
-    pub(super) mss: usize,
+    pub(in crate::tcp) mss: usize,
     /// The most that the device takes at once, in bytes: `mss` if it does not cut super-segments.
-    pub(super) max: usize,
+    pub(in crate::tcp) max: usize,
     /// What is left of the peer's window, in bytes.
-    pub(super) window: usize,
+    pub(in crate::tcp) window: usize,
     /// What is left of the congestion window, in bytes.
-    pub(super) room: usize,
+    pub(in crate::tcp) room: usize,
 }
 
 /// How long a super-segment waits to grow, at most.
@@ -30,7 +30,7 @@ const DEFERRED_SEGMENTS: usize = 3;
 
 impl Connection {
     /// Bytes of `record`, the first that was not sent, that may go now; none if they must wait.
-    pub(super) fn next_size(&mut self, record: Unsent, limits: &Limits) -> Option<usize> {
+    pub(in crate::tcp) fn next_size(&mut self, record: Unsent, limits: &Limits) -> Option<usize> {
         let Limits { now, mss, max, window, room } = *limits;
         let pipe = self.recovery.pipe(self.snd.mss);
         let one = mss.min(record.len);

@@ -1,11 +1,10 @@
 //! Fast Open from the client's side (RFC 7413 §4.2): what the first SYN carries beside the SYN, and
 //! what the answer to it says of that.
 
-use super::connection::Connection;
 use super::fast_open::{FastOpenFail, FastOpenNotes, FastOpenReport, SynDataFate};
+use crate::tcp::connection::Connection;
 use crate::time::Instant;
-use crate::wire::FastOpenOption;
-use crate::wire::Options;
+use crate::wire::{FastOpenOption, Options};
 use std::io::IoSlice;
 
 /// Bytes that stay free in a SYN with data, for options that something on the way may add (as Linux
@@ -35,7 +34,7 @@ pub enum FastOpenAttempt {
 
 /// The Fast Open of one active open.
 #[derive(Debug)]
-pub(super) struct SynData {
+pub(in crate::tcp) struct SynData {
     option: Option<FastOpenOption>,
     /// Whether the SYN waits for the first write.
     waiting: bool,
@@ -51,7 +50,7 @@ pub(super) struct SynData {
 
 impl SynData {
     /// `limit` is the largest segment that the path and the options of the socket allow, in bytes.
-    pub(super) fn new(attempt: FastOpenAttempt, limit: usize) -> Self {
+    pub(in crate::tcp) fn new(attempt: FastOpenAttempt, limit: usize) -> Self {
         let (option, waiting, space) = match attempt {
             FastOpenAttempt::Request { experimental } => {
                 (Some(FastOpenOption { cookie: None, experimental }), false, 0)
@@ -65,12 +64,12 @@ impl SynData {
     }
 
     /// Whether the SYN waits for the first write.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::tcp) fn is_waiting(&self) -> bool {
         self.waiting
     }
 
     /// Takes the first write, as much of it as fits into the SYN.
-    pub(super) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+    pub(in crate::tcp) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         for buf in bufs {
             let room = self.space - self.data.len();
             self.data.extend_from_slice(&buf[..buf.len().min(room)]);
@@ -80,54 +79,54 @@ impl SynData {
     }
 
     /// The SYN leaves without data after all.
-    pub(super) fn go(&mut self) {
+    pub(in crate::tcp) fn go(&mut self) {
         self.waiting = false;
     }
 
     /// The option that the next SYN carries.
-    pub(super) fn option(&self) -> Option<FastOpenOption> {
+    pub(in crate::tcp) fn option(&self) -> Option<FastOpenOption> {
         self.option.filter(|_| !self.gone)
     }
 
     /// The data that the next SYN carries.
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(in crate::tcp) fn payload(&self) -> &[u8] {
         if self.gone { &[] } else { &self.data }
     }
 
     /// A SYN left.
-    pub(super) fn on_transmitted(&mut self) {
+    pub(in crate::tcp) fn on_transmitted(&mut self) {
         self.gone = true;
     }
 
     /// Bytes of data that an answer may acknowledge.
-    pub(super) fn sent(&self) -> usize {
+    pub(in crate::tcp) fn sent(&self) -> usize {
         if self.gone { self.data.len() } else { 0 }
     }
 
     /// Whether a SYN left.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(in crate::tcp) fn is_gone(&self) -> bool {
         self.gone
     }
 
     /// All that was written.
-    pub(super) fn data(&self) -> &[u8] {
+    pub(in crate::tcp) fn data(&self) -> &[u8] {
         &self.data
     }
 
     /// A SYN was not answered in time, after `before` others; `last` if this ends the attempt.
-    pub(super) fn on_timeout(&mut self, before: u32, last: bool) {
+    pub(in crate::tcp) fn on_timeout(&mut self, before: u32, last: bool) {
         // Something that drops every SYN after one with data is worth a pause for all destinations.
         self.suspicion |= is_suspicious(before, last);
     }
 
     /// Takes the suspicion that Fast Open is being swallowed.
-    pub(super) fn take_suspicion(&mut self) -> bool {
+    pub(in crate::tcp) fn take_suspicion(&mut self) -> bool {
         std::mem::take(&mut self.suspicion)
     }
 
     /// What the answer says: `theirs` are its options, `acked` the bytes of data that it
     /// acknowledges, and `lost` says that a SYN was sent more than once.
-    pub(super) fn report(&self, theirs: &Options, acked: usize, lost: bool) -> FastOpenReport {
+    pub(in crate::tcp) fn report(&self, theirs: &Options, acked: usize, lost: bool) -> FastOpenReport {
         // A cookie that nobody asked for is none of ours.
         let cookie = theirs.fast_open.filter(|answer| self.option.is_some() && answer.cookie.is_some());
         let asked = self.option.filter(|option| option.cookie.is_none());
@@ -147,7 +146,7 @@ impl SynData {
     }
 
     /// What the connection remembers.
-    pub(super) fn notes(&self, acked: usize, lost: bool) -> FastOpenNotes {
+    pub(in crate::tcp) fn notes(&self, acked: usize, lost: bool) -> FastOpenNotes {
         let sent = self.sent();
         let refused = sent > acked;
         FastOpenNotes {
@@ -166,7 +165,7 @@ impl SynData {
 
 /// Whether a time-out after `before` others in a row, which is the `last` one or not, makes Fast Open
 /// suspect: Linux is conservative and waits for the third, or for the end of the connection.
-pub(super) fn is_suspicious(before: u32, last: bool) -> bool {
+pub(in crate::tcp) fn is_suspicious(before: u32, last: bool) -> bool {
     before == SUSPICIOUS_TIMEOUTS || (before < SUSPICIOUS_TIMEOUTS && last)
 }
 
@@ -175,7 +174,7 @@ impl Connection {
     ///
     /// The others go again at once, without the option. Something other than congestion lost them,
     /// so the window stays as it is (Linux's tcp_non_congestion_loss_retransmit).
-    pub(super) fn take_syn_data(&mut self, now: Instant, data: &[u8], sent: usize, acked: usize) {
+    pub(in crate::tcp) fn take_syn_data(&mut self, now: Instant, data: &[u8], sent: usize, acked: usize) {
         let start = self.snd.snd_una;
         if data.is_empty() {
             return;
@@ -199,13 +198,13 @@ impl Connection {
     }
 
     /// Whether Fast Open was used for a SYN of ours, and no data ever came back.
-    pub(super) fn heard_nothing(&self) -> bool {
+    pub(in crate::tcp) fn heard_nothing(&self) -> bool {
         self.fast_open.active && self.counters.data_segs_in == 0
     }
 
     /// The connection ends. If all that came was a FIN with something missing before it, something on
     /// the way swallowed the answer (tcp_fastopen_active_disable_ofo_check in Linux).
-    pub(super) fn suspect_lone_fin(&mut self) {
+    pub(in crate::tcp) fn suspect_lone_fin(&mut self) {
         self.fast_open.suspicion |= self.heard_nothing() && self.rcv.fin_is_ahead();
     }
 

@@ -5,17 +5,14 @@
 //! lower end of the search, if probing is on. The smaller one, and what the peer takes, make the MSS.
 //! The MSS that we advertise has nothing to do with it.
 
-use super::connection::Connection;
-use super::error::TcpError;
-use super::path::{Path, payload_of};
-use super::recovery::Phase;
-use super::seq::Seq;
-use super::transmit::Transmit;
-use crate::config::MtuDiscover;
-use crate::config::{Config, MtuProbing};
+use crate::config::{Config, MtuDiscover, MtuProbing};
+use crate::tcp::connection::{Connection, Transmit};
+use crate::tcp::error::TcpError;
+use crate::tcp::path::{Path, payload_of};
+use crate::tcp::recovery::Phase;
+use crate::tcp::seq::Seq;
 use crate::time::Instant;
-use crate::wire::AccEcn;
-use crate::wire::SeqNum;
+use crate::wire::{AccEcn, SeqNum};
 
 /// Segments that the congestion window must have before a probe is sent: with fewer, a lost probe
 /// could not be told from congestion by duplicate acknowledgments (RFC 4821 §7.4; Linux's number).
@@ -27,7 +24,7 @@ const SEGMENTS_BEHIND_PROBE: usize = 4;
 
 /// How large the packets of a connection may be, in bytes.
 #[derive(Debug)]
-pub(super) struct PacketSize {
+pub(in crate::tcp) struct PacketSize {
     ipv6: bool,
     /// Routers may fragment: the path claims to be too small for anything else.
     locked: bool,
@@ -63,7 +60,7 @@ struct ProbeOut {
 }
 
 /// What to do about probing before new data is sent.
-pub(super) enum MtuProbe {
+pub(in crate::tcp) enum MtuProbe {
     /// Send new data as usual.
     No,
     /// Send nothing: the window must drain a little first, then a probe goes.
@@ -75,7 +72,13 @@ pub(super) enum MtuProbe {
 impl PacketSize {
     /// The sizes at the start: `max_segment` is the MSS that both ends agreed on, and `options` the
     /// bytes of the options that every segment carries.
-    pub(super) fn new(now: Instant, path: Path, max_segment: usize, options: usize, config: &Config) -> Self {
+    pub(in crate::tcp) fn new(
+        now: Instant,
+        path: Path,
+        max_segment: usize,
+        options: usize,
+        config: &Config,
+    ) -> Self {
         let mut size = Self {
             ipv6: path.ipv6,
             locked: path.fragments,
@@ -92,12 +95,12 @@ impl PacketSize {
     }
 
     /// The MTU of the path.
-    pub(super) fn path(&self) -> usize {
+    pub(in crate::tcp) fn path(&self) -> usize {
         self.path
     }
 
     /// Payload bytes of a full segment with the usual options, Eff.snd.MSS of RFC 9293 §3.7.1.
-    pub(super) fn mss(&self) -> usize {
+    pub(in crate::tcp) fn mss(&self) -> usize {
         let found = self.search.as_ref().map_or(usize::MAX, |search| search.low);
         self.mss_of(self.path.min(found))
     }
@@ -151,7 +154,7 @@ impl Connection {
     /// Linux does so whenever ICMP tells; RFC 5927 §7.2 would wait for a retransmission first, once
     /// larger packets have arrived.
     pub fn on_path_mtu(&mut self, mtu: usize, locked: bool, dropped: bool) {
-        if !self.options.mtu_discover.follows_icmp() || self.state == super::State::Closed {
+        if !self.options.mtu_discover.follows_icmp() || self.state == crate::tcp::State::Closed {
             return;
         }
         self.size.locked = locked;
@@ -194,7 +197,7 @@ impl Connection {
 
     /// Before new data is sent: whether to probe for a larger MTU with it (RFC 4821 §7.4, with the
     /// conditions of Linux's `tcp_mtu_probe`).
-    pub(super) fn mtu_probe(&mut self, now: Instant) -> MtuProbe {
+    pub(in crate::tcp) fn mtu_probe(&mut self, now: Instant) -> MtuProbe {
         if self.size.search.is_none() {
             return MtuProbe::No;
         }
@@ -237,7 +240,7 @@ impl Connection {
     }
 
     /// A probe with the text `start..end`, and `overhead` bytes of unusual options, was sent.
-    pub(super) fn on_mtu_probe_sent(&mut self, start: Seq, end: Seq, overhead: usize) {
+    pub(in crate::tcp) fn on_mtu_probe_sent(&mut self, start: Seq, end: Seq, overhead: usize) {
         let size = self.size.mtu_of(end.since(start) + overhead);
         if let Some(search) = &mut self.size.search {
             search.probe = Some(ProbeOut { end, size });
@@ -246,7 +249,7 @@ impl Connection {
     }
 
     /// After an acknowledgment: what became of the probe, if one is in flight.
-    pub(super) fn follow_mtu_probe(&mut self) {
+    pub(in crate::tcp) fn follow_mtu_probe(&mut self) {
         let Some(search) = &mut self.size.search else { return };
         let Some(probe) = search.probe else { return };
         if self.recovery.mtu_probe.is_none() {
@@ -264,7 +267,7 @@ impl Connection {
     }
 
     /// The retransmission timer expired: a probe that was in flight told nothing (RFC 4821 §7.6.3).
-    pub(super) fn forget_mtu_probe(&mut self) {
+    pub(in crate::tcp) fn forget_mtu_probe(&mut self) {
         self.recovery.mtu_probe = None;
         if let Some(search) = &mut self.size.search {
             search.probe = None;
@@ -274,7 +277,7 @@ impl Connection {
     /// Data was sent again for longer than `retries1` stands for and nothing came back: perhaps
     /// nothing that large passes, and nobody says so (RFC 4821 §7.7). Starts the search, or goes
     /// further down (`tcp_mtu_probing` in Linux).
-    pub(super) fn on_black_hole(&mut self, now: Instant) {
+    pub(in crate::tcp) fn on_black_hole(&mut self, now: Instant) {
         if self.config.mtu_probing == MtuProbing::Off {
             return;
         }

@@ -2,17 +2,17 @@
 //! when a small segment may go.
 
 use super::send_buffer::SendBuffer;
-use super::seq::Seq;
-use super::window::WindowScale;
 use crate::buffer::Pool;
 use crate::config::Config;
+use crate::tcp::seq::Seq;
+use crate::tcp::window::WindowScale;
 use crate::time::{Duration, Instant};
 use std::io::IoSlice;
 use std::sync::Arc;
 
 /// The longest super-segment, in bytes of payload: what one IP packet can carry, less the room that
 /// Linux keeps for headers.
-pub(super) const MAX_RECORD: usize = 65_215;
+pub(in crate::tcp) const MAX_RECORD: usize = 65_215;
 
 /// Peers that never offered more than this are sent to in whole windows, others in halves
 /// (`TCP_MSS_DEFAULT` in Linux's `tcp_bound_to_half_wnd`).
@@ -28,31 +28,31 @@ const MIN_TUNED_SEGMENTS: usize = 10;
 
 /// The send variables of RFC 9293 §3.3.1.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(in crate::tcp) struct Sender {
     /// SND.UNA: the first byte that is not acknowledged.
-    pub(super) snd_una: Seq,
+    pub(in crate::tcp) snd_una: Seq,
     /// SND.NXT: the next byte to send for the first time.
-    pub(super) snd_nxt: Seq,
+    pub(in crate::tcp) snd_nxt: Seq,
     /// SND.WND: the window that the peer offers from SND.UNA on, in bytes.
-    pub(super) snd_wnd: usize,
+    pub(in crate::tcp) snd_wnd: usize,
     /// SND.WL1: the sequence number of the segment that last updated the window.
     wl1: Seq,
     /// The largest window that the peer ever offered, in bytes.
-    pub(super) max_wnd: usize,
+    pub(in crate::tcp) max_wnd: usize,
     /// The peer's window scale.
     scale: WindowScale,
     /// Eff.snd.MSS: payload bytes of a full segment with the usual options.
-    pub(super) mss: usize,
+    pub(in crate::tcp) mss: usize,
     /// What the user wrote and the peer has not acknowledged.
-    pub(super) buffer: SendBuffer,
+    pub(in crate::tcp) buffer: SendBuffer,
     /// Position of our FIN, once it is queued.
-    pub(super) fin: Option<Seq>,
+    pub(in crate::tcp) fin: Option<Seq>,
     /// The end of the last partial segment that was sent (Minshall's Nagle: `snd_sml` in Linux).
     last_small: Seq,
     /// When data was last sent.
-    pub(super) last_sent: Instant,
+    pub(in crate::tcp) last_sent: Instant,
     /// When the congestion window was last reduced for a pause: once for each.
-    pub(super) restarted: Instant,
+    pub(in crate::tcp) restarted: Instant,
     /// Upper limit of what the buffer costs, in bytes (`sk_sndbuf`).
     limit: usize,
     /// Whether `SO_SNDBUF` fixed the limit.
@@ -60,7 +60,7 @@ pub(super) struct Sender {
     /// Upper limit of what auto-tuning gives.
     max_limit: usize,
     /// Whether the user was told that there is no room (`SOCK_NOSPACE`).
-    pub(super) wants_room: bool,
+    pub(in crate::tcp) wants_room: bool,
     /// The end of what was last written with PSH (`pushed_seq`).
     pushed: Seq,
     usage: WindowUsage,
@@ -84,23 +84,23 @@ struct WindowUsage {
 
 /// What a connection knows of sending when it begins.
 #[derive(Debug)]
-pub(super) struct SenderSetup {
+pub(in crate::tcp) struct SenderSetup {
     /// Our first byte after the SYN.
-    pub(super) snd_una: Seq,
+    pub(in crate::tcp) snd_una: Seq,
     /// The position after the peer's SYN.
-    pub(super) wl1: Seq,
+    pub(in crate::tcp) wl1: Seq,
     /// The window that the peer's handshake segment offers, in bytes.
-    pub(super) snd_wnd: usize,
+    pub(in crate::tcp) snd_wnd: usize,
     /// The peer's window scale, or none.
-    pub(super) scale: WindowScale,
+    pub(in crate::tcp) scale: WindowScale,
     /// Eff.snd.MSS in bytes.
-    pub(super) mss: usize,
+    pub(in crate::tcp) mss: usize,
     /// `SO_SNDBUF` in bytes, as the user set it.
-    pub(super) buffer_size: Option<usize>,
+    pub(in crate::tcp) buffer_size: Option<usize>,
 }
 
 impl Sender {
-    pub(super) fn new(now: Instant, setup: SenderSetup, config: &Config, pool: &Arc<Pool>) -> Self {
+    pub(in crate::tcp) fn new(now: Instant, setup: SenderSetup, config: &Config, pool: &Arc<Pool>) -> Self {
         let SenderSetup { snd_una, wl1, snd_wnd, scale, mss, buffer_size } = setup;
         Self {
             snd_una,
@@ -127,7 +127,7 @@ impl Sender {
     /// A segment at `seq` with an acceptable acknowledgment of `ack` carries the window `field`
     /// (RFC 9293 §3.10.7.4). Says whether that is news, which a duplicate acknowledgment never brings
     /// (FLAG_WIN_UPDATE in Linux): also the same window again, of newer data.
-    pub(super) fn update_window(&mut self, seq: Seq, ack: Seq, field: u16) -> bool {
+    pub(in crate::tcp) fn update_window(&mut self, seq: Seq, ack: Seq, field: u16) -> bool {
         let window = self.scale.from_wire(field);
         // Linux's condition: newer by acknowledgment or by sequence number; of two with equal
         // numbers the one that opens the window, or closes it entirely.
@@ -144,57 +144,57 @@ impl Sender {
     }
 
     /// The peer's window scale.
-    pub(super) fn scale(&self) -> WindowScale {
+    pub(in crate::tcp) fn scale(&self) -> WindowScale {
         self.scale
     }
 
     /// The first position beyond the peer's window.
-    pub(super) fn window_end(&self) -> Seq {
+    pub(in crate::tcp) fn window_end(&self) -> Seq {
         self.snd_una + self.snd_wnd
     }
 
     /// Bytes that were never sent.
-    pub(super) fn unsent(&self) -> usize {
+    pub(in crate::tcp) fn unsent(&self) -> usize {
         self.buffer.end().since(self.snd_nxt)
     }
 
     /// Whether anything, data or a FIN, was never sent.
-    pub(super) fn has_unsent(&self) -> bool {
+    pub(in crate::tcp) fn has_unsent(&self) -> bool {
         self.unsent() > 0 || self.fin.is_some_and(|fin| fin >= self.snd_nxt)
     }
 
     /// Queues our FIN behind what was written.
-    pub(super) fn queue_fin(&mut self) {
+    pub(in crate::tcp) fn queue_fin(&mut self) {
         if self.fin.is_none() {
             self.fin = Some(self.buffer.end());
         }
     }
 
     /// Everything up to `una` was acknowledged.
-    pub(super) fn on_ack(&mut self, una: Seq) {
+    pub(in crate::tcp) fn on_ack(&mut self, una: Seq) {
         self.snd_una = una;
         self.buffer.release(una);
     }
 
     /// Whether our FIN was sent, and with it all that was written.
-    pub(super) fn fin_sent(&self) -> bool {
+    pub(in crate::tcp) fn fin_sent(&self) -> bool {
         self.fin.is_some_and(|fin| self.snd_nxt > fin)
     }
 
     /// Whether our FIN was acknowledged.
-    pub(super) fn fin_acked(&self) -> bool {
+    pub(in crate::tcp) fn fin_acked(&self) -> bool {
         self.fin.is_some_and(|fin| self.snd_una > fin)
     }
 
     /// Minshall's variant of the Nagle algorithm (RFC 9293 §3.7.4, as Linux does it): a partial
     /// segment waits only while an earlier partial one is not acknowledged.
-    pub(super) fn nagle_holds(&self) -> bool {
+    pub(in crate::tcp) fn nagle_holds(&self) -> bool {
         self.last_small > self.snd_una && self.last_small <= self.snd_nxt
     }
 
     /// New data up to `end` was sent; `partial` if the last segment of it was not full, `one_by_one` if
     /// the device takes no super-segments.
-    pub(super) fn on_sent(&mut self, now: Instant, end: Seq, partial: bool, one_by_one: bool) {
+    pub(in crate::tcp) fn on_sent(&mut self, now: Instant, end: Seq, partial: bool, one_by_one: bool) {
         self.snd_nxt = end;
         self.last_sent = now;
         self.buffer.on_sent(end.min(self.buffer.end()), one_by_one);
@@ -219,7 +219,7 @@ impl Sender {
 
     /// Queues from `bufs`, from byte `skip` on, what fits into the last record, or into a new one if
     /// that is full. Zero if there is no room for one.
-    pub(super) fn write(
+    pub(in crate::tcp) fn write(
         &mut self,
         bufs: &[IoSlice<'_>],
         skip: usize,
@@ -240,19 +240,19 @@ impl Sender {
 
     /// Whether half of the peer's largest window was written without a PSH: then the next one is due
     /// (Linux's `forced_push`).
-    pub(super) fn push_is_due(&self) -> bool {
+    pub(in crate::tcp) fn push_is_due(&self) -> bool {
         self.buffer.end() > self.pushed + self.max_wnd / 2
     }
 
     /// What was written until now ends in PSH (RFC 9293 §3.9.1.2).
-    pub(super) fn push(&mut self) {
+    pub(in crate::tcp) fn push(&mut self) {
         self.pushed = self.buffer.end();
         self.buffer.push();
     }
 
     /// Whether poll(2) says that the socket is writable: a third of the buffer is free, and what is
     /// unsent is below half of the low-water mark (Linux's `sk_stream_is_writeable`).
-    pub(super) fn is_writable(&self, notsent_lowat: usize) -> bool {
+    pub(in crate::tcp) fn is_writable(&self, notsent_lowat: usize) -> bool {
         let cost = self.buffer.cost();
         let room = self.limit.saturating_sub(cost);
         room > 0 && room >= cost / 2 && self.unsent().saturating_mul(2) < notsent_lowat
@@ -261,7 +261,7 @@ impl Sender {
     /// The congestion window is `cwnd` bytes: twice as many segments may be buffered, so that there is
     /// always something to send while the user is being woken. Each counts for the memory that it
     /// would take if it were written on its own (Linux's `tcp_sndbuf_expand`).
-    pub(super) fn tune(&mut self, cwnd: usize) {
+    pub(in crate::tcp) fn tune(&mut self, cwnd: usize) {
         if !self.locked {
             let segment = (self.mss + SEGMENT_COST).next_power_of_two() + SEGMENT_BUFFER;
             let segments = (cwnd / self.mss).max(MIN_TUNED_SEGMENTS);
@@ -271,13 +271,13 @@ impl Sender {
     }
 
     /// `SO_SNDBUF` was set to `size`.
-    pub(super) fn set_limit(&mut self, size: usize) {
+    pub(in crate::tcp) fn set_limit(&mut self, size: usize) {
         self.locked = true;
         self.limit = doubled(size);
     }
 
     /// After an attempt to send: whether the congestion window held something back.
-    pub(super) fn note_window_usage(&mut self, in_flight: usize, limited: bool) {
+    pub(in crate::tcp) fn note_window_usage(&mut self, in_flight: usize, limited: bool) {
         let usage = &mut self.usage;
         let round_over = self.snd_una >= usage.round_end;
         if round_over || limited || (!usage.limited && in_flight > usage.max_in_flight) {
@@ -289,7 +289,7 @@ impl Sender {
 
     /// How much of the window was used, once that was less than all of it for the time `rto`
     /// (`tcp_cwnd_validate` in Linux). Each time only once.
-    pub(super) fn unused_for(&mut self, now: Instant, rto: Duration, full: bool) -> Option<usize> {
+    pub(in crate::tcp) fn unused_for(&mut self, now: Instant, rto: Duration, full: bool) -> Option<usize> {
         let usage = &mut self.usage;
         if full {
             usage.used = 0;
@@ -305,14 +305,14 @@ impl Sender {
     }
 
     /// The window was reduced after a pause: what was used before it does not count.
-    pub(super) fn restart_usage(&mut self, now: Instant) {
+    pub(in crate::tcp) fn restart_usage(&mut self, now: Instant) {
         self.restarted = now;
         self.usage.used = 0;
         self.usage.since = now;
     }
 
     /// Whether the congestion window limits the sender; in slow start, half of it in use is enough.
-    pub(super) fn is_cwnd_limited(&self, cwnd: usize, ssthresh: usize) -> bool {
+    pub(in crate::tcp) fn is_cwnd_limited(&self, cwnd: usize, ssthresh: usize) -> bool {
         self.usage.limited || (cwnd < ssthresh && cwnd < 2 * self.usage.max_in_flight)
     }
 }

@@ -15,8 +15,10 @@ use netstack::readiness::Events;
 use netstack::stack::{Batch, Engine, Family, Observer, QueueId, Unconnected};
 use netstack::tcp::SynCookies;
 use netstack::time::Instant;
-use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp, parse_ip, parse_tcp, tcp_checksum_ok};
-use netstack::wire::{Ecn, Flags, Options, Segment, SeqNum};
+use netstack::wire::{
+    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
+    parse_tcp, tcp_checksum_ok,
+};
 use netstack::{Config, Interface};
 use netstack_benches::clock;
 use std::hint::black_box;
@@ -159,7 +161,17 @@ fn packet(number: u32, flags: Flags) -> Vec<u8> {
         flow_label: 0,
     };
     let mut header = HeaderBuf::new();
-    emit_tcp(&mut header, &meta, 1024 + number as u16 % 60_000, 80, &segment, &[], ChecksumMode::Full);
+    emit_tcp(
+        &mut header,
+        &TcpDatagram {
+            ip: &meta,
+            src_port: 1024 + number as u16 % 60_000,
+            dst_port: 80,
+            segment: &segment,
+            payload: &[],
+        },
+        ChecksumMode::Full,
+    );
     header.to_vec()
 }
 

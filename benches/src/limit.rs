@@ -10,12 +10,10 @@ use crate::clock;
 use crate::services::RECEIVED;
 use netstack::buffer::{PacketBuf, Pool};
 use netstack::device::{Device, RxMeta, TxPacket};
-use netstack::wire::Gso;
 use netstack::wire::{
-    ChecksumMode, HeaderBuf, IpMeta, TCP_HEADER_LEN, emit_tcp, ip_header_len, parse_ip, parse_ports,
-    parse_tcp, protocol,
+    ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram,
+    emit_tcp, ip_header_len, parse_ip, parse_ports, parse_tcp, protocol,
 };
-use netstack::wire::{Flags, Options, Segment, SeqNum};
 use netstack_tun::Tun;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -441,7 +439,17 @@ impl Output<'_> {
         let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
         let mode = if self.offload { ChecksumMode::Offload } else { ChecksumMode::Full };
         let Key { peer: _, peer_port, port } = connection.key;
-        let checksum = emit_tcp(&mut self.header, &connection.ip, port, peer_port, &segment, pieces, mode);
+        let checksum = emit_tcp(
+            &mut self.header,
+            &TcpDatagram {
+                ip: &connection.ip,
+                src_port: port,
+                dst_port: peer_port,
+                segment: &segment,
+                payload: pieces,
+            },
+            mode,
+        );
         let header_len = self.header.len() as u16;
         let cut = self.offload && payload.len() > usize::from(connection.mss);
         let gso = cut.then_some(Gso { size: connection.mss, header_len });

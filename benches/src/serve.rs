@@ -3,8 +3,7 @@
 use crate::contender::Contender;
 use crate::limit;
 use crate::services::{self, ECHO_PORT, HOLD_PORT, Listeners, SINK_PORT, SOURCE_PORT};
-use netstack::net;
-use netstack::{Interface, Stack};
+use netstack::{Interface, Stack, net};
 use netstack_tun::{Tun, TunConfig};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, Write};

@@ -13,9 +13,8 @@
 use clap::{Parser, ValueEnum};
 use netstack::net::Driver;
 use netstack::{Interface, Stack};
-use netstack_examples::cli;
 use netstack_examples::pattern::Pattern;
-use netstack_examples::transfer;
+use netstack_examples::{cli, transfer};
 use netstack_tun::{Tun, TunConfig, netns};
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};

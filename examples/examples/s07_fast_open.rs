@@ -12,8 +12,7 @@
 //! Then what goes wrong: a cookie of a key that was replaced, and a SYN that something on the way
 //! swallows for its data. And what does not take part: data in a SYN to a server without Fast Open.
 
-use netstack::config::FastOpenMode;
-use netstack::config::{FastOpenKey, FastOpenKeys};
+use netstack::config::{FastOpenKey, FastOpenKeys, FastOpenMode};
 use netstack::net::TcpStream;
 use netstack_examples::tour::{self, Listener, Net, Peer, Seg, Side, Tour};
 use netstack_tun::netns;

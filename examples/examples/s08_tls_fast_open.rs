@@ -18,12 +18,13 @@
 use netstack::device::{Link, LinkConfig};
 use netstack::net::{TcpListener, TcpStream};
 use netstack::{Interface, Stack};
-use rustls::client::ClientSessionMemoryCache;
-use rustls::client::Resumption;
+use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use rustls::{SupportedProtocolVersion, version};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    version,
+};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;

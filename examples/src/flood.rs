@@ -5,13 +5,13 @@
 
 use netstack::device::{Device, TxPacket};
 use netstack::time::Instant as StackInstant;
-use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
-use netstack::wire::{Ecn, Flags, Options, Segment, SeqNum};
+use netstack::wire::{
+    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
+};
 use netstack_tun::{Tun, TunConfig, netns};
-use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// The network of those who do not exist, which is set aside for benchmarks (RFC 2544 appendix C.2.2).
 const NETWORK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
@@ -108,7 +108,11 @@ impl Flood {
             flow_label: 0,
         };
         let mut header = HeaderBuf::new();
-        emit_tcp(&mut header, &ip, src_port, target.port(), &segment, &[], ChecksumMode::Full);
+        emit_tcp(
+            &mut header,
+            &TcpDatagram { ip: &ip, src_port, dst_port: target.port(), segment: &segment, payload: &[] },
+            ChecksumMode::Full,
+        );
         let packet = TxPacket { header: &header, payload: &[], checksum: None, gso: None };
         loop {
             match self.tun.transmit(StackInstant::ZERO, 0, &packet) {

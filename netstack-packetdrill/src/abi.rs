@@ -3,14 +3,13 @@
 //! Every function takes the userdata first, which is not used: there is one world in the process.
 //! Errors are -1 with `errno`. No panic leaves a function: it would cross frames of C.
 
-use crate::address;
 use crate::blocking::Adapter;
 use crate::flags::Flags;
 use crate::poll::Ready;
 use crate::preload::{close_kernel, copy_out, exit_with_failure};
 use crate::sysctl::Sysctls;
 use crate::world::World;
-use crate::{Call, Errno};
+use crate::{Call, Errno, address};
 use libc::{
     c_char, c_int, c_long, c_longlong, c_uint, c_ulong, c_void, epoll_event, iovec, loff_t, msghdr, nfds_t,
     pollfd, size_t, sockaddr, socklen_t, ssize_t, timeval,

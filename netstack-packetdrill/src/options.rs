@@ -1,11 +1,9 @@
 //! getsockopt and setsockopt: each option by the field of the stack that is behind it.
 
 use crate::blocking::Adapter;
-use crate::tcp_info;
 use crate::world::{Kind, World};
-use crate::{Call, Errno};
-use netstack::config::Config;
-use netstack::config::{CongestionAlgorithm, FastOpenKey, FastOpenKeys, MtuDiscover};
+use crate::{Call, Errno, tcp_info};
+use netstack::config::{Config, CongestionAlgorithm, FastOpenKey, FastOpenKeys, MtuDiscover};
 use netstack::stack::Family;
 use netstack::tcp::SocketOptions;
 use netstack::time::Duration;

@@ -3,8 +3,7 @@
 use crate::attach::{self, Attached};
 use crate::config::TunConfig;
 use crate::vnet;
-use netstack::buffer::MAX_PIECES;
-use netstack::buffer::PacketBuf;
+use netstack::buffer::{MAX_PIECES, PacketBuf};
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::time::Instant;
 use std::fs::File;

@@ -5,10 +5,9 @@ use crate::ideal::{self, Law, bounds_kbit};
 use netstack::config::CongestionAlgorithm;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{io, thread};
 
 /// In kbit/s.
 const RATES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];

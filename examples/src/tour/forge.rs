@@ -1,7 +1,8 @@
 //! Segments that no host sent: what an attacker, or the network's memory, would put on the wire.
 
-use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
-use netstack::wire::{Flags, Options, Segment, SeqNum, Timestamps};
+use netstack::wire::{
+    ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, Timestamps, emit_tcp,
+};
 use std::net::SocketAddr;
 
 /// A segment to be forged. Its numbers are those of the wire; [`Seg`](super::Seg) has them in
@@ -56,7 +57,17 @@ impl Forgery {
         };
         let mut header = HeaderBuf::new();
         let ports = (self.src.port(), self.dst.port());
-        emit_tcp(&mut header, &ip, ports.0, ports.1, &segment, &[&self.payload], ChecksumMode::Full);
+        emit_tcp(
+            &mut header,
+            &TcpDatagram {
+                ip: &ip,
+                src_port: ports.0,
+                dst_port: ports.1,
+                segment: &segment,
+                payload: &[&self.payload],
+            },
+            ChecksumMode::Full,
+        );
         let mut packet = header.as_slice().to_vec();
         packet.extend_from_slice(&self.payload);
         if self.bad_checksum {

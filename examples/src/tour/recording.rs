@@ -3,8 +3,7 @@
 
 use super::Side;
 use netstack::sync::{Mutex, Rank};
-use netstack::wire::Segment;
-use netstack::wire::{parse_ip, parse_tcp, protocol};
+use netstack::wire::{Segment, parse_ip, parse_tcp, protocol};
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -3,8 +3,9 @@
 
 use super::Side;
 use super::recording::Packet;
-use netstack::wire::{Flags, Segment, SeqNum};
-use netstack::wire::{TCP_HEADER_LEN, parse_ip, parse_tcp, protocol, tcp_checksum_ok};
+use netstack::wire::{
+    Flags, Segment, SeqNum, TCP_HEADER_LEN, parse_ip, parse_tcp, protocol, tcp_checksum_ok,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;

@@ -6,10 +6,9 @@ use netstack_examples::{kernel, transfer};
 use netstack_tun::netns::isolated;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
-use std::io;
 use std::net::SocketAddr;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 

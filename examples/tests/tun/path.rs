@@ -3,8 +3,7 @@
 
 use crate::common::{self, Family, Path, at, runtime};
 use netstack::buffer::PacketBuf;
-use netstack::config::EcnNegotiation;
-use netstack::config::MtuProbing;
+use netstack::config::{EcnNegotiation, MtuProbing};
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::net::TcpStream;
 use netstack::tcp::EcnMode;
@@ -15,10 +14,9 @@ use netstack_examples::pattern::Pattern;
 use netstack_examples::{kernel, transfer};
 use netstack_tun::netns::{isolated_within, sysctl};
 use netstack_tun::{Tun, TunConfig, interface};
-use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 /// The device does not deliver ICMP: a firewall as there are too many.
 struct Deaf(Tun);

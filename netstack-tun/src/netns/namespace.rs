@@ -2,9 +2,8 @@
 
 use crate::{interface, sys};
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::thread;
+use std::{io, thread};
 
 /// A network namespace beside that of the process: the other host of a test.
 ///

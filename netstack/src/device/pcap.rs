@@ -223,9 +223,10 @@ impl fmt::Debug for PcapTap {
 mod tests {
     use super::*;
     use crate::device::{Pair, PairConfig};
-    use crate::wire::Gso;
-    use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp, parse_ip, tcp_checksum_ok};
-    use crate::wire::{Flags, Options, Segment, SeqNum};
+    use crate::wire::{
+        ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
+        parse_ip, tcp_checksum_ok,
+    };
     use pcap_file::pcapng::{Block, PcapNgReader};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -284,7 +285,11 @@ mod tests {
             flow_label: 0,
         };
         let mut header = HeaderBuf::new();
-        let checksum = emit_tcp(&mut header, &ip, 1, 2, &segment, &[&payload], ChecksumMode::Offload);
+        let checksum = emit_tcp(
+            &mut header,
+            &TcpDatagram { ip: &ip, src_port: 1, dst_port: 2, segment: &segment, payload: &[&payload] },
+            ChecksumMode::Offload,
+        );
         let gso = Some(Gso { size: 1000, header_len: 40 });
         let (front, back) = payload.split_at(1001);
         device.transmit(now, 0, &TxPacket { header: &header, payload: &[front, back], checksum, gso })

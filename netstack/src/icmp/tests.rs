@@ -1,10 +1,9 @@
 use super::*;
 use crate::ip::Cast;
 use crate::wire::{
-    ChecksumMode, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, emit_icmp, emit_tcp, parse_icmp,
-    parse_ip, protocol,
+    ChecksumMode, Flags, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, Options, Segment, SeqNum,
+    TcpDatagram, emit_icmp, emit_tcp, parse_icmp, parse_ip, protocol,
 };
-use crate::wire::{Flags, Options, Segment, SeqNum};
 use proptest::prelude::*;
 
 fn meta(v6: bool) -> IpMeta {
@@ -42,7 +41,11 @@ fn ours(v6: bool) -> Vec<u8> {
     };
     let mut buf = HeaderBuf::new();
     let ip = IpMeta { src: ip.dst, dst: ip.src, ..ip };
-    emit_tcp(&mut buf, &ip, 1000, 80, &segment, &[], ChecksumMode::Full);
+    emit_tcp(
+        &mut buf,
+        &TcpDatagram { ip: &ip, src_port: 1000, dst_port: 80, segment: &segment, payload: &[] },
+        ChecksumMode::Full,
+    );
     buf.to_vec()
 }
 

@@ -5,41 +5,51 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Declares the counters as a table, so that a name and its documentation stand together. Each group
 /// counts in a type of its own, which belongs to the part of the stack that counts.
 macro_rules! counters {
-    ($( $(#[$group_attr:meta])* $live:ident { $( $(#[$attr:meta])* $name:ident, $text:literal; )* } )*) => {
+    (
+        stack { $( $(#[$stack_attr:meta])* $stack:ident, $stack_text:literal; )* }
+        tcp { $( $(#[$tcp_attr:meta])* $tcp:ident, $tcp_text:literal; )* }
+    ) => {
         /// What a stack has counted since it was built.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
-            $( $( $(#[$attr])* pub $name: u64, )* )*
+            $( $(#[$stack_attr])* pub $stack: u64, )*
+            $( $(#[$tcp_attr])* pub $tcp: u64, )*
         }
 
         impl Counters {
             /// The names of Linux, or of this stack where Linux has none, with the values.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$( $( ($text, self.$name) ),* ),*].into_iter()
+                [$( ($stack_text, self.$stack), )* $( ($tcp_text, self.$tcp) ),*].into_iter()
             }
         }
 
-        $(
-            $(#[$group_attr])*
-            #[derive(Debug, Default)]
-            pub(crate) struct $live {
-                $( pub(crate) $name: Counter, )*
-            }
+        /// What the stack itself counts: IP, ICMP and devices.
+        #[derive(Debug, Default)]
+        pub(crate) struct StackCounters {
+            $( pub(crate) $stack: Counter, )*
+        }
 
-            impl $live {
-                /// Writes the group's values down.
-                pub(crate) fn read(&self, into: &mut Counters) {
-                    $( into.$name = self.$name.0.load(Ordering::Relaxed); )*
+        /// What TCP counts.
+        #[derive(Debug, Default)]
+        pub(crate) struct TcpCounters {
+            $( pub(crate) $tcp: Counter, )*
+        }
+
+        impl Counters {
+            /// What the groups have counted so far.
+            pub(crate) fn of(stack: &StackCounters, tcp: &TcpCounters) -> Self {
+                Self {
+                    $( $stack: stack.$stack.0.load(Ordering::Relaxed), )*
+                    $( $tcp: tcp.$tcp.0.load(Ordering::Relaxed), )*
                 }
             }
-        )*
+        }
     };
 }
 
 counters! {
-    /// What the stack itself counts: IP, ICMP and devices.
-    StackCounters {
+    stack {
         /// Packets received.
         in_receives, "InReceives";
         /// Packets dropped for a malformed IP header.
@@ -64,8 +74,7 @@ counters! {
         device_full, "DeviceFull";
     }
 
-    /// What TCP counts.
-    TcpCounters {
+    tcp {
         /// ICMP messages about TCP segments that are not in flight: stale or forged.
         icmp_out_of_window, "OutOfWindowIcmps";
         /// TCP segments received; a super-segment counts as one.

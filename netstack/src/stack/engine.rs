@@ -18,10 +18,9 @@ use crate::ip::Cast;
 use crate::time::Instant;
 use crate::wire::protocol;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::{fmt, io};
 
 /// A TCP/IP stack without I/O, clock or threads: it is told the time with each call.
 ///
@@ -221,10 +220,7 @@ impl Engine {
 
     /// What went on since the stack was built.
     pub fn counters(&self) -> Counters {
-        let mut counters = Counters::default();
-        self.core.counters().read(&mut counters);
-        self.tcp.counters().read(&mut counters);
-        counters
+        Counters::of(self.core.counters(), self.tcp.counters())
     }
 
     /// What the stack remembers of the hosts that it talked to, in the order of their addresses: `ip

@@ -8,10 +8,9 @@ use crate::readiness::Events;
 use crate::sync::{Mutex, Rank};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
-use crate::wire::Segment;
 use crate::wire::{
-    ChecksumMode, HeaderBuf, IcmpMessage, IpHeader, IpMeta, emit_icmp, emit_tcp, parse_ip, parse_tcp,
-    protocol,
+    ChecksumMode, HeaderBuf, IcmpMessage, IpHeader, IpMeta, Segment, TcpDatagram, emit_icmp, emit_tcp,
+    parse_ip, parse_tcp, protocol,
 };
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -80,7 +79,11 @@ impl Passing {
         };
         let mut packet = HeaderBuf::new();
         let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[&payload] };
-        emit_tcp(&mut packet, &meta, from, to, &segment, pieces, ChecksumMode::Full);
+        emit_tcp(
+            &mut packet,
+            &TcpDatagram { ip: &meta, src_port: from, dst_port: to, segment: &segment, payload: pieces },
+            ChecksumMode::Full,
+        );
         [&packet[..], &payload].concat()
     }
 }

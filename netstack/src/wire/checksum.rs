@@ -2,6 +2,16 @@
 
 use std::net::IpAddr;
 
+/// A checksum left for the device: the 16 bits at `start + offset` hold the sum of the
+/// pseudo-header, and the device replaces them by the checksum of everything from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksumOffload {
+    /// Where summing begins: the length of the IP header.
+    pub start: u16,
+    /// Where the checksum is, from `start`: 16 for TCP, 6 for UDP.
+    pub offset: u16,
+}
+
 /// The checksum of `bytes`: the complement of their ones' complement sum.
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = Checksum::new();

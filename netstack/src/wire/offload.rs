@@ -17,16 +17,6 @@ pub struct Gso {
     pub header_len: u16,
 }
 
-/// A checksum left for the device: the 16 bits at `start + offset` hold the sum of the
-/// pseudo-header, and the device replaces them by the checksum of everything from `start` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChecksumOffload {
-    /// Where summing begins: the length of the IP header.
-    pub start: u16,
-    /// Where the checksum is, from `start`: 16 for TCP, 6 for UDP.
-    pub offset: u16,
-}
-
 /// Computes the TCP or UDP checksum of `packet` and writes it, whatever was there. Does nothing to
 /// a packet of another protocol, a fragment, a UDP datagram without checksum or a malformed packet.
 pub fn complete_checksum(packet: &mut [u8]) {

@@ -41,7 +41,14 @@ fn bare(flags: Flags) -> Segment {
 /// The whole packet of a segment whose payload comes in pieces.
 fn packet(ip: &IpMeta, segment: &Segment, pieces: &[&[u8]]) -> Vec<u8> {
     let mut buf = HeaderBuf::new();
-    assert_eq!(emit_tcp(&mut buf, ip, 4000, 80, segment, pieces, ChecksumMode::Full), None);
+    assert_eq!(
+        emit_tcp(
+            &mut buf,
+            &TcpDatagram { ip, src_port: 4000, dst_port: 80, segment, payload: pieces },
+            ChecksumMode::Full
+        ),
+        None
+    );
     [buf.as_slice(), &pieces.concat()].concat()
 }
 
@@ -192,7 +199,12 @@ fn an_offloaded_checksum_completes_to_the_full_one() {
         let pieces: [&[u8]; 2] = [b"abc", b"de"];
         let full = packet(&ip, &segment, &pieces);
         let mut buf = HeaderBuf::new();
-        let offload = emit_tcp(&mut buf, &ip, 4000, 80, &segment, &pieces, ChecksumMode::Offload).unwrap();
+        let offload = emit_tcp(
+            &mut buf,
+            &TcpDatagram { ip: &ip, src_port: 4000, dst_port: 80, segment: &segment, payload: &pieces },
+            ChecksumMode::Offload,
+        )
+        .unwrap();
         let mut bytes = [buf.as_slice(), b"abcde"].concat();
         let start = usize::from(offload.start);
         let at = start + usize::from(offload.offset);
@@ -444,7 +456,11 @@ fn super_segment(v6: bool, flags: Flags, payload: &[u8]) -> Vec<u8> {
         Segment { options, payload_len: payload.len(), seq: SeqNum::new(u32::MAX - 99), ..bare(flags) };
     let mut buf = HeaderBuf::new();
     let ip = IpMeta { dont_fragment: true, ident: u16::MAX, ..meta(v6) };
-    emit_tcp(&mut buf, &ip, 4000, 80, &segment, &[payload], ChecksumMode::Offload);
+    emit_tcp(
+        &mut buf,
+        &TcpDatagram { ip: &ip, src_port: 4000, dst_port: 80, segment: &segment, payload: &[payload] },
+        ChecksumMode::Offload,
+    );
     [buf.as_slice(), payload].concat()
 }
 

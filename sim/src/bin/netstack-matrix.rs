@@ -7,10 +7,9 @@ use netstack::config::CongestionAlgorithm;
 use netstack_sim::cell::{Cell, Outcome};
 use netstack_sim::ideal::{Law, bounds_kbit};
 use netstack_sim::matrix::{self, Entry, Snapshots};
-use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{io, thread};
 
 /// Transfers over paths of many rates, delays, losses, reorderings and queues, in virtual time. Each is
 /// held against a model and against its snapshot.

@@ -1,9 +1,8 @@
 use super::*;
 use crate::wire::{
-    ChecksumMode, HeaderBuf, IpMeta, emit_tcp, parse_ip, parse_tcp, tcp_checksum_ok, transport_checksum_ok,
+    ChecksumMode, ChecksumOffload, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram,
+    emit_tcp, parse_ip, parse_tcp, tcp_checksum_ok, transport_checksum_ok,
 };
-use crate::wire::{ChecksumOffload, Gso};
-use crate::wire::{Flags, Options, Segment, SeqNum};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -35,7 +34,11 @@ fn headers(v6: bool, seq: u32, payload: &[u8], mode: ChecksumMode) -> (HeaderBuf
         gso_size: None,
     };
     let mut buf = HeaderBuf::new();
-    let offload = emit_tcp(&mut buf, &meta(v6), 1, 2, &segment, &[payload], mode);
+    let offload = emit_tcp(
+        &mut buf,
+        &TcpDatagram { ip: &meta(v6), src_port: 1, dst_port: 2, segment: &segment, payload: &[payload] },
+        mode,
+    );
     (buf, offload)
 }
 

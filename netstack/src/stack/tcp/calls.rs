@@ -4,8 +4,7 @@ use super::Tcp;
 use super::cell::{Cell, Stage};
 use super::hold::{End, Held};
 use crate::buffer::Chunk;
-use crate::error::{Failure, os};
-use crate::readiness::Events;
+use crate::error::os;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -290,47 +289,6 @@ impl Tcp {
                 Stage::Opening(_) | Stage::Connected(_) | Stage::Over(_) => true,
             })
         })
-    }
-
-    /// The device of an interface is gone: every socket of it fails with `cause`.
-    pub(in crate::stack) fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
-        for listener in self.demux.all_listeners() {
-            if turn.core.routes().owner(listener.address()) == Some(interface) {
-                for cell in self.empty_listener(turn, &listener, cause.clone()) {
-                    self.fail_cell(turn, &cell, cause, false);
-                }
-                turn.out.notify(listener, Events::READABLE | Events::ERROR);
-            }
-        }
-        for cell in self.demux.all_cells() {
-            if cell.queue().interface == interface {
-                self.fail_cell(turn, &cell, cause, false);
-            }
-        }
-    }
-
-    /// The stack is shut down: every connection is reset.
-    pub(in crate::stack) fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
-        let mut cells = Vec::new();
-        for listener in self.demux.all_listeners() {
-            cells.extend(self.empty_listener(turn, &listener, cause.clone()));
-            turn.out.notify(listener, Events::READABLE | Events::ERROR);
-        }
-        cells.extend(self.demux.all_cells());
-        for cell in cells {
-            let now = turn.now;
-            self.call(turn, &cell, |held| {
-                if let Stage::Connected(connection) = &mut held.state.stage {
-                    connection.abort(now);
-                }
-            });
-            self.fail_cell(turn, &cell, cause, true);
-        }
-    }
-
-    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, for_good: bool) {
-        let replaced = self.call(turn, cell, |held| held.fail(cause, for_good));
-        drop(replaced);
     }
 
     /// Holds a connection for a call.

@@ -6,7 +6,7 @@
 //! the cell on its list of dirty cells, and looks into the backlog under the lock when its batch
 //! ends.
 
-use super::fast_open::FastOpenQueue;
+use super::fast_open_queue::FastOpenQueue;
 use super::send::Marks;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
@@ -20,11 +20,10 @@ use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
 use crate::wire::Segment;
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::{fmt, io};
 
 /// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
 /// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in

@@ -28,18 +28,32 @@ const MAX_FAILING_PORTS: usize = 4;
 /// the client, too. A program may keep it over a restart: see [`FastOpenCache::export`].
 #[derive(Debug)]
 pub struct FastOpenCache {
-    inner: Mutex<Table>,
+    table: Mutex<Table>,
     /// Servers at most.
     capacity: usize,
     /// After this time a cookie is not used any more.
     max_age: Duration,
 }
 
+/// What a cookie belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Addresses {
+    client: IpAddr,
+    server: IpAddr,
+}
+
+impl Addresses {
+    /// Those of a connection of ours to a server.
+    fn of(flow: &FlowKey) -> Self {
+        Self { client: flow.local(), server: flow.remote() }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Table {
-    servers: HashMap<(IpAddr, IpAddr), Server>,
+    servers: HashMap<Addresses, Server>,
     /// The servers by their last use.
-    by_use: BTreeMap<u64, (IpAddr, IpAddr)>,
+    by_use: BTreeMap<u64, Addresses>,
     uses: u64,
     /// The latest time that was heard of.
     latest: Instant,
@@ -103,12 +117,12 @@ pub struct FastOpenEntry {
 impl FastOpenCache {
     /// An empty cache for `capacity` servers, whose cookies count for `max_age`.
     pub fn new(capacity: usize, max_age: Duration) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Rank::Leaf, Table::default()), capacity, max_age })
+        Arc::new(Self { table: Mutex::new(Rank::Leaf, Table::default()), capacity, max_age })
     }
 
     /// Servers that something is known of.
     pub fn len(&self) -> usize {
-        self.inner.lock().servers.len()
+        self.table.lock().servers.len()
     }
 
     /// Whether nothing is known.
@@ -118,40 +132,40 @@ impl FastOpenCache {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        let mut inner = self.inner.lock();
-        *inner = Table { latest: inner.latest, ..Table::default() };
+        let mut table = self.table.lock();
+        *table = Table { latest: table.latest, ..Table::default() };
     }
 
     /// All cookies, the least recently used first. Write them down to have them after a restart; who
     /// can read them can use Fast Open in this client's name.
     pub fn export(&self) -> Vec<FastOpenEntry> {
-        let inner = self.inner.lock();
-        let entry = |key: &(IpAddr, IpAddr)| {
-            let server = &inner.servers[key];
+        let table = self.table.lock();
+        let entry = |key: &Addresses| {
+            let server = &table.servers[key];
             server.cookie.map(|cookie| FastOpenEntry {
-                client: key.0,
-                server: key.1,
+                client: key.client,
+                server: key.server,
                 cookie,
                 mss: server.mss,
-                age: inner.latest - server.learnt,
+                age: table.latest - server.learnt,
             })
         };
-        inner.by_use.values().filter_map(entry).filter(|entry| entry.age < self.max_age).collect()
+        table.by_use.values().filter_map(entry).filter(|entry| entry.age < self.max_age).collect()
     }
 
     /// Adds cookies, of an export for example. Those that are too old are left out, and so are
     /// entries without a cookie; what was known of a server is replaced.
     pub fn import(&self, entries: impl IntoIterator<Item = FastOpenEntry>) {
-        let mut inner = self.inner.lock();
+        let mut table = self.table.lock();
         // So that there is a past in which cookies can have been learnt.
-        inner.latest = inner.latest.max(Instant::ZERO + self.max_age);
+        table.latest = table.latest.max(Instant::ZERO + self.max_age);
         for FastOpenEntry { client, server, cookie, mss, age } in entries {
             if age >= self.max_age || cookie.cookie.is_none() {
                 continue;
             }
             let learnt =
-                Instant::from_nanos((inner.latest - Instant::ZERO).saturating_sub(age).as_nanos() as u64);
-            let place = inner.server((client, server), self.capacity);
+                Instant::from_nanos((table.latest - Instant::ZERO).saturating_sub(age).as_nanos() as u64);
+            let place = table.server(Addresses { client, server }, self.capacity);
             (place.cookie, place.mss, place.learnt) = (Some(cookie), mss, learnt);
         }
     }
@@ -159,17 +173,17 @@ impl FastOpenCache {
     /// The time of this cache at which a stack starts to use it: the clocks of stacks start at
     /// different moments.
     pub(crate) fn epoch(&self) -> Instant {
-        self.inner.lock().latest
+        self.table.lock().latest
     }
 
     pub(crate) fn lookup(&self, now: Instant, flow: &FlowKey) -> Known {
-        let mut inner = self.inner.lock();
-        inner.latest = inner.latest.max(now);
-        let key = (flow.local(), flow.remote());
-        if !inner.servers.contains_key(&key) {
+        let mut table = self.table.lock();
+        table.latest = table.latest.max(now);
+        let key = Addresses::of(flow);
+        if !table.servers.contains_key(&key) {
             return Known::Nothing { experimental: false, mss: None };
         }
-        let server = inner.server(key, self.capacity);
+        let server = table.server(key, self.capacity);
         if server.failures.iter().any(|failures| failures.port == flow.remote_port && failures.is_paused(now))
         {
             return Known::Paused;
@@ -183,9 +197,9 @@ impl FastOpenCache {
 
     /// A server answered.
     pub(crate) fn learn(&self, now: Instant, flow: &FlowKey, report: &FastOpenReport) {
-        let mut inner = self.inner.lock();
-        inner.latest = inner.latest.max(now);
-        let server = inner.server((flow.local(), flow.remote()), self.capacity);
+        let mut table = self.table.lock();
+        table.latest = table.latest.max(now);
+        let server = table.server(Addresses::of(flow), self.capacity);
         server.mss = report.mss.or(server.mss);
         if report.cookie.is_some() {
             // RFC 7413 §4.2.1: the newest one counts.
@@ -209,16 +223,16 @@ impl FastOpenCache {
 
     /// A server did not answer.
     pub(crate) fn fail(&self, now: Instant, flow: &FlowKey) {
-        let mut inner = self.inner.lock();
-        inner.latest = inner.latest.max(now);
-        inner.server((flow.local(), flow.remote()), self.capacity).fail(now, flow.remote_port);
+        let mut table = self.table.lock();
+        table.latest = table.latest.max(now);
+        table.server(Addresses::of(flow), self.capacity).fail(now, flow.remote_port);
     }
 }
 
 impl Table {
     /// The entry of a server, which is in use now. A new one takes the place of the one that was not
     /// used for longest if there are `capacity`.
-    fn server(&mut self, key: (IpAddr, IpAddr), capacity: usize) -> &mut Server {
+    fn server(&mut self, key: Addresses, capacity: usize) -> &mut Server {
         self.uses += 1;
         let used = self.uses;
         if let Some(server) = self.servers.get(&key) {
@@ -321,8 +335,8 @@ mod tests {
             assert_eq!(cache.lookup(at(2), &flow(1, 80)), known(1), "it is in use");
         }
         assert!(matches!(cache.lookup(at(2), &flow(2, 80)), Known::Nothing { .. }));
-        let inner = cache.inner.lock();
-        assert_eq!((inner.servers.len(), inner.by_use.len()), (3, 3));
+        let table = cache.table.lock();
+        assert_eq!((table.servers.len(), table.by_use.len()), (3, 3));
     }
 
     #[test]
@@ -346,10 +360,7 @@ mod tests {
         for port in 0..1000 {
             cache.fail(at(now), &flow(2, port));
         }
-        assert_eq!(
-            cache.inner.lock().servers[&(key.local(), key.remote())].failures.len(),
-            MAX_FAILING_PORTS
-        );
+        assert_eq!(cache.table.lock().servers[&Addresses::of(&key)].failures.len(), MAX_FAILING_PORTS);
     }
 
     #[test]

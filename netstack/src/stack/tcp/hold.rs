@@ -4,6 +4,7 @@
 //! notify, a table to leave. So nothing but [`Tcp::hold`] and its twin for segments locks a cell; both
 //! process the segments that came while it was locked, and settle before they unlock.
 
+mod icmp;
 mod process;
 mod settle;
 mod transmit;
@@ -12,6 +13,7 @@ use super::Tcp;
 use super::cell::{Cell, SocketState};
 use super::scratch::Scratch;
 use crate::buffer::Chunk;
+use crate::readiness::Events;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
 use crate::wire::Segment;
@@ -120,5 +122,11 @@ impl Held<'_, '_> {
             }
         };
         (result, progress)
+    }
+
+    /// Lets the connection's observer know.
+    fn notify(&mut self, events: Events) {
+        let cell = Arc::clone(self.cell);
+        self.turn.out.notify(cell, events);
     }
 }

@@ -6,7 +6,7 @@ use crate::stack::core::Core;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::turn::Turn;
-use crate::wire::{HeaderBuf, IpMeta, Segment, emit_tcp};
+use crate::wire::{HeaderBuf, IpMeta, Segment, TcpDatagram, emit_tcp};
 
 /// What the IP header of a socket's packets says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,11 @@ impl Tcp {
         let mut header = HeaderBuf::new();
         let mode = checksum_mode(turn.core, queue.interface);
         let (from, to) = (key.local_port, key.remote_port);
-        let checksum = emit_tcp(&mut header, &marks.ip(key), from, to, segment, &[], mode);
+        let checksum = emit_tcp(
+            &mut header,
+            &TcpDatagram { ip: &marks.ip(key), src_port: from, dst_port: to, segment, payload: &[] },
+            mode,
+        );
         send_packet(turn, queue, &TxPacket { header: &header, payload: &[], checksum, gso: None })
     }
 }

@@ -6,9 +6,10 @@ use crate::stack::testing::{LinkSpec, Net, Verdict, address};
 use crate::stack::{Batch, Engine, Family, Interface, Observer, Unconnected};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
-use crate::wire::ChecksumOffload;
-use crate::wire::{ChecksumMode, HeaderBuf, IcmpMessage, IpMeta, emit_icmp, emit_tcp, protocol};
-use crate::wire::{Flags, Options, Segment, SeqNum};
+use crate::wire::{
+    ChecksumMode, ChecksumOffload, Flags, HeaderBuf, IcmpMessage, IpMeta, Options, Segment, SeqNum,
+    TcpDatagram, emit_icmp, emit_tcp, protocol,
+};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,8 +35,11 @@ fn packet(src: IpAddr, src_port: u16, dst: IpAddr, flags: Flags) -> Vec<u8> {
     let meta =
         IpMeta { src, dst, hop_limit: 64, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 };
     let mut header = HeaderBuf::new();
-    let none: Option<ChecksumOffload> =
-        emit_tcp(&mut header, &meta, src_port, 80, &segment, &[], ChecksumMode::Full);
+    let none: Option<ChecksumOffload> = emit_tcp(
+        &mut header,
+        &TcpDatagram { ip: &meta, src_port, dst_port: 80, segment: &segment, payload: &[] },
+        ChecksumMode::Full,
+    );
     assert_eq!(none, None);
     header.to_vec()
 }
@@ -191,7 +195,17 @@ fn icmp_errors_end_connecting_and_do_not_end_connections() {
         let _ = net;
         let segment = Segment { seq, ..blank() };
         let mut header = HeaderBuf::new();
-        emit_tcp(&mut header, &meta, local.port(), remote.port(), &segment, &[], ChecksumMode::Full);
+        emit_tcp(
+            &mut header,
+            &TcpDatagram {
+                ip: &meta,
+                src_port: local.port(),
+                dst_port: remote.port(),
+                segment: &segment,
+                payload: &[],
+            },
+            ChecksumMode::Full,
+        );
         header.to_vec()
     };
     net.cable.set_filter(|_| Verdict::Drop);
@@ -238,7 +252,17 @@ fn an_icmpv6_error_that_quotes_mapped_addresses_is_about_nothing() {
     };
     let mut quoted = HeaderBuf::new();
     let (port, segment) = (client.cell.local_addr().port(), Segment { seq, ..blank() });
-    emit_tcp(&mut quoted, &between(mapped(0), mapped(1)), port, 80, &segment, &[], ChecksumMode::Full);
+    emit_tcp(
+        &mut quoted,
+        &TcpDatagram {
+            ip: &between(mapped(0), mapped(1)),
+            src_port: port,
+            dst_port: 80,
+            segment: &segment,
+            payload: &[],
+        },
+        ChecksumMode::Full,
+    );
     let mut message = Vec::new();
     // The port is unreachable: final for a connection that opens, if it were meant.
     let icmp = IcmpMessage { kind: 1, code: 4, word: [0; 4], body: &quoted };

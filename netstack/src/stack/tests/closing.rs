@@ -5,13 +5,11 @@
 //! by hand, so that it does exactly what a cell needs, and nothing else.
 
 use super::SECOND;
-use crate::stack::Cell;
-use crate::stack::Family;
 use crate::stack::testing::{LinkSpec, Net, Passing, Socket, Verdict, address};
+use crate::stack::{Cell, Family};
 use crate::tcp::{SocketOptions, State};
 use crate::time::Duration;
-use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
-use crate::wire::{Flags, Options, Segment, SeqNum};
+use crate::wire::{ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -174,7 +172,17 @@ impl Bench {
         };
         let mut packet = HeaderBuf::new();
         let pieces: &[&[u8]] = if len == 0 { &[] } else { &[&payload] };
-        emit_tcp(&mut packet, &meta, PEER_PORT, self.port, &segment, pieces, ChecksumMode::Full);
+        emit_tcp(
+            &mut packet,
+            &TcpDatagram {
+                ip: &meta,
+                src_port: PEER_PORT,
+                dst_port: self.port,
+                segment: &segment,
+                payload: pieces,
+            },
+            ChecksumMode::Full,
+        );
         let mut packet = packet.to_vec();
         packet.extend(payload);
         self.net.cable.inject(self.net.now, 0, &packet);

@@ -1,8 +1,7 @@
 //! Fast Open between two stacks (RFC 7413).
 
 use super::{SECOND, to_host_1};
-use crate::config::{Config, FastOpenMode};
-use crate::config::{FastOpenKey, FastOpenKeys};
+use crate::config::{Config, FastOpenKey, FastOpenKeys, FastOpenMode};
 use crate::stack::testing::{Hop, LinkSpec, Net, Passing, Socket, Verdict};
 use crate::stack::{Engine, Family, FastOpenCache, Listener};
 use crate::tcp::{FastOpenFail, State};

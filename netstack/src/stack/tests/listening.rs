@@ -8,8 +8,7 @@ use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, Socket, Verdict, a
 use crate::stack::{Batch, Family, Listener};
 use crate::tcp::State;
 use crate::time::Duration;
-use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
-use crate::wire::{Flags, Options, Segment, SeqNum};
+use crate::wire::{ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -36,7 +35,11 @@ fn spoofed_to(port: u16, number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u
     let meta =
         IpMeta { src, dst, hop_limit: 64, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 };
     let mut header = HeaderBuf::new();
-    emit_tcp(&mut header, &meta, 5000, port, &segment, &[], ChecksumMode::Full);
+    emit_tcp(
+        &mut header,
+        &TcpDatagram { ip: &meta, src_port: 5000, dst_port: port, segment: &segment, payload: &[] },
+        ChecksumMode::Full,
+    );
     header.to_vec()
 }
 

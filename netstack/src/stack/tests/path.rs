@@ -1,15 +1,12 @@
 //! A smaller MTU on the way: what routers say of it, what they do not say, and what is remembered.
 
 use super::SECOND;
-use crate::config::Config;
-use crate::config::MtuDiscover;
-use crate::config::MtuProbing;
+use crate::config::{Config, MtuDiscover, MtuProbing};
 use crate::stack::Family;
 use crate::stack::testing::{Hop, LinkSpec, Net, Socket, Verdict, address, icmp_about, too_big};
 use crate::tcp::{State, TcpInfo};
 use crate::time::Duration;
-use crate::wire::Segment;
-use crate::wire::{ChecksumMode, HeaderBuf, IpHeader, IpMeta, emit_tcp};
+use crate::wire::{ChecksumMode, HeaderBuf, IpHeader, IpMeta, Segment, TcpDatagram, emit_tcp};
 use std::net::SocketAddr;
 
 /// A router that says what it forwards.
@@ -52,7 +49,11 @@ fn packet(ip: &IpHeader, ports: (u16, u16), segment: &Segment) -> Vec<u8> {
         flow_label: 0,
     };
     let mut header = HeaderBuf::new();
-    emit_tcp(&mut header, &meta, ports.0, ports.1, segment, &[], ChecksumMode::Full);
+    emit_tcp(
+        &mut header,
+        &TcpDatagram { ip: &meta, src_port: ports.0, dst_port: ports.1, segment, payload: &[] },
+        ChecksumMode::Full,
+    );
     header.to_vec()
 }
 

@@ -9,8 +9,7 @@ mod hystart;
 mod new_reno;
 mod window;
 
-use crate::config::CongestionAlgorithm;
-use crate::config::Hystart;
+use crate::config::{CongestionAlgorithm, Hystart};
 pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use new_reno::NewReno;

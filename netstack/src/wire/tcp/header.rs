@@ -1,13 +1,11 @@
 //! TCP headers.
 
-use crate::wire::ChecksumOffload;
 use crate::wire::checksum::{pseudo_header, transport_checksum_ok};
 use crate::wire::header::HeaderBuf;
 use crate::wire::ip::{IpMeta, emit_ip, ip_header_len};
-use crate::wire::protocol;
 use crate::wire::{
-    AccEcn, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, SeqNum,
-    Timestamps,
+    AccEcn, ChecksumOffload, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, Options, SackBlock,
+    Segment, SeqNum, Timestamps, protocol,
 };
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 use std::fmt;
@@ -218,8 +216,22 @@ pub enum ChecksumMode {
     Offload,
 }
 
-/// Writes the IP and TCP headers of a segment whose payload is the concatenation of `payload`. What
-/// is returned belongs into [`TxPacket::checksum`](crate::device::TxPacket::checksum).
+/// A segment to send, with all that its packet's headers say.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpDatagram<'a> {
+    /// The IP header.
+    pub ip: &'a IpMeta,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// The TCP header.
+    pub segment: &'a Segment,
+    /// The payload in pieces.
+    pub payload: &'a [&'a [u8]],
+}
+
+/// Writes the IP and TCP headers of a segment. What is returned belongs into [`TxPacket::checksum`](crate::device::TxPacket::checksum).
 ///
 /// Options are laid out as Linux does. SACK blocks that do not fit are left out, the last first, and
 /// so is Fast Open.
@@ -228,13 +240,10 @@ pub enum ChecksumMode {
 /// If the addresses are of different families or the packet is longer than 64 KiB.
 pub fn emit_tcp(
     buf: &mut HeaderBuf,
-    ip: &IpMeta,
-    src_port: u16,
-    dst_port: u16,
-    segment: &Segment,
-    payload: &[&[u8]],
+    datagram: &TcpDatagram<'_>,
     checksum: ChecksumMode,
 ) -> Option<ChecksumOffload> {
+    let TcpDatagram { ip, src_port, dst_port, segment, payload } = *datagram;
     let payload_len: usize = payload.iter().map(|piece| piece.len()).sum();
     debug_assert_eq!(payload_len, segment.payload_len, "payload and segment differ");
     let ip_len = ip_header_len(&ip.dst);

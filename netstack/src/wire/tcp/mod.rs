@@ -8,8 +8,8 @@ mod seq;
 pub use fast_open::{FastOpenCookie, FastOpenOption};
 pub(super) use header::CHECKSUM_OFFSET;
 pub use header::{
-    ChecksumMode, MAX_TCP_OPTIONS, TCP_HEADER_LEN, TcpHeaderError, emit_tcp, options_len, parse_ports,
-    parse_tcp, tcp_checksum_ok,
+    ChecksumMode, MAX_TCP_OPTIONS, TCP_HEADER_LEN, TcpDatagram, TcpHeaderError, emit_tcp, options_len,
+    parse_ports, parse_tcp, tcp_checksum_ok,
 };
 pub use segment::{Flags, MAX_SACK_BLOCKS, Options, SackBlock, Segment, Timestamps};
 pub use seq::SeqNum;

@@ -1,8 +1,6 @@
 //! A TCP segment as a value: header fields and options, without its bytes.
 
-use crate::wire::FastOpenOption;
-use crate::wire::SeqNum;
-use crate::wire::{AccEcn, Ecn};
+use crate::wire::{AccEcn, Ecn, FastOpenOption, SeqNum};
 use arrayvec::ArrayVec;
 use std::fmt;
 

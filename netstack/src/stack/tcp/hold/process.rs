@@ -7,7 +7,6 @@ use crate::readiness::Events;
 use crate::stack::tcp::cell::{BACKLOG, Over, Stage};
 use crate::tcp::{OpeningStep, TcpError};
 use crate::wire::Segment;
-use std::sync::Arc;
 
 impl Held<'_, '_> {
     /// Processes the segments that came while the cell was locked; if they come faster than that,
@@ -57,12 +56,6 @@ impl Held<'_, '_> {
                 self.notify(Events::WRITABLE);
             }
         }
-    }
-
-    /// Lets the connection's observer know.
-    pub(super) fn notify(&mut self, events: Events) {
-        let cell = Arc::clone(self.cell);
-        self.turn.out.notify(cell, events);
     }
 
     /// Connecting failed.

@@ -9,7 +9,7 @@ use crate::stack::turn::Turn;
 use crate::tcp::Connection;
 use crate::time::Instant;
 use crate::wire::{
-    Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, emit_tcp, ip_header_len,
+    Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, TcpDatagram, emit_tcp, ip_header_len,
 };
 use arrayvec::ArrayVec;
 use std::sync::Arc;
@@ -150,7 +150,17 @@ fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> Sent {
     }
     let mut header = HeaderBuf::new();
     let mode = checksum_mode(turn.core, queue.interface);
-    let checksum = emit_tcp(&mut header, &ip, key.local_port, key.remote_port, segment, pieces, mode);
+    let checksum = emit_tcp(
+        &mut header,
+        &TcpDatagram {
+            ip: &ip,
+            src_port: key.local_port,
+            dst_port: key.remote_port,
+            segment,
+            payload: pieces,
+        },
+        mode,
+    );
     let gso = gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
     send_packet(turn, queue, &TxPacket { header: &header, payload: pieces, checksum, gso })
 }

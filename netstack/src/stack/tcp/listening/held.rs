@@ -14,7 +14,7 @@ use crate::readiness::Events;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::tcp::cell::{Cell, CellParts, Stage};
 use crate::stack::tcp::deadline::Deadline;
-use crate::stack::tcp::fast_open::FastOpenQueue;
+use crate::stack::tcp::fast_open_queue::FastOpenQueue;
 use crate::stack::tcp::hold::End;
 use crate::stack::tcp::{Tcp, flow_label};
 use crate::stack::turn::Turn;

@@ -13,7 +13,7 @@ use crate::stack::hooks::{Observer, Subject};
 use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
 use crate::stack::tcp::cell::Cell;
-use crate::stack::tcp::fast_open::FastOpenQueue;
+use crate::stack::tcp::fast_open_queue::FastOpenQueue;
 use crate::stack::tcp::send::Marks;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Patience, SocketOptions};

@@ -20,7 +20,7 @@ use crate::stack::effects::Effects;
 use crate::stack::flow::FlowKey;
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::tcp::cell::Cell;
-use crate::stack::tcp::fast_open::{FastOpenQueue, FastOpenVerdict};
+use crate::stack::tcp::fast_open_queue::{FastOpenQueue, FastOpenVerdict};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::PassiveEnd;
 use crate::time::Instant;

@@ -13,7 +13,9 @@ use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::tcp::listening::pending_syn::{PendingSyn, Progress, Rejection};
 use crate::stack::turn::Turn;
 use crate::tcp::TcpError;
-use crate::wire::{ChecksumMode, FastOpenOption, HeaderBuf, IpMeta, Segment, emit_tcp, parse_ip};
+use crate::wire::{
+    ChecksumMode, FastOpenOption, HeaderBuf, IpMeta, Segment, TcpDatagram, emit_tcp, parse_ip,
+};
 use std::io;
 use std::sync::Arc;
 
@@ -154,7 +156,17 @@ impl HeldListener<'_, '_> {
         let mut packet = HeaderBuf::new();
         let ip = IpMeta::new(remote, local, hop_limit);
         let full = ChecksumMode::Full;
-        emit_tcp(&mut packet, &ip, remote_port, local_port, pending.syn(), &[], full);
+        emit_tcp(
+            &mut packet,
+            &TcpDatagram {
+                ip: &ip,
+                src_port: remote_port,
+                dst_port: local_port,
+                segment: pending.syn(),
+                payload: &[],
+            },
+            full,
+        );
         let Ok(header) = parse_ip(&packet) else { return };
         let mut message = Vec::new();
         let ip = IpMeta::new(local, remote, hop_limit);

@@ -1,0 +1,52 @@
+//! Sockets that end because their device is gone or their stack is shut down.
+
+use super::Tcp;
+use super::cell::{Cell, Stage};
+use super::hold::End;
+use crate::error::Failure;
+use crate::readiness::Events;
+use crate::stack::turn::Turn;
+use std::sync::Arc;
+
+impl Tcp {
+    /// The device of an interface is gone: every socket of it fails with `cause`.
+    pub(in crate::stack) fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        for listener in self.demux.all_listeners() {
+            if turn.core.routes().owner(listener.address()) == Some(interface) {
+                for cell in self.empty_listener(turn, &listener, cause.clone()) {
+                    self.fail_cell(turn, &cell, cause, false);
+                }
+                turn.out.notify(listener, Events::READABLE | Events::ERROR);
+            }
+        }
+        for cell in self.demux.all_cells() {
+            if cell.queue().interface == interface {
+                self.fail_cell(turn, &cell, cause, false);
+            }
+        }
+    }
+
+    /// The stack is shut down: every connection is reset.
+    pub(in crate::stack) fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
+        let mut cells = Vec::new();
+        for listener in self.demux.all_listeners() {
+            cells.extend(self.empty_listener(turn, &listener, cause.clone()));
+            turn.out.notify(listener, Events::READABLE | Events::ERROR);
+        }
+        cells.extend(self.demux.all_cells());
+        for cell in cells {
+            let now = turn.now;
+            self.hold(turn, &cell, End::Settle, |held| {
+                if let Stage::Connected(connection) = &mut held.state.stage {
+                    connection.abort(now);
+                }
+            });
+            self.fail_cell(turn, &cell, cause, true);
+        }
+    }
+
+    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, for_good: bool) {
+        let (replaced, _) = self.hold(turn, cell, End::Settle, |held| held.fail(cause, for_good));
+        drop(replaced);
+    }
+}

@@ -125,8 +125,8 @@ impl Engine {
                 IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        let route =
-            self.routes().lookup(ip, source, socket.interface()).ok_or_else(|| os(libc::ENETUNREACH))?;
+        let route = self.routes().lookup(self.addresses(), ip, source, socket.interface());
+        let route = route.ok_or_else(|| os(libc::ENETUNREACH))?;
         if let Some(failure) = self.interface_failure(route.interface) {
             return Err(failure.into());
         }

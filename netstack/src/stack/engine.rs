@@ -9,7 +9,7 @@ use super::effects::{DriverHook, Effects};
 use super::fast_open::FastOpenState;
 use super::fast_open_cache::FastOpenCache;
 use super::flow::{FlowKey, QueueId};
-use super::iface::{Interface, is_unicast};
+use super::iface::Interface;
 use super::ports::Ports;
 use super::routes::{Links, Routes};
 use crate::buffer::Pool;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::device::{Capabilities, Device, Loopback};
 use crate::error::Failure;
 use crate::icmp::RateLimit;
-use crate::ip::{OwnAddresses, Reassembly, ReassemblyConfig};
+use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
 use crate::readiness::Events;
 use crate::sync::{Mutex, Published, Rank, Snapshot};
 use crate::tcp::{IsnGenerator, SynCookies};
@@ -64,8 +64,7 @@ pub struct Engine {
     config: Arc<Config>,
     interfaces: Vec<Attached>,
     queues: Vec<QueueId>,
-    own_addresses: OwnAddresses,
-    loopback: Option<u16>,
+    addresses: Addresses,
     routes: Routes,
     demux: Demux,
     ports: Arc<Ports>,
@@ -126,8 +125,8 @@ impl Engine {
             interfaces.push(interface.address("127.0.0.1/8").address("::1/128"));
         }
         let loopback = config.loopback.then(|| interfaces.len() as u16 - 1);
-        check_interfaces(&interfaces)?;
-        let own_addresses = interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect();
+        let addresses = Addresses::new(interfaces.iter().map(|given| &given.addresses), loopback);
+        check_interfaces(&interfaces, &addresses)?;
         let links = interfaces.iter().map(links_of).collect();
         let (interfaces, queues) = attach(interfaces);
         let mut secret = |len: usize| {
@@ -141,7 +140,7 @@ impl Engine {
         let fast_open = FastOpenState::new(&config, cache, fast_open_key);
         let demux = Demux::new(demux_key);
         Ok(Arc::new(Self {
-            routes: Routes::new(links, loopback),
+            routes: Routes::new(links),
             destinations: Mutex::new(Rank::Leaf, Destinations::new(&config, demux.keyed())),
             path_changes: AtomicU32::new(0),
             demux,
@@ -165,8 +164,7 @@ impl Engine {
             config: Arc::new(config),
             interfaces,
             queues,
-            own_addresses,
-            loopback,
+            addresses,
         }))
     }
 
@@ -320,7 +318,7 @@ impl Engine {
             return;
         }
         for listener in self.demux.all_listeners() {
-            if self.routes.owner(listener.address()) == Some(interface) {
+            if self.addresses.owner(listener.address()) == Some(interface) {
                 for cell in self.empty_listener(&listener, Some(failure.clone()), out) {
                     self.fail_cell(&cell, failure, false, out);
                 }
@@ -390,11 +388,11 @@ impl Engine {
     }
 
     pub(super) fn is_loopback(&self, interface: u16) -> bool {
-        self.loopback == Some(interface)
+        self.addresses.loopback() == Some(interface)
     }
 
-    pub(super) fn own_addresses(&self) -> &OwnAddresses {
-        &self.own_addresses
+    pub(super) fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     pub(super) fn fast_open_state(&self) -> &FastOpenState {
@@ -511,7 +509,7 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("addresses", &self.own_addresses)
+            .field("addresses", &self.addresses)
             .field("connections", &self.demux.cells())
             .field("time_waits", &self.demux.time_waits())
             .finish_non_exhaustive()
@@ -535,7 +533,7 @@ fn seeded(seed: Option<u64>) -> io::Result<ChaCha12Rng> {
 }
 
 /// Refuses interfaces that cannot work: the first mistake, in words.
-fn check_interfaces(interfaces: &[Interface]) -> io::Result<()> {
+fn check_interfaces(interfaces: &[Interface], own: &Addresses) -> io::Result<()> {
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
     for (index, interface) in interfaces.iter().enumerate() {
@@ -546,7 +544,7 @@ fn check_interfaces(interfaces: &[Interface]) -> io::Result<()> {
             return Err(invalid(&format!("two interfaces are called `{}`", name_of(interface, index))));
         }
         for cidr in &interface.addresses {
-            if !is_unicast(cidr.address()) {
+            if own.owner(cidr.address()).is_none() {
                 return Err(invalid(&format!("{cidr} is not the address of a host")));
             }
             if !addresses.insert(cidr.address()) {

@@ -3,7 +3,7 @@
 use crate::device::Device;
 use crate::ip::Cidr;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A device, the addresses that the stack has on it, and where packets for the rest of the world go.
@@ -74,37 +74,5 @@ impl fmt::Debug for Interface {
             .field("addresses", &self.addresses)
             .field("gateways", &self.gateways)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether packets may come from `address` or a connection may lead to it: it names one host.
-pub(crate) fn is_unicast(address: IpAddr) -> bool {
-    match address {
-        // Class E is allowed, as in Linux; 0.0.0.0/8 means this network (RFC 1122 §3.2.1.3).
-        IpAddr::V4(address) => {
-            !address.is_multicast() && address != Ipv4Addr::BROADCAST && address.octets()[0] != 0
-        }
-        IpAddr::V6(address) => !address.is_multicast() && !address.is_unspecified(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_told_from_groups_and_networks() {
-        for (address, host) in [
-            ("10.0.0.255", true),
-            ("240.0.0.1", true),
-            ("0.0.0.1", false),
-            ("224.0.0.1", false),
-            ("255.255.255.255", false),
-            ("fe80::1", true),
-            ("::", false),
-            ("ff02::1", false),
-        ] {
-            assert_eq!(is_unicast(address.parse().unwrap()), host, "{address}");
-        }
     }
 }

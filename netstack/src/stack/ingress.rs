@@ -12,7 +12,8 @@ use crate::buffer::{Chunk, PacketBuf};
 use crate::device::RxMeta;
 use crate::error::Failure;
 use crate::icmp::{
-    IcmpErrorKind, Unreachable, emit_echo_reply, emit_unreachable, parse_echo_request, parse_error,
+    IcmpErrorKind, Undelivered, Unreachable, emit_echo_reply, emit_unreachable, parse_echo_request,
+    parse_error,
 };
 use crate::ip::{Cast, Origin, validate};
 use crate::readiness::Events;
@@ -48,7 +49,7 @@ impl Engine {
         let inside = self.is_loopback(from.interface);
         let origin = if inside { Origin::Loopback } else { Origin::Outside };
         // RFC 1122 §3.2.1.3.
-        let Ok(cast) = validate(header, origin, self.own_addresses()) else {
+        let Ok(cast) = validate(header, origin, self.addresses()) else {
             self.counters_live().in_address_errors.bump();
             return;
         };
@@ -423,7 +424,8 @@ impl Engine {
         let mut message = Vec::new();
         let ip = icmp_meta(header.dst, header.src, self.config().default_ttl);
         let bytes = &packet.bytes()[..header.payload.end];
-        if !emit_unreachable(&mut message, reason, header, bytes, cast, &ip) {
+        let undelivered = Undelivered { header, bytes, cast };
+        if !emit_unreachable(&mut message, reason, &undelivered, self.addresses(), &ip) {
             return;
         }
         if self.icmp_limit().lock().allow(now) {

@@ -21,7 +21,7 @@ use super::fast_open::FastOpenVerdict;
 use super::flow::{FlowKey, QueueId};
 use super::listener::{Listener, State, Tally};
 use crate::error::Failure;
-use crate::icmp::{Unreachable, emit_unreachable};
+use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::ip::Cast;
 use crate::readiness::Events;
 use crate::sync::{Mutex, Rank};
@@ -322,7 +322,8 @@ impl Engine {
         let Ok(header) = parse_ip(&packet) else { return };
         let mut message = Vec::new();
         let ip = icmp_meta(local, remote, hop_limit);
-        if !emit_unreachable(&mut message, reason, &header, &packet, Cast::Unicast, &ip) {
+        let undelivered = Undelivered { header: &header, bytes: &packet, cast: Cast::Unicast };
+        if !emit_unreachable(&mut message, reason, &undelivered, self.addresses(), &ip) {
             return;
         }
         if self.icmp_limit().lock().allow(now) {

@@ -99,7 +99,7 @@ impl Unconnected {
             return Err(os(libc::EINVAL));
         }
         let (ip, mapped) = self.wire_address(address.ip()).ok_or_else(|| os(libc::EAFNOSUPPORT))?;
-        if !ip.is_unspecified() && !engine.routes().is_own(ip) {
+        if !ip.is_unspecified() && engine.addresses().owner(ip).is_none() {
             return Err(os(libc::EADDRNOTAVAIL));
         }
         let claim = Claim {

@@ -124,6 +124,7 @@ impl Device for Tun {
             queues: self.queues.len(),
             checksum_offload: self.offload,
             segmentation_offload: self.offload,
+            point_to_point: true,
         }
     }
 

@@ -551,6 +551,7 @@ fn check_interfaces(interfaces: &[Interface], own: &Addresses) -> io::Result<()>
                 return Err(invalid(&format!("two interfaces, or one twice, have the address {cidr}")));
             }
         }
+        interface.check_gateways(&name_of(interface, index), own).map_err(|error| invalid(&error))?;
         let mtu = interface.device.capabilities().mtu;
         // RFC 791 §3.1: a host takes packets of 68 bytes; RFC 8200 §5: links of IPv6 carry 1280.
         let floor = if interface.addresses.iter().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };

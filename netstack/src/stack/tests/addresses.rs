@@ -1,11 +1,13 @@
 //! Which addresses are the stack's own, and what follows from that.
 
 use super::to_host_1;
+use crate::buffer::PacketBuf;
 use crate::config::Config;
-use crate::device::{Device, Loopback};
+use crate::device::{Capabilities, Device, Loopback, Readiness, RxMeta, TxPacket};
 use crate::icmp::Unreachable;
-use crate::stack::testing::{LinkSpec, Net, Passing, Recorder};
+use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, address};
 use crate::stack::{Engine, Family, Interface, Rejection};
+use crate::time::Instant;
 use crate::wire::{
     ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, emit_ip, emit_tcp, protocol,
 };
@@ -103,6 +105,27 @@ fn sockets_are_bound_to_own_addresses_only() {
     }
 }
 
+/// A device that has to find its neighbours.
+struct Ethernet(Loopback);
+
+impl Device for Ethernet {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { mtu: 1500, point_to_point: false, ..self.0.capabilities() }
+    }
+
+    fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
+        self.0.receive(now, queue, buf)
+    }
+
+    fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
+        self.0.transmit(now, queue, packet)
+    }
+
+    fn readiness(&self, queue: usize) -> Readiness<'_> {
+        self.0.readiness(queue)
+    }
+}
+
 fn build(device: Arc<dyn Device>, addresses: &[&str], gateway: &str) -> Result<Arc<Engine>, String> {
     let interface = Interface::new(device).name("eth0").gateway(gateway);
     let interface = addresses.iter().fold(interface, |interface, cidr| interface.address(cidr));
@@ -110,6 +133,42 @@ fn build(device: Arc<dyn Device>, addresses: &[&str], gateway: &str) -> Result<A
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         error.to_string()
     })
+}
+
+#[test]
+fn a_gateway_is_on_the_link_unless_the_link_has_one_other_end_only() {
+    let ethernet =
+        |addresses: &[&str], gateway| build(Arc::new(Ethernet(Loopback::new(1500))), addresses, gateway);
+    let own = ["10.0.0.2/24", "fd00::2/64"];
+    for gateway in ["10.0.0.1", "fd00::1", "fe80::1"] {
+        assert!(ethernet(&own, gateway).is_ok(), "{gateway}");
+    }
+    for (gateway, expected) in [
+        ("192.0.2.1", "the gateway 192.0.2.1 is in no network of `eth0`: give the interface an address"),
+        ("127.0.0.1", "the gateway 127.0.0.1 of `eth0` is not the address of another host"),
+        ("fd01::1", "the gateway fd01::1 is in no network of `eth0`: give the interface an address"),
+        ("10.0.0.2", "the gateway 10.0.0.2 of `eth0` is not the address of another host"),
+        ("10.0.0.255", "the gateway 10.0.0.255 of `eth0` is not the address of another host"),
+        ("0.0.0.0", "the gateway 0.0.0.0 of `eth0` is not the address of another host"),
+    ] {
+        let error = ethernet(&own, gateway).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    // A network of some other interface is not enough.
+    let other = Interface::new(Arc::new(Loopback::new(1500))).address("192.0.2.2/24");
+    let one =
+        Interface::new(Arc::new(Ethernet(Loopback::new(1500)))).address("10.0.0.2/24").gateway("192.0.2.1");
+    let error = Engine::new(Config::default(), vec![other, one]).unwrap_err().to_string();
+    assert!(error.contains("in no network of `net1`"), "{error}");
+}
+
+#[test]
+fn any_gateway_makes_a_point_to_point_device_the_default_route() {
+    let engine = build(Arc::new(Loopback::new(1500)), &["10.0.0.2/32"], "192.0.2.1").unwrap();
+    let route = |to| engine.routes().lookup(engine.addresses(), ip(to), None, None);
+    let found = route("8.8.8.8").expect("the default route");
+    assert_eq!((found.interface, found.source), (0, address(1, Family::V4)));
+    assert_eq!(route("2600::1"), None, "no gateway of that family");
 }
 
 #[test]

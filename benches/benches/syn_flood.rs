@@ -44,7 +44,13 @@ struct Sink(Signal);
 
 impl Device for Sink {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: 1500, queues: 1, checksum_offload: false, segmentation_offload: false }
+        Capabilities {
+            mtu: 1500,
+            queues: 1,
+            checksum_offload: false,
+            segmentation_offload: false,
+            point_to_point: true,
+        }
     }
 
     fn receive(&self, _: Instant, _: usize, _: &mut PacketBuf) -> io::Result<RxMeta> {

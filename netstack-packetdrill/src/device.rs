@@ -47,7 +47,13 @@ impl Recorder {
 impl Device for Recorder {
     fn capabilities(&self) -> Capabilities {
         let offloads = self.offloads;
-        Capabilities { mtu: self.mtu, queues: 1, checksum_offload: offloads, segmentation_offload: offloads }
+        Capabilities {
+            mtu: self.mtu,
+            queues: 1,
+            checksum_offload: offloads,
+            segmentation_offload: offloads,
+            point_to_point: true,
+        }
     }
 
     fn receive(&self, _now: Instant, _queue: usize, _buf: &mut PacketBuf) -> io::Result<RxMeta> {

@@ -123,6 +123,7 @@ impl Device for Tun {
             queues: self.queues.len(),
             checksum_offload: self.offload,
             segmentation_offload: self.offload,
+            point_to_point: true,
         }
     }
 

@@ -27,7 +27,13 @@ impl Loopback {
 
 impl Device for Loopback {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.mtu, queues: 1, checksum_offload: true, segmentation_offload: true }
+        Capabilities {
+            mtu: self.mtu,
+            queues: 1,
+            checksum_offload: true,
+            segmentation_offload: true,
+            point_to_point: true,
+        }
     }
 
     fn receive(&self, _now: Instant, _queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {

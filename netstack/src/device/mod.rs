@@ -37,6 +37,10 @@ pub struct Capabilities {
     /// Whether the device cuts TCP segments of up to 64 KiB: [`TxPacket::gso`] may be set.
     /// Implies `checksum_offload`.
     pub segmentation_offload: bool,
+    /// Whether the other end of the link takes every packet, whatever its next hop is, as that of a
+    /// TUN device does. False if the device has to resolve the link-layer addresses of its neighbours
+    /// (ARP, neighbour discovery): then a [gateway](crate::Interface::gateway) has to be one of them.
+    pub point_to_point: bool,
 }
 
 /// A packet to send: the concatenation of `header` and all of `payload`.

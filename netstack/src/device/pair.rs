@@ -66,7 +66,13 @@ impl Drop for Pair {
 impl Device for Pair {
     fn capabilities(&self) -> Capabilities {
         let PairConfig { mtu, queue: _, offloads } = self.shared.config;
-        Capabilities { mtu, queues: 1, checksum_offload: offloads, segmentation_offload: offloads }
+        Capabilities {
+            mtu,
+            queues: 1,
+            checksum_offload: offloads,
+            segmentation_offload: offloads,
+            point_to_point: true,
+        }
     }
 
     /// Wakes the other end's sender if there is room again. No lock is held here, neither ours nor

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ip::Cast;
+use crate::ip::{Addresses, Cast, Cidr};
 use crate::wire::{
     ChecksumMode, Flags, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, Options, Segment, SeqNum,
     TcpDatagram, emit_icmp, emit_tcp, parse_icmp, parse_ip, protocol,
@@ -8,15 +8,7 @@ use proptest::prelude::*;
 
 fn meta(v6: bool) -> IpMeta {
     let (src, dst) = if v6 { ("fd00::1", "fd00::2") } else { ("10.0.0.1", "10.0.0.2") };
-    IpMeta {
-        src: src.parse().unwrap(),
-        dst: dst.parse().unwrap(),
-        hop_limit: 64,
-        traffic_class: 0,
-        dont_fragment: true,
-        ident: 5,
-        flow_label: 0,
-    }
+    IpMeta { ident: 5, ..IpMeta::new(src.parse().unwrap(), dst.parse().unwrap(), 64) }
 }
 
 fn icmp(v6: bool, kind: u8, code: u8, word: u32, body: &[u8]) -> Vec<u8> {
@@ -113,10 +105,19 @@ fn errors_are_read_with_what_they_quote() {
     assert_eq!(parse_error(&parse_ip(&packet).unwrap(), &packet), None, "no ports in a later fragment");
 }
 
+/// The error that a stack with the first address of each family sends about a packet that it was
+/// given by validation with `cast`.
 fn unreachable(reason: Unreachable, packet: &[u8], cast: Cast) -> Option<Vec<u8>> {
     let header = parse_ip(packet).unwrap();
+    unreachable_about(reason, &Undelivered { header: &header, bytes: packet, cast })
+}
+
+fn unreachable_about(reason: Unreachable, packet: &Undelivered<'_>) -> Option<Vec<u8>> {
+    let own: [Cidr; 2] = ["10.0.0.1/24", "fd00::1/64"].map(|cidr| cidr.parse().unwrap());
+    let addresses = Addresses::new([own], None);
     let mut to = Vec::new();
-    emit_unreachable(&mut to, reason, &header, packet, cast, &meta(header.src.is_ipv6())).then_some(to)
+    let ip = meta(packet.header.src.is_ipv6());
+    emit_unreachable(&mut to, reason, packet, &addresses, &ip).then_some(to)
 }
 
 #[test]
@@ -178,33 +179,45 @@ fn no_error_about_what_must_not_be_answered() {
     for kind in [1, 2, 3, 4, 127, 137] {
         assert_eq!(unreachable(Unreachable::Protocol, &icmp(true, kind, 0, 0, &[]), Cast::Unicast), None);
     }
-    for src in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "ff02::1"] {
+    let mut header = parse_ip(&ours(false)).unwrap();
+    header.fragment = Some(Fragment { id: 1, offset: 8, more: false });
+    let fragment = Undelivered { header: &header, bytes: &ours(false), cast: Cast::Unicast };
+    assert_eq!(unreachable_about(Unreachable::Port, &fragment), None);
+}
+
+#[test]
+fn errors_go_to_single_hosts_only() {
+    for (src, host) in [
+        ("10.0.0.9", true),
+        ("8.8.8.8", true),
+        ("240.0.0.1", true),
+        ("255.255.255.254", true),
+        ("10.0.0.1", true),
+        ("0.0.0.0", false),
+        ("0.1.2.3", false),
+        ("224.0.0.1", false),
+        ("10.0.0.255", false),
+        ("255.255.255.255", false),
+        ("127.0.0.1", false),
+        ("fd00::9", true),
+        ("fe80::9", true),
+        ("::", false),
+        ("ff02::1", false),
+        ("::ffff:10.0.0.9", false),
+    ] {
         let header = IpHeader {
             src: src.parse().unwrap(),
-            dst: if src.contains(':') { "fd00::2".parse().unwrap() } else { "10.0.0.2".parse().unwrap() },
+            dst: if src.contains(':') { "fd00::1".parse().unwrap() } else { "10.0.0.1".parse().unwrap() },
             protocol: protocol::UDP,
             hop_limit: 1,
             traffic_class: 0,
             fragment: None,
             payload: 0..0,
         };
-        let ip = meta(header.src.is_ipv6());
-        assert!(
-            !emit_unreachable(&mut Vec::new(), Unreachable::Port, &header, &[], Cast::Unicast, &ip),
-            "{src}"
-        );
+        let packet = Undelivered { header: &header, bytes: &[], cast: Cast::Unicast };
+        let sent = unreachable_about(Unreachable::Port, &packet);
+        assert_eq!(sent.map(|sent| parse_ip(&sent).unwrap().dst), host.then_some(header.src), "{src}");
     }
-    let mut header = parse_ip(&ours(false)).unwrap();
-    header.fragment = Some(Fragment { id: 1, offset: 8, more: false });
-    let mut to = Vec::new();
-    assert!(!emit_unreachable(
-        &mut to,
-        Unreachable::Port,
-        &header,
-        &ours(false),
-        Cast::Unicast,
-        &meta(false)
-    ));
 }
 
 proptest! {

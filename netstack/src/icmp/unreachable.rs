@@ -1,7 +1,7 @@
 //! ICMP errors to send.
 
 use super::kind;
-use crate::ip::Cast;
+use crate::ip::{Addresses, Cast};
 use crate::wire::{
     ICMP_HEADER_LEN, IcmpMessage, IpHeader, IpMeta, emit_icmp, ip_header_len, protocol, protocol_offset,
 };
@@ -22,23 +22,34 @@ pub enum Unreachable {
     Prohibited,
 }
 
-/// Replaces what is in `to` by the error that tells the sender of `packet`, of which `header` was
-/// read, that it could not be delivered. `cast` is what validation of the packet gave. `ip` gives
-/// hop limit, traffic class and identification; the addresses are those of the packet, exchanged.
+/// A packet that could not be delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Undelivered<'a> {
+    /// What was read from its front.
+    pub header: &'a IpHeader,
+    /// The packet itself.
+    pub bytes: &'a [u8],
+    /// What its validation gave.
+    pub cast: Cast,
+}
+
+/// Replaces what is in `to` by the error that tells the sender of `packet` that it could not be
+/// delivered. `addresses` are those of the stack. `ip` gives hop limit, traffic class and
+/// identification; the addresses are those of the packet, exchanged.
 ///
 /// Returns false, and writes nothing, if no error may be sent about such a packet (RFC 1122 §3.2.2,
 /// RFC 4443 §2.4 (e)). The caller limits the rate.
 pub fn emit_unreachable(
     to: &mut Vec<u8>,
     reason: Unreachable,
-    header: &IpHeader,
-    packet: &[u8],
-    cast: Cast,
+    packet: &Undelivered<'_>,
+    addresses: &Addresses,
     ip: &IpMeta,
 ) -> bool {
-    if cast != Cast::Unicast || !may_answer(header, packet) {
+    if !may_answer(packet, addresses) {
         return false;
     }
+    let Undelivered { header, bytes, .. } = *packet;
     let (kind, code, word) = match (header.src, reason) {
         (IpAddr::V4(_), Unreachable::Protocol) => (kind::v4::UNREACHABLE, 2, 0),
         (IpAddr::V4(_), Unreachable::Port) => (kind::v4::UNREACHABLE, 3, 0),
@@ -53,37 +64,36 @@ pub fn emit_unreachable(
         (IpAddr::V6(_), Unreachable::Port) => (kind::v6::UNREACHABLE, 4, 0),
         // RFC 4443 §3.4: an unrecognized next header, and where it is.
         (IpAddr::V6(_), Unreachable::Protocol) => {
-            (kind::v6::PARAMETER_PROBLEM, 1, protocol_offset(header, packet) as u32)
+            (kind::v6::PARAMETER_PROBLEM, 1, protocol_offset(header, bytes) as u32)
         }
     };
     // As much as surely arrives: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c).
     let longest = if header.src.is_ipv4() { 576 } else { 1280 };
     let room = longest - ip_header_len(&header.src) - ICMP_HEADER_LEN;
-    let packet = &packet[..header.payload.end.min(packet.len())];
-    let body = &packet[..packet.len().min(room)];
+    let whole = &bytes[..header.payload.end.min(bytes.len())];
+    let body = &whole[..whole.len().min(room)];
     let ip = IpMeta { src: header.dst, dst: header.src, ..*ip };
     emit_icmp(to, &ip, &IcmpMessage { kind, code, word: word.to_be_bytes(), body });
     true
 }
 
-fn may_answer(header: &IpHeader, packet: &[u8]) -> bool {
-    // About the first fragment of a datagram only.
-    if header.fragment.is_some_and(|fragment| fragment.offset != 0) {
+fn may_answer(packet: &Undelivered<'_>, addresses: &Addresses) -> bool {
+    let Undelivered { header, bytes, cast } = *packet;
+    // About what was for one host only, and the first fragment of a datagram.
+    if cast != Cast::Unicast || header.fragment.is_some_and(|fragment| fragment.offset != 0) {
         return false;
     }
     // To a source that is one host only.
-    let one_host = match header.src {
-        IpAddr::V4(src) => !(src.octets()[0] == 0 || src.is_multicast() || src.octets()[0] >= 240),
-        IpAddr::V6(src) => !(src.is_unspecified() || src.is_multicast()),
-    };
+    if !addresses.classify(header.src).is_one_host() {
+        return false;
+    }
     // Never about an ICMP error; where the type is cut off it might be one.
-    let kind = packet.get(header.payload.start).copied();
-    let about_error = match header.protocol {
-        protocol::ICMP if header.src.is_ipv4() => kind.is_none_or(is_error_v4),
-        protocol::ICMPV6 => kind.is_none_or(|kind| kind < 128 || kind == kind::v6::REDIRECT),
-        _ => false,
-    };
-    one_host && !about_error
+    let kind = bytes.get(header.payload.start).copied();
+    match header.protocol {
+        protocol::ICMP if header.src.is_ipv4() => kind.is_some_and(|kind| !is_error_v4(kind)),
+        protocol::ICMPV6 => kind.is_some_and(|kind| kind >= 128 && kind != kind::v6::REDIRECT),
+        _ => true,
+    }
 }
 
 const fn is_error_v4(kind: u8) -> bool {

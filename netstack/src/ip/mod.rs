@@ -1,9 +1,12 @@
-//! The Internet protocols, without I/O: what may come in, and datagrams that come in fragments.
+//! The Internet protocols, without I/O: whose an address is, what may come in, and datagrams that
+//! come in fragments.
 
+mod addresses;
 mod cidr;
 mod reassembly;
 mod validate;
 
+pub use addresses::{AddressKind, Addresses};
 pub use cidr::{Cidr, ParseCidrError};
 pub use reassembly::{Reassembly, ReassemblyConfig};
-pub use validate::{Cast, Martian, Origin, OwnAddresses, validate};
+pub use validate::{Cast, Martian, Origin, validate};

@@ -244,13 +244,9 @@ impl Datagram {
     fn assemble(&self, key: &Key) -> Option<PacketBuf> {
         let First { protocol, hop_limit, traffic_class } = self.first?;
         let meta = IpMeta {
-            src: key.src,
-            dst: key.dst,
-            hop_limit,
             traffic_class: reassembled_ecn(self.ecn, traffic_class)?,
-            dont_fragment: true,
             ident: key.id as u16,
-            flow_label: 0,
+            ..IpMeta::new(key.src, key.dst, hop_limit)
         };
         let header_len = ip_header_len(&key.dst);
         let mut packet = vec![0; header_len];

@@ -1,8 +1,8 @@
 //! Which packets may come in at all.
 
-use super::cidr::Cidr;
+use super::addresses::{AddressKind, Addresses};
 use crate::wire::IpHeader;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Where a packet comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,114 +44,50 @@ pub enum Martian {
     NotOurs,
 }
 
-/// The addresses of a stack, sorted by what is asked about them for every packet.
-#[derive(Clone, Debug, Default)]
-pub struct OwnAddresses {
-    /// Each address once, those of ours first: most packets are for one of them.
-    v4: Vec<(Ipv4Addr, Cast)>,
-    v6: Vec<Ipv6Addr>,
-}
-
-impl OwnAddresses {
-    /// What an IPv4 address means that is our own or a broadcast address in a network of ours.
-    fn cast(&self, address: Ipv4Addr) -> Option<Cast> {
-        self.v4.iter().find(|(own, _)| *own == address).map(|(_, cast)| *cast)
-    }
-}
-
-impl FromIterator<Cidr> for OwnAddresses {
-    fn from_iter<I: IntoIterator<Item = Cidr>>(cidrs: I) -> Self {
-        let (mut own, mut broadcasts) = (Self::default(), vec![Ipv4Addr::BROADCAST]);
-        for cidr in cidrs {
-            broadcasts.extend(cidr.broadcast());
-            match cidr.address() {
-                IpAddr::V4(address) => own.v4.push((address, Cast::Unicast)),
-                IpAddr::V6(address) => own.v6.push(address),
-            }
-        }
-        // What is an address of ours and means all of a network means all.
-        own.v4.retain(|(address, _)| !broadcasts.contains(address));
-        own.v4.extend(broadcasts.into_iter().map(|address| (address, Cast::Broadcast)));
-        own
-    }
-}
-
 /// Checks the addresses of a packet against those of the stack.
 ///
 /// # Errors
 /// If the packet has to be dropped.
 #[inline]
-pub fn validate(header: &IpHeader, origin: Origin, own: &OwnAddresses) -> Result<Cast, Martian> {
-    match (header.src, header.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => validate_v4(src, dst, origin, own),
-        (IpAddr::V6(src), IpAddr::V6(dst)) => validate_v6(src, dst, origin, own),
-        // The parser gives both of one family.
-        _ => Err(Martian::Source),
+pub fn validate(header: &IpHeader, origin: Origin, addresses: &Addresses) -> Result<Cast, Martian> {
+    let (src, dst) = (header.src, header.dst);
+    let outside = origin == Origin::Outside;
+    match addresses.classify(src) {
+        AddressKind::Foreign => {}
+        AddressKind::Own(_) if !outside => {}
+        AddressKind::Own(_) if src.is_loopback() => return Err(Martian::Loopback),
+        AddressKind::Own(_) => return Err(Martian::OwnSource),
+        AddressKind::Broadcast | AddressKind::Multicast => return Err(Martian::Source),
+        AddressKind::NoHost => return Err(no_host(src).unwrap_or(Martian::Source)),
+    }
+    if outside && dst.is_loopback() {
+        return Err(Martian::Loopback);
+    }
+    match addresses.classify(dst) {
+        AddressKind::Own(_) => Ok(Cast::Unicast),
+        AddressKind::Broadcast => Ok(Cast::Broadcast),
+        AddressKind::Multicast => Ok(Cast::Multicast),
+        AddressKind::NoHost => Err(no_host(dst).unwrap_or(Martian::Destination)),
+        AddressKind::Foreign => Err(Martian::NotOurs),
     }
 }
 
-fn validate_v4(src: Ipv4Addr, dst: Ipv4Addr, origin: Origin, own: &OwnAddresses) -> Result<Cast, Martian> {
-    let source = own.cast(src);
-    if in_network_zero(src) || src.is_multicast() || source == Some(Cast::Broadcast) {
-        return Err(Martian::Source);
+/// What is wrong with an address that names no host, if it says more than that.
+#[cold]
+fn no_host(address: IpAddr) -> Option<Martian> {
+    if address.is_loopback() {
+        return Some(Martian::Loopback);
     }
-    if in_network_zero(dst) {
-        return Err(Martian::Destination);
-    }
-    if origin == Origin::Outside {
-        if src.is_loopback() || dst.is_loopback() {
-            return Err(Martian::Loopback);
-        }
-        if source.is_some() {
-            return Err(Martian::OwnSource);
-        }
-    }
-    match own.cast(dst) {
-        Some(cast) => Ok(cast),
-        None if dst.is_multicast() => Ok(Cast::Multicast),
-        // All of 127.0.0.0/8 is our own.
-        None if dst.is_loopback() => Ok(Cast::Unicast),
-        None => Err(Martian::NotOurs),
-    }
-}
-
-fn validate_v6(src: Ipv6Addr, dst: Ipv6Addr, origin: Origin, own: &OwnAddresses) -> Result<Cast, Martian> {
-    if src.to_ipv4_mapped().is_some() || dst.to_ipv4_mapped().is_some() {
-        return Err(Martian::MappedAddress);
-    }
-    if src.is_multicast() || src.is_unspecified() {
-        return Err(Martian::Source);
-    }
-    if dst.is_unspecified() {
-        return Err(Martian::Destination);
-    }
-    if origin == Origin::Outside {
-        if src.is_loopback() || dst.is_loopback() {
-            return Err(Martian::Loopback);
-        }
-        if own.v6.contains(&src) {
-            return Err(Martian::OwnSource);
-        }
-    }
-    if dst.is_multicast() {
-        Ok(Cast::Multicast)
-    } else if own.v6.contains(&dst) || dst.is_loopback() {
-        Ok(Cast::Unicast)
-    } else {
-        Err(Martian::NotOurs)
-    }
-}
-
-/// RFC 1122 §3.2.1.3 (a) and (b): "this host", used before a host knows its address.
-const fn in_network_zero(address: Ipv4Addr) -> bool {
-    address.octets()[0] == 0
+    (address.to_canonical() != address).then_some(Martian::MappedAddress)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ip::Cidr;
 
-    fn check(src: &str, dst: &str, origin: Origin) -> Result<Cast, Martian> {
+    /// What a stack with a loopback interface, or without, says of a packet.
+    fn check(src: &str, dst: &str, origin: Origin, loopback: bool) -> Result<Cast, Martian> {
         let header = IpHeader {
             src: src.parse().unwrap(),
             dst: dst.parse().unwrap(),
@@ -161,8 +97,13 @@ mod tests {
             fragment: None,
             payload: 0..0,
         };
-        let own = ["10.0.0.2/24", "fd00::2/64"].map(|cidr| cidr.parse().unwrap()).into_iter().collect();
-        validate(&header, origin, &own)
+        let outer: [Cidr; 2] = ["10.0.0.2/24", "fd00::2/64"].map(|cidr| cidr.parse().unwrap());
+        let inner: [Cidr; 2] = ["127.0.0.1/8", "::1/128"].map(|cidr| cidr.parse().unwrap());
+        let addresses = match loopback {
+            true => Addresses::new([outer, inner], Some(1)),
+            false => Addresses::new([outer], None),
+        };
+        validate(&header, origin, &addresses)
     }
 
     #[test]
@@ -187,6 +128,8 @@ mod tests {
             ("fd00::1", "::", Err(Destination)),
             ("127.0.0.1", "10.0.0.2", Err(Loopback)),
             ("10.0.0.1", "127.0.0.1", Err(Loopback)),
+            ("10.0.0.1", "127.3.4.5", Err(Loopback)),
+            ("10.0.0.1", "127.255.255.255", Err(Loopback)),
             ("::1", "fd00::2", Err(Loopback)),
             ("fd00::1", "::1", Err(Loopback)),
             ("10.0.0.2", "10.0.0.2", Err(OwnSource)),
@@ -198,26 +141,18 @@ mod tests {
             ("fd00::1", "fd00::3", Err(NotOurs)),
         ];
         for (src, dst, expected) in cases {
-            assert_eq!(check(src, dst, Origin::Outside), expected, "{src} to {dst}");
+            for loopback in [true, false] {
+                let found = check(src, dst, Origin::Outside, loopback);
+                assert_eq!(found, expected, "{src} to {dst}, loopback: {loopback}");
+            }
         }
-    }
-
-    #[test]
-    fn an_own_address_that_is_a_broadcast_address_means_all() {
-        let own: OwnAddresses =
-            ["10.0.0.255/8", "10.0.0.2/24"].map(|cidr| cidr.parse().unwrap()).into_iter().collect();
-        let cast = |address: &str| own.cast(address.parse().unwrap());
-        assert_eq!(cast("10.0.0.255"), Some(Cast::Broadcast));
-        assert_eq!(cast("10.0.0.2"), Some(Cast::Unicast));
-        assert_eq!(cast("10.255.255.255"), Some(Cast::Broadcast));
-        assert_eq!(cast("10.0.0.3"), None);
     }
 
     #[test]
     fn loopback_may_carry_loopback_and_our_own_addresses() {
         for (src, dst) in [("127.0.0.1", "127.3.4.5"), ("::1", "::1"), ("10.0.0.2", "10.0.0.2")] {
-            assert_eq!(check(src, dst, Origin::Loopback), Ok(Cast::Unicast));
+            assert_eq!(check(src, dst, Origin::Loopback, true), Ok(Cast::Unicast));
         }
-        assert_eq!(check("0.0.0.0", "127.0.0.1", Origin::Loopback), Err(Martian::Source));
+        assert_eq!(check("0.0.0.0", "127.0.0.1", Origin::Loopback, true), Err(Martian::Source));
     }
 }

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::device::{Capabilities, Device};
 use crate::error::Failure;
 use crate::icmp::RateLimit;
-use crate::ip::{OwnAddresses, Reassembly, ReassemblyConfig};
+use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
 use crate::sync::{Mutex, Rank};
 use rand::rngs::OsRng;
 use rand::{RngCore, SeedableRng, TryRngCore};
@@ -27,7 +27,7 @@ use std::{fmt, io};
 pub struct Core {
     config: Arc<Config>,
     interfaces: Interfaces,
-    addresses: OwnAddresses,
+    addresses: Addresses,
     routes: Routes,
     paths: Paths,
     reassembly: Mutex<Reassembly>,
@@ -53,14 +53,15 @@ impl Core {
         config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let random = Mutex::new(Rank::Leaf, seeded(config.seed)?);
         let given = if config.loopback { interfaces::with_loopback(given) } else { given };
-        interfaces::check(&given)?;
-        let addresses = given.iter().flat_map(|interface| interface.addresses.clone()).collect();
+        let loopback = config.loopback.then(|| given.len() as u16 - 1);
+        let addresses = Addresses::new(given.iter().map(|interface| &interface.addresses), loopback);
+        interfaces::check(&given, &addresses)?;
         let links = given.iter().map(interfaces::links_of).collect();
-        let interfaces = Interfaces::new(given, config.loopback);
+        let interfaces = Interfaces::new(given);
         let keyed = Keyed::new(secret(&random));
         Ok(Self {
             addresses,
-            routes: Routes::new(links, interfaces.loopback()),
+            routes: Routes::new(links),
             interfaces,
             paths: Paths::new(&config, keyed.clone()),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
@@ -147,10 +148,10 @@ impl Core {
     }
 
     pub(super) fn is_loopback(&self, interface: u16) -> bool {
-        self.interfaces.is_loopback(interface)
+        self.addresses.loopback() == Some(interface)
     }
 
-    pub(super) fn addresses(&self) -> &OwnAddresses {
+    pub(super) fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 

@@ -6,7 +6,7 @@ use super::flow::QueueId;
 use super::turn::{Arrival, Turn};
 use crate::device::TxPacket;
 use crate::error::Failure;
-use crate::icmp::{Unreachable, emit_unreachable};
+use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::wire::{ChecksumMode, IpMeta};
 use std::io;
 
@@ -61,7 +61,8 @@ pub(super) fn send_unreachable(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reaso
     let mut message = Vec::new();
     let ip = IpMeta::new(header.dst, header.src, turn.core.config().default_ttl);
     let bytes = &bytes.bytes()[..header.payload.end];
-    if emit_unreachable(&mut message, reason, header, bytes, *cast, &ip) {
+    let undelivered = Undelivered { header, bytes, cast: *cast };
+    if emit_unreachable(&mut message, reason, &undelivered, turn.core.addresses(), &ip) {
         send_icmp_error(turn, arrival.from, &message);
     }
 }

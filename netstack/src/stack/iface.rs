@@ -1,14 +1,39 @@
 //! Network interfaces: a device with addresses.
 
 use crate::device::Device;
-use crate::ip::Cidr;
+use crate::ip::{AddressKind, Addresses, Cidr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A device, the addresses that the stack has on it, and where packets for the rest of the world go.
+/// A device, the addresses that the stack has on it, and whether it leads to the rest of the world.
 ///
-/// Texts that cannot be read are reported when the stack is built.
+/// An address that cannot be parsed, or that makes no sense, is an error when the stack is built.
+///
+/// ```
+/// use netstack::device::{Pair, PairConfig};
+/// use netstack::stack::Engine;
+/// use netstack::{Config, Interface};
+/// use std::sync::Arc;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let (near, _far) = Pair::new(PairConfig::default());
+/// let interface = Interface::new(Arc::new(near))
+///     .name("net0")
+///     .address("10.0.0.2/24")
+///     .address("fd00::2/64")
+///     .gateway("10.0.0.1");
+/// // `Stack::builder().interface(interface)` takes it just so.
+/// let engine = Engine::new(Config::default(), vec![interface])?;
+/// assert_eq!(engine.interface_index("net0"), Some(0));
+///
+/// let (near, _far) = Pair::new(PairConfig::default());
+/// let misspelled = Interface::new(Arc::new(near)).address("10.0.0.300/24");
+/// let error = Engine::new(Config::default(), vec![misspelled]).unwrap_err();
+/// assert_eq!(error.to_string(), "'10.0.0.300' is not an IP address");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Interface {
     pub(crate) name: Option<String>,
     pub(crate) device: Arc<dyn Device>,
@@ -50,9 +75,16 @@ impl Interface {
         self
     }
 
-    /// Makes this interface the way to all addresses of the family of `gateway` that are in no
-    /// network of the stack. Packets carry no link-layer address, so the gateway's own address does
-    /// not appear in them.
+    /// Makes this interface the default route for the family of `gateway`: packets for addresses in
+    /// no network of the stack leave through it.
+    ///
+    /// On a point-to-point device ([`Capabilities::point_to_point`]), as all devices of this crate
+    /// and the TUN device are, that is all: whoever is at the other end takes every packet, the
+    /// gateway's own address does not matter, and it need not be in a network of the interface. On
+    /// any other device the gateway has to be another host in a network of the interface, or have a
+    /// link-local address, so that the device can find it; building the stack fails otherwise.
+    ///
+    /// [`Capabilities::point_to_point`]: crate::device::Capabilities::point_to_point
     #[must_use]
     pub fn gateway(mut self, gateway: &str) -> Self {
         match gateway.parse() {
@@ -60,6 +92,28 @@ impl Interface {
             Err(_) => self.refuse(&format!("`{gateway}` is not an IP address")),
         }
         self
+    }
+
+    /// Refuses, in words, a gateway that the device could not find. `name` is what the interface is
+    /// called in the stack.
+    pub(crate) fn check_gateways(&self, name: &str, addresses: &Addresses) -> Result<(), String> {
+        if self.device.capabilities().point_to_point {
+            return Ok(());
+        }
+        for &gateway in &self.gateways {
+            if addresses.classify(gateway) != AddressKind::Foreign {
+                return Err(format!("the gateway {gateway} of `{name}` is not the address of another host"));
+            }
+            // RFC 4861 §5.1: link-local addresses are on every link.
+            let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
+            if !link_local && !self.addresses.iter().any(|cidr| cidr.contains(gateway)) {
+                return Err(format!(
+                    "the gateway {gateway} is in no network of `{name}`: give the interface an address \
+                     in the network of the gateway"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, error: &dyn fmt::Display) {
@@ -74,37 +128,5 @@ impl fmt::Debug for Interface {
             .field("addresses", &self.addresses)
             .field("gateways", &self.gateways)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whether packets may come from `address` or a connection may lead to it: it names one host.
-pub(crate) fn is_unicast(address: IpAddr) -> bool {
-    match address {
-        // Class E is allowed, as in Linux; 0.0.0.0/8 means this network (RFC 1122 §3.2.1.3).
-        IpAddr::V4(address) => {
-            !address.is_multicast() && address != Ipv4Addr::BROADCAST && address.octets()[0] != 0
-        }
-        IpAddr::V6(address) => !address.is_multicast() && !address.is_unspecified(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_told_from_groups_and_networks() {
-        for (address, host) in [
-            ("10.0.0.255", true),
-            ("240.0.0.1", true),
-            ("0.0.0.1", false),
-            ("224.0.0.1", false),
-            ("255.255.255.255", false),
-            ("fe80::1", true),
-            ("::", false),
-            ("ff02::1", false),
-        ] {
-            assert_eq!(is_unicast(address.parse().unwrap()), host, "{address}");
-        }
     }
 }

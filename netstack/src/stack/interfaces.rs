@@ -1,10 +1,11 @@
 //! The interfaces of a stack in use: devices, their queues and their failures.
 
 use super::flow::QueueId;
-use super::iface::{Interface, is_unicast};
+use super::iface::Interface;
 use super::routes::Links;
 use crate::device::{Capabilities, Device, Loopback};
 use crate::error::Failure;
+use crate::ip::Addresses;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
@@ -17,7 +18,6 @@ pub(super) struct Interfaces {
     attached: Vec<Attached>,
     /// The queues of all interfaces, by their number.
     queues: Vec<QueueId>,
-    loopback: Option<u16>,
 }
 
 /// An interface in use.
@@ -43,9 +43,8 @@ pub(super) fn with_loopback(mut interfaces: Vec<Interface>) -> Vec<Interface> {
 }
 
 impl Interfaces {
-    /// Takes these interfaces into use. `loopback` says whether the last one is the loopback interface.
-    pub(super) fn new(interfaces: Vec<Interface>, loopback: bool) -> Self {
-        let loopback = loopback.then(|| interfaces.len() as u16 - 1);
+    /// Takes these interfaces into use.
+    pub(super) fn new(interfaces: Vec<Interface>) -> Self {
         let mut queues = Vec::new();
         let mut attached = Vec::new();
         for (index, interface) in interfaces.into_iter().enumerate() {
@@ -60,7 +59,7 @@ impl Interfaces {
             let of_device = 0..capabilities.queues.max(1) as u16;
             queues.extend(of_device.map(|queue| QueueId { interface: index as u16, queue }));
         }
-        Self { attached, queues, loopback }
+        Self { attached, queues }
     }
 
     fn get(&self, interface: u16) -> &Attached {
@@ -99,18 +98,10 @@ impl Interfaces {
     pub(super) fn fail(&self, interface: u16, cause: &Failure) -> bool {
         self.get(interface).failure.set(cause.clone()).is_ok()
     }
-
-    pub(super) fn is_loopback(&self, interface: u16) -> bool {
-        self.loopback == Some(interface)
-    }
-
-    pub(super) fn loopback(&self) -> Option<u16> {
-        self.loopback
-    }
 }
 
 /// Refuses interfaces that cannot work: the first mistake, in words.
-pub(super) fn check(interfaces: &[Interface]) -> io::Result<()> {
+pub(super) fn check(interfaces: &[Interface], own: &Addresses) -> io::Result<()> {
     let mut names = HashSet::new();
     let mut addresses = HashSet::new();
     for (index, interface) in interfaces.iter().enumerate() {
@@ -121,13 +112,14 @@ pub(super) fn check(interfaces: &[Interface]) -> io::Result<()> {
             return Err(invalid(&format!("two interfaces are called `{}`", name_of(interface, index))));
         }
         for cidr in &interface.addresses {
-            if !is_unicast(cidr.address()) {
+            if own.owner(cidr.address()).is_none() {
                 return Err(invalid(&format!("{cidr} is not the address of a host")));
             }
             if !addresses.insert(cidr.address()) {
                 return Err(invalid(&format!("two interfaces, or one twice, have the address {cidr}")));
             }
         }
+        interface.check_gateways(&name_of(interface, index), own).map_err(|error| invalid(&error))?;
         let mtu = interface.device.capabilities().mtu;
         // RFC 791 §3.1: a host takes packets of 68 bytes; RFC 8200 §5: links of IPv6 carry 1280.
         let floor = if interface.addresses.iter().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };

@@ -1,7 +1,6 @@
 //! Where packets go, and which address they come from.
 
-use super::iface::is_unicast;
-use crate::ip::Cidr;
+use crate::ip::{AddressKind, Addresses, Cidr};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The way to a destination.
@@ -24,70 +23,51 @@ pub(crate) struct Links {
 #[derive(Debug)]
 pub(crate) struct Routes {
     links: Vec<Links>,
-    /// The loopback interface, if there is one: the last.
-    loopback: Option<u16>,
 }
 
 impl Routes {
-    pub(crate) fn new(links: Vec<Links>, loopback: Option<u16>) -> Self {
-        Self { links, loopback }
-    }
-
-    /// Whether `address` belongs to the stack.
-    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
-        self.is_loopback(address) || self.owner(address).is_some()
-    }
-
-    /// Whether `address` is a loopback address and the stack has that interface.
-    fn is_loopback(&self, address: IpAddr) -> bool {
-        self.loopback.is_some() && address.is_loopback()
-    }
-
-    /// The interface, other than loopback, that has `address`.
-    pub(crate) fn owner(&self, address: IpAddr) -> Option<u16> {
-        let has = |links: &Links| links.addresses.iter().any(|cidr| cidr.address() == address);
-        self.links.iter().position(has).map(|at| at as u16)
-    }
-
-    /// Whether `address` is the broadcast address of a network of the stack.
-    pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
-        let broadcasts = self.links.iter().flat_map(|links| &links.addresses).filter_map(Cidr::broadcast);
-        broadcasts.into_iter().any(|broadcast| address == broadcast)
+    /// The routes of all interfaces, in order.
+    pub(crate) fn new(links: Vec<Links>) -> Self {
+        Self { links }
     }
 
     /// The way to `remote`, from `source` if the socket is bound to an address, through `interface`
     /// if it is bound to a device. None if there is none (`ENETUNREACH`).
     pub(crate) fn lookup(
         &self,
+        addresses: &Addresses,
         remote: IpAddr,
         source: Option<IpAddr>,
         interface: Option<u16>,
     ) -> Option<Route> {
-        if !is_unicast(remote) || self.is_broadcast(remote) {
-            return None;
-        }
-        let egress = self.egress(remote, interface)?;
+        let allowed = |index: u16| interface.is_none_or(|bound| bound == index);
+        let loopback = addresses.loopback();
+        let (egress, sender) = match addresses.classify(remote) {
+            // To an own address from the same one; Linux answers 127.0.0.1 for all of 127.0.0.0/8.
+            AddressKind::Own(owner) => {
+                let inside = |loopback: &u16| allowed(owner) || allowed(*loopback);
+                (loopback.filter(inside)?, owner)
+            }
+            AddressKind::Foreign => {
+                let egress = self.egress(remote, interface)?;
+                (egress, egress)
+            }
+            AddressKind::Broadcast | AddressKind::Multicast | AddressKind::NoHost => return None,
+        };
         let source = match source {
             Some(source) => source,
-            // To an own address from the same one; Linux answers 127.0.0.1 for all of 127.0.0.0/8.
-            None if self.owner(remote).is_some() => remote,
-            None => self.source(egress, remote)?,
+            None => self.source(sender, remote)?,
         };
         // RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3: loopback addresses do not leave the host.
-        if source.is_loopback() && Some(egress) != self.loopback {
+        if source.is_loopback() && Some(egress) != loopback {
             return None;
         }
         Some(Route { interface: egress, source })
     }
 
+    /// The interface that leads to another host.
     fn egress(&self, remote: IpAddr, interface: Option<u16>) -> Option<u16> {
         let allowed = |index: u16| interface.is_none_or(|bound| bound == index);
-        if let Some(owner) = self.owner(remote) {
-            return self.loopback.filter(|loopback| allowed(owner) || allowed(*loopback));
-        }
-        if remote.is_loopback() {
-            return self.loopback.filter(|loopback| allowed(*loopback));
-        }
         let links = || (0u16..).zip(&self.links).filter(|(index, _)| allowed(*index));
         let on_link = links()
             .flat_map(|(index, links)| links.addresses.iter().map(move |cidr| (index, cidr)))
@@ -100,10 +80,11 @@ impl Routes {
             .or_else(|| links().find(|(_, links)| is_default(links)).map(|(index, _)| index))
     }
 
-    /// The address of `egress` to send from: one in the network of `remote` if there is, else the
-    /// one with the longest common prefix (RFC 6724 §5, rules 2 and 8), else the first.
-    fn source(&self, egress: u16, remote: IpAddr) -> Option<IpAddr> {
-        let addresses = &self.links[usize::from(egress)].addresses;
+    /// The address of an interface to send from: `remote` itself if the interface has it, one in its
+    /// network if there is, else the one with the longest common prefix (RFC 6724 §5, rules 1, 2 and
+    /// 8), else the first.
+    fn source(&self, interface: u16, remote: IpAddr) -> Option<IpAddr> {
+        let addresses = &self.links[usize::from(interface)].addresses;
         let candidates = addresses.iter().filter(|cidr| cidr.address().is_ipv4() == remote.is_ipv4());
         candidates
             .min_by_key(|cidr| {
@@ -144,19 +125,25 @@ mod tests {
         Links { addresses, default_v4: default, default_v6: default }
     }
 
+    /// The addresses and routes of interfaces, the last of which may be loopback.
+    fn stack(table: Vec<Links>, loopback: Option<u16>) -> (Addresses, Routes) {
+        let addresses = Addresses::new(table.iter().map(|links| &links.addresses), loopback);
+        (addresses, Routes::new(table))
+    }
+
     /// Two networks, the second with the default routes, and loopback.
-    fn routes() -> Routes {
+    fn three_interfaces() -> (Addresses, Routes) {
         let table = vec![
             links(&["10.0.0.2/24", "fd00:1::2/64", "fe80::2/64"], false),
             links(&["10.0.0.130/25", "192.0.2.2/24", "2001:db8::2/64"], true),
             links(&["127.0.0.1/8", "::1/128"], false),
         ];
-        Routes::new(table, Some(2))
+        stack(table, Some(2))
     }
 
     #[test]
     fn destinations_choose_interface_and_source() {
-        let routes = routes();
+        let (addresses, routes) = three_interfaces();
         for (remote, interface, source) in [
             ("10.0.0.1", 0, "10.0.0.2"),
             ("10.0.0.129", 1, "10.0.0.130"),
@@ -166,26 +153,50 @@ mod tests {
             ("fd00:1::9", 0, "fd00:1::2"),
             ("fe80::9", 0, "fe80::2"),
             ("2600::1", 1, "2001:db8::2"),
+            ("240.0.0.1", 1, "192.0.2.2"),
             ("127.3.4.5", 2, "127.0.0.1"),
+            ("127.0.0.1", 2, "127.0.0.1"),
             ("::1", 2, "::1"),
             ("10.0.0.2", 2, "10.0.0.2"),
             ("2001:db8::2", 2, "2001:db8::2"),
         ] {
             let route = Route { interface, source: ip(source) };
-            assert_eq!(routes.lookup(ip(remote), None, None), Some(route), "{remote}");
+            assert_eq!(routes.lookup(&addresses, ip(remote), None, None), Some(route), "{remote}");
         }
     }
 
     #[test]
     fn some_destinations_have_no_route() {
-        let routes = routes();
-        for remote in ["224.0.0.1", "255.255.255.255", "10.0.0.255", "ff02::1", "0.1.2.3"] {
-            assert_eq!(routes.lookup(ip(remote), None, None), None, "{remote}");
+        let (addresses, routes) = three_interfaces();
+        for remote in
+            ["224.0.0.1", "255.255.255.255", "10.0.0.255", "127.255.255.255", "ff02::1", "0.1.2.3", "::"]
+        {
+            assert_eq!(routes.lookup(&addresses, ip(remote), None, None), None, "{remote}");
         }
-        assert_eq!(routes.lookup(ip("8.8.8.8"), None, Some(0)), None, "no default route there");
-        assert_eq!(routes.lookup(ip("10.0.0.9"), Some(ip("127.0.0.1")), None), None, "loopback stays inside");
-        let alone = Routes::new(vec![links(&["10.0.0.2/24"], false)], None);
-        assert_eq!(alone.lookup(ip("10.0.0.2"), None, None), None);
-        assert!(!alone.is_own(ip("127.0.0.1")) && alone.is_own(ip("10.0.0.2")));
+        assert_eq!(routes.lookup(&addresses, ip("8.8.8.8"), None, Some(0)), None, "no default route there");
+        assert_eq!(
+            routes.lookup(&addresses, ip("10.0.0.9"), Some(ip("127.0.0.1")), None),
+            None,
+            "loopback stays inside"
+        );
+        let (addresses, alone) = stack(vec![links(&["10.0.0.2/24"], true)], None);
+        for remote in ["10.0.0.2", "127.0.0.1", "::1"] {
+            assert_eq!(alone.lookup(&addresses, ip(remote), None, None), None, "{remote}: no loopback");
+        }
+    }
+
+    #[test]
+    fn own_addresses_are_reached_inside_by_sockets_of_either_device() {
+        let (addresses, routes) = three_interfaces();
+        for (remote, device, reached) in [
+            ("10.0.0.2", 0, true),
+            ("10.0.0.2", 1, false),
+            ("10.0.0.2", 2, true),
+            ("127.3.4.5", 0, false),
+            ("127.3.4.5", 2, true),
+        ] {
+            let route = routes.lookup(&addresses, ip(remote), None, Some(device));
+            assert_eq!(route.map(|route| route.interface), reached.then_some(2), "{remote} by {device}");
+        }
     }
 }

@@ -96,7 +96,7 @@ impl IpSocket {
             return Err(os(libc::EINVAL));
         }
         let (ip, mapped) = self.wire_address(address.ip()).ok_or_else(|| os(libc::EAFNOSUPPORT))?;
-        if !ip.is_unspecified() && !core.routes().is_own(ip) {
+        if !ip.is_unspecified() && core.addresses().owner(ip).is_none() {
             return Err(os(libc::EADDRNOTAVAIL));
         }
         let claim = Claim {

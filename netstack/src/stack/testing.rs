@@ -272,7 +272,13 @@ struct CableEnd {
 impl Device for CableEnd {
     fn capabilities(&self) -> Capabilities {
         let LinkSpec { mtu, offloads, .. } = self.cable.spec;
-        Capabilities { mtu, queues: 1, checksum_offload: offloads, segmentation_offload: offloads }
+        Capabilities {
+            mtu,
+            queues: 1,
+            checksum_offload: offloads,
+            segmentation_offload: offloads,
+            point_to_point: true,
+        }
     }
 
     fn receive(&self, now: Instant, _: usize, buf: &mut crate::buffer::PacketBuf) -> io::Result<RxMeta> {

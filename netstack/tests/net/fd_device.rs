@@ -28,7 +28,13 @@ impl Datagrams {
 
 impl Device for Datagrams {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: 1500, queues: 1, checksum_offload: false, segmentation_offload: false }
+        Capabilities {
+            mtu: 1500,
+            queues: 1,
+            checksum_offload: false,
+            segmentation_offload: false,
+            point_to_point: true,
+        }
     }
 
     fn receive(&self, _: Instant, _: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {

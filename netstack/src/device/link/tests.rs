@@ -383,7 +383,13 @@ struct Interrupted {
 
 impl Device for Interrupted {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: 1500, queues: 1, checksum_offload: false, segmentation_offload: false }
+        Capabilities {
+            mtu: 1500,
+            queues: 1,
+            checksum_offload: false,
+            segmentation_offload: false,
+            point_to_point: true,
+        }
     }
 
     fn receive(&self, _now: Instant, _queue: usize, _buf: &mut PacketBuf) -> io::Result<RxMeta> {

@@ -197,7 +197,7 @@ fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Res
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let route = turn.core.routes().lookup(ip, source, socket.ip.interface());
+    let route = turn.core.routes().lookup(turn.core.addresses(), ip, source, socket.ip.interface());
     let route = route.ok_or_else(|| os(libc::ENETUNREACH))?;
     if let Some(failure) = turn.core.interface_failure(route.interface) {
         return Err(failure.into());

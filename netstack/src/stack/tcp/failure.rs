@@ -12,7 +12,7 @@ impl Tcp {
     /// The device of an interface is gone: every socket of it fails with `cause`.
     pub(in crate::stack) fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
         for listener in self.demux.all_listeners() {
-            if turn.core.routes().owner(listener.address()) == Some(interface) {
+            if turn.core.addresses().owner(listener.address()) == Some(interface) {
                 for cell in self.empty_listener(turn, &listener, cause.clone()) {
                     self.fail_cell(turn, &cell, cause, false);
                 }

@@ -1,5 +1,6 @@
 //! Scenarios in virtual time over two engines.
 
+mod addresses;
 mod arriving;
 mod closing;
 mod ending;

@@ -2,7 +2,7 @@
 
 use super::{HeldListener, arm, with_cookie};
 use crate::buffer::Chunk;
-use crate::icmp::{Unreachable, emit_unreachable};
+use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::ip::Cast;
 use crate::stack::egress::send_icmp_error;
 use crate::stack::flow::{FlowKey, QueueId};
@@ -170,7 +170,8 @@ impl HeldListener<'_, '_> {
         let Ok(header) = parse_ip(&packet) else { return };
         let mut message = Vec::new();
         let ip = IpMeta::new(local, remote, hop_limit);
-        if emit_unreachable(&mut message, reason, &header, &packet, Cast::Unicast, &ip) {
+        let undelivered = Undelivered { header: &header, bytes: &packet, cast: Cast::Unicast };
+        if emit_unreachable(&mut message, reason, &undelivered, self.turn.core.addresses(), &ip) {
             send_icmp_error(self.turn, queue, &message);
         }
     }

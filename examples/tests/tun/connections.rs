@@ -105,6 +105,7 @@ async fn round(stack: &Stack, address: SocketAddr) -> usize {
             stack.connections(),
             stack.time_waits()
         );
+        // TIME-WAIT lasts in real time, as there is a TUN device.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     time_waits

@@ -6,8 +6,9 @@ use netstack::config::CongestionAlgorithm;
 use netstack::device::LinkConfig;
 use netstack::tcp::Phase;
 use netstack::time::Duration;
+use std::fmt;
+use std::io;
 use std::str::FromStr;
-use std::{fmt, io};
 
 /// Payload bytes of a full segment over an MTU of 1,500, with timestamps.
 pub const MSS: u64 = 1448;

@@ -18,9 +18,10 @@ use crate::ip::Cast;
 use crate::time::Instant;
 use crate::wire::protocol;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::{fmt, io};
 
 /// A TCP/IP stack without I/O, clock or threads: it is told the time with each call.
 ///

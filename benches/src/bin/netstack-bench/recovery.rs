@@ -5,11 +5,12 @@ use netstack::device::LinkConfig;
 use netstack_benches::lane::{self, Host, Lane};
 use netstack_benches::stats::median;
 use serde_json::{Value, json};
+use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
 /// Bit/s of every path: little enough that several transfers at a time leave the processor idle.
 const RATE: u64 = 100_000_000;

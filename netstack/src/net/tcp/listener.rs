@@ -11,10 +11,11 @@ use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::stack::{Family, Listener, ListenerQueues, Unconnected};
 use crate::tcp::SocketOptions;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::{fmt, io};
 use tokio::io::Interest;
 
 /// The backlog of [`TcpListener::bind`]; `Config::somaxconn` bounds it.

@@ -12,8 +12,9 @@ use crate::net::stack::Stack;
 use crate::stack::{Core, Family, IpSocket, Unconnected};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::SocketOptions;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::{fmt, io};
 
 /// A TCP socket that neither connects nor listens yet and can be configured.
 ///

@@ -8,9 +8,9 @@ use crate::icmp::Unreachable;
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, address};
 use crate::stack::{Engine, Family, Interface, Rejection};
 use crate::time::Instant;
-use crate::wire::TcpDatagram;
 use crate::wire::{
-    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, emit_ip, emit_tcp, protocol,
+    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_ip, emit_tcp,
+    protocol,
 };
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -2,7 +2,7 @@
 
 use crate::cell::{self, BUFFER, Cell, Outcome, PACKET};
 use crate::ideal::{self, Law, bounds_kbit};
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -35,7 +35,7 @@ const SPURIOUS_SEGMENTS: u64 = 40;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The congestion control of the sender.
-    pub congestion: CongestionAlgorithm,
+    pub congestion: CongestionName,
     /// The path.
     pub cell: Cell,
 }
@@ -62,7 +62,7 @@ impl From<&Outcome> for Shot {
 }
 
 /// All cells under `congestion`.
-pub fn full(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn full(congestion: CongestionName) -> Vec<Entry> {
     let mut cells = Vec::new();
     for rate_kbit in RATES {
         for rtt_us in ROUND_TRIPS {
@@ -84,7 +84,7 @@ pub fn full(congestion: CongestionAlgorithm) -> Vec<Entry> {
 }
 
 /// The cells that the ordinary tests run: a few of each kind, none of which takes long.
-pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn quick(congestion: CongestionName) -> Vec<Entry> {
     let cell = |rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst| Cell {
         rate_kbit,
         rtt_us,
@@ -131,8 +131,8 @@ pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
 }
 
 /// The same list under every congestion control that there is.
-pub fn all(list: fn(CongestionAlgorithm) -> Vec<Entry>) -> Vec<Entry> {
-    CongestionAlgorithm::ALL.into_iter().flat_map(list).collect()
+pub fn all(list: fn(CongestionName) -> Vec<Entry>) -> Vec<Entry> {
+    CongestionName::BUILT_IN.into_iter().flat_map(list).collect()
 }
 
 /// Runs `entries` on `threads` threads, the longest first, and gives what came of them, in their order.
@@ -284,6 +284,6 @@ impl Snapshots {
 impl std::fmt::Display for Entry {
     /// As the first columns of a snapshot.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{},{}", self.congestion.name(), self.cell)
+        write!(f, "{},{}", self.congestion, self.cell)
     }
 }

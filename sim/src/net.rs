@@ -2,7 +2,7 @@
 
 use netstack::Config;
 use netstack::buffer::Chunk;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack::device::{Device, Link, LinkConfig, LinkStats, PairConfig};
 use netstack::readiness::Events;
 use netstack::stack::{Cell, Effects, Engine, Family, Interface, Listener, Observer, QueueId, Unconnected};
@@ -178,10 +178,11 @@ impl Net {
     /// Starts a flow of `bytes` at most under `congestion`.
     ///
     /// # Errors
-    /// Those of connecting.
-    pub fn start(&mut self, congestion: CongestionAlgorithm, bytes: u64) -> io::Result<FlowId> {
+    /// Those of connecting; of kind `InvalidInput` if there is no such congestion control.
+    pub fn start(&mut self, congestion: CongestionName, bytes: u64) -> io::Result<FlowId> {
         let mut socket = Unconnected::new(&self.sender.engine, Family::V4);
-        socket.options.congestion = congestion;
+        let chosen = socket.options.set_congestion(congestion.as_str().as_bytes());
+        chosen.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let writable = Flag::new();
         let to = SocketAddr::from((SERVER, PORT));
         let sender = self.sender.engine.connect(self.now, socket, to, Arc::clone(&writable) as _)?;

@@ -20,7 +20,7 @@ use crate::icmp::RateLimit;
 use crate::ip::{OwnAddresses, Reassembly, ReassemblyConfig};
 use crate::readiness::Events;
 use crate::sync::{Mutex, Published, Rank, Snapshot};
-use crate::tcp::{IsnGenerator, SynCookies};
+use crate::tcp::{CongestionChoice, CongestionRegistry, IsnGenerator, SynCookies};
 use crate::time::Instant;
 use crate::wire::SeqNum;
 use rand::rngs::OsRng;
@@ -91,6 +91,19 @@ pub struct Engine {
     failure: OnceLock<Failure>,
     pool: Arc<Pool>,
     fast_open: FastOpenState,
+    /// That of new sockets.
+    congestion: CongestionChoice,
+}
+
+/// What a stack is given beside its settings and interfaces.
+#[derive(Clone, Debug, Default)]
+pub struct EngineSetup {
+    /// Where the stack looks for Fast Open cookies, which other stacks may use too. Default none: it has
+    /// a cache of its own.
+    pub fast_open_cache: Option<Arc<FastOpenCache>>,
+    /// The congestion controls that sockets can choose from, and [`Config::congestion`] can name.
+    /// Default the built-in ones.
+    pub congestion: CongestionRegistry,
 }
 
 impl Engine {
@@ -101,20 +114,21 @@ impl Engine {
     /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
     /// system's random source.
     pub fn new(config: Config, interfaces: Vec<Interface>) -> io::Result<Arc<Self>> {
-        Self::with_fast_open_cache(config, interfaces, None)
+        Self::with_setup(config, interfaces, EngineSetup::default())
     }
 
-    /// As [`Engine::new`], for a stack that looks for Fast Open cookies in `cache`, which other stacks
-    /// may use too.
+    /// As [`Engine::new`], with what `setup` says.
     ///
     /// # Errors
-    /// As [`Engine::new`].
-    pub fn with_fast_open_cache(
+    /// As [`Engine::new`]; of kind `InvalidInput`, too, if [`Config::congestion`] is not in the registry.
+    pub fn with_setup(
         config: Config,
         interfaces: Vec<Interface>,
-        cache: Option<Arc<FastOpenCache>>,
+        setup: EngineSetup,
     ) -> io::Result<Arc<Self>> {
         config.validate().map_err(|error| invalid(&error))?;
+        let EngineSetup { fast_open_cache: cache, congestion } = setup;
+        let congestion = congestion.choose(config.congestion.as_str()).map_err(|error| invalid(&error))?;
         let mut random = seeded(config.seed)?;
         let mut interfaces = interfaces;
         if config.loopback {
@@ -162,6 +176,7 @@ impl Engine {
             failure: OnceLock::new(),
             pool: Pool::new(),
             fast_open,
+            congestion,
             config: Arc::new(config),
             interfaces,
             queues,
@@ -173,6 +188,11 @@ impl Engine {
     /// The settings.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// The congestion control of new sockets, which also leads to the others that the stack knows.
+    pub fn congestion(&self) -> &CongestionChoice {
+        &self.congestion
     }
 
     /// All queues of all interfaces. A driver serves each.

@@ -40,7 +40,7 @@ pub use cell::Cell;
 pub use counters::Counters;
 pub use destinations::{Destination, PathMtu};
 pub use effects::{DriverHook, Effects, Observer};
-pub use engine::Engine;
+pub use engine::{Engine, EngineSetup};
 pub use fast_open_cache::{FastOpenCache, FastOpenEntry};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;

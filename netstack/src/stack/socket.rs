@@ -33,7 +33,7 @@ impl Unconnected {
     /// A socket with default options.
     pub fn new(engine: &Engine, family: Family) -> Self {
         Self {
-            options: SocketOptions::new(engine.config()),
+            options: SocketOptions::with_congestion(engine.config(), engine.congestion().clone()),
             reuse_address: false,
             reuse_port: false,
             ttl: engine.config().default_ttl,

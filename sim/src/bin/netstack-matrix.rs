@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack_sim::cell::{Cell, Outcome};
 use netstack_sim::ideal::{Law, bounds_kbit};
 use netstack_sim::matrix::{self, Entry, Snapshots};
@@ -28,7 +28,7 @@ struct Args {
     check: bool,
     /// Only this congestion control; repeatable [default: all].
     #[arg(long, value_parser = congestion)]
-    congestion: Vec<CongestionAlgorithm>,
+    congestion: Vec<CongestionName>,
     /// Run this one cell and tell all of it: kbit/s, RTT in microseconds, buffer in percent of the BDP,
     /// reordering in percent, loss in hundredths of a percent, packets lost in a row.
     #[arg(long, value_name = "RATE,RTT,BUFFER,REORDER,LOSS,BURST")]
@@ -44,8 +44,9 @@ struct Args {
     threads: Option<usize>,
 }
 
-fn congestion(name: &str) -> Result<CongestionAlgorithm, String> {
-    CongestionAlgorithm::from_name(name).ok_or_else(|| format!("there is no congestion control `{name}`"))
+fn congestion(name: &str) -> Result<CongestionName, String> {
+    let known = CongestionName::BUILT_IN.into_iter().find(|known| *known == name);
+    known.ok_or_else(|| format!("there is no congestion control `{name}`"))
 }
 
 fn main() -> ExitCode {
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> io::Result<bool> {
-    let chosen = if args.congestion.is_empty() { &CongestionAlgorithm::ALL[..] } else { &args.congestion };
+    let chosen = if args.congestion.is_empty() { &CongestionName::BUILT_IN[..] } else { &args.congestion };
     if let Some(cell) = args.cell {
         return one(chosen, cell);
     }
@@ -73,19 +74,19 @@ fn run(args: &Args) -> io::Result<bool> {
         for congestion in chosen {
             let entries = matrix::full(*congestion);
             let sample: Vec<Entry> = entries.into_iter().step_by(args.sample.max(1)).collect();
-            good &= compare(args, congestion.name(), &sample)?;
+            good &= compare(args, congestion.as_str(), &sample)?;
         }
     }
     Ok(good)
 }
 
 /// Runs a single cell.
-fn one(chosen: &[CongestionAlgorithm], cell: Cell) -> io::Result<bool> {
+fn one(chosen: &[CongestionName], cell: Cell) -> io::Result<bool> {
     let mut good = true;
     for &congestion in chosen {
         let outcome = cell.run(congestion)?;
         let bounds = bounds_kbit(&cell, Law::of(congestion));
-        println!("{}: {} kbit/s of {bounds:?}, {outcome:?}", congestion.name(), outcome.goodput_kbit());
+        println!("{congestion}: {} kbit/s of {bounds:?}, {outcome:?}", outcome.goodput_kbit());
         for fault in matrix::faults(&Entry { congestion, cell }, &outcome) {
             println!("FAULT {fault}");
             good = false;

@@ -443,19 +443,22 @@ macro_rules! socket_options {
             /// # Errors
             /// None.
             pub fn tcp_congestion(&self) -> io::Result<Vec<u8>> {
-                Ok(self.options().congestion.name().as_bytes().to_vec())
+                Ok(self.options().congestion.name().as_str().as_bytes().to_vec())
             }
 
-            /// Sets `TCP_CONGESTION`.
+            /// Sets `TCP_CONGESTION`: the name of an algorithm that is built in, `cubic`, `reno` or `bbr`,
+            /// or registered with
+            /// [`StackBuilder::congestion_control`](crate::StackBuilder::congestion_control). As on Linux
+            /// the name ends at the first NUL and after 15 bytes, and a connection keeps its window and its
+            /// slow start threshold.
             ///
             /// # Errors
-            /// `ENOENT` if there is no congestion control of this name.
+            /// `ENOENT` if the stack knows no congestion control of this name; `EINVAL` if `name` is empty.
             pub fn set_tcp_congestion(&self, name: &[u8]) -> io::Result<()> {
-                let name = std::str::from_utf8(name).unwrap_or_default().trim_end_matches('\0');
-                let congestion =
-                    crate::config::CongestionAlgorithm::from_name(name).ok_or_else(|| os(libc::ENOENT))?;
-                self.change(|options| options.congestion = congestion);
-                Ok(())
+                if name.is_empty() {
+                    return Err(os(libc::EINVAL));
+                }
+                self.change(|options| options.set_congestion(name)).map_err(|_| os(libc::ENOENT))
             }
 
             /// `SO_MAX_PACING_RATE` in bytes a second; `u64::MAX` if it is not set.

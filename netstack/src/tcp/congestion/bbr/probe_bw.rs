@@ -18,7 +18,7 @@ const PROBE_WAIT_SPREAD: Duration = Duration::from_secs(1);
 /// Doublings of the slope of the bound in one probe at most.
 const MAX_UP_ROUNDS: u32 = 30;
 
-/// BBR.ack_phase: what acknowledgments tell of the probe for bandwidth.
+/// BBR.ack_phase: which part of a probe for bandwidth is being acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckPhase {
     Init,

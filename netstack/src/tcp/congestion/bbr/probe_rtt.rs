@@ -2,6 +2,7 @@
 
 use super::probe_bw::AckPhase;
 use super::{AckSample, Bbr, State};
+use crate::tcp::congestion::reordering_onset::ReorderingOnset;
 use crate::time::{Duration, Instant};
 
 /// BBR.MinRTTFilterLen.
@@ -28,8 +29,7 @@ pub(super) struct MinRtt {
     done_stamp: Option<Instant>,
     /// BBR.probe_rtt_round_done.
     round_done: bool,
-    /// Whether the path was seen to reorder.
-    reorders: bool,
+    reordering: ReorderingOnset,
 }
 
 impl MinRtt {
@@ -42,7 +42,7 @@ impl MinRtt {
             expired: false,
             done_stamp: None,
             round_done: false,
-            reorders: false,
+            reordering: ReorderingOnset::default(),
         }
     }
 
@@ -56,9 +56,7 @@ impl Bbr {
     /// UpdateMinRTT.
     pub(super) fn update_min_rtt(&mut self, ack: &AckSample) {
         let filter = &mut self.min_rtt;
-        if ack.reorders && !filter.reorders {
-            // The smallest round trip until now is probably that of what overtook the rest.
-            filter.reorders = true;
+        if filter.reordering.begins(ack) {
             filter.min_rtt = Some(ack.srtt);
             filter.probe_min = filter.min_rtt;
         }

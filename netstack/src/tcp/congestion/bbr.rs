@@ -14,27 +14,28 @@
 //! Names are the draft's. All arithmetic is on integers, rates are in bytes a second, and the only
 //! randomness is the seed that the controller is given.
 //!
-//! Files: the model of the path is in `model.rs`, its maxima in `filters.rs`, the states in
-//! `startup.rs`, `probe_bw.rs` and `probe_rtt.rs`, the response to losses in `congestion.rs`; what
-//! leads from the model to the window and the pacing rate is here.
+//! Files: the model of the path is in `model.rs`, its maxima in `filters.rs`, what is measured of
+//! congestion in `signals.rs` and the response to it in `response.rs`, the states in `startup.rs`,
+//! `probe_bw.rs` and `probe_rtt.rs`; what leads from the model to the window and the pacing rate is here.
 
-mod congestion;
 mod filters;
 mod model;
 mod probe_bw;
 mod probe_rtt;
+mod response;
+mod signals;
 mod startup;
 #[cfg(test)]
 mod tests;
 
-use super::{AckSample, CongestionControl, Start};
-use crate::tcp::delivery_rate::{LossSample, RateSample};
+use super::{AckSample, CongestionControl, CongestionStart};
+use crate::tcp::{LossSample, RateSample};
 use crate::time::{Duration, Instant};
-use congestion::{Signals, Undo};
 use filters::{scale, volume};
 use model::{Aggregation, Model};
 use probe_bw::Probing;
 use probe_rtt::MinRtt;
+use signals::{Signals, Undo};
 use startup::FullBw;
 
 /// No bound.
@@ -117,7 +118,7 @@ fn is_round_trip(began: Instant, ack: &AckSample) -> bool {
 
 /// BBR's state. Volumes are in bytes.
 #[derive(Debug)]
-pub struct Bbr {
+pub(super) struct Bbr {
     state: State,
     cwnd: u64,
     /// BBR.prior_cwnd: the window before recovery or ProbeRTT.
@@ -150,7 +151,7 @@ pub struct Bbr {
 
 impl Bbr {
     /// OnInit.
-    pub(super) fn new(start: &Start) -> Self {
+    pub(super) fn new(start: &CongestionStart) -> Self {
         let mut bbr = Self {
             state: State::Startup,
             cwnd: start.cwnd as u64,
@@ -411,9 +412,5 @@ impl CongestionControl for Bbr {
 
     fn pacing_rate(&self) -> Option<u64> {
         Some(self.pacing_rate)
-    }
-
-    fn name(&self) -> &'static str {
-        "bbr"
     }
 }

@@ -20,12 +20,13 @@ use std::fmt;
 /// - The factory is called when the handshake is over, or when the application changes the algorithm of
 ///   a connection.
 /// - [`on_send`](Self::on_send) comes before each transmission of data.
-/// - For each acknowledgment: [`on_loss`](Self::on_loss) for each range that it shows to be lost, and
-///   [`on_congestion`](Self::on_congestion) if that begins a recovery, or [`on_ecn`](Self::on_ecn) if the
-///   peer reports marks; then [`on_ack`](Self::on_ack).
+/// - For each acknowledgment: [`on_congestion`](Self::on_congestion) if it shows that something was lost and
+///   that begins a recovery, or [`on_ecn`](Self::on_ecn) if it reports marks; [`on_loss`](Self::on_loss)
+///   for each range that was lost; then [`on_ack`](Self::on_ack). A timer finds losses, too (RFC 8985
+///   §6.3): `on_loss` comes before `on_congestion` then, and there is no `on_ack`.
 /// - While a recovery lasts, [`set_cwnd`](Self::set_cwnd) moves the window from what it was to the new
-///   threshold by proportional rate reduction (RFC 6937), and `on_ack` is not called. At the end the
-///   window is set to [`ssthresh`](Self::ssthresh) and [`on_recovered`](Self::on_recovered) is called. An
+///   threshold by proportional rate reduction (RFC 6937), and `on_ack` is not called. At the end comes
+///   [`on_recovered`](Self::on_recovered), and the window is set to [`ssthresh`](Self::ssthresh). An
 ///   algorithm that [controls its window](Self::controls_window) gets `on_ack` throughout instead, and
 ///   `set_cwnd` only after a time-out.
 /// - When the retransmission timer expires: `on_loss` for all that is now taken for lost,
@@ -133,8 +134,8 @@ pub trait CongestionControl: Send + fmt::Debug {
         let _ = (now, in_flight, app_limited);
     }
 
-    /// A range was found lost. [`on_congestion`](Self::on_congestion) or [`on_timeout`](Self::on_timeout)
-    /// follows if that begins a recovery.
+    /// A range was found lost. If that begins a recovery, [`on_congestion`](Self::on_congestion) comes before
+    /// or after it, [`on_timeout`](Self::on_timeout) after it.
     ///
     /// By default nothing happens.
     fn on_loss(&mut self, now: Instant, loss: &LossSample) {
@@ -253,12 +254,13 @@ impl CongestionStart {
 /// For tests of an algorithm:
 ///
 /// ```
-/// use netstack::tcp::AckSample;
+/// use netstack::tcp::{AckSample, RateSample};
 /// use netstack::time::{Duration, Instant};
 ///
 /// let mut ack = AckSample::new(Instant::from_millis(50), 2896);
 /// ack.rtt = Some(Duration::from_millis(50));
-/// assert!(ack.cwnd_limited && ack.rate.is_none());
+/// ack.rate = Some(RateSample::new(10_000, Duration::from_millis(50)));
+/// assert!(ack.cwnd_limited && ack.rate.is_some_and(|sample| sample.rate() == 200_000));
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

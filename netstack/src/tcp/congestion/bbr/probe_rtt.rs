@@ -30,6 +30,8 @@ pub(super) struct MinRtt {
     /// BBR.probe_rtt_round_done.
     round_done: bool,
     reordering: ReorderingOnset,
+    /// BBR.idle_restart.
+    pub(super) idle_restart: bool,
 }
 
 impl MinRtt {
@@ -43,6 +45,7 @@ impl MinRtt {
             done_stamp: None,
             round_done: false,
             reordering: ReorderingOnset::default(),
+            idle_restart: false,
         }
     }
 
@@ -78,7 +81,7 @@ impl Bbr {
 
     /// CheckProbeRTT.
     pub(super) fn check_probe_rtt(&mut self, ack: &AckSample) {
-        if self.state != State::ProbeRtt && self.min_rtt.expired && !self.idle_restart {
+        if self.state != State::ProbeRtt && self.min_rtt.expired && !self.min_rtt.idle_restart {
             self.save_cwnd();
             self.state = State::ProbeRtt;
             self.min_rtt.done_stamp = None;
@@ -95,7 +98,7 @@ impl Bbr {
             self.handle_probe_rtt(ack);
         }
         if ack.delivered > 0 {
-            self.idle_restart = false;
+            self.min_rtt.idle_restart = false;
         }
     }
 

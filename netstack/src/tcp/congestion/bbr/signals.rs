@@ -1,8 +1,7 @@
 //! What is measured of congestion: losses and ECN marks by rounds.
 
-use super::State;
 use super::filters::scale;
-use super::{AckSample, Bbr, INFINITE, RateSample, is_round_trip};
+use super::{AckSample, Bbr, INFINITE, RateSample, State, is_round_trip};
 use crate::time::Instant;
 
 /// BBR.LossThresh as a fraction: 2 %.
@@ -14,6 +13,8 @@ pub(super) const BETA: u64 = 70;
 /// What the last round trip said.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
+    /// C.has_selective_acks.
+    pub(super) sack: bool,
     /// BBR.bw_latest: the best rate of this round, in bytes a second.
     bw_latest: u64,
     /// BBR.inflight_latest: the most delivered in one round trip, in bytes.
@@ -53,6 +54,10 @@ pub(super) struct Undo {
 }
 
 impl Signals {
+    pub(super) fn new(sack: bool) -> Self {
+        Self { sack, ..Self::default() }
+    }
+
     /// ResetCongestionSignals.
     pub(super) fn reset(&mut self) {
         self.is_loss_in_round = false;
@@ -140,6 +145,6 @@ impl Bbr {
 
     /// IsInflightTooHigh: more was lost than a path that is not overloaded loses.
     pub(super) fn is_inflight_too_high(&self, lost: u64, tx_in_flight: u64) -> bool {
-        lost > scale(tx_in_flight, LOSS_THRESH.0, LOSS_THRESH.1) || (lost > 0 && !self.sack)
+        lost > scale(tx_in_flight, LOSS_THRESH.0, LOSS_THRESH.1) || (lost > 0 && !self.signals.sack)
     }
 }

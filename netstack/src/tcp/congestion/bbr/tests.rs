@@ -351,7 +351,7 @@ fn probes_are_spread_by_the_seed_alone() {
     let waits = |seed| {
         let start = CongestionStart { seed, ..testing::start(10 * MSS) };
         let mut bbr = Bbr::new(&start);
-        [(); 8].map(|()| bbr.random_below(1_000))
+        [(); 8].map(|()| bbr.probing.random_below(1_000))
     };
     assert_eq!(waits(1), waits(1));
     assert_ne!(waits(1), waits(2));

@@ -12,7 +12,7 @@ use netstack::buffer::PacketBuf;
 use netstack::config::SynCookieMode;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
 use netstack::readiness::Events;
-use netstack::stack::{Effects, Engine, Family, Observer, QueueId, Unconnected};
+use netstack::stack::{Batch, Engine, Family, Observer, QueueId, Unconnected};
 use netstack::tcp::SynCookies;
 use netstack::time::Instant;
 use netstack::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp, parse_ip, parse_tcp, tcp_checksum_ok};
@@ -79,7 +79,7 @@ impl Flood {
 /// A stack with a listener on port 80.
 struct Victim {
     engine: Arc<Engine>,
-    out: Effects,
+    out: Batch,
     now: Instant,
     /// Room for one batch.
     received: Vec<(PacketBuf, RxMeta)>,
@@ -92,20 +92,20 @@ impl Victim {
         change(&mut config);
         let interface = Interface::new(Arc::new(Sink(Signal::new()))).address("10.0.0.1/8");
         let engine = Engine::new(config, vec![interface])?;
-        let mut socket = Unconnected::new(&engine, Family::V4);
-        socket.bind(&engine, SocketAddr::new(SERVER.into(), 80))?;
+        let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+        engine.tcp().bind(engine.core(), &mut socket, SocketAddr::new(SERVER.into(), 80))?;
         // The table of listeners keeps it.
-        engine.listen(socket, backlog, Arc::new(Nobody))?;
-        let spare = (0..BATCH).map(|_| engine.pool().take()).collect();
+        engine.with_tcp(Instant::ZERO, |tcp, turn| tcp.listen(turn, socket, backlog, Arc::new(Nobody)))?;
+        let spare = (0..BATCH).map(|_| engine.core().pool().take()).collect();
         let received = Vec::with_capacity(BATCH);
-        Ok(Self { engine, out: Effects::new(), now: Instant::from_millis(1_000_000), received, spare })
+        Ok(Self { engine, out: Batch::new(), now: Instant::from_millis(1_000_000), received, spare })
     }
 
     /// Gives a batch to the stack, and says how long that took.
     fn batch(&mut self, packets: &[Vec<u8>]) -> Duration {
         // To receive is what the device does: neither the stack's work nor one of the parts.
         for packet in packets {
-            let mut buf = self.spare.pop().unwrap_or_else(|| self.engine.pool().take());
+            let mut buf = self.spare.pop().unwrap_or_else(|| self.engine.core().pool().take());
             buf.bytes_mut()[..packet.len()].copy_from_slice(packet);
             self.received.push((buf, RxMeta { len: packet.len(), ..RxMeta::default() }));
         }
@@ -117,7 +117,7 @@ impl Victim {
                 self.spare.push(spare);
             }
         }
-        self.engine.end_batch(self.now, QUEUE, &mut self.out);
+        self.engine.end_batch(self.now, &mut self.out);
         let took = start.elapsed();
         self.out.deliver(&self.engine);
         took

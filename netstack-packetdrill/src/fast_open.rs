@@ -46,7 +46,8 @@ impl Adapter {
                     opened = Some(n);
                     if waits && n > 0 && n < bufs.iter().map(|buf| buf.len()).sum() {
                         let cell = world.connection(fd, libc::ENOTCONN)?;
-                        world.engine()?.expect_write(&cell);
+                        let now = world.now();
+                        world.engine()?.with_tcp(now, |tcp, turn| tcp.expect_write(turn, &cell));
                     }
                     Ok(None)
                 }
@@ -105,6 +106,7 @@ impl World {
     }
 
     fn first_write(&mut self, cell: &Arc<Cell>, bufs: &[IoSlice<'_>]) -> Call<usize> {
-        Ok(self.engine()?.send(self.now(), cell, bufs, SendFlags::default())?)
+        let (engine, now) = (self.engine()?, self.now());
+        Ok(engine.with_tcp(now, |tcp, turn| tcp.send(turn, cell, bufs, SendFlags::default()))?)
     }
 }

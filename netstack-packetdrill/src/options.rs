@@ -119,14 +119,14 @@ fn seconds(duration: Duration) -> i32 {
 
 impl World {
     fn settings(&self) -> Call<Config> {
-        Ok((**self.engine()?.config()).clone())
+        Ok((**self.engine()?.core().config()).clone())
     }
 
     fn options(&mut self, fd: i32) -> Call<SocketOptions> {
         let engine = self.engine()?;
         Ok(match &self.socket(fd)?.kind {
             Kind::Unconnected(socket) => socket.options.clone(),
-            Kind::Connection(cell) => engine.options(cell),
+            Kind::Connection(cell) => engine.tcp().options(cell),
             Kind::Listener(listener) => listener.options(),
         })
     }
@@ -135,7 +135,7 @@ impl World {
         let (engine, now) = (self.engine()?, self.now());
         Ok(match &mut self.socket(fd)?.kind {
             Kind::Unconnected(socket) => change(&mut socket.options),
-            Kind::Connection(cell) => engine.with_options(now, cell, change),
+            Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.with_options(turn, cell, change)),
             Kind::Listener(listener) => listener.with_options(change),
         })
     }
@@ -151,7 +151,7 @@ impl World {
             let device = std::str::from_utf8(value).map_err(|_| INVALID)?.trim_end_matches('\0');
             let engine = self.engine()?;
             let Kind::Unconnected(socket) = &mut self.socket(fd)?.kind else { return Err(INVALID) };
-            return Ok(socket.bind_device(&engine, Some(device))?);
+            return Ok(socket.ip.bind_device(engine.core(), Some(device))?);
         }
         let value = int(value)?;
         let size = usize::try_from(value).unwrap_or(usize::MAX);
@@ -160,13 +160,13 @@ impl World {
                 let socket = self.socket(fd)?;
                 socket.reuse_address = value != 0;
                 if let Kind::Unconnected(socket) = &mut socket.kind {
-                    socket.reuse_address = value != 0;
+                    socket.ip.reuse_address = value != 0;
                 }
                 Ok(())
             }
             libc::SO_REUSEPORT => match &mut self.socket(fd)?.kind {
                 Kind::Unconnected(socket) => {
-                    socket.reuse_port = value != 0;
+                    socket.ip.reuse_port = value != 0;
                     Ok(())
                 }
                 Kind::Connection(_) | Kind::Listener(_) => Err(UNKNOWN),
@@ -186,7 +186,7 @@ impl World {
 
     fn socket_option(&mut self, fd: i32, name: i32) -> Call {
         let (config, options) = (self.settings()?, self.options(fd)?);
-        let engine = self.engine()?;
+        let (engine, now) = (self.engine()?, self.now());
         let socket = self.socket(fd)?;
         // Linux reports twice what was set.
         let twice = |set: Option<usize>, automatic| clamp(set.map_or(automatic, |size| size * 2));
@@ -201,7 +201,9 @@ impl World {
             libc::SO_ERROR => match &socket.kind {
                 Kind::Connection(cell) => {
                     socket.connecting &= cell.connect_result().is_none();
-                    engine.take_error(cell).map_or(0, |error| Errno::from(error).0)
+                    engine
+                        .with_tcp(now, |tcp, turn| tcp.take_error(turn, cell))
+                        .map_or(0, |error| Errno::from(error).0)
                 }
                 Kind::Unconnected(_) | Kind::Listener(_) => 0,
             },
@@ -222,9 +224,9 @@ impl World {
         fields[1] = self.socket_option(fd, libc::SO_RCVBUF)?.unsigned_abs();
         fields[3] = self.socket_option(fd, libc::SO_SNDBUF)?.unsigned_abs();
         if let Kind::Connection(cell) = &self.socket(fd)?.kind {
-            fields[0] = clamp(engine.unread(cell)).unsigned_abs();
-            fields[2] = clamp(engine.unacked(cell)).unsigned_abs();
-            fields[5] = clamp(engine.send_queue_cost(cell)).unsigned_abs();
+            fields[0] = clamp(engine.tcp().unread(cell)).unsigned_abs();
+            fields[2] = clamp(engine.tcp().unacked(cell)).unsigned_abs();
+            fields[5] = clamp(engine.tcp().send_queue_cost(cell)).unsigned_abs();
         }
         Ok(fields.iter().flat_map(|field| field.to_ne_bytes()).collect())
     }
@@ -234,7 +236,7 @@ impl World {
         Ok(match &self.socket(fd)?.kind {
             Kind::Unconnected(_) => tcp_info::without_connection(netstack::tcp::State::Closed),
             Kind::Listener(_) => tcp_info::without_connection(netstack::tcp::State::Listen),
-            Kind::Connection(cell) => match engine.info(now, cell) {
+            Kind::Connection(cell) => match engine.with_tcp(now, |tcp, turn| tcp.info(turn, cell)) {
                 Some(info) => tcp_info::encode(&info),
                 None => tcp_info::without_connection(cell.state()),
             },
@@ -264,7 +266,7 @@ impl World {
                 if let Kind::Connection(cell) = &self.socket(fd)?.kind
                     && value != 0
                 {
-                    engine.push(now, cell);
+                    engine.with_tcp(now, |tcp, turn| tcp.push(turn, cell));
                 }
                 Ok(())
             }
@@ -325,7 +327,7 @@ impl World {
             libc::TCP_QUICKACK => {
                 let (engine, now) = (self.engine()?, self.now());
                 if let Kind::Connection(cell) = &self.socket(fd)?.kind {
-                    engine.set_quickack(now, cell, value & 1 != 0);
+                    engine.with_tcp(now, |tcp, turn| tcp.set_quickack(turn, cell, value & 1 != 0));
                 }
                 Ok(())
             }
@@ -381,12 +383,12 @@ impl World {
             libc::TCP_FASTOPEN_CONNECT => options.fastopen_connect.into(),
             TCP_FASTOPEN_NO_COOKIE => options.fastopen_no_cookie.into(),
             libc::TCP_QUICKACK => match kind {
-                Kind::Connection(cell) => engine.quickack(cell).into(),
+                Kind::Connection(cell) => engine.tcp().quickack(cell).into(),
                 Kind::Unconnected(_) | Kind::Listener(_) => 1,
             },
             libc::TCP_MAXSEG => {
                 let info = match kind {
-                    Kind::Connection(cell) => engine.info(now, cell),
+                    Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.info(turn, cell)),
                     Kind::Unconnected(_) | Kind::Listener(_) => None,
                 };
                 let set = options.max_segment_size.map_or(DEFAULT_MSS, i32::from);
@@ -409,7 +411,7 @@ impl World {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
                 let class = u8::try_from(value).map_err(|_| INVALID)?;
                 match &mut socket.kind {
-                    Kind::Unconnected(socket) => socket.traffic_class = class,
+                    Kind::Unconnected(socket) => socket.ip.traffic_class = class,
                     Kind::Connection(cell) => cell.set_traffic_class(class),
                     Kind::Listener(listener) => listener.set_traffic_class(class),
                 }
@@ -418,14 +420,14 @@ impl World {
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => {
                 let ttl = u8::try_from(value).ok().filter(|ttl| *ttl > 0).ok_or(INVALID)?;
                 match &mut socket.kind {
-                    Kind::Unconnected(socket) => socket.ttl = ttl,
+                    Kind::Unconnected(socket) => socket.ip.ttl = ttl,
                     Kind::Connection(cell) => cell.set_ttl(ttl),
                     Kind::Listener(listener) => listener.set_ttl(ttl),
                 }
                 Ok(())
             }
             (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match &mut socket.kind {
-                Kind::Unconnected(socket) => Ok(socket.set_only_v6(value != 0)?),
+                Kind::Unconnected(socket) => Ok(socket.ip.set_only_v6(value != 0)?),
                 Kind::Connection(_) | Kind::Listener(_) => Err(INVALID),
             },
             _ => Err(UNKNOWN),
@@ -443,19 +445,19 @@ impl World {
         let kind = &self.socket(fd)?.kind;
         Ok(match (level, name) {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => match kind {
-                Kind::Unconnected(socket) => socket.traffic_class,
+                Kind::Unconnected(socket) => socket.ip.traffic_class,
                 Kind::Connection(cell) => cell.traffic_class(),
                 Kind::Listener(listener) => listener.traffic_class(),
             }
             .into(),
             (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => match kind {
-                Kind::Unconnected(socket) => socket.ttl,
+                Kind::Unconnected(socket) => socket.ip.ttl,
                 Kind::Connection(cell) => cell.ttl(),
                 Kind::Listener(listener) => listener.ttl(),
             }
             .into(),
             (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match kind {
-                Kind::Unconnected(socket) if socket.family() == Family::V6 => socket.only_v6().into(),
+                Kind::Unconnected(socket) if socket.ip.family() == Family::V6 => socket.ip.only_v6().into(),
                 Kind::Unconnected(_) | Kind::Connection(_) | Kind::Listener(_) => return Err(UNKNOWN),
             },
             _ => return Err(UNKNOWN),

@@ -5,7 +5,7 @@ use crate::fast_open::Opened;
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
 use netstack::readiness::Events;
-use netstack::stack::{Cell, Family, Unconnected};
+use netstack::stack::{Cell, Family, Tcp, Unconnected};
 use netstack::tcp::SendFlags;
 use netstack::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
@@ -43,7 +43,8 @@ impl Adapter {
         let mut guard = self.lock();
         guard.world.refresh()?;
         let engine = guard.world.start()?;
-        let mut socket = Socket::new(Kind::Unconnected(Box::new(Unconnected::new(&engine, family))));
+        let mut socket =
+            Socket::new(Kind::Unconnected(Box::new(Unconnected::new(engine.core(), engine.tcp(), family))));
         socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         guard.world.add(fd, File::Socket(socket));
         Ok(fd)
@@ -58,7 +59,7 @@ impl Adapter {
         let engine = guard.world.engine()?;
         let address = address.ok_or(Errno(libc::EAFNOSUPPORT))?;
         match &mut guard.world.socket(fd)?.kind {
-            Kind::Unconnected(socket) => socket.bind(&engine, address)?,
+            Kind::Unconnected(socket) => engine.tcp().bind(engine.core(), socket, address)?,
             Kind::Connection(_) | Kind::Listener(_) => return Err(Errno(libc::EINVAL)),
         }
         Ok(0)
@@ -70,7 +71,7 @@ impl Adapter {
     /// `EADDRINUSE`; `EINVAL` for a connection.
     pub fn listen(&'static self, fd: i32, backlog: i32) -> Call {
         let mut guard = self.lock();
-        let engine = guard.world.engine()?;
+        let (engine, now) = (guard.world.engine()?, guard.world.now());
         let socket = guard.world.socket(fd)?;
         // A negative backlog means as many as possible, as in Linux.
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX);
@@ -78,9 +79,11 @@ impl Adapter {
             Kind::Listener(_) => {}
             Kind::Connection(_) => return Err(Errno(libc::EINVAL)),
             Kind::Unconnected(unconnected) => {
-                let fresh = Unconnected::new(&engine, unconnected.family());
+                let fresh = Unconnected::new(engine.core(), engine.tcp(), unconnected.ip.family());
                 let listening = std::mem::replace(&mut **unconnected, fresh);
-                let listener = engine.listen(listening, backlog, Arc::clone(&socket.watch) as _)?;
+                let listener = engine.with_tcp(now, |tcp, turn| {
+                    tcp.listen(turn, listening, backlog, Arc::clone(&socket.watch) as _)
+                })?;
                 socket.kind = Kind::Listener(listener);
             }
         }
@@ -95,12 +98,14 @@ impl Adapter {
         self.call(
             |world| Ok(patience(world.socket(fd)?, 0)),
             |world| {
-                let engine = world.engine()?;
+                let (engine, now) = (world.engine()?, world.now());
                 let Kind::Listener(listener) = &world.socket(fd)?.kind else {
                     return Err(Errno(libc::EINVAL));
                 };
                 let listener = Arc::clone(listener);
-                let taken = unless_it_blocks(engine.accept(&listener).map_err(Errno::from))?;
+                let taken = unless_it_blocks(
+                    engine.with_tcp(now, |tcp, turn| tcp.accept(turn, &listener)).map_err(Errno::from),
+                )?;
                 let Some((cell, peer)) = taken else { return Ok(None) };
                 let socket = Socket::new(Kind::Connection(Arc::clone(&cell)));
                 cell.set_observer(Arc::clone(&socket.watch) as _);
@@ -158,9 +163,9 @@ impl Adapter {
             |world| {
                 let (cell, engine) = (world.connection(fd, libc::ENOTCONN)?, world.engine()?);
                 let read = if flags & libc::MSG_PEEK == 0 {
-                    engine.read(world.now(), &cell, bufs)
+                    engine.with_tcp(world.now(), |tcp, turn| tcp.read(turn, &cell, bufs))
                 } else {
-                    engine.peek(world.now(), &cell, bufs)
+                    engine.with_tcp(world.now(), |tcp, turn| tcp.peek(turn, &cell, bufs))
                 };
                 let Some(n) = unless_it_blocks(read.map_err(Errno::from))? else { return Ok(None) };
                 done += n;
@@ -217,7 +222,9 @@ impl Adapter {
                 if waited && !cell.readiness().contains(Events::WRITABLE) {
                     return Ok(None);
                 }
-                let sent = engine.send(world.now(), &cell, bufs, send).map_err(Errno::from);
+                let sent = engine
+                    .with_tcp(world.now(), |tcp, turn| tcp.send(turn, &cell, bufs, send))
+                    .map_err(Errno::from);
                 let n = unless_it_blocks(sent)?.unwrap_or(0);
                 done += n;
                 IoSlice::advance_slices(&mut bufs, n);
@@ -242,7 +249,7 @@ impl Adapter {
         let mut guard = self.lock();
         let world = &mut guard.world;
         let (cell, engine) = (world.connection(fd, libc::ENOTCONN)?, world.engine()?);
-        engine.shutdown(world.now(), &cell, how)?;
+        engine.with_tcp(world.now(), |tcp, turn| tcp.shutdown(turn, &cell, how))?;
         Ok(0)
     }
 
@@ -258,8 +265,10 @@ impl Adapter {
         if let File::Socket(socket) = file {
             match socket.kind {
                 Kind::Unconnected(_) => {}
-                Kind::Connection(cell) => engine.close(now, &cell),
-                Kind::Listener(listener) => engine.close_listener(now, &listener),
+                Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.close(turn, &cell)),
+                Kind::Listener(listener) => {
+                    engine.with_tcp(now, |tcp, turn| tcp.close_listener(turn, &listener))
+                }
             }
         }
         Ok(0)
@@ -291,18 +300,18 @@ impl Adapter {
         let mut guard = self.lock();
         let world = &mut guard.world;
         let engine = world.engine()?;
-        let bytes = |count: fn(&netstack::stack::Engine, &Cell) -> usize, world: &mut World| {
+        let bytes = |count: fn(&Tcp, &Cell) -> usize, world: &mut World| {
             match &world.socket(fd)?.kind {
                 Kind::Unconnected(_) => Ok(0),
-                Kind::Connection(cell) => Ok(i32::try_from(count(&engine, cell)).unwrap_or(i32::MAX)),
+                Kind::Connection(cell) => Ok(i32::try_from(count(engine.tcp(), cell)).unwrap_or(i32::MAX)),
                 // tcp_ioctl of Linux.
                 Kind::Listener(_) => Err(Errno(libc::EINVAL)),
             }
         };
         match request {
-            libc::FIONREAD => bytes(netstack::stack::Engine::unread, world),
-            libc::TIOCOUTQ => bytes(netstack::stack::Engine::unacked, world),
-            SIOCOUTQNSD => bytes(netstack::stack::Engine::unsent, world),
+            libc::FIONREAD => bytes(Tcp::unread, world),
+            libc::TIOCOUTQ => bytes(Tcp::unacked, world),
+            SIOCOUTQNSD => bytes(Tcp::unsent, world),
             _ => Err(Errno(libc::ENOTTY)),
         }
     }
@@ -322,9 +331,11 @@ impl World {
                 Some(Err(error)) => Err(error.into()),
             },
             Kind::Unconnected(unconnected) => {
-                let fresh = Unconnected::new(&engine, unconnected.family());
+                let fresh = Unconnected::new(engine.core(), engine.tcp(), unconnected.ip.family());
                 let connecting = std::mem::replace(&mut **unconnected, fresh);
-                let cell = engine.connect(now, connecting, to, Arc::clone(&socket.watch) as _)?;
+                let cell = engine.with_tcp(now, |tcp, turn| {
+                    tcp.connect(turn, connecting, to, Arc::clone(&socket.watch) as _)
+                })?;
                 // With TCP_FASTOPEN_CONNECT the SYN may be left to the first write.
                 socket.connecting = !cell.is_deferred();
                 let deferred = cell.is_deferred();
@@ -336,14 +347,16 @@ impl World {
 
     /// How connecting went, told once.
     pub(crate) fn end_connect(&mut self, fd: i32) -> Call<Option<i32>> {
-        let engine = self.engine()?;
+        let (engine, now) = (self.engine()?, self.now());
         let cell = self.connection(fd, libc::EINVAL)?;
         let Some(result) = cell.connect_result() else { return Ok(None) };
         self.socket(fd)?.connecting = false;
         match result {
             Ok(()) => Ok(Some(0)),
             // Telling clears SO_ERROR.
-            Err(told) => Err(engine.take_error(&cell).unwrap_or(told).into()),
+            Err(told) => {
+                Err(engine.with_tcp(now, |tcp, turn| tcp.take_error(turn, &cell)).unwrap_or(told).into())
+            }
         }
     }
 }
@@ -356,9 +369,9 @@ fn disconnect(
 ) -> Call<Option<i32>> {
     if let Kind::Connection(cell) = &socket.kind {
         let family = if cell.local_addr().is_ipv4() { Family::V4 } else { Family::V6 };
-        let mut fresh = Unconnected::new(engine, family);
-        fresh.options = engine.options(cell);
-        engine.abort(now, cell);
+        let mut fresh = Unconnected::new(engine.core(), engine.tcp(), family);
+        fresh.options = engine.tcp().options(cell);
+        engine.with_tcp(now, |tcp, turn| tcp.abort(turn, cell));
         socket.kind = Kind::Unconnected(Box::new(fresh));
         socket.watch = Arc::default();
     }

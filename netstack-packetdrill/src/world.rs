@@ -9,7 +9,7 @@ use netstack::buffer::PACKET_SIZE;
 use netstack::config::Config;
 use netstack::device::RxMeta;
 use netstack::stack::{
-    Cell, Counters, Effects, Engine, EngineSetup, FastOpenCache, Interface, Listener, QueueId, Unconnected,
+    Batch, Cell, Counters, Engine, EngineSetup, FastOpenCache, Interface, Listener, QueueId, Unconnected,
 };
 use netstack::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,7 @@ pub struct World {
 struct Stack {
     engine: Arc<Engine>,
     device: Arc<Recorder>,
-    out: Effects,
+    out: Batch,
 }
 
 /// What a file descriptor stands for.
@@ -155,12 +155,12 @@ impl World {
         }
         let flushed = sysctls.flushes() != self.seen.flushes();
         self.seen = sysctls;
-        let cache = Arc::clone(stack.engine.fast_open_cache());
+        let cache = Arc::clone(stack.engine.tcp().fast_open_cache());
         if flushed {
             cache.clear();
         }
         let config = self.config()?;
-        if config == **stack.engine.config() {
+        if config == **stack.engine.core().config() {
             return Ok(());
         }
         let device = Arc::clone(&stack.device);
@@ -197,7 +197,7 @@ impl World {
         }
         let setup = EngineSetup { fast_open_cache: cache, ..EngineSetup::default() };
         let engine = Engine::with_setup(config, vec![interface], setup)?;
-        Ok(Stack { engine, device, out: Effects::new() })
+        Ok(Stack { engine, device, out: Batch::new() })
     }
 
     /// The stack.
@@ -212,7 +212,7 @@ impl World {
     fn serve(&mut self) {
         let now = self.now;
         if let Some(Stack { engine, out, .. }) = &mut self.stack {
-            while engine.has_pending(QUEUE) {
+            while engine.has_waiting(QUEUE) {
                 engine.on_writable(now, QUEUE, out);
                 out.deliver(engine);
             }
@@ -324,11 +324,11 @@ impl World {
             }
         }
         if let Some(Stack { engine, out, .. }) = &mut self.stack {
-            let mut buf = engine.pool().take();
+            let mut buf = engine.core().pool().take();
             buf.bytes_mut()[..packet.len()].copy_from_slice(packet);
             let meta = RxMeta { len: packet.len(), checksum_verified: false, gso_size: None };
             engine.on_packet(now, QUEUE, buf, meta, out);
-            engine.end_batch(now, QUEUE, out);
+            engine.end_batch(now, out);
             out.deliver(engine);
         }
         Ok(())

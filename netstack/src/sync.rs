@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Rank {
+    /// A socket of the application that neither connects nor listens yet: binding locks the ports.
+    Socket = 1,
     /// A listener: its SYN queue and accept queue.
-    Listener = 1,
+    Listener,
     /// A connection (`stack::cell`).
     Cell,
     /// Segments that arrived while a cell was locked.

@@ -50,12 +50,14 @@ const RULES: &[(&str, u32)] = &[
     ("RFC8504", 3),
 ];
 
-/// One line of the table.
+/// What CONFORMANCE.md says about one rule.
+#[derive(Default)]
 struct Rule {
+    text: String,
     status: String,
     place: String,
-    tests: String,
-    why: String,
+    tests: Vec<String>,
+    note: String,
 }
 
 fn root() -> PathBuf {
@@ -63,20 +65,61 @@ fn root() -> PathBuf {
 }
 
 fn rules() -> BTreeMap<String, Rule> {
-    let text = fs::read_to_string(root().join("CONFORMANCE.md")).expect("CONFORMANCE.md beside the crates");
-    let mut rules = BTreeMap::new();
-    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| rule ")) {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
-        let [id, status, place, tests, why] = &cells[..] else { panic!("not five cells: {line}") };
-        let rule = Rule {
-            status: status.clone(),
-            place: place.replace('`', ""),
-            tests: tests.replace('`', ""),
-            why: why.clone(),
-        };
-        assert!(rules.insert(id.clone(), rule).is_none(), "{id} is there twice");
+    parse(&fs::read_to_string(root().join("CONFORMANCE.md")).expect("CONFORMANCE.md beside the crates"))
+}
+
+/// Reads the lists below the headings. A rule is an item, and what is done about it are the items in it:
+///
+/// ```text
+/// - **RFC7323-2** (§2.2): The window of a SYN is not scaled.
+///   - yes: `tcp/window.rs`
+///   - test: `tcp/tests/rules.rs::the_window_of_a_syn_is_not_scaled`
+///   - note: May go on in the next line,
+///     as the text of the rule may.
+/// ```
+fn parse(text: &str) -> BTreeMap<String, Rule> {
+    let mut rules: BTreeMap<String, Rule> = BTreeMap::new();
+    let mut last: Option<String> = None;
+    let lists = text.split_once("\n## ").expect("a heading").1;
+    for item in items(lists) {
+        if let Some(rule) = item.strip_prefix("- **") {
+            let (id, rest) = rule.split_once("**").unwrap_or_else(|| panic!("no number: {item}"));
+            let (_section, text) = rest.split_once(':').unwrap_or_else(|| panic!("no text: {item}"));
+            let rule = Rule { text: text.trim().to_owned(), ..Rule::default() };
+            assert!(rules.insert(id.to_owned(), rule).is_none(), "{id} is there twice");
+            last = Some(id.to_owned());
+            continue;
+        }
+        let id = last.as_ref().unwrap_or_else(|| panic!("not in a rule: {item}"));
+        let rule = rules.get_mut(id).expect("the rule that was just inserted");
+        let item = item.trim_start().trim_start_matches("- ");
+        let (label, value) = item.split_once(':').map_or((item, ""), |(label, value)| (label, value.trim()));
+        match label {
+            "test" => rule.tests.push(value.replace('`', "")),
+            "note" => value.clone_into(&mut rule.note),
+            status => {
+                assert!(rule.status.is_empty(), "{id} says twice what is done: {item}");
+                status.clone_into(&mut rule.status);
+                rule.place = value.replace('`', "");
+            }
+        }
     }
     rules
+}
+
+/// The items of all lists, each with the lines that continue it.
+fn items(lists: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for line in lists.lines().filter(|line| line.starts_with("- ") || line.starts_with("  ")) {
+        if line.trim_start().starts_with("- ") {
+            items.push(line.to_owned());
+        } else {
+            let item = items.last_mut().unwrap_or_else(|| panic!("continues nothing: {line}"));
+            item.push(' ');
+            item.push_str(line.trim());
+        }
+    }
+    items
 }
 
 /// A file or folder, below the crate's sources or below the workspace.
@@ -95,19 +138,26 @@ fn every_rule_is_there_and_no_other() {
 }
 
 #[test]
+fn every_rule_has_a_text() {
+    let without: Vec<_> =
+        rules().into_iter().filter(|(_, rule)| rule.text.is_empty()).map(|(id, _)| id).collect();
+    assert!(without.is_empty(), "no text: {without:?}");
+}
+
+#[test]
 fn what_is_named_exists() {
     for (id, rule) in rules() {
         if !rule.place.is_empty() {
             assert!(find(&rule.place).is_some(), "{id}: there is no {}", rule.place);
         }
-        for test in rule.tests.split(", ").filter(|test| !test.is_empty()) {
+        for test in &rule.tests {
             let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{id}: {test}"));
             let path = find(file).unwrap_or_else(|| panic!("{id}: there is no {file}"));
             assert!(has_test(&fs::read_to_string(path).unwrap(), name), "{id}: {file} has no test {name}");
         }
         match rule.status.as_str() {
             "yes" => assert!(!rule.place.is_empty() && !rule.tests.is_empty(), "{id} names no place or test"),
-            "deviates" | "not applicable" => assert!(!rule.why.is_empty(), "{id} does not say why"),
+            "deviates" | "not applicable" => assert!(!rule.note.is_empty(), "{id} does not say why"),
             status => panic!("{id}: what is {status:?}?"),
         }
     }
@@ -137,4 +187,20 @@ fn a_function_that_is_no_test_does_not_count() {
     assert!(!has_test("fn it() {", "it"));
     assert!(!has_test("#[test]\nfn other() {}\nfn it() {", "it"));
     assert!(!has_test("#[test]\nfn it_too() {", "it"));
+}
+
+#[test]
+fn a_rule_is_read_with_its_continued_lines() {
+    let rules = parse(
+        "# Title\n- not a rule\n\n## RFC 1\n\n\
+         - **RFC1-1** (§2): One: and\n  more.\n  - deviates: `a.rs`\n  - test: `a.rs::b`\n  - test: `a.rs::c`\n  \
+         - note: why:\n    that.\n\
+         - **RFC1-2**:\n  - not applicable\n",
+    );
+    assert_eq!(rules.len(), 2);
+    let first = &rules["RFC1-1"];
+    assert_eq!((&*first.text, &*first.status, &*first.place), ("One: and more.", "deviates", "a.rs"));
+    assert_eq!((first.tests.join(" "), &*first.note), ("a.rs::b a.rs::c".to_owned(), "why: that."));
+    let second = &rules["RFC1-2"];
+    assert_eq!((&*second.text, &*second.status, &*second.place), ("", "not applicable", ""));
 }

@@ -5,7 +5,7 @@ use netstack::buffer::Chunk;
 use netstack::config::CongestionName;
 use netstack::device::{Device, Link, LinkConfig, LinkStats, PairConfig};
 use netstack::readiness::Events;
-use netstack::stack::{Cell, Effects, Engine, Family, Interface, Listener, Observer, QueueId, Unconnected};
+use netstack::stack::{Batch, Cell, Engine, Family, Interface, Listener, Observer, QueueId, Unconnected};
 use netstack::tcp::TcpInfo;
 use netstack::time::{Duration, Instant};
 use std::io::{self, IoSlice};
@@ -61,7 +61,7 @@ struct Host {
     engine: Arc<Engine>,
     device: Arc<dyn Device>,
     queue: QueueId,
-    out: Effects,
+    out: Batch,
 }
 
 impl Host {
@@ -69,8 +69,8 @@ impl Host {
         let config = Config { seed: Some(seed), loopback: false, ..config.clone() };
         let interface = Interface::new(Arc::clone(&device)).address(address);
         let engine = Engine::new(config, vec![interface])?;
-        let queue = engine.queues()[0];
-        Ok(Self { engine, device, queue, out: Effects::new() })
+        let queue = engine.core().queues()[0];
+        Ok(Self { engine, device, queue, out: Batch::new() })
     }
 
     /// Does what there is to do now; says whether there was anything.
@@ -86,7 +86,7 @@ impl Host {
         }
         let mut received = false;
         loop {
-            let mut packet = engine.pool().take();
+            let mut packet = engine.core().pool().take();
             match device.receive(now, 0, &mut packet) {
                 Ok(meta) => engine.on_packet(now, *queue, packet, meta, out),
                 Err(_) => break,
@@ -94,10 +94,10 @@ impl Host {
             received = true;
         }
         if received {
-            engine.end_batch(now, *queue, out);
+            engine.end_batch(now, out);
             progress = true;
         }
-        if engine.has_pending(*queue) {
+        if engine.has_waiting(*queue) {
             engine.on_writable(now, *queue, out);
             progress = true;
         }
@@ -161,12 +161,13 @@ impl Net {
         let links = [Arc::new(here), Arc::new(there)];
         let sender = Host::new("10.0.0.1/24", tap(Arc::clone(&links[0]) as _), config, seed)?;
         let receiver = Host::new("10.0.0.2/24", Arc::clone(&links[1]) as _, config, seed ^ 1)?;
-        let mut socket = Unconnected::new(&receiver.engine, Family::V4);
-        socket.bind(&receiver.engine, (SERVER, PORT).into())?;
-        let listener = receiver.engine.listen(socket, 128, Flag::new())?;
-        let block = (0..BLOCK).map(|at| at as u8).collect();
+        let mut socket = Unconnected::new(receiver.engine.core(), receiver.engine.tcp(), Family::V4);
+        receiver.engine.tcp().bind(receiver.engine.core(), &mut socket, (SERVER, PORT).into())?;
         // Not at zero, which might be taken for never.
         let now = Instant::from_millis(1_000);
+        let listener =
+            receiver.engine.with_tcp(now, |tcp, turn| tcp.listen(turn, socket, 128, Flag::new()))?;
+        let block = (0..BLOCK).map(|at| at as u8).collect();
         Ok(Self { now, sender, receiver, links, listener, flows: Vec::new(), block })
     }
 
@@ -178,14 +179,17 @@ impl Net {
     /// Starts a flow of `bytes` at most under `congestion`.
     ///
     /// # Errors
-    /// Those of connecting; of kind `InvalidInput` if there is no such congestion control.
+    /// Those of connecting.
     pub fn start(&mut self, congestion: CongestionName, bytes: u64) -> io::Result<FlowId> {
-        let mut socket = Unconnected::new(&self.sender.engine, Family::V4);
+        let mut socket = Unconnected::new(self.sender.engine.core(), self.sender.engine.tcp(), Family::V4);
         let chosen = socket.options.set_congestion(congestion.as_str().as_bytes());
         chosen.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let writable = Flag::new();
         let to = SocketAddr::from((SERVER, PORT));
-        let sender = self.sender.engine.connect(self.now, socket, to, Arc::clone(&writable) as _)?;
+        let sender = self
+            .sender
+            .engine
+            .with_tcp(self.now, |tcp, turn| tcp.connect(turn, socket, to, Arc::clone(&writable) as _))?;
         self.flows.push(Flow { sender, writable, receiver: None, left: bytes, received: 0 });
         Ok(FlowId(self.flows.len() - 1))
     }
@@ -197,13 +201,13 @@ impl Net {
 
     /// What the sender of a flow knows; none before it is connected.
     pub fn info(&self, flow: FlowId) -> Option<TcpInfo> {
-        self.sender.engine.info(self.now, &self.flows[flow.0].sender)
+        self.sender.engine.with_tcp(self.now, |tcp, turn| tcp.info(turn, &self.flows[flow.0].sender))
     }
 
     /// What the receiver of a flow knows; none before it has accepted the connection.
     pub fn receiver_info(&self, flow: FlowId) -> Option<TcpInfo> {
         let (cell, _) = self.flows[flow.0].receiver.as_ref()?;
-        self.receiver.engine.info(self.now, cell)
+        self.receiver.engine.with_tcp(self.now, |tcp, turn| tcp.info(turn, cell))
     }
 
     /// What became of the packets from the sender to the receiver.
@@ -277,7 +281,11 @@ impl Net {
         if self.flows.iter().all(|flow| flow.receiver.is_some()) {
             return false;
         }
-        let Ok((cell, peer)) = self.receiver.engine.accept(&self.listener) else { return false };
+        let Ok((cell, peer)) =
+            self.receiver.engine.with_tcp(self.now, |tcp, turn| tcp.accept(turn, &self.listener))
+        else {
+            return false;
+        };
         let readable = Flag::new();
         cell.set_observer(Arc::clone(&readable) as _);
         let flow = self.flows.iter_mut().find(|flow| flow.sender.local_addr() == peer);
@@ -291,7 +299,9 @@ impl Flow {
         let before = self.left;
         while self.left > 0 {
             let len = block.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            match engine.write(now, &self.sender, &[IoSlice::new(&block[..len])]) {
+            match engine
+                .with_tcp(now, |tcp, turn| tcp.write(turn, &self.sender, &[IoSlice::new(&block[..len])]))
+            {
                 Ok(written) => self.left -= written as u64,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -304,7 +314,7 @@ impl Flow {
         let Some((cell, _)) = &self.receiver else { return Ok(false) };
         let before = self.received;
         loop {
-            match engine.read_chunk(now, cell) {
+            match engine.with_tcp(now, |tcp, turn| tcp.read_chunk(turn, cell)) {
                 Ok(chunk) => match chunk.as_ref().map_or(0, Chunk::len) {
                     0 => break,
                     len => self.received += len as u64,

@@ -1,14 +1,14 @@
 //! The driver of a stack: where its reactor tasks run, and how they end.
 //!
 //! Data that was accepted must survive the end of the runtime, and of `main`. A runtime that ends
-//! drops its tasks; the drop of a reactor task is therefore the sign to go on elsewhere: a thread of
-//! its own closes the stack's sockets and drives the stack until every byte is acknowledged, and
-//! the end of the runtime waits for that thread. `Config::exit_drain` bounds all of it.
+//! drops its tasks. When a reactor task is dropped before it ends, a thread of its own closes the
+//! stack's sockets and drives the stack until every byte is acknowledged, and the end of the runtime
+//! waits for that thread. `Config::exit_drain` bounds all of it.
 
 use crate::device::{Device, Readiness};
 use crate::net::clock;
+use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
 use crate::net::reactor::{DeadlineTask, QueueTask};
-use crate::net::stack::{CHECK_INTERVAL, Core, Phase};
 use crate::sync::{Mutex, Rank};
 use std::future::Future;
 use std::io;
@@ -17,6 +17,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Handle, Id, Runtime};
+
+/// Who drives a stack: who waits for its devices and its deadlines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Driver {
+    /// Tasks on the tokio runtime in which the stack is built. Its clock is the stack's clock, so a
+    /// paused runtime makes a stack in virtual time. When the runtime ends, so does the stack.
+    #[default]
+    Tokio,
+    /// A thread of its own, independent of every runtime.
+    Thread,
+}
 
 /// Whether any queue of `device` is waited for by a file descriptor.
 pub(crate) fn waits_on_fd(device: &dyn Device) -> bool {
@@ -37,7 +49,7 @@ pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
         driven.retain(|(_, core)| core.strong_count() > 0);
         driven.push((handle.id(), Arc::downgrade(core)));
     }
-    // Paused time belongs to a test whose peers are in the same stopped time: nobody would answer.
+    // Paused time belongs to a test whose peers are in the same stopped time: no peer would answer.
     let drains = !clock::is_paused();
     let guard = || EndGuard { core: Arc::clone(core), handle: handle.clone(), drains, finished: false };
     for task in queues {
@@ -51,7 +63,7 @@ fn queue_tasks(core: &Arc<Core>) -> io::Result<Vec<QueueTask>> {
     core.wakeups.live().map(|index| QueueTask::new(Arc::clone(core), index)).collect()
 }
 
-/// A reactor task, and what happens if it is dropped before it ends.
+/// A reactor task, and the guard that acts if it is dropped before it ends.
 struct Driven<T> {
     /// Dropped first: it holds what the current runtime knows of the device.
     task: T,
@@ -105,8 +117,8 @@ impl Drop for EndGuard {
     }
 }
 
-/// Makes the end of the runtime behind `handle` wait for `wait`, without blocking the thread that
-/// drops its tasks if that can be had: the runtime waits for the blocking calls that have begun.
+/// Makes the end of the runtime behind `handle` wait for `wait`. If possible that does not block the
+/// thread that drops the runtime's tasks: a runtime waits for the blocking calls that have begun.
 fn wait_in(handle: &Handle, wait: impl FnOnce() + Send + 'static) {
     struct OnDrop<F: FnOnce()>(Option<F>);
     impl<F: FnOnce()> Drop for OnDrop<F> {
@@ -116,7 +128,7 @@ fn wait_in(handle: &Handle, wait: impl FnOnce() + Send + 'static) {
             }
         }
     }
-    // If the runtime refuses, it drops the closure, and that waits here and now.
+    // If the runtime refuses, it drops the closure, which then waits on this thread.
     let wait = OnDrop(Some(wait));
     drop(handle.spawn_blocking(move || drop(wait)));
 }
@@ -124,7 +136,7 @@ fn wait_in(handle: &Handle, wait: impl FnOnce() + Send + 'static) {
 /// Closes the sockets of a stack whose runtime has ended, and drives it on a thread of its own until
 /// what was accepted is acknowledged. Only the first call does anything.
 fn start_drain(core: &Arc<Core>) {
-    if core.drain_started.swap(true, Ordering::AcqRel) || core.phase() == Phase::Stopped {
+    if core.drain_started.swap(true, Ordering::AcqRel) || core.lifecycle() == Lifecycle::Stopped {
         return;
     }
     core.clock.detach();
@@ -157,8 +169,8 @@ fn drain(core: &Arc<Core>) {
                 core.wakeups.all();
             }
         };
-        // Giving up is the answer to a peer that does not acknowledge.
-        let _ = tokio::time::timeout(core.exit_drain, drained).await;
+        // A peer that does not acknowledge in time is given up.
+        let _ = tokio::time::timeout(core.exit_drain(), drained).await;
         deadlines.abort();
     });
 }
@@ -168,7 +180,7 @@ fn own_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// Fails the stack's sockets when its driver's thread ends, however it ends.
+/// Stops the stack when its driver's thread ends, by a panic too.
 struct StopOnDrop(Arc<Core>);
 
 impl Drop for StopOnDrop {
@@ -186,7 +198,7 @@ pub(crate) fn start_thread(core: &Arc<Core>) -> io::Result<()> {
         let runtime = match own_runtime() {
             Ok(runtime) => runtime,
             Err(error) => {
-                // The builder waits for this.
+                // `start_thread` waits for this.
                 let _ = started.send(Err(error));
                 return;
             }
@@ -235,15 +247,15 @@ fn guard_runtime(core: &Arc<Core>, handle: &Handle) {
 }
 
 fn wait_until_drained(core: &Core) {
-    let deadline = core.now() + core.exit_drain;
-    while !core.engine.is_drained() && core.phase() != Phase::Stopped && core.now() < deadline {
+    let deadline = core.now() + core.exit_drain();
+    while !core.engine.is_drained() && core.lifecycle() != Lifecycle::Stopped && core.now() < deadline {
         std::thread::park_timeout(CHECK_INTERVAL);
     }
 }
 
-/// The last handle of a stack with a thread of its own went: makes whoever comes after wait for what
-/// was accepted. Inside a runtime that is the end of the runtime, elsewhere the caller.
-pub(crate) fn outlive(core: &Arc<Core>) {
+/// Called when the last handle of a stack with a thread of its own is dropped: waits until what was
+/// accepted is acknowledged. Inside a runtime, the end of the runtime waits instead of the caller.
+pub(crate) fn drain_on_drop(core: &Arc<Core>) {
     if let Ok(handle) = Handle::try_current() {
         guard_runtime(core, &handle);
         return;

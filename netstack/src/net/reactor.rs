@@ -1,13 +1,14 @@
 //! The reactor: one task per device queue, and one for the engine's deadlines.
 //!
 //! A queue's task receives packets in bounded batches and gives them to the engine, serves the
-//! queue's pending list when the device has room again, and calls the device at its own deadlines.
+//! connections that wait for room in the device once there is some, and calls the device at its own
+//! deadlines.
 //! It never transmits on behalf of an application that could do so itself.
 
 use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
-use crate::net::stack::{Core, Phase};
-use crate::stack::{DriverHook, Effects, QueueId};
+use crate::net::core::{Core, Lifecycle};
+use crate::stack::{Batch, QueueId};
 use crate::time::Instant;
 use std::future::Future;
 use std::io;
@@ -15,8 +16,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use tokio::io::Interest;
 #[cfg(unix)]
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::is_rt_shutdown_err;
@@ -27,58 +28,10 @@ const BATCH_PACKETS: usize = 64;
 /// Bytes received in one batch at most: four super-segments, so that the application reads them
 /// while they are in the cache, and the peer has its acknowledgment before its window is used up.
 const BATCH_BYTES: usize = 256 << 10;
-/// How often in a row looking again after a batch may be in vain before it is given up.
-const PATIENCE: u8 = 4;
-/// Every so many batches looking again gets another chance.
+/// How many busy polls in a row may find the queue empty before busy polling stops.
+const MAX_EMPTY_POLLS: u8 = 4;
+/// Batches after which a busy poll is tried again once busy polling has stopped.
 const RETRY_EVERY: u8 = 64;
-
-/// What wakes the tasks of a stack.
-///
-/// The engine calls it (it is the engine's [`DriverHook`]), and so does whoever ends the stack.
-#[derive(Debug)]
-pub(crate) struct Wakeups {
-    deadline: Signal,
-    queues: Vec<QueueWakeup>,
-}
-
-#[derive(Debug)]
-struct QueueWakeup {
-    id: QueueId,
-    signal: Signal,
-    /// The device failed: nobody drives this queue any more.
-    dead: AtomicBool,
-}
-
-impl Wakeups {
-    pub(crate) fn new(queues: &[QueueId]) -> Arc<Self> {
-        let queue =
-            |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
-        Arc::new(Self { deadline: Signal::new(), queues: queues.iter().map(queue).collect() })
-    }
-
-    /// Wakes every task of the stack.
-    pub(crate) fn all(&self) {
-        self.deadline.raise_readable();
-        self.queues.iter().for_each(|queue| queue.signal.raise_readable());
-    }
-
-    /// Queues whose device works, by index.
-    pub(crate) fn live(&self) -> impl Iterator<Item = usize> {
-        (0..self.queues.len()).filter(|index| !self.queues[*index].dead.load(Ordering::Acquire))
-    }
-}
-
-impl DriverHook for Wakeups {
-    fn deadline_moved(&self) {
-        self.deadline.raise_readable();
-    }
-
-    fn pending(&self, id: QueueId) {
-        if let Some(queue) = self.queues.iter().find(|queue| queue.id == id) {
-            queue.signal.raise_readable();
-        }
-    }
-}
 
 /// A timer that is armed for one point at a time.
 #[derive(Default)]
@@ -108,16 +61,16 @@ impl Alarm {
     }
 }
 
-/// The engine's deadlines, and the end of the stack once nobody owns it.
+/// The engine's deadlines, and the end of a stack that was abandoned.
 pub(crate) struct DeadlineTask {
     pub(crate) core: Arc<Core>,
     alarm: Alarm,
-    effects: Effects,
+    effects: Batch,
 }
 
 impl DeadlineTask {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, alarm: Alarm::default(), effects: Effects::new() }
+        Self { core, alarm: Alarm::default(), effects: Batch::new() }
     }
 }
 
@@ -146,7 +99,7 @@ impl Future for DeadlineTask {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if core.wakeups.deadline.poll_readable(cx).is_pending() {
+            if core.wakeups.poll_deadline(cx).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -161,13 +114,15 @@ pub(crate) struct QueueTask {
     id: QueueId,
     io: QueueIo,
     alarm: Alarm,
-    effects: Effects,
+    effects: Batch,
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
-    patience: u8,
+    /// Busy polls in a row that found the queue empty, up to [`MAX_EMPTY_POLLS`].
+    empty_polls: u8,
+    /// Batches with packets in them, modulo [`RETRY_EVERY`].
     batches: u8,
-    /// The last poll received packets and came back to look for more.
-    looking_again: bool,
+    /// The last poll received packets and came back without waiting, to look for more.
+    busy_polling: bool,
 }
 
 /// How the task waits for its queue.
@@ -236,7 +191,7 @@ fn poll_signal(
 }
 
 /// How a batch ended.
-enum Batch {
+enum Received {
     /// The queue is empty, after this many packets.
     Drained(usize),
     /// The limit of a batch; there may be more.
@@ -249,20 +204,20 @@ impl QueueTask {
     /// The task for the queue at `index` of the stack's list. Must be called in the runtime that
     /// will run it.
     pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
-        let id = core.wakeups.queues[index].id;
-        let io = QueueIo::new(Arc::clone(core.engine.device(id.interface)), usize::from(id.queue))?;
-        let spare = Some(core.engine.pool().take());
+        let id = core.wakeups.queue_id(index);
+        let io = QueueIo::new(Arc::clone(core.engine.core().device(id.interface)), usize::from(id.queue))?;
+        let spare = Some(core.engine.core().pool().take());
         Ok(Self {
             core,
             index,
             id,
             io,
             alarm: Alarm::default(),
-            effects: Effects::new(),
+            effects: Batch::new(),
             spare,
-            patience: PATIENCE,
+            empty_polls: 0,
             batches: 0,
-            looking_again: false,
+            busy_polling: false,
         })
     }
 
@@ -270,13 +225,13 @@ impl QueueTask {
         usize::from(self.id.queue)
     }
 
-    fn receive_batch(&mut self) -> Batch {
+    fn receive_batch(&mut self) -> Received {
         let (mut packets, mut bytes) = (0, 0);
         while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
             // Each packet has its own time: on a short path the answer to what one packet of the
             // batch made us send may be among the next ones, and its round trip is measured.
             let now = self.core.clock.now();
-            let mut buf = self.spare.take().unwrap_or_else(|| self.core.engine.pool().take());
+            let mut buf = self.spare.take().unwrap_or_else(|| self.core.engine.core().pool().take());
             match self.io.device().receive(now, self.queue(), &mut buf) {
                 Ok(meta) => {
                     packets += 1;
@@ -288,43 +243,45 @@ impl QueueTask {
                     self.spare = Some(buf);
                     // The packet that ended the last connection came in a buffer too.
                     self.core.engine.trim_if_idle();
-                    return Batch::Drained(packets);
+                    return Received::Drained(packets);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.spare = Some(buf),
-                Err(error) => return Batch::Failed(error),
+                Err(error) => return Received::Failed(error),
             }
         }
-        Batch::Full
+        Received::Full
     }
 
-    /// Whether to look for more packets before sleeping: under load the next ones are there before
-    /// a sleep would have begun, and the round trip through the selector is saved.
-    fn look_again(&mut self, packets: usize) -> bool {
-        let fruitful = packets > 0;
-        if self.looking_again {
-            self.patience = if fruitful { PATIENCE } else { self.patience.saturating_sub(1) };
+    /// Whether to poll the queue once more before waiting for it: under load the next packets are
+    /// there before the wait would have begun, and the round trip through the selector is saved.
+    fn keep_polling(&mut self, packets: usize) -> bool {
+        let received = packets > 0;
+        if self.busy_polling {
+            self.empty_polls = if received { 0 } else { (self.empty_polls + 1).min(MAX_EMPTY_POLLS) };
         }
-        if fruitful {
+        if received {
             self.batches = (self.batches + 1) % RETRY_EVERY;
         }
-        self.looking_again = fruitful && (self.patience > 0 || self.batches == 0);
-        self.looking_again
+        self.busy_polling = received && (self.empty_polls < MAX_EMPTY_POLLS || self.batches == 0);
+        self.busy_polling
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<()> {
-        self.core.wakeups.queues[self.index].dead.store(true, Ordering::Release);
-        self.core.engine.on_device_error(self.id, &error, &mut self.effects);
+        self.core.wakeups.mark_dead(self.index);
+        self.core.engine.on_device_error(self.core.clock.now(), self.id, &error, &mut self.effects);
         self.effects.deliver(&self.core.engine);
         Poll::Ready(())
     }
 
-    /// Serves the pending list; whether to go on waiting for room in the device.
-    fn serve_pending(&mut self, now: Instant) -> bool {
-        if self.core.engine.has_pending(self.id) {
+    /// Sends for the connections that wait for room in the device. Returns what to wait for next:
+    /// for room too, if some of them still do.
+    fn serve_waiting(&mut self, now: Instant) -> Interest {
+        if self.core.engine.has_waiting(self.id) {
             self.core.engine.on_writable(now, self.id, &mut self.effects);
             self.effects.deliver(&self.core.engine);
         }
-        self.core.engine.has_pending(self.id)
+        let full = self.core.engine.has_waiting(self.id);
+        if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
     }
 
     /// The device's own deadlines, which the task of its first queue serves.
@@ -346,16 +303,16 @@ impl QueueTask {
     fn take_events(&self, cx: &mut Context<'_>) {
         // Whether there was an event does not matter, and an error comes back when waiting.
         let _ = self.io.poll_readable(self.queue(), cx);
-        let _ = self.core.wakeups.queues[self.index].signal.poll_readable(cx);
+        let _ = self.core.wakeups.poll_queue(self.index, cx);
     }
 
-    /// Waits for whatever comes next; ready if something has come already.
-    fn poll_events(&mut self, pending: bool, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Waits for the next event; ready if there has been one already.
+    fn poll_events(&mut self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let queue = self.queue();
         let mut any = self.poll_device_deadline(cx).map(Ok);
-        let wakeup = self.core.wakeups.queues[self.index].signal.poll_readable(cx).map(Ok);
+        let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
         let readable = self.io.poll_readable(queue, cx);
-        let writable = if pending { self.io.poll_writable(queue, cx) } else { Poll::Pending };
+        let writable = if interest.is_writable() { self.io.poll_writable(queue, cx) } else { Poll::Pending };
         for event in [wakeup, readable, writable] {
             match event {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -373,22 +330,22 @@ impl Future for QueueTask {
     /// One batch per poll, so that other tasks of the runtime have their turn in between.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.core.phase() == Phase::Stopped {
+        if this.core.lifecycle() == Lifecycle::Stopped {
             return Poll::Ready(());
         }
         this.take_events(cx);
         let batch = this.receive_batch();
         let now = this.core.clock.now();
-        this.core.engine.end_batch(now, this.id, &mut this.effects);
+        this.core.engine.end_batch(now, &mut this.effects);
         this.effects.deliver(&this.core.engine);
-        let pending = this.serve_pending(now);
+        let interest = this.serve_waiting(now);
         let again = match batch {
-            Batch::Failed(error) => return this.fail(error),
-            Batch::Full => true,
-            Batch::Drained(packets) => this.look_again(packets),
+            Received::Failed(error) => return this.fail(error),
+            Received::Full => true,
+            Received::Drained(packets) => this.keep_polling(packets),
         };
         if !again {
-            match this.poll_events(pending, cx) {
+            match this.poll_events(interest, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 // The runtime ends and will drop this task; the device is not to blame.
@@ -398,22 +355,5 @@ impl Future for QueueTask {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_queue_is_woken_by_its_own_name_only() {
-        let ids = [QueueId { interface: 0, queue: 0 }, QueueId { interface: 0, queue: 1 }];
-        let wakeups = Wakeups::new(&ids);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        wakeups.pending(ids[1]);
-        assert!(wakeups.queues[0].signal.poll_readable(&mut cx).is_pending());
-        assert!(wakeups.queues[1].signal.poll_readable(&mut cx).is_ready());
-        wakeups.queues[0].dead.store(true, Ordering::Release);
-        assert_eq!(wakeups.live().collect::<Vec<_>>(), [1]);
     }
 }

@@ -9,7 +9,7 @@
 //! that write (the latest caller wins), and a list of any length for the `async` methods. They are
 //! cloned, dropped and called with no lock held, because each of the three may run foreign code.
 
-use crate::net::stack::gone;
+use crate::net::error::stack_over;
 use crate::readiness::Events;
 use crate::stack::Observer;
 use crate::sync::{Mutex, Rank};
@@ -165,7 +165,7 @@ impl Registration {
     fn look(&self, mask: Events) -> io::Result<Seen> {
         let word = self.word.load(Ordering::Acquire);
         if word & SHUTDOWN != 0 {
-            return Err(gone());
+            return Err(stack_over());
         }
         Ok(Seen { word, ready: Events::from_bits((word & FLAGS) as u16 & mask.bits()) })
     }

@@ -2,130 +2,149 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Declares the counters as a table, so that a name and its documentation stand together.
+/// Declares the counters as a table, so that a name and its documentation stand together. Each group
+/// counts in a type of its own, which belongs to the part of the stack that counts.
 macro_rules! counters {
-    ($( $(#[$attr:meta])* $name:ident, $text:literal; )*) => {
+    ($( $(#[$group_attr:meta])* $live:ident { $( $(#[$attr:meta])* $name:ident, $text:literal; )* } )*) => {
         /// What a stack has counted since it was built.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
-            $( $(#[$attr])* pub $name: u64, )*
+            $( $( $(#[$attr])* pub $name: u64, )* )*
         }
 
         impl Counters {
             /// The names of Linux, or of this stack where Linux has none, with the values.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$( ($text, self.$name) ),*].into_iter()
+                [$( $( ($text, self.$name) ),* ),*].into_iter()
             }
         }
 
-        /// The counters while they count.
-        #[derive(Debug, Default)]
-        pub(crate) struct Live {
-            $( pub(crate) $name: Counter, )*
-        }
-
-        impl Live {
-            pub(crate) fn snapshot(&self) -> Counters {
-                Counters { $( $name: self.$name.0.load(Ordering::Relaxed), )* }
+        $(
+            $(#[$group_attr])*
+            #[derive(Debug, Default)]
+            pub(crate) struct $live {
+                $( pub(crate) $name: Counter, )*
             }
-        }
+
+            impl $live {
+                /// Writes the group's values down.
+                pub(crate) fn read(&self, into: &mut Counters) {
+                    $( into.$name = self.$name.0.load(Ordering::Relaxed); )*
+                }
+            }
+        )*
     };
 }
 
 counters! {
-    /// Packets received.
-    in_receives, "InReceives";
-    /// Packets dropped for a malformed IP header.
-    in_header_errors, "InHdrErrors";
-    /// Packets dropped for their addresses: not ours, or impossible ones.
-    in_address_errors, "InAddrErrors";
-    /// Packets of a transport protocol that the stack does not have.
-    in_unknown_protocols, "InUnknownProtos";
-    /// Datagrams put together from fragments.
-    reassembled, "ReasmOKs";
-    /// Datagrams sent to a UDP port that nobody has.
-    udp_no_ports, "NoPorts";
-    /// ICMP messages received.
-    icmp_in, "IcmpInMsgs";
-    /// ICMP messages sent.
-    icmp_out, "IcmpOutMsgs";
-    /// ICMP errors that the rate limit held back.
-    icmp_rate_limited, "IcmpOutRateLimitGlobal";
-    /// ICMP messages about TCP segments that are not in flight: stale or forged.
-    icmp_out_of_window, "OutOfWindowIcmps";
-    /// TCP segments received; a super-segment counts as one.
-    tcp_in_segments, "InSegs";
-    /// Packets sent.
-    out_packets, "OutRequests";
-    /// TCP segments with a bad header or checksum.
-    tcp_in_errors, "InErrs";
-    /// Resets sent for segments that belong to no connection.
-    tcp_out_resets, "OutRsts";
-    /// Resets that the rate limit held back.
-    tcp_resets_limited, "OutRstsLimited";
-    /// Connections that this side began.
-    active_opens, "ActiveOpens";
-    /// Connections that a peer began and that completed.
-    passive_opens, "PassiveOpens";
-    /// Attempts to connect that failed.
-    attempt_fails, "AttemptFails";
-    /// Connections complete or half-open that found an accept queue full.
-    listen_overflows, "ListenOverflows";
-    /// SYNs and connections that a listener dropped for any reason.
-    listen_drops, "ListenDrops";
-    /// SYNs dropped because the SYN queue was full and there are no SYN cookies.
-    syn_queue_drops, "TCPReqQFullDrop";
-    /// SYNs answered with a cookie because the SYN queue was full, or because all are.
-    syn_queue_cookies, "TCPReqQFullDoCookies";
-    /// SYN cookies sent.
-    syncookies_sent, "SyncookiesSent";
-    /// SYN cookies that came back and were right: connections that completed by them.
-    syncookies_received, "SyncookiesRecv";
-    /// Acknowledgments that were no SYN cookie of ours while one might have come back.
-    syncookies_failed, "SyncookiesFailed";
-    /// Time-outs of half-open connections.
-    syn_timeouts, "TCPTimeouts";
-    /// SYN-ACKs sent again.
-    syn_retransmits, "TCPSynRetrans";
-    /// Stray segments for half-open connections that the rate limit left without an answer.
-    syn_received_skips, "TCPACKSkippedSynRecv";
-    /// Acknowledgments without data that `TCP_DEFER_ACCEPT` did not take.
-    defer_accept_drops, "TCPDeferAcceptDrop";
-    /// Half-open connections that ended with a reset, from either side.
-    embryonic_resets, "EmbryonicRsts";
-    /// Connections reset because the accept queue was full (`tcp_abort_on_overflow`).
-    abort_on_overflow, "TCPAbortOnOverflow";
-    /// Connections reset at close because there were too many orphans.
-    abort_on_memory, "TCPAbortOnMemory";
-    /// Connections that entered TIME-WAIT.
-    time_waited, "TW";
-    /// TIME-WAIT states skipped because there were too many.
-    time_wait_overflow, "TCPTimeWaitOverflow";
-    /// TIME-WAIT entries that connect took over.
-    time_wait_recycled, "TWRecycled";
-    /// Segments that found their connection locked.
-    backlog_queued, "TCPBacklogQueued";
-    /// Segments dropped because their connection was locked and its backlog full.
-    backlog_drops, "TCPBacklogDrop";
-    /// Connections whose data was accepted with our SYN.
-    fast_open_active, "TCPFastOpenActive";
-    /// SYNs of ours whose data was not accepted.
-    fast_open_active_fails, "TCPFastOpenActiveFail";
-    /// Connections that Fast Open made from a peer's SYN.
-    fast_open_passive, "TCPFastOpenPassive";
-    /// SYNs with a cookie that was not good, or for which no connection could be made.
-    fast_open_passive_fails, "TCPFastOpenPassiveFail";
-    /// SYNs with a cookie of the backup key.
-    fast_open_passive_alt_key, "TCPFastOpenPassiveAltKey";
-    /// SYNs that found as many Fast Open connections waiting as their listener allows.
-    fast_open_listen_overflows, "TCPFastOpenListenOverflow";
-    /// SYNs that asked for a cookie.
-    fast_open_cookie_requests, "TCPFastOpenCookieReqd";
-    /// Times that Fast Open was paused since something on the way swallowed connections.
-    fast_open_blackhole, "TCPFastOpenBlackhole";
-    /// Packets that a device could not take and that are sent later or again.
-    device_full, "DeviceFull";
+    /// What the stack itself counts: IP, ICMP and devices.
+    StackCounters {
+        /// Packets received.
+        in_receives, "InReceives";
+        /// Packets dropped for a malformed IP header.
+        in_header_errors, "InHdrErrors";
+        /// Packets dropped for their addresses: not ours, or impossible ones.
+        in_address_errors, "InAddrErrors";
+        /// Packets of a transport protocol that the stack does not have.
+        in_unknown_protocols, "InUnknownProtos";
+        /// Datagrams put together from fragments.
+        reassembled, "ReasmOKs";
+        /// Datagrams sent to a UDP port that nobody has.
+        udp_no_ports, "NoPorts";
+        /// ICMP messages received.
+        icmp_in, "IcmpInMsgs";
+        /// ICMP messages sent.
+        icmp_out, "IcmpOutMsgs";
+        /// ICMP errors that the rate limit held back.
+        icmp_rate_limited, "IcmpOutRateLimitGlobal";
+        /// Packets sent.
+        out_packets, "OutRequests";
+        /// Packets that a device could not take and that are sent later or again.
+        device_full, "DeviceFull";
+    }
+
+    /// What TCP counts.
+    TcpCounters {
+        /// ICMP messages about TCP segments that are not in flight: stale or forged.
+        icmp_out_of_window, "OutOfWindowIcmps";
+        /// TCP segments received; a super-segment counts as one.
+        tcp_in_segments, "InSegs";
+        /// TCP segments with a bad header or checksum.
+        tcp_in_errors, "InErrs";
+        /// Resets sent for segments that belong to no connection.
+        tcp_out_resets, "OutRsts";
+        /// Resets that the rate limit held back.
+        tcp_resets_limited, "OutRstsLimited";
+        /// Connections that this side began.
+        active_opens, "ActiveOpens";
+        /// Connections that a peer began and that completed.
+        passive_opens, "PassiveOpens";
+        /// Attempts to connect that failed.
+        attempt_fails, "AttemptFails";
+        /// Connections complete or half-open that found an accept queue full.
+        listen_overflows, "ListenOverflows";
+        /// SYNs and connections that a listener dropped for any reason.
+        listen_drops, "ListenDrops";
+        /// SYNs dropped because the SYN queue was full and there are no SYN cookies.
+        syn_queue_drops, "TCPReqQFullDrop";
+        /// SYNs answered with a cookie because the SYN queue was full, or because all are.
+        syn_queue_cookies, "TCPReqQFullDoCookies";
+        /// SYN cookies sent.
+        syncookies_sent, "SyncookiesSent";
+        /// SYN cookies that came back and were right: connections that completed by them.
+        syncookies_received, "SyncookiesRecv";
+        /// Acknowledgments that were no SYN cookie of ours while one might have come back.
+        syncookies_failed, "SyncookiesFailed";
+        /// Time-outs of half-open connections.
+        syn_timeouts, "TCPTimeouts";
+        /// SYN-ACKs sent again.
+        syn_retransmits, "TCPSynRetrans";
+        /// Stray segments for half-open connections that the rate limit left without an answer.
+        syn_received_skips, "TCPACKSkippedSynRecv";
+        /// Acknowledgments without data that `TCP_DEFER_ACCEPT` did not take.
+        defer_accept_drops, "TCPDeferAcceptDrop";
+        /// Half-open connections that ended with a reset, from either side.
+        embryonic_resets, "EmbryonicRsts";
+        /// Connections reset because the accept queue was full (`tcp_abort_on_overflow`).
+        abort_on_overflow, "TCPAbortOnOverflow";
+        /// Connections reset at close because there were too many orphans.
+        abort_on_memory, "TCPAbortOnMemory";
+        /// Connections that entered TIME-WAIT.
+        time_waited, "TW";
+        /// TIME-WAIT states skipped because there were too many.
+        time_wait_overflow, "TCPTimeWaitOverflow";
+        /// TIME-WAIT entries that connect took over.
+        time_wait_recycled, "TWRecycled";
+        /// Segments that found their connection locked.
+        backlog_queued, "TCPBacklogQueued";
+        /// Segments dropped because their connection was locked and its backlog full.
+        backlog_drops, "TCPBacklogDrop";
+        /// Connections whose data was accepted with our SYN.
+        fast_open_active, "TCPFastOpenActive";
+        /// SYNs of ours whose data was not accepted.
+        fast_open_active_fails, "TCPFastOpenActiveFail";
+        /// Connections that Fast Open made from a peer's SYN.
+        fast_open_passive, "TCPFastOpenPassive";
+        /// SYNs with a cookie that was not good, or for which no connection could be made.
+        fast_open_passive_fails, "TCPFastOpenPassiveFail";
+        /// SYNs with a cookie of the backup key.
+        fast_open_passive_alt_key, "TCPFastOpenPassiveAltKey";
+        /// SYNs that found as many Fast Open connections waiting as their listener allows.
+        fast_open_listen_overflows, "TCPFastOpenListenOverflow";
+        /// SYNs that asked for a cookie.
+        fast_open_cookie_requests, "TCPFastOpenCookieReqd";
+        /// Times that Fast Open was paused since something on the way swallowed connections.
+        fast_open_blackhole, "TCPFastOpenBlackhole";
+    }
+}
+
+impl StackCounters {
+    /// Adds what a turn counted, and starts it from zero.
+    pub(crate) fn count_packets(&self, received: &mut u64, sent: &mut u64) {
+        self.in_receives.drain_from(received);
+        self.out_packets.drain_from(sent);
+    }
 }
 
 /// One counter. Relaxed: a reader may see one counter ahead of another.
@@ -139,5 +158,12 @@ impl Counter {
 
     pub(crate) fn bump(&self) {
         self.add(1);
+    }
+
+    /// Adds a count that was kept elsewhere, and starts that from zero.
+    pub(crate) fn drain_from(&self, count: &mut u64) {
+        if *count > 0 {
+            self.add(std::mem::take(count));
+        }
     }
 }

@@ -1,23 +1,14 @@
-//! The deadlines of all connections, half-open connections and TIME-WAIT entries.
+//! The deadlines of one protocol: of its sockets, and of whatever else waits for a time.
 //!
 //! A binary heap that knows where each entry is, so that an owner has at most one entry and can move
 //! or remove it. Owners are lazy: a deadline that moves later is left alone, fires early, and is
 //! armed again then, so that the segments of a busy connection do not touch the heap.
 
-use super::cell::Cell;
-use super::flow::FlowKey;
-use super::listener::Listener;
 use crate::sync::{Mutex, Rank};
 use crate::time::Instant;
-use std::sync::Weak;
 
-/// Whose deadline it is.
-#[derive(Clone, Debug)]
-pub(crate) enum Target {
-    Cell(Weak<Cell>),
-    HalfOpen(Weak<Listener>, FlowKey),
-    TimeWait(FlowKey),
-}
+/// Room for deadlines that are due, kept from one call to the next.
+const DUE_KEPT: usize = 32;
 
 /// An owner's handle to its entry. Dropping it without [`Deadlines::disarm`] leaves an entry that
 /// fires once, in vain.
@@ -46,42 +37,45 @@ impl Timer {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Slot<T> {
     /// The number of the entry that uses the slot, so that a handle to an earlier one is known.
     entry: u64,
     /// Where in the heap the entry is.
     position: u32,
-    target: Option<Target>,
+    target: Option<T>,
 }
 
 /// Entries that there is room for in any case.
 const KEPT: usize = 64;
 
 #[derive(Debug)]
-struct Heap {
+struct Heap<T> {
     /// Time and slot, the earliest first.
     entries: Vec<(Instant, u32)>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<T>>,
     free: Vec<u32>,
     /// Entries made so far.
     made: u64,
+    /// Room for what is due.
+    due: Vec<T>,
     /// What [`Deadlines::next`] said last, or what was passed on since.
     announced: Instant,
 }
 
 /// All deadlines of one stack.
 #[derive(Debug)]
-pub(crate) struct Deadlines {
-    heap: Mutex<Heap>,
+pub(crate) struct Deadlines<T> {
+    heap: Mutex<Heap<T>>,
 }
 
-impl Deadlines {
+impl<T> Deadlines<T> {
     pub(crate) fn new() -> Self {
         let heap = Heap {
             entries: Vec::new(),
             slots: Vec::new(),
             free: Vec::new(),
             made: 0,
+            due: Vec::new(),
             announced: Instant::FAR_FUTURE,
         };
         Self { heap: Mutex::new(Rank::Deadlines, heap) }
@@ -90,7 +84,7 @@ impl Deadlines {
     /// Makes the timer fire at `at` the latest. Says whether that is earlier than what whoever
     /// sleeps was told.
     #[must_use]
-    pub(crate) fn arm(&self, timer: &mut Timer, at: Instant, target: impl FnOnce() -> Target) -> bool {
+    pub(crate) fn arm(&self, timer: &mut Timer, at: Instant, target: impl FnOnce() -> T) -> bool {
         if !timer.misses(at) {
             return false;
         }
@@ -121,16 +115,25 @@ impl Deadlines {
         }
     }
 
-    /// Removes what is due at `now`, at most `max` entries, and appends it to `due`, the earliest
-    /// first.
-    pub(crate) fn pop_due(&self, now: Instant, max: usize, due: &mut Vec<Target>) {
-        let mut heap = self.heap.lock();
-        for _ in 0..max {
-            let Some(&(at, slot)) = heap.entries.first() else { break };
-            if at > now {
-                break;
+    /// Removes what is due at `now`, at most `max` entries, and calls `serve` for each, the earliest
+    /// first, with no lock held.
+    pub(crate) fn serve_due(&self, now: Instant, max: usize, serve: impl FnMut(T)) {
+        let mut due = {
+            let mut heap = self.heap.lock();
+            let mut due = std::mem::take(&mut heap.due);
+            while due.len() < max
+                && let Some(&(at, slot)) = heap.entries.first()
+                && at <= now
+            {
+                due.extend(heap.remove(slot));
             }
-            due.extend(heap.remove(slot));
+            due
+        };
+        due.drain(..).for_each(serve);
+        // A rush of deadlines does not leave its room behind.
+        due.shrink_to(DUE_KEPT);
+        if due.capacity() > 0 {
+            self.heap.lock().due = due;
         }
     }
 
@@ -149,13 +152,13 @@ impl Deadlines {
     }
 }
 
-impl Heap {
+impl<T> Heap<T> {
     fn is_current(&self, armed: Armed) -> bool {
         let slot = self.slots.get(armed.slot as usize);
         slot.is_some_and(|slot| slot.entry == armed.entry && slot.target.is_some())
     }
 
-    fn insert(&mut self, at: Instant, target: Target) -> Armed {
+    fn insert(&mut self, at: Instant, target: T) -> Armed {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { entry: 0, position: 0, target: None });
             (self.slots.len() - 1) as u32
@@ -175,7 +178,7 @@ impl Heap {
         self.sift_up(position);
     }
 
-    fn remove(&mut self, index: u32) -> Option<Target> {
+    fn remove(&mut self, index: u32) -> Option<T> {
         let slot = &mut self.slots[index as usize];
         let position = slot.position as usize;
         let target = slot.target.take();
@@ -239,24 +242,11 @@ impl Heap {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::{IpAddr, Ipv4Addr};
 
-    fn target(number: usize) -> Target {
-        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Target::TimeWait(FlowKey::new(&address, number as u16, &address, 0))
-    }
-
-    fn number(target: &Target) -> usize {
-        match target {
-            Target::TimeWait(key) => key.local_port.into(),
-            _ => unreachable!("tests arm TIME-WAIT only"),
-        }
-    }
-
-    fn pop(deadlines: &Deadlines, now: Instant) -> Vec<usize> {
+    fn pop(deadlines: &Deadlines<usize>, now: Instant) -> Vec<usize> {
         let mut due = Vec::new();
-        deadlines.pop_due(now, usize::MAX, &mut due);
-        due.iter().map(number).collect()
+        deadlines.serve_due(now, usize::MAX, |number| due.push(number));
+        due
     }
 
     #[test]
@@ -264,12 +254,12 @@ mod tests {
         let deadlines = Deadlines::new();
         let mut timer = Timer::default();
         let at = Instant::from_millis;
-        assert!(deadlines.arm(&mut timer, at(50), || target(1)));
-        assert!(!deadlines.arm(&mut timer, at(90), || target(1)));
+        assert!(deadlines.arm(&mut timer, at(50), || 1));
+        assert!(!deadlines.arm(&mut timer, at(90), || 1));
         assert_eq!(deadlines.next(), Some(at(50)));
-        assert!(deadlines.arm(&mut timer, at(20), || target(1)));
+        assert!(deadlines.arm(&mut timer, at(20), || 1));
         assert_eq!((deadlines.len(), deadlines.next()), (1, Some(at(20))));
-        assert!(pop(&deadlines, at(20) + std::time::Duration::from_nanos(0)).contains(&1));
+        assert!(pop(&deadlines, at(20)).contains(&1));
         assert_eq!(deadlines.next(), None);
     }
 
@@ -277,7 +267,7 @@ mod tests {
     fn only_an_earlier_deadline_than_the_announced_one_is_reported_and_once() {
         let deadlines = Deadlines::new();
         let mut timers: Vec<_> = (0..4).map(|_| Timer::default()).collect();
-        let mut arm = |n: usize, ms| deadlines.arm(&mut timers[n], Instant::from_millis(ms), || target(n));
+        let mut arm = |n: usize, ms| deadlines.arm(&mut timers[n], Instant::from_millis(ms), || n);
         assert!(arm(0, 50));
         assert!(!arm(1, 60));
         assert!(!arm(2, 50));
@@ -289,9 +279,9 @@ mod tests {
     fn a_handle_to_an_entry_that_fired_does_not_touch_its_successor() {
         let deadlines = Deadlines::new();
         let (mut first, mut second) = (Timer::default(), Timer::default());
-        let _ = deadlines.arm(&mut first, Instant::from_millis(1), || target(1));
+        let _ = deadlines.arm(&mut first, Instant::from_millis(1), || 1);
         assert_eq!(pop(&deadlines, Instant::from_millis(1)), [1]);
-        let _ = deadlines.arm(&mut second, Instant::from_millis(5), || target(2));
+        let _ = deadlines.arm(&mut second, Instant::from_millis(5), || 2);
         deadlines.disarm(&mut first);
         assert_eq!(pop(&deadlines, Instant::from_millis(5)), [2]);
     }
@@ -307,7 +297,7 @@ mod tests {
             for (n, at, arm) in steps {
                 if arm {
                     let at = Instant::from_millis(at);
-                    let _ = deadlines.arm(&mut timers[n], at, || target(n));
+                    let _ = deadlines.arm(&mut timers[n], at, || n);
                     model[n] = Some(model[n].map_or(at, |old: Instant| old.min(at)));
                 } else {
                     deadlines.disarm(&mut timers[n]);

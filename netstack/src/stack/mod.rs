@@ -1,51 +1,51 @@
-//! The stack: what lies between devices below, TCP beside, and sockets above.
+//! The stack: what lies between devices below, the protocols beside, and sockets above.
 //!
-//! [`Engine`] is the whole of it, without I/O. A segment comes in through `ingress`, finds its
-//! connection in `demux`, and is processed under the lock of its `cell`; what the connection then
-//! has to send leaves through `egress`. Applications take the same lock from above, through `connect`
-//! and `calls`, and transmit inline. `lifecycle` is what happens around each use of a connection.
+//! [`Engine`] is the whole of it, without I/O. It has a [`Core`], which knows no protocol, and the
+//! protocols, which know the core and not each other. `ingress` makes datagrams of packets, the engine
+//! hands each to its protocol, and what leaves goes through `egress`. A [`Turn`] is what functions pass on
+//! to one another: the core, the time, and what is left to do.
 //!
-//! Nothing here calls a waker or flushes a device under a lock: that is gathered in [`Effects`] and
-//! done by [`Effects::deliver`].
+//! Nothing here calls a waker or flushes a device under a lock: that is gathered in `Effects` and done
+//! once no lock is held.
 
-mod calls;
-mod cell;
-mod connect;
+mod core;
 mod counters;
 mod deadlines;
-mod demux;
-mod destinations;
 mod effects;
 mod egress;
 mod engine;
-mod fast_open;
-mod fast_open_cache;
 mod flow;
-mod half_open;
+mod hooks;
+mod hosts;
 mod iface;
 mod ingress;
-mod lifecycle;
-mod listener;
-mod pending;
+mod interfaces;
+mod keyed;
+mod paths;
 mod ports;
 mod routes;
 mod socket;
+mod tcp;
+mod turn;
+mod waiting;
 
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use cell::Cell;
+pub use core::Core;
 pub use counters::Counters;
-pub use destinations::{Destination, PathMtu};
-pub use effects::{DriverHook, Effects, Observer};
-pub use engine::{Engine, EngineSetup};
-pub use fast_open_cache::{FastOpenCache, FastOpenEntry};
+pub use engine::{Batch, Engine, EngineSetup};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;
 pub use flow::{Family, QueueId};
+pub use hooks::{DriverHook, Observer};
 pub use iface::Interface;
-pub use listener::{Listener, ListenerCounters, ListenerQueues};
-pub use pending::{PendingSyn, Rejection};
-pub use socket::Unconnected;
+pub use paths::PathMtu;
+pub use socket::IpSocket;
+pub use tcp::{
+    Cell, Destination, FastOpenCache, FastOpenEntry, Listener, ListenerCounters, ListenerQueues, PendingSyn,
+    Rejection, Tcp, Unconnected,
+};
+pub use turn::Turn;

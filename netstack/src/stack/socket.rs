@@ -1,18 +1,16 @@
-//! A socket before it connects or listens, with Linux's rules for binding.
+//! What the sockets of all protocols share, with Linux's rules for binding.
 
-use super::engine::Engine;
+use super::core::Core;
 use super::flow::{Family, present};
-use super::ports::{Binding, Claim, PortError};
+use super::ports::{Binding, Claim, PortError, Ports};
 use crate::error::os;
-use crate::tcp::SocketOptions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-/// A socket that is neither connected nor listening yet. Dropping it gives its port up.
+/// A socket as far as IP goes. Dropping it gives its port up.
 #[derive(Debug)]
-pub struct Unconnected {
-    /// The options that the connection, or those that the listener accepts, start with.
-    pub options: SocketOptions,
+pub struct IpSocket {
     /// `SO_REUSEADDR`. Counts when binding. Default off.
     pub reuse_address: bool,
     /// `SO_REUSEPORT`. Counts when binding. Default off.
@@ -29,14 +27,13 @@ pub struct Unconnected {
     mapped: bool,
 }
 
-impl Unconnected {
+impl IpSocket {
     /// A socket with default options.
-    pub fn new(engine: &Engine, family: Family) -> Self {
+    pub fn new(core: &Core, family: Family) -> Self {
         Self {
-            options: SocketOptions::with_congestion(engine.config(), engine.congestion().clone()),
             reuse_address: false,
             reuse_port: false,
-            ttl: engine.config().default_ttl,
+            ttl: core.config().default_ttl,
             traffic_class: 0,
             family,
             only_v6: false,
@@ -80,10 +77,10 @@ impl Unconnected {
     ///
     /// # Errors
     /// `ENODEV` if there is no such interface.
-    pub fn bind_device(&mut self, engine: &Engine, name: Option<&str>) -> io::Result<()> {
+    pub fn bind_device(&mut self, core: &Core, name: Option<&str>) -> io::Result<()> {
         self.interface = match name {
             None | Some("") => None,
-            Some(name) => Some(engine.interface_index(name).ok_or_else(|| os(libc::ENODEV))?),
+            Some(name) => Some(core.interface_index(name).ok_or_else(|| os(libc::ENODEV))?),
         };
         Ok(())
     }
@@ -93,13 +90,13 @@ impl Unconnected {
     /// # Errors
     /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
     /// `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
-    pub fn bind(&mut self, engine: &Engine, address: SocketAddr) -> io::Result<()> {
-        engine.check_alive()?;
+    pub(super) fn bind(&mut self, core: &Core, ports: &Arc<Ports>, address: SocketAddr) -> io::Result<()> {
+        core.check_alive()?;
         if self.binding.is_some() {
             return Err(os(libc::EINVAL));
         }
         let (ip, mapped) = self.wire_address(address.ip()).ok_or_else(|| os(libc::EAFNOSUPPORT))?;
-        if !ip.is_unspecified() && !engine.routes().is_own(ip) {
+        if !ip.is_unspecified() && !core.routes().is_own(ip) {
             return Err(os(libc::EADDRNOTAVAIL));
         }
         let claim = Claim {
@@ -112,8 +109,8 @@ impl Unconnected {
             by_connect: false,
         };
         let binding = match address.port() {
-            0 => engine.ports().bind_any(engine.random(), claim),
-            port => engine.ports().bind(port, claim),
+            0 => ports.bind_any(core.random(), claim),
+            port => ports.bind(port, claim),
         };
         // bind(2): EADDRINUSE also if all automatic ports are.
         self.binding = Some(binding.map_err(|error| match error {

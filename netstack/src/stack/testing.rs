@@ -1,7 +1,7 @@
 //! Engines in virtual time, for tests: two hosts joined by a cable, or whatever devices a test
 //! brings. Nothing runs by itself; [`Net`] delivers packets and jumps to the next deadline.
 
-use super::{Cell, Effects, Engine, Family, Interface, Listener, Observer, Unconnected};
+use super::{Batch, Cell, Engine, Family, Interface, Listener, Observer, Unconnected};
 use crate::config::Config;
 use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, Signal, TxPacket};
 use crate::readiness::Events;
@@ -338,7 +338,7 @@ pub(crate) struct Socket {
 /// A stack with what drives it.
 pub(crate) struct Host {
     pub(crate) engine: Arc<Engine>,
-    out: Effects,
+    out: Batch,
 }
 
 /// Hosts under one virtual clock.
@@ -388,7 +388,7 @@ impl Net {
             let interface = Interface::new(device)
                 .address(&format!("{}/24", address(index, Family::V4)))
                 .address(&format!("{}/64", address(index, Family::V6)));
-            Host { engine: Engine::new(config, vec![interface]).unwrap(), out: Effects::new() }
+            Host { engine: Engine::new(config, vec![interface]).unwrap(), out: Batch::new() }
         };
         let hosts = devices.into_iter().enumerate().map(host).collect();
         // Not at zero, which might be taken for never.
@@ -403,15 +403,20 @@ impl Net {
 
     /// A socket that is not connected yet.
     pub(crate) fn socket(&self, host: usize, family: Family) -> Unconnected {
-        Unconnected::new(self.engine(host), family)
+        Unconnected::new(self.engine(host).core(), self.engine(host).tcp(), family)
     }
 
     /// Listens at all addresses of a host, of both families.
     pub(crate) fn listen(&self, host: usize, port: u16, backlog: u32) -> Arc<Listener> {
         let mut socket = self.socket(host, Family::V6);
-        socket.reuse_address = true;
-        socket.bind(self.engine(host), SocketAddr::new(Family::V6.unspecified(), port)).unwrap();
-        self.engine(host).listen(socket, backlog, Arc::new(Recorder::default())).unwrap()
+        socket.ip.reuse_address = true;
+        self.engine(host)
+            .tcp()
+            .bind(self.engine(host).core(), &mut socket, SocketAddr::new(Family::V6.unspecified(), port))
+            .unwrap();
+        self.engine(host)
+            .with_tcp(self.now, |tcp, turn| tcp.listen(turn, socket, backlog, Arc::new(Recorder::default())))
+            .unwrap()
     }
 
     /// Starts to connect to an IPv4 or IPv6 address.
@@ -429,13 +434,14 @@ impl Net {
     ) -> io::Result<Socket> {
         let events = Arc::new(Recorder::default());
         let observer: Arc<dyn Observer> = Arc::clone(&events) as _;
-        let cell = self.engine(host).connect(self.now, socket, to, observer)?;
+        let cell =
+            self.engine(host).with_tcp(self.now, |tcp, turn| tcp.connect(turn, socket, to, observer))?;
         Ok(Socket { host, cell, events })
     }
 
     /// Takes a connection that waits.
     pub(crate) fn accept(&self, host: usize, listener: &Arc<Listener>) -> io::Result<Socket> {
-        let (cell, _) = self.engine(host).accept(listener)?;
+        let (cell, _) = self.engine(host).with_tcp(self.now, |tcp, turn| tcp.accept(turn, listener))?;
         let events = Arc::new(Recorder::default());
         cell.set_observer(Arc::clone(&events) as _);
         Ok(Socket { host, cell, events })
@@ -445,7 +451,7 @@ impl Net {
     pub(crate) fn connected(&mut self) -> (Socket, Socket) {
         let listener = self.listen(1, 80, 8);
         let pair = self.connected_to(&listener);
-        self.engine(1).close_listener(self.now, &listener);
+        self.engine(1).with_tcp(self.now, |tcp, turn| tcp.close_listener(turn, &listener));
         pair
     }
 
@@ -466,14 +472,16 @@ impl Net {
 
     /// Writes what fits.
     pub(crate) fn write(&self, socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
-        self.engine(socket.host).write(self.now, &socket.cell, &[IoSlice::new(bytes)])
+        self.engine(socket.host)
+            .with_tcp(self.now, |tcp, turn| tcp.write(turn, &socket.cell, &[IoSlice::new(bytes)]))
     }
 
     /// Reads up to 64 KiB; empty at the end of the stream.
     pub(crate) fn read(&self, socket: &Socket) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; 65_536];
-        let read =
-            self.engine(socket.host).read(self.now, &socket.cell, &mut [IoSliceMut::new(&mut bytes)])?;
+        let read = self.engine(socket.host).with_tcp(self.now, |tcp, turn| {
+            tcp.read(turn, &socket.cell, &mut [IoSliceMut::new(&mut bytes)])
+        })?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -493,7 +501,7 @@ impl Net {
 
     /// Drops the application's handle.
     pub(crate) fn close(&self, socket: Socket) {
-        self.engine(socket.host).close(self.now, &socket.cell);
+        self.engine(socket.host).with_tcp(self.now, |tcp, turn| tcp.close(turn, &socket.cell));
     }
 
     /// Sends all of `bytes` from one socket to another and gives what arrived within `limit`.
@@ -537,29 +545,29 @@ impl Net {
             out.deliver(engine);
             progress = true;
         }
-        for &queue in engine.queues() {
-            let device = Arc::clone(engine.device(queue.interface));
+        for &queue in engine.core().queues() {
+            let device = Arc::clone(engine.core().device(queue.interface));
             if device.next_deadline().is_some_and(|at| at <= now) {
                 device.on_deadline(now);
             }
             let mut batch = 0;
             while batch < BATCH {
-                let mut packet = engine.pool().take();
+                let mut packet = engine.core().pool().take();
                 match device.receive(now, queue.queue.into(), &mut packet) {
                     Ok(meta) => engine.on_packet(now, queue, packet, meta, out),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => {
-                        engine.on_device_error(queue, &error, out);
+                        engine.on_device_error(now, queue, &error, out);
                         break;
                     }
                 }
                 batch += 1;
             }
             if batch > 0 {
-                engine.end_batch(now, queue, out);
+                engine.end_batch(now, out);
                 progress = true;
             }
-            if engine.has_pending(queue) {
+            if engine.has_waiting(queue) {
                 let before = engine.counters().out_packets;
                 engine.on_writable(now, queue, out);
                 out.deliver(engine);
@@ -574,7 +582,11 @@ impl Net {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let of_host = |host: &Host| {
             let engine = &host.engine;
-            let devices = engine.queues().iter().map(|queue| engine.device(queue.interface).next_deadline());
+            let devices = engine
+                .core()
+                .queues()
+                .iter()
+                .map(|queue| engine.core().device(queue.interface).next_deadline());
             devices.chain([engine.next_deadline()]).flatten().min()
         };
         self.hosts.iter().filter_map(of_host).min()

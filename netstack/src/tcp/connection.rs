@@ -1,36 +1,33 @@
 //! A connection from ESTABLISHED on: the struct, and what the user does with it.
 //!
-//! Segments come in through [`on_segment`](super::on_segment), time through
-//! [`on_timeout`](super::on_timeout), and segments leave through [`transmit`](super::transmit); each of
-//! those files is one `impl Connection`.
+//! Segments come in through [`on_segment`], time through [`on_timeout`], and segments leave through
+//! [`transmit`]; each of those files is one `impl Connection`.
 
-use super::chrono::{Chrono, Holds};
-use super::congestion::{CongestionControl, CongestionStart};
-use super::ecn::EcnState;
-use super::error::TcpError;
-use super::fast_open::FastOpenNotes;
-use super::handshake::Negotiated;
-use super::options::SocketOptions;
-use super::pacing::Pacer;
-use super::passive_open::PassiveOpen;
-use super::path::Path;
-use super::pmtu::PacketSize;
-use super::receiver::{Receiver, ReceiverSetup};
-use super::recovery::{Recovery, RttEstimator};
-use super::send_flags::SendFlags;
-use super::sender::{Sender, SenderSetup};
-use super::seq::Seq;
-use super::state::{Input, State};
-use super::time_wait::TimeWait;
-use super::timers::{Timer, Timers};
-use super::timestamps::{TIMESTAMPS_LEN, TimestampState};
+mod on_segment;
+mod on_timeout;
+mod transmit;
+
+pub(super) use on_segment::{DONE, NEXT, Step};
+pub use transmit::Transmit;
+
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::readiness::Events;
+use crate::tcp::congestion::{CongestionControl, CongestionStart};
+use crate::tcp::ecn::EcnState;
+use crate::tcp::error::TcpError;
+use crate::tcp::handshake::{FastOpenNotes, Negotiated, PassiveOpen, TimeWait};
+use crate::tcp::options::SocketOptions;
+use crate::tcp::path::Path;
+use crate::tcp::receive::{Receiver, ReceiverSetup};
+use crate::tcp::recovery::{Recovery, RttEstimator};
+use crate::tcp::send::{Chrono, Holds, Pacer, PacketSize, SendFlags, Sender, SenderSetup};
+use crate::tcp::seq::Seq;
+use crate::tcp::state::{Input, State};
+use crate::tcp::timers::{Timer, Timers};
+use crate::tcp::timestamps::{TIMESTAMPS_LEN, TimestampState};
 use crate::time::{Duration, Instant};
-use crate::wire::Ecn;
-use crate::wire::SeqNum;
-use crate::wire::{Flags, Options, Segment};
+use crate::wire::{Ecn, Flags, Options, Segment, SeqNum};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -299,7 +296,7 @@ impl Connection {
     /// The earliest time at which [`Connection::on_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let ack = match self.rcv.ack.due() {
-            super::ack::Due::At(at) => Some(at),
+            crate::tcp::receive::Due::At(at) => Some(at),
             _ => None,
         };
         let timers = [self.timers.next(), ack, self.recovery.reorder_timer, self.pacer.deadline()];
@@ -410,7 +407,7 @@ impl Connection {
     /// to answer need wait no longer once all was read (Linux's `tcp_cleanup_rbuf`).
     fn after_read(&mut self, now: Instant, n: usize) {
         let announce = self.rcv.on_read(now, n);
-        let owed = self.rcv.ack.due() != super::ack::Due::No;
+        let owed = self.rcv.ack.due() != crate::tcp::receive::Due::No;
         let unacked = self.rcv.rcv_nxt.since(self.rcv.last_ack_sent());
         let overdue = owed && unacked > self.rcv.rcv_mss();
         if (announce || overdue) && self.state.can_receive() {

@@ -1,8 +1,7 @@
 //! Why an operation on a connection failed.
 
 use crate::error::{Failure, os};
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 /// The errors of the core. Each stands for one error number of Linux, which the conversion into
 /// [`io::Error`] gives.

@@ -1,10 +1,10 @@
 //! What `TCP_INFO` tells of a connection.
 
-use super::connection::Connection;
-use super::ecn::EcnMode;
-use super::fast_open::FastOpenFail;
-use super::recovery::Phase;
-use super::state::State;
+use crate::tcp::connection::Connection;
+use crate::tcp::ecn::EcnMode;
+use crate::tcp::handshake::FastOpenFail;
+use crate::tcp::recovery::Phase;
+use crate::tcp::state::State;
 use crate::time::{Duration, Instant};
 use std::fmt;
 

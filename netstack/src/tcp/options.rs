@@ -1,10 +1,7 @@
 //! The options of one socket, under the names of Linux and socket2.
 
 use super::congestion::{CongestionChoice, CongestionError};
-use crate::config::Config;
-use crate::config::CongestionName;
-use crate::config::FastOpenKeys;
-use crate::config::MtuDiscover;
+use crate::config::{Config, CongestionName, FastOpenKeys, MtuDiscover};
 use crate::time::Duration;
 use std::sync::Arc;
 
@@ -127,7 +124,7 @@ impl SocketOptions {
 
 /// How long so many retransmissions of a SYN-ACK take.
 fn takes(retransmissions: u8, config: &Config) -> Duration {
-    (0..u32::from(retransmissions)).map(|n| super::handshake::backed_off(config, n)).sum()
+    (0..u32::from(retransmissions)).map(|n| crate::tcp::handshake::backed_off(config, n)).sum()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What the stack knows of the way to a peer before a connection begins, and what a connection
 //! leaves behind for the next one.
 
-use super::connection::Connection;
-use super::state::State;
+use crate::tcp::connection::Connection;
+use crate::tcp::state::State;
 use crate::time::Duration;
 
 /// However small the path, this much is advertised (`route.min_adv_mss` in Linux).
@@ -105,7 +105,7 @@ impl Connection {
             // Still in its first slow start: all that is known is that so much went well.
             metrics.cwnd = Some(known.cwnd.unwrap_or(0).max(cwnd));
             metrics.ssthresh = known.ssthresh.map(|old| old.max(cwnd / 2));
-        } else if self.cc.cwnd() >= ssthresh && self.recovery.phase() == super::Phase::Open {
+        } else if self.cc.cwnd() >= ssthresh && self.recovery.phase() == crate::tcp::Phase::Open {
             // In congestion avoidance the window is what the path carries.
             metrics.cwnd = Some(known.cwnd.map_or(cwnd, |old| old.midpoint(cwnd)));
             metrics.ssthresh = Some(segments(ssthresh).max(cwnd / 2));

@@ -24,7 +24,8 @@ async fn an_hour_of_virtual_time_is_short() {
     client.shutdown().await.unwrap();
     assert_eq!(reader.await.unwrap(), 1_000_000);
     let took = virtual_begin.elapsed();
-    assert!(took >= Duration::from_secs(8), "1 MB at 1 Mbit/s: {took:?}");
+    // With headers 1.04 MB at 1 Mbit/s, and a round trip.
+    assert!((8_300..=8_600).contains(&took.as_millis()), "{took:?}");
     assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!((left.time_waits(), right.time_waits()), (0, 0), "TIME-WAIT is over");

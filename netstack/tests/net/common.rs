@@ -3,8 +3,12 @@
 use netstack::device::{Link, LinkConfig};
 use netstack::net::{TcpListener, TcpStream};
 use netstack::{Interface, Stack};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// A stack with its loopback.
 pub(crate) fn stack() -> Stack {
@@ -40,6 +44,25 @@ pub(crate) fn linked(link: &str) -> (Stack, Stack) {
         Stack::builder().name(name).interface(interface).build().expect("a stack in a runtime")
     };
     (build("left", left, "10.0.0.1/24"), build("right", right, "10.0.0.2/24"))
+}
+
+/// A task for `future`, and what completes when the task has begun to wait.
+pub(crate) fn spawn_waiting<F>(handle: &Handle, future: F) -> (JoinHandle<F::Output>, oneshot::Receiver<()>)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let (waits, is_waiting) = oneshot::channel();
+    let (mut future, mut waits) = (Box::pin(future), Some(waits));
+    let task = handle.spawn(poll_fn(move |cx| {
+        let outcome = future.as_mut().poll(cx);
+        if outcome.is_pending()
+            && let Some(waits) = waits.take()
+        {
+            waits.send(()).expect("the test expects it to wait");
+        }
+        outcome
+    }));
+    (task, is_waiting)
 }
 
 /// Polls once, with a waker that does nothing.

@@ -117,7 +117,8 @@ async fn a_registered_algorithm_controls_the_window() {
     let sent = vec![7; 1 << 20];
     let mut received = vec![0; sent.len()];
     let (write, read) = tokio::join!(client.write_all(&sent), server.read_exact(&mut received));
-    (write.unwrap(), read.unwrap());
+    write.unwrap();
+    read.unwrap();
     assert!(received == sent);
     assert_eq!(client.tcp_info().unwrap().snd_cwnd, cwnd, "ten segments, of the 64 KiB of loopback");
     assert!(acks.load(Ordering::Relaxed) > 0);

@@ -1,11 +1,14 @@
 //! How drivers run, and how stacks end.
 
-use crate::common::{connect, join, linked, stack};
+use crate::common::{connect, join, linked, spawn_waiting, stack};
+use netstack::net::tcp::TcpKeepalive;
 use netstack::net::{TcpListener, TcpStream};
-use netstack::{Config, Driver, Stack};
+use netstack::{Config, Driver, SockRef, Stack};
+use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, is_rt_shutdown_err};
+use tokio::sync::oneshot;
 
 #[test]
 fn the_end_of_the_runtime_fails_its_sockets_elsewhere() {
@@ -22,12 +25,14 @@ fn the_end_of_the_runtime_fails_its_sockets_elsewhere() {
         let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // The assumption of an accepted stream.
         let _ = server.try_read(&mut [0; 1]);
-        let waiting = other.spawn(async move { listener.accept().await.map(drop) });
-        let reading = other.spawn(async move { server.readable().await });
-        other.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+        let (accepting, is_accepting) =
+            spawn_waiting(other.handle(), async move { listener.accept().await.map(drop) });
+        let (reading, is_reading) = spawn_waiting(other.handle(), async move { server.readable().await });
+        is_accepting.blocking_recv().unwrap();
+        is_reading.blocking_recv().unwrap();
         drop(runtime);
         other.block_on(async {
-            for outcome in [waiting.await.unwrap(), reading.await.unwrap(), client.writable().await] {
+            for outcome in [accepting.await.unwrap(), reading.await.unwrap(), client.writable().await] {
                 assert!(is_rt_shutdown_err(&outcome.unwrap_err()));
             }
             assert!(is_rt_shutdown_err(&client.try_write(b"x").unwrap_err()));
@@ -54,30 +59,45 @@ fn the_end_of_the_runtime_delivers_to_a_stack_that_goes_on() {
     let far = Stack::builder().driver(Driver::Thread).interface(far).build().unwrap();
     let reading = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = reading.block_on(far.listen("10.0.0.2:80")).unwrap();
+    let (running, ended) = oneshot::channel::<()>();
     let reader = reading.spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        // The writer's runtime is over long before all is read.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The writer's runtime drops its tasks before anything is read.
+        ended.await.unwrap_err();
         let mut all = Vec::new();
         stream.read_to_end(&mut all).await.map(|_| all)
     });
     let data: Vec<u8> = (0..4_000_000u32).map(|i| (i / 3) as u8).collect();
     // The cable stays when the stack at this end is gone.
     let near = Arc::new(near);
-    for_a_while(&data, Arc::clone(&near));
+    let written = until_the_buffer_is_full(&data, Arc::clone(&near), running);
     let read = reading.block_on(reader).unwrap().unwrap();
-    assert_eq!(read.len(), data.len());
-    assert!(read == data);
+    assert_eq!(read.len(), written);
+    assert!(read == data[..written]);
 
-    fn for_a_while(data: &[u8], near: Arc<Pair>) {
+    fn until_the_buffer_is_full(data: &[u8], near: Arc<Pair>, running: oneshot::Sender<()>) -> usize {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let near = Interface::new(near).address("10.0.0.1/24");
             let config = Config { exit_drain: Duration::from_secs(20), ..Config::default() };
             let stack = Stack::builder().config(config).interface(near).build().unwrap();
-            let mut stream = stack.connect("10.0.0.2:80").await.unwrap();
-            stream.write_all(data).await.unwrap();
-        });
+            let stream = stack.connect("10.0.0.2:80").await.unwrap();
+            tokio::spawn(async move {
+                let _running = running;
+                std::future::pending::<()>().await;
+            });
+            let mut written = 0;
+            loop {
+                match stream.try_write(&data[written..]) {
+                    Ok(n) => written += n,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                        assert!((1..data.len()).contains(&written), "{written}");
+                        return written;
+                    }
+                }
+            }
+        })
     }
 }
 
@@ -144,28 +164,48 @@ async fn a_stack_without_owners_ends() {
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stack_lives_while_a_socket_does() {
     let stack = stack();
     let (mut client, mut server) = connect(&stack).await;
     drop(stack);
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
         client.write_all(b"x").await.unwrap();
         assert_eq!(server.read_u8().await.unwrap(), b'x');
     }
 }
 
-#[tokio::test]
-async fn an_idle_stack_does_nothing() {
-    let stack = stack();
-    let (client, server) = connect(&stack).await;
-    let _ = (server.try_read(&mut [0; 1]), client.try_read(&mut [0; 1]));
-    // Delayed acknowledgments and the like.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let metrics = tokio::runtime::Handle::current().metrics();
-    let before = metrics.worker_park_count(0);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let parked = metrics.worker_park_count(0) - before;
-    assert!(parked <= 4, "woken {parked} times for nothing");
+#[test]
+fn an_idle_stack_does_nothing() {
+    let connection = async |keepalive: bool| {
+        let stack = stack();
+        let (client, server) = connect(&stack).await;
+        let _ = (server.try_read(&mut [0; 1]), client.try_read(&mut [0; 1]));
+        if keepalive {
+            let often = TcpKeepalive::new().with_time(Duration::from_secs(600));
+            SockRef::from(&client).set_tcp_keepalive(&often).unwrap();
+        }
+        (stack, client, server)
+    };
+    // tokio's own timer wakes the runtime now and then on the way to a far deadline.
+    let nothing = wakeups_in_an_hour(async || ());
+    assert_eq!(wakeups_in_an_hour(async || connection(false).await), nothing, "woken for nothing");
+    let probes = wakeups_in_an_hour(async || connection(true).await);
+    assert!(probes >= nothing + 5, "the probes of an hour are seen: {probes}");
+}
+
+/// Times that a runtime wakes up in an hour of virtual time that it has nothing to do in, beside what
+/// there is after `begin`.
+fn wakeups_in_an_hour<T>(begin: impl AsyncFnOnce() -> T) -> u64 {
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let _kept = begin().await;
+        // Delayed acknowledgments and the like.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let metrics = tokio::runtime::Handle::current().metrics();
+        let before = metrics.worker_park_count(0);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        metrics.worker_park_count(0) - before
+    })
 }

@@ -1,5 +1,6 @@
 //! A device with a file descriptor: the reactor waits for it through tokio, in both directions.
 
+use crate::common::spawn_waiting;
 use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::time::Instant;
@@ -10,6 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
 
 /// One end of a pair of datagram sockets, each datagram a packet. Its queue in the kernel is short,
 /// so that it is often full.
@@ -106,12 +108,14 @@ async fn a_descriptor_cannot_follow_paused_time() {
 async fn a_device_that_fails_fails_its_sockets() {
     let (left, right) = Datagrams::pair();
     let interface = Interface::new(Arc::new(left)).address("10.0.0.1/24");
-    let stack = Stack::builder().interface(interface).build().unwrap();
-    let connecting = tokio::spawn({
+    // That the other end is gone is noticed when the SYN is sent again.
+    let config = Config { rto_initial: Duration::from_millis(200), ..Config::default() };
+    let stack = Stack::builder().config(config).interface(interface).build().unwrap();
+    let (connecting, is_connecting) = spawn_waiting(&Handle::current(), {
         let stack = stack.clone();
         async move { stack.connect("10.0.0.2:80").await }
     });
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    is_connecting.await.unwrap();
     // The end of a pair of datagram sockets is told to writers only: shut it down.
     right.0.shutdown(std::net::Shutdown::Both).unwrap();
     drop(right);

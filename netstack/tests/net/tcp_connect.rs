@@ -68,7 +68,9 @@ async fn a_loopback_can_have_a_device_of_ones_own() {
     for addr in ["127.0.0.1:80", "[::1]:80"] {
         let begin = tokio::time::Instant::now();
         let stream = stack.connect(addr).await.unwrap();
-        assert!(begin.elapsed() >= Duration::from_millis(100), "{addr}");
+        let took = begin.elapsed();
+        // tokio's timers round each of the two ways up to a millisecond.
+        assert!((100..=102).contains(&took.as_millis()), "{addr}: {took:?}");
         assert_eq!(stream.tcp_mss().unwrap() as usize + if addr.starts_with('[') { 72 } else { 52 }, 1500);
         listener.accept().await.unwrap();
     }
@@ -87,7 +89,8 @@ async fn connecting_takes_one_round_trip_of_virtual_time() {
     let begin = tokio::time::Instant::now();
     stream.write_all(b"x").await.unwrap();
     server.read_u8().await.unwrap();
-    assert!(begin.elapsed() <= Duration::from_millis(102));
+    let took = begin.elapsed();
+    assert!((50..=51).contains(&took.as_millis()), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,8 +99,8 @@ async fn a_silent_peer_times_out() {
     let begin = tokio::time::Instant::now();
     let error = right.connect("10.0.0.1:80").await.unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
-    // tcp_syn_retries = 6: 1 + 2 + 4 + ... + 64 s, with tcp_syn_linear_timeouts counted by the core.
-    assert!(begin.elapsed() >= Duration::from_secs(60), "{:?}", begin.elapsed());
+    // Six retransmissions (`syn_retries`), after 1, 2, 4, 8, 16 and 32 s, and 64 s for the last answer.
+    assert_eq!(begin.elapsed(), Duration::from_secs(127));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,12 @@
 
 use crate::common::{connect, connected, stack};
 use std::io::ErrorKind;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::time::sleep;
+
+/// Until then all that is going to happen has happened. In paused time it takes no longer than that.
+const LATER: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_halves_work_in_different_tasks() {
@@ -65,28 +70,28 @@ async fn dropping_the_writing_half_ends_the_stream() {
     assert_eq!(text, "still");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn forgetting_the_writing_half_does_not() {
     let (_stack, client, server) = connected().await;
     let (read, write) = client.into_split();
     // What an accepted stream assumes of itself is not what happened to it.
     assert_eq!(server.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     write.forget();
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    sleep(LATER).await;
     assert_eq!(server.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(read);
     server.readable().await.unwrap();
     assert_eq!(server.try_read(&mut [0; 1]).unwrap(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn dropping_the_reading_half_changes_nothing() {
     let (_stack, client, mut server) = connected().await;
     let (read, mut write) = client.into_split();
     drop(read);
     // Nobody will read it, but that is known only when the last handle is gone.
     server.write_all(b"unread").await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    sleep(LATER).await;
     write.write_all(b"still").await.unwrap();
     let mut buf = [0; 5];
     server.read_exact(&mut buf).await.unwrap();
@@ -94,17 +99,17 @@ async fn dropping_the_reading_half_changes_nothing() {
     // The end of the stream, and then the reset for what nobody read: too late for the reader.
     drop(write);
     assert_eq!(server.read(&mut buf).await.unwrap(), 0);
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    sleep(LATER).await;
     assert_eq!(server.write(b"x").await.unwrap_err().kind(), ErrorKind::BrokenPipe);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_last_of_several_handles_closes() {
     let (_stack, client, mut server) = connected().await;
     let first = std::sync::Arc::new(client);
     let second = std::sync::Arc::clone(&first);
     drop(first);
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    sleep(LATER).await;
     assert_eq!(second.try_write(b"still").unwrap(), 5);
     let mut buf = [0; 5];
     server.read_exact(&mut buf).await.unwrap();

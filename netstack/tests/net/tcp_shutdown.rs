@@ -73,14 +73,14 @@ async fn after_a_reset_every_state_holds_and_the_error_can_be_taken() {
     assert_eq!((stack.connections(), stack.time_waits()), (0, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_write_after_the_peer_closed_is_taken() {
     let (_stack, mut client, mut server) = connected().await;
     drop(client.shutdown().await);
     drop(client);
     assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
     assert_eq!(server.write(b"x").await.unwrap(), 1, "and provokes a reset");
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(server.write(b"x").await.unwrap_err().raw_os_error(), Some(libc::EPIPE));
 }
 

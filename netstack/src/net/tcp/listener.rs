@@ -1,14 +1,15 @@
 //! [`TcpListener`].
 
-use super::options::HasOptions;
 use super::stream::TcpStream;
 use crate::config::Config;
-use crate::error::os;
+use crate::net::core::Endpoint;
 use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
+use crate::net::options::fast_open::fast_open_server_options;
+use crate::net::options::ip::{IpOptions, socket_family, ttl_from};
+use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::readiness::{Direction, Registration};
-use crate::net::stack::{Endpoint, Stack};
-use crate::net::tcp::TcpSocket;
-use crate::stack::{Engine, Listener, ListenerQueues, Observer};
+use crate::net::stack::Stack;
+use crate::stack::{Family, Listener, ListenerQueues, Unconnected};
 use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
@@ -40,29 +41,30 @@ const BACKLOG: u32 = 4096;
 /// # }
 /// ```
 pub struct TcpListener {
-    inner: Arc<Inner>,
+    endpoint: Arc<ListenerEndpoint>,
 }
 
-struct Inner {
+/// What the handle shares with its stack.
+struct ListenerEndpoint {
     id: u64,
     stack: Stack,
     listener: Arc<Listener>,
     registration: Arc<Registration>,
-    /// `IP_TOS` of connections over IPv4 of an IPv6 socket, if it was set.
+    /// `IP_TOS` of an IPv6 socket, for the connections over IPv4 that it accepts.
     mapped_tos: Option<u8>,
 }
 
-impl Endpoint for Inner {
+impl Endpoint for ListenerEndpoint {
     fn registration(&self) -> &Registration {
         &self.registration
     }
 
     fn close(&self) {
-        self.stack.engine().close_listener(self.stack.now(), &self.listener);
+        self.stack.engine().with_tcp(self.stack.now(), |tcp, turn| tcp.close_listener(turn, &self.listener));
     }
 }
 
-impl Drop for Inner {
+impl Drop for ListenerEndpoint {
     fn drop(&mut self) {
         self.stack.core().forget(self.id);
         self.close();
@@ -73,34 +75,12 @@ impl Drop for Inner {
 impl std::panic::UnwindSafe for TcpListener {}
 impl std::panic::RefUnwindSafe for TcpListener {}
 
-/// Binds to the first of the addresses that works, with `SO_REUSEADDR` as tokio does, and listens.
-pub(super) async fn listen_first<A: ToSocketAddrs, L>(
-    stack: &Stack,
-    addr: A,
-    listen: impl Fn(TcpSocket) -> io::Result<L>,
-) -> io::Result<L> {
-    let bound = |addr| {
-        let socket = TcpSocket::for_addr_on(stack, addr)?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        listen(socket)
-    };
-    let mut last = None;
-    for addr in resolve(&addr).await? {
-        match bound(addr) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(none_worked(last))
-}
-
 impl TcpListener {
-    /// Listens on `addr`, with `SO_REUSEADDR` set, on the stack of this place. Of several addresses
-    /// the first that works counts. Port 0 picks a free one.
+    /// Listens on `addr`, with `SO_REUSEADDR` set, on the current stack ([`Stack::current`]). Several
+    /// addresses are tried one after the other until one works. Port 0 picks a free port.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::Unsupported`] if there is no stack here.
+    /// - [`io::ErrorKind::Unsupported`] if there is no current stack.
     /// - `EADDRINUSE`, `EADDRNOTAVAIL`.
     /// - [`io::ErrorKind::InvalidInput`] if `addr` cannot be resolved to any address.
     ///
@@ -114,28 +94,12 @@ impl TcpListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        listen_first(stack, addr, |socket| socket.listen(BACKLOG)).await
-    }
-
-    /// `listen` is [`Engine::listen`] or its variant.
-    pub(super) fn from_socket(
-        stack: &Stack,
-        mapped_tos: Option<u8>,
-        listen: impl FnOnce(&Engine, Arc<dyn Observer>) -> io::Result<Arc<Listener>>,
-    ) -> io::Result<Self> {
-        let core = stack.core();
-        core.ensure_open()?;
-        let registration = Arc::new(Registration::new());
-        let listener = listen(&core.engine, Arc::clone(&registration) as _)?;
-        let id = core.next_id();
-        let inner = Arc::new(Inner { id, stack: stack.clone(), listener, registration, mapped_tos });
-        core.remember(id, &inner);
-        Ok(Self { inner })
+        Self::bind_first(stack, addr, SynPolicy::Answer).await
     }
 
     /// Waits for a connection and returns it with the address of the peer.
     ///
-    /// The peer may have reset the connection already; then the first read says so.
+    /// The peer may have reset the connection already; the first read reports that.
     ///
     /// # Errors
     /// If the stack is over, or the interface's device failed.
@@ -143,7 +107,7 @@ impl TcpListener {
     /// # Cancel safety
     /// Cancel safe: no connection is lost if the future is dropped.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.inner.registration.async_io(Interest::READABLE, || self.accept_now()).await
+        self.endpoint.registration.async_io(Interest::READABLE, || self.accept_now()).await
     }
 
     /// The poll form of [`TcpListener::accept`]. Only the task of the latest call is woken.
@@ -151,23 +115,17 @@ impl TcpListener {
     /// # Errors
     /// As [`TcpListener::accept`].
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        self.inner.registration.poll_io(cx, Direction::Read, |_| self.accept_now())
+        self.endpoint.registration.poll_io(cx, Direction::Read, |_| self.accept_now())
     }
 
     fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let stack = &self.inner.stack;
-        let (cell, peer) = stack.engine().accept(&self.inner.listener)?;
-        let over_v4 = matches!(peer, SocketAddr::V6(peer) if peer.ip().to_ipv4_mapped().is_some());
-        if let Some(tos) = self.inner.mapped_tos.filter(|_| over_v4) {
-            cell.set_traffic_class(tos);
-        }
-        Ok((TcpStream::accepted(stack, cell), peer))
+        let stack = &self.endpoint.stack;
+        let (cell, peer) =
+            stack.engine().with_tcp(stack.now(), |tcp, turn| tcp.accept(turn, &self.endpoint.listener))?;
+        Ok((TcpStream::accepted(stack, cell, self.endpoint.mapped_tos), peer))
     }
 
-    /// The address that it listens on, with the port that was chosen.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
+    /// The address and port that the listener is bound to.
     ///
     /// # Examples
     /// ```
@@ -180,15 +138,12 @@ impl TcpListener {
     /// # }
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.inner.listener.local_addr())
+        Ok(self.endpoint.listener.local_addr())
     }
 
     /// `IP_TTL`. Default 64.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
     pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.inner.listener.ttl().into())
+        Ok(self.endpoint.listener.ttl().into())
     }
 
     /// Sets `IP_TTL`; connections that are accepted later inherit it.
@@ -196,28 +151,28 @@ impl TcpListener {
     /// # Errors
     /// `EINVAL` if it is not 1 to 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.inner.listener.set_ttl(ttl_from(ttl)?);
+        self.endpoint.listener.set_ttl(ttl_from(ttl)?);
         Ok(())
     }
 
-    /// Connections that wait for [`TcpListener::accept`]: the Recv-Q of `ss -lnt`.
+    /// The number of connections that wait for [`TcpListener::accept`]: the Recv-Q of `ss -lnt`.
     pub fn accept_queue_len(&self) -> usize {
-        self.inner.listener.accept_queue_len()
+        self.endpoint.listener.accept_queue_len()
     }
 
-    /// Connections that Fast Open has made and whose handshake is not complete, and those that the
-    /// client has reset in that time and that count for a minute.
+    /// The number of connections that Fast Open has opened and whose handshake is not complete,
+    /// including those that the client reset in that state within the last minute.
     pub fn fast_open_queue_len(&self) -> usize {
-        self.inner.listener.fast_open_queue_len()
+        self.endpoint.listener.fast_open_queue_len()
     }
 
-    /// Connections whose handshake is not complete.
+    /// The number of connections whose handshake is not complete.
     pub fn syn_queue_len(&self) -> usize {
-        self.inner.listener.syn_queue_len()
+        self.endpoint.listener.syn_queue_len()
     }
 
-    /// Both queues of the listener, as `ss -lnt` shows them, and what it has counted, as `netstat -s`
-    /// does: all of one moment.
+    /// Both queues of the listener, as `ss -lnt` shows them, and its counters, as `netstat -s` shows
+    /// them. All values are of the same moment.
     ///
     /// # Examples
     /// ```
@@ -234,52 +189,116 @@ impl TcpListener {
     /// # }
     /// ```
     pub fn queues(&self) -> ListenerQueues {
-        self.inner.listener.queues()
+        self.endpoint.listener.queues()
     }
 
     /// The stack that this socket belongs to.
     pub fn stack(&self) -> &Stack {
-        &self.inner.stack
+        &self.endpoint.stack
+    }
+}
+
+/// Who answers a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SynPolicy {
+    /// The stack, at once.
+    Answer,
+    /// The stack, once the application has accepted the client.
+    Hold,
+}
+
+/// What [`PendingListener`](super::PendingListener) and [`TcpSocket`](super::TcpSocket) share with it.
+impl TcpListener {
+    /// Binds to the first of the addresses that works, with `SO_REUSEADDR` as tokio does, and listens.
+    pub(super) async fn bind_first<A: ToSocketAddrs>(
+        stack: &Stack,
+        addr: A,
+        policy: SynPolicy,
+    ) -> io::Result<Self> {
+        let bound = |addr: SocketAddr| {
+            let core = stack.core();
+            core.ensure_open()?;
+            let mut socket = Unconnected::new(core.engine.core(), core.engine.tcp(), socket_family(addr));
+            socket.ip.reuse_address = true;
+            core.engine.tcp().bind(core.engine.core(), &mut socket, addr)?;
+            Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
+        };
+        let mut last = None;
+        for addr in resolve(&addr).await? {
+            match bound(addr) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(none_worked(last))
+    }
+
+    /// Makes `socket` listen.
+    pub(super) fn start(
+        stack: &Stack,
+        mut socket: Unconnected,
+        ip: &IpOptions,
+        backlog: u32,
+        policy: SynPolicy,
+    ) -> io::Result<Self> {
+        let core = stack.core();
+        core.ensure_open()?;
+        let family = socket.ip.family();
+        socket.ip.traffic_class = ip.traffic_class(family);
+        let mapped_tos = (family == Family::V6).then(|| ip.traffic_class(Family::V4));
+        let registration = Arc::new(Registration::new());
+        let observer = Arc::clone(&registration) as _;
+        let listener = match policy {
+            SynPolicy::Answer => {
+                core.engine.with_tcp(core.now(), |tcp, turn| tcp.listen(turn, socket, backlog, observer))
+            }
+            SynPolicy::Hold => core
+                .engine
+                .with_tcp(core.now(), |tcp, turn| tcp.listen_pending(turn, socket, backlog, observer)),
+        }?;
+        let id = core.next_id();
+        let endpoint =
+            Arc::new(ListenerEndpoint { id, stack: stack.clone(), listener, registration, mapped_tos });
+        core.remember(id, &endpoint);
+        Ok(Self { endpoint })
     }
 
     pub(super) fn registration(&self) -> &Registration {
-        &self.inner.registration
+        &self.endpoint.registration
     }
 
     pub(super) fn engine_listener(&self) -> &Arc<Listener> {
-        &self.inner.listener
+        &self.endpoint.listener
     }
 
     pub(super) fn mapped_tos(&self) -> Option<u8> {
-        self.inner.mapped_tos
+        self.endpoint.mapped_tos
     }
 }
 
-/// A time to live from the `u32` that `tokio::net` takes.
-pub(super) fn ttl_from(ttl: u32) -> io::Result<u8> {
-    u8::try_from(ttl).ok().filter(|ttl| *ttl > 0).ok_or_else(|| os(libc::EINVAL))
-}
-
-impl HasOptions for TcpListener {
+impl HasTcpOptions for TcpListener {
     fn config(&self) -> &Config {
-        self.inner.stack.engine().config()
+        self.endpoint.stack.engine().core().config()
     }
 
     fn options(&self) -> SocketOptions {
-        self.inner.listener.options()
+        self.endpoint.listener.options()
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.inner.listener.with_options(change)
+        self.endpoint.listener.with_options(change)
     }
 }
+
+tcp_options!(TcpListener);
+fast_open_server_options!(TcpListener);
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpListener")
-            .field("addr", &self.inner.listener.local_addr())
-            .field("id", &self.inner.id)
-            .field("stack", &self.inner.stack.name())
+            .field("addr", &self.endpoint.listener.local_addr())
+            .field("id", &self.endpoint.id)
+            .field("stack", &self.endpoint.stack.name())
             .finish()
     }
 }

@@ -1,14 +1,17 @@
 //! [`PendingListener`]: the application decides about each SYN before it is answered.
 
-use super::listener::{TcpListener, listen_first};
-use super::options::HasOptions;
+use super::listener::{SynPolicy, TcpListener};
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::icmp::Unreachable;
+use crate::net::core::Endpoint;
 use crate::net::lookup::ToSocketAddrs;
+use crate::net::options::fast_open::fast_open_server_options;
+use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::readiness::{Direction, Registration};
-use crate::net::stack::{Endpoint, Stack};
-use crate::stack::{ListenerQueues, PendingSyn, Rejection};
+use crate::net::stack::Stack;
+use crate::readiness::Events;
+use crate::stack::{ListenerQueues, Observer, PendingSyn, Rejection};
 use crate::tcp::SocketOptions;
 use crate::wire::Options;
 use std::fmt;
@@ -20,25 +23,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
 
-/// The backlog of [`PendingListener::bind`]; `Config::somaxconn` bounds it.
-const BACKLOG: u32 = 4096;
-
 /// A TCP socket that listens, and whose application sees each SYN before it is answered.
 ///
-/// An ordinary listener lets the stack complete the handshake and tells the application afterwards.
-/// That is too late for a proxy: its client believes that it is connected before anybody knows
-/// whether the other side can be reached. This listener hands out a [`PendingStream`] for each SYN
-/// instead, and the application connects its own upstream first. The client sees an ordinary
-/// handshake that takes a little longer, or the very refusal that the proxy met.
+/// An ordinary listener lets the stack complete the handshake and notifies the application afterwards.
+/// That is too late for a proxy: its client believes that it is connected before the proxy knows
+/// whether the upstream server can be reached. This listener returns a [`PendingStream`] for each SYN
+/// instead, and the application connects to the upstream server first. The client sees an ordinary
+/// handshake that takes a little longer, or the same refusal that the proxy met.
 ///
-/// What the client repeats meanwhile is absorbed. The backlog bounds how many clients wait at the same
-/// time, decided or not; beyond it SYNs are dropped (there are no SYN cookies here), and clients try
-/// again. [`Config::pending_accept_timeout`] bounds how long a decision may take.
+/// SYNs that the client retransmits in the meantime are absorbed. The backlog bounds the number of
+/// clients that wait for a decision or for the end of their handshake. Beyond it SYNs are dropped, as
+/// there are no SYN cookies here, and clients retransmit. [`Config::pending_accept_timeout`] bounds the
+/// time for a decision.
 ///
 /// With [`PendingListener::set_tcp_fastopen`], the data in the SYN of a client with a good cookie can be
-/// read before the decision: [`PendingStream::fast_open_data`]. A proxy finds the name in a TLS
-/// ClientHello there and knows which upstream to connect. To accept such a client opens its connection
-/// at once.
+/// read before the decision: [`PendingStream::fast_open_data`]. A proxy finds the server's name there,
+/// in the ClientHello of TLS, and can choose the upstream server by it. Accepting such a client opens
+/// its connection at once.
 ///
 /// # Examples
 /// A proxy:
@@ -84,7 +85,7 @@ pub struct PendingListener {
 }
 
 impl PendingListener {
-    /// Listens on `addr` on the stack of this place, as [`TcpListener::bind`].
+    /// Listens on `addr` on the current stack, as [`TcpListener::bind`].
     ///
     /// # Errors
     /// As [`TcpListener::bind`].
@@ -97,7 +98,7 @@ impl PendingListener {
     /// # Errors
     /// As [`TcpListener::bind`].
     pub async fn bind_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        listen_first(stack, addr, |socket| socket.listen_pending(BACKLOG)).await
+        TcpListener::bind_first(stack, addr, SynPolicy::Hold).await.map(Self::new)
     }
 
     pub(super) fn new(listener: TcpListener) -> Self {
@@ -125,20 +126,17 @@ impl PendingListener {
 
     fn accept_now(&self) -> io::Result<PendingStream> {
         let stack = self.listener.stack();
-        let syn = stack.engine().accept_pending(self.listener.engine_listener())?;
+        let syn = stack.engine().tcp().accept_pending(self.listener.engine_listener())?;
         Ok(PendingStream::new(stack, syn, self.listener.mapped_tos()))
     }
 
-    /// The address that it listens on, with the port that was chosen.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
+    /// The address and port that the listener is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// The queues and what was counted. SYNs that wait for a decision, and handshakes that go on after
-    /// one, are in the SYN queue; the accept queue is always empty.
+    /// The queues and counters of the listener. SYNs that wait for a decision, and handshakes that have
+    /// not ended after one, are in the SYN queue; the accept queue is always empty.
     pub fn queues(&self) -> ListenerQueues {
         self.listener.queues()
     }
@@ -149,7 +147,7 @@ impl PendingListener {
     }
 }
 
-impl HasOptions for PendingListener {
+impl HasTcpOptions for PendingListener {
     fn config(&self) -> &Config {
         self.listener.config()
     }
@@ -163,24 +161,29 @@ impl HasOptions for PendingListener {
     }
 }
 
+tcp_options!(PendingListener);
+fast_open_server_options!(PendingListener);
+
 impl fmt::Debug for PendingListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PendingListener").field(&self.listener).finish()
     }
 }
 
-/// A client that wants to connect and was not answered yet.
+/// A client whose SYN has not been answered yet.
 ///
 /// Decide with [`accept`](Self::accept), [`refuse`](Self::refuse), [`refuse_as`](Self::refuse_as),
 /// [`unreachable`](Self::unreachable) or [`ignore`](Self::ignore). Dropping it refuses the client with
-/// a reset, so that a proxy that gives up, or panics, leaves nobody waiting. Until then the client
-/// repeats its SYN and knows nothing.
+/// a reset, so that no client is left waiting if a proxy gives up or panics. Until then the client
+/// retransmits its SYN.
 pub struct PendingStream {
-    inner: Arc<Inner>,
+    endpoint: Arc<PendingEndpoint>,
+    /// As that of the listener.
     mapped_tos: Option<u8>,
 }
 
-struct Inner {
+/// What the handle shares with its stack.
+struct PendingEndpoint {
     id: u64,
     stack: Stack,
     syn: Arc<PendingSyn>,
@@ -188,15 +191,17 @@ struct Inner {
     decided: AtomicBool,
 }
 
-impl Inner {
+impl PendingEndpoint {
     fn reject(&self, how: Rejection) {
         if !self.decided.swap(true, Ordering::AcqRel) {
-            self.stack.engine().reject_pending(self.stack.now(), &self.syn, how);
+            self.stack
+                .engine()
+                .with_tcp(self.stack.now(), |tcp, turn| tcp.reject_pending(turn, &self.syn, how));
         }
     }
 }
 
-impl Endpoint for Inner {
+impl Endpoint for PendingEndpoint {
     fn registration(&self) -> &Registration {
         &self.registration
     }
@@ -206,7 +211,7 @@ impl Endpoint for Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for PendingEndpoint {
     fn drop(&mut self) {
         self.stack.core().forget(self.id);
         self.close();
@@ -223,107 +228,104 @@ impl PendingStream {
         let registration = Arc::new(Registration::new());
         syn.set_observer(Arc::clone(&registration) as _);
         if syn.is_over() {
-            // Before the observer was there.
-            crate::stack::Observer::on_ready(&*registration, crate::readiness::Events::READABLE);
+            // That happened before the observer was set.
+            registration.on_ready(Events::READABLE);
         }
         let id = core.next_id();
-        let inner =
-            Arc::new(Inner { id, stack: stack.clone(), syn, registration, decided: AtomicBool::new(false) });
-        core.remember(id, &inner);
-        Self { inner, mapped_tos }
+        let decided = AtomicBool::new(false);
+        let endpoint = Arc::new(PendingEndpoint { id, stack: stack.clone(), syn, registration, decided });
+        core.remember(id, &endpoint);
+        Self { endpoint, mapped_tos }
     }
 
     /// The client.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.inner.syn.remote_addr()
+        self.endpoint.syn.remote_addr()
     }
 
     /// The address that the client connects to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.inner.syn.local_addr()
+        self.endpoint.syn.local_addr()
     }
 
     /// The options of the client's SYN: its MSS, window scale, SACK and timestamps.
     pub fn options(&self) -> &Options {
-        self.inner.syn.options()
+        self.endpoint.syn.options()
     }
 
     /// The window of the client's SYN, in bytes.
     pub fn window(&self) -> usize {
-        self.inner.syn.window()
+        self.endpoint.syn.window()
     }
 
-    /// What the client's SYN carried, if Fast Open is on ([`PendingListener::set_tcp_fastopen`]) and its
-    /// cookie is good, or none is asked for. Empty otherwise: what else a SYN may carry, anybody can
-    /// have forged. Reading it here takes nothing: the stream of [`accept`](Self::accept) begins with
-    /// the same bytes.
+    /// The data in the client's SYN, if Fast Open is on ([`PendingListener::set_tcp_fastopen`]) and the
+    /// client's cookie is valid, or none is required. Empty otherwise: any other data in a SYN may be
+    /// forged. Reading the data here does not consume it: the stream of [`accept`](Self::accept) begins
+    /// with the same bytes.
     ///
-    /// They may come twice, if somebody replays the SYN (RFC 7413 §2.1).
+    /// The data may arrive twice, if an attacker replays the SYN (RFC 7413 §2.1).
     pub fn fast_open_data(&self) -> &[u8] {
-        self.inner.syn.fast_open_data()
+        self.endpoint.syn.fast_open_data()
     }
 
     /// How long ago the SYN arrived.
     pub fn age(&self) -> Duration {
-        self.inner.stack.now() - self.inner.syn.arrived()
+        self.endpoint.stack.now() - self.endpoint.syn.arrived()
     }
 
     /// Waits until the client is gone: it sent a reset, the time for a decision is over, or the
-    /// listener was closed. To give up what is being done for it.
+    /// listener was closed. A proxy can then give up its upstream connection.
     ///
     /// # Cancel safety
     /// Waiting has no effect of its own.
     pub async fn gone(&self) {
-        let over = || if self.inner.syn.is_over() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        // An error says that the stack is over, and so is everything.
-        let _ = self.inner.registration.async_io(Interest::READABLE, over).await;
+        let over =
+            || if self.endpoint.syn.is_over() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        // An error says that the stack is over, and so is the client's attempt.
+        let _ = self.endpoint.registration.async_io(Interest::READABLE, over).await;
     }
 
-    /// Answers the client and waits until the handshake is complete. A client with a good Fast Open
-    /// cookie is not waited for: the stream is there at once, with the data of the SYN in it, and what
-    /// is written may go before the third segment of the handshake.
+    /// Answers the client and waits until the handshake is complete. For a client with a valid Fast
+    /// Open cookie it does not wait: it returns the stream at once, with the data of the SYN in it, and
+    /// data may be written before the third segment of the handshake.
     ///
     /// # Errors
-    /// `ETIMEDOUT` if the client does not answer, or the time for a decision was over before;
+    /// `ETIMEDOUT` if the client does not answer, or the time for a decision was over already;
     /// `ECONNRESET` if it has given up; `ECONNABORTED` if the listener was closed; if the stack is over.
     ///
     /// # Cancel safety
     /// Dropping the future resets the client.
     pub async fn accept(self) -> io::Result<TcpStream> {
-        let Inner { stack, syn, registration, decided, .. } = &*self.inner;
+        let PendingEndpoint { stack, syn, registration, decided, .. } = &*self.endpoint;
         let engine = stack.engine();
-        engine.answer_pending(stack.now(), syn);
-        let result = || engine.pending_result(syn).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
+        engine.with_tcp(stack.now(), |tcp, turn| tcp.answer_pending(turn, syn));
+        let result =
+            || engine.tcp().pending_result(syn).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
         let cell = registration.async_io(Interest::READABLE, result).await?;
         decided.store(true, Ordering::Release);
-        let over_v4 =
-            matches!(syn.remote_addr(), SocketAddr::V6(peer) if peer.ip().to_ipv4_mapped().is_some());
-        if let Some(tos) = self.mapped_tos.filter(|_| over_v4) {
-            cell.set_traffic_class(tos);
-        }
-        Ok(TcpStream::accepted(stack, cell))
+        Ok(TcpStream::accepted(stack, cell, self.mapped_tos))
     }
 
-    /// Resets the client, which sees a closed port: `ECONNREFUSED`.
+    /// Resets the client, as a closed port does: it reports `ECONNREFUSED`.
     pub fn refuse(self) {
-        self.inner.reject(Rejection::Reset);
+        self.endpoint.reject(Rejection::Reset);
     }
 
-    /// Tells the client by ICMP that what it connects to cannot be reached: `EHOSTUNREACH` or
-    /// `ENETUNREACH` on most systems. Within [`Config::icmp_rate`]; beyond, nothing is sent, and the
-    /// client's next SYN is a new one.
+    /// Sends the client an ICMP error: its destination cannot be reached. Most systems report
+    /// `EHOSTUNREACH` or `ENETUNREACH`. Beyond [`Config::icmp_rate`] nothing is sent, and the client's
+    /// next SYN is a new one.
     pub fn unreachable(self, reason: Unreachable) {
-        self.inner.reject(Rejection::Unreachable(reason));
+        self.endpoint.reject(Rejection::Unreachable(reason));
     }
 
-    /// Never answers. What the client repeats is absorbed for [`Config::pending_accept_timeout`], in
-    /// which it keeps its place in the SYN queue.
+    /// Never answers. SYNs that the client retransmits are absorbed for
+    /// [`Config::pending_accept_timeout`], while it keeps its place in the SYN queue.
     pub fn ignore(self) {
-        self.inner.reject(Rejection::Silence);
+        self.endpoint.reject(Rejection::Silence);
     }
 
-    /// Refuses the client as the upstream refused the proxy: an unreachable host or network, and a
-    /// route that is forbidden, become the ICMP error of that name, a time-out becomes silence, and
+    /// Refuses the client as the upstream server refused the proxy: an unreachable host or network,
+    /// and a prohibited route, become the ICMP error of that name, a time-out becomes silence, and
     /// everything else a reset.
     pub fn refuse_as(self, error: &io::Error) {
         let how = match error.kind() {
@@ -333,7 +335,7 @@ impl PendingStream {
             io::ErrorKind::TimedOut => Rejection::Silence,
             _ => Rejection::Reset,
         };
-        self.inner.reject(how);
+        self.endpoint.reject(how);
     }
 }
 

@@ -1,21 +1,22 @@
 //! [`TcpSocket`].
 
-use super::listener::{TcpListener, ttl_from};
-use super::options::HasOptions;
+use super::listener::{SynPolicy, TcpListener};
 use super::pending::PendingListener;
 use super::stream::TcpStream;
-use crate::config::Config;
+use crate::config::{Config, FastOpenMode};
 use crate::error::os;
+use crate::net::options::fast_open::fast_open_server_options;
+use crate::net::options::ip::{HasIpOptions, IpOptions, ip_options, wire_family};
+use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::stack::Stack;
-use crate::stack::{Engine, Family, Listener, Observer, Unconnected};
+use crate::stack::{Core, Family, IpSocket, Unconnected};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-/// A TCP socket that is neither connected nor listening yet: to be configured first.
+/// A TCP socket that neither connects nor listens yet and can be configured.
 ///
 /// # Examples
 /// ```
@@ -34,17 +35,13 @@ use std::sync::Arc;
 /// ```
 pub struct TcpSocket {
     stack: Stack,
-    /// Ranks as a listener, which it may become: binding locks the ports.
-    inner: Mutex<Inner>,
+    setup: Mutex<Setup>,
 }
 
-struct Inner {
+/// What is set up so far.
+struct Setup {
     socket: Unconnected,
-    /// `IP_TOS`, which on an IPv6 socket counts for IPv4-mapped peers only.
-    tos: u8,
-    /// `IPV6_TCLASS`.
-    tclass: u8,
-    device: Option<Vec<u8>>,
+    ip: IpOptions,
 }
 
 // See `Stack`.
@@ -52,7 +49,7 @@ impl std::panic::UnwindSafe for TcpSocket {}
 impl std::panic::RefUnwindSafe for TcpSocket {}
 
 impl TcpSocket {
-    /// A new IPv4 socket of the stack of this place.
+    /// A new IPv4 socket of the current stack ([`Stack::current`]).
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if there is none.
@@ -60,8 +57,8 @@ impl TcpSocket {
         Self::new_v4_on(&Stack::current()?)
     }
 
-    /// A new IPv6 socket of the stack of this place. It also takes IPv4 addresses in the mapped
-    /// form, unless [`TcpSocket::set_only_v6`] says otherwise.
+    /// A new IPv6 socket of the current stack ([`Stack::current`]). It also takes IPv4-mapped addresses,
+    /// unless [`TcpSocket::set_only_v6`] forbids it.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] if there is none.
@@ -85,228 +82,33 @@ impl TcpSocket {
         Self::new(stack, Family::V6)
     }
 
-    pub(super) fn for_addr_on(stack: &Stack, addr: SocketAddr) -> io::Result<Self> {
-        Self::new(stack, if addr.is_ipv4() { Family::V4 } else { Family::V6 })
-    }
-
     fn new(stack: &Stack, family: Family) -> io::Result<Self> {
         stack.core().ensure_open()?;
-        let socket = Unconnected::new(stack.engine(), family);
-        let inner = Inner { socket, tos: 0, tclass: 0, device: None };
-        Ok(Self { stack: stack.clone(), inner: Mutex::new(Rank::Listener, inner) })
-    }
-
-    /// `SO_REUSEADDR`. Default false.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn reuseaddr(&self) -> io::Result<bool> {
-        Ok(self.inner.lock().socket.reuse_address)
-    }
-
-    /// Sets `SO_REUSEADDR`: lets [`TcpSocket::bind`] take a port on which connections are in
-    /// TIME-WAIT, but not one on which somebody listens.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
-        self.inner.lock().socket.reuse_address = reuseaddr;
-        Ok(())
-    }
-
-    /// `SO_REUSEPORT`. Default false.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn reuseport(&self) -> io::Result<bool> {
-        Ok(self.inner.lock().socket.reuse_port)
-    }
-
-    /// Sets `SO_REUSEPORT`: sockets that all set it may listen on one port; connections are spread
-    /// over them.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
-        self.inner.lock().socket.reuse_port = reuseport;
-        Ok(())
-    }
-
-    /// `SO_REUSEADDR` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn reuse_address(&self) -> io::Result<bool> {
-        self.reuseaddr()
-    }
-
-    /// Sets `SO_REUSEADDR` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn set_reuse_address(&self, reuse: bool) -> io::Result<()> {
-        self.set_reuseaddr(reuse)
-    }
-
-    /// `SO_REUSEPORT` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn reuse_port(&self) -> io::Result<bool> {
-        self.reuseport()
-    }
-
-    /// Sets `SO_REUSEPORT` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn set_reuse_port(&self, reuse: bool) -> io::Result<()> {
-        self.set_reuseport(reuse)
-    }
-
-    /// `IPV6_V6ONLY`. Default false.
-    ///
-    /// # Errors
-    /// `ENOPROTOOPT` for an IPv4 socket.
-    pub fn only_v6(&self) -> io::Result<bool> {
-        let inner = self.inner.lock();
-        match inner.socket.family() {
-            Family::V4 => Err(os(libc::ENOPROTOOPT)),
-            Family::V6 => Ok(inner.socket.only_v6()),
-        }
-    }
-
-    /// Sets `IPV6_V6ONLY`: whether the socket refuses IPv4.
-    ///
-    /// # Errors
-    /// `ENOPROTOOPT` for an IPv4 socket, `EINVAL` once it is bound.
-    pub fn set_only_v6(&self, only: bool) -> io::Result<()> {
-        self.inner.lock().socket.set_only_v6(only)
-    }
-
-    /// `IP_TTL`. Default 64.
-    ///
-    /// # Errors
-    /// None.
-    pub fn ttl_v4(&self) -> io::Result<u32> {
-        Ok(self.inner.lock().socket.ttl.into())
-    }
-
-    /// Sets `IP_TTL`.
-    ///
-    /// # Errors
-    /// `EINVAL` if it is not 1 to 255.
-    pub fn set_ttl_v4(&self, ttl: u32) -> io::Result<()> {
-        self.inner.lock().socket.ttl = ttl_from(ttl)?;
-        Ok(())
-    }
-
-    /// `IP_TOS`. Default 0.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn tos_v4(&self) -> io::Result<u32> {
-        Ok(self.inner.lock().tos.into())
-    }
-
-    /// Sets `IP_TOS` of what is sent over IPv4. The two bits of ECN belong to TCP and are ignored.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
-        self.inner.lock().tos = tos as u8 & !3;
-        Ok(())
-    }
-
-    /// The former name of [`TcpSocket::tos_v4`].
-    ///
-    /// # Errors
-    /// None.
-    #[deprecated = "use `tos_v4`"]
-    #[doc(hidden)]
-    pub fn tos(&self) -> io::Result<u32> {
-        self.tos_v4()
-    }
-
-    /// The former name of [`TcpSocket::set_tos_v4`].
-    ///
-    /// # Errors
-    /// None.
-    #[deprecated = "use `set_tos_v4`"]
-    #[doc(hidden)]
-    pub fn set_tos(&self, tos: u32) -> io::Result<()> {
-        self.set_tos_v4(tos)
-    }
-
-    /// `IPV6_TCLASS`. Default 0.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for an IPv4 socket.
-    pub fn tclass_v6(&self) -> io::Result<u32> {
-        let inner = self.inner.lock();
-        match inner.socket.family() {
-            Family::V4 => Err(os(libc::EOPNOTSUPP)),
-            Family::V6 => Ok(inner.tclass.into()),
-        }
-    }
-
-    /// Sets `IPV6_TCLASS`.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for an IPv4 socket, `EINVAL` if it does not fit a byte.
-    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        if inner.socket.family() == Family::V4 {
-            return Err(os(libc::EOPNOTSUPP));
-        }
-        inner.tclass = u8::try_from(tclass).map_err(|_| os(libc::EINVAL))? & !3;
-        Ok(())
-    }
-
-    /// The name of the interface that the socket is limited to (`SO_BINDTODEVICE`).
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn device(&self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.inner.lock().device.clone())
-    }
-
-    /// Limits the socket to an interface of its stack; none, or an empty name, lifts the limit.
-    ///
-    /// # Errors
-    /// `ENODEV` if there is no interface of this name.
-    pub fn bind_device(&self, interface: Option<&[u8]>) -> io::Result<()> {
-        let name = interface.filter(|name| !name.is_empty());
-        let text = name.map(std::str::from_utf8).transpose().map_err(|_| os(libc::ENODEV))?;
-        let mut inner = self.inner.lock();
-        inner.socket.bind_device(self.stack.engine(), text)?;
-        inner.device = name.map(<[u8]>::to_vec);
-        Ok(())
+        let setup = Setup {
+            socket: Unconnected::new(stack.engine().core(), stack.engine().tcp(), family),
+            ip: IpOptions::default(),
+        };
+        Ok(Self { stack: stack.clone(), setup: Mutex::new(Rank::Socket, setup) })
     }
 
     /// The address that the socket is bound to; the unspecified address with port 0 before.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.inner.lock().socket.local_addr())
+        Ok(self.setup.lock().socket.ip.local_addr())
     }
 
     /// `SO_ERROR`, which an unconnected socket never has.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         Ok(None)
     }
 
-    /// Binds the socket to an address of its stack; port 0 picks a free one.
+    /// Binds the socket to an address of its stack; port 0 picks a free port.
     ///
     /// # Errors
     /// `EADDRINUSE`; `EADDRNOTAVAIL` for an address that is not the stack's; `EINVAL` if it is bound
     /// already; `EAFNOSUPPORT` for an address of the other family.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
-        self.inner.lock().socket.bind(self.stack.engine(), addr)
+        let engine = self.stack.engine();
+        engine.tcp().bind(engine.core(), &mut self.setup.lock().socket, addr)
     }
 
     /// Connects to `addr`. The stream keeps the options of the socket.
@@ -315,23 +117,19 @@ impl TcpSocket {
     /// As [`TcpStream::connect`]; and `EAFNOSUPPORT` for an address of the other family.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up and closes the socket.
+    /// Dropping the future ends the attempt and closes the socket.
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
-        let Self { stack, inner } = self;
-        let Inner { mut socket, tos, tclass, .. } = inner.into_inner();
-        let over_v4 = match addr {
-            SocketAddr::V4(_) => true,
-            SocketAddr::V6(addr) => addr.ip().to_ipv4_mapped().is_some(),
-        };
-        socket.traffic_class = if over_v4 { tos } else { tclass };
+        let Self { stack, setup } = self;
+        let Setup { mut socket, ip } = setup.into_inner();
+        socket.ip.traffic_class = ip.traffic_class(wire_family(addr));
         TcpStream::connect_socket(&stack, socket, addr).await
     }
 
-    /// Listens. An unbound socket gets a free port. Of the connections that are established,
-    /// `backlog + 1` wait for accept at most.
+    /// Listens. An unbound socket gets a free port. At most `backlog + 1` established connections
+    /// wait for accept.
     ///
     /// # Errors
-    /// `EADDRINUSE` if somebody else listens on the port; if the stack is over.
+    /// `EADDRINUSE` if another socket listens on the port; if the stack is over.
     ///
     /// # Examples
     /// ```
@@ -346,30 +144,22 @@ impl TcpSocket {
     /// # }
     /// ```
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        self.listen_by(|engine, socket, observer| engine.listen(socket, backlog, observer))
+        self.start_listening(backlog, SynPolicy::Answer)
     }
 
-    /// Listens, and lets the application decide about each SYN before it is answered. `backlog + 1`
-    /// clients wait for a decision, or after it for the end of their handshake, at most.
+    /// Listens, and lets the application decide about each SYN before it is answered. At most
+    /// `backlog + 1` clients wait for a decision, or for the end of their handshake after it.
     ///
     /// # Errors
     /// As [`TcpSocket::listen`].
     pub fn listen_pending(self, backlog: u32) -> io::Result<PendingListener> {
-        let listen = |engine: &Engine, socket, observer| engine.listen_pending(socket, backlog, observer);
-        self.listen_by(listen).map(PendingListener::new)
+        self.start_listening(backlog, SynPolicy::Hold).map(PendingListener::new)
     }
 
-    fn listen_by(
-        self,
-        listen: impl FnOnce(&Engine, Unconnected, Arc<dyn Observer>) -> io::Result<Arc<Listener>>,
-    ) -> io::Result<TcpListener> {
-        let Self { stack, inner } = self;
-        let Inner { mut socket, tos, tclass, .. } = inner.into_inner();
-        let v6 = socket.family() == Family::V6;
-        socket.traffic_class = if v6 { tclass } else { tos };
-        TcpListener::from_socket(&stack, v6.then_some(tos), |engine, observer| {
-            listen(engine, socket, observer)
-        })
+    fn start_listening(self, backlog: u32, policy: SynPolicy) -> io::Result<TcpListener> {
+        let Self { stack, setup } = self;
+        let Setup { socket, ip } = setup.into_inner();
+        TcpListener::start(&stack, socket, &ip, backlog, policy)
     }
 
     /// The stack that this socket belongs to.
@@ -378,24 +168,83 @@ impl TcpSocket {
     }
 }
 
-impl HasOptions for TcpSocket {
+/// Fast Open, as a client.
+impl TcpSocket {
+    /// `TCP_FASTOPEN_CONNECT`. Default false.
+    pub fn tcp_fastopen_connect(&self) -> io::Result<bool> {
+        Ok(self.options().fastopen_connect)
+    }
+
+    /// Sets `TCP_FASTOPEN_CONNECT`. With a cookie of the server, [`TcpSocket::connect`] returns at once,
+    /// and the first write is sent in the SYN; if a task waits for something to read before that,
+    /// the SYN is sent without data. Without a cookie, connecting takes a round trip as always and
+    /// obtains one.
+    ///
+    /// With a cookie, errors of connecting are reported by the first operation. The first write may arrive twice
+    /// (RFC 7413 §2.1).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if [`Config::fastopen`](crate::config::Config::fastopen) forbids it.
+    ///
+    /// # Examples
+    /// ```
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stack = netstack::Stack::builder().build()?;
+    /// let listener = stack.listen("127.0.0.1:8080").await?;
+    /// listener.set_tcp_fastopen(16)?;
+    /// for _ in 0..2 {
+    ///     let socket = stack.tcp_socket_v4()?;
+    ///     socket.set_tcp_fastopen_connect(true)?;
+    ///     let mut stream = socket.connect("127.0.0.1:8080".parse().unwrap()).await?;
+    ///     stream.write_all(b"hello").await?;
+    ///     listener.accept().await?;
+    /// }
+    /// assert_eq!(stack.counters().fast_open_passive, 1, "the second time");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_tcp_fastopen_connect(&self, on: bool) -> io::Result<()> {
+        if on && !self.config().fastopen.contains(FastOpenMode::CLIENT) {
+            return Err(os(libc::EOPNOTSUPP));
+        }
+        self.change(|options| options.fastopen_connect = on);
+        Ok(())
+    }
+}
+
+impl HasIpOptions for TcpSocket {
+    fn with_ip<R>(&self, access: impl FnOnce(&Core, &mut IpSocket, &mut IpOptions) -> R) -> R {
+        let Setup { socket, ip } = &mut *self.setup.lock();
+        access(self.stack.engine().core(), &mut socket.ip, ip)
+    }
+}
+
+ip_options!(TcpSocket);
+
+impl HasTcpOptions for TcpSocket {
     fn config(&self) -> &Config {
-        self.stack.engine().config()
+        self.stack.engine().core().config()
     }
 
     fn options(&self) -> SocketOptions {
-        self.inner.lock().socket.options.clone()
+        self.setup.lock().socket.options.clone()
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        change(&mut self.inner.lock().socket.options)
+        change(&mut self.setup.lock().socket.options)
     }
 }
+
+tcp_options!(TcpSocket);
+fast_open_server_options!(TcpSocket);
 
 impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
-            .field("addr", &self.inner.lock().socket.local_addr())
+            .field("addr", &self.setup.lock().socket.ip.local_addr())
             .field("stack", &self.stack.name())
             .finish()
     }

@@ -1,17 +1,19 @@
 //! [`TcpStream`].
 
-use super::listener::ttl_from;
-use super::options::HasOptions;
-use super::split::{ReadHalf, WriteHalf, split};
-use super::split_owned::{OwnedReadHalf, OwnedWriteHalf, split_owned};
-use crate::config::Config;
-use crate::error::os;
+mod fast_open;
+mod options;
+pub(crate) mod split;
+pub(crate) mod split_owned;
+
+use crate::net::core::Endpoint;
 use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
+use crate::net::options::ip::socket_family;
 use crate::net::readiness::{Direction, Registration, Seen};
-use crate::net::stack::{Endpoint, Stack};
+use crate::net::stack::Stack;
 use crate::readiness::Events;
-use crate::stack::{Cell, Family, Observer, Unconnected};
-use crate::tcp::{SendFlags, SocketOptions, TcpInfo};
+use crate::stack::{Cell, Engine, Observer, Unconnected};
+use crate::tcp::SendFlags;
+use crate::time::Instant;
 use bytes::BufMut;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -22,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
-/// Bytes that are read in one go by way of a buffer on the stack.
+/// Size of the buffer through which bytes are copied into memory that is not initialised.
 const COPY_PIECE: usize = 4096;
 
 /// A TCP connection.
@@ -51,32 +53,33 @@ const COPY_PIECE: usize = 4096;
 /// # }
 /// ```
 pub struct TcpStream {
-    inner: Arc<Inner>,
+    endpoint: Arc<StreamEndpoint>,
 }
 
-struct Inner {
+/// What the handle shares with its stack.
+struct StreamEndpoint {
     stack: Stack,
     cell: Arc<Cell>,
     registration: Arc<Registration>,
     closed: AtomicBool,
-    /// The SYN may wait for the first write (`TCP_FASTOPEN_CONNECT`).
+    /// The SYN may be waiting for the first write (`TCP_FASTOPEN_CONNECT`).
     deferred: AtomicBool,
     id: u64,
 }
 
-impl Endpoint for Inner {
+impl Endpoint for StreamEndpoint {
     fn registration(&self) -> &Registration {
         &self.registration
     }
 
     fn close(&self) {
         if !self.closed.swap(true, Ordering::AcqRel) {
-            self.stack.engine().close(self.stack.now(), &self.cell);
+            self.stack.engine().with_tcp(self.stack.now(), |tcp, turn| tcp.close(turn, &self.cell));
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for StreamEndpoint {
     fn drop(&mut self) {
         self.stack.core().forget(self.id);
         self.close();
@@ -89,17 +92,17 @@ impl std::panic::RefUnwindSafe for TcpStream {}
 
 /// Constructors.
 impl TcpStream {
-    /// Connects to `addr` on the stack of this place. Of several addresses the first that answers
-    /// counts; they are tried one after the other.
+    /// Connects to `addr` on the current stack ([`Stack::current`]). Several addresses are tried one
+    /// after the other until one answers.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::Unsupported`] if there is no stack here.
-    /// - `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`: the last
-    ///   address failed so.
+    /// - [`io::ErrorKind::Unsupported`] if there is no current stack.
+    /// - `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`: how the last
+    ///   address failed.
     /// - [`io::ErrorKind::InvalidInput`] if `addr` cannot be resolved to any address.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up: nothing is left of the attempt.
+    /// Dropping the future ends the attempt and leaves nothing behind.
     pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         Self::connect_on(&Stack::current()?, addr).await
     }
@@ -114,8 +117,14 @@ impl TcpStream {
     pub async fn connect_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
         let mut last = None;
         for addr in resolve(&addr).await? {
-            let family = if addr.is_ipv4() { Family::V4 } else { Family::V6 };
-            match Self::connect_socket(stack, Unconnected::new(stack.engine(), family), addr).await {
+            let family = socket_family(addr);
+            match Self::connect_socket(
+                stack,
+                Unconnected::new(stack.engine().core(), stack.engine().tcp(), family),
+                addr,
+            )
+            .await
+            {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             }
@@ -131,21 +140,27 @@ impl TcpStream {
         let core = stack.core();
         core.ensure_open()?;
         let registration = Arc::new(Registration::new());
-        let cell = core.engine.connect(core.now(), socket, addr, Arc::clone(&registration) as _)?;
+        let cell = core.engine.with_tcp(core.now(), |tcp, turn| {
+            tcp.connect(turn, socket, addr, Arc::clone(&registration) as _)
+        })?;
         // From here on a drop closes the cell, which ends an attempt that goes on.
         let stream = Self::new(stack, cell, registration);
-        if stream.inner.cell.is_deferred() {
-            stream.inner.deferred.store(true, Ordering::Relaxed);
+        if stream.endpoint.cell.is_deferred() {
+            stream.endpoint.deferred.store(true, Ordering::Relaxed);
             stream.registration().on_ready(Events::WRITABLE);
         }
         let connected =
-            || stream.inner.cell.connect_result().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
-        stream.inner.registration.async_io(Interest::WRITABLE, connected).await?;
+            || stream.endpoint.cell.connect_result().unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
+        stream.endpoint.registration.async_io(Interest::WRITABLE, connected).await?;
         Ok(stream)
     }
 
-    /// A connection that the engine accepted.
-    pub(super) fn accepted(stack: &Stack, cell: Arc<Cell>) -> Self {
+    /// A connection that the engine accepted. `mapped_tos` is `IP_TOS` of an IPv6 listener, for
+    /// connections over IPv4.
+    pub(super) fn accepted(stack: &Stack, cell: Arc<Cell>, mapped_tos: Option<u8>) -> Self {
+        if let Some(tos) = mapped_tos.filter(|_| !cell.key().is_ipv6()) {
+            cell.set_traffic_class(tos);
+        }
         let assumed = Events::READABLE | Events::WRITABLE;
         let registration = Arc::new(Registration::assuming(assumed));
         cell.set_observer(Arc::clone(&registration) as _);
@@ -158,7 +173,7 @@ impl TcpStream {
     fn new(stack: &Stack, cell: Arc<Cell>, registration: Arc<Registration>) -> Self {
         let core = stack.core();
         let id = core.next_id();
-        let inner = Arc::new(Inner {
+        let endpoint = Arc::new(StreamEndpoint {
             stack: stack.clone(),
             cell,
             registration,
@@ -166,8 +181,8 @@ impl TcpStream {
             deferred: AtomicBool::new(false),
             id,
         });
-        core.remember(id, &inner);
-        Self { inner }
+        core.remember(id, &endpoint);
+        Self { endpoint }
     }
 }
 
@@ -175,15 +190,12 @@ impl TcpStream {
 impl TcpStream {
     /// The stack that this socket belongs to.
     pub fn stack(&self) -> &Stack {
-        &self.inner.stack
+        &self.endpoint.stack
     }
 
     /// The local address.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.inner.cell.local_addr())
+        Ok(self.endpoint.cell.local_addr())
     }
 
     /// The address of the peer.
@@ -191,59 +203,47 @@ impl TcpStream {
     /// # Errors
     /// `ENOTCONN` once the connection is over, by a reset for example.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.cell.peer_addr()
+        self.endpoint.cell.peer_addr()
     }
 
-    /// `SO_ERROR`: the error that is pending, if any, which is then no longer pending.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
+    /// `SO_ERROR`: the error that has not been reported yet, if there is one. Taking it clears it.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        Ok(self.engine().take_error(&self.inner.cell))
-    }
-
-    /// Halves to read and to write at the same time, in one task.
-    pub fn split<'a>(&'a mut self) -> (ReadHalf<'a>, WriteHalf<'a>) {
-        split(self)
-    }
-
-    /// Halves that can go to different tasks. The connection closes when both are gone; dropping the
-    /// writing half alone shuts down writing.
-    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        split_owned(self)
+        Ok(self.engine().with_tcp(self.now(), |tcp, turn| tcp.take_error(turn, &self.endpoint.cell)))
     }
 
     pub(super) fn shutdown_directions(&self, how: Shutdown) -> io::Result<()> {
-        self.engine().shutdown(self.now(), &self.inner.cell, how)
+        self.engine().with_tcp(self.now(), |tcp, turn| tcp.shutdown(turn, &self.endpoint.cell, how))
     }
 
-    /// Somebody waits for what the peer sends: a SYN that waits for the first write must not wait any
-    /// longer.
+    /// Sends a SYN that waits for the first write: the application waits for the peer's data first.
     pub(super) fn stop_deferring(&self) {
-        if self.inner.deferred.load(Ordering::Relaxed) && self.inner.deferred.swap(false, Ordering::Relaxed) {
-            self.engine().open_now(self.now(), &self.inner.cell);
+        if self.endpoint.deferred.load(Ordering::Relaxed)
+            && self.endpoint.deferred.swap(false, Ordering::Relaxed)
+        {
+            self.engine().with_tcp(self.now(), |tcp, turn| tcp.open_now(turn, &self.endpoint.cell));
         }
     }
 
-    fn engine(&self) -> &crate::stack::Engine {
-        self.inner.stack.engine()
+    fn engine(&self) -> &Engine {
+        self.endpoint.stack.engine()
     }
 
-    fn now(&self) -> crate::time::Instant {
-        self.inner.stack.now()
+    fn now(&self) -> Instant {
+        self.endpoint.stack.now()
     }
 
     fn registration(&self) -> &Registration {
-        &self.inner.registration
+        &self.endpoint.registration
     }
 }
 
 /// Readiness.
 impl TcpStream {
-    /// Waits until one of the states of `interest` holds. It may hold no longer when an operation is
-    /// tried; the operation then fails with [`io::ErrorKind::WouldBlock`], and waiting works again.
+    /// Waits until one of the states of `interest` holds. The state may have ended by the time that an
+    /// operation is tried; the operation then fails with [`io::ErrorKind::WouldBlock`], and the next
+    /// call waits again.
     ///
-    /// A state holds until an attempt finds nothing. The ends of the stream count as readable and
+    /// A state holds until an operation would block. The ends of the stream count as readable and
     /// writable, and so do errors.
     ///
     /// # Errors
@@ -320,23 +320,23 @@ impl TcpStream {
         self.registration().poll_ready(cx, Direction::Write).map_ok(drop)
     }
 
-    /// Calls `attempt`, which uses this stream's own methods, if the states of `interest` hold; if it
-    /// returns [`io::ErrorKind::WouldBlock`], they hold no longer.
+    /// Calls `attempt`, which should use this stream's own methods, if one of the states of `interest`
+    /// holds. If `attempt` returns [`io::ErrorKind::WouldBlock`], the states are cleared.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if none of the states holds; what `attempt` returns.
+    /// [`io::ErrorKind::WouldBlock`] if none of the states holds; otherwise what `attempt` returns.
     pub fn try_io<R>(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         self.registration().try_io(interest, attempt)
     }
 
-    /// Waits for the states of `interest` and calls `attempt`, until it returns something else than
-    /// [`io::ErrorKind::WouldBlock`].
+    /// Waits for one of the states of `interest` and calls `attempt`, again and again until it returns
+    /// something other than [`io::ErrorKind::WouldBlock`].
     ///
     /// # Errors
-    /// What `attempt` returns; if the stack is over.
+    /// What `attempt` returns; or if the stack is over.
     ///
     /// # Cancel safety
-    /// As much as `attempt` is: it is never interrupted.
+    /// Cancel safe as far as `attempt` is; it is never interrupted.
     pub async fn async_io<R>(
         &self,
         interest: Interest,
@@ -351,11 +351,11 @@ impl TcpStream {
 
 /// Reading and writing without waiting, and peeking.
 impl TcpStream {
-    /// Reads what is there, without waiting. `Ok(0)` is the end of the stream, or an empty buffer.
+    /// Reads what has been received, without waiting. `Ok(0)` is the end of the stream, or an empty buffer.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is nothing; `ECONNRESET` once if the peer reset the
-    /// connection, after what was received before.
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read; `ECONNRESET` once if the peer reset
+    /// the connection, after the data that was received before.
     ///
     /// # Examples
     /// ```
@@ -370,7 +370,7 @@ impl TcpStream {
     ///     stream.readable().await?;
     ///     match stream.try_read(&mut buf) {
     ///         Ok(n) => break n,
-    ///         // The state held no longer.
+    ///         // Another task was faster: wait again.
     ///         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
     ///         Err(error) => return Err(error),
     ///     }
@@ -391,7 +391,7 @@ impl TcpStream {
         self.registration().try_io(Interest::READABLE, || self.read_now(bufs))
     }
 
-    /// As [`TcpStream::try_read`], into the free part of `buf` that is in one piece.
+    /// As [`TcpStream::try_read`], into the first contiguous part of the free space of `buf`.
     ///
     /// # Errors
     /// As [`TcpStream::try_read`].
@@ -406,18 +406,18 @@ impl TcpStream {
                 buf.put_slice(&piece[..n]);
                 filled += n;
                 // Another attempt could meet an error, which is reported once, and lose it.
-                if filled == room || n == 0 || self.engine().unread(&self.inner.cell) == 0 {
+                if filled == room || n == 0 || self.engine().tcp().unread(&self.endpoint.cell) == 0 {
                     return Ok(filled);
                 }
             }
         })
     }
 
-    /// Writes what there is room for, without waiting; it may be a part of `buf`.
+    /// Writes as much of `buf` as there is room for, without waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is no room; `EPIPE` after the own shutdown or if the
-    /// peer is gone; `ECONNRESET` once if it reset the connection.
+    /// [`io::ErrorKind::WouldBlock`] if there is no room; `EPIPE` after a shutdown of this side or once
+    /// the connection is over; `ECONNRESET` once if the peer reset it.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         self.try_write_vectored(&[IoSlice::new(buf)])
     }
@@ -438,7 +438,7 @@ impl TcpStream {
         self.registration().try_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags))
     }
 
-    /// Writes what there is room for, waiting for the first byte, with the flags of send(2).
+    /// Waits for room and writes as much of `buf` as it takes, with the flags of send(2).
     ///
     /// # Errors
     /// As [`TcpStream::try_write`], without [`io::ErrorKind::WouldBlock`].
@@ -465,8 +465,8 @@ impl TcpStream {
         self.registration().async_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags)).await
     }
 
-    /// Copies what is there, waiting for the first byte, and leaves it to be read. `Ok(0)` is the
-    /// end of the stream, or an empty buffer.
+    /// Waits for data and copies it into `buf`, without removing it from the stream. `Ok(0)` is the end
+    /// of the stream, or an empty buffer.
     ///
     /// # Errors
     /// As [`TcpStream::try_read`], without [`io::ErrorKind::WouldBlock`].
@@ -495,14 +495,16 @@ impl TcpStream {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Ok(0);
         }
-        self.engine().read(self.now(), &self.inner.cell, bufs)
+        self.engine().with_tcp(self.now(), |tcp, turn| tcp.read(turn, &self.endpoint.cell, bufs))
     }
 
     fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.engine().peek(self.now(), &self.inner.cell, &mut [IoSliceMut::new(buf)])
+        self.engine().with_tcp(self.now(), |tcp, turn| {
+            tcp.peek(turn, &self.endpoint.cell, &mut [IoSliceMut::new(buf)])
+        })
     }
 
     fn write_now(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -510,7 +512,7 @@ impl TcpStream {
     }
 
     fn send_now(&self, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
-        self.engine().send(self.now(), &self.inner.cell, bufs, flags)
+        self.engine().with_tcp(self.now(), |tcp, turn| tcp.send(turn, &self.endpoint.cell, bufs, flags))
     }
 }
 
@@ -561,12 +563,12 @@ impl TcpStream {
 
 /// Bytes written that cost as much of a task's budget as any one operation does.
 ///
-/// A writer shares its runtime with the reactor, which is the one to find acknowledgments. A task that
-/// is in the middle of a long write should let it, after a quarter of a megabyte and not after 128 writes of
-/// any size: what is acknowledged soon is still in the cache when its memory is written again.
+/// A writer shares its runtime with the reactor, which receives the acknowledgments. A task in the
+/// middle of a long write should yield to it after a quarter of a megabyte, and not after 128 writes of
+/// any size: memory that is acknowledged soon is still in the cache when it is written again.
 const BYTES_PER_UNIT: usize = 2048;
 
-/// Takes from the task's budget what writing `n` bytes costs beyond the one unit that is paid.
+/// Takes from the task's budget what writing `n` bytes costs beyond the one unit that was taken.
 fn charge(cx: &mut Context<'_>, n: usize) {
     for _ in 0..(n / BYTES_PER_UNIT).saturating_sub(1) {
         if !tokio::task::coop::has_budget_remaining() {
@@ -575,144 +577,6 @@ fn charge(cx: &mut Context<'_>, n: usize) {
         if let Poll::Ready(unit) = tokio::task::coop::poll_proceed(cx) {
             unit.made_progress();
         }
-    }
-}
-
-/// Options that only a connection has; the others are below.
-impl TcpStream {
-    /// `IP_TTL`. Default 64.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.inner.cell.ttl().into())
-    }
-
-    /// Sets `IP_TTL`.
-    ///
-    /// # Errors
-    /// `EINVAL` if it is not 1 to 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.inner.cell.set_ttl(ttl_from(ttl)?);
-        Ok(())
-    }
-
-    /// `IP_TOS`: the DSCP in the upper six bits.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6.
-    pub fn tos_v4(&self) -> io::Result<u32> {
-        self.traffic_class(Family::V4)
-    }
-
-    /// Sets `IP_TOS` of what is sent from now on. The two bits of ECN belong to TCP and are ignored.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6, `EINVAL` if it does not fit a byte.
-    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
-        self.set_traffic_class(Family::V4, tos)
-    }
-
-    /// `IPV6_TCLASS`: the DSCP in the upper six bits.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4.
-    pub fn tclass_v6(&self) -> io::Result<u32> {
-        self.traffic_class(Family::V6)
-    }
-
-    /// Sets `IPV6_TCLASS` of what is sent from now on. The two bits of ECN belong to TCP and are
-    /// ignored.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4, `EINVAL` if it does not fit a byte.
-    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
-        self.set_traffic_class(Family::V6, tclass)
-    }
-
-    fn traffic_class(&self, family: Family) -> io::Result<u32> {
-        self.ensure_over(family)?;
-        Ok(self.inner.cell.traffic_class().into())
-    }
-
-    fn set_traffic_class(&self, family: Family, class: u32) -> io::Result<()> {
-        self.ensure_over(family)?;
-        let class = u8::try_from(class).map_err(|_| os(libc::EINVAL))?;
-        self.inner.cell.set_traffic_class(class & !3);
-        Ok(())
-    }
-
-    /// Fails unless the packets are of this family.
-    fn ensure_over(&self, family: Family) -> io::Result<()> {
-        let over = if self.inner.cell.key().is_ipv6() { Family::V6 } else { Family::V4 };
-        if over == family { Ok(()) } else { Err(os(libc::EOPNOTSUPP)) }
-    }
-
-    /// `TCP_QUICKACK`: whether acknowledgments are sent at once.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn quickack(&self) -> io::Result<bool> {
-        Ok(self.engine().quickack(&self.inner.cell))
-    }
-
-    /// Sets `TCP_QUICKACK`. The stack may change it back.
-    ///
-    /// # Errors
-    /// None; a result for the sake of `tokio::net`.
-    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
-        self.engine().set_quickack(self.now(), &self.inner.cell, quickack);
-        Ok(())
-    }
-
-    /// `TCP_QUICKACK` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn tcp_quickack(&self) -> io::Result<bool> {
-        self.quickack()
-    }
-
-    /// Sets `TCP_QUICKACK` under the name of socket2.
-    ///
-    /// # Errors
-    /// None.
-    pub fn set_tcp_quickack(&self, quickack: bool) -> io::Result<()> {
-        self.set_quickack(quickack)
-    }
-
-    /// `TCP_MAXSEG`: payload bytes of a full segment.
-    ///
-    /// # Errors
-    /// As [`TcpStream::tcp_info`].
-    pub fn tcp_mss(&self) -> io::Result<u32> {
-        Ok(u32::try_from(self.tcp_info()?.snd_mss).unwrap_or(u32::MAX))
-    }
-
-    /// `TCP_INFO`: what the connection knows of itself.
-    ///
-    /// # Errors
-    /// `ENOTCONN` if the stack or the device failed and nothing is left of the connection.
-    pub fn tcp_info(&self) -> io::Result<TcpInfo> {
-        self.engine().info(self.now(), &self.inner.cell).ok_or_else(|| os(libc::ENOTCONN))
-    }
-}
-
-impl HasOptions for TcpStream {
-    fn config(&self) -> &Config {
-        self.engine().config()
-    }
-
-    fn options(&self) -> SocketOptions {
-        self.engine().options(&self.inner.cell)
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.engine().with_options(self.now(), &self.inner.cell, change)
-    }
-
-    fn push(&self) {
-        self.engine().push(self.now(), &self.inner.cell);
     }
 }
 
@@ -739,7 +603,7 @@ impl AsyncWrite for TcpStream {
         true
     }
 
-    /// What was written is on its way already.
+    /// Does nothing: what was written is sent without it.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -760,10 +624,10 @@ impl AsRef<Self> for TcpStream {
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("TcpStream");
-        debug.field("addr", &self.inner.cell.local_addr());
+        debug.field("addr", &self.endpoint.cell.local_addr());
         if let Ok(peer) = self.peer_addr() {
             debug.field("peer", &peer);
         }
-        debug.field("id", &self.inner.id).field("stack", &self.inner.stack.name()).finish()
+        debug.field("id", &self.endpoint.id).field("stack", &self.endpoint.stack.name()).finish()
     }
 }

@@ -3,7 +3,7 @@
 use super::{SECOND, assert_empty, to_host_1};
 use crate::readiness::Events;
 use crate::stack::testing::{LinkSpec, Net, Verdict, address};
-use crate::stack::{Effects, Engine, Family, Interface, Observer, Unconnected};
+use crate::stack::{Batch, Engine, Family, Interface, Observer, Unconnected};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
 use crate::wire::ChecksumOffload;
@@ -271,11 +271,12 @@ fn segments_that_find_the_connection_locked_wait_for_its_holder_or_the_end_of_th
         net.write(&client, b"first").unwrap();
         net.settle();
         let engine = Arc::clone(net.engine(1));
-        let (now, queue, mut out) = (net.now + Duration::from_millis(10), engine.queues()[0], Effects::new());
-        let mut packet = engine.pool().take();
-        let meta = engine.device(0).receive(now, 0, &mut packet).unwrap();
+        let (now, queue, mut out) =
+            (net.now + Duration::from_millis(10), engine.core().queues()[0], Batch::new());
+        let mut packet = engine.core().pool().take();
+        let meta = engine.core().device(0).receive(now, 0, &mut packet).unwrap();
         {
-            let _held = server.cell.lock();
+            let _held = server.cell.lock_for_test();
             engine.on_packet(now, queue, packet, meta, &mut out);
         }
         assert_eq!(engine.counters().backlog_queued, 1);
@@ -283,7 +284,7 @@ fn segments_that_find_the_connection_locked_wait_for_its_holder_or_the_end_of_th
         if holder_processes {
             assert_eq!(net.read(&server).unwrap(), b"first");
         }
-        engine.end_batch(now, queue, &mut out);
+        engine.end_batch(now, &mut out);
         out.deliver(&engine);
         if !holder_processes {
             assert!(server.events.take().contains(Events::READABLE));
@@ -335,16 +336,21 @@ fn threads_share_connections_without_losing_anything() {
     let engine = Engine::new(config, Vec::<Interface>::new()).unwrap();
     let clock = AtomicU64::new(1);
     let now = || Instant::from_micros(clock.load(Ordering::Relaxed));
-    let mut listening = Unconnected::new(&engine, Family::V4);
-    listening.bind(&engine, "127.0.0.1:80".parse().unwrap()).unwrap();
-    let listener = engine.listen(listening, 8, Arc::new(Silent)).unwrap();
-    let client = Unconnected::new(&engine, Family::V4);
-    let client = engine.connect(now(), client, "127.0.0.1:80".parse().unwrap(), Arc::new(Silent)).unwrap();
+    let mut listening = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+    engine.tcp().bind(engine.core(), &mut listening, "127.0.0.1:80".parse().unwrap()).unwrap();
+    let listener =
+        engine.with_tcp(now(), |tcp, turn| tcp.listen(turn, listening, 8, Arc::new(Silent))).unwrap();
+    let client = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+    let client = engine
+        .with_tcp(now(), |tcp, turn| {
+            tcp.connect(turn, client, "127.0.0.1:80".parse().unwrap(), Arc::new(Silent))
+        })
+        .unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut out = Effects::new();
-            let queue = engine.queues()[0];
+            let mut out = Batch::new();
+            let queue = engine.core().queues()[0];
             while !done.load(Ordering::Relaxed) {
                 clock.fetch_add(10, Ordering::Relaxed);
                 let now = now();
@@ -352,11 +358,11 @@ fn threads_share_connections_without_losing_anything() {
                     engine.on_timer(now, &mut out);
                 }
                 for _ in 0..16 {
-                    let mut packet = engine.pool().take();
-                    let Ok(meta) = engine.device(0).receive(now, 0, &mut packet) else { break };
+                    let mut packet = engine.core().pool().take();
+                    let Ok(meta) = engine.core().device(0).receive(now, 0, &mut packet) else { break };
                     engine.on_packet(now, queue, packet, meta, &mut out);
                 }
-                engine.end_batch(now, queue, &mut out);
+                engine.end_batch(now, &mut out);
                 engine.on_writable(now, queue, &mut out);
                 out.deliver(&engine);
                 std::thread::yield_now();
@@ -368,15 +374,15 @@ fn threads_share_connections_without_losing_anything() {
             while sent < BYTES {
                 let at = sent % chunk.len();
                 let bytes = &chunk[at..chunk.len().min(at + BYTES - sent)];
-                match engine.write(now(), &client, &[IoSlice::new(bytes)]) {
+                match engine.with_tcp(now(), |tcp, turn| tcp.write(turn, &client, &[IoSlice::new(bytes)])) {
                     Ok(n) => sent += n,
                     Err(_) => std::thread::yield_now(),
                 }
             }
-            engine.close(now(), &client);
+            engine.with_tcp(now(), |tcp, turn| tcp.close(turn, &client));
         });
         let server = loop {
-            match engine.accept(&listener) {
+            match engine.with_tcp(now(), |tcp, turn| tcp.accept(turn, &listener)) {
                 Ok((cell, _)) => break cell,
                 Err(_) => std::thread::yield_now(),
             }
@@ -387,7 +393,9 @@ fn threads_share_connections_without_losing_anything() {
         // In stack time, which is 10 µs for each turn of the driver: an idle connection that waits
         // for a timer gets there, one that waits for nothing does not.
         loop {
-            match engine.read(now(), &server, &mut [IoSliceMut::new(&mut buf)]) {
+            match engine
+                .with_tcp(now(), |tcp, turn| tcp.read(turn, &server, &mut [IoSliceMut::new(&mut buf)]))
+            {
                 Ok(0) => break,
                 Ok(n) => {
                     let wrong = (0..n).find(|at| buf[*at] != ((received + at) % 60_000 % 241) as u8);

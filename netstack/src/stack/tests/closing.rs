@@ -130,7 +130,8 @@ impl Bench {
     }
 
     fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
-        let result = self.net.engine(0).shutdown(self.net.now, &self.cell, how);
+        let result =
+            self.net.engine(0).with_tcp(self.net.now, |tcp, turn| tcp.shutdown(turn, &self.cell, how));
         self.net.settle();
         result
     }
@@ -214,10 +215,10 @@ impl Bench {
     /// Where the connection is now: its state, or what is left of it.
     fn place(&self) -> String {
         let engine = self.net.engine(0);
-        if engine.connections() > 0 {
+        if engine.tcp().connections() > 0 {
             return self.cell.state().to_string();
         }
-        let record = engine.demux().with_time_wait(self.cell.key(), |parked| parked.record.state());
+        let record = engine.tcp().time_wait_state(&self.cell);
         record.map_or(State::Closed.to_string(), |state| format!("{state} (record)"))
     }
 
@@ -336,7 +337,7 @@ const CALLS: &[Column] = &[
 fn close(state: State, holding: Holding, change: impl FnOnce(&mut SocketOptions)) -> Option<(Bench, String)> {
     let mut b = Bench::in_state(state, holding)?;
     let now = b.net.now;
-    b.net.engine(0).with_options(now, &b.cell, change);
+    b.net.engine(0).with_tcp(now, |tcp, turn| tcp.with_options(turn, &b.cell, change));
     let effect = effect(&mut b, Bench::close);
     Some((b, effect))
 }

@@ -47,7 +47,7 @@ fn a_device_that_is_gone_fails_every_socket_of_its_interface() {
     assert!(opening.cell.connect_result().unwrap().is_err());
     assert_eq!(net.connect(0, to_host_1(80)).unwrap_err().kind(), io::ErrorKind::NotConnected);
     assert_eq!(net.state(&inside), State::Established, "loopback goes on");
-    assert_eq!(net.engine(0).connections(), 2, "its two ends");
+    assert_eq!(net.engine(0).tcp().connections(), 2, "its two ends");
     assert!(net.accept(0, &listener).is_ok());
 }
 
@@ -73,8 +73,8 @@ fn a_device_error_while_receiving_wakes_readers() {
     net.settle();
     let told = client.events.take();
     assert!(told.contains(Events::READABLE | Events::WRITABLE | Events::ERROR));
-    assert_eq!(net.engine(0).connections(), 0);
-    assert_eq!(net.engine(0).deadlines().len(), 0);
+    assert_eq!(net.engine(0).tcp().connections(), 0);
+    assert_eq!(net.engine(0).tcp().armed_deadlines(), 0);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn time_wait_is_skipped_beyond_its_limit() {
         net.close(server);
         net.run_for(SECOND);
     }
-    assert_eq!((net.engine(0).time_waits(), net.engine(0).counters().time_wait_overflow), (2, 1));
+    assert_eq!((net.engine(0).tcp().time_waits(), net.engine(0).counters().time_wait_overflow), (2, 1));
     net.run_for(60 * SECOND);
     assert_empty(net.engine(0));
 }
@@ -129,7 +129,7 @@ fn time_wait_has_its_own_length_after_a_record_in_fin_wait_2() {
     let (client, server) = net.connected();
     net.close(client);
     net.run_for(5 * SECOND);
-    assert_eq!(net.engine(0).time_waits(), 1, "in FIN-WAIT-2, for 60 s");
+    assert_eq!(net.engine(0).tcp().time_waits(), 1, "in FIN-WAIT-2, for 60 s");
     net.close(server);
     net.run_for(2 * SECOND);
     assert_empty(net.engine(0));
@@ -143,7 +143,7 @@ fn written_bytes_survive_the_handle() {
     assert_eq!(net.write(&client, &bytes).unwrap(), bytes.len());
     assert!(!net.engine(0).is_drained());
     net.close(client);
-    assert_eq!(net.engine(0).orphans(), 1);
+    assert_eq!(net.engine(0).tcp().orphans(), 1);
     net.run_for(SECOND);
     assert!(net.engine(0).is_drained());
     assert!(net.read_available(&server) == (bytes, true));
@@ -161,7 +161,7 @@ fn a_thousand_connections_leave_nothing() {
     servers.iter().for_each(|server| assert_eq!(net.read(server).unwrap(), b"x"));
     clients.into_iter().chain(servers).for_each(|socket| net.close(socket));
     net.run_for(100 * SECOND);
-    net.engine(1).close_listener(net.now, &listener);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     assert_empty(net.engine(0));
     assert_empty(net.engine(1));
 }
@@ -176,7 +176,7 @@ impl DriverHook for Hook {
     fn deadline_moved(&self) {
         self.deadlines.fetch_add(1, Ordering::Relaxed);
     }
-    fn pending(&self, _: QueueId) {
+    fn waiting(&self, _: QueueId) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -185,7 +185,7 @@ impl DriverHook for Hook {
 fn the_driver_is_told_what_it_cannot_know() {
     let mut net = Net::pair(38, LinkSpec { queue: 1, ..LinkSpec::default() });
     let hook = Arc::new(Hook::default());
-    net.engine(0).set_driver_hook(Arc::clone(&hook) as _);
+    net.engine(0).core().set_driver_hook(Arc::clone(&hook) as _);
     assert_eq!(net.engine(0).next_deadline(), None);
     let (client, _server) = net.connected();
     assert!(hook.deadlines.load(Ordering::Relaxed) > 0, "the timer of the SYN");
@@ -217,10 +217,10 @@ fn interfaces_that_cannot_work_are_refused_in_words() {
     let error = Engine::new(Config::default(), twice.into()).unwrap_err().to_string();
     assert!(error.contains("called `lo`"), "{error}");
     let net = Net::pair(39, LinkSpec::default());
-    assert_eq!(net.engine(0).interface_index("lo"), Some(1));
-    assert_eq!(net.engine(0).interface_name(0), "net0");
+    assert_eq!(net.engine(0).core().interface_index("lo"), Some(1));
+    assert_eq!(net.engine(0).core().interface_name(0), "net0");
     let mut socket = net.socket(0, Family::V4);
-    let error = socket.bind_device(net.engine(0), Some("eth9")).unwrap_err();
+    let error = socket.ip.bind_device(net.engine(0).core(), Some("eth9")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
 }
 
@@ -235,12 +235,12 @@ fn a_congestion_control_is_chosen_from_the_registry_of_the_engine() {
     let setup = EngineSetup { congestion, ..EngineSetup::default() };
     let named = |name: &str| Config { congestion: name.parse().unwrap(), ..Config::default() };
     let engine = Engine::with_setup(named("mine"), Vec::new(), setup.clone()).unwrap();
-    let mut socket = Unconnected::new(&engine, Family::V4);
+    let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
     assert_eq!(socket.options.congestion.name(), "mine");
     assert!(socket.options.set_congestion(b"yours").is_err());
     socket.options.set_congestion(b"bbr").unwrap();
     assert_eq!(socket.options.congestion.name(), "bbr");
     let error = Engine::with_setup(named("yours"), Vec::new(), setup).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     assert!(error.to_string().ends_with("there are `cubic`, `reno`, `bbr`, `mine`"), "{error}");
 }

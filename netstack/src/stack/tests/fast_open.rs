@@ -36,7 +36,7 @@ fn warm_up(net: &mut Net, listener: &Arc<Listener>) {
     assert_eq!(net.write(&client, b"too early").unwrap_err().kind(), io::ErrorKind::WouldBlock);
     net.run_for(SECOND);
     let server = net.accept(1, listener).unwrap();
-    assert_eq!(net.engine(0).fast_open_cache().export().len(), 1);
+    assert_eq!(net.engine(0).tcp().fast_open_cache().export().len(), 1);
     for socket in [client, server] {
         net.close(socket);
     }
@@ -57,7 +57,7 @@ fn syns(trace: &[Passing], from: usize) -> Vec<(bool, usize)> {
 }
 
 fn info(net: &Net, socket: &Socket) -> crate::tcp::TcpInfo {
-    net.engine(socket.host).info(net.now, &socket.cell).unwrap()
+    net.engine(socket.host).with_tcp(net.now, |tcp, turn| tcp.info(turn, &socket.cell)).unwrap()
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_stale_cookie_costs_a_round_trip_and_is_replaced() {
     let mut net = net();
     let listener = listen(&net, 16);
     warm_up(&mut net, &listener);
-    net.engine(1).set_fast_open_keys(FastOpenKeys::new(FastOpenKey::new([5; 16])));
+    net.engine(1).tcp().set_fast_open_keys(FastOpenKeys::new(FastOpenKey::new([5; 16])));
     for (acked, active) in [(false, 0), (true, 1)] {
         let client = connect(&net);
         net.write(&client, b"hello").unwrap();
@@ -132,14 +132,14 @@ fn a_cookie_of_the_backup_key_works_and_is_replaced() {
     let mut net = net();
     let listener = listen(&net, 16);
     warm_up(&mut net, &listener);
-    let old = net.engine(0).fast_open_cache().export();
-    let keys = net.engine(1).fast_open_keys().rotated(FastOpenKey::new([6; 16]));
-    net.engine(1).set_fast_open_keys(keys);
+    let old = net.engine(0).tcp().fast_open_cache().export();
+    let keys = net.engine(1).tcp().fast_open_keys().rotated(FastOpenKey::new([6; 16]));
+    net.engine(1).tcp().set_fast_open_keys(keys);
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
     net.run_for(SECOND);
     assert!(info(&net, &client).syn_data_acked);
-    let new = net.engine(0).fast_open_cache().export();
+    let new = net.engine(0).tcp().fast_open_cache().export();
     assert_ne!(new[0].cookie, old[0].cookie);
     assert_eq!(net.engine(1).counters().fast_open_passive_alt_key, 1);
 }
@@ -175,7 +175,7 @@ fn a_reset_by_a_victim_of_forgery_counts_for_a_minute() {
     net.run_for(RTT / 2);
     let server = net.accept(1, &listener).unwrap();
     // The client vanishes, and its host knows nothing of it when the SYN-ACK comes.
-    net.engine(0).abort(net.now, &client.cell);
+    net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
     net.run_for(SECOND);
     assert_eq!(net.read(&server).unwrap(), b"hello");
     assert_eq!(net.read(&server).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -280,7 +280,7 @@ fn no_cookie_is_needed_where_both_sides_say_so() {
     assert_eq!(syns(&net.cable.take_trace(), 0), [(false, 5)]);
     net.run_for(SECOND);
     assert!(info(&net, &client).syn_data_acked);
-    assert!(net.engine(0).fast_open_cache().export().is_empty());
+    assert!(net.engine(0).tcp().fast_open_cache().export().is_empty());
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn what_was_written_is_delivered_though_the_client_closes_at_once() {
         let listener = listen(&net, 16);
         warm_up(&mut net, &listener);
         if refused {
-            net.engine(1).set_fast_open_keys(FastOpenKeys::new(FastOpenKey::new([5; 16])));
+            net.engine(1).tcp().set_fast_open_keys(FastOpenKeys::new(FastOpenKey::new([5; 16])));
         }
         let client = connect(&net);
         net.write(&client, b"fire and forget").unwrap();
@@ -317,8 +317,8 @@ fn what_was_written_is_delivered_though_the_client_closes_at_once() {
         assert_eq!(net.read_available(&server), (b"fire and forget".to_vec(), true), "refused: {refused}");
         net.close(server);
         net.run_for(SECOND);
-        assert_eq!((net.engine(0).connections(), net.engine(0).orphans()), (0, 0));
-        assert_eq!(net.engine(1).connections(), 0);
+        assert_eq!((net.engine(0).tcp().connections(), net.engine(0).tcp().orphans()), (0, 0));
+        assert_eq!(net.engine(1).tcp().connections(), 0);
     }
 }
 
@@ -328,7 +328,9 @@ fn shutting_down_what_was_not_sent_yet_sends_an_empty_stream() {
     let listener = listen(&net, 16);
     warm_up(&mut net, &listener);
     let client = connect(&net);
-    net.engine(0).shutdown(net.now, &client.cell, std::net::Shutdown::Write).unwrap();
+    net.engine(0)
+        .with_tcp(net.now, |tcp, turn| tcp.shutdown(turn, &client.cell, std::net::Shutdown::Write))
+        .unwrap();
     assert_eq!(net.write(&client, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     net.run_for(SECOND);
     let server = net.accept(1, &listener).unwrap();
@@ -356,10 +358,10 @@ fn a_listener_that_closes_resets_what_nobody_accepted() {
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
     net.run_for(RTT / 2);
-    net.engine(1).close_listener(net.now, &listener);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     net.run_for(SECOND);
     assert_eq!(net.read(&client).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    assert_eq!((listener.fast_open_queue_len(), net.engine(1).connections()), (0, 0));
+    assert_eq!((listener.fast_open_queue_len(), net.engine(1).tcp().connections()), (0, 0));
 }
 
 #[test]
@@ -367,14 +369,14 @@ fn stacks_share_a_cache() {
     let mut net = net();
     let listener = listen(&net, 16);
     warm_up(&mut net, &listener);
-    let exported = net.engine(0).fast_open_cache().export();
+    let exported = net.engine(0).tcp().fast_open_cache().export();
     let cache = FastOpenCache::new(4, Duration::from_secs(3600));
     let stacks = [(), ()].map(|()| {
         let setup = EngineSetup { fast_open_cache: Some(Arc::clone(&cache)), ..EngineSetup::default() };
         Engine::with_setup(Config::default(), Vec::new(), setup).unwrap()
     });
-    stacks[0].fast_open_cache().import(exported.clone());
-    assert_eq!(stacks[1].fast_open_cache().export(), exported);
+    stacks[0].tcp().fast_open_cache().import(exported.clone());
+    assert_eq!(stacks[1].tcp().fast_open_cache().export(), exported);
 }
 
 #[test]
@@ -424,13 +426,13 @@ fn a_replayed_syn_delivers_nothing_more_while_its_connection_is_known() {
     net.run_for(SECOND);
     net.close(client);
     net.run_for(SECOND);
-    assert_eq!(net.engine(1).time_waits(), 1);
+    assert_eq!(net.engine(1).tcp().time_waits(), 1);
     net.cable.inject(net.now, 1, &syn);
     net.run_for(SECOND);
     assert_eq!((opened(&net), listener.accept_queue_len()), (1, 0), "TIME-WAIT knows it, too");
     // Nothing is left that could know it: the limit of what a server can do (RFC 7413 section 2.1).
     net.run_for(61 * SECOND);
-    assert_eq!(net.engine(1).time_waits(), 0);
+    assert_eq!(net.engine(1).tcp().time_waits(), 0);
     net.cable.inject(net.now, 1, &syn);
     net.settle();
     assert_eq!((opened(&net), listener.accept_queue_len(), listener.fast_open_queue_len()), (2, 1, 1));
@@ -507,7 +509,7 @@ fn pauses(net: &Net) -> u64 {
 fn is_paused(net: &mut Net) -> bool {
     let client = connect(net);
     let paused = client.cell.connect_result().is_none();
-    net.engine(0).abort(net.now, &client.cell);
+    net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
     paused
 }
 
@@ -521,7 +523,7 @@ fn a_lone_fin_that_comes_too_early_pauses_fast_open_for_longer_each_time() {
         // The answer before it was swallowed.
         ahead_of_time(&mut net, &client, Flags::FIN.with(Flags::ACK), 700);
         assert_eq!(pauses(&net), times - 1, "the rest may still come");
-        net.engine(0).abort(net.now, &client.cell);
+        net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
         assert_eq!(pauses(&net), times);
         let wait = Duration::from_secs(expected);
         drop(server);
@@ -542,7 +544,7 @@ fn a_lone_fin_is_found_where_the_application_closes_in_order() {
     net.close(client);
     net.run_for(10 * SECOND);
     assert_eq!(pauses(&net), 1);
-    assert_eq!(net.engine(0).connections(), 0);
+    assert_eq!(net.engine(0).tcp().connections(), 0);
     drop(server);
 }
 
@@ -561,7 +563,7 @@ fn a_fin_in_its_place_or_behind_data_pauses_nothing() {
             net.close(server);
             net.run_for(SECOND);
         }
-        net.engine(0).abort(net.now, &client.cell);
+        net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
         net.run_for(SECOND);
         assert_eq!(pauses(&net), 0, "data: {data}");
         assert!(!is_paused(&mut net));
@@ -581,11 +583,11 @@ fn a_reset_that_comes_too_early_pauses_fast_open_and_success_ends_what_follows()
     let fails = |net: &mut Net| {
         let (client, _server) = silenced(net, &listener);
         ahead_of_time(net, &client, Flags::RST, 700);
-        net.engine(0).abort(net.now, &client.cell);
+        net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
     };
     fails(&mut net);
     assert_eq!(pauses(&net), 1, "once for one connection");
-    net.engine(0).abort(net.now, &old.cell);
+    net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &old.cell));
     assert!(is_paused(&mut net), "what worked before says nothing of now");
     net.run_for(101 * SECOND);
     fails(&mut net);

@@ -5,7 +5,7 @@ use crate::buffer::PacketBuf;
 use crate::config::{Config, SynCookieMode};
 use crate::device::RxMeta;
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, Socket, Verdict, address};
-use crate::stack::{Effects, Family, Listener};
+use crate::stack::{Batch, Family, Listener};
 use crate::tcp::State;
 use crate::time::Duration;
 use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, emit_tcp};
@@ -69,7 +69,7 @@ fn every_connection_can_complete_by_a_cookie() {
             net.run_for(SECOND);
             assert_eq!(listener.queues().syn_queue, 0);
             let server = net.accept(1, &listener).unwrap();
-            let info = net.engine(1).info(net.now, &server.cell).unwrap();
+            let info = net.engine(1).with_tcp(net.now, |tcp, turn| tcp.info(turn, &server.cell)).unwrap();
             assert_eq!(info.snd_wscale, if timestamps { 7 } else { 0 });
             let bytes = vec![9; 300_000];
             assert!(net.transfer(&client, &server, &bytes, 10 * SECOND) == bytes);
@@ -164,7 +164,7 @@ fn forged_acknowledgments_leave_no_state_and_are_reset_within_a_limit() {
     assert_eq!(net.cable.take_trace().len(), 19, "resets, of a burst of 20");
     let counters = net.engine(1).counters();
     assert_eq!((counters.syncookies_failed, counters.tcp_resets_limited), (1000, 981));
-    assert_eq!((net.engine(1).connections(), listener.queues().accept_queue), (0, 0));
+    assert_eq!((net.engine(1).tcp().connections(), listener.queues().accept_queue), (0, 0));
     net.run_for(SECOND);
     assert_eq!(answers(&mut net, &spoofed(7_001, Flags::ACK, 5, 6)).len(), 1, "the limit is a rate");
     // RST, and SYN with ACK, are no cookies.
@@ -199,18 +199,18 @@ fn each_listener_counts_the_cookies_that_failed_there() {
 fn a_listener_comes_and_goes_in_the_middle_of_a_batch() {
     let net = net(74, |_| {});
     let engine = net.engine(1);
-    let mut out = Effects::new();
+    let mut out = Batch::new();
     let mut syn = |number| {
         let packet = spoofed(number, Flags::SYN, 1, 0);
         let meta = RxMeta { len: packet.len(), ..RxMeta::default() };
-        engine.on_packet(net.now, engine.queues()[0], PacketBuf::copy_from(&packet), meta, &mut out);
+        engine.on_packet(net.now, engine.core().queues()[0], PacketBuf::copy_from(&packet), meta, &mut out);
     };
     syn(1);
     assert_eq!(engine.counters().tcp_out_resets, 1);
     let listener = net.listen(1, 80, 5);
     syn(2);
     assert_eq!((listener.syn_queue_len(), engine.counters().tcp_out_resets), (1, 1));
-    engine.close_listener(net.now, &listener);
+    engine.with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     let resets = engine.counters().tcp_out_resets;
     syn(3);
     assert_eq!((listener.syn_queue_len(), engine.counters().tcp_out_resets), (0, resets + 1));
@@ -268,7 +268,7 @@ fn a_listener_that_defers_hands_out_connections_with_data() {
     let mut net = net(78, |_| ());
     let listener = net.listen(1, 80, 8);
     let time = Some(Duration::from_secs(3));
-    let config = Arc::clone(net.engine(1).config());
+    let config = Arc::clone(net.engine(1).core().config());
     listener.with_options(|options| options.set_defer_accept_time(time, &config));
     let (talks, silent) = (connect(&net), connect(&net));
     net.run_for(SECOND / 2);
@@ -311,9 +311,10 @@ fn a_half_open_connection_stays_with_its_listener_when_the_group_changes() {
     let mut net = net(80, |_| ());
     let listen = |net: &Net| -> io::Result<Arc<Listener>> {
         let mut socket = net.socket(1, Family::V4);
-        socket.reuse_port = true;
-        socket.bind(net.engine(1), "0.0.0.0:80".parse().unwrap())?;
-        net.engine(1).listen(socket, 100, Arc::new(Recorder::default()))
+        socket.ip.reuse_port = true;
+        net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap())?;
+        net.engine(1)
+            .with_tcp(net.now, |tcp, turn| tcp.listen(turn, socket, 100, Arc::new(Recorder::default())))
     };
     let first = listen(&net).unwrap();
     let clients: Vec<_> = (0..20).map(|_| connect(&net)).collect();
@@ -329,7 +330,7 @@ fn a_half_open_connection_stays_with_its_listener_when_the_group_changes() {
     net.run_for(Duration::from_millis(15));
     let lost = others[0].syn_queue_len();
     assert!(lost > 0);
-    net.engine(1).close_listener(net.now, &others[0]);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &others[0]));
     net.run_for(SECOND);
     let established = more.iter().filter(|client| net.state(client) == State::Established).count();
     assert_eq!(established, 40 - lost);
@@ -344,14 +345,16 @@ fn a_cookie_may_come_back_to_another_member_of_a_group() {
     let mut net = net(81, |config| config.syncookies = SynCookieMode::Always);
     let listen = |net: &Net| {
         let mut socket = net.socket(1, Family::V4);
-        socket.reuse_port = true;
-        socket.bind(net.engine(1), "0.0.0.0:80".parse().unwrap()).unwrap();
-        net.engine(1).listen(socket, 100, Arc::new(Recorder::default())).unwrap()
+        socket.ip.reuse_port = true;
+        net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap()).unwrap();
+        net.engine(1)
+            .with_tcp(net.now, |tcp, turn| tcp.listen(turn, socket, 100, Arc::new(Recorder::default())))
+            .unwrap()
     };
     let group = [listen(&net), listen(&net), listen(&net)];
     let clients: Vec<_> = (0..30).map(|_| connect(&net)).collect();
     net.run_for(Duration::from_millis(15));
-    net.engine(1).close_listener(net.now, &group[0]);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &group[0]));
     net.run_for(SECOND);
     assert!(clients.iter().all(|client| net.state(client) == State::Established));
     assert_eq!(group[1].accept_queue_len() + group[2].accept_queue_len(), 30);
@@ -418,7 +421,7 @@ fn nothing_leaks_and_no_counter_drifts_over_many_connections() {
     let counted = listener.queues().counters;
     assert_eq!(counted.passive_opens, 2000);
     assert!(counted.listen_overflows > 0, "the queue was full at times");
-    net.engine(1).close_listener(net.now, &listener);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     net.run_for(100 * SECOND);
     assert_empty(net.engine(0));
     assert_empty(net.engine(1));

@@ -22,7 +22,8 @@ fn echo_over(link: &str, seed: u64, len: usize) {
     });
     assert!(back == bytes, "{link}, seed {seed}");
     if link.contains("loss=10%") {
-        let retransmitted = net.engine(0).info(net.now, &client.cell).unwrap().total_retrans;
+        let retransmitted =
+            net.engine(0).with_tcp(net.now, |tcp, turn| tcp.info(turn, &client.cell)).unwrap().total_retrans;
         assert!(retransmitted > 0, "the link loses something");
     }
     net.close(client);

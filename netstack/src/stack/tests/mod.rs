@@ -26,9 +26,14 @@ fn to_host_1(port: u16) -> SocketAddr {
 /// Nothing is left of any connection.
 #[track_caller]
 fn assert_empty(engine: &Engine) {
-    let left = (engine.connections(), engine.time_waits(), engine.orphans(), engine.ports_in_use());
+    let left = (
+        engine.tcp().connections(),
+        engine.tcp().time_waits(),
+        engine.tcp().orphans(),
+        engine.tcp().ports_in_use(),
+    );
     assert_eq!(left, (0, 0, 0, 0), "connections, TIME-WAITs, orphans, ports");
-    assert_eq!(engine.deadlines().len(), 0, "deadlines");
+    assert_eq!(engine.tcp().armed_deadlines(), 0, "deadlines");
 }
 
 #[test]
@@ -42,7 +47,7 @@ fn connect_echo_and_close_leave_nothing_behind() {
     assert_eq!(net.read_available(&server), (vec![], true));
     net.close(server);
     net.run_for(SECOND);
-    assert_eq!((net.engine(0).connections(), net.engine(0).time_waits()), (0, 1));
+    assert_eq!((net.engine(0).tcp().connections(), net.engine(0).tcp().time_waits()), (0, 1));
     assert_empty(net.engine(1));
     net.run_for(60 * SECOND);
     assert_empty(net.engine(0));
@@ -91,7 +96,7 @@ fn nobody_there_times_out_after_the_syn_retries() {
 fn half_close_lets_the_other_direction_go_on() {
     let mut net = Net::pair(5, LinkSpec::default());
     let (client, server) = net.connected();
-    net.engine(0).shutdown(net.now, &client.cell, Shutdown::Write).unwrap();
+    net.engine(0).with_tcp(net.now, |tcp, turn| tcp.shutdown(turn, &client.cell, Shutdown::Write)).unwrap();
     net.run_for(SECOND);
     assert_eq!(net.read_available(&server), (vec![], true));
     assert_eq!((net.state(&client), net.state(&server)), (State::FinWait2, State::CloseWait));

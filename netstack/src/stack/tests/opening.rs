@@ -17,7 +17,7 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
 
 fn bind(net: &Net, host: usize, family: Family, to: &str) -> io::Result<Unconnected> {
     let mut socket = net.socket(host, family);
-    socket.bind(net.engine(host), to.parse().unwrap()).map(|()| socket)
+    net.engine(host).tcp().bind(net.engine(host).core(), &mut socket, to.parse().unwrap()).map(|()| socket)
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn an_ipv6_socket_connects_to_mapped_addresses_unless_it_is_v6_only() {
     assert!(matches!(client.cell.connect_result(), Some(Ok(()))));
     assert_eq!(client.cell.peer_addr().unwrap(), mapped);
     let mut only = net.socket(0, Family::V6);
-    only.set_only_v6(true).unwrap();
+    only.ip.set_only_v6(true).unwrap();
     assert_eq!(errno(net.connect_from(0, only, mapped)), libc::ENETUNREACH);
 }
 
@@ -65,7 +65,10 @@ fn addresses_that_make_no_sense_are_refused_at_once() {
     assert_eq!(errno(bind(&net, 0, Family::V4, "[::]:80")), libc::EAFNOSUPPORT);
     assert_eq!(errno(bind(&net, 0, Family::V4, "10.0.0.2:80")), libc::EADDRNOTAVAIL);
     let mut twice = bind(&net, 0, Family::V4, "10.0.0.1:80").unwrap();
-    assert_eq!(errno(twice.bind(net.engine(0), "10.0.0.1:81".parse().unwrap())), libc::EINVAL);
+    assert_eq!(
+        errno(net.engine(0).tcp().bind(net.engine(0).core(), &mut twice, "10.0.0.1:81".parse().unwrap())),
+        libc::EINVAL
+    );
     assert_eq!(errno(bind(&net, 0, Family::V6, "[::]:80")), libc::EADDRINUSE);
     drop(twice);
     assert_empty(net.engine(0));
@@ -107,10 +110,12 @@ fn ports_run_out_per_destination_and_come_back() {
     let held: Vec<_> = (0..10).map(|_| net.connect(0, to_host_1(80)).unwrap()).collect();
     assert_eq!(errno(net.connect(0, to_host_1(80))), libc::EADDRNOTAVAIL);
     let other: Vec<_> = (0..10).map(|_| net.connect(0, to_host_1(81)).unwrap()).collect();
-    assert_eq!(net.engine(0).ports_in_use(), 10, "shared between destinations");
+    assert_eq!(net.engine(0).tcp().ports_in_use(), 10, "shared between destinations");
     net.run_for(SECOND);
     assert!(held.iter().chain(&other).all(|socket| net.state(socket) == State::Established));
-    held.into_iter().chain(other).for_each(|socket| net.engine(0).abort(net.now, &socket.cell));
+    held.into_iter()
+        .chain(other)
+        .for_each(|socket| net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &socket.cell)));
     net.settle();
     assert_empty(net.engine(0));
     assert!(net.connect(0, to_host_1(80)).is_ok());
@@ -126,8 +131,11 @@ fn a_bound_port_takes_the_place_of_time_wait_if_there_are_timestamps() {
         let listener = net.listen(1, 80, 8);
         let connect = |net: &mut Net| {
             let mut socket = net.socket(0, Family::V4);
-            socket.reuse_address = true;
-            socket.bind(net.engine(0), "10.0.0.1:40000".parse().unwrap()).unwrap();
+            socket.ip.reuse_address = true;
+            net.engine(0)
+                .tcp()
+                .bind(net.engine(0).core(), &mut socket, "10.0.0.1:40000".parse().unwrap())
+                .unwrap();
             net.connect_from(0, socket, to_host_1(80))
         };
         let client = connect(&mut net).unwrap();
@@ -137,7 +145,7 @@ fn a_bound_port_takes_the_place_of_time_wait_if_there_are_timestamps() {
         net.run_for(SECOND / 10);
         net.close(server);
         net.run_for(SECOND / 5);
-        assert_eq!(net.engine(0).time_waits(), 1);
+        assert_eq!(net.engine(0).tcp().time_waits(), 1);
         let again = connect(&mut net);
         assert_eq!(again.is_ok(), timestamps);
         if let Ok(again) = again {
@@ -160,7 +168,7 @@ fn time_wait_keeps_its_port_from_connect_and_from_a_plain_bind() {
         net.run_for(SECOND / 2);
         net.close(server);
         net.run_for(SECOND / 2);
-        assert_eq!(net.engine(0).time_waits(), 1);
+        assert_eq!(net.engine(0).tcp().time_waits(), 1);
         assert_eq!(errno(net.connect(0, to_host_1(80))), libc::EADDRNOTAVAIL, "not a second old yet");
         assert_eq!(errno(bind(&net, 0, Family::V4, "0.0.0.0:40000")), libc::EADDRINUSE);
         net.run_for(2 * SECOND);
@@ -169,7 +177,7 @@ fn time_wait_keeps_its_port_from_connect_and_from_a_plain_bind() {
         if let Ok(again) = again {
             net.run_for(SECOND);
             assert_eq!(net.state(&again), State::Established);
-            assert_eq!(net.engine(0).time_waits(), 0);
+            assert_eq!(net.engine(0).tcp().time_waits(), 0);
         }
     }
 }
@@ -184,9 +192,9 @@ fn a_new_syn_reopens_a_time_wait_entry() {
     net.run_for(SECOND);
     net.close(client);
     net.run_for(SECOND);
-    assert_eq!((net.engine(0).ports_in_use(), net.engine(1).time_waits()), (0, 1));
+    assert_eq!((net.engine(0).tcp().ports_in_use(), net.engine(1).tcp().time_waits()), (0, 1));
     let (client, server) = net.connected_to(&listener);
-    assert_eq!(net.engine(1).time_waits(), 0);
+    assert_eq!(net.engine(1).tcp().time_waits(), 0);
     assert_eq!(net.transfer(&client, &server, b"again", SECOND), b"again");
 }
 
@@ -252,7 +260,7 @@ fn closing_a_listener_resets_what_waits_and_frees_the_port() {
     net.run_for(SECOND / 2);
     net.cable.clear_filter();
     assert_eq!((listener.accept_queue_len(), listener.syn_queue_len()), (1, 1));
-    net.engine(1).close_listener(net.now, &listener);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     net.run_for(Duration::from_millis(100));
     assert_eq!(errno(net.read(&accepted)), libc::ECONNRESET);
     assert_empty(net.engine(1));
@@ -286,7 +294,7 @@ fn half_open_connections_are_bounded_and_time_out() {
     assert_eq!(listener.syn_queue_len(), 25, "the last one is sent at 31 s and waits for 32 s");
     net.run_for(SECOND);
     assert_eq!(listener.syn_queue_len(), 0);
-    assert_eq!(net.engine(1).deadlines().len(), 0);
+    assert_eq!(net.engine(1).tcp().armed_deadlines(), 0);
 }
 
 #[test]
@@ -294,9 +302,11 @@ fn reuse_port_spreads_connections_over_listeners() {
     let mut net = Net::pair(22, LinkSpec::default());
     let listen = || {
         let mut socket = net.socket(1, Family::V4);
-        socket.reuse_port = true;
-        socket.bind(net.engine(1), "0.0.0.0:80".parse().unwrap()).unwrap();
-        net.engine(1).listen(socket, 1000, Arc::new(Recorder::default())).unwrap()
+        socket.ip.reuse_port = true;
+        net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap()).unwrap();
+        net.engine(1)
+            .with_tcp(net.now, |tcp, turn| tcp.listen(turn, socket, 1000, Arc::new(Recorder::default())))
+            .unwrap()
     };
     let listeners = [listen(), listen(), listen()];
     let clients: Vec<_> = (0..300).map(|_| net.connect(0, to_host_1(80)).unwrap()).collect();
@@ -331,7 +341,7 @@ fn the_dscp_and_the_hop_limit_of_a_socket_are_on_its_packets() {
     for family in [Family::V4, Family::V6] {
         let mut net = Net::pair(78, LinkSpec::default());
         let mut socket = net.socket(0, family);
-        (socket.traffic_class, socket.ttl) = (0xb8, 33);
+        (socket.ip.traffic_class, socket.ip.ttl) = (0xb8, 33);
         let listener = net.listen(1, 80, 8);
         let to = SocketAddr::new(address(1, family), 80);
         let client = net.connect_from(0, socket, to).unwrap();
@@ -345,6 +355,6 @@ fn the_dscp_and_the_hop_limit_of_a_socket_are_on_its_packets() {
         assert_eq!((first.traffic_class & !3, first.hop_limit), (0xb8, 33));
         let last = &ours.iter().rfind(|packet| packet.segment().payload_len > 0).unwrap().ip;
         assert_eq!((last.traffic_class & !3, last.hop_limit), (0x28, 9));
-        net.engine(1).close_listener(net.now, &listener);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     }
 }

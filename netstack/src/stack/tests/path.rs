@@ -27,7 +27,7 @@ fn bytes(len: usize) -> Vec<u8> {
 }
 
 fn info(net: &Net, socket: &Socket) -> TcpInfo {
-    net.engine(socket.host).info(net.now, &socket.cell).expect("a connection")
+    net.engine(socket.host).with_tcp(net.now, |tcp, turn| tcp.info(turn, &socket.cell)).expect("a connection")
 }
 
 /// The longest packet among those that host 0 sent since the last call, cut as its segments were.
@@ -61,7 +61,7 @@ fn connected(net: &mut Net, family: Family) -> (Socket, Socket) {
     let client = net.connect(0, SocketAddr::new(address(1, family), 80)).unwrap();
     net.run_for(SECOND);
     let server = net.accept(1, &listener).unwrap();
-    net.engine(1).close_listener(net.now, &listener);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     (client, server)
 }
 
@@ -363,7 +363,10 @@ fn errors_end_connections_that_begin_and_are_kept_for_those_that_stand() {
         net.run_for(SECOND);
         assert_eq!(net.state(&client), State::Established, "{what}");
         net.run_for(10 * SECOND);
-        let told = net.engine(0).take_error(&client.cell).expect("it timed out");
+        let told = net
+            .engine(0)
+            .with_tcp(net.now, |tcp, turn| tcp.take_error(turn, &client.cell))
+            .expect("it timed out");
         assert_eq!(told.raw_os_error(), Some(errno), "{what}");
         drop(server);
     }

@@ -13,8 +13,12 @@ use std::sync::Arc;
 
 fn listen(net: &Net, backlog: u32) -> Arc<Listener> {
     let mut socket = net.socket(1, Family::V6);
-    socket.bind(net.engine(1), "[::]:80".parse().unwrap()).unwrap();
-    net.engine(1).listen_pending(socket, backlog, Arc::new(Recorder::default())).unwrap()
+    net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "[::]:80".parse().unwrap()).unwrap();
+    net.engine(1)
+        .with_tcp(net.now, |tcp, turn| {
+            tcp.listen_pending(turn, socket, backlog, Arc::new(Recorder::default()))
+        })
+        .unwrap()
 }
 
 fn connect(net: &Net, family: Family) -> Socket {
@@ -22,7 +26,7 @@ fn connect(net: &Net, family: Family) -> Socket {
 }
 
 fn asked(net: &Net, listener: &Arc<Listener>) -> Arc<PendingSyn> {
-    net.engine(1).accept_pending(listener).expect("a SYN waits")
+    net.engine(1).tcp().accept_pending(listener).expect("a SYN waits")
 }
 
 fn error<T>(result: io::Result<T>) -> Option<i32> {
@@ -30,7 +34,7 @@ fn error<T>(result: io::Result<T>) -> Option<i32> {
 }
 
 fn result(net: &Net, pending: &PendingSyn) -> Option<io::Result<Arc<Cell>>> {
-    net.engine(1).pending_result(pending)
+    net.engine(1).tcp().pending_result(pending)
 }
 
 #[test]
@@ -45,15 +49,19 @@ fn nothing_answers_until_the_application_does_and_then_all_is_as_usual() {
         assert!(sent.iter().all(|passing| passing.from == 0), "nothing was answered");
         assert_eq!(sent.len(), 3, "SYNs at 0, 1 and 3 s");
         let pending = asked(&net, &listener);
-        assert_eq!(error(net.engine(1).accept_pending(&listener)), None, "one SYN, however often it came");
+        assert_eq!(
+            error(net.engine(1).tcp().accept_pending(&listener)),
+            None,
+            "one SYN, however often it came"
+        );
         assert!(!listener.readiness().contains(Events::READABLE));
         assert_eq!(pending.remote_addr().port(), client.cell.local_addr().port());
         assert_eq!(pending.remote_addr().ip().to_canonical(), address(0, family));
         assert_eq!(pending.options().mss, Some(if family == Family::V4 { 1460 } else { 1440 }));
         assert_eq!(net.now - pending.arrived(), 5 * SECOND - Duration::from_millis(10));
         assert!(result(&net, &pending).is_none());
-        net.engine(1).answer_pending(net.now, &pending);
-        net.engine(1).answer_pending(net.now, &pending);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &pending));
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &pending));
         net.run_for(Duration::from_millis(100));
         assert_eq!(
             net.cable.take_trace().iter().filter(|passing| passing.from == 1).count(),
@@ -63,7 +71,7 @@ fn nothing_answers_until_the_application_does_and_then_all_is_as_usual() {
         let cell = result(&net, &pending).expect("it is complete").unwrap();
         assert_eq!(error(result(&net, &pending).unwrap()), Some(libc::ECONNABORTED), "given away once");
         let server = Socket { host: 1, cell, events: Arc::new(Recorder::default()) };
-        let info = net.engine(1).info(net.now, &server.cell).unwrap();
+        let info = net.engine(1).with_tcp(net.now, |tcp, turn| tcp.info(turn, &server.cell)).unwrap();
         assert_eq!(info.rtt, Duration::from_millis(20), "the wait is no part of the round trip");
         assert_eq!(net.transfer(&client, &server, b"hello", SECOND), b"hello");
         assert_eq!(listener.queues().counters.passive_opens, 1);
@@ -89,7 +97,7 @@ fn a_client_is_refused_in_every_way_there_is() {
         let client = connect(&net, family);
         net.run_for(SECOND / 2);
         let pending = asked(&net, &listener);
-        net.engine(1).reject_pending(net.now, &pending, how);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, how));
         net.run_for(SECOND / 10);
         let outcome = client.cell.connect_result().expect("the client was told at once");
         assert_eq!(error(outcome), Some(expected), "{how:?} {family:?}");
@@ -97,11 +105,11 @@ fn a_client_is_refused_in_every_way_there_is() {
         assert_eq!(listener.queues().syn_queue, 0);
         assert_eq!(listener.queues().counters.embryonic_resets, 1);
         // It is too late for another decision.
-        net.engine(1).answer_pending(net.now, &pending);
-        net.engine(1).reject_pending(net.now, &pending, Rejection::Reset);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &pending));
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, Rejection::Reset));
         net.run_for(SECOND);
         drop(pending);
-        net.engine(1).close_listener(net.now, &listener);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
         assert_empty(net.engine(1));
     }
 }
@@ -113,11 +121,12 @@ fn silence_absorbs_what_the_client_repeats() {
     let listener = listen(&net, 8);
     let _client = connect(&net, Family::V4);
     net.run_for(SECOND / 2);
-    net.engine(1).reject_pending(net.now, &asked(&net, &listener), Rejection::Silence);
+    net.engine(1)
+        .with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &asked(&net, &listener), Rejection::Silence));
     net.run_for(39 * SECOND);
     assert!(net.cable.take_trace().iter().all(|passing| passing.from == 0));
     assert_eq!(listener.queues().syn_queue, 1);
-    assert!(net.engine(1).accept_pending(&listener).is_err(), "nobody is asked again");
+    assert!(net.engine(1).tcp().accept_pending(&listener).is_err(), "nobody is asked again");
     net.run_for(SECOND);
     assert_eq!(listener.queues().syn_queue, 0, "its time is over");
 }
@@ -139,7 +148,7 @@ fn who_is_not_decided_about_is_forgotten_in_time() {
     assert!(events.take().contains(Events::READABLE));
     assert_eq!(error(result(&net, &pending).unwrap()), Some(libc::ETIMEDOUT));
     assert_eq!(listener.queues().syn_queue, 0);
-    assert!(net.engine(1).accept_pending(&listener).is_err(), "who waited to be taken has gone, too");
+    assert!(net.engine(1).tcp().accept_pending(&listener).is_err(), "who waited to be taken has gone, too");
     // The client goes on trying, and is a new one.
     net.run_for(6 * SECOND);
     assert_eq!(asked(&net, &listener).remote_addr(), pending.remote_addr());
@@ -153,10 +162,10 @@ fn a_client_that_resets_or_does_not_answer_ends_it() {
         let client = connect(&net, Family::V4);
         net.run_for(SECOND / 2);
         let pending = asked(&net, &listener);
-        net.engine(1).answer_pending(net.now, &pending);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &pending));
         if resets {
             // It gave up meanwhile: the SYN-ACK finds nobody.
-            net.engine(0).abort(net.now, &client.cell);
+            net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
         } else {
             net.cable.set_filter(|passing| if passing.from == 0 { Verdict::Drop } else { Verdict::Pass });
         }
@@ -178,7 +187,7 @@ fn the_backlog_bounds_how_many_wait_and_no_cookie_helps() {
     assert_eq!(queues.counters.syncookies_sent, 0);
     let taken: Vec<_> = (0..5).map(|_| asked(&net, &listener)).collect();
     for pending in &taken {
-        net.engine(1).reject_pending(net.now, pending, Rejection::Reset);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, pending, Rejection::Reset));
     }
     // Those that were dropped come again.
     net.run_for(SECOND);
@@ -192,16 +201,16 @@ fn closing_the_listener_ends_what_is_pending() {
     let clients: Vec<_> = (0..4).map(|_| connect(&net, Family::V4)).collect();
     net.run_for(SECOND / 2);
     let [first, answered, established] = [(); 3].map(|()| asked(&net, &listener));
-    net.engine(1).answer_pending(net.now, &established);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &established));
     net.run_for(SECOND / 2);
-    net.engine(1).answer_pending(net.now, &answered);
-    net.engine(1).close_listener(net.now, &listener);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &answered));
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     for pending in [&first, &answered] {
         assert_eq!(error(result(&net, pending).unwrap()), Some(libc::ECONNABORTED));
     }
     // What is complete belongs to who asked for it, until it is turned down.
     net.run_for(SECOND);
-    net.engine(1).reject_pending(net.now, &established, Rejection::Reset);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &established, Rejection::Reset));
     net.run_for(10 * SECOND);
     assert_eq!(error(net.read(&clients[2])), Some(libc::ECONNRESET));
     assert!(clients.iter().all(|client| net.state(client) == State::Closed));

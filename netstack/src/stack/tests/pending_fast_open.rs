@@ -18,9 +18,11 @@ fn net() -> Net {
 
 fn listen(net: &Net, limit: u32) -> Arc<Listener> {
     let mut socket = net.socket(1, Family::V4);
-    socket.bind(net.engine(1), "0.0.0.0:80".parse().unwrap()).unwrap();
+    net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap()).unwrap();
     socket.options.fastopen_queue = limit;
-    net.engine(1).listen_pending(socket, 64, Arc::new(Recorder::default())).unwrap()
+    net.engine(1)
+        .with_tcp(net.now, |tcp, turn| tcp.listen_pending(turn, socket, 64, Arc::new(Recorder::default())))
+        .unwrap()
 }
 
 fn connect(net: &Net) -> Socket {
@@ -31,16 +33,16 @@ fn connect(net: &Net) -> Socket {
 
 fn asked(net: &mut Net, listener: &Arc<Listener>) -> Arc<PendingSyn> {
     net.run_for(RTT / 2);
-    net.engine(1).accept_pending(listener).expect("a SYN waits")
+    net.engine(1).tcp().accept_pending(listener).expect("a SYN waits")
 }
 
 fn accept(net: &Net, pending: &Arc<PendingSyn>) {
-    net.engine(1).answer_pending(net.now, pending);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, pending));
 }
 
 /// The connection of a handshake that is complete, or that Fast Open does not wait for.
 fn take(net: &Net, pending: &PendingSyn) -> io::Result<Socket> {
-    let cell = net.engine(1).pending_result(pending).expect("there is a result")?;
+    let cell = net.engine(1).tcp().pending_result(pending).expect("there is a result")?;
     Ok(Socket { host: 1, cell, events: Arc::new(Recorder::default()) })
 }
 
@@ -52,7 +54,7 @@ fn warm_up(net: &mut Net, listener: &Arc<Listener>) {
     accept(net, &pending);
     net.run_for(SECOND);
     let server = take(net, &pending).unwrap();
-    assert_eq!(net.engine(0).fast_open_cache().export().len(), 1, "the SYN-ACK brought a cookie");
+    assert_eq!(net.engine(0).tcp().fast_open_cache().export().len(), 1, "the SYN-ACK brought a cookie");
     for socket in [client, server] {
         net.close(socket);
     }
@@ -91,7 +93,9 @@ fn data_behind_a_good_cookie_is_seen_before_the_decision_and_answered_before_the
     assert_eq!(net.now - start, RTT / 2, "the answer came with the SYN-ACK");
     net.run_for(SECOND);
     assert_eq!([net.state(&client), net.state(&server)], [State::Established; 2]);
-    let info = |socket: &Socket| net.engine(socket.host).info(net.now, &socket.cell).unwrap();
+    let info = |socket: &Socket| {
+        net.engine(socket.host).with_tcp(net.now, |tcp, turn| tcp.info(turn, &socket.cell)).unwrap()
+    };
     assert!(info(&client).syn_data_acked && info(&server).syn_data_acked);
     assert_eq!(info(&server).rtt, RTT, "the wait is no part of the round trip");
     let trace = net.cable.take_trace();
@@ -113,24 +117,24 @@ fn without_a_good_cookie_nothing_is_shown_and_one_is_given() {
     let listener = listen(&net, 4);
     warm_up(&mut net, &listener);
     let keys = FastOpenKeys::new(FastOpenKey::new([5; 16]));
-    net.engine(1).set_fast_open_keys(keys);
-    let old = net.engine(0).fast_open_cache().export();
+    net.engine(1).tcp().set_fast_open_keys(keys);
+    let old = net.engine(0).tcp().fast_open_cache().export();
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
     let pending = asked(&mut net, &listener);
     assert!(pending.fast_open_data().is_empty());
     assert_eq!(listener.fast_open_queue_len(), 0);
     accept(&net, &pending);
-    assert!(net.engine(1).pending_result(&pending).is_none(), "the handshake must be completed");
+    assert!(net.engine(1).tcp().pending_result(&pending).is_none(), "the handshake must be completed");
     net.run_for(SECOND);
     let server = take(&net, &pending).unwrap();
     assert_eq!(net.read(&server).unwrap(), b"hello", "once");
     assert!(net.read(&server).is_err());
-    assert_ne!(net.engine(0).fast_open_cache().export()[0].cookie, old[0].cookie);
+    assert_ne!(net.engine(0).tcp().fast_open_cache().export()[0].cookie, old[0].cookie);
     assert_eq!(net.engine(1).counters().fast_open_passive, 0);
     // The new one is good; and one of a key that was the primary one is good and replaced.
-    net.engine(1).set_fast_open_keys(keys.rotated(FastOpenKey::new([6; 16])));
-    let old = net.engine(0).fast_open_cache().export();
+    net.engine(1).tcp().set_fast_open_keys(keys.rotated(FastOpenKey::new([6; 16])));
+    let old = net.engine(0).tcp().fast_open_cache().export();
     let client = connect(&net);
     net.write(&client, b"again").unwrap();
     let pending = asked(&mut net, &listener);
@@ -138,7 +142,7 @@ fn without_a_good_cookie_nothing_is_shown_and_one_is_given() {
     accept(&net, &pending);
     net.run_for(SECOND);
     assert_eq!(net.engine(1).counters().fast_open_passive_alt_key, 1);
-    assert_ne!(net.engine(0).fast_open_cache().export()[0].cookie, old[0].cookie);
+    assert_ne!(net.engine(0).tcp().fast_open_cache().export()[0].cookie, old[0].cookie);
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn who_is_turned_away_leaves_nothing_behind() {
         let client = connect(&net);
         net.write(&client, b"hello").unwrap();
         let pending = asked(&mut net, &listener);
-        net.engine(1).reject_pending(net.now, &pending, how);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, how));
         assert_eq!(listener.fast_open_queue_len(), 1, "the data is there as long as somebody holds it");
         drop(pending);
         assert_eq!(listener.fast_open_queue_len(), 0);
@@ -177,7 +181,7 @@ fn who_is_turned_away_leaves_nothing_behind() {
         } else {
             assert!(answers(&net.cable.take_trace()).is_empty());
         }
-        net.engine(1).close_listener(net.now, &listener);
+        net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
         net.run_for(61 * SECOND);
         assert_empty(net.engine(1));
     }
@@ -192,11 +196,11 @@ fn a_connection_that_was_opened_and_then_turned_down_is_reset() {
     net.write(&client, b"hello").unwrap();
     let pending = asked(&mut net, &listener);
     accept(&net, &pending);
-    net.engine(1).reject_pending(net.now, &pending, Rejection::Reset);
+    net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, Rejection::Reset));
     drop(pending);
     net.run_for(SECOND);
     assert_eq!(net.read(&client).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-    assert_eq!((listener.fast_open_queue_len(), net.engine(1).connections()), (0, 0));
+    assert_eq!((listener.fast_open_queue_len(), net.engine(1).tcp().connections()), (0, 0));
 }
 
 #[test]
@@ -210,7 +214,7 @@ fn the_limit_bounds_the_data_that_is_held() {
     }
     net.run_for(RTT / 2);
     let mut taken: Vec<_> =
-        (0..5).map(|_| net.engine(1).accept_pending(&listener).expect("all are asked about")).collect();
+        (0..5).map(|_| net.engine(1).tcp().accept_pending(&listener).expect("all are asked about")).collect();
     let shown = taken.iter().filter(|pending| pending.fast_open_data() == b"hello").count();
     assert_eq!((shown, listener.fast_open_queue_len()), (2, 2));
     assert_eq!(net.engine(1).counters().fast_open_listen_overflows, 3);
@@ -256,7 +260,7 @@ fn the_time_and_the_listener_end_it_with_its_data() {
         net.run_for(9 * SECOND);
         assert_eq!(listener.fast_open_queue_len(), 1);
         if closes {
-            net.engine(1).close_listener(net.now, &listener);
+            net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
         } else {
             net.run_for(2 * SECOND);
         }

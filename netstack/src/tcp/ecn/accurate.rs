@@ -1,12 +1,10 @@
 //! AccECN: both ends count what arrived with which ECN field, and tell each other the counts, modulo 8 in
 //! three header bits of every segment (ACE) and in bytes, modulo 2²⁴, in an option (RFC 9768).
 
-use super::{AckNeed, Feedback};
+use super::feedback::{AckNeed, Feedback};
 use crate::config::{Config, EcnOption};
 use crate::time::{Duration, Instant};
-use crate::wire::AccEcn;
-use crate::wire::Ecn;
-use crate::wire::Segment;
+use crate::wire::{AccEcn, Ecn, Segment};
 use arrayvec::ArrayVec;
 
 /// What the ACE field starts from (§3.2.1), so that one which a middlebox cleared shows.

@@ -1,8 +1,7 @@
 //! The end of connections.
 
 use super::pair::{Pair, Wire, pattern};
-use crate::tcp::Completion;
-use crate::tcp::{SocketOptions, State, TcpError};
+use crate::tcp::{Completion, SocketOptions, State, TcpError};
 use crate::time::Duration;
 use std::net::Shutdown;
 

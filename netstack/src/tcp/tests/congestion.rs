@@ -1,8 +1,7 @@
 //! Congestion control and pacing against what theory says of them, over a wire with a rate and a queue.
 
 use super::pair::{Pair, Wire, pattern};
-use crate::config::Config;
-use crate::config::CongestionName;
+use crate::config::{Config, CongestionName};
 use crate::tcp::{Path, SocketOptions};
 use crate::time::Duration;
 use std::sync::Arc;

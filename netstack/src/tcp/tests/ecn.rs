@@ -3,9 +3,7 @@
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
-use crate::config::Config;
-use crate::config::EcnNegotiation;
-use crate::config::EcnOption;
+use crate::config::{Config, EcnNegotiation, EcnOption};
 use crate::tcp::{Connection, EcnMode, Opening, Path, Phase, SocketOptions, SynEntry, SynParts, TcpInfo};
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Options, Segment, SeqNum};

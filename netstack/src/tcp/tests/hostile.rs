@@ -2,9 +2,7 @@
 
 use super::pair::config;
 use crate::buffer::{Chunk, Pool};
-use crate::config::Config;
-use crate::config::EcnNegotiation;
-use crate::config::MtuProbing;
+use crate::config::{Config, EcnNegotiation, MtuProbing};
 use crate::tcp::timers::Timer;
 use crate::tcp::{
     Connection, Opening, OpeningStep, Path, Patience, SendFlags, SocketOptions, State, SynEntry, SynParts,

@@ -3,8 +3,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
-use crate::config::Config;
-use crate::config::CongestionName;
+use crate::config::{Config, CongestionName};
 use crate::tcp::Phase;
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};

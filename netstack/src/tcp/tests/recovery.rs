@@ -2,8 +2,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{Table, segment};
-use crate::config::Config;
-use crate::config::CongestionName;
+use crate::config::{Config, CongestionName};
 use crate::tcp::{Phase, SocketOptions, State, TcpError};
 use crate::time::Duration;
 use crate::wire::{Flags, Options, Timestamps};

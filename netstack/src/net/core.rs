@@ -1,0 +1,183 @@
+//! [`Core`]: what the handles, the sockets and the driver of one stack share.
+
+use crate::net::clock::Clock;
+use crate::net::error::stack_over;
+use crate::net::readiness::Registration;
+use crate::net::wakeups::Wakeups;
+use crate::stack::{Engine, give_back};
+use crate::sync::{Mutex, Rank};
+use crate::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+
+/// How often a stack that is ending looks whether it is done.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How far a stack's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Lifecycle {
+    Open,
+    /// No new sockets, no new data; what was accepted is still being sent.
+    Draining,
+    Stopped,
+}
+
+/// A socket as its stack sees it when the stack ends.
+pub(crate) trait Endpoint: Send + Sync {
+    /// Where its waits are to be ended.
+    fn registration(&self) -> &Registration;
+    /// Closes it as the drop of its last handle would; only the first call counts.
+    fn close(&self);
+}
+
+/// What the handles, the sockets and the driver of one stack share.
+pub(crate) struct Core {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: Clock,
+    pub(crate) wakeups: Arc<Wakeups>,
+    name: String,
+    lifecycle: AtomicU8,
+    /// When the last handle was dropped, once it was.
+    abandoned: OnceLock<Instant>,
+    endpoints: Mutex<HashMap<u64, Weak<dyn Endpoint>>>,
+    next_endpoint: AtomicU64,
+    /// The driver's thread, or the one that drains after the driver's runtime ended.
+    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) drain_started: AtomicBool,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("name", &self.name)
+            .field("lifecycle", &self.lifecycle())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// An open stack around `engine`, whose wake-ups go to [`Core::wakeups`] from now on.
+    pub(crate) fn new(engine: Arc<Engine>, clock: Clock, name: String) -> Self {
+        let wakeups = Arc::new(Wakeups::new(engine.core().queues()));
+        engine.core().set_driver_hook(Arc::clone(&wakeups) as _);
+        Self {
+            engine,
+            clock,
+            wakeups,
+            name,
+            lifecycle: AtomicU8::new(Lifecycle::Open as u8),
+            abandoned: OnceLock::new(),
+            endpoints: Mutex::new(Rank::Leaf, HashMap::new()),
+            next_endpoint: AtomicU64::new(1),
+            thread: Mutex::new(Rank::Leaf, None),
+            drain_started: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// For how long data that was accepted is still sent after the last handle was dropped, or the
+    /// runtime ended.
+    pub(crate) fn exit_drain(&self) -> Duration {
+        self.engine.core().config().exit_drain
+    }
+
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        match self.lifecycle.load(Ordering::Acquire) {
+            0 => Lifecycle::Open,
+            1 => Lifecycle::Draining,
+            _ => Lifecycle::Stopped,
+        }
+    }
+
+    /// Fails if the stack takes no new sockets.
+    pub(crate) fn ensure_open(&self) -> io::Result<()> {
+        if self.lifecycle() == Lifecycle::Open { Ok(()) } else { Err(stack_over()) }
+    }
+
+    /// A number for a new socket of this stack.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_endpoint.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Remembers a socket, so that it ends when the stack does.
+    pub(crate) fn remember<E: Endpoint + 'static>(&self, id: u64, endpoint: &Arc<E>) {
+        let weak: Weak<E> = Arc::downgrade(endpoint);
+        self.endpoints.lock().insert(id, weak);
+        if self.lifecycle() != Lifecycle::Open {
+            endpoint.registration().shut_down();
+        }
+    }
+
+    /// Forgets a socket that closed by itself.
+    pub(crate) fn forget(&self, id: u64) {
+        let forgotten = {
+            let mut endpoints = self.endpoints.lock();
+            let forgotten = endpoints.remove(&id);
+            give_back(&mut endpoints);
+            forgotten
+        };
+        drop(forgotten);
+    }
+
+    /// The sockets there are. Collected first, because dropping the last handle of one comes back
+    /// for the lock.
+    fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
+        self.endpoints.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Takes no new sockets and no new data, and closes the sockets there are as if their handles
+    /// had been dropped. What was written is still sent.
+    pub(crate) fn start_closing(&self) {
+        self.lifecycle.fetch_max(Lifecycle::Draining as u8, Ordering::AcqRel);
+        for endpoint in self.endpoints() {
+            endpoint.registration().shut_down();
+            endpoint.close();
+        }
+    }
+
+    /// Ends everything at once.
+    pub(crate) fn stop(&self) {
+        if self.lifecycle.swap(Lifecycle::Stopped as u8, Ordering::AcqRel) == Lifecycle::Stopped as u8 {
+            return;
+        }
+        for endpoint in self.endpoints() {
+            endpoint.registration().shut_down();
+        }
+        self.engine.fail_all(self.now(), &stack_over());
+        self.wakeups.all();
+    }
+
+    /// Notes that the last handle was dropped.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.get_or_init(|| self.now());
+        self.wakeups.all();
+    }
+
+    /// Stops an abandoned stack once its connections are over or [`Core::exit_drain`] has passed.
+    /// Whether the stack is stopped.
+    pub(crate) fn finish_if_abandoned(&self, now: Instant) -> bool {
+        let over =
+            |since: &Instant| self.engine.tcp().connections() == 0 || now >= *since + self.exit_drain();
+        if self.abandoned.get().is_some_and(over) {
+            self.stop();
+        }
+        self.lifecycle() == Lifecycle::Stopped
+    }
+
+    /// When [`Core::finish_if_abandoned`] should be called again, if it should.
+    pub(crate) fn next_check(&self, now: Instant) -> Option<Instant> {
+        self.abandoned.get().map(|_| now + CHECK_INTERVAL)
+    }
+}

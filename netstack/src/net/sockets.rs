@@ -1,0 +1,55 @@
+//! What a [`Stack`] does for its sockets: methods that call the constructors of the socket types.
+//!
+//! They stand apart from the type because the sockets are above it: each socket holds its stack.
+
+use crate::net::lookup::{self, ToSocketAddrs};
+use crate::net::stack::Stack;
+use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
+use std::io;
+use std::net::SocketAddr;
+
+/// Sockets.
+impl Stack {
+    /// Opens a connection on this stack: [`TcpStream::connect_on`].
+    ///
+    /// # Errors
+    /// As [`TcpStream::connect`].
+    pub async fn connect<A: ToSocketAddrs>(&self, addr: A) -> io::Result<TcpStream> {
+        TcpStream::connect_on(self, addr).await
+    }
+
+    /// Listens on this stack: [`TcpListener::bind_on`].
+    ///
+    /// # Errors
+    /// As [`TcpListener::bind`].
+    pub async fn listen<A: ToSocketAddrs>(&self, addr: A) -> io::Result<TcpListener> {
+        TcpListener::bind_on(self, addr).await
+    }
+
+    /// A new IPv4 socket of this stack: [`TcpSocket::new_v4_on`].
+    ///
+    /// # Errors
+    /// If the stack is over.
+    pub fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
+        TcpSocket::new_v4_on(self)
+    }
+
+    /// A new IPv6 socket of this stack: [`TcpSocket::new_v6_on`].
+    ///
+    /// # Errors
+    /// If the stack is over.
+    pub fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
+        TcpSocket::new_v6_on(self)
+    }
+
+    /// Resolves a name as the sockets of this stack do: by the resolver of the host.
+    ///
+    /// # Errors
+    /// As [`lookup_host`](crate::net::lookup_host).
+    pub async fn lookup_host<T: ToSocketAddrs>(
+        &self,
+        host: T,
+    ) -> io::Result<impl Iterator<Item = SocketAddr>> {
+        Ok(lookup::resolve(&host).await?.into_iter())
+    }
+}

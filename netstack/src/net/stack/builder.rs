@@ -1,0 +1,216 @@
+//! [`StackBuilder`].
+
+use super::{Owner, Stack};
+use crate::config::Config;
+use crate::net::clock::{self, Clock};
+use crate::net::core::Core;
+use crate::net::driver::{self, Driver};
+use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
+use crate::tcp::{CongestionControl, CongestionError, CongestionRegistry, CongestionStart};
+use std::io;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Builds a [`Stack`].
+///
+/// # Examples
+/// ```
+/// use netstack::{Interface, Stack};
+/// use netstack::device::{Pair, PairConfig};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let (left, right) = Pair::new(PairConfig::default());
+/// let left = Interface::new(Arc::new(left)).address("10.0.0.1/24");
+/// let right = Interface::new(Arc::new(right)).address("10.0.0.2/24");
+/// let server = Stack::builder().interface(left).build()?;
+/// let client = Stack::builder().interface(right).build()?;
+/// let listener = server.listen("10.0.0.1:80").await?;
+/// let stream = client.connect("10.0.0.1:80").await?;
+/// let (_, peer) = listener.accept().await?;
+/// assert_eq!(peer, stream.local_addr()?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct StackBuilder {
+    name: String,
+    interfaces: Vec<Interface>,
+    config: Config,
+    driver: Driver,
+    fast_open_cache: Option<Arc<FastOpenCache>>,
+    /// The first registration that failed stays until `build` returns it.
+    congestion: Result<CongestionRegistry, CongestionError>,
+}
+
+impl Stack {
+    /// A builder for a stack. Without further settings the stack has a loopback interface and
+    /// nothing else.
+    pub fn builder() -> StackBuilder {
+        StackBuilder {
+            name: "netstack".to_owned(),
+            interfaces: Vec::new(),
+            config: Config::default(),
+            driver: Driver::default(),
+            fast_open_cache: None,
+            congestion: Ok(CongestionRegistry::default()),
+        }
+    }
+}
+
+impl StackBuilder {
+    /// A name for messages and for the driver's thread. Default `netstack`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Adds an interface. The loopback interface is added without it.
+    pub fn interface(mut self, interface: Interface) -> Self {
+        self.interfaces.push(interface);
+        self
+    }
+
+    /// Whether there is a loopback interface, with 127.0.0.0/8 and ::1. Default on.
+    pub fn loopback(mut self, on: bool) -> Self {
+        self.config.loopback = on;
+        self
+    }
+
+    /// Replaces all settings, [`StackBuilder::loopback`] included.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Who drives the stack. Default [`Driver::Tokio`].
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// The cache in which clients keep Fast Open cookies. Stacks with the same addresses may share
+    /// one; without this, each has its own.
+    pub fn fast_open_cache(mut self, cache: Arc<FastOpenCache>) -> Self {
+        self.fast_open_cache = Some(cache);
+        self
+    }
+
+    /// Registers a congestion control algorithm by name, for [`Config::congestion`] and
+    /// `set_tcp_congestion` to choose. `cubic`, `reno` and `bbr` are built in.
+    ///
+    /// `factory` makes the state of the algorithm for one connection. It is called with the connection
+    /// locked, and must not block or call into the stack.
+    ///
+    /// # Examples
+    /// A congestion control that does nothing but keep at most 32 KiB in flight:
+    ///
+    /// ```
+    /// use netstack::tcp::{AckSample, CongestionControl, CongestionStart};
+    /// use netstack::time::Instant;
+    /// use netstack::{Config, Stack};
+    ///
+    /// #[derive(Debug)]
+    /// struct Fixed(usize);
+    ///
+    /// impl CongestionControl for Fixed {
+    ///     fn cwnd(&self) -> usize {
+    ///         self.0
+    ///     }
+    ///     fn ssthresh(&self) -> usize {
+    ///         32 << 10
+    ///     }
+    ///     fn set_cwnd(&mut self, bytes: usize) {
+    ///         self.0 = bytes.clamp(1448, 32 << 10);
+    ///     }
+    ///     fn on_ack(&mut self, ack: &AckSample) {
+    ///         self.set_cwnd(self.0 + ack.delivered);
+    ///     }
+    ///     fn on_congestion(&mut self, _now: Instant) {}
+    ///     fn on_timeout(&mut self, _now: Instant, _first: bool) {}
+    ///     fn on_mss_change(&mut self, _mss: usize) {}
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let stack = Stack::builder()
+    ///     .congestion_control("fixed", |_: &CongestionStart| Box::new(Fixed(32 << 10)))
+    ///     .config(Config { congestion: "fixed".parse()?, ..Config::default() })
+    ///     .build()?;
+    /// let listener = stack.listen("127.0.0.1:0").await?;
+    /// let client = stack.connect(listener.local_addr()?).await?;
+    /// assert_eq!(client.tcp_congestion()?, b"fixed");
+    /// assert_eq!(client.tcp_info()?.snd_cwnd, 32 << 10);
+    /// client.set_tcp_congestion(b"cubic")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn congestion_control(
+        mut self,
+        name: &str,
+        factory: impl Fn(&CongestionStart) -> Box<dyn CongestionControl> + Send + Sync + 'static,
+    ) -> Self {
+        if let Ok(registry) = &mut self.congestion
+            && let Err(error) = registry.register(name, factory)
+        {
+            self.congestion = Err(error);
+        }
+        self
+    }
+
+    /// Builds the stack and starts its driver.
+    ///
+    /// # Errors
+    /// - [`io::ErrorKind::Unsupported`]: [`Driver::Tokio`] outside of a tokio runtime; or a device
+    ///   that waits on a file descriptor, or [`Driver::Thread`], while the time of the runtime around
+    ///   is paused: they cannot follow virtual time.
+    /// - [`io::ErrorKind::InvalidInput`]: an address, a gateway or a setting that makes no sense; a congestion
+    ///   control that is registered by a name that is invalid or taken, or a [`Config::congestion`] that is
+    ///   not registered.
+    /// - What the operating system says when the driver's thread cannot be started.
+    ///
+    /// # Panics
+    /// If the runtime was built without its time driver, or without its I/O driver and there is a
+    /// device that needs it.
+    pub fn build(self) -> io::Result<Stack> {
+        let Self { name, interfaces, config, driver, fast_open_cache, congestion } = self;
+        let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let runtime = Handle::try_current().ok();
+        check_clock(driver, runtime.as_ref(), &interfaces)?;
+        let engine = Engine::with_setup(config, interfaces, EngineSetup { fast_open_cache, congestion })?;
+        let clock = match (driver, &runtime) {
+            (Driver::Tokio, Some(runtime)) => Clock::of_runtime(runtime),
+            _ => Clock::monotonic(),
+        };
+        let core = Arc::new(Core::new(engine, clock, name));
+        match driver {
+            Driver::Tokio => driver::start_tasks(&core)?,
+            Driver::Thread => driver::start_thread(&core)?,
+        }
+        Ok(Stack { owner: Arc::new(Owner { core, driver }) })
+    }
+}
+
+/// Refuses what cannot follow the clock that the stack would have.
+fn check_clock(driver: Driver, runtime: Option<&Handle>, interfaces: &[Interface]) -> io::Result<()> {
+    let unsupported = |text: &str| Err(io::Error::new(io::ErrorKind::Unsupported, text.to_owned()));
+    if driver == Driver::Tokio && runtime.is_none() {
+        return unsupported("no tokio runtime here: build the stack inside one, or choose Driver::Thread");
+    }
+    if runtime.is_none() || !clock::is_paused() {
+        return Ok(());
+    }
+    if driver == Driver::Thread {
+        return unsupported(
+            "the runtime's time is paused, which Driver::Thread cannot follow: use Driver::Tokio",
+        );
+    }
+    if interfaces.iter().any(|interface| driver::waits_on_fd(interface.device.as_ref())) {
+        return unsupported(
+            "the runtime's time is paused, which a device with a file descriptor cannot follow: use an in-memory device",
+        );
+    }
+    Ok(())
+}

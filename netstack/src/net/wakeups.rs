@@ -1,0 +1,91 @@
+//! What wakes the reactor's tasks.
+
+use crate::device::Signal;
+use crate::stack::{DriverHook, QueueId};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+/// The signals of a stack's reactor: one for the deadlines, one for each device queue.
+///
+/// The engine raises them (this is its [`DriverHook`]), and so does whoever ends the stack.
+#[derive(Debug)]
+pub(crate) struct Wakeups {
+    deadline: Signal,
+    queues: Vec<QueueWakeup>,
+}
+
+#[derive(Debug)]
+struct QueueWakeup {
+    id: QueueId,
+    signal: Signal,
+    /// The device failed, and the queue's task has ended.
+    dead: AtomicBool,
+}
+
+impl Wakeups {
+    pub(crate) fn new(queues: &[QueueId]) -> Self {
+        let queue =
+            |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
+        Self { deadline: Signal::new(), queues: queues.iter().map(queue).collect() }
+    }
+
+    /// Wakes every task of the stack.
+    pub(crate) fn all(&self) {
+        self.deadline.raise_readable();
+        self.queues.iter().for_each(|queue| queue.signal.raise_readable());
+    }
+
+    /// Waits for the next call of [`DriverHook::deadline_moved`].
+    pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.deadline.poll_readable(cx)
+    }
+
+    /// Waits for the next wake-up of the queue at `index`.
+    pub(crate) fn poll_queue(&self, index: usize, cx: &mut Context<'_>) -> Poll<()> {
+        self.queues[index].signal.poll_readable(cx)
+    }
+
+    /// The queue at `index` of the stack's list.
+    pub(crate) fn queue_id(&self, index: usize) -> QueueId {
+        self.queues[index].id
+    }
+
+    /// The indices of the queues whose device works.
+    pub(crate) fn live(&self) -> impl Iterator<Item = usize> {
+        (0..self.queues.len()).filter(|index| !self.queues[*index].dead.load(Ordering::Acquire))
+    }
+
+    /// Takes the queue at `index` out of [`Wakeups::live`]: its device failed.
+    pub(crate) fn mark_dead(&self, index: usize) {
+        self.queues[index].dead.store(true, Ordering::Release);
+    }
+}
+
+impl DriverHook for Wakeups {
+    fn deadline_moved(&self) {
+        self.deadline.raise_readable();
+    }
+
+    fn waiting(&self, id: QueueId) {
+        if let Some(queue) = self.queues.iter().find(|queue| queue.id == id) {
+            queue.signal.raise_readable();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_up_reaches_its_own_queue_only() {
+        let ids = [QueueId { interface: 0, queue: 0 }, QueueId { interface: 0, queue: 1 }];
+        let wakeups = Wakeups::new(&ids);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        wakeups.waiting(ids[1]);
+        assert!(wakeups.poll_queue(0, &mut cx).is_pending());
+        assert!(wakeups.poll_queue(1, &mut cx).is_ready());
+        wakeups.mark_dead(0);
+        assert_eq!(wakeups.live().collect::<Vec<_>>(), [1]);
+    }
+}

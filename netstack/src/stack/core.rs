@@ -1,0 +1,230 @@
+//! What all protocols of a stack share. It knows none of them.
+
+use super::counters::StackCounters;
+use super::flow::QueueId;
+use super::hooks::DriverHook;
+use super::iface::Interface;
+use super::interfaces::{self, Interfaces};
+use super::keyed::Keyed;
+use super::paths::Paths;
+use super::routes::Routes;
+use crate::buffer::Pool;
+use crate::config::Config;
+use crate::device::{Capabilities, Device};
+use crate::error::Failure;
+use crate::icmp::RateLimit;
+use crate::ip::{OwnAddresses, Reassembly, ReassemblyConfig};
+use crate::sync::{Mutex, Rank};
+use rand::rngs::OsRng;
+use rand::{RngCore, SeedableRng, TryRngCore};
+use rand_chacha::ChaCha12Rng;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What all protocols of a stack share: its settings, interfaces, addresses and routes, what is known of
+/// paths, buffers, chance, and who drives it.
+pub struct Core {
+    config: Arc<Config>,
+    interfaces: Interfaces,
+    addresses: OwnAddresses,
+    routes: Routes,
+    paths: Paths,
+    reassembly: Mutex<Reassembly>,
+    icmp_limit: Mutex<RateLimit>,
+    pool: Arc<Pool>,
+    keyed: Keyed,
+    random: Mutex<ChaCha12Rng>,
+    next_id: AtomicU64,
+    counters: StackCounters,
+    hook: OnceLock<Arc<dyn DriverHook>>,
+    /// Set once the stack was shut down.
+    failure: OnceLock<Failure>,
+}
+
+impl Core {
+    /// A core with these interfaces, and a loopback interface after them unless the configuration
+    /// says otherwise.
+    ///
+    /// # Errors
+    /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
+    /// system's random source.
+    pub(super) fn new(config: Config, given: Vec<Interface>) -> io::Result<Self> {
+        config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let random = Mutex::new(Rank::Leaf, seeded(config.seed)?);
+        let given = if config.loopback { interfaces::with_loopback(given) } else { given };
+        interfaces::check(&given)?;
+        let addresses = given.iter().flat_map(|interface| interface.addresses.clone()).collect();
+        let links = given.iter().map(interfaces::links_of).collect();
+        let interfaces = Interfaces::new(given, config.loopback);
+        let keyed = Keyed::new(secret(&random));
+        Ok(Self {
+            addresses,
+            routes: Routes::new(links, interfaces.loopback()),
+            interfaces,
+            paths: Paths::new(&config, keyed.clone()),
+            reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
+            icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            pool: Pool::new(),
+            keyed,
+            random,
+            next_id: AtomicU64::new(0),
+            counters: StackCounters::default(),
+            hook: OnceLock::new(),
+            failure: OnceLock::new(),
+            config: Arc::new(config),
+        })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// All queues of all interfaces. A driver serves each.
+    pub fn queues(&self) -> &[QueueId] {
+        self.interfaces.queues()
+    }
+
+    /// The device of an interface.
+    ///
+    /// # Panics
+    /// If there is no such interface.
+    pub fn device(&self, interface: u16) -> &Arc<dyn Device> {
+        self.interfaces.device(interface)
+    }
+
+    /// The name of an interface.
+    ///
+    /// # Panics
+    /// If there is no such interface.
+    pub fn interface_name(&self, interface: u16) -> &str {
+        self.interfaces.name(interface)
+    }
+
+    /// The index of the interface called `name`.
+    pub fn interface_index(&self, name: &str) -> Option<u16> {
+        self.interfaces.index(name)
+    }
+
+    /// Where receive buffers come from.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Sets who sleeps until the next deadline. The first one stays.
+    pub fn set_driver_hook(&self, hook: Arc<dyn DriverHook>) {
+        let set = self.hook.set(hook);
+        debug_assert!(set.is_ok(), "a stack has one driver");
+    }
+
+    pub(super) fn hook(&self) -> Option<&dyn DriverHook> {
+        self.hook.get().map(|hook| &**hook)
+    }
+
+    pub(super) fn queue_number(&self, queue: QueueId) -> usize {
+        self.interfaces.queue_number(queue)
+    }
+
+    pub(super) fn capabilities(&self, interface: u16) -> &Capabilities {
+        self.interfaces.capabilities(interface)
+    }
+
+    /// The largest packet that leaves through an interface; no IP packet is longer than its length
+    /// field can say.
+    pub(super) fn mtu(&self, interface: u16) -> usize {
+        self.capabilities(interface).mtu.min(usize::from(u16::MAX))
+    }
+
+    /// The failure of an interface whose device is gone.
+    pub(super) fn interface_failure(&self, interface: u16) -> Option<&Failure> {
+        self.interfaces.failure(interface)
+    }
+
+    /// Notes that the device of an interface is gone. False if that was known.
+    pub(super) fn fail_interface(&self, interface: u16, cause: &Failure) -> bool {
+        self.interfaces.fail(interface, cause)
+    }
+
+    pub(super) fn is_loopback(&self, interface: u16) -> bool {
+        self.interfaces.is_loopback(interface)
+    }
+
+    pub(super) fn addresses(&self) -> &OwnAddresses {
+        &self.addresses
+    }
+
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    pub(super) fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    pub(super) fn reassembly(&self) -> &Mutex<Reassembly> {
+        &self.reassembly
+    }
+
+    pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
+        &self.icmp_limit
+    }
+
+    pub(super) fn keyed(&self) -> &Keyed {
+        &self.keyed
+    }
+
+    pub(super) fn counters(&self) -> &StackCounters {
+        &self.counters
+    }
+
+    /// A random number.
+    pub(super) fn random(&self) -> u64 {
+        self.random.lock().next_u64()
+    }
+
+    /// Random bytes, for a key.
+    pub(super) fn secret<const N: usize>(&self) -> [u8; N] {
+        secret(&self.random)
+    }
+
+    /// A number that nothing else of the stack has or had.
+    pub(super) fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The stack is shut down: every call from now on fails with `failure`. False if it was already.
+    pub(super) fn shut_down(&self, failure: &Failure) -> bool {
+        self.failure.set(failure.clone()).is_ok()
+    }
+
+    /// Refuses calls once the stack was shut down.
+    pub(super) fn check_alive(&self) -> io::Result<()> {
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+fn secret<const N: usize>(random: &Mutex<ChaCha12Rng>) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.lock().fill_bytes(&mut bytes);
+    bytes
+}
+
+/// The generator of everything random.
+fn seeded(seed: Option<u64>) -> io::Result<ChaCha12Rng> {
+    match seed {
+        Some(seed) => Ok(ChaCha12Rng::seed_from_u64(seed)),
+        None => {
+            let mut seed = [0; 32];
+            OsRng.try_fill_bytes(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+            Ok(ChaCha12Rng::from_seed(seed))
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The keyed hash for tables whose keys peers choose.
+
+use siphasher::sip::SipHasher13;
+use std::hash::{BuildHasher, Hash};
+
+/// Builds SipHash-1-3 with a secret key: colliding flows cannot be chosen.
+#[derive(Clone)]
+pub(crate) struct Keyed([u8; 16]);
+
+impl Keyed {
+    pub(crate) fn new(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+
+    /// The keyed hash of a value.
+    pub(crate) fn of(&self, value: &impl Hash) -> u64 {
+        self.hash_one(value)
+    }
+}
+
+impl BuildHasher for Keyed {
+    type Hasher = SipHasher13;
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_key(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keyed(secret)")
+    }
+}

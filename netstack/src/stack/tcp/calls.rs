@@ -1,0 +1,359 @@
+//! What applications do with a connection.
+
+use super::Tcp;
+use super::cell::{Cell, Stage};
+use super::hold::{End, Held};
+use crate::buffer::Chunk;
+use crate::error::{Failure, os};
+use crate::readiness::Events;
+use crate::stack::turn::Turn;
+use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Tcp {
+    /// Reads into `bufs`, filled in order. Zero at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing yet; the connection's error, once.
+    pub fn read(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> io::Result<usize> {
+        let now = turn.now;
+        self.reading(turn, cell, 0, |connection| connection.read(now, bufs))
+    }
+
+    /// As [`Tcp::read`], but leaves the bytes where they are.
+    ///
+    /// # Errors
+    /// As [`Tcp::read`].
+    pub fn peek(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> io::Result<usize> {
+        self.reading(turn, cell, 0, |connection| connection.peek(bufs))
+    }
+
+    /// Reads the bytes of one segment without a copy, as they came; none at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Tcp::read`].
+    pub fn read_chunk(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) -> io::Result<Option<Chunk>> {
+        let now = turn.now;
+        self.reading(turn, cell, None, |connection| connection.read_chunk(now))
+    }
+
+    /// Writes from `bufs`, in order, and sends what may be sent.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the send buffer is full; the connection's error, once; then `EPIPE`.
+    pub fn write(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send(turn, cell, bufs, SendFlags::NONE)
+    }
+
+    /// As [`Tcp::write`], with the flags of send(2).
+    ///
+    /// # Errors
+    /// As [`Tcp::write`].
+    pub fn send(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        bufs: &[IoSlice<'_>],
+        flags: SendFlags,
+    ) -> io::Result<usize> {
+        let now = turn.now;
+        self.call(turn, cell, |held| {
+            let mut done = 0;
+            loop {
+                let written = match &mut held.state.stage {
+                    Stage::Opening(opening) => return opening.write(now, bufs).map_err(io::Error::from),
+                    Stage::Connected(connection) => connection.write_record(now, bufs, done, flags)?,
+                    Stage::Over(over) => return Err(over.take().unwrap_or_else(|| os(libc::EPIPE))),
+                };
+                done += written.bytes;
+                if !written.go_on {
+                    return Ok(done);
+                }
+                held.transmit();
+            }
+        })
+    }
+
+    /// Sends what is queued at once, whatever holds partial segments back: what setting `TCP_NODELAY`
+    /// does each time.
+    pub fn push(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        self.call(turn, cell, |held| {
+            if let Stage::Connected(connection) = &mut held.state.stage {
+                connection.push();
+            }
+        });
+    }
+
+    /// The rest of a first write waits for the connection to stand: it can carry the acknowledgment
+    /// that completes the handshake.
+    pub fn expect_write(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        self.call(turn, cell, |held| {
+            if let Stage::Opening(opening) = &mut held.state.stage {
+                opening.expect_write();
+            }
+        });
+    }
+
+    /// Sends the SYN that waits for the first write (`TCP_FASTOPEN_CONNECT`), without data. Nothing
+    /// happens if none waits.
+    pub fn open_now(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        let now = turn.now;
+        self.call(turn, cell, |held| {
+            if let Stage::Opening(opening) = &mut held.state.stage {
+                opening.go(now);
+            }
+        });
+    }
+
+    /// Shuts down reading, writing or both, as shutdown(2).
+    ///
+    /// # Errors
+    /// `ENOTCONN` if there is no connection.
+    pub fn shutdown(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, how: Shutdown) -> io::Result<()> {
+        let now = turn.now;
+        self.call(turn, cell, |held| match &mut held.state.stage {
+            Stage::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
+            Stage::Connected(connection) => connection.shutdown(now, how).map_err(io::Error::from),
+            Stage::Over(_) => Err(os(libc::ENOTCONN)),
+        })
+    }
+
+    /// The application is done with the connection. What was written is still sent, in the
+    /// background; unread data makes it a reset (RFC 2525 §2.17), as in Linux.
+    pub fn close(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        let now = turn.now;
+        let replaced = self.call(turn, cell, |held| {
+            if held.state.orphan {
+                return None;
+            }
+            if held.state.attached {
+                held.state.orphan = true;
+                self.orphans.fetch_add(1, Ordering::Relaxed);
+            }
+            match &mut held.state.stage {
+                Stage::Connected(connection) => {
+                    let limit = held.turn.core.config().max_orphans as usize;
+                    if self.orphans.load(Ordering::Relaxed) > limit {
+                        // tcp_check_oom in Linux.
+                        self.counters.abort_on_memory.bump();
+                        connection.abort(now);
+                    } else {
+                        connection.close(now);
+                    }
+                    None
+                }
+                // What a first write took is delivered as well.
+                Stage::Opening(opening) if opening.has_data() => {
+                    opening.close();
+                    None
+                }
+                Stage::Opening(_) => Some(held.drop_opening()),
+                Stage::Over(_) => None,
+            }
+        });
+        drop(replaced);
+    }
+
+    /// Resets the connection.
+    pub fn abort(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        let now = turn.now;
+        let replaced = self.call(turn, cell, |held| match &mut held.state.stage {
+            Stage::Connected(connection) => {
+                connection.abort(now);
+                None
+            }
+            Stage::Opening(_) => Some(held.drop_opening()),
+            Stage::Over(_) => None,
+        });
+        drop(replaced);
+    }
+
+    /// The pending error, and clears it (`SO_ERROR`).
+    pub fn take_error(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) -> Option<io::Error> {
+        self.call(turn, cell, |held| match &mut held.state.stage {
+            Stage::Opening(_) => None,
+            Stage::Connected(connection) => connection.take_error().map(io::Error::from),
+            Stage::Over(over) => over.take(),
+        })
+    }
+
+    /// Changes options, which take effect at once.
+    pub fn with_options<R>(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        change: impl FnOnce(&mut SocketOptions) -> R,
+    ) -> R {
+        let now = turn.now;
+        self.call(turn, cell, |held| match &mut held.state.stage {
+            Stage::Opening(opening) => change(opening.options_mut()),
+            Stage::Connected(connection) => {
+                let mut options = connection.options().clone();
+                let result = change(&mut options);
+                connection.set_options(now, options);
+                result
+            }
+            Stage::Over(_) => change(&mut held.state.options),
+        })
+    }
+
+    /// The options.
+    pub fn options(&self, cell: &Cell) -> SocketOptions {
+        cell.look(|state| match &state.stage {
+            Stage::Opening(opening) => opening.options().clone(),
+            Stage::Connected(connection) => connection.options().clone(),
+            Stage::Over(_) => state.options.clone(),
+        })
+    }
+
+    /// `TCP_QUICKACK`: acknowledge at once, or delay. Not permanent, as in Linux. Nothing happens
+    /// while connecting.
+    pub fn set_quickack(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, on: bool) {
+        self.call(turn, cell, |held| {
+            if let Stage::Connected(connection) = &mut held.state.stage {
+                connection.set_quickack(on);
+            }
+        });
+    }
+
+    /// `TCP_QUICKACK`; on before the connection is established.
+    pub fn quickack(&self, cell: &Cell) -> bool {
+        cell.look_connected(Connection::quickack).unwrap_or(true)
+    }
+
+    /// `TCP_INFO`; none before the connection is established, and if it never was.
+    pub fn info(&self, turn: &Turn<'_>, cell: &Cell) -> Option<TcpInfo> {
+        cell.look_connected(|connection| connection.info(turn.now))
+    }
+
+    /// Bytes written and not sent yet (`SIOCOUTQNSD`).
+    pub fn unsent(&self, cell: &Cell) -> usize {
+        cell.look_connected(Connection::unsent).unwrap_or(0)
+    }
+
+    /// Bytes written and not acknowledged yet (`SIOCOUTQ`).
+    pub fn unacked(&self, cell: &Cell) -> usize {
+        cell.look_connected(Connection::unacked).unwrap_or(0)
+    }
+
+    /// What the send queue counts for against `SO_SNDBUF`, in bytes.
+    pub fn send_queue_cost(&self, cell: &Cell) -> usize {
+        cell.look_connected(Connection::send_queue_cost).unwrap_or(0)
+    }
+
+    /// Bytes received and not read yet (`SIOCINQ`).
+    pub fn unread(&self, cell: &Cell) -> usize {
+        cell.look_connected(Connection::unread).unwrap_or(0)
+    }
+
+    /// Connections, those that no application holds any more included. TIME-WAIT does not count.
+    pub fn connections(&self) -> usize {
+        self.demux.cells()
+    }
+
+    /// TIME-WAIT entries.
+    pub fn time_waits(&self) -> usize {
+        self.demux.time_waits()
+    }
+
+    /// Connections that no application holds any more.
+    pub fn orphans(&self) -> usize {
+        self.orphans.load(Ordering::Relaxed)
+    }
+
+    /// Ports in use.
+    pub fn ports_in_use(&self) -> usize {
+        self.ports.len()
+    }
+
+    /// Whether nothing that was written on any connection is still unsent or unacknowledged.
+    pub fn is_drained(&self) -> bool {
+        self.demux.all_cells().iter().all(|cell| {
+            cell.look(|state| match &state.stage {
+                Stage::Connected(connection) if state.attached => {
+                    connection.unsent() == 0 && connection.unacked() == 0
+                }
+                Stage::Opening(opening) if state.attached => !opening.has_data(),
+                Stage::Opening(_) | Stage::Connected(_) | Stage::Over(_) => true,
+            })
+        })
+    }
+
+    /// The device of an interface is gone: every socket of it fails with `cause`.
+    pub(in crate::stack) fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        for listener in self.demux.all_listeners() {
+            if turn.core.routes().owner(listener.address()) == Some(interface) {
+                for cell in self.empty_listener(turn, &listener, cause.clone()) {
+                    self.fail_cell(turn, &cell, cause, false);
+                }
+                turn.out.notify(listener, Events::READABLE | Events::ERROR);
+            }
+        }
+        for cell in self.demux.all_cells() {
+            if cell.queue().interface == interface {
+                self.fail_cell(turn, &cell, cause, false);
+            }
+        }
+    }
+
+    /// The stack is shut down: every connection is reset.
+    pub(in crate::stack) fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
+        let mut cells = Vec::new();
+        for listener in self.demux.all_listeners() {
+            cells.extend(self.empty_listener(turn, &listener, cause.clone()));
+            turn.out.notify(listener, Events::READABLE | Events::ERROR);
+        }
+        cells.extend(self.demux.all_cells());
+        for cell in cells {
+            let now = turn.now;
+            self.call(turn, &cell, |held| {
+                if let Stage::Connected(connection) = &mut held.state.stage {
+                    connection.abort(now);
+                }
+            });
+            self.fail_cell(turn, &cell, cause, true);
+        }
+    }
+
+    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, for_good: bool) {
+        let replaced = self.call(turn, cell, |held| held.fail(cause, for_good));
+        drop(replaced);
+    }
+
+    /// Holds a connection for a call.
+    fn call<R>(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, f: impl FnOnce(&mut Held<'_, '_>) -> R) -> R {
+        self.hold(turn, cell, End::Settle, f).0
+    }
+
+    /// Reads by `f`. A connection that was cut off gives what it had received, then the error, then
+    /// `end`.
+    fn reading<R>(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        end: R,
+        f: impl FnOnce(&mut Connection) -> Result<R, TcpError>,
+    ) -> io::Result<R> {
+        self.call(turn, cell, |held| match &mut held.state.stage {
+            Stage::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
+            Stage::Connected(connection) => f(connection).map_err(io::Error::from),
+            Stage::Over(over) => match over.unread.as_mut().filter(|connection| connection.unread() > 0) {
+                Some(connection) => f(connection).map_err(io::Error::from),
+                None => over.take().map_or(Ok(end), Err),
+            },
+        })
+    }
+}

@@ -1,0 +1,398 @@
+//! A connection behind its lock.
+//!
+//! Two sides want the lock: the application's task and the reactor. A segment that finds the lock
+//! taken goes to the backlog (Linux's `sk_backlog`), and whoever holds the lock processes it before
+//! unlocking. One that comes after the holder's last look is not forgotten: whoever pushes also puts
+//! the cell on its list of dirty cells, and looks into the backlog under the lock when its batch
+//! ends.
+
+use super::fast_open::FastOpenQueue;
+use super::send::Marks;
+use crate::buffer::Chunk;
+use crate::error::{Failure, os};
+use crate::readiness::Events;
+use crate::stack::deadlines::Timer;
+use crate::stack::flow::{FlowKey, QueueId};
+use crate::stack::hooks::{Observer, Subject};
+use crate::stack::ports::Binding;
+use crate::sync::{Mutex, MutexGuard, Rank};
+use crate::tcp::{Connection, Opening, SocketOptions, State};
+use crate::time::Instant;
+use crate::wire::Segment;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
+/// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in
+/// that time, and a fast network without offloads delivers about a hundred packets.
+pub(super) const BACKLOG: usize = 256;
+
+/// A connection: what a stream holds, and what the table of flows leads to.
+pub struct Cell {
+    id: u64,
+    key: FlowKey,
+    /// An IPv6 socket with IPv4 addresses.
+    mapped: bool,
+    /// The flow label of IPv6 packets (RFC 6437).
+    flow_label: u32,
+    state: Mutex<SocketState>,
+    backlog: Mutex<VecDeque<(Segment, Chunk)>>,
+    /// Length of the backlog, readable without its lock.
+    backlog_len: AtomicUsize,
+    /// The cell is on some reactor's list of cells that got segments.
+    dirty: AtomicBool,
+    observer: OnceLock<Arc<dyn Observer>>,
+    /// The queue on which segments arrive, and on which the connection transmits.
+    queue: AtomicU32,
+    ttl: AtomicU8,
+    traffic_class: AtomicU8,
+    /// The identification of the next IPv4 packet that may be fragmented.
+    ident: AtomicU16,
+    /// Fast Open made the connection, from the SYN.
+    by_fast_open: bool,
+}
+
+/// The state of the socket: what the lock guards.
+#[derive(Debug)]
+pub(crate) struct SocketState {
+    pub(crate) stage: Stage,
+    pub(crate) timer: Timer,
+    /// The port; given up when the connection leaves the table.
+    pub(crate) binding: Option<Binding>,
+    /// The table of flows leads here, or is about to.
+    pub(crate) attached: bool,
+    /// The cell is on the list of cells that wait for the device.
+    pub(crate) waiting: bool,
+    /// The device takes packets again and the cell has its turn: no tail is held back for company.
+    pub(crate) served: bool,
+    /// The stack's count of changes to its paths when the connection last looked its own up.
+    pub(crate) path_seen: u32,
+    /// When to look again whatever the count: the path's MTU expires.
+    pub(crate) path_expires: Instant,
+    /// Bytes sent since the lock was taken.
+    pub(crate) sent_in_hold: usize,
+    /// The application dropped its handle.
+    pub(crate) orphan: bool,
+    /// The core's options, for when there is no connection any more.
+    pub(crate) options: SocketOptions,
+    /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
+    pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
+}
+
+/// How far the connection has come.
+pub(crate) enum Stage {
+    /// SYN sent.
+    Opening(Box<Opening>),
+    /// Established, and everything after.
+    Connected(Box<Connection>),
+    /// It failed to open, or was cut off by something other than TCP.
+    Over(Over),
+}
+
+/// The remains of a connection that did not end the TCP way.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) cause: Failure,
+    /// `SO_ERROR`: the cause was not reported yet.
+    pub(crate) unreported: bool,
+    /// Reported again and again: the stack is gone.
+    pub(crate) for_good: bool,
+    /// What was received and acknowledged before the end: it can still be read.
+    pub(crate) unread: Option<Box<Connection>>,
+}
+
+impl Over {
+    /// The end, because of `cause`; nothing is left to read.
+    pub(crate) fn new(cause: Failure, for_good: bool) -> Self {
+        Self { cause, unreported: true, for_good, unread: None }
+    }
+
+    /// The error, if it was not reported yet.
+    pub(crate) fn take(&mut self) -> Option<io::Error> {
+        let report = std::mem::replace(&mut self.unreported, self.for_good);
+        report.then(|| (&self.cause).into())
+    }
+}
+
+/// What a new cell is made of.
+pub(crate) struct CellParts {
+    pub(crate) id: u64,
+    pub(crate) key: FlowKey,
+    pub(crate) mapped: bool,
+    pub(crate) flow_label: u32,
+    pub(crate) queue: QueueId,
+    pub(crate) ttl: u8,
+    pub(crate) traffic_class: u8,
+    pub(crate) stage: Stage,
+    pub(crate) binding: Option<Binding>,
+    pub(crate) options: SocketOptions,
+    pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
+}
+
+impl Cell {
+    pub(crate) fn new(parts: CellParts) -> Arc<Self> {
+        let CellParts {
+            id,
+            key,
+            mapped,
+            flow_label,
+            queue,
+            ttl,
+            traffic_class,
+            stage,
+            binding,
+            options,
+            fast_open,
+        } = parts;
+        let by_fast_open = fast_open.is_some();
+        let state = SocketState {
+            stage,
+            timer: Timer::default(),
+            binding,
+            attached: true,
+            waiting: false,
+            served: false,
+            path_seen: 0,
+            path_expires: Instant::ZERO,
+            sent_in_hold: 0,
+            orphan: false,
+            options,
+            fast_open,
+        };
+        Arc::new(Self {
+            id,
+            key,
+            mapped,
+            flow_label,
+            state: Mutex::new(Rank::Cell, state),
+            backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
+            backlog_len: AtomicUsize::new(0),
+            dirty: AtomicBool::new(false),
+            observer: OnceLock::new(),
+            queue: AtomicU32::new(queue.bits()),
+            ttl: AtomicU8::new(ttl),
+            traffic_class: AtomicU8::new(traffic_class),
+            ident: AtomicU16::new(key.spread() as u16),
+            by_fast_open,
+        })
+    }
+
+    /// A number that no other connection of the stack has or had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The local address and port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.key.local_addr(self.mapped)
+    }
+
+    /// The address and port of the peer.
+    ///
+    /// # Errors
+    /// `ENOTCONN` once the connection is over, as getpeername(2) has it.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let connected = match &self.state.lock().stage {
+            Stage::Opening(_) | Stage::Over(_) => false,
+            Stage::Connected(connection) => !matches!(connection.state(), State::Closed | State::TimeWait),
+        };
+        if connected { Ok(self.key.remote_addr(self.mapped)) } else { Err(os(libc::ENOTCONN)) }
+    }
+
+    /// What poll(2) would say now: levels.
+    pub fn readiness(&self) -> Events {
+        match &self.state.lock().stage {
+            // The first write sends the SYN.
+            Stage::Opening(opening) if opening.is_deferred() => Events::WRITABLE,
+            Stage::Opening(_) => Events::NONE,
+            Stage::Connected(connection) => connection.readiness(),
+            Stage::Over(over) => {
+                let ended = Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
+                if over.unreported { ended | Events::ERROR } else { ended }
+            }
+        }
+    }
+
+    /// How connecting went; none while it goes on. With `TCP_FASTOPEN_CONNECT` it went well as long
+    /// as the SYN waits for the first write.
+    pub fn connect_result(&self) -> Option<io::Result<()>> {
+        match &self.state.lock().stage {
+            Stage::Opening(opening) => opening.is_deferred().then_some(Ok(())),
+            Stage::Connected(_) => Some(Ok(())),
+            Stage::Over(over) => Some(Err((&over.cause).into())),
+        }
+    }
+
+    /// Whom to tell when something happens. The first one stays; what happened before is told by
+    /// [`Cell::readiness`].
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        // A later observer is a mistake of the caller, not worth a panic in release builds.
+        let set = self.observer.set(observer);
+        debug_assert!(set.is_ok(), "a connection has one observer");
+    }
+
+    /// The state of the connection.
+    pub fn state(&self) -> State {
+        match &self.state.lock().stage {
+            Stage::Opening(opening) => opening.state(),
+            Stage::Connected(connection) => connection.state(),
+            Stage::Over(_) => State::Closed,
+        }
+    }
+
+    /// `IP_TTL`, or the hop limit.
+    pub fn ttl(&self) -> u8 {
+        self.ttl.load(Ordering::Relaxed)
+    }
+
+    /// Sets the time to live of what is sent from now on.
+    pub fn set_ttl(&self, ttl: u8) {
+        self.ttl.store(ttl, Ordering::Relaxed);
+    }
+
+    /// `IP_TOS` or `IPV6_TCLASS`.
+    pub fn traffic_class(&self) -> u8 {
+        self.traffic_class.load(Ordering::Relaxed)
+    }
+
+    /// Sets the traffic class of what is sent from now on. The two bits of ECN belong to TCP.
+    pub fn set_traffic_class(&self, class: u8) {
+        self.traffic_class.store(class & !3, Ordering::Relaxed);
+    }
+
+    /// Whether no SYN was sent yet: it waits for the first write (`TCP_FASTOPEN_CONNECT`).
+    pub fn is_deferred(&self) -> bool {
+        matches!(&self.state.lock().stage, Stage::Opening(opening) if opening.is_deferred())
+    }
+
+    pub(crate) fn is_by_fast_open(&self) -> bool {
+        self.by_fast_open
+    }
+
+    pub(crate) fn key(&self) -> &FlowKey {
+        &self.key
+    }
+
+    pub(crate) fn remote_addr(&self) -> SocketAddr {
+        self.key.remote_addr(self.mapped)
+    }
+
+    pub(super) fn marks(&self) -> Marks {
+        Marks { ttl: self.ttl(), traffic_class: self.traffic_class() }
+    }
+
+    pub(crate) fn flow_label(&self) -> u32 {
+        self.flow_label
+    }
+
+    /// Identifications for `count` IPv4 packets in a row, the first of which is returned (RFC 6864
+    /// §4.2: those of packets that may be fragmented differ).
+    pub(crate) fn take_ident(&self, count: u16) -> u16 {
+        self.ident.fetch_add(count, Ordering::Relaxed)
+    }
+
+    pub(crate) fn queue(&self) -> QueueId {
+        QueueId::from_bits(self.queue.load(Ordering::Relaxed))
+    }
+
+    /// Remembers where segments arrive: that is where the connection transmits, since devices steer
+    /// a flow to the queue on which it was last written.
+    pub(crate) fn arrived_on(&self, queue: QueueId) {
+        if self.queue.load(Ordering::Relaxed) != queue.bits() {
+            self.queue.store(queue.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// Locks the cell, waiting for it. For `hold` alone: whoever changes a connection has to settle it.
+    pub(super) fn lock_to_hold(&self) -> MutexGuard<'_, SocketState> {
+        self.state.lock()
+    }
+
+    /// Locks the cell if it is free. For `hold` alone.
+    pub(super) fn try_lock_to_hold(&self) -> Option<MutexGuard<'_, SocketState>> {
+        self.state.try_lock()
+    }
+
+    /// Locks the cell as an application does that holds it for long.
+    #[cfg(test)]
+    pub(in crate::stack) fn lock_for_test(&self) -> MutexGuard<'_, SocketState> {
+        self.state.lock()
+    }
+
+    /// Looks at the connection, which changes nothing and so leaves nothing to settle.
+    pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
+        f(&self.state.lock())
+    }
+
+    /// Looks at the connection; none before it is established, and if it never was.
+    pub(super) fn look_connected<R>(&self, f: impl FnOnce(&Connection) -> R) -> Option<R> {
+        self.look(|state| match &state.stage {
+            Stage::Connected(connection) => Some(f(connection)),
+            Stage::Opening(_) | Stage::Over(_) => None,
+        })
+    }
+
+    /// Leaves a segment for the holder of the lock; false if there are too many. The caller then
+    /// puts the cell on its list of dirty cells: the holder may have looked for the last time.
+    pub(crate) fn push_backlog(&self, segment: Segment, payload: Chunk) -> bool {
+        let mut backlog = self.backlog.lock();
+        if backlog.len() >= BACKLOG {
+            return false;
+        }
+        backlog.push_back((segment, payload));
+        self.backlog_len.store(backlog.len(), Ordering::Release);
+        true
+    }
+
+    /// Marks the cell as one that got segments; true if it was not marked yet.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        // Release: who clears the mark sees what was pushed before.
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Clears the mark, before the backlog is drained for it.
+    pub(crate) fn clear_dirty(&self) {
+        self.dirty.swap(false, Ordering::AcqRel);
+    }
+
+    /// The oldest segment that arrived while the cell was locked.
+    pub(crate) fn pop_backlog(&self) -> Option<(Segment, Chunk)> {
+        if self.backlog_len.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut backlog = self.backlog.lock();
+        let popped = backlog.pop_front();
+        self.backlog_len.store(backlog.len(), Ordering::Release);
+        popped
+    }
+}
+
+impl Subject for Cell {
+    fn observer(&self) -> Option<&dyn Observer> {
+        self.observer.get().map(|observer| &**observer)
+    }
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opening(opening) => f.write_str(opening.state().name()),
+            Self::Connected(connection) => f.write_str(connection.state().name()),
+            Self::Over(over) => over.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell")
+            .field("id", &self.id)
+            .field("local", &self.local_addr())
+            .field("remote", &self.remote_addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! Opening connections: connect.
+
+use super::cell::{Cell, CellParts, Stage};
+use super::demux::Flow;
+use super::hold::End;
+use super::socket::Unconnected;
+use super::{Tcp, flow_label};
+use crate::config::TimeWaitReuse;
+use crate::error::os;
+use crate::stack::flow::{Family, FlowKey, QueueId};
+use crate::stack::hooks::Observer;
+use crate::stack::ports::{Binding, Claim};
+use crate::stack::routes::Route;
+use crate::stack::turn::Turn;
+use crate::tcp::Opening;
+use crate::wire::SeqNum;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// Times that connect looks for a port when another thread took the one that it had found.
+const CONNECT_RACES: usize = 8;
+
+/// Domains of the keyed hash.
+const PORT_HASH: u8 = 1;
+
+/// Who chose the port that a connection begins from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PortChoice {
+    /// The user, with bind.
+    Bound,
+    /// The stack.
+    Automatic,
+}
+
+/// Whether a connection can have a place in the table.
+enum Place {
+    Free,
+    /// By taking over a TIME-WAIT entry, with this initial sequence number.
+    Recycled(SeqNum),
+    Taken,
+}
+
+/// Where a connection goes, before its port is known.
+struct Target {
+    route: Route,
+    remote: IpAddr,
+    remote_port: u16,
+    mapped: bool,
+}
+
+impl Tcp {
+    /// Starts to connect: a SYN is sent. [`Events::WRITABLE`](crate::readiness::Events) says that the
+    /// attempt ended, and [`Cell::connect_result`] how.
+    ///
+    /// # Errors
+    /// Those that Linux's connect(2) gives at once: `EAFNOSUPPORT`, `ENETUNREACH`, `EADDRNOTAVAIL` if
+    /// no port is free, `ECONNREFUSED` for port 0, `ENFILE` at the limit of connections; what the
+    /// device failed with, if it did.
+    pub fn connect(
+        &self,
+        turn: &mut Turn<'_>,
+        mut socket: Unconnected,
+        remote: SocketAddr,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Arc<Cell>> {
+        turn.core.check_alive()?;
+        let target = resolve(turn, &socket, remote)?;
+        if self.is_full(turn.core) {
+            return Err(os(libc::ENFILE));
+        }
+        let mut bound = socket.ip.take_binding();
+        for _ in 0..CONNECT_RACES {
+            let was_bound = bound.is_some();
+            let binding = match bound.take() {
+                Some(binding) => binding,
+                None => self.port_for(turn, &socket, &target)?,
+            };
+            let key = target.key(binding.port());
+            let choice = if was_bound { PortChoice::Bound } else { PortChoice::Automatic };
+            let iss = match self.place(turn, &key, &target.route, choice) {
+                Place::Free => self.isn.isn(turn.now, &key),
+                Place::Recycled(iss) => iss,
+                Place::Taken if was_bound => return Err(os(libc::EADDRNOTAVAIL)),
+                Place::Taken => continue,
+            };
+            let cell = self.opening_cell(turn, &socket, &target, binding, iss);
+            cell.set_observer(Arc::clone(&observer));
+            match self.demux.insert(key, Arc::clone(&cell)) {
+                Ok(previous) => {
+                    if let Some(mut entry) = previous {
+                        self.counters.time_wait_recycled.bump();
+                        self.deadlines.disarm(&mut entry.timer);
+                    }
+                    self.counters.active_opens.bump();
+                    // Settling sends the SYN.
+                    self.hold(turn, &cell, End::Settle, |_| ());
+                    return Ok(cell);
+                }
+                Err(()) if was_bound => return Err(os(libc::EADDRNOTAVAIL)),
+                Err(()) => {}
+            }
+        }
+        Err(os(libc::EADDRNOTAVAIL))
+    }
+
+    /// Chooses a port for a socket that is not bound.
+    fn port_for(&self, turn: &Turn<'_>, socket: &Unconnected, target: &Target) -> io::Result<Binding> {
+        let claim = Claim {
+            address: target.route.source,
+            dual_stack: false,
+            interface: socket.ip.interface(),
+            reuse_address: socket.ip.reuse_address,
+            reuse_port: socket.ip.reuse_port,
+            listening: false,
+            by_connect: true,
+        };
+        let flow = (PORT_HASH, target.route.source, target.remote, target.remote_port);
+        let hash = turn.core.keyed().of(&flow);
+        let is_free = |port| {
+            let place = self.place(turn, &target.key(port), &target.route, PortChoice::Automatic);
+            !matches!(place, Place::Taken)
+        };
+        self.ports.connect(hash, claim, is_free).map_err(|_| os(libc::EADDRNOTAVAIL))
+    }
+
+    fn place(&self, turn: &Turn<'_>, key: &FlowKey, route: &Route, choice: PortChoice) -> Place {
+        let reuse = match turn.core.config().tw_reuse {
+            TimeWaitReuse::Off => false,
+            TimeWaitReuse::All => true,
+            TimeWaitReuse::Loopback => turn.core.is_loopback(route.interface),
+        };
+        self.demux.with_flow(key, |flow| match flow {
+            None => Place::Free,
+            // Who chose the port knows what he does: tcp_twsk_unique of Linux asks for timestamps then,
+            // and for nothing else.
+            Some(Flow::TimeWait(entry)) if choice == PortChoice::Bound => {
+                entry.record.reuse_by_choice().map_or(Place::Taken, Place::Recycled)
+            }
+            Some(Flow::TimeWait(entry)) if reuse => {
+                entry.record.reuse(turn.now).map_or(Place::Taken, Place::Recycled)
+            }
+            Some(_) => Place::Taken,
+        })
+    }
+
+    fn opening_cell(
+        &self,
+        turn: &Turn<'_>,
+        socket: &Unconnected,
+        target: &Target,
+        binding: Binding,
+        iss: SeqNum,
+    ) -> Arc<Cell> {
+        let (core, key, interface) = (turn.core, target.key(binding.port()), target.route.interface);
+        let path = self.path(turn, interface, key.remote());
+        let ts_offset = self.timestamp_offset(&key);
+        let options = socket.options.clone();
+        let opening = Opening::new(turn.now, iss, ts_offset, path, options, core.config(), core.pool());
+        let opening = match self.fast_open_attempt(turn, &socket.options, &key) {
+            Some(attempt) => opening.with_fast_open(attempt),
+            None => opening,
+        };
+        let queues = core.capabilities(interface).queues.max(1);
+        Cell::new(CellParts {
+            id: core.new_id(),
+            key,
+            mapped: target.mapped,
+            flow_label: flow_label(core, &key),
+            queue: QueueId { interface, queue: (key.spread() % queues) as u16 },
+            ttl: socket.ip.ttl,
+            traffic_class: socket.ip.traffic_class & !3,
+            stage: Stage::Opening(Box::new(opening)),
+            binding: Some(binding),
+            options: socket.options.clone(),
+            fast_open: None,
+        })
+    }
+}
+
+/// Where connecting to `remote` leads.
+fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Result<Target> {
+    let Some((mut ip, mapped)) = socket.ip.wire_address(remote.ip()) else {
+        // A mapped address and IPV6_V6ONLY: tcp_v6_connect in Linux.
+        let same_family = remote.is_ipv6() && socket.ip.family() == Family::V6;
+        return Err(os(if same_family { libc::ENETUNREACH } else { libc::EAFNOSUPPORT }));
+    };
+    let source = socket.ip.binding().map(|binding| binding.claim().address);
+    let source = source.filter(|address| !address.is_unspecified());
+    if source.is_some_and(|source| source.is_ipv4() != ip.is_ipv4()) {
+        return Err(os(libc::EINVAL));
+    }
+    if ip.is_unspecified() {
+        // Linux: to oneself, at the address that the socket is bound to if it is.
+        ip = source.unwrap_or(match ip {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let route = turn.core.routes().lookup(ip, source, socket.ip.interface());
+    let route = route.ok_or_else(|| os(libc::ENETUNREACH))?;
+    if let Some(failure) = turn.core.interface_failure(route.interface) {
+        return Err(failure.into());
+    }
+    // Nobody can listen on port 0.
+    if remote.port() == 0 {
+        return Err(os(libc::ECONNREFUSED));
+    }
+    Ok(Target { route, remote: ip, remote_port: remote.port(), mapped })
+}
+
+impl Target {
+    fn key(&self, local_port: u16) -> FlowKey {
+        FlowKey::new(&self.route.source, local_port, &self.remote, self.remote_port)
+    }
+}

@@ -1,0 +1,323 @@
+//! From the addresses of a segment to the connection, TIME-WAIT entry or listener that it is for.
+
+use super::cell::Cell;
+use super::listening::{Listener, Overflow};
+use crate::stack::deadlines::Timer;
+use crate::stack::flow::{FlowKey, QueueId, give_back};
+use crate::stack::keyed::Keyed;
+use crate::stack::ports::Binding;
+use crate::sync::{Published, Rank, RwLock, Snapshot};
+use crate::tcp::TimeWait;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Shards of the table. Enough that the queues of a device rarely meet in one.
+const SHARDS: usize = 64;
+
+/// A connection that left only its TIME-WAIT state.
+#[derive(Debug)]
+pub(crate) struct TimeWaitEntry {
+    pub(crate) record: TimeWait,
+    pub(crate) timer: Timer,
+    /// Keeps the port in use, so that a plain bind to it fails as long as the state lasts.
+    #[expect(dead_code, reason = "held for what its drop does")]
+    pub(crate) binding: Option<Binding>,
+    pub(crate) queue: QueueId,
+}
+
+/// What the addresses and ports of a connection lead to.
+#[derive(Debug)]
+pub(crate) enum Flow {
+    Cell(Arc<Cell>),
+    /// Half open: the entry is in this listener's SYN queue, even if a listener that came later to a
+    /// group would be chosen for the flow now.
+    HalfOpen(Arc<Listener>),
+    TimeWait(Box<TimeWaitEntry>),
+}
+
+/// Hashes local ports, which are nobody's to choose but our own: a multiplication is enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PortHasher(u64);
+
+impl Hasher for PortHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u16(u16::from(*byte)));
+    }
+
+    fn write_u16(&mut self, port: u16) {
+        self.0 = (self.0 ^ u64::from(port)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Table = HashMap<FlowKey, Flow, Keyed>;
+
+/// A part of the table of flows.
+#[derive(Debug)]
+struct Shard {
+    table: RwLock<Table>,
+    /// How many flows are in it, written under the lock. With none there is nothing to lock for.
+    len: AtomicUsize,
+}
+
+impl Shard {
+    fn new(keyed: Keyed) -> Self {
+        Self { table: RwLock::new(Rank::Demux, HashMap::with_hasher(keyed)), len: AtomicUsize::new(0) }
+    }
+
+    /// Calls `change` with the table under its lock. What is removed is to be dropped after that: it may
+    /// be the last reference.
+    fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
+        let mut table = self.table.write();
+        let result = change(&mut table);
+        // Release: who learns of the flow otherwise, by a packet of it, finds it.
+        self.len.store(table.len(), Ordering::Release);
+        result
+    }
+}
+
+/// Listeners by port; few share one.
+pub(crate) type Listeners = HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>;
+
+/// The tables of one stack.
+#[derive(Debug)]
+pub(crate) struct Demux {
+    shards: Box<[Shard]>,
+    /// Looked at for every segment of no flow, of which a flood consists.
+    listeners: Published<Listeners>,
+    keyed: Keyed,
+    cells: AtomicUsize,
+    time_waits: AtomicUsize,
+}
+
+impl Demux {
+    pub(crate) fn new(keyed: Keyed) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::new(keyed.clone())).collect(),
+            listeners: Published::new(Rank::Ports, HashMap::default()),
+            keyed,
+            cells: AtomicUsize::new(0),
+            time_waits: AtomicUsize::new(0),
+        }
+    }
+
+    fn shard(&self, key: &FlowKey) -> &Shard {
+        &self.shards[key.spread() % SHARDS]
+    }
+
+    /// Connections, those that nobody holds any more included.
+    pub(crate) fn cells(&self) -> usize {
+        self.cells.load(Ordering::Relaxed)
+    }
+
+    /// TIME-WAIT entries.
+    pub(crate) fn time_waits(&self) -> usize {
+        self.time_waits.load(Ordering::Relaxed)
+    }
+
+    /// Calls `f` with what `key` leads to, under the shard's lock, shared.
+    #[inline]
+    pub(crate) fn with_flow<R>(&self, key: &FlowKey, f: impl FnOnce(Option<&Flow>) -> R) -> R {
+        let shard = self.shard(key);
+        if shard.len.load(Ordering::Acquire) == 0 {
+            return f(None);
+        }
+        f(shard.table.read().get(key))
+    }
+
+    /// Calls `f` with the TIME-WAIT entry of `key`, under the shard's lock.
+    pub(crate) fn with_time_wait<R>(
+        &self,
+        key: &FlowKey,
+        f: impl FnOnce(&mut TimeWaitEntry) -> R,
+    ) -> Option<R> {
+        match self.shard(key).table.write().get_mut(key) {
+            Some(Flow::TimeWait(entry)) => Some(f(entry)),
+            _ => None,
+        }
+    }
+
+    /// Enters a connection. A TIME-WAIT entry makes way for it and is returned.
+    ///
+    /// # Errors
+    /// If a connection has the place.
+    pub(crate) fn insert(&self, key: FlowKey, cell: Arc<Cell>) -> Result<Option<Box<TimeWaitEntry>>, ()> {
+        let previous = self.shard(&key).change(|table| match table.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Flow::Cell(cell));
+                Ok(None)
+            }
+            Entry::Occupied(mut entry) => match entry.get() {
+                Flow::Cell(_) => Err(()),
+                Flow::TimeWait(_) | Flow::HalfOpen(_) => Ok(Some(entry.insert(Flow::Cell(cell)))),
+            },
+        })?;
+        self.cells.fetch_add(1, Ordering::Relaxed);
+        match previous {
+            Some(Flow::TimeWait(entry)) => {
+                self.time_waits.fetch_sub(1, Ordering::Relaxed);
+                Ok(Some(entry))
+            }
+            Some(Flow::HalfOpen(_)) | None => Ok(None),
+            Some(Flow::Cell(_)) => unreachable!("a connection is not replaced"),
+        }
+    }
+
+    /// Notes that a flow is half open at a listener. False if it leads elsewhere already.
+    pub(crate) fn insert_half_open(&self, key: FlowKey, listener: Arc<Listener>) -> bool {
+        self.shard(&key).change(|table| match table.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Flow::HalfOpen(listener));
+                true
+            }
+            Entry::Occupied(_) => false,
+        })
+    }
+
+    /// Forgets that a flow is half open. It may be a connection by now, which stays.
+    pub(crate) fn remove_half_open(&self, key: &FlowKey) {
+        let removed = self.remove_if(key, |flow| matches!(flow, Flow::HalfOpen(_)));
+        drop(removed);
+    }
+
+    /// Puts a TIME-WAIT entry in the place of the connection `cell`. Gives it back if that
+    /// connection does not have the place.
+    pub(crate) fn insert_time_wait(
+        &self,
+        cell: &Arc<Cell>,
+        entry: Box<TimeWaitEntry>,
+    ) -> Result<(), Box<TimeWaitEntry>> {
+        let key = cell.key();
+        let replaced = self.shard(key).change(|table| match table.get_mut(key) {
+            Some(flow) if flow.is(cell) => Ok(std::mem::replace(flow, Flow::TimeWait(entry))),
+            _ => Err(entry),
+        })?;
+        self.cells.fetch_sub(1, Ordering::Relaxed);
+        self.time_waits.fetch_add(1, Ordering::Relaxed);
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Removes the connection `cell`.
+    pub(crate) fn remove(&self, cell: &Arc<Cell>) {
+        if self.remove_if(cell.key(), |flow| flow.is(cell)).is_some() {
+            self.cells.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes the TIME-WAIT entry of `key` if `over` says so.
+    pub(crate) fn remove_time_wait(
+        &self,
+        key: &FlowKey,
+        over: impl FnOnce(&mut TimeWaitEntry) -> bool,
+    ) -> Option<Box<TimeWaitEntry>> {
+        let removed = self.remove_if(key, |flow| match flow {
+            Flow::TimeWait(entry) => over(entry),
+            _ => false,
+        });
+        match removed {
+            Some(Flow::TimeWait(entry)) => {
+                self.time_waits.fetch_sub(1, Ordering::Relaxed);
+                Some(entry)
+            }
+            _ => None,
+        }
+    }
+
+    /// Removes what `key` leads to if `condition` holds for it.
+    fn remove_if(&self, key: &FlowKey, condition: impl FnOnce(&mut Flow) -> bool) -> Option<Flow> {
+        self.shard(key).change(|table| {
+            let removed = if table.get_mut(key).is_some_and(condition) { table.remove(key) } else { None };
+            give_back(table);
+            removed
+        })
+    }
+
+    /// All connections at the moment, those of later shards possibly later.
+    pub(crate) fn all_cells(&self) -> Vec<Arc<Cell>> {
+        let mut cells = Vec::with_capacity(self.cells());
+        for shard in &self.shards {
+            cells.extend(shard.table.read().values().filter_map(|flow| match flow {
+                Flow::Cell(cell) => Some(Arc::clone(cell)),
+                Flow::TimeWait(_) | Flow::HalfOpen(_) => None,
+            }));
+        }
+        cells.sort_by_key(|cell| cell.id());
+        cells
+    }
+
+    /// Enters a listener.
+    pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
+        self.listeners.change(|listeners| listeners.entry(listener.port()).or_default().push(listener));
+    }
+
+    /// The record of cookies that the listeners of a port share.
+    pub(crate) fn overflow(&self, port: u16) -> Arc<Overflow> {
+        let listeners = self.listeners.current();
+        let first = listeners.get(&port).and_then(|group| group.first());
+        first.map(|listener| Arc::clone(listener.overflow())).unwrap_or_default()
+    }
+
+    /// Removes a listener.
+    pub(crate) fn remove_listener(&self, listener: &Arc<Listener>) {
+        // The caller has a reference, so that none is the last one under the lock.
+        self.listeners.change(|listeners| {
+            let Some(group) = listeners.get_mut(&listener.port()) else { return };
+            group.retain(|other| !Arc::ptr_eq(other, listener));
+            if group.is_empty() {
+                listeners.remove(&listener.port());
+            }
+        });
+    }
+
+    /// The listener for a segment that came in on `interface`: the one bound to its address, else to
+    /// any address of the family, else to any address at all (a dual-stack socket). Among equals,
+    /// which only `SO_REUSEPORT` allows, the flow's hash decides.
+    #[inline]
+    pub(crate) fn listener<'a>(
+        &self,
+        key: &FlowKey,
+        interface: u16,
+        seen: &'a mut Snapshot<Listeners>,
+    ) -> Option<&'a Arc<Listener>> {
+        let group = self.listeners.read(seen).get(&key.local_port)?;
+        if let [only] = &group[..] {
+            return only.score(key.local(), interface).map(|_| only);
+        }
+        self.listener_of(group, key, interface)
+    }
+
+    /// The listener for a segment among those of its port. Most ports have one, and are spared this.
+    #[inline(never)]
+    fn listener_of<'a>(
+        &self,
+        group: &'a [Arc<Listener>],
+        key: &FlowKey,
+        interface: u16,
+    ) -> Option<&'a Arc<Listener>> {
+        let best = group.iter().filter_map(|listener| listener.score(key.local(), interface)).max()?;
+        let equals = || group.iter().filter(|one| one.score(key.local(), interface) == Some(best));
+        let count = equals().count();
+        let chosen = if count == 1 { 0 } else { (self.keyed.of(key) % count as u64) as usize };
+        equals().nth(chosen)
+    }
+
+    /// All listeners.
+    pub(crate) fn all_listeners(&self) -> Vec<Arc<Listener>> {
+        let mut all: Vec<_> = self.listeners.current().values().flatten().map(Arc::clone).collect();
+        all.sort_by_key(|listener| listener.id());
+        all
+    }
+}
+
+impl Flow {
+    fn is(&self, cell: &Arc<Cell>) -> bool {
+        matches!(self, Self::Cell(other) if Arc::ptr_eq(other, cell))
+    }
+}

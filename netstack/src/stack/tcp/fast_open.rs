@@ -1,0 +1,365 @@
+//! Fast Open as far as it is the stack's: whose cookie is good, how many connections of a listener
+//! wait for their third segment, when to pause (RFC 7413). What clients know of servers is in
+//! [`fast_open_cache`](super::fast_open_cache).
+
+use super::Tcp;
+use super::cell::{Cell, SocketState, Stage};
+use super::fast_open_cache::{FastOpenCache, Known};
+use crate::config::{Config, FastOpenKey, FastOpenKeys, FastOpenMode};
+use crate::stack::core::Core;
+use crate::stack::flow::FlowKey;
+use crate::stack::turn::Turn;
+use crate::sync::{Mutex, Rank};
+use crate::tcp::{
+    CookieCheck, CookieInput, FastOpenAttempt, FastOpenReport, Opening, PassiveEnd, SocketOptions,
+    SynDataFate,
+};
+use crate::time::{Duration, Instant};
+use crate::wire::{FastOpenOption, Segment};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How long a connection that was reset goes on counting against its listener's limit (RFC 7413
+/// §5.1; the time is Linux's).
+const RESET_COUNTS_FOR: Duration = Duration::from_secs(60);
+
+/// Doublings of the pause at most, as in Linux.
+const MAX_DOUBLINGS: u32 = 6;
+
+/// The connections of one listener that wait for their third segment (RFC 7413 §5.1).
+#[derive(Debug)]
+pub(crate) struct FastOpenQueue(Mutex<Unfinished>);
+
+#[derive(Debug, Default)]
+struct Unfinished {
+    /// Those that wait, and those in `resets`.
+    count: usize,
+    /// Until when connections count that their peer has reset. Whoever forges addresses causes such
+    /// resets: the victim never sent a SYN.
+    resets: VecDeque<Instant>,
+}
+
+impl FastOpenQueue {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Rank::Leaf, Unfinished::default())))
+    }
+
+    /// Connections that count.
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().count
+    }
+
+    /// Whether one more may be opened where `limit` may wait. What counts for a reset that is long
+    /// ago gives up its place, one for each SYN.
+    fn has_room(&self, now: Instant, limit: usize) -> bool {
+        let mut unfinished = self.0.lock();
+        if unfinished.count < limit {
+            return true;
+        }
+        let expired = unfinished.resets.front().is_some_and(|until| *until <= now);
+        if expired {
+            unfinished.resets.pop_front();
+            unfinished.count -= 1;
+        }
+        expired
+    }
+
+    pub(crate) fn enter(&self) {
+        self.0.lock().count += 1;
+    }
+
+    pub(crate) fn leave(&self, now: Instant, end: PassiveEnd) {
+        let mut unfinished = self.0.lock();
+        match end {
+            PassiveEnd::Done => unfinished.count -= 1,
+            PassiveEnd::Reset => unfinished.resets.push_back(now + RESET_COUNTS_FOR),
+        }
+    }
+}
+
+/// What a stack keeps for Fast Open.
+#[derive(Debug)]
+pub(crate) struct FastOpenState {
+    keys: Mutex<FastOpenKeys>,
+    black_hole: Mutex<BlackHole>,
+    pub(super) cache: Arc<FastOpenCache>,
+    /// When this stack began, by the clock of the cache.
+    epoch: Instant,
+}
+
+impl FastOpenState {
+    /// `random` makes a key where the configuration has none; without a `cache` there is an own one.
+    pub(super) fn new(
+        config: &Config,
+        cache: Option<Arc<FastOpenCache>>,
+        random: impl FnOnce() -> [u8; 16],
+    ) -> Self {
+        let keys = config.fastopen_key.unwrap_or_else(|| FastOpenKeys::new(FastOpenKey::new(random())));
+        let cache = cache.unwrap_or_else(|| {
+            FastOpenCache::new(config.fastopen_cache_size as usize, config.fastopen_cache_age)
+        });
+        Self {
+            keys: Mutex::new(Rank::Leaf, keys),
+            black_hole: Mutex::new(Rank::Leaf, BlackHole::default()),
+            epoch: cache.epoch(),
+            cache,
+        }
+    }
+
+    /// The time by the clock of the cache.
+    fn shared(&self, now: Instant) -> Instant {
+        self.epoch + (now - Instant::ZERO)
+    }
+}
+
+/// A SYN that may use Fast Open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SynOffer<'a> {
+    pub(super) key: &'a FlowKey,
+    pub(super) syn: &'a Segment,
+    /// The MSS that the SYN-ACK offers, in bytes.
+    pub(super) mss: usize,
+}
+
+/// What to do with a SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FastOpenVerdict {
+    /// An ordinary handshake, with this option in the first SYN-ACK.
+    Ordinary(Option<FastOpenOption>),
+    /// A connection at once, with this option in the first SYN-ACK.
+    Open(Option<FastOpenOption>),
+}
+
+/// Fast Open of active opens is paused for all destinations after something on the way swallowed
+/// what follows a SYN with data: each time for twice as long
+/// (`tcp_fastopen_blackhole_timeout_sec` in Linux).
+#[derive(Debug, Default)]
+pub(crate) struct BlackHole {
+    /// Times that it was detected since it last worked.
+    times: u32,
+    since: Instant,
+    /// Cells with a greater number are of after the latest detection.
+    cells: u64,
+}
+
+impl BlackHole {
+    fn is_paused(&self, now: Instant, timeout: Duration) -> bool {
+        let doublings = self.times.saturating_sub(1).min(MAX_DOUBLINGS);
+        self.times > 0 && now < self.since + timeout.saturating_mul(1 << doublings)
+    }
+
+    fn detect(&mut self, now: Instant, cells: u64) {
+        self.times = self.times.saturating_add(1);
+        self.since = now;
+        self.cells = cells;
+    }
+
+    /// Fast Open worked for a cell. If it was tried after the latest pause, there is no black hole any
+    /// more (`syn_fastopen_ch` in Linux); an older connection says nothing of that.
+    fn works(&mut self, cell: u64) {
+        if cell > self.cells {
+            self.times = 0;
+        }
+    }
+}
+
+impl Tcp {
+    /// The keys that cookies of this stack are made and checked with, for listeners without keys of
+    /// their own.
+    pub fn fast_open_keys(&self) -> FastOpenKeys {
+        *self.fast_open.keys.lock()
+    }
+
+    /// Replaces the keys. To go over to a new key, make it the primary one and keep the former one
+    /// as the backup for a while: [`FastOpenKeys::rotated`].
+    pub fn set_fast_open_keys(&self, keys: FastOpenKeys) {
+        *self.fast_open.keys.lock() = keys;
+    }
+
+    /// Judges a SYN for a listener with `options` (tcp_try_fastopen in Linux).
+    pub(super) fn judge_syn(
+        &self,
+        turn: &Turn<'_>,
+        queue: &FastOpenQueue,
+        options: &SocketOptions,
+        offer: &SynOffer<'_>,
+    ) -> FastOpenVerdict {
+        let SynOffer { key, syn, mss } = *offer;
+        let ordinary = FastOpenVerdict::Ordinary(None);
+        let (config, counters) = (turn.core.config(), &self.counters);
+        let mode = config.fastopen;
+        let offered = syn.options.fast_open;
+        if offered.is_some_and(|option| option.cookie.is_none()) {
+            counters.fast_open_cookie_requests.bump();
+        }
+        let asked = offered.is_some() || syn.payload_len > 0;
+        if !asked || options.fastopen_queue == 0 || !mode.contains(FastOpenMode::SERVER) {
+            return ordinary;
+        }
+        if !queue.has_room(turn.now, options.fastopen_queue as usize) {
+            counters.fast_open_listen_overflows.bump();
+            return ordinary;
+        }
+        // A client that knows our MSS, as it must to have a cookie, does not send more.
+        if syn.payload_len > mss {
+            counters.fast_open_passive_fails.bump();
+            return ordinary;
+        }
+        if options.fastopen_no_cookie || mode.contains(FastOpenMode::SERVER_NO_COOKIE) {
+            return FastOpenVerdict::Open(None);
+        }
+        let Some(FastOpenOption { cookie, experimental }) = offered else { return ordinary };
+        let keys = options.fastopen_key.as_deref().map_or_else(|| self.fast_open_keys(), |keys| *keys);
+        let len = config.fastopen_cookie_len.into();
+        let input = CookieInput { client: key.remote(), server: key.local(), len };
+        let answer = |cookie| Some(FastOpenOption { cookie: Some(cookie), experimental });
+        let Some(cookie) = cookie else {
+            return FastOpenVerdict::Ordinary(answer(input.cookie(&keys.primary)));
+        };
+        match input.check(&keys, &cookie) {
+            CookieCheck::Valid => FastOpenVerdict::Open(None),
+            CookieCheck::Outdated(fresh) => {
+                counters.fast_open_passive_alt_key.bump();
+                FastOpenVerdict::Open(answer(fresh))
+            }
+            CookieCheck::Invalid(fresh) => {
+                counters.fast_open_passive_fails.bump();
+                FastOpenVerdict::Ordinary(answer(fresh))
+            }
+        }
+    }
+
+    /// What is known of servers for Fast Open.
+    pub fn fast_open_cache(&self) -> &Arc<FastOpenCache> {
+        &self.fast_open.cache
+    }
+
+    /// How an active open to a server uses Fast Open; none for an ordinary handshake.
+    pub(super) fn fast_open_attempt(
+        &self,
+        turn: &Turn<'_>,
+        options: &SocketOptions,
+        key: &FlowKey,
+    ) -> Option<FastOpenAttempt> {
+        let mode = turn.core.config().fastopen;
+        if !options.fastopen_connect || !mode.contains(FastOpenMode::CLIENT) {
+            return None;
+        }
+        let state = &self.fast_open;
+        if state.black_hole.lock().is_paused(turn.now, turn.core.config().fastopen_blackhole_timeout) {
+            return None;
+        }
+        let known = state.cache.lookup(state.shared(turn.now), key);
+        let no_cookie = options.fastopen_no_cookie || mode.contains(FastOpenMode::CLIENT_NO_COOKIE);
+        match known {
+            Known::Paused => None,
+            Known::Nothing { mss, .. } | Known::Cookie { mss, .. } if no_cookie => {
+                Some(FastOpenAttempt::Data { option: None, mss })
+            }
+            Known::Cookie { option, mss } => Some(FastOpenAttempt::Data { option: Some(option), mss }),
+            Known::Nothing { experimental, .. } => Some(FastOpenAttempt::Request { experimental }),
+        }
+    }
+
+    /// An active open with Fast Open was answered.
+    pub(super) fn on_fast_open_report(&self, now: Instant, key: &FlowKey, report: &FastOpenReport) {
+        let state = &self.fast_open;
+        state.cache.learn(state.shared(now), key, report);
+        match report.data {
+            SynDataFate::None => {}
+            SynDataFate::Acked => self.counters.fast_open_active.bump(),
+            SynDataFate::Partial | SynDataFate::Refused | SynDataFate::Lost => {
+                self.counters.fast_open_active_fails.bump();
+            }
+        }
+    }
+
+    /// An active open ends without an answer.
+    pub(super) fn on_fast_open_failure(&self, now: Instant, key: &FlowKey, opening: &Opening) {
+        if opening.used_fast_open() {
+            let state = &self.fast_open;
+            state.cache.fail(state.shared(now), key);
+        }
+    }
+
+    /// What Fast Open has to say of a connection each time it is unlocked: that its handshake is
+    /// over, or that something on the way swallows it.
+    pub(super) fn settle_fast_open(&self, turn: &Turn<'_>, socket: &mut SocketState) {
+        let (end, suspicion) = match &mut socket.stage {
+            Stage::Connected(connection) => {
+                let end = socket.fast_open.as_ref().and_then(|_| connection.take_passive_end());
+                (end, connection.take_fast_open_suspicion())
+            }
+            Stage::Opening(opening) => (None, opening.take_fast_open_suspicion()),
+            Stage::Over(_) => (None, false),
+        };
+        if let Some(end) = end
+            && let Some(queue) = socket.fast_open.take()
+        {
+            queue.leave(turn.now, end);
+        }
+        if suspicion && !turn.core.config().fastopen_blackhole_timeout.is_zero() {
+            let cells = turn.core.new_id();
+            self.fast_open.black_hole.lock().detect(turn.now, cells);
+            self.counters.fast_open_blackhole.bump();
+        }
+    }
+
+    /// A connection leaves the table: it counts for no listener any more, and if Fast Open worked
+    /// for it, a pause that is over has no successor.
+    pub(super) fn detach_fast_open(&self, core: &Core, cell: &Cell, socket: &mut SocketState) {
+        if let Some(queue) = socket.fast_open.take() {
+            queue.leave(Instant::ZERO, PassiveEnd::Done);
+        }
+        let Stage::Connected(connection) = &socket.stage else { return };
+        if connection.fast_open_worked() && !core.is_loopback(cell.queue().interface) {
+            self.fast_open.black_hole.lock().works(cell.id());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_millis(secs * 1000)
+    }
+
+    #[test]
+    fn the_limit_counts_those_that_wait_and_resets_for_a_minute() {
+        let queue = FastOpenQueue::new();
+        for _ in 0..3 {
+            assert!(queue.has_room(at(0), 3));
+            queue.enter();
+        }
+        assert!(!queue.has_room(at(0), 3));
+        queue.leave(at(1), PassiveEnd::Done);
+        queue.leave(at(2), PassiveEnd::Reset);
+        assert_eq!(queue.len(), 2);
+        assert!(queue.has_room(at(2), 3));
+        queue.enter();
+        assert!(!queue.has_room(at(61), 3));
+        assert!(queue.has_room(at(62), 3), "the reset is a minute ago");
+        queue.enter();
+        assert!(!queue.has_room(at(1000), 3), "the others wait");
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_64_times() {
+        let hour = Duration::from_secs(3600);
+        let mut hole = BlackHole::default();
+        assert!(!hole.is_paused(at(0), hour));
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64, 64] {
+            hole.detect(at(5), 0);
+            assert!(hole.is_paused(at(5 + expected * 3600 - 1), hour));
+            assert!(!hole.is_paused(at(5 + expected * 3600), hour));
+        }
+        assert!(!hole.is_paused(at(5), Duration::ZERO), "off");
+        hole.detect(at(9), 7);
+        hole.works(7);
+        assert!(hole.is_paused(at(9), hour), "it was there before");
+        hole.works(8);
+        assert!(!hole.is_paused(at(9), hour));
+    }
+}

@@ -1,0 +1,124 @@
+//! Holding a connection: the one way to lock it.
+//!
+//! Whoever changes a connection leaves something to do: segments to send, a deadline to arm, somebody to
+//! notify, a table to leave. So nothing but [`Tcp::hold`] and its twin for segments locks a cell; both
+//! process the segments that came while it was locked, and settle before they unlock.
+
+mod process;
+mod settle;
+mod transmit;
+
+use super::Tcp;
+use super::cell::{Cell, SocketState};
+use super::scratch::Scratch;
+use crate::buffer::Chunk;
+use crate::stack::turn::Turn;
+use crate::sync::MutexGuard;
+use crate::wire::Segment;
+use std::sync::Arc;
+
+/// A locked connection, and what is at hand while it is.
+pub(super) struct Held<'h, 't> {
+    pub(super) tcp: &'h Tcp,
+    pub(super) turn: &'h mut Turn<'t>,
+    pub(super) cell: &'h Arc<Cell>,
+    pub(super) state: MutexGuard<'h, SocketState>,
+}
+
+/// When a connection is settled.
+pub(super) enum End<'s> {
+    /// Before it is unlocked.
+    Settle,
+    /// At the end of the batch, once for all segments in it.
+    EndOfBatch(&'s mut Scratch),
+}
+
+/// How far a connection came with what it has to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing is left that may be sent now.
+    Done,
+    /// The bound on one hold of the lock was reached, or the rest waits for the end of the batch.
+    More,
+    /// The device is full.
+    Full,
+}
+
+impl Tcp {
+    /// Locks a connection and calls `f` with it, after the segments that wait for it and before what it
+    /// has to send. Nothing is settled if `f` panics.
+    pub(super) fn hold<R>(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        end: End<'_>,
+        f: impl FnOnce(&mut Held<'_, '_>) -> R,
+    ) -> (R, Progress) {
+        let state = cell.lock_to_hold();
+        Held { tcp: self, turn, cell, state }.run(end, f)
+    }
+
+    /// Gives a segment to a connection, now or, if somebody holds it, when they let go.
+    pub(super) fn on_cell_segment(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        cell: &Arc<Cell>,
+        segment: &Segment,
+        payload: Chunk,
+    ) {
+        match cell.try_lock_to_hold() {
+            Some(state) => {
+                let held = Held { tcp: self, turn, cell, state };
+                held.run(End::EndOfBatch(scratch), |held| held.on_segment(segment, payload));
+                return;
+            }
+            None if cell.push_backlog(segment.clone(), payload) => self.counters.backlog_queued.bump(),
+            None => self.counters.backlog_drops.bump(),
+        }
+        scratch.mark(cell);
+    }
+
+    /// All packets of a batch were delivered: connections that got segments answer now.
+    pub(in crate::stack) fn end_batch(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
+        scratch.drain(|cell| {
+            // What is pushed before the mark is cleared is drained after it.
+            self.hold(turn, &cell, End::Settle, |held| held.cell.clear_dirty());
+        });
+    }
+
+    /// The queue with this number takes packets again: the connections that wait for it send. Says
+    /// whether it still takes some after that.
+    pub(in crate::stack) fn on_writable(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
+        // Those that join meanwhile, having used up their turn, come after those that wait.
+        for _ in 0..self.waiting.len(queue_number) {
+            let Some(cell) = self.waiting.next(queue_number) else { break };
+            let ((), progress) = self.hold(turn, &cell, End::Settle, |held| {
+                held.state.waiting = false;
+                held.state.served = true;
+            });
+            if progress == Progress::Full {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Held<'_, '_> {
+    fn run<R>(mut self, end: End<'_>, f: impl FnOnce(&mut Self) -> R) -> (R, Progress) {
+        self.drain_backlog();
+        let result = f(&mut self);
+        let progress = match end {
+            End::Settle => {
+                self.drain_backlog();
+                self.settle()
+            }
+            End::EndOfBatch(scratch) => {
+                scratch.mark(self.cell);
+                Progress::More
+            }
+        };
+        (result, progress)
+    }
+}

@@ -1,0 +1,114 @@
+//! What segments do to a held connection, and how one ends in another way than TCP's.
+
+use super::Held;
+use crate::buffer::Chunk;
+use crate::error::Failure;
+use crate::readiness::Events;
+use crate::stack::tcp::cell::{BACKLOG, Over, Stage};
+use crate::tcp::{OpeningStep, TcpError};
+use crate::wire::Segment;
+use std::sync::Arc;
+
+impl Held<'_, '_> {
+    /// Processes the segments that came while the cell was locked; if they come faster than that,
+    /// the rest waits for the end of the batch.
+    pub(super) fn drain_backlog(&mut self) {
+        for _ in 0..BACKLOG {
+            let Some((segment, payload)) = self.cell.pop_backlog() else { return };
+            self.on_segment(&segment, payload);
+        }
+    }
+
+    /// Gives a segment to the connection.
+    pub(in crate::stack::tcp) fn on_segment(&mut self, segment: &Segment, payload: Chunk) {
+        // The connection left the table while the segment was on its way here. If it still matters
+        // to anyone, it comes again.
+        if !self.state.attached {
+            return;
+        }
+        match &mut self.state.stage {
+            Stage::Connected(connection) => {
+                connection.on_segment(self.turn.now, segment, payload);
+                if connection.ack_urgent() {
+                    let _ = self.transmit();
+                }
+            }
+            Stage::Opening(opening) => {
+                let step = opening.on_segment(self.turn.now, segment, payload);
+                self.on_opening_step(step);
+            }
+            Stage::Over(_) => {}
+        }
+    }
+
+    fn on_opening_step(&mut self, step: OpeningStep) {
+        match step {
+            // What it owes, a SYN-ACK if the SYNs crossed, follows at the end of the batch.
+            OpeningStep::Stay => {}
+            OpeningStep::Reply(reply) => {
+                self.send(&reply);
+            }
+            OpeningStep::Failed(error) => self.fail_opening(error),
+            OpeningStep::Established(connection, report) => {
+                if let Some(report) = report {
+                    self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);
+                }
+                self.state.stage = Stage::Connected(connection);
+                self.notify(Events::WRITABLE);
+            }
+        }
+    }
+
+    /// Lets the connection's observer know.
+    pub(super) fn notify(&mut self, events: Events) {
+        let cell = Arc::clone(self.cell);
+        self.turn.out.notify(cell, events);
+    }
+
+    /// Connecting failed.
+    pub(in crate::stack::tcp) fn fail_opening(&mut self, error: TcpError) {
+        self.tcp.counters.attempt_fails.bump();
+        drop(self.cut_off(Over::new(error.into(), false)));
+    }
+
+    /// Ends a connection in another way than TCP's: nothing is sent. Returns what it was, to be dropped
+    /// once nothing is locked.
+    pub(in crate::stack::tcp) fn cut_off(&mut self, over: Over) -> Stage {
+        self.retire();
+        self.notify(
+            Events::READABLE
+                | Events::WRITABLE
+                | Events::READ_CLOSED
+                | Events::WRITE_CLOSED
+                | Events::ERROR
+                | Events::HANGUP,
+        );
+        std::mem::replace(&mut self.state.stage, Stage::Over(over))
+    }
+
+    /// Gives up connecting. In SYN-SENT that is silent, as in Linux; a peer that sent a SYN of its
+    /// own is told.
+    pub(in crate::stack::tcp) fn drop_opening(&mut self) -> Stage {
+        if let Stage::Opening(opening) = &mut self.state.stage
+            && let Some(reset) = opening.reset()
+        {
+            let (queue, key, marks) = (self.cell.queue(), self.cell.key(), self.cell.marks());
+            self.tcp.send_reset(self.turn, queue, key, marks, &reset);
+        }
+        self.cut_off(Over::new(TcpError::Aborted.into(), false))
+    }
+
+    /// Cuts a connection off: the device is gone or the stack was shut down. `for_good` makes every
+    /// later call fail, too. Returns what is to be dropped once nothing is locked.
+    pub(in crate::stack::tcp) fn fail(&mut self, cause: &Failure, for_good: bool) -> Option<Stage> {
+        let replaced = self.cut_off(Over::new(cause.clone(), for_good));
+        match (replaced, &mut self.state.stage) {
+            // What was acknowledged was promised: the application may read it.
+            (Stage::Connected(connection), Stage::Over(over)) if connection.unread() > 0 && !for_good => {
+                over.unread = Some(connection);
+                None
+            }
+            (replaced, _) => Some(replaced),
+        }
+    }
+}

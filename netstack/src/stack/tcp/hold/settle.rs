@@ -1,0 +1,120 @@
+//! The last thing before a connection is unlocked.
+
+use super::{Held, Progress};
+use crate::readiness::Events;
+use crate::stack::deadlines::Timer;
+use crate::stack::tcp::cell::Stage;
+use crate::stack::tcp::deadline::Deadline;
+use crate::stack::tcp::demux::TimeWaitEntry;
+use crate::tcp::Completion;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Held<'_, '_> {
+    /// Sends what there is to send, notifies whoever waits, takes a connection that is over out of the
+    /// tables, and arms its deadline.
+    pub(super) fn settle(&mut self) -> Progress {
+        let progress = self.transmit();
+        self.state.sent_in_hold = 0;
+        self.state.served = false;
+        let events = match &mut self.state.stage {
+            Stage::Connected(connection) => connection.take_events(),
+            Stage::Opening(_) | Stage::Over(_) => Events::NONE,
+        };
+        self.tcp.settle_fast_open(self.turn, &mut self.state);
+        // The last acknowledgment or reset goes first.
+        if progress == Progress::Done {
+            self.remove_completed();
+        }
+        if !events.is_empty() && !self.state.orphan {
+            self.notify(events);
+        }
+        self.arm();
+        progress
+    }
+
+    fn arm(&mut self) {
+        if !self.state.attached {
+            return;
+        }
+        let deadline = match &self.state.stage {
+            Stage::Connected(connection) => connection.poll_timeout(),
+            Stage::Opening(opening) => opening.poll_timeout(),
+            Stage::Over(_) => None,
+        };
+        if let Some(at) = deadline {
+            let target = || Deadline::Cell(Arc::downgrade(self.cell));
+            self.turn.out.deadline_moved(self.tcp.deadlines.arm(&mut self.state.timer, at, target));
+        }
+    }
+
+    /// Takes a connection that is over out of the tables, or leaves a TIME-WAIT entry there.
+    fn remove_completed(&mut self) {
+        let Stage::Connected(connection) = &self.state.stage else { return };
+        if !self.state.attached {
+            return;
+        }
+        match connection.completion() {
+            Completion::Running => {}
+            Completion::TimeWait => self.enter_time_wait(),
+            Completion::Closed => {
+                if connection.ended_in_order() {
+                    self.save_metrics();
+                }
+                self.retire();
+            }
+        }
+    }
+
+    /// Remembers what the connection measured.
+    fn save_metrics(&self) {
+        if let Stage::Connected(connection) = &self.state.stage {
+            let remote = self.cell.key().remote();
+            self.tcp.metrics.learn(self.turn.now, remote, |known| connection.metrics(known));
+        }
+    }
+
+    /// Takes a connection out of the tables: nothing more is sent or accepted for it. Whoever holds
+    /// it can still read.
+    pub(super) fn retire(&mut self) {
+        if std::mem::replace(&mut self.state.attached, false) {
+            self.tcp.demux.remove(self.cell);
+            self.detached();
+        }
+    }
+
+    /// Leaves no more than a TIME-WAIT entry in the table.
+    fn enter_time_wait(&mut self) {
+        self.save_metrics();
+        let Stage::Connected(connection) = &mut self.state.stage else { return };
+        if self.tcp.demux.time_waits() >= self.turn.core.config().max_time_wait as usize {
+            // tcp_time_wait in Linux: the state is skipped.
+            self.tcp.counters.time_wait_overflow.bump();
+            self.retire();
+            return;
+        }
+        let entry = TimeWaitEntry {
+            record: connection.time_wait(self.turn.now),
+            timer: Timer::default(),
+            binding: self.state.binding.take(),
+            queue: self.cell.queue(),
+        };
+        self.state.attached = false;
+        if self.tcp.demux.insert_time_wait(self.cell, Box::new(entry)).is_ok() {
+            self.tcp.counters.time_waited.bump();
+            self.tcp.arm_time_wait(self.turn, self.cell.key());
+        }
+        self.detached();
+    }
+
+    /// Gives up what a connection holds while it is in the table.
+    fn detached(&mut self) {
+        self.tcp.detach_fast_open(self.turn.core, self.cell, &mut self.state);
+        self.tcp.deadlines.disarm(&mut self.state.timer);
+        self.state.binding = None;
+        if self.state.orphan {
+            self.tcp.orphans.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.tcp.trim_if_idle(self.turn.core);
+    }
+}

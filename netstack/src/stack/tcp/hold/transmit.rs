@@ -1,0 +1,173 @@
+//! What a held connection sends.
+
+use super::{Held, Progress};
+use crate::buffer::MAX_PIECES;
+use crate::device::TxPacket;
+use crate::stack::egress::{Sent, checksum_mode, send_packet};
+use crate::stack::tcp::cell::{Cell, Stage};
+use crate::stack::turn::Turn;
+use crate::tcp::Connection;
+use crate::time::Instant;
+use crate::wire::{
+    Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, emit_tcp, ip_header_len,
+};
+use arrayvec::ArrayVec;
+use std::sync::Arc;
+
+/// Bytes that leave in one hold of a cell's lock: four super-segments, so that a reader or the
+/// reactor waits for four system calls at most. What is left follows when the queue's waiting cells have
+/// their turn.
+const HOLD_BYTES: usize = 4 * 65_536;
+
+/// Bytes sent in one hold after which a partial segment waits for its turn among the cells that wait for
+/// the device, which comes as soon as the reactor runs: a writer of large blocks has then written the
+/// next one, and each block does not end in a segment of a few bytes that costs as much as one of
+/// 64 KiB. (Linux's autocorking has the same purpose.) Small writes are never held back.
+const TAIL_WAITS_AFTER: usize = 32 * 1024;
+
+/// A segment of a connection, with its payload in pieces.
+struct Parts<'a> {
+    segment: &'a Segment,
+    pieces: &'a [&'a [u8]],
+    /// The size of the segments to cut it into.
+    gso_size: Option<u16>,
+    dont_fragment: bool,
+}
+
+/// One hold of a cell's lock, as far as sending goes.
+struct Budget<'a> {
+    /// Bytes that were sent in it.
+    sent: &'a mut usize,
+    /// Whether a partial segment may wait for its turn.
+    keeps_tail: bool,
+}
+
+impl Held<'_, '_> {
+    /// Sends what the connection has to send, as far as its windows, the device and the bound on
+    /// one hold of the lock allow.
+    pub(in crate::stack::tcp) fn transmit(&mut self) -> Progress {
+        let state = &mut *self.state;
+        if !state.attached {
+            return Progress::Done;
+        }
+        let progress = match &mut state.stage {
+            Stage::Opening(opening) => match opening.poll_transmit(self.turn.now) {
+                Some(syn) => {
+                    let pieces = &[opening.payload()];
+                    let parts = Parts { segment: &syn, pieces, gso_size: None, dont_fragment: true };
+                    if send_parts(self.turn, self.cell, &parts) == Sent::Full {
+                        Progress::Full
+                    } else {
+                        opening.on_transmitted();
+                        Progress::Done
+                    }
+                }
+                None => Progress::Done,
+            },
+            Stage::Connected(connection) => {
+                let changes = self.turn.core.paths().changes();
+                if state.path_seen != changes || state.path_expires <= self.turn.now {
+                    state.path_seen = changes;
+                    state.path_expires = refresh_path(self.turn, self.cell, connection, state.path_expires);
+                }
+                let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail: !state.served };
+                transmit_connection(self.turn, self.cell, connection, budget)
+            }
+            Stage::Over(_) => Progress::Done,
+        };
+        if progress != Progress::Done {
+            self.wait_for_queue();
+        }
+        progress
+    }
+
+    /// Sends a segment without payload, outside the stream.
+    pub(super) fn send(&mut self, segment: &Segment) {
+        let (queue, key, marks) = (self.cell.queue(), self.cell.key(), self.cell.marks());
+        self.tcp.send_segment(self.turn, queue, key, marks, segment);
+    }
+
+    /// Puts the cell on the list of those that wait for their device.
+    fn wait_for_queue(&mut self) {
+        if std::mem::replace(&mut self.state.waiting, true) {
+            return;
+        }
+        let number = self.turn.core.queue_number(self.cell.queue());
+        self.tcp.waiting.join(number, Arc::clone(self.cell));
+        self.turn.out.waits(number);
+    }
+}
+
+fn transmit_connection(
+    turn: &mut Turn<'_>,
+    cell: &Cell,
+    connection: &mut Connection,
+    budget: Budget<'_>,
+) -> Progress {
+    let max_payload = if turn.core.capabilities(cell.queue().interface).segmentation_offload {
+        usize::from(u16::MAX) - ip_header_len(&cell.key().remote()) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
+    } else {
+        0
+    };
+    let Budget { sent: done, keeps_tail } = budget;
+    let now = turn.now;
+    while let Some(transmit) = connection.poll_transmit(now, max_payload) {
+        let tail = keeps_tail && *done >= TAIL_WAITS_AFTER && transmit.is_tail();
+        if *done >= HOLD_BYTES || tail {
+            return Progress::More;
+        }
+        let sent = {
+            let mut pieces = ArrayVec::<&[u8], MAX_PIECES>::new();
+            connection.payload(&transmit, &mut pieces);
+            let (segment, gso_size) = (&transmit.segment, transmit.gso_size);
+            let dont_fragment = connection.dont_fragment();
+            send_parts(turn, cell, &Parts { segment, pieces: &pieces, gso_size, dont_fragment })
+        };
+        match sent {
+            Sent::Yes => {}
+            Sent::Full => return Progress::Full,
+            // The connection is about to be told; nothing to wait for.
+            Sent::Failed => return Progress::Done,
+        }
+        // Segments without payload count too, so the loop ends whatever the core does.
+        *done += transmit.segment.payload_len.max(64);
+        connection.on_transmitted(now, &transmit);
+    }
+    Progress::Done
+}
+
+/// Sends a segment of a connection with its payload, which may be cut into segments of a size.
+fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> Sent {
+    let Parts { segment, pieces, gso_size, dont_fragment } = *parts;
+    let (key, queue) = (cell.key(), cell.queue());
+    let flow_label = cell.flow_label();
+    let mut ip = IpMeta { flow_label, dont_fragment, ..cell.marks().ip(key) };
+    ip.traffic_class |= segment.ecn.bits();
+    if !dont_fragment && !key.is_ipv6() {
+        let size = gso_size.map_or(usize::MAX, usize::from);
+        let packets = segment.payload_len.div_ceil(size).max(1);
+        ip.ident = cell.take_ident(packets as u16);
+    }
+    let mut header = HeaderBuf::new();
+    let mode = checksum_mode(turn.core, queue.interface);
+    let checksum = emit_tcp(&mut header, &ip, key.local_port, key.remote_port, segment, pieces, mode);
+    let gso = gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
+    send_packet(turn, queue, &TxPacket { header: &header, payload: pieces, checksum, gso })
+}
+
+/// Tells a connection what is known of its path, and says when to ask again at the latest. What it
+/// was told itself counts until `expires`, also if the table had no room to remember it.
+fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expires: Instant) -> Instant {
+    let mtu = turn.core.mtu(cell.queue().interface);
+    match turn.core.paths().mtu(turn.now, cell.key().remote()) {
+        Some(known) => {
+            connection.on_path_mtu(known.bytes.min(mtu), known.locked, false);
+            known.expires
+        }
+        None if expires > turn.now => expires,
+        None => {
+            connection.on_path_mtu(mtu, false, false);
+            Instant::FAR_FUTURE
+        }
+    }
+}

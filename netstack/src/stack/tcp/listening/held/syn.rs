@@ -1,0 +1,171 @@
+//! A SYN for a listener (tcp_conn_request in Linux).
+
+use super::{HeldListener, Received, Verdict, with_cookie};
+use crate::buffer::Chunk;
+use crate::config::SynCookieMode;
+use crate::stack::deadlines::Timer;
+use crate::stack::tcp::Tcp;
+use crate::stack::tcp::fast_open::{FastOpenVerdict, SynOffer};
+use crate::stack::tcp::listening::half_open::HalfOpen;
+use crate::stack::tcp::listening::listener::{Listener, Tally};
+use crate::stack::tcp::listening::pending_syn::{HeldSyn, PendingSyn};
+use crate::stack::tcp::scratch::Scratch;
+use crate::stack::turn::Turn;
+use crate::tcp::{PassiveEnd, SynEntry};
+use crate::wire::FastOpenOption;
+use std::sync::Arc;
+
+impl Tcp {
+    /// A segment for which there is a listener but no connection, not even a half-open one (RFC 9293
+    /// §3.10.7.2).
+    pub(in crate::stack::tcp) fn on_listener_segment(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        listener: &Arc<Listener>,
+        received: &Received<'_>,
+        payload: Chunk,
+    ) -> Verdict {
+        let segment = received.segment;
+        if segment.is_rst() {
+            Verdict::Done
+        } else if segment.is_ack() {
+            // What may be a cookie goes to `cookie_back` and not here.
+            Verdict::Reset
+        } else if !segment.is_syn() || segment.is_fin() {
+            // Linux drops a SYN with FIN, which only scanners send.
+            Verdict::Done
+        } else {
+            HeldListener::new(self, turn, listener).on_syn(scratch, received, payload)
+        }
+    }
+}
+
+impl HeldListener<'_, '_> {
+    fn on_syn(&mut self, scratch: &mut Scratch, received: &Received<'_>, payload: Chunk) -> Verdict {
+        if self.state.binding.is_none() {
+            // Closed meanwhile: the segment belongs to nobody.
+            return Verdict::Reset;
+        }
+        let config = self.turn.core.config();
+        // Nothing could be decided about a cookie.
+        let mode = if self.listener.holds_syns() { SynCookieMode::Off } else { config.syncookies };
+        // Who takes over a TIME-WAIT entry is known to exist.
+        let proven = received.iss.is_some();
+        let mut cookie = false;
+        if !proven && (mode == SynCookieMode::Always || self.state.syn_queue_is_full()) {
+            if mode == SynCookieMode::Off {
+                self.count(Tally::SynQueueDrop);
+                self.count(Tally::Drop);
+                return Verdict::Done;
+            }
+            self.count(Tally::SynQueueCookie);
+            cookie = true;
+        }
+        if self.state.accept_queue_is_full() {
+            self.count(Tally::Overflow);
+            self.count(Tally::Drop);
+            return Verdict::Done;
+        }
+        // Without cookies the last quarter of max_syn_backlog is for those who are known to exist.
+        let limit = config.max_syn_backlog as usize;
+        let last_quarter = limit.saturating_sub(self.state.syn_queue.len()) < limit / 4;
+        if (mode == SynCookieMode::Off && !proven && last_quarter) || self.tcp.is_full(self.turn.core) {
+            self.count(Tally::Drop);
+            return Verdict::Done;
+        }
+        if cookie {
+            self.send_cookie(scratch, received);
+        } else {
+            self.queue(received, payload);
+        }
+        Verdict::Done
+    }
+
+    /// Answers a SYN and remembers it.
+    fn queue(&mut self, received: &Received<'_>, payload: Chunk) {
+        let now = self.turn.now;
+        let iss = received.iss.unwrap_or_else(|| self.tcp.isn.isn(now, &received.key));
+        let entry = SynEntry::new(now, received.segment, iss, self.syn_parts(received));
+        let offer = SynOffer { key: &received.key, syn: received.segment, mss: entry.advertised_mss() };
+        let queue = self.listener.fast_open();
+        let verdict = self.tcp.judge_syn(self.turn, queue, &self.state.options, &offer);
+        if self.listener.holds_syns() {
+            self.hold_syn(received, entry, &payload, verdict);
+            return;
+        }
+        let option = match verdict {
+            FastOpenVerdict::Open(option) => {
+                self.open_fast(received, entry, payload, option);
+                return;
+            }
+            FastOpenVerdict::Ordinary(option) => option,
+        };
+        // Another thread may have been faster with the same SYN.
+        if !self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener)) {
+            return;
+        }
+        let syn_ack = with_cookie(entry.syn_ack(now), option);
+        // If the device is full, the timer sends it again.
+        self.send(received.queue, &received.key, &syn_ack);
+        self.remember(received, entry, None);
+    }
+
+    /// Keeps a SYN until the application has decided about it.
+    fn hold_syn(
+        &mut self,
+        received: &Received<'_>,
+        mut entry: SynEntry,
+        payload: &Chunk,
+        fast_open: FastOpenVerdict,
+    ) {
+        if !self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener)) {
+            return;
+        }
+        let now = self.turn.now;
+        let pending = PendingSyn::new(&HeldSyn {
+            at: now,
+            key: received.key,
+            mapped: self.listener.maps(&received.key),
+            fast_open_queue: self.listener.fast_open(),
+            syn: received.segment,
+            fast_open,
+            payload: payload.as_slice(),
+        });
+        entry.hold(now + self.turn.core.config().pending_accept_timeout);
+        self.state.pending.push_back(Arc::clone(&pending));
+        self.notify();
+        self.remember(received, entry, Some(pending));
+    }
+
+    fn remember(&mut self, received: &Received<'_>, entry: SynEntry, pending: Option<Arc<PendingSyn>>) {
+        let half_open = HalfOpen { entry, timer: Timer::default(), queue: received.queue, pending };
+        self.insert_half_open(received.key, half_open);
+    }
+
+    /// Fast Open: makes a connection of a SYN, and puts it into the accept queue at once (RFC 7413
+    /// §4.2.2). The SYN-ACK is the first thing that it sends.
+    fn open_fast(
+        &mut self,
+        received: &Received<'_>,
+        entry: SynEntry,
+        payload: Chunk,
+        option: Option<FastOpenOption>,
+    ) {
+        let core = self.turn.core;
+        let setup = (&self.state.options, core.config(), core.pool());
+        let connection = entry.establish_fast(self.turn.now, received.segment, payload, option, setup);
+        let queue = Arc::clone(self.listener.fast_open());
+        let child = self.child(received.key, received.queue, connection, Some(Arc::clone(&queue)));
+        let Some(cell) = child else { return };
+        queue.enter();
+        if self.adopt(&cell, None) {
+            self.count(Tally::PassiveOpen);
+            self.tcp.counters.fast_open_passive.bump();
+            self.enqueue(cell);
+        } else {
+            queue.leave(self.turn.now, PassiveEnd::Done);
+            self.tcp.counters.fast_open_passive_fails.bump();
+        }
+    }
+}

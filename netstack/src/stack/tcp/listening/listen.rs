@@ -1,0 +1,168 @@
+//! What applications do with a listener.
+
+use super::listener::{Listener, ListenerParts, SynPolicy};
+use super::pending_syn::PendingSyn;
+use crate::config::FastOpenMode;
+use crate::error::{Failure, os};
+use crate::stack::hooks::Observer;
+use crate::stack::tcp::cell::{Cell, Stage};
+use crate::stack::tcp::hold::End;
+use crate::stack::tcp::{Tcp, Unconnected};
+use crate::stack::turn::Turn;
+use crate::tcp::TcpError;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Room in the accept queue that is kept while it is empty.
+const KEPT: usize = 16;
+
+impl Tcp {
+    /// Listens. An unbound socket gets a port of its own.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` if the port is taken by another listener.
+    pub fn listen(
+        &self,
+        turn: &mut Turn<'_>,
+        socket: Unconnected,
+        backlog: u32,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Arc<Listener>> {
+        self.start_listening(turn, socket, backlog, observer, SynPolicy::Answer)
+    }
+
+    /// Listens, and leaves it to the application to decide about each SYN:
+    /// [`Tcp::accept_pending`].
+    ///
+    /// # Errors
+    /// As [`Tcp::listen`].
+    pub fn listen_pending(
+        &self,
+        turn: &mut Turn<'_>,
+        socket: Unconnected,
+        backlog: u32,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Arc<Listener>> {
+        self.start_listening(turn, socket, backlog, observer, SynPolicy::Hold)
+    }
+
+    fn start_listening(
+        &self,
+        turn: &mut Turn<'_>,
+        mut socket: Unconnected,
+        backlog: u32,
+        observer: Arc<dyn Observer>,
+        syn_policy: SynPolicy,
+    ) -> io::Result<Arc<Listener>> {
+        let (core, config) = (turn.core, turn.core.config());
+        core.check_alive()?;
+        if socket.ip.binding().is_none() {
+            let any = SocketAddr::new(socket.ip.family().unspecified(), 0);
+            self.bind(core, &mut socket, any)?;
+        }
+        let backlog = backlog.min(config.somaxconn);
+        let everywhere = FastOpenMode::SERVER.with(FastOpenMode::SERVER_ALL);
+        if socket.options.fastopen_queue == 0 && config.fastopen.contains(everywhere) {
+            socket.options.fastopen_queue = backlog;
+        }
+        let mapped = socket.ip.is_mapped();
+        let mut binding = socket.ip.take_binding().ok_or_else(|| os(libc::EADDRINUSE))?;
+        binding.listen().map_err(|_| os(libc::EADDRINUSE))?;
+        let overflow = self.demux.overflow(binding.port());
+        let listener = Listener::new(ListenerParts {
+            id: core.new_id(),
+            mapped,
+            options: socket.options.clone(),
+            ttl: socket.ip.ttl,
+            traffic_class: socket.ip.traffic_class & !3,
+            backlog: backlog as usize,
+            syn_policy,
+            binding,
+            observer,
+            keyed: core.keyed().clone(),
+            overflow,
+        });
+        self.demux.insert_listener(Arc::clone(&listener));
+        Ok(listener)
+    }
+
+    /// Takes the connection that has waited longest. Give it an observer, and then look at its
+    /// [`Cell::readiness`]: data may be there already.
+    ///
+    /// # Errors
+    /// `WouldBlock` if none waits; what the interface or the stack failed with.
+    pub fn accept(
+        &self,
+        turn: &mut Turn<'_>,
+        listener: &Arc<Listener>,
+    ) -> io::Result<(Arc<Cell>, SocketAddr)> {
+        let cell = pop_accept_queue(listener)?;
+        if cell.is_by_fast_open() {
+            self.hold(turn, &cell, End::Settle, |held| {
+                if let Stage::Connected(connection) = &mut held.state.stage {
+                    connection.on_accepted();
+                }
+            });
+        }
+        let peer = cell.remote_addr();
+        Ok((cell, peer))
+    }
+
+    /// Takes the SYN that has waited longest for a decision.
+    ///
+    /// # Errors
+    /// `WouldBlock` if none waits; what the interface or the stack failed with.
+    pub fn accept_pending(&self, listener: &Listener) -> io::Result<Arc<PendingSyn>> {
+        let mut state = listener.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.into());
+        }
+        state.pending.pop_front().ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Stops listening: the port is free at once, connections that nobody accepted are reset, and
+    /// half-open ones are forgotten (inet_csk_listen_stop in Linux).
+    pub fn close_listener(&self, turn: &mut Turn<'_>, listener: &Arc<Listener>) {
+        for cell in self.empty_listener(turn, listener, Failure::Os(libc::EINVAL)) {
+            self.abort(turn, &cell);
+        }
+    }
+
+    /// Ends a listener: frees the port, forgets half-open connections, and returns those that wait
+    /// for accept, to be reset.
+    pub(in crate::stack::tcp) fn empty_listener(
+        &self,
+        turn: &mut Turn<'_>,
+        listener: &Arc<Listener>,
+        cause: Failure,
+    ) -> VecDeque<Arc<Cell>> {
+        self.demux.remove_listener(listener);
+        let mut state = listener.lock();
+        state.binding = None;
+        state.failure = Some(cause);
+        for (key, mut half_open) in state.syn_queue.drain() {
+            self.deadlines.disarm(&mut half_open.timer);
+            self.demux.remove_half_open(&key);
+            if let Some(pending) = half_open.pending {
+                pending.over(TcpError::Aborted.into(), turn.out);
+            }
+        }
+        state.pending = VecDeque::new();
+        std::mem::take(&mut state.accept_queue)
+    }
+}
+
+/// Takes the connection that has waited longest.
+fn pop_accept_queue(listener: &Listener) -> io::Result<Arc<Cell>> {
+    let mut state = listener.lock();
+    if let Some(failure) = &state.failure {
+        return Err(failure.into());
+    }
+    let first = state.accept_queue.pop_front();
+    if state.accept_queue.is_empty() {
+        state.accept_queue.shrink_to(KEPT);
+    }
+    first.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+}

@@ -1,0 +1,13 @@
+//! Listening: a listener and its two queues, and connections between SYN and accept.
+
+mod half_open;
+mod held;
+mod listen;
+mod listener;
+mod overflow;
+mod pending_syn;
+
+pub(super) use held::{Received, Verdict};
+pub use listener::{Listener, ListenerCounters, ListenerQueues};
+pub(super) use overflow::Overflow;
+pub use pending_syn::{PendingSyn, Rejection};

@@ -1,0 +1,165 @@
+//! A segment on its way in: from its bytes to the connection, TIME-WAIT entry or listener that it is
+//! for; and time.
+
+use super::Tcp;
+use super::cell::{Cell, Stage};
+use super::deadline::Deadline;
+use super::demux::Flow;
+use super::hold::End;
+use super::listening::{Listener, Received, Verdict};
+use super::reset::Stray;
+use super::scratch::Scratch;
+use crate::buffer::Chunk;
+use crate::stack::flow::FlowKey;
+use crate::stack::turn::{Arrival, Turn};
+use crate::wire::{Ecn, parse_tcp, tcp_checksum_ok};
+use std::sync::Arc;
+
+/// Deadlines served in one call. The rest is due at once again; packets get their turn in between.
+const DUE_AT_ONCE: usize = 1024;
+
+/// What the table of flows has for a segment.
+enum Found {
+    Cell(Arc<Cell>),
+    HalfOpen(Arc<Listener>),
+    TimeWait,
+    Nothing,
+}
+
+impl Tcp {
+    /// A TCP segment arrived. What connections answer waits for [`Tcp::end_batch`], unless it must not.
+    pub(in crate::stack) fn on_segment(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        arrival: Arrival<'_>,
+    ) {
+        scratch.in_segments += 1;
+        let Arrival { from, header, bytes: packet, meta, .. } = arrival;
+        let bytes = &packet.bytes()[header.payload.clone()];
+        if !meta.checksum_verified && !tcp_checksum_ok(header.src, header.dst, bytes) {
+            self.counters.tcp_in_errors.bump();
+            return;
+        }
+        // Looked at where it was put: a segment is too large to be moved for nothing.
+        let mut parsed = parse_tcp(bytes);
+        let Ok((segment, data_offset)) = &mut parsed else {
+            self.counters.tcp_in_errors.bump();
+            return;
+        };
+        let (local_port, remote_port) =
+            (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
+        let key = FlowKey::new(&header.dst, local_port, &header.src, remote_port);
+        segment.gso_size = meta.gso_size;
+        segment.ecn = Ecn::from_bits(header.ecn());
+        let payload = if segment.payload_len == 0 {
+            turn.out.recycle(packet);
+            None
+        } else {
+            Some(packet.into_chunk(header.payload.start + *data_offset, header.payload.end))
+        };
+        self.find_receiver(turn, scratch, &Stray { from, key: &key, segment }, payload);
+    }
+
+    /// Finds who a segment is for.
+    fn find_receiver(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        stray: &Stray<'_>,
+        payload: Option<Chunk>,
+    ) {
+        let Stray { from, key, segment } = *stray;
+        let payload = || payload.unwrap_or_else(Chunk::empty);
+        let found = self.demux.with_flow(key, |flow| match flow {
+            Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
+            Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
+            Some(Flow::TimeWait(_)) => Found::TimeWait,
+            None => Found::Nothing,
+        });
+        let received = |iss| Received { key: *key, queue: from, segment, iss };
+        let verdict = match found {
+            Found::Cell(cell) => {
+                cell.arrived_on(from);
+                self.on_cell_segment(turn, scratch, &cell, segment, payload());
+                return;
+            }
+            Found::HalfOpen(listener) => {
+                self.on_half_open_segment(turn, &listener, &received(None), payload())
+            }
+            Found::TimeWait => match self.on_time_wait_segment(turn, scratch, stray) {
+                Some(iss) => self.on_new_flow(turn, scratch, &received(Some(iss)), payload()),
+                None => return,
+            },
+            Found::Nothing if segment.is_ack() && !segment.is_rst() => {
+                match self.cookie_back(turn, scratch, stray) {
+                    Some(back) => self.on_cookie(turn, &back, &received(None), payload()),
+                    None => Verdict::Reset,
+                }
+            }
+            Found::Nothing => self.on_new_flow(turn, scratch, &received(None), payload()),
+        };
+        match verdict {
+            Verdict::Done => {}
+            Verdict::Reset => self.reset_stray(turn, scratch, stray),
+        }
+    }
+
+    /// A segment of no flow, which may open one.
+    fn on_new_flow(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        received: &Received<'_>,
+        payload: Chunk,
+    ) -> Verdict {
+        let interface = received.queue.interface;
+        match self.demux.listener(&received.key, interface, &mut scratch.listeners).map(Arc::clone) {
+            Some(listener) => self.on_listener_segment(turn, scratch, &listener, received, payload),
+            None => Verdict::Reset,
+        }
+    }
+
+    /// Does what is due now. May be called early or late.
+    pub(in crate::stack) fn on_timer(&self, turn: &mut Turn<'_>) {
+        self.deadlines.serve_due(turn.now, DUE_AT_ONCE, |deadline| match deadline {
+            Deadline::Cell(cell) => {
+                if let Some(cell) = cell.upgrade() {
+                    self.on_cell_deadline(turn, &cell);
+                }
+            }
+            Deadline::HalfOpen(listener, key) => {
+                if let Some(listener) = listener.upgrade() {
+                    self.on_half_open_deadline(turn, &listener, &key);
+                }
+            }
+            Deadline::TimeWait(key) => self.on_time_wait_deadline(turn, &key),
+        });
+    }
+
+    fn on_cell_deadline(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        self.hold(turn, cell, End::Settle, |held| {
+            let now = held.turn.now;
+            held.state.timer.fired();
+            if !held.state.attached {
+                return;
+            }
+            match &mut held.state.stage {
+                Stage::Connected(connection) => {
+                    if connection.poll_timeout().is_some_and(|at| at <= now) {
+                        connection.on_timeout(now);
+                    }
+                }
+                Stage::Opening(opening) => {
+                    if opening.poll_timeout().is_some_and(|at| at <= now)
+                        && let Some(error) = opening.on_timeout(now)
+                    {
+                        self.on_fast_open_failure(now, cell.key(), opening);
+                        held.fail_opening(error);
+                    }
+                }
+                Stage::Over(_) => {}
+            }
+        });
+    }
+}

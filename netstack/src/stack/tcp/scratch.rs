@@ -1,0 +1,80 @@
+//! What TCP keeps for the packets of one batch.
+
+use super::cell::Cell;
+use super::demux::Listeners;
+use super::listening::Listener;
+use crate::stack::counters::TcpCounters;
+use crate::sync::Snapshot;
+use crate::tcp::SynCookies;
+use std::sync::Arc;
+
+/// What TCP keeps for the packets of one batch. The driver of a queue holds on to it, so that its memory
+/// is used again.
+#[derive(Default)]
+pub(in crate::stack) struct Scratch {
+    /// Connections that got segments since the end of the last batch.
+    dirty: Vec<Arc<Cell>>,
+    /// The listeners.
+    pub(super) listeners: Snapshot<Listeners>,
+    /// The secrets of SYN cookies.
+    pub(super) cookies: Snapshot<SynCookies>,
+    pub(super) failed_cookies: FailedCookies,
+    pub(super) in_segments: u64,
+    pub(super) resets_limited: u64,
+}
+
+impl Scratch {
+    /// The connection got a segment: it is settled at the end of the batch.
+    pub(super) fn mark(&mut self, cell: &Arc<Cell>) {
+        if cell.mark_dirty() {
+            self.dirty.push(Arc::clone(cell));
+        }
+    }
+
+    /// Calls `settle` for each connection that got segments.
+    pub(super) fn drain(&mut self, settle: impl FnMut(Arc<Cell>)) {
+        self.dirty.drain(..).for_each(settle);
+    }
+
+    /// Counts what the batch counted, and lets go of the listeners: one that is closed while nothing comes
+    /// in is not kept.
+    pub(in crate::stack) fn release(&mut self, counters: &TcpCounters) {
+        self.listeners = Snapshot::default();
+        counters.tcp_in_segments.drain_from(&mut self.in_segments);
+        counters.tcp_resets_limited.drain_from(&mut self.resets_limited);
+        self.failed_cookies.count(counters);
+    }
+}
+
+/// Acknowledgments that were no SYN cookie, for the listener that got the last of them. A flood goes to one,
+/// and so counts them all at once.
+#[derive(Debug, Default)]
+pub(super) struct FailedCookies {
+    listener: Option<Arc<Listener>>,
+    count: u64,
+}
+
+impl FailedCookies {
+    /// Notes one. Call it with no lock held.
+    #[inline]
+    pub(super) fn note(&mut self, listener: &Arc<Listener>, stack: &TcpCounters) {
+        if !self.listener.as_ref().is_some_and(|last| Arc::ptr_eq(last, listener)) {
+            self.turn_to(listener, stack);
+        }
+        self.count += 1;
+    }
+
+    #[cold]
+    fn turn_to(&mut self, listener: &Arc<Listener>, stack: &TcpCounters) {
+        self.count(stack);
+        self.listener = Some(Arc::clone(listener));
+    }
+
+    /// Counts what was noted.
+    fn count(&mut self, stack: &TcpCounters) {
+        let Some(listener) = self.listener.take() else { return };
+        let count = std::mem::take(&mut self.count);
+        listener.cookies_failed(count);
+        stack.syncookies_failed.add(count);
+    }
+}

@@ -1,0 +1,37 @@
+//! A TCP socket before it connects or listens.
+
+use super::Tcp;
+use crate::stack::core::Core;
+use crate::stack::flow::Family;
+use crate::stack::socket::IpSocket;
+use crate::tcp::SocketOptions;
+use std::io;
+use std::net::SocketAddr;
+
+/// A socket that is neither connected nor listening yet. Dropping it gives its port up.
+#[derive(Debug)]
+pub struct Unconnected {
+    /// What it shares with the sockets of other protocols.
+    pub ip: IpSocket,
+    /// The options that the connection, or those that the listener accepts, start with.
+    pub options: SocketOptions,
+}
+
+impl Unconnected {
+    /// A socket with default options.
+    pub fn new(core: &Core, tcp: &Tcp, family: Family) -> Self {
+        let options = SocketOptions::with_congestion(core.config(), tcp.congestion.clone());
+        Self { ip: IpSocket::new(core, family), options }
+    }
+}
+
+impl Tcp {
+    /// Binds a socket: reserves the port, or one of the automatic ones for port 0.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
+    /// `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
+    pub fn bind(&self, core: &Core, socket: &mut Unconnected, address: SocketAddr) -> io::Result<()> {
+        socket.ip.bind(core, &self.ports, address)
+    }
+}

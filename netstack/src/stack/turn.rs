@@ -1,0 +1,45 @@
+//! One turn of the stack: what goes along from function to function.
+
+use super::core::Core;
+use super::effects::Effects;
+use super::flow::QueueId;
+use crate::buffer::PacketBuf;
+use crate::device::RxMeta;
+use crate::ip::Cast;
+use crate::time::Instant;
+use crate::wire::IpHeader;
+use std::fmt;
+
+/// What is at hand while a packet, a deadline or a call is processed: the stack's core, the time, and
+/// what is left to do once no lock is held.
+pub struct Turn<'a> {
+    pub(super) core: &'a Core,
+    pub(super) now: Instant,
+    pub(super) out: &'a mut Effects,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(core: &'a Core, now: Instant, out: &'a mut Effects) -> Self {
+        Self { core, now, out }
+    }
+}
+
+impl fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("now", &self.now).field("out", &self.out).finish_non_exhaustive()
+    }
+}
+
+/// A whole datagram that passed validation, on its way to its protocol.
+#[derive(Debug)]
+pub(super) struct Arrival<'a> {
+    /// The queue that it came in on.
+    pub(super) from: QueueId,
+    pub(super) header: &'a IpHeader,
+    /// To how many it is addressed.
+    pub(super) cast: Cast,
+    /// The packet; the header says which of its bytes are the payload.
+    pub(super) bytes: PacketBuf,
+    /// What the device says of it.
+    pub(super) meta: RxMeta,
+}

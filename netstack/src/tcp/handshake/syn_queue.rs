@@ -1,0 +1,416 @@
+//! The passive side of the handshake: one small entry for each connection that is half open, so that
+//! a flood of SYNs costs entries and never connections (RFC 4987 §3.5), or, with
+//! [cookies](super::syn_cookie), nothing at all.
+
+use super::opening::{Negotiated, Offer, backed_off};
+use super::syn_cookie::{Carried, SynCookies, carries_ecn, numbers, recovered};
+use crate::buffer::Pool;
+use crate::config::Config;
+use crate::tcp::connection::{Connection, Established};
+use crate::tcp::ecn::Grant;
+use crate::tcp::options::SocketOptions;
+use crate::tcp::path::Path;
+use crate::time::{Duration, Instant};
+use crate::wire::{Options, Segment, SeqNum};
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// A connection in SYN-RECEIVED that a listener waits for.
+#[derive(Clone, Debug)]
+pub struct SynEntry {
+    /// Our initial sequence number.
+    iss: SeqNum,
+    /// The peer's.
+    irs: SeqNum,
+    /// What its SYN offered.
+    theirs: Options,
+    /// What our SYN-ACK offers.
+    offer: Offer,
+    ecn: Grant,
+    /// Time-outs so far.
+    timeouts: u32,
+    /// When the first SYN-ACK was sent, if that is known.
+    sent_at: Option<Instant>,
+    deadline: Instant,
+    /// When a stray segment was last answered.
+    last_answer: Option<Instant>,
+    /// Whether the peer has acknowledged our SYN, and waits for us rather than we for it.
+    acked: bool,
+    /// Whether somebody has to decide before anything is answered.
+    held: bool,
+}
+
+/// What a new [`SynEntry`] is made for, and with.
+#[derive(Clone, Copy, Debug)]
+pub struct SynParts<'a> {
+    /// The offset of our timestamp clock.
+    pub ts_offset: u32,
+    /// The way to the peer.
+    pub path: Path,
+    /// The listener's options.
+    pub options: &'a SocketOptions,
+    /// The stack's settings.
+    pub config: &'a Config,
+}
+
+/// How patient a listener is with its half-open connections at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Retransmissions of the SYN-ACK after which an entry is forgotten.
+    pub retries: u32,
+    /// `TCP_DEFER_ACCEPT` in retransmissions: until then the peer's bare acknowledgment is not enough.
+    pub defer_accept: u8,
+}
+
+impl Patience {
+    /// That of a listener with room, and without `TCP_DEFER_ACCEPT`.
+    pub fn new(config: &Config) -> Self {
+        Self { retries: config.synack_retries, defer_accept: 0 }
+    }
+}
+
+/// What a segment did to a [`SynEntry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SynStep {
+    /// Nothing.
+    Ignore,
+    /// Nothing, because a stray segment was answered a moment ago.
+    Skip,
+    /// The acknowledgment of our SYN came without data, which the listener wants to see first.
+    Defer,
+    /// The SYN came again: the SYN-ACK must be sent again.
+    Repeat(Segment),
+    /// This acknowledgment must be sent.
+    Acknowledge(Segment),
+    /// The segment must be answered as one of no connection (RFC 9293 §3.10.7.2).
+    Reset,
+    /// The peer gave up: remove the entry.
+    Remove,
+    /// The handshake is complete: [`SynEntry::establish`] makes the connection.
+    Establish,
+}
+
+/// What a time-out did to a [`SynEntry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SynTimeout {
+    /// It was not due yet.
+    Nothing,
+    /// Time passed, and there is nothing to send.
+    Wait,
+    /// Send this SYN-ACK again.
+    Retransmit(Segment),
+    /// The peer does not answer: remove the entry.
+    GiveUp,
+}
+
+impl SynEntry {
+    /// The entry for a SYN, to be answered with the initial sequence number `iss`.
+    pub fn new(now: Instant, syn: &Segment, iss: SeqNum, parts: SynParts<'_>) -> Self {
+        Self {
+            ecn: Grant::new(syn, parts.config),
+            ..Self::with(now, iss, syn.seq, syn.options.clone(), parts)
+        }
+    }
+
+    /// Without ECN.
+    fn with(now: Instant, iss: SeqNum, irs: SeqNum, theirs: Options, parts: SynParts<'_>) -> Self {
+        Self {
+            iss,
+            irs,
+            theirs,
+            offer: Offer::new(parts.path, parts.options, parts.ts_offset, parts.config),
+            ecn: Grant::Nothing,
+            timeouts: 0,
+            sent_at: Some(now),
+            deadline: now + parts.config.rto_initial,
+            last_answer: None,
+            acked: false,
+            held: false,
+        }
+    }
+
+    /// The SYN-ACK that answers a SYN with a cookie; none if `cookies` lacks a secret. Nothing is to
+    /// be kept of it.
+    pub fn cookie_syn_ack(
+        now: Instant,
+        flow: &impl Hash,
+        syn: &Segment,
+        cookies: &SynCookies,
+        parts: SynParts<'_>,
+    ) -> Option<Segment> {
+        let mss = syn.options.mss.unwrap_or_else(|| parts.path.default_mss());
+        let iss = cookies.make(now, flow, syn.seq, mss, parts.path.ipv6)?;
+        let mut theirs = syn.options.clone();
+        if theirs.timestamps.is_none() || !parts.config.timestamps {
+            // There is nothing for them to ride in (tcp_clear_options in Linux).
+            theirs = Options { mss: theirs.mss, ..Options::default() };
+        }
+        // A cookie has one bit for ECN, and in it what is short of AccECN.
+        let ecn = Grant::new(syn, parts.config).in_cookie(theirs.timestamps.is_some());
+        let carried = Carried::of(&theirs, ecn != Grant::Nothing);
+        let mut syn_ack = Self { ecn, ..Self::with(now, iss, syn.seq, theirs, parts) }.syn_ack(now);
+        if let Some(ours) = &mut syn_ack.options.timestamps {
+            let clock = ours.tsval.wrapping_sub(parts.ts_offset);
+            ours.tsval = carried.stamp(clock).wrapping_add(parts.ts_offset);
+        }
+        Some(syn_ack)
+    }
+
+    /// The entry that a cookie stands for. `ack` brought it back, and [`SynCookies::check`] found it
+    /// good and the peer's `mss` in it. It is established at once: [`SynEntry::establish`] is next.
+    pub fn from_cookie(now: Instant, ack: &Segment, mss: u16, parts: SynParts<'_>) -> Self {
+        let (irs, iss) = numbers(ack);
+        let echo = ack.options.timestamps.filter(|_| parts.config.timestamps);
+        let theirs = recovered(mss, echo, parts.ts_offset);
+        // When the SYN-ACK left is not known: no sample of the round trip.
+        let ecn = Grant::from_cookie(carries_ecn(echo, parts.ts_offset), parts.config);
+        Self { sent_at: None, ecn, ..Self::with(now, iss, irs, theirs, parts) }
+    }
+
+    /// What was granted to the peer about ECN.
+    pub(in crate::tcp) fn ecn(&self) -> Grant {
+        self.ecn
+    }
+
+    /// Our initial sequence number.
+    pub fn iss(&self) -> SeqNum {
+        self.iss
+    }
+
+    /// What the peer's SYN offered.
+    pub fn theirs(&self) -> &Options {
+        &self.theirs
+    }
+
+    /// Whether no time-out has passed yet.
+    pub fn is_young(&self) -> bool {
+        self.timeouts == 0
+    }
+
+    /// The SYN-ACK.
+    pub fn syn_ack(&self, now: Instant) -> Segment {
+        let mut syn_ack = self.offer.syn_ack(now, self.iss, self.irs, &self.theirs);
+        self.ecn.apply(&mut syn_ack);
+        syn_ack
+    }
+
+    /// The reset that tells the peer that the connection will not be: as for a SYN that nobody
+    /// listens for, or after a SYN-ACK in its sequence.
+    pub fn reset(&self) -> Segment {
+        let seq = if self.held { SeqNum::default() } else { self.iss + 1 };
+        self.offer.reset(seq, self.irs)
+    }
+
+    /// Answers nothing until [`SynEntry::release`], and until `deadline` at most: the peer repeats its
+    /// SYN meanwhile.
+    pub fn hold(&mut self, deadline: Instant) {
+        self.held = true;
+        self.deadline = deadline;
+    }
+
+    /// Goes on with the handshake after [`SynEntry::hold`]: the SYN-ACK.
+    pub fn release(&mut self, now: Instant, config: &Config) -> Segment {
+        self.held = false;
+        self.sent_at = Some(now);
+        self.deadline = now + config.rto_initial;
+        self.syn_ack(now)
+    }
+
+    /// The MSS that the SYN-ACK offers, in bytes.
+    pub fn advertised_mss(&self) -> usize {
+        self.offer.advertised_mss
+    }
+
+    /// What is known of the way to the peer.
+    pub(in crate::tcp) fn path(&self) -> Path {
+        self.offer.path
+    }
+
+    /// The window that the SYN-ACK offers, in bytes.
+    pub(in crate::tcp) fn offered(&self) -> usize {
+        self.offer.window
+    }
+
+    /// What both ends agreed on.
+    pub(in crate::tcp) fn negotiated(&self, now: Instant) -> Negotiated {
+        self.offer.agree(now, &self.theirs)
+    }
+
+    /// The handshake's round-trip time if it ends now and Karn's rule lets us use it.
+    pub(in crate::tcp) fn rtt(&self, now: Instant) -> Option<Duration> {
+        self.sent_at.filter(|_| self.timeouts == 0).map(|sent_at| now - sent_at)
+    }
+
+    /// Time-outs so far.
+    pub(in crate::tcp) fn timeouts(&self) -> u32 {
+        self.timeouts
+    }
+
+    /// When [`SynEntry::on_timeout`] has something to do.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// No answer came in time (reqsk_timer_handler and syn_ack_recalc in Linux).
+    pub fn on_timeout(&mut self, now: Instant, patience: Patience, config: &Config) -> SynTimeout {
+        if now < self.deadline {
+            return SynTimeout::Nothing;
+        }
+        let defer = u32::from(patience.defer_accept);
+        let deferring = self.acked && defer > 0;
+        if self.held || (self.timeouts >= patience.retries && !(deferring && self.timeouts < defer)) {
+            return SynTimeout::GiveUp;
+        }
+        // Who has acknowledged the SYN-ACK and is to send data need not be asked again, but once,
+        // before the time for it is over: the answer is then enough.
+        let resend = !deferring || self.timeouts + 1 >= defer;
+        self.timeouts += 1;
+        self.deadline = now + backed_off(config, self.timeouts);
+        if resend { SynTimeout::Retransmit(self.syn_ack(now)) } else { SynTimeout::Wait }
+    }
+
+    /// A segment came for the entry (RFC 9293 §3.10.7.4 as far as SYN-RECEIVED goes, in the order of
+    /// tcp_check_req in Linux).
+    pub fn on_segment(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        patience: Patience,
+        config: &Config,
+    ) -> SynStep {
+        if self.held {
+            return self.while_held(seg);
+        }
+        let rcv_nxt = self.irs + 1;
+        let old = self.is_old(now, seg);
+        if seg.is_syn() && !seg.is_ack() && !seg.is_rst() && seg.seq == self.irs && !old {
+            // Our SYN-ACK was lost or is slow. The time-out starts again, but is not shorter for it.
+            return self.answer(now, config, |entry| {
+                entry.deadline = now + backed_off(config, entry.timeouts);
+                SynStep::Repeat(entry.syn_ack(now))
+            });
+        }
+        if seg.is_ack() && seg.ack != self.iss + 1 {
+            return SynStep::Reset;
+        }
+        // First: sequence number, and PAWS.
+        if old || !self.in_window(seg) {
+            return if seg.is_rst() { SynStep::Ignore } else { self.challenge(now, config) };
+        }
+        if let (Some(recent), Some(ts)) = (&mut self.theirs.timestamps, seg.options.timestamps)
+            && !rcv_nxt.before(seg.seq)
+        {
+            recent.tsval = ts.tsval;
+        }
+        // Second: RST. RFC 5961 §3.2: elsewhere in the window than at RCV.NXT it may be forged. Linux
+        // takes any RST in the window here.
+        if seg.is_rst() {
+            return if seg.seq == rcv_nxt { SynStep::Remove } else { self.challenge(now, config) };
+        }
+        // Fourth: SYN. RFC 5961 §4.2; Linux resets the entry.
+        if seg.is_syn() && seg.seq != self.irs {
+            return self.challenge(now, config);
+        }
+        if !seg.is_ack() {
+            return SynStep::Ignore;
+        }
+        let bare = seg.seq + seg.len() as u32 == rcv_nxt;
+        if bare && self.timeouts < u32::from(patience.defer_accept) {
+            self.acked = true;
+            return SynStep::Defer;
+        }
+        SynStep::Establish
+    }
+
+    /// While somebody decides, repeated SYNs are absorbed.
+    fn while_held(&mut self, seg: &Segment) -> SynStep {
+        if seg.is_rst() {
+            return if seg.seq == self.irs + 1 { SynStep::Remove } else { SynStep::Ignore };
+        }
+        if seg.is_syn() && !seg.is_ack() && seg.seq == self.irs {
+            // The answer will echo the latest time: it says nothing of the wait.
+            if let (Some(recent), Some(ts)) = (&mut self.theirs.timestamps, seg.options.timestamps) {
+                recent.tsval = ts.tsval;
+            }
+        }
+        SynStep::Ignore
+    }
+
+    /// The connection is complete and cannot be taken now: the peer's next segment, or its answer to
+    /// the repeated SYN-ACK, gives it another chance.
+    pub fn postpone(&mut self) {
+        self.acked = true;
+    }
+
+    /// Whether some of the segment lies in the window that the SYN-ACK offered (RFC 9293 §3.10.7.4).
+    fn in_window(&self, seg: &Segment) -> bool {
+        let rcv_nxt = self.irs + 1;
+        let end = seg.seq + seg.len() as u32;
+        if seg.seq.before(rcv_nxt) {
+            return rcv_nxt.before(end);
+        }
+        seg.seq - rcv_nxt < self.offer.window as u32
+            || (seg.seq == rcv_nxt + self.offer.window as u32 && seg.is_empty())
+    }
+
+    /// PAWS against the latest timestamp (RFC 7323 §5.3).
+    fn is_old(&self, now: Instant, seg: &Segment) -> bool {
+        let ts = self.offer.agree(now, &self.theirs).ts;
+        ts.zip(seg.options.timestamps).is_some_and(|(ts, option)| ts.is_old(now, option.tsval))
+    }
+
+    /// An acknowledgment that tells where we are (RFC 5961 §7 limits it).
+    fn challenge(&mut self, now: Instant, config: &Config) -> SynStep {
+        self.answer(now, config, |entry| {
+            SynStep::Acknowledge(entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs))
+        })
+    }
+
+    /// Answers a stray segment unless one was answered a moment ago (tcp_oow_rate_limited in Linux).
+    fn answer(&mut self, now: Instant, config: &Config, with: impl FnOnce(&mut Self) -> SynStep) -> SynStep {
+        if self.last_answer.is_some_and(|last| now - last < config.challenge_ack_interval) {
+            return SynStep::Skip;
+        }
+        self.last_answer = Some(now);
+        with(self)
+    }
+
+    /// The connection, after [`SynStep::Establish`] for `seg`. The caller gives the same segment to
+    /// [`Connection::on_segment`] next: it may carry data, a FIN, and a newer window.
+    pub fn establish(
+        &self,
+        now: Instant,
+        seg: &Segment,
+        options: &SocketOptions,
+        config: &Arc<Config>,
+        pool: &Arc<Pool>,
+    ) -> Box<Connection> {
+        let negotiated = self.offer.agree(now, &self.theirs);
+        // Karn: which of several SYN-ACKs was acknowledged is not known; nor, once the peer's
+        // acknowledgment was put off, how long it took.
+        let certain = self.timeouts == 0 && !self.acked;
+        let from = Established {
+            iss: self.iss,
+            irs: self.irs,
+            path: self.offer.path,
+            snd_wnd: negotiated.peer_scale.from_wire(seg.window),
+            negotiated,
+            offered: self.offer.window,
+            rtt: self.sent_at.filter(|_| certain).map(|sent_at| now - sent_at),
+            syn_timeouts: if self.acked { 0 } else { self.timeouts },
+        };
+        let mut connection = Connection::new(now, from, options.clone(), config, pool);
+        connection.ecn = self.ecn.on_ack(seg, config);
+        connection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<SynEntry>() <= 512, "{}", size_of::<SynEntry>());
+    }
+}

@@ -1,0 +1,357 @@
+//! When to acknowledge: at once, or a little later in the hope of company (RFC 9293 §3.8.6.3).
+//!
+//! The rules are Linux's. A connection starts in *quick* mode, in which a few segments are
+//! acknowledged at once so that the peer's slow start is not held up. It becomes *interactive*
+//! ("pingpong") when the user answers what came: then the answer carries the acknowledgment. The
+//! delay follows the gaps between segments, between 40 and 200 ms.
+
+use crate::config::Config;
+use crate::time::{Duration, Instant};
+
+/// Segments acknowledged at once in quick mode, at most.
+const MAX_QUICK_ACKS: u32 = 16;
+
+/// Whether an acknowledgment is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tcp) enum Due {
+    /// None is.
+    No,
+    /// One is, not later than this.
+    At(Instant),
+    /// One is, with the next opportunity to send.
+    Now,
+}
+
+/// How many segments came that the peer is not likely to follow up soon: small ones, or full ones
+/// with PSH (`ICSK_ACK_PUSHED` and `ICSK_ACK_PUSHED2` in Linux).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pushed {
+    No,
+    Once,
+    Again,
+}
+
+/// The policy's state.
+#[derive(Debug)]
+pub(in crate::tcp) struct AckPolicy {
+    due: Due,
+    /// Whether the acknowledgment that is due must not be merged with the next segment's.
+    urgent: bool,
+    /// Acknowledgments left to send at once.
+    quick: u32,
+    /// Whether the user answers what comes in.
+    pingpong: bool,
+    /// Segments that seem to end what the peer had to say, since the last acknowledgment.
+    pushed: Pushed,
+    /// The delay, once the gap between segments was seen.
+    ato: Duration,
+    /// When data last came.
+    last_data: Option<Instant>,
+    min: Duration,
+    max: Duration,
+}
+
+impl AckPolicy {
+    pub(in crate::tcp) fn new(config: &Config) -> Self {
+        Self {
+            due: Due::No,
+            urgent: false,
+            quick: 0,
+            pingpong: false,
+            pushed: Pushed::No,
+            // Nothing is known of the peer before its first data: no delay (as in Linux).
+            ato: Duration::ZERO,
+            last_data: None,
+            min: config.delayed_ack_min,
+            max: config.delayed_ack_max,
+        }
+    }
+
+    pub(in crate::tcp) fn due(&self) -> Due {
+        self.due
+    }
+
+    /// Whether the acknowledgment must leave before the next segment is processed: each of these
+    /// tells the peer something of its own, and merging them would hide losses from it.
+    pub(in crate::tcp) fn urgent(&self) -> bool {
+        self.urgent
+    }
+
+    pub(in crate::tcp) fn ato(&self) -> Duration {
+        self.ato
+    }
+
+    /// Whether segments are acknowledged at once (what `TCP_QUICKACK` reads).
+    pub(in crate::tcp) fn quick_mode(&self) -> bool {
+        !self.pingpong
+    }
+
+    /// An acknowledgment must be sent now; merged with others of the batch.
+    pub(in crate::tcp) fn now(&mut self) {
+        self.due = Due::Now;
+    }
+
+    /// An acknowledgment must be sent now, on its own.
+    pub(in crate::tcp) fn now_urgently(&mut self) {
+        self.due = Due::Now;
+        self.urgent = true;
+    }
+
+    /// An acknowledgment is owed that may wait for company as long as any may.
+    pub(in crate::tcp) fn delay(&mut self, now: Instant) {
+        self.due = Due::At(now + self.max);
+    }
+
+    /// An acknowledgment is owed that an answer is about to carry: somebody waits to write it.
+    pub(in crate::tcp) fn delay_for_answer(&mut self, now: Instant) {
+        self.delay(now);
+        self.ato = self.min;
+        self.last_data = Some(now);
+    }
+
+    /// Nothing is owed any more.
+    pub(in crate::tcp) fn cancel(&mut self) {
+        self.due = Due::No;
+        self.urgent = false;
+    }
+
+    /// Enters quick mode with a budget of half a window of segments.
+    pub(in crate::tcp) fn enter_quick(&mut self, window: usize, mss: usize) {
+        self.pingpong = false;
+        self.ato = self.min;
+        self.grant(window, mss);
+    }
+
+    /// Enters quick mode for the next `segments`.
+    pub(in crate::tcp) fn enter_quick_for(&mut self, segments: u32) {
+        self.pingpong = false;
+        self.ato = self.min;
+        self.quick = self.quick.max(segments);
+    }
+
+    fn grant(&mut self, window: usize, mss: usize) {
+        let half = (window / (2 * mss.max(1))).min(MAX_QUICK_ACKS as usize) as u32;
+        self.quick = self.quick.max(if half == 0 { 2 } else { half });
+    }
+
+    /// The peer's FIN came: Linux turns to delayed acknowledgments then, so that the user's own
+    /// FIN can carry it.
+    pub(in crate::tcp) fn enter_pingpong(&mut self) {
+        self.pingpong = true;
+    }
+
+    /// `TCP_QUICKACK` was set or cleared.
+    pub(in crate::tcp) fn set_quick(&mut self, on: bool) {
+        if on {
+            self.pingpong = false;
+            if self.due != Due::No {
+                self.now();
+            }
+        } else {
+            self.pingpong = true;
+        }
+    }
+
+    /// Data came in order or not: learns the gap between segments.
+    pub(in crate::tcp) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
+        match self.last_data {
+            None => self.enter_quick(window, mss),
+            Some(last) => {
+                let gap = now - last;
+                if gap <= self.min / 2 {
+                    self.ato = self.ato / 2 + self.min / 2;
+                } else if gap < self.ato {
+                    self.ato = (self.ato / 2 + gap).min(rto);
+                } else if gap > rto {
+                    // The peer may have fallen back to a small window and slow-start again.
+                    self.grant(window, mss);
+                }
+            }
+        }
+        self.last_data = Some(now);
+    }
+
+    /// A segment smaller than a full one came: the peer had no more to send.
+    pub(in crate::tcp) fn on_small_segment(&mut self) {
+        self.pushed = if self.pushed == Pushed::No { Pushed::Once } else { Pushed::Again };
+    }
+
+    /// A full segment with PSH came: the end of what the peer wrote, which may wait for us.
+    pub(in crate::tcp) fn on_full_push(&mut self) {
+        if self.pushed == Pushed::No {
+            self.pushed = Pushed::Once;
+        }
+    }
+
+    /// The user has read all there was. If the peer seems to have no more, and no answer is to be
+    /// expected or it paused twice, there is nothing left to wait for (Linux's `tcp_cleanup_rbuf`).
+    pub(in crate::tcp) fn on_all_read(&mut self) {
+        let over = match self.pushed {
+            Pushed::No => false,
+            Pushed::Once => !self.pingpong,
+            Pushed::Again => true,
+        };
+        if over && self.due != Due::No {
+            self.now();
+        }
+    }
+
+    /// In-order data wants an acknowledgment: `full_segments` says that more than one full-sized
+    /// segment is not acknowledged and that the window can move on (RFC 9293 SHLD-19).
+    pub(in crate::tcp) fn schedule(&mut self, now: Instant, full_segments: bool, srtt: Option<Duration>) {
+        if full_segments || (self.quick > 0 && !self.pingpong) {
+            self.now();
+            return;
+        }
+        let mut delay = self.ato;
+        if delay > self.min {
+            let mut ceiling = if self.pingpong { self.max } else { self.max.max(Duration::from_millis(500)) };
+            if let Some(srtt) = srtt {
+                ceiling = ceiling.min(srtt.max(self.min));
+            }
+            delay = delay.min(ceiling);
+        }
+        let at = now + delay.min(Duration::from_millis(500));
+        self.due = match self.due {
+            Due::No => Due::At(at),
+            Due::At(earlier) => Due::At(earlier.min(at)),
+            Due::Now => Due::Now,
+        };
+    }
+
+    /// The delay of an owed acknowledgment is over.
+    pub(in crate::tcp) fn on_timeout(&mut self, rto: Duration) {
+        if self.pingpong {
+            // The user did not answer in time after all.
+            self.pingpong = false;
+            self.ato = self.min;
+        } else {
+            self.ato = (self.ato * 2).min(rto);
+        }
+        self.now();
+    }
+
+    /// A segment with an acknowledgment was sent.
+    pub(in crate::tcp) fn on_sent(&mut self) {
+        if self.due != Due::No && self.quick > 0 {
+            self.quick -= 1;
+            if self.quick == 0 {
+                self.ato = self.min;
+            }
+        }
+        self.due = Due::No;
+        self.urgent = false;
+        self.pushed = Pushed::No;
+    }
+
+    /// Data was sent: an answer, if data came not long ago.
+    pub(in crate::tcp) fn on_data_sent(&mut self, now: Instant) {
+        if self.last_data.is_some_and(|last| now - last < self.ato) {
+            self.pingpong = true;
+        }
+    }
+
+    /// Room in the window is short: quick acknowledgments would only invite more.
+    pub(in crate::tcp) fn end_quick(&mut self) {
+        self.quick = 0;
+    }
+
+    pub(in crate::tcp) fn last_data(&self) -> Option<Instant> {
+        self.last_data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTO: Duration = Duration::from_millis(201);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn policy_after(quick: u32) -> AckPolicy {
+        let mut policy = AckPolicy::new(&Config::default());
+        policy.on_data(at(0), RTO, 65_535, 1460);
+        for _ in 0..quick {
+            policy.schedule(at(0), false, None);
+            assert_eq!(policy.due(), Due::Now);
+            policy.on_sent();
+        }
+        policy
+    }
+
+    #[test]
+    fn the_first_sixteen_segments_are_acknowledged_at_once() {
+        let mut policy = policy_after(16);
+        policy.schedule(at(0), false, None);
+        assert_eq!(policy.due(), Due::At(at(40)));
+    }
+
+    #[test]
+    fn an_answer_ends_quick_mode_and_a_delay_that_ran_out_begins_it_again() {
+        let mut policy = policy_after(1);
+        policy.on_data_sent(at(1));
+        policy.schedule(at(2), false, None);
+        assert_eq!(policy.due(), Due::At(at(42)), "the answer may carry the next one");
+        policy.on_timeout(RTO);
+        assert_eq!(policy.due(), Due::Now);
+        policy.on_sent();
+        policy.schedule(at(50), false, None);
+        assert_eq!(policy.due(), Due::Now);
+    }
+
+    #[test]
+    fn two_full_segments_are_acknowledged_at_once() {
+        let mut policy = policy_after(16);
+        policy.schedule(at(0), true, None);
+        assert_eq!(policy.due(), Due::Now);
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_acknowledges_the_second_small_segment() {
+        let mut policy = policy_after(1);
+        policy.on_data_sent(at(1));
+        policy.on_small_segment();
+        policy.schedule(at(2), false, None);
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::At(at(42)), "an answer may come to the first");
+        policy.on_small_segment();
+        policy.schedule(at(12), false, None);
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::Now);
+        policy.on_sent();
+        policy.on_full_push();
+        policy.on_full_push();
+        policy.schedule(at(13), false, None);
+        policy.on_all_read();
+        assert!(matches!(policy.due(), Due::At(_)), "a full segment counts once");
+    }
+
+    #[test]
+    fn nothing_waits_for_a_user_who_never_answers() {
+        let mut policy = policy_after(16);
+        policy.schedule(at(0), false, None);
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::At(at(40)), "there may be more of it");
+        policy.on_small_segment();
+        policy.on_all_read();
+        assert_eq!(policy.due(), Due::Now);
+    }
+
+    #[test]
+    fn quickack_flushes_what_is_owed() {
+        let mut policy = policy_after(16);
+        policy.schedule(at(0), false, None);
+        policy.set_quick(true);
+        assert_eq!(policy.due(), Due::Now);
+    }
+
+    #[test]
+    fn a_small_window_grants_two() {
+        let mut policy = AckPolicy::new(&Config::default());
+        policy.on_data(at(0), RTO, 1000, 1460);
+        assert_eq!(policy.quick, 2);
+    }
+}

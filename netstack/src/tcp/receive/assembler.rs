@@ -1,0 +1,336 @@
+//! Bytes that arrived out of order (RFC 9293 SHLD-31), and the SACK blocks that describe them.
+
+use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
+use crate::buffer::Chunk;
+use crate::tcp::seq::Seq;
+use crate::wire::{MAX_SACK_BLOCKS, SackBlock};
+use arrayvec::ArrayVec;
+use std::collections::BTreeMap;
+
+/// Out-of-order data. The first copy of a byte wins; a later one is dropped.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct Assembler {
+    /// Start of each queued chunk. Chunks do not overlap.
+    data: BTreeMap<Seq, Chunk>,
+    /// Start and end of each run of queued bytes. Runs neither overlap nor touch: looking for
+    /// holes costs one look per run, however many chunks make it up.
+    runs: BTreeMap<Seq, Seq>,
+    /// A position inside each of the runs that changed last, latest first (RFC 2018 §4).
+    recent: ArrayVec<Seq, MAX_SACK_BLOCKS>,
+    /// Memory held, in bytes.
+    truesize: usize,
+    /// Queued bytes.
+    len: usize,
+}
+
+/// What became of a chunk that was given to the assembler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tcp) struct Inserted {
+    /// Bytes that were new.
+    pub new_bytes: usize,
+    /// The first run of bytes that were here already: what a DSACK reports (RFC 2883 §4).
+    pub duplicate: Option<(Seq, Seq)>,
+}
+
+impl Assembler {
+    /// Whether nothing is queued.
+    pub(in crate::tcp) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Queued bytes.
+    #[cfg(test)]
+    pub(in crate::tcp) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Memory held, in bytes.
+    #[cfg(test)]
+    pub(in crate::tcp) fn truesize(&self) -> usize {
+        self.truesize
+    }
+
+    /// Whether a byte of `start..end` is not queued.
+    pub(in crate::tcp) fn lacks(&self, start: Seq, end: Seq) -> bool {
+        !self.holes(start, end, &mut None).is_empty()
+    }
+
+    /// The end of the highest run.
+    pub(in crate::tcp) fn highest(&self) -> Option<Seq> {
+        self.runs.last_key_value().map(|(_, end)| *end)
+    }
+
+    /// Queues `chunk`, whose first byte has position `start`; `limit` bounds the memory held.
+    ///
+    /// Data that would cross the limit is dropped, as the sender must be ready for: SACK is
+    /// advisory only once data is acknowledged cumulatively, so nothing already queued is dropped.
+    pub(in crate::tcp) fn insert(&mut self, start: Seq, chunk: Chunk, limit: usize) -> Inserted {
+        let end = start + chunk.len();
+        let mut result = Inserted { new_bytes: 0, duplicate: None };
+        let holes = self.holes(start, end, &mut result.duplicate);
+        match holes.as_slice() {
+            [] => {
+                self.touch(start);
+                return result;
+            }
+            [(hole_start, hole_end)] => {
+                let mut chunk = chunk;
+                chunk.advance(hole_start.since(start));
+                chunk.truncate(hole_end.since(*hole_start));
+                result.new_bytes += self.store(*hole_start, chunk, limit);
+            }
+            holes => {
+                for (hole_start, hole_end) in holes {
+                    let bytes = &chunk.as_slice()[hole_start.since(start)..hole_end.since(start)];
+                    result.new_bytes += self.store(*hole_start, Chunk::copy_from(bytes), limit);
+                }
+            }
+        }
+        if result.new_bytes > 0 {
+            self.touch(start.max(holes[0].0));
+        }
+        result
+    }
+
+    /// The parts of `start..end` that are not queued, in order, and the first part that is.
+    fn holes(&self, start: Seq, end: Seq, duplicate: &mut Option<(Seq, Seq)>) -> Vec<(Seq, Seq)> {
+        let mut holes = Vec::new();
+        let mut at = start;
+        let before = self.runs.range(..=start).next_back();
+        for (&run_start, &run_end) in before.into_iter().chain(self.runs.range(start..end)) {
+            if run_end <= at || run_start >= end {
+                continue;
+            }
+            duplicate.get_or_insert((run_start.max(start), run_end.min(end)));
+            if run_start > at {
+                holes.push((at, run_start));
+            }
+            at = run_end;
+        }
+        if at < end {
+            holes.push((at, end));
+        }
+        holes
+    }
+
+    /// Queues a chunk that fills part of one hole. Returns its length, or 0 if there is no memory.
+    fn store(&mut self, start: Seq, chunk: Chunk, limit: usize) -> usize {
+        let len = chunk.len();
+        let end = start + len;
+        if !self.append_to_previous(start, &chunk) {
+            let chunk = if worth_keeping(&chunk) { chunk } else { Chunk::copy_from(chunk.as_slice()) };
+            let cost = chunk.capacity() + CHUNK_OVERHEAD;
+            if self.truesize + cost > limit {
+                return 0;
+            }
+            self.truesize += cost;
+            self.data.insert(start, chunk);
+        }
+        self.len += len;
+        let mut run = (start, end);
+        if let Some((&before, &before_end)) = self.runs.range(..start).next_back()
+            && before_end == start
+        {
+            run.0 = before;
+        }
+        if let Some(after_end) = self.runs.remove(&end) {
+            run.1 = after_end;
+        }
+        self.runs.insert(run.0, run.1);
+        len
+    }
+
+    /// Copies a small chunk into the room behind the one that it follows.
+    fn append_to_previous(&mut self, start: Seq, chunk: &Chunk) -> bool {
+        let Some((&before, previous)) = self.data.range_mut(..start).next_back() else { return false };
+        before + previous.len() == start
+            && previous.spare() >= chunk.len()
+            && previous.append(chunk.as_slice()) == chunk.len()
+    }
+
+    /// Remembers that the run at `position` was reported last.
+    fn touch(&mut self, position: Seq) {
+        let Some(run) = self.run_at(position) else { return };
+        let runs = &self.runs;
+        self.recent.retain(|p| !(run.0 <= *p && *p < run.1) && run_at(runs, *p).is_some());
+        if self.recent.is_full() {
+            self.recent.pop();
+        }
+        self.recent.insert(0, run.0);
+    }
+
+    fn run_at(&self, position: Seq) -> Option<(Seq, Seq)> {
+        run_at(&self.runs, position)
+    }
+
+    /// Takes the chunk that begins at `next`, if there is one. Call it until there is none.
+    pub(in crate::tcp) fn pop_at(&mut self, next: Seq) -> Option<Chunk> {
+        let entry = self.data.first_entry()?;
+        if *entry.key() != next {
+            return None;
+        }
+        let chunk = entry.remove();
+        self.truesize -= chunk.capacity() + CHUNK_OVERHEAD;
+        self.len -= chunk.len();
+        let end = next + chunk.len();
+        let run_end = self.runs.remove(&next).expect("a run begins where the first chunk does");
+        if run_end > end {
+            self.runs.insert(end, run_end);
+        }
+        Some(chunk)
+    }
+
+    /// Drops what is before `next`: bytes that arrived in order after all.
+    pub(in crate::tcp) fn drop_before(&mut self, next: Seq) {
+        while let Some(entry) = self.data.first_entry() {
+            let start = *entry.key();
+            if start >= next {
+                break;
+            }
+            let mut chunk = entry.remove();
+            let end = start + chunk.len();
+            self.truesize -= chunk.capacity() + CHUNK_OVERHEAD;
+            self.len -= chunk.len();
+            let run_end = self.runs.remove(&start).expect("a run begins where the first chunk does");
+            if end > next {
+                chunk.advance(next.since(start));
+                self.truesize += chunk.capacity() + CHUNK_OVERHEAD;
+                self.len += chunk.len();
+                self.data.insert(next, chunk);
+                self.runs.insert(next, run_end);
+            } else if run_end > end {
+                self.runs.insert(end, run_end);
+            }
+        }
+    }
+
+    /// Drops everything.
+    pub(in crate::tcp) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The SACK blocks to send: the run that changed last first, then those before it, then the
+    /// lowest ones (RFC 2018 §4).
+    pub(in crate::tcp) fn blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
+        let mut blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> = ArrayVec::new();
+        let known = self.recent.iter().filter_map(|position| self.run_at(*position));
+        let lowest = self.runs.iter().map(|(start, end)| (*start, *end)).take(MAX_SACK_BLOCKS);
+        for run in known.chain(lowest) {
+            if blocks.len() == max.min(MAX_SACK_BLOCKS) {
+                break;
+            }
+            if !blocks.contains(&run) {
+                blocks.push(run);
+            }
+        }
+        blocks.iter().map(|(start, end)| SackBlock { start: start.wire(), end: end.wire() }).collect()
+    }
+
+    /// The run that holds `position`, if it is queued.
+    pub(in crate::tcp) fn containing(&self, position: Seq) -> Option<(Seq, Seq)> {
+        self.run_at(position)
+    }
+}
+
+fn run_at(runs: &BTreeMap<Seq, Seq>, position: Seq) -> Option<(Seq, Seq)> {
+    let (&start, &end) = runs.range(..=position).next_back()?;
+    (position < end).then_some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::SeqNum;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn seq(n: usize) -> Seq {
+        Seq::initial(SeqNum::new(u32::MAX - 20)) + n
+    }
+
+    fn bytes(from: usize, to: usize) -> Chunk {
+        Chunk::copy_from(&(from..to).map(|i| i as u8).collect::<Vec<_>>())
+    }
+
+    fn blocks(a: &Assembler, max: usize) -> Vec<(usize, usize)> {
+        let position = |n: SeqNum| seq(0).nearest(n).since(seq(0));
+        a.blocks(max).iter().map(|b| (position(b.start), position(b.end))).collect()
+    }
+
+    #[test]
+    fn the_latest_run_is_reported_first_and_runs_grow_together() {
+        let mut a = Assembler::default();
+        for (from, to) in [(10, 20), (30, 40), (50, 60), (70, 80), (90, 100)] {
+            a.insert(seq(from), bytes(from, to), LIMIT);
+        }
+        assert_eq!(blocks(&a, 3), [(90, 100), (70, 80), (50, 60)]);
+        a.insert(seq(20), bytes(20, 30), LIMIT);
+        assert_eq!(blocks(&a, 3), [(10, 40), (90, 100), (70, 80)]);
+    }
+
+    #[test]
+    fn duplicates_are_reported_and_dropped() {
+        let mut a = Assembler::default();
+        a.insert(seq(10), bytes(10, 20), LIMIT);
+        let twice = a.insert(seq(15), bytes(15, 25), LIMIT);
+        assert_eq!(twice, Inserted { new_bytes: 5, duplicate: Some((seq(15), seq(20))) });
+        let thrice = a.insert(seq(12), bytes(12, 18), LIMIT);
+        assert_eq!(thrice, Inserted { new_bytes: 0, duplicate: Some((seq(12), seq(18))) });
+    }
+
+    #[test]
+    fn one_byte_segments_stay_within_the_memory_limit() {
+        let mut a = Assembler::default();
+        for i in 0..10_000 {
+            a.insert(seq(2 * i), bytes(0, 1), 64 * 1024);
+        }
+        assert!(a.truesize() <= 64 * 1024);
+        assert!(a.len() >= 400, "the limit leaves room for some: {}", a.len());
+    }
+
+    #[test]
+    fn drop_before_cuts_a_chunk() {
+        let mut a = Assembler::default();
+        a.insert(seq(10), bytes(10, 20), LIMIT);
+        a.insert(seq(30), bytes(30, 40), LIMIT);
+        a.drop_before(seq(15));
+        assert_eq!(a.len(), 15);
+        assert_eq!(a.pop_at(seq(15)).unwrap().as_slice(), bytes(15, 20).as_slice());
+        a.drop_before(seq(100));
+        assert!(a.is_empty() && a.is_empty() && a.truesize() == 0);
+    }
+
+    proptest! {
+        /// Any order of any overlapping pieces gives the stream back, first copy winning.
+        #[test]
+        fn pieces_assemble(pieces in prop::collection::vec((0usize..300, 1usize..60), 1..60)) {
+            let mut a = Assembler::default();
+            let mut model: Vec<Option<u8>> = vec![None; 400];
+            for (i, (from, len)) in pieces.iter().enumerate() {
+                let piece: Vec<u8> = vec![i as u8; *len];
+                let before = model.iter().flatten().count();
+                for slot in &mut model[*from..from + len] {
+                    slot.get_or_insert(i as u8);
+                }
+                let inserted = a.insert(seq(*from), Chunk::copy_from(&piece), LIMIT);
+                prop_assert_eq!(inserted.new_bytes, model.iter().flatten().count() - before);
+                prop_assert_eq!(a.len(), model.iter().flatten().count());
+            }
+            let runs: usize = a.runs.iter().map(|(s, e)| e.since(*s)).sum();
+            prop_assert_eq!(runs, a.len());
+            for from in 0..400 {
+                if model[from].is_some() && (from == 0 || model[from - 1].is_none()) {
+                    a.drop_before(seq(from));
+                    let mut got = Vec::new();
+                    while let Some(chunk) = a.pop_at(seq(from) + got.len()) {
+                        got.extend_from_slice(chunk.as_slice());
+                    }
+                    let want: Vec<u8> = model[from..].iter().map_while(|b| *b).collect();
+                    prop_assert_eq!(got, want);
+                }
+            }
+            prop_assert_eq!((a.len(), a.truesize()), (0, 0));
+        }
+    }
+}

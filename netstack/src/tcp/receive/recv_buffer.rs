@@ -1,0 +1,192 @@
+//! Bytes that arrived in order and wait for the reader.
+
+use crate::buffer::Chunk;
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+
+/// A payload of at least this share of its memory is kept where it is; a smaller one is copied, so
+/// that no byte waits in a buffer more than four times its size.
+const KEEP_SHARE: usize = 4;
+
+/// Memory that a queued chunk costs beside its buffer: its place in the queue, allocation headers.
+pub(in crate::tcp) const CHUNK_OVERHEAD: usize = 128;
+
+/// A payload up to this many bytes is copied wherever the last chunk has room for it: kept, it would
+/// end that chunk, and large chunks that hold little would pile up between such payloads.
+const SMALL: usize = 2 * 1024;
+
+/// Size of the buffers that small payloads are copied into, in bytes, once more than one waits.
+const TAIL: usize = 16 * 1024;
+
+/// Size of the first such buffer: most small messages are read before the next one comes.
+const FIRST_TAIL: usize = 2 * 1024;
+
+/// A queue of chunks.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct RecvBuffer {
+    chunks: VecDeque<Chunk>,
+    /// Unread bytes.
+    len: usize,
+}
+
+/// Whether a chunk uses enough of its buffer to be kept.
+pub(in crate::tcp) fn worth_keeping(chunk: &Chunk) -> bool {
+    chunk.len() * KEEP_SHARE >= chunk.capacity() + CHUNK_OVERHEAD
+}
+
+impl RecvBuffer {
+    /// Unread bytes.
+    pub(in crate::tcp) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing waits.
+    pub(in crate::tcp) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends a payload: the chunk itself where it is large, a copy in the last chunk otherwise.
+    pub(in crate::tcp) fn push(&mut self, chunk: Chunk) {
+        self.len += chunk.len();
+        let joins =
+            chunk.len() <= SMALL && self.chunks.back().is_some_and(|tail| tail.spare() >= chunk.len());
+        if worth_keeping(&chunk) && !joins {
+            self.chunks.push_back(chunk);
+            return;
+        }
+        let mut rest = chunk.as_slice();
+        if let Some(tail) = self.chunks.back_mut() {
+            let n = tail.append(rest);
+            rest = &rest[n..];
+        }
+        if !rest.is_empty() {
+            let size = if self.chunks.is_empty() { FIRST_TAIL } else { TAIL };
+            let mut tail = Chunk::with_capacity(size.max(rest.len()));
+            tail.append(rest);
+            self.chunks.push_back(tail);
+        }
+    }
+
+    /// Moves bytes into `bufs`, filled in order, and returns how many.
+    pub(in crate::tcp) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut total = 0;
+        for buf in bufs {
+            let mut to = &mut buf[..];
+            while !to.is_empty() {
+                let Some(chunk) = self.chunks.front_mut() else { break };
+                let n = chunk.len().min(to.len());
+                to[..n].copy_from_slice(&chunk.as_slice()[..n]);
+                to = &mut to[n..];
+                chunk.advance(n);
+                total += n;
+                if chunk.is_empty() {
+                    self.chunks.pop_front();
+                }
+            }
+        }
+        self.len -= total;
+        total
+    }
+
+    /// Copies bytes into `bufs` and leaves them here.
+    pub(in crate::tcp) fn peek(&self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+        let mut total = 0;
+        let mut chunks = self.chunks.iter();
+        let mut from: &[u8] = &[];
+        for buf in bufs {
+            let mut to = &mut buf[..];
+            while !to.is_empty() {
+                if from.is_empty() {
+                    let Some(chunk) = chunks.next() else { return total };
+                    from = chunk.as_slice();
+                }
+                let n = from.len().min(to.len());
+                to[..n].copy_from_slice(&from[..n]);
+                (from, to) = (&from[n..], &mut to[n..]);
+                total += n;
+            }
+        }
+        total
+    }
+
+    /// Takes the first chunk whole.
+    pub(in crate::tcp) fn pop_chunk(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.len -= chunk.len();
+        Some(chunk)
+    }
+
+    /// Drops everything.
+    pub(in crate::tcp) fn clear(&mut self) {
+        self.chunks.clear();
+        self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::{PacketBuf, Pool};
+
+    fn read(buffer: &mut RecvBuffer, n: usize) -> Vec<u8> {
+        let mut to = vec![0; n];
+        let (a, b) = to.split_at_mut(n / 3);
+        let got = buffer.read(&mut [IoSliceMut::new(a), IoSliceMut::new(b)]);
+        to.truncate(got);
+        to
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_over_chunk_borders() {
+        let mut buffer = RecvBuffer::default();
+        let sent: Vec<u8> = (0..50_000u32).map(|i| (i * 7) as u8).collect();
+        for piece in sent.chunks(1371) {
+            buffer.push(Chunk::copy_from(piece));
+        }
+        assert_eq!(buffer.len(), sent.len());
+        let mut peeked = vec![0; 4000];
+        assert_eq!(buffer.peek(&mut [IoSliceMut::new(&mut peeked)]), 4000);
+        assert_eq!(peeked, sent[..4000]);
+        let mut got = Vec::new();
+        while !buffer.is_empty() {
+            got.extend(read(&mut buffer, 999));
+        }
+        assert_eq!(got, sent);
+    }
+
+    #[test]
+    fn a_small_payload_does_not_pin_a_large_buffer() {
+        let pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        for _ in 0..100 {
+            buffer.push(pool.take().into_chunk(40, 41));
+        }
+        let held: usize = buffer.chunks.iter().map(Chunk::capacity).sum();
+        assert!(held <= FIRST_TAIL, "{held} bytes held for 100");
+    }
+
+    /// Payloads in buffers of their own size, as from devices that copy.
+    #[test]
+    fn memory_follows_the_payload_whatever_its_pieces() {
+        for sizes in [&[1][..], &[1, 64], &[14], &[1, 200], &[1, 1460], &[1, 2_049]] {
+            let mut buffer = RecvBuffer::default();
+            while buffer.len() < 200_000 {
+                for size in sizes {
+                    buffer.push(PacketBuf::copy_from(&vec![0; 40 + size]).into_chunk(40, 40 + size));
+                }
+            }
+            let held: usize = buffer.chunks.iter().map(|chunk| chunk.capacity() + CHUNK_OVERHEAD).sum();
+            assert!(held <= 10 * buffer.len(), "pieces of {sizes:?}: {held} held for {}", buffer.len());
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        let mut packet = Pool::new().take();
+        packet.bytes_mut().fill(3);
+        let address = packet.bytes().as_ptr();
+        let mut buffer = RecvBuffer::default();
+        buffer.push(packet.into_chunk(0, 60_000));
+        assert_eq!(buffer.chunks[0].as_slice().as_ptr(), address);
+    }
+}

@@ -1,0 +1,17 @@
+//! Where loss recovery stands.
+
+/// Where loss recovery stands; `ca_state` of `TCP_INFO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// Nothing unusual.
+    #[default]
+    Open,
+    /// Something was received out of order; nothing is lost yet.
+    Disorder,
+    /// The peer reported marks (RFC 3168): the window goes down without a loss.
+    Cwr,
+    /// Fast recovery.
+    Recovery,
+    /// After a retransmission time-out.
+    Loss,
+}

@@ -1,0 +1,427 @@
+//! Bytes that the user wrote and the peer has not acknowledged, and the records that they form.
+//!
+//! A record is what Linux has a socket buffer for: bytes that were written one after the other and may
+//! share a super-segment. Where a record ends decides which segments carry PSH, what `MSG_EOR` keeps
+//! apart, and how much the queue is taken to cost.
+
+use crate::buffer::{Chunk, MAX_PIECES, Pool};
+use crate::tcp::seq::Seq;
+use arrayvec::ArrayVec;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// The smallest block, in bytes.
+const MIN_BLOCK: usize = 2 * 1024;
+
+/// From this many bytes on in the queue, blocks are whole pooled buffers; below it they fit what is
+/// written, so that small messages do not pin large buffers while they wait for acknowledgment.
+const BULK: usize = 32 * 1024;
+
+/// What the memory around a record's bytes counts for, in bytes: the empty buffer of Linux on 64 bits
+/// (`sk_buff`, the room for headers and `skb_shared_info`), which `SO_SNDBUF` pays for as well.
+const RECORD_COST: usize = 1280;
+
+/// A queue of blocks. A block never moves, so transmission borrows from it.
+#[derive(Debug)]
+pub(in crate::tcp) struct SendBuffer {
+    blocks: VecDeque<Block>,
+    /// The records, in order, without a gap. The first `sent` of them were sent.
+    records: VecDeque<Record>,
+    sent: usize,
+    /// Records of the queue that [`Record::sealed`] says may not be joined with what follows.
+    sealed: usize,
+    /// Position of the first byte that is still here: SND.UNA, but for SYN and FIN.
+    start: Seq,
+    /// Position after the last byte.
+    end: Seq,
+    /// Where large blocks come from and go to: the allocator would give their memory back to the
+    /// operating system each time, and page faults would cost more than the copy.
+    pool: Arc<Pool>,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// Position of the first byte.
+    start: Seq,
+    data: Chunk,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// Position after the last byte.
+    end: Seq,
+    /// Whether the segment that carries the last byte has PSH.
+    push: bool,
+    /// Whether no segment may carry the last byte and what follows (`MSG_EOR`).
+    sealed: bool,
+    /// Whether this is the part that was sent of what was one record with the next.
+    cut: bool,
+}
+
+/// The first record that was not sent, or what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tcp) struct Unsent {
+    /// Bytes.
+    pub(in crate::tcp) len: usize,
+    /// Whether its last segment has PSH.
+    pub(in crate::tcp) push: bool,
+    /// Whether nothing may join it any more (`MSG_EOR`).
+    pub(in crate::tcp) sealed: bool,
+    /// Whether no other record follows, so that more may join it.
+    pub(in crate::tcp) last: bool,
+}
+
+impl SendBuffer {
+    /// Empty; the first byte written will have position `start`.
+    pub(in crate::tcp) fn new(start: Seq, pool: Arc<Pool>) -> Self {
+        let (blocks, records) = (VecDeque::new(), VecDeque::new());
+        Self { blocks, records, sent: 0, sealed: 0, start, end: start, pool }
+    }
+
+    /// Bytes held.
+    pub(in crate::tcp) fn len(&self) -> usize {
+        self.end.since(self.start)
+    }
+
+    /// Position after the last byte.
+    pub(in crate::tcp) fn end(&self) -> Seq {
+        self.end
+    }
+
+    /// What the queue counts for against `SO_SNDBUF`, in bytes.
+    pub(in crate::tcp) fn cost(&self) -> usize {
+        self.len() + self.records.len() * RECORD_COST
+    }
+
+    /// Bytes that may join the last record, which grows to `goal` bytes. None if it was sent or sealed.
+    pub(in crate::tcp) fn tail_room(&self, goal: usize) -> usize {
+        match self.records.back() {
+            Some(record) if self.sent < self.records.len() && !record.sealed => {
+                goal.saturating_sub(record.end.since(self.start_of(self.records.len() - 1)))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Begins a record behind all others.
+    pub(in crate::tcp) fn open_record(&mut self) {
+        self.records.push_back(Record { end: self.end, push: false, sealed: false, cut: false });
+    }
+
+    /// Copies from `bufs` in order, from byte `skip` on and at most `max` bytes, to the end of the last
+    /// record, or to a new one if that was sent, and returns how many.
+    pub(in crate::tcp) fn write(&mut self, bufs: &[IoSlice<'_>], skip: usize, max: usize) -> usize {
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let wanted = total.saturating_sub(skip).min(max);
+        let (mut skip, mut left) = (skip, wanted);
+        for buf in bufs {
+            let from = &buf[skip.min(buf.len())..];
+            skip -= buf.len() - from.len();
+            let mut from = &from[..from.len().min(left)];
+            left -= from.len();
+            while !from.is_empty() {
+                if self.blocks.back().is_none_or(|block| block.data.spare() == 0) {
+                    self.add_block(from.len() + left);
+                }
+                let block = self.blocks.back_mut().expect("a block with room");
+                let n = block.data.append(from);
+                self.end += n;
+                from = &from[n..];
+            }
+        }
+        if wanted > 0 && self.sent == self.records.len() {
+            self.open_record();
+        }
+        if let Some(record) = self.records.back_mut() {
+            record.end = self.end;
+        }
+        wanted
+    }
+
+    /// The last record ends in PSH if it is still to be sent.
+    pub(in crate::tcp) fn push(&mut self) {
+        if self.sent < self.records.len()
+            && let Some(record) = self.records.back_mut()
+        {
+            record.push = true;
+        }
+    }
+
+    /// Nothing joins the last record any more.
+    pub(in crate::tcp) fn seal(&mut self) {
+        if let Some(record) = self.records.back_mut()
+            && !std::mem::replace(&mut record.sealed, true)
+        {
+            self.sealed += 1;
+        }
+    }
+
+    /// The first record that was not sent.
+    pub(in crate::tcp) fn unsent(&self) -> Option<Unsent> {
+        let record = self.records.get(self.sent)?;
+        Some(Unsent {
+            len: record.end.since(self.start_of(self.sent)),
+            push: record.push,
+            sealed: record.sealed,
+            last: self.sent + 1 == self.records.len(),
+        })
+    }
+
+    /// Everything before `to` was sent. A record of which a part was sent becomes two, unless the
+    /// device takes no more than a segment at a time: then its parts `join` again as they are sent, so
+    /// that the record counts once.
+    pub(in crate::tcp) fn on_sent(&mut self, to: Seq, join: bool) {
+        while let Some(record) = self.records.get(self.sent) {
+            let whole = record.end <= to;
+            let begun = self.sent.checked_sub(1).filter(|before| join && self.records[*before].cut);
+            match begun {
+                Some(before) if whole => drop(self.records.remove(before)),
+                Some(before) => self.records[before].end = self.records[before].end.max(to),
+                None if whole => self.sent += 1,
+                None if self.start_of(self.sent) < to => {
+                    let front = Record { end: to, push: false, sealed: false, cut: true };
+                    self.records.insert(self.sent, front);
+                    self.sent += 1;
+                }
+                None => {}
+            }
+            if !whole {
+                break;
+            }
+        }
+    }
+
+    /// How far a segment with bytes from `from` on may reach that is sent again, `to` at most: to the
+    /// end of the record that it was a part of, as it was sent; or, if that is less than `mss` bytes,
+    /// over as many records as it can take whole (RFC 9293 §3.8.1; `tcp_retrans_try_collapse`).
+    pub(in crate::tcp) fn resend_end(&self, from: Seq, to: Seq, mss: usize) -> Seq {
+        let first = self.records.partition_point(|record| record.end <= from);
+        let mut end = from;
+        for record in self.records.range(first..) {
+            if end > from && record.end.since(from) > mss {
+                break;
+            }
+            end = record.end;
+            if record.sealed || end >= to {
+                break;
+            }
+        }
+        end.min(to)
+    }
+
+    /// The first seal from `from` on, if it is before `to`: no segment reaches beyond it.
+    pub(in crate::tcp) fn sealed_end(&self, from: Seq, to: Seq) -> Seq {
+        if self.sealed == 0 {
+            return to;
+        }
+        let first = self.records.partition_point(|record| record.end <= from);
+        let seal = self.records.range(first..).take_while(|record| record.end < to).find(|r| r.sealed);
+        seal.map_or(to, |record| record.end)
+    }
+
+    /// Whether a segment that ends at `end` carries PSH.
+    pub(in crate::tcp) fn is_pushed(&self, end: Seq) -> bool {
+        let at = self.records.partition_point(|record| record.end < end);
+        self.records.get(at).is_some_and(|record| record.end == end && record.push)
+    }
+
+    /// Position of the first byte of a record.
+    fn start_of(&self, index: usize) -> Seq {
+        index.checked_sub(1).map_or(self.start, |before| self.records[before].end.max(self.start))
+    }
+
+    fn add_block(&mut self, wanted: usize) {
+        let data = if self.len() + wanted < BULK {
+            Chunk::with_capacity(wanted.next_power_of_two().max(MIN_BLOCK))
+        } else {
+            self.pool.take().into_chunk(0, 0)
+        };
+        self.blocks.push_back(Block { start: self.end, data });
+    }
+
+    /// Everything before `una` was acknowledged.
+    pub(in crate::tcp) fn release(&mut self, una: Seq) {
+        self.start = self.start.max(una.min(self.end));
+        while let Some(block) = self.blocks.front() {
+            if block.start + block.data.len() > self.start {
+                break;
+            }
+            self.blocks.pop_front();
+        }
+        while let Some(record) = self.records.front()
+            && record.end <= self.start
+        {
+            self.sealed -= usize::from(record.sealed);
+            self.sent = self.sent.saturating_sub(1);
+            self.records.pop_front();
+        }
+    }
+
+    /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
+    pub(in crate::tcp) fn contiguous(&self, from: Seq, max: usize) -> usize {
+        let first = self.block_of(from);
+        let last = self.blocks.range(first..).take(MAX_PIECES).next_back();
+        last.map_or(0, |block| (block.start + block.data.len()).since(from)).min(max)
+    }
+
+    /// The bytes from `from` to `to`, in pieces.
+    ///
+    /// # Panics
+    /// If they are not all here or do not fit into [`MAX_PIECES`] pieces.
+    pub(in crate::tcp) fn slices<'a>(
+        &'a self,
+        from: Seq,
+        to: Seq,
+        pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>,
+    ) {
+        assert!(self.start <= from && to <= self.end, "bytes that are not in the send buffer");
+        let mut at = from;
+        for block in self.blocks.range(self.block_of(from)..) {
+            if at >= to {
+                break;
+            }
+            let offset = at.since(block.start);
+            let n = to.since(at).min(block.data.len() - offset);
+            pieces.push(&block.data.as_slice()[offset..offset + n]);
+            at += n;
+        }
+    }
+
+    /// Index of the block that holds `position`.
+    fn block_of(&self, position: Seq) -> usize {
+        self.blocks.partition_point(|block| block.start <= position).saturating_sub(1)
+    }
+
+    /// Drops everything.
+    pub(in crate::tcp) fn clear(&mut self) {
+        self.blocks.clear();
+        self.records.clear();
+        (self.sent, self.sealed) = (0, 0);
+        self.start = self.end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::SeqNum;
+    use proptest::prelude::*;
+
+    fn start() -> Seq {
+        Seq::initial(SeqNum::new(u32::MAX - 1000))
+    }
+
+    fn collect(buffer: &SendBuffer, from: Seq, to: Seq) -> Vec<u8> {
+        let mut pieces = ArrayVec::new();
+        buffer.slices(from, to, &mut pieces);
+        pieces.concat()
+    }
+
+    #[test]
+    fn a_gathered_write_is_cut_at_the_limit() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        let wrote = buffer.write(&[IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg")], 0, 5);
+        assert_eq!(wrote, 5);
+        assert_eq!(collect(&buffer, start(), start() + 5), b"abcde");
+    }
+
+    #[test]
+    fn small_writes_share_a_block() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        for _ in 0..1000 {
+            buffer.write(&[IoSlice::new(b"x")], 0, usize::MAX);
+        }
+        assert_eq!(buffer.blocks.len(), 1);
+        buffer.release(start() + 1000);
+        assert!(buffer.len() == 0 && buffer.blocks.is_empty());
+        assert_eq!(buffer.start, start() + 1000);
+    }
+
+    #[test]
+    fn large_blocks_come_from_the_pool_and_go_back() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        buffer.write(&[IoSlice::new(&[1; 100_000])], 0, usize::MAX);
+        let address = buffer.blocks[0].data.as_slice().as_ptr();
+        buffer.release(start() + 100_000);
+        assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
+        let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
+        assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
+        taken.clear();
+    }
+
+    /// A buffer with records of these lengths, none of them sent.
+    fn records(lengths: &[usize]) -> SendBuffer {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        for len in lengths {
+            buffer.open_record();
+            buffer.write(&[IoSlice::new(&vec![1; *len])], 0, usize::MAX);
+        }
+        buffer
+    }
+
+    #[test]
+    fn a_record_that_was_begun_is_two_or_counts_once_again_when_it_is_sent() {
+        for (join, pieces) in [(false, [2, 3, 3]), (true, [2, 2, 1])] {
+            let mut buffer = records(&[3000]);
+            for (end, pieces) in [1000, 2000, 3000].into_iter().zip(pieces) {
+                buffer.on_sent(start() + end, join);
+                assert_eq!(buffer.records.len(), pieces);
+            }
+            assert_eq!(buffer.unsent(), None);
+            assert_eq!(buffer.cost(), 3000 + pieces[2] * RECORD_COST);
+            buffer.write(&[IoSlice::new(&[1; 5])], 0, usize::MAX);
+            assert_eq!(buffer.unsent().map(|unsent| unsent.len), Some(5), "nothing joins what was sent");
+        }
+        let mut buffer = records(&[1000, 3000]);
+        buffer.on_sent(start() + 1000, true);
+        buffer.on_sent(start() + 2000, true);
+        assert_eq!(buffer.records.len(), 3, "what was a record stays one");
+        buffer.push();
+        assert_eq!(buffer.unsent(), Some(Unsent { len: 2000, push: true, sealed: false, last: true }));
+        buffer.release(start() + 1500);
+        assert_eq!((buffer.sent, buffer.tail_room(2500)), (1, 500));
+    }
+
+    #[test]
+    fn a_segment_that_is_sent_again_is_a_part_of_what_was_sent() {
+        let mut buffer = records(&[2000, 300, 300, 500]);
+        let at = |n| start() + n;
+        let end = |buffer: &SendBuffer, from, mss| buffer.resend_end(at(from), at(3100), mss).since(start());
+        assert_eq!(end(&buffer, 0, 1000), 2000);
+        assert_eq!(end(&buffer, 1500, 1000), 2300, "what fits whole is joined");
+        assert_eq!(end(&buffer, 2000, 1000), 2600);
+        assert_eq!(end(&buffer, 2000, 2000), 3100);
+        assert_eq!(end(&buffer, 2000, 100), 2300);
+        buffer.records[1].sealed = true;
+        buffer.sealed = 1;
+        assert_eq!(end(&buffer, 2000, 1000), 2300);
+        assert_eq!(buffer.sealed_end(at(0), at(3100)), at(2300));
+        assert_eq!(buffer.sealed_end(at(0), at(2300)), at(2300));
+        buffer.release(at(2300));
+        assert_eq!(buffer.sealed, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_byte_queue(steps in prop::collection::vec((1usize..9000, 0usize..9000, 0usize..5000), 1..60)) {
+            let mut buffer = SendBuffer::new(start(), Pool::new());
+            let mut model: Vec<u8> = Vec::new();
+            let mut base = 0;
+            for (i, (write, release, look)) in steps.into_iter().enumerate() {
+                let bytes: Vec<u8> = (0..write).map(|b| (b ^ i) as u8).collect();
+                prop_assert_eq!(buffer.write(&[IoSlice::new(&bytes)], 0, usize::MAX), write);
+                model.extend(&bytes);
+                let release = release.min(model.len());
+                buffer.release(start() + base + release);
+                model.drain(..release);
+                base += release;
+                prop_assert_eq!(buffer.len(), model.len());
+                let from = look.min(model.len());
+                let n = buffer.contiguous(start() + base + from, model.len() - from);
+                let got = collect(&buffer, start() + base + from, start() + base + from + n);
+                prop_assert_eq!(&got[..], &model[from..from + n]);
+            }
+        }
+    }
+}

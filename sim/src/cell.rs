@@ -2,7 +2,7 @@
 
 use crate::net::{FlowId, Net, Path};
 use netstack::Config;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
 use netstack::tcp::Phase;
 use netstack::time::Duration;
@@ -178,7 +178,7 @@ impl Cell {
     ///
     /// # Errors
     /// If the connection failed.
-    pub fn run(&self, congestion: CongestionAlgorithm) -> io::Result<Outcome> {
+    pub fn run(&self, congestion: CongestionName) -> io::Result<Outcome> {
         let mut net = self.net()?;
         let start = net.now();
         let flow = net.start(congestion, u64::MAX)?;

@@ -3,7 +3,7 @@
 
 use crate::cell::{Cell, Outcome};
 use crate::matrix::{self, Entry, Shot, Snapshots};
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -160,7 +160,7 @@ impl KnownFailures {
 /// The cell of the matrix whose first columns in a snapshot are `text`.
 fn in_matrix(text: &str) -> Option<Entry> {
     let (congestion, cell) = text.split_once(',')?;
-    let congestion = CongestionAlgorithm::from_name(congestion)?;
+    let congestion = CongestionName::new(congestion).ok()?;
     let entry = Entry { congestion, cell: cell.parse::<Cell>().ok()? };
     matrix::full(congestion).contains(&entry).then_some(entry)
 }

@@ -2,7 +2,7 @@
 
 use crate::cell::{self, BUFFER, Cell, Outcome, PACKET};
 use crate::ideal::{self, Law, bounds_kbit};
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -41,7 +41,7 @@ const SAMPLE_SEED: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The congestion control of the sender.
-    pub congestion: CongestionAlgorithm,
+    pub congestion: CongestionName,
     /// The path.
     pub cell: Cell,
 }
@@ -68,7 +68,7 @@ impl From<&Outcome> for Shot {
 }
 
 /// All cells under `congestion`.
-pub fn full(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn full(congestion: CongestionName) -> Vec<Entry> {
     let mut cells = Vec::new();
     for rate_kbit in RATES {
         for rtt_us in ROUND_TRIPS {
@@ -90,7 +90,7 @@ pub fn full(congestion: CongestionAlgorithm) -> Vec<Entry> {
 }
 
 /// The cells that the ordinary tests run: a few of each kind, none of which takes long.
-pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn quick(congestion: CongestionName) -> Vec<Entry> {
     let cell = |rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst| Cell {
         rate_kbit,
         rtt_us,
@@ -138,7 +138,7 @@ pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
 
 /// The sample, which `.ci/run` runs: cells of the matrix beyond the short list that chance has chosen,
 /// equally many of each rate.
-pub fn sample(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn sample(congestion: CongestionName) -> Vec<Entry> {
     let quick = quick(congestion);
     let mut entries = full(congestion);
     entries.retain(|entry| !quick.contains(entry));
@@ -151,8 +151,8 @@ pub fn sample(congestion: CongestionAlgorithm) -> Vec<Entry> {
 }
 
 /// The same list under every congestion control that there is.
-pub fn all(list: fn(CongestionAlgorithm) -> Vec<Entry>) -> Vec<Entry> {
-    CongestionAlgorithm::ALL.into_iter().flat_map(list).collect()
+pub fn all(list: fn(CongestionName) -> Vec<Entry>) -> Vec<Entry> {
+    CongestionName::BUILT_IN.into_iter().flat_map(list).collect()
 }
 
 /// Runs `entries` on `threads` threads, the longest first, and gives what came of them, in their order.
@@ -312,7 +312,7 @@ impl Snapshots {
 impl Entry {
     /// A number that looks random, and is the same for the same cell, congestion control and `seed`.
     fn lot(&self, seed: u64) -> u64 {
-        let name = self.congestion.name().bytes();
+        let name = self.congestion.as_str().bytes();
         let parts = name.fold(seed, |hash, byte| mix(hash ^ u64::from(byte)));
         mix(parts ^ self.cell.seed())
     }
@@ -329,7 +329,7 @@ fn mix(number: u64) -> u64 {
 impl std::fmt::Display for Entry {
     /// As the first columns of a snapshot.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{},{}", self.congestion.name(), self.cell)
+        write!(f, "{},{}", self.congestion, self.cell)
     }
 }
 
@@ -355,12 +355,12 @@ mod tests {
 
     #[test]
     fn the_sample_has_sixty_cells_and_each_value_of_each_axis() {
-        for congestion in CongestionAlgorithm::ALL {
+        for congestion in CongestionName::BUILT_IN {
             let (full, quick, sample) = (full(congestion), quick(congestion), sample(congestion));
             let different: BTreeSet<String> = sample.iter().map(Entry::to_string).collect();
             assert_eq!(different.len(), 20);
             assert!(sample.iter().all(|entry| full.contains(entry) && !quick.contains(entry)));
-            assert_eq!(axes(&sample), axes(&full), "{}", congestion.name());
+            assert_eq!(axes(&sample), axes(&full), "{}", congestion.as_str());
         }
         assert_eq!(all(sample).len(), 60);
     }
@@ -368,14 +368,14 @@ mod tests {
     #[test]
     fn congestion_controls_draw_different_cells() {
         let cells = |congestion| sample(congestion).into_iter().map(|entry| entry.cell).collect::<Vec<_>>();
-        assert_ne!(cells(CongestionAlgorithm::NewReno), cells(CongestionAlgorithm::Cubic));
+        assert_ne!(cells(CongestionName::RENO), cells(CongestionName::CUBIC));
     }
 
     #[test]
     fn each_cell_has_a_committed_snapshot_and_each_snapshot_a_cell() {
-        let lists = CongestionAlgorithm::ALL.map(|congestion| (congestion.name(), full(congestion)));
-        for (name, entries) in lists.into_iter().chain([("quick", all(quick))]) {
-            let snapshots = Snapshots::read(&Snapshots::path(&Snapshots::directory(), name)).unwrap();
+        let lists = CongestionName::BUILT_IN.map(|congestion| (congestion.to_string(), full(congestion)));
+        for (name, entries) in lists.into_iter().chain([("quick".to_owned(), all(quick))]) {
+            let snapshots = Snapshots::read(&Snapshots::path(&Snapshots::directory(), &name)).unwrap();
             let cells: BTreeSet<String> = entries.iter().map(Entry::to_string).collect();
             assert!(snapshots.lines.keys().eq(&cells), "{name}");
         }

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack_sim::cell::Cell;
 use netstack_sim::check::Check;
 use netstack_sim::matrix::{self, Snapshots};
@@ -33,7 +33,7 @@ fn a_transfer_is_the_same_each_time() {
 #[test]
 fn a_recovery_that_nothing_was_lost_before_is_no_epoch_of_loss() {
     let cell: Cell = "10000,50000,400,30,0,1".parse().unwrap();
-    let outcome = cell.run(CongestionAlgorithm::Bbr).unwrap();
+    let outcome = cell.run(CongestionName::BBR).unwrap();
     assert!(outcome.retransmitted > 0 && outcome.lost + outcome.refused == 0, "{outcome:?}");
     assert_eq!(outcome.epochs, 0, "{outcome:?}");
 }

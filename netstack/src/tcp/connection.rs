@@ -13,7 +13,7 @@ pub use transmit::Transmit;
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::readiness::Events;
-use crate::tcp::congestion::{self, CongestionControl, Start};
+use crate::tcp::congestion::{CongestionControl, CongestionStart};
 use crate::tcp::ecn::EcnState;
 use crate::tcp::error::TcpError;
 use crate::tcp::handshake::{FastOpenNotes, Negotiated, PassiveOpen, TimeWait};
@@ -234,7 +234,7 @@ impl Connection {
         }
         // RFC 6928 §2; after a loss RFC 5681 §3.1 starts with one segment, Linux too once the SYN
         // was lost more than once, and leaves a single loss unpunished.
-        let start = Start {
+        let start = CongestionStart {
             now,
             mss,
             cwnd: if syn_timeouts > 1 { mss } else { config.initial_window as usize * mss },
@@ -253,7 +253,7 @@ impl Connection {
             size,
             rtt,
             recovery: Recovery::new(negotiated.sack, snd_una),
-            cc: congestion::start(options.congestion, &start),
+            cc: options.congestion.start(&start),
             timers: Timers::default(),
             pacer: Pacer::new(now),
             ts: negotiated.ts,
@@ -699,7 +699,7 @@ impl Connection {
 
     /// Another algorithm takes over the window and the threshold as they are.
     fn change_congestion(&mut self, now: Instant) {
-        let start = Start {
+        let start = CongestionStart {
             now,
             mss: self.snd.mss,
             cwnd: self.cc.cwnd(),
@@ -709,7 +709,7 @@ impl Connection {
             sack: self.recovery.has_sack(),
             seed: seed(self.snd.snd_una, self.rcv.rcv_nxt),
         };
-        self.cc = congestion::start(self.options.congestion, &start);
+        self.cc = self.options.congestion.start(&start);
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack_sim::cell::{Cell, Outcome};
 use netstack_sim::check::{Check, Finding};
 use netstack_sim::ideal::{Law, bounds_kbit};
@@ -36,7 +36,7 @@ struct Args {
     check: bool,
     /// Only this congestion control; repeatable [default: all].
     #[arg(long, value_parser = congestion)]
-    congestion: Vec<CongestionAlgorithm>,
+    congestion: Vec<CongestionName>,
     /// Run this one cell and tell all of it: kbit/s, RTT in microseconds, buffer in percent of the BDP,
     /// reordering in percent, loss in hundredths of a percent, packets lost in a row. It need not be one
     /// of the matrix; if it is, its snapshot and the list of known failures count.
@@ -60,8 +60,9 @@ struct Args {
     threads: Option<usize>,
 }
 
-fn congestion(name: &str) -> Result<CongestionAlgorithm, String> {
-    CongestionAlgorithm::from_name(name).ok_or_else(|| format!("there is no congestion control `{name}`"))
+fn congestion(name: &str) -> Result<CongestionName, String> {
+    let known = CongestionName::BUILT_IN.into_iter().find(|known| *known == name);
+    known.ok_or_else(|| format!("there is no congestion control `{name}`"))
 }
 
 fn main() -> ExitCode {
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> io::Result<bool> {
-    let chosen = if args.congestion.is_empty() { &CongestionAlgorithm::ALL[..] } else { &args.congestion };
+    let chosen = if args.congestion.is_empty() { &CongestionName::BUILT_IN[..] } else { &args.congestion };
     let directory = args.snapshots.clone().unwrap_or_else(Snapshots::directory);
     if let Some(cell) = args.cell {
         return one(&directory, chosen, cell);
@@ -93,21 +94,21 @@ fn run(args: &Args) -> io::Result<bool> {
                 true => matrix::sample(*congestion),
                 false => all.iter().step_by(args.every.max(1)).copied().collect(),
             };
-            good &= compare(args, &directory, congestion.name(), &entries, &all)?;
+            good &= compare(args, &directory, congestion.as_str(), &entries, &all)?;
         }
     }
     Ok(good)
 }
 
 /// Runs a single cell.
-fn one(directory: &Path, chosen: &[CongestionAlgorithm], cell: Cell) -> io::Result<bool> {
+fn one(directory: &Path, chosen: &[CongestionName], cell: Cell) -> io::Result<bool> {
     let mut good = true;
     for &congestion in chosen {
         let entry = Entry { congestion, cell };
         let outcome = cell.run(congestion)?;
         let bounds = bounds_kbit(&cell, Law::of(congestion));
-        println!("{}: {} kbit/s of {bounds:?}, {outcome:?}", congestion.name(), outcome.goodput_kbit());
-        let check = Check::read(directory, congestion.name())?;
+        println!("{}: {} kbit/s of {bounds:?}, {outcome:?}", congestion.as_str(), outcome.goodput_kbit());
+        let check = Check::read(directory, congestion.as_str())?;
         let findings = match matrix::full(congestion).contains(&entry) {
             true => check.findings(&entry, &outcome),
             false => check.against_model(&entry, &outcome),

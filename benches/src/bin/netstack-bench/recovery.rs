@@ -1,6 +1,7 @@
 //! `recovery`: the same transfers over the same bad paths by netstack and by the kernel.
 
 use clap::Args;
+use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
 use netstack_benches::lane::{self, Host, Lane};
 use netstack_benches::stats::median;
@@ -283,8 +284,8 @@ fn jain(values: &[f64]) -> f64 {
 /// The congestion controls of netstack that the kernel has, too.
 fn common_controls() -> io::Result<Vec<String>> {
     let kernels = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
-    let ours = netstack::config::CongestionAlgorithm::ALL.map(|control| control.name());
-    Ok(kernels.split_whitespace().filter(|name| ours.contains(name)).map(str::to_owned).collect())
+    let ours = |name: &&str| CongestionName::BUILT_IN.iter().any(|known| known == name);
+    Ok(kernels.split_whitespace().filter(ours).map(str::to_owned).collect())
 }
 
 fn rounded(values: &[f64]) -> Value {

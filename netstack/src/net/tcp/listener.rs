@@ -218,7 +218,7 @@ impl TcpListener {
         let bound = |addr: SocketAddr| {
             let core = stack.core();
             core.ensure_open()?;
-            let mut socket = Unconnected::new(core.engine.core(), socket_family(addr));
+            let mut socket = Unconnected::new(core.engine.core(), core.engine.tcp(), socket_family(addr));
             socket.ip.reuse_address = true;
             core.engine.tcp().bind(core.engine.core(), &mut socket, addr)?;
             Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)

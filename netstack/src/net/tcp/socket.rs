@@ -84,8 +84,10 @@ impl TcpSocket {
 
     fn new(stack: &Stack, family: Family) -> io::Result<Self> {
         stack.core().ensure_open()?;
-        let setup =
-            Setup { socket: Unconnected::new(stack.engine().core(), family), ip: IpOptions::default() };
+        let setup = Setup {
+            socket: Unconnected::new(stack.engine().core(), stack.engine().tcp(), family),
+            ip: IpOptions::default(),
+        };
         Ok(Self { stack: stack.clone(), setup: Mutex::new(Rank::Socket, setup) })
     }
 

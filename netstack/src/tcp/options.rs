@@ -1,12 +1,14 @@
 //! The options of one socket, under the names of Linux and socket2.
 
 use crate::config::{Config, CongestionAlgorithm, FastOpenKeys, MtuDiscover};
+use crate::tcp::backoff::backed_off;
 use crate::time::Duration;
 use std::sync::Arc;
 
 /// Options of one TCP socket.
 ///
 /// A connection that a listener accepts starts with a copy of the listener's.
+// More than 16 fields: there are as many options as in the kernel, and each is set on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     /// `TCP_NODELAY`: no Nagle algorithm. Default off.
@@ -111,7 +113,7 @@ impl SocketOptions {
 
 /// How long so many retransmissions of a SYN-ACK take.
 fn takes(retransmissions: u8, config: &Config) -> Duration {
-    (0..u32::from(retransmissions)).map(|n| crate::tcp::handshake::backed_off(config, n)).sum()
+    (0..u32::from(retransmissions)).map(|n| backed_off(config, n)).sum()
 }
 
 #[cfg(test)]

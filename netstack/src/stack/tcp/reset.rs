@@ -9,6 +9,7 @@ use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::turn::Turn;
 use crate::sync::{Mutex, Rank};
+use crate::tcp::reset_for_unknown;
 use crate::time::Instant;
 use crate::trace::EventKind;
 use crate::wire::Segment;
@@ -88,7 +89,7 @@ impl Tcp {
         if let Some(dropped) = reason.drop_reason() {
             turn.dropped(dropped, || stray.key.about());
         }
-        if let Some(reset) = stray.segment.reset_for_unknown() {
+        if let Some(reset) = reset_for_unknown(stray.segment) {
             let to = Receiver { queue: stray.from, key: stray.key, marks: Marks::default_of(turn.core) };
             self.send_reset(turn, &to, &reset, reason);
         }

@@ -68,7 +68,7 @@ impl Tcp {
         match (before, &mut held) {
             (Progress::Established(cell), _) => {
                 drop(held);
-                self.abort(turn, &cell);
+                self.reset(turn, &cell, Some(ResetReason::Rejected));
             }
             (Progress::Undecided | Progress::Answered, Some(held)) => held.turn_away(pending, how),
             (_, _) => {}

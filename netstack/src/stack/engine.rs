@@ -67,7 +67,7 @@ impl Batch {
         self.effects.take_spare()
     }
 
-    /// Does what is left to do: flushes devices, tells the driver, calls observers, in this order.
+    /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// Call it with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
         self.tcp.release(engine.tcp.counters());

@@ -51,13 +51,13 @@ impl Held<'_, '_> {
         let path = self.tcp.path(self.turn, self.cell.queue().interface, key.remote());
         let current = path.pmtu.min(connection.path_mtu());
         // Other connections to the host look the path up before they send again.
-        let told = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
-        // If another connection was told before, this one hears of it now.
-        let pmtu = told.map_or(path.pmtu, |told| told.bytes);
-        let fragments = told.map_or(path.fragments, |told| told.locked);
+        let mtu = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
+        // If the path was known to be smaller, from another connection, this one learns of it now.
+        let pmtu = mtu.map_or(path.pmtu, |mtu| mtu.bytes);
+        let fragments = mtu.map_or(path.fragments, |mtu| mtu.locked);
         connection.on_path_mtu(pmtu, fragments, true);
-        if let Some(told) = told {
-            self.state.path_expires = told.expires;
+        if let Some(mtu) = mtu {
+            self.state.path_expires = mtu.expires;
         }
     }
 }

@@ -126,7 +126,7 @@ fn transmit_connection(
         match sent {
             Sent::Yes => {}
             Sent::Full => return Progress::Full,
-            // The connection is about to be told; nothing to wait for.
+            // The connection is about to fail; nothing to wait for.
             Sent::Failed => return Progress::Done,
         }
         // Segments without payload count too, so the loop ends whatever the core does.

@@ -3,7 +3,7 @@
 use super::Held;
 use crate::stack::paths::IPV6_MIN_MTU;
 use crate::stack::tcp::cell::Stage;
-use crate::tcp::TcpError;
+use crate::tcp::{PathMtu, TcpError};
 use crate::wire::SeqNum;
 
 impl Held<'_, '_> {
@@ -53,9 +53,10 @@ impl Held<'_, '_> {
         // Other connections to the host look the path up before they send again.
         let told = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
         // If another connection was told before, this one hears of it now.
-        let pmtu = told.map_or(path.pmtu, |told| told.bytes);
-        let fragments = told.map_or(path.fragments, |told| told.locked);
-        connection.on_path_mtu(pmtu, fragments, true);
+        connection.on_packet_too_big(PathMtu {
+            bytes: told.map_or(path.pmtu, |told| told.bytes),
+            fragments: told.map_or(path.fragments, |told| told.locked),
+        });
         if let Some(told) = told {
             self.state.path_expires = told.expires;
         }

@@ -100,7 +100,7 @@ impl Victim {
         change(&mut config);
         let interface = Interface::new(Arc::new(Sink(Signal::new()))).address("10.0.0.1/8");
         let engine = Engine::new(config, vec![interface])?;
-        let mut socket = Unconnected::new(engine.core(), Family::V4);
+        let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
         engine.tcp().bind(engine.core(), &mut socket, SocketAddr::new(SERVER.into(), 80))?;
         // The table of listeners keeps it.
         engine.with_tcp(Instant::ZERO, |tcp, turn| tcp.listen(turn, socket, backlog, Arc::new(Nobody)))?;

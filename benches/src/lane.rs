@@ -15,13 +15,14 @@ use netstack_examples::relay;
 use netstack_tun::netns::{self, Namespace};
 use netstack_tun::{Cidr, Tun, TunConfig, interface};
 use socket2::{Domain, Socket, Type};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
 use std::time::Duration;
-use std::{fmt, thread};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 

@@ -8,7 +8,7 @@
 //! numbers over time: what was sent, sent again and acknowledged.
 
 use clap::Parser;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack_examples::cli;
 use netstack_sim::cell::Cell;
 use netstack_sim::trace::{self, Mark, Sample, Trace};
@@ -36,7 +36,7 @@ struct Args {
     cell: Cell,
     /// Congestion control of the sender: cubic, reno and so on.
     #[arg(long, default_value = "cubic", value_parser = congestion)]
-    congestion: CongestionAlgorithm,
+    congestion: CongestionName,
     /// Seconds of virtual time.
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     seconds: f64,
@@ -45,8 +45,8 @@ struct Args {
     output: PathBuf,
 }
 
-fn congestion(name: &str) -> Result<CongestionAlgorithm, String> {
-    CongestionAlgorithm::from_name(name).ok_or_else(|| format!("there is no congestion control `{name}`"))
+fn congestion(name: &str) -> Result<CongestionName, String> {
+    CongestionName::built_in(name).ok_or_else(|| format!("there is no congestion control `{name}`"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::fail(error),
     };
     let Some(last) = trace.samples.last() else { return cli::fail("the connection was not established") };
-    println!("{} over {}: {}", args.congestion.name(), args.cell, last.info);
+    println!("{} over {}: {}", args.congestion, args.cell, last.info);
     if let Err(error) = draw(&trace, &args) {
         return cli::fail(format!("{}: {error}", args.output.display()));
     }
@@ -101,7 +101,7 @@ fn draw(trace: &Trace, args: &Args) -> Result<(), Box<dyn Error>> {
     let path: &Path = &args.output;
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = format!("{} over {} ({})", args.congestion.name(), args.cell, netstack_sim::cell::COLUMNS);
+    let title = format!("{} over {} ({})", args.congestion, args.cell, netstack_sim::cell::COLUMNS);
     let parts = root.titled(&title, ("sans-serif", 20))?.split_evenly((4, 1));
     let [windows, rates, times, sequence] = &parts[..] else { unreachable!("it was split in four") };
     curves(windows, "KiB", &trace.samples, &WINDOWS, args.seconds)?;

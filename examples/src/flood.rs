@@ -9,9 +9,10 @@ use netstack::wire::{
     ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
 };
 use netstack_tun::{Tun, TunConfig, netns};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
 /// The network of those who do not exist, which is set aside for benchmarks (RFC 2544 appendix C.2.2).
 const NETWORK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);

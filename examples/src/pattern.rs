@@ -1,6 +1,7 @@
 //! A payload that is computed from the position of each byte, so that neither side stores it.
 
-use std::{fmt, io};
+use std::fmt;
+use std::io;
 
 /// The golden ratio in 64 bits. Odd, so that its multiples repeat only after 2^64 words.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -3,7 +3,7 @@
 use crate::blocking::Adapter;
 use crate::world::{Kind, World};
 use crate::{Call, Errno, tcp_info};
-use netstack::config::{Config, CongestionAlgorithm, FastOpenKey, FastOpenKeys, MtuDiscover};
+use netstack::config::{Config, FastOpenKey, FastOpenKeys, MtuDiscover};
 use netstack::stack::Family;
 use netstack::tcp::SocketOptions;
 use netstack::time::Duration;
@@ -73,7 +73,7 @@ impl Adapter {
             // Linux, for an algorithm that has nothing to say.
             (libc::SOL_TCP, TCP_CC_INFO) => Ok(Vec::new()),
             (libc::SOL_TCP, libc::TCP_CONGESTION) => {
-                let mut name = world.options(fd)?.congestion.name().as_bytes().to_vec();
+                let mut name = world.options(fd)?.congestion.name().as_str().as_bytes().to_vec();
                 name.resize(16, 0);
                 Ok(name)
             }
@@ -129,14 +129,13 @@ impl World {
         })
     }
 
-    fn change(&mut self, fd: i32, change: impl FnOnce(&mut SocketOptions)) -> Call<()> {
+    fn change<R>(&mut self, fd: i32, change: impl FnOnce(&mut SocketOptions) -> R) -> Call<R> {
         let (engine, now) = (self.engine()?, self.now());
-        match &mut self.socket(fd)?.kind {
+        Ok(match &mut self.socket(fd)?.kind {
             Kind::Unconnected(socket) => change(&mut socket.options),
             Kind::Connection(cell) => engine.with_tcp(now, |tcp, turn| tcp.with_options(turn, cell, change)),
             Kind::Listener(listener) => listener.with_options(change),
-        }
-        Ok(())
+        })
     }
 
     fn set_socket(&mut self, fd: i32, name: i32, value: &[u8]) -> Call<()> {
@@ -244,9 +243,11 @@ impl World {
 
     fn set_tcp(&mut self, fd: i32, name: i32, value: &[u8]) -> Call<()> {
         if name == libc::TCP_CONGESTION {
-            let name = std::str::from_utf8(value).unwrap_or_default().trim_end_matches('\0');
-            let algorithm = CongestionAlgorithm::from_name(name).ok_or(Errno(libc::ENOENT))?;
-            return self.change(fd, |options| options.congestion = algorithm);
+            if value.is_empty() {
+                return Err(INVALID);
+            }
+            let chosen = self.change(fd, |options| options.set_congestion(value))?;
+            return chosen.map_err(|_| Errno(libc::ENOENT));
         }
         if name == libc::TCP_FASTOPEN_KEY {
             let keys = fast_open_keys(value)?.map(Arc::new);

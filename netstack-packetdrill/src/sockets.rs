@@ -43,7 +43,8 @@ impl Adapter {
         let mut guard = self.lock();
         guard.world.refresh()?;
         let engine = guard.world.start()?;
-        let mut socket = Socket::new(Kind::Unconnected(Box::new(Unconnected::new(engine.core(), family))));
+        let mut socket =
+            Socket::new(Kind::Unconnected(Box::new(Unconnected::new(engine.core(), engine.tcp(), family))));
         socket.nonblocking = kind & libc::SOCK_NONBLOCK != 0;
         guard.world.add(fd, File::Socket(socket));
         Ok(fd)
@@ -78,7 +79,7 @@ impl Adapter {
             Kind::Listener(_) => {}
             Kind::Connection(_) => return Err(Errno(libc::EINVAL)),
             Kind::Unconnected(unconnected) => {
-                let fresh = Unconnected::new(engine.core(), unconnected.ip.family());
+                let fresh = Unconnected::new(engine.core(), engine.tcp(), unconnected.ip.family());
                 let listening = std::mem::replace(&mut **unconnected, fresh);
                 let listener = engine.with_tcp(now, |tcp, turn| {
                     tcp.listen(turn, listening, backlog, Arc::clone(&socket.watch) as _)
@@ -330,7 +331,7 @@ impl World {
                 Some(Err(error)) => Err(error.into()),
             },
             Kind::Unconnected(unconnected) => {
-                let fresh = Unconnected::new(engine.core(), unconnected.ip.family());
+                let fresh = Unconnected::new(engine.core(), engine.tcp(), unconnected.ip.family());
                 let connecting = std::mem::replace(&mut **unconnected, fresh);
                 let cell = engine.with_tcp(now, |tcp, turn| {
                     tcp.connect(turn, connecting, to, Arc::clone(&socket.watch) as _)
@@ -368,7 +369,7 @@ fn disconnect(
 ) -> Call<Option<i32>> {
     if let Kind::Connection(cell) = &socket.kind {
         let family = if cell.local_addr().is_ipv4() { Family::V4 } else { Family::V6 };
-        let mut fresh = Unconnected::new(engine.core(), family);
+        let mut fresh = Unconnected::new(engine.core(), engine.tcp(), family);
         fresh.options = engine.tcp().options(cell);
         engine.with_tcp(now, |tcp, turn| tcp.abort(turn, cell));
         socket.kind = Kind::Unconnected(Box::new(fresh));

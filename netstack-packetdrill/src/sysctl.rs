@@ -6,7 +6,7 @@
 //! written, the runner puts a `sysctl` first in the path that writes to a file, named by
 //! [`FILE_VARIABLE`].
 
-use netstack::config::Config;
+use netstack::config::{Config, CongestionName};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,6 +27,8 @@ enum Form {
     Default0,
     /// On from this number on.
     From(u32),
+    /// The name of a congestion control.
+    Congestion,
 }
 
 /// Variables and the settings behind them. One of the form `tcp_KEY` that is not here stands for the
@@ -60,7 +62,7 @@ const TABLE: &[(&str, &str, Form)] = &[
 /// once somebody set them.
 const OF_THE_MACHINE: &[(&str, &str, Form)] = &[
     ("core/somaxconn", "somaxconn", Form::Same),
-    ("ipv4/tcp_congestion_control", "congestion", Form::Same),
+    ("ipv4/tcp_congestion_control", "congestion", Form::Congestion),
     ("ipv4/tcp_max_orphans", "max_orphans", Form::Same),
     ("ipv4/tcp_max_syn_backlog", "max_syn_backlog", Form::Same),
     ("ipv4/tcp_max_tw_buckets", "max_time_wait", Form::Same),
@@ -172,6 +174,7 @@ impl Form {
             Self::Range => Some(format!("{}-{}", fields.next()?, fields.next()?)),
             Self::From(least) => Some((value.parse::<u32>().ok()? >= least).to_string()),
             Self::Default0 => (value != "0").then(|| value.to_owned()),
+            Self::Congestion => CongestionName::built_in(value).map(|name| name.to_string()),
         }
     }
 }

@@ -9,7 +9,7 @@ use netstack::buffer::PACKET_SIZE;
 use netstack::config::Config;
 use netstack::device::RxMeta;
 use netstack::stack::{
-    Batch, Cell, Counters, Engine, FastOpenCache, Interface, Listener, QueueId, Unconnected,
+    Batch, Cell, Counters, Engine, EngineSetup, FastOpenCache, Interface, Listener, QueueId, Unconnected,
 };
 use netstack::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,7 +195,8 @@ impl World {
             };
             interface = interface.address(&format!("{address}/{bits}")).gateway(gateway);
         }
-        let engine = Engine::with_fast_open_cache(config, vec![interface], cache)?;
+        let setup = EngineSetup { fast_open_cache: cache, ..EngineSetup::default() };
+        let engine = Engine::with_setup(config, vec![interface], setup)?;
         Ok(Stack { engine, device, out: Batch::new() })
     }
 

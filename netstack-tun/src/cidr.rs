@@ -1,8 +1,9 @@
 //! Addresses with the length of their prefix.
 
+use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::{fmt, io};
 
 /// An address with the length of its network's prefix: `10.9.0.1/24`, `fd00::1/64`.
 ///

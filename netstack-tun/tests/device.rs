@@ -127,6 +127,7 @@ fn a_syn_of_the_kernel_leaves_its_checksum_to_the_device() {
         for offload in [true, false] {
             let tun = Tun::open(&config().offload(offload)).unwrap();
             for (kernel, stack) in families() {
+                // The kernel's time cannot be paused: as short as it takes to send the SYN.
                 let limit = Duration::from_millis(1);
                 TcpStream::connect_timeout(&(stack, 7).into(), limit).expect_err("nobody answers");
                 let packet = receive(&tun, 0, |packet| packet.ip() == (TCP, kernel, stack));

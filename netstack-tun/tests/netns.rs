@@ -2,14 +2,16 @@
 
 use netstack_tun::netns::{self, Isolated, Namespace, isolated, isolated_within};
 use netstack_tun::{Tun, TunConfig, interface};
+use std::env;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::thread;
 use std::time::Duration;
-use std::{env, fs, thread};
 
 /// Set for the cases below, which fail, when a test runs one; not under `--include-ignored`.
 const CASE: &str = "NETSTACK_TUN_TEST_CASE";

@@ -54,6 +54,8 @@ fn slow_reader(far: Pair) -> std::thread::JoinHandle<()> {
                 }
                 assert!(buf[..n].iter().enumerate().all(|(i, b)| *b == byte(at + i)), "wrong after {at}");
                 at += n;
+                // Slower than the writer, in the time of threads that outlive every runtime: none can be
+                // paused here.
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             println!("received {at} right");

@@ -2,12 +2,13 @@
 
 use crate::net::{FlowId, Net, Path};
 use netstack::Config;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
 use netstack::tcp::CongestionState;
 use netstack::time::Duration;
+use std::fmt;
+use std::io;
 use std::str::FromStr;
-use std::{fmt, io};
 
 /// Payload bytes of a full segment over an MTU of 1,500, with timestamps.
 pub const MSS: u64 = 1448;
@@ -177,7 +178,7 @@ impl Cell {
     ///
     /// # Errors
     /// If the connection failed.
-    pub fn run(&self, congestion: CongestionAlgorithm) -> io::Result<Outcome> {
+    pub fn run(&self, congestion: CongestionName) -> io::Result<Outcome> {
         let mut net = self.net()?;
         let start = net.now();
         let flow = net.start(congestion, u64::MAX)?;

@@ -10,7 +10,7 @@
 //! its queue, the receive window, and of slow start where a cell is short.
 
 use crate::cell::{BUFFER, BYTES, Cell, EPOCHS, MSS, PACKET};
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use std::ops::RangeInclusive;
 
 /// How a congestion control moves its window.
@@ -152,11 +152,15 @@ struct Cubic {
 
 impl Law {
     /// The law of an algorithm.
-    pub fn of(congestion: CongestionAlgorithm) -> Self {
+    ///
+    /// # Panics
+    /// If it is not one of those that are built in.
+    pub fn of(congestion: CongestionName) -> Self {
         match congestion {
-            CongestionAlgorithm::NewReno => Self::Reno,
-            CongestionAlgorithm::Cubic => Self::Cubic,
-            CongestionAlgorithm::Bbr => Self::Bbr,
+            CongestionName::RENO => Self::Reno,
+            CongestionName::CUBIC => Self::Cubic,
+            CongestionName::BBR => Self::Bbr,
+            other => panic!("there is no model of `{other}`"),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::cell::{self, BUFFER, Cell, Outcome, PACKET};
 use crate::ideal::{self, Law, bounds_kbit};
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{io, thread};
+use std::thread;
 
 /// In kbit/s.
 const RATES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
@@ -30,11 +31,17 @@ const SPURIOUS_REORDERED_BP: u64 = 200;
 /// Retransmissions of what was not lost, in segments, that are in order however short a cell is.
 const SPURIOUS_SEGMENTS: u64 = 40;
 
+/// Cells of the sample, for each congestion control and rate.
+const SAMPLE_CELLS: usize = 4;
+/// What the sample is drawn by. With it, each value of each axis is there under each congestion control, as
+/// a test demands.
+const SAMPLE_SEED: u64 = 3;
+
 /// A cell under a congestion control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The congestion control of the sender.
-    pub congestion: CongestionAlgorithm,
+    pub congestion: CongestionName,
     /// The path.
     pub cell: Cell,
 }
@@ -61,7 +68,7 @@ impl From<&Outcome> for Shot {
 }
 
 /// All cells under `congestion`.
-pub fn full(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn full(congestion: CongestionName) -> Vec<Entry> {
     let mut cells = Vec::new();
     for rate_kbit in RATES {
         for rtt_us in ROUND_TRIPS {
@@ -83,7 +90,7 @@ pub fn full(congestion: CongestionAlgorithm) -> Vec<Entry> {
 }
 
 /// The cells that the ordinary tests run: a few of each kind, none of which takes long.
-pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
+pub fn quick(congestion: CongestionName) -> Vec<Entry> {
     let cell = |rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst| Cell {
         rate_kbit,
         rtt_us,
@@ -129,9 +136,23 @@ pub fn quick(congestion: CongestionAlgorithm) -> Vec<Entry> {
     .to_vec()
 }
 
+/// The sample, which `.ci/run` runs: cells of the matrix beyond the short list that chance has chosen,
+/// equally many of each rate.
+pub fn sample(congestion: CongestionName) -> Vec<Entry> {
+    let quick = quick(congestion);
+    let mut entries = full(congestion);
+    entries.retain(|entry| !quick.contains(entry));
+    entries.sort_by_cached_key(|entry| entry.lot(SAMPLE_SEED));
+    let of_rate = |rate_kbit| {
+        let entries = entries.iter().filter(move |entry| entry.cell.rate_kbit == rate_kbit);
+        entries.take(SAMPLE_CELLS).copied()
+    };
+    RATES.into_iter().flat_map(of_rate).collect()
+}
+
 /// The same list under every congestion control that there is.
-pub fn all(list: fn(CongestionAlgorithm) -> Vec<Entry>) -> Vec<Entry> {
-    CongestionAlgorithm::ALL.into_iter().flat_map(list).collect()
+pub fn all(list: fn(CongestionName) -> Vec<Entry>) -> Vec<Entry> {
+    CongestionName::BUILT_IN.into_iter().flat_map(list).collect()
 }
 
 /// Runs `entries` on `threads` threads, the longest first, and gives what came of them, in their order.
@@ -209,15 +230,25 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// The file of a name, `quick` or that of a congestion control.
-    pub fn path(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots").join(format!("{name}.csv"))
+    /// Where the committed files are.
+    pub fn directory() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots")
+    }
+
+    /// The file of a name in a directory: `quick`, or that of a congestion control.
+    pub fn path(directory: &Path, name: &str) -> PathBuf {
+        directory.join(format!("{name}.csv"))
     }
 
     /// What `outcomes` are.
     pub fn of(outcomes: &[(Entry, Outcome)]) -> Self {
         let line = |(entry, outcome): &(Entry, Outcome)| (entry.to_string(), outcome.into());
         Self { lines: outcomes.iter().map(line).collect() }
+    }
+
+    /// The snapshot of a cell.
+    pub fn get(&self, entry: &Entry) -> Option<Shot> {
+        self.lines.get(&entry.to_string()).copied()
     }
 
     /// Takes over what is newer.
@@ -235,9 +266,17 @@ impl Snapshots {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error),
         };
+        Self::parse(&text).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// If a line is no snapshot, or is for the same cell as another.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut lines = BTreeMap::new();
         for line in text.lines().skip(1) {
-            let wrong = || io::Error::other(format!("{}: `{line}` is no snapshot", path.display()));
+            let wrong = || format!("`{line}` is no snapshot");
             let mut from_end = line.rsplitn(4, ',');
             let mut number = || from_end.next().and_then(|number| number.parse().ok());
             let (Some(spurious_bp), Some(retransmitted_bp), Some(goodput_kbit)) =
@@ -246,7 +285,10 @@ impl Snapshots {
                 return Err(wrong());
             };
             let entry = from_end.next().ok_or_else(wrong)?;
-            lines.insert(entry.to_owned(), Shot { goodput_kbit, retransmitted_bp, spurious_bp });
+            let shot = Shot { goodput_kbit, retransmitted_bp, spurious_bp };
+            if lines.insert(entry.to_owned(), shot).is_some() {
+                return Err(format!("`{line}` is another snapshot of its cell"));
+            }
         }
         Ok(Self { lines })
     }
@@ -265,24 +307,90 @@ impl Snapshots {
         }
         std::fs::write(path, text)
     }
+}
 
-    /// What is different from the snapshots for `outcomes`, one line each.
-    pub fn differences(&self, outcomes: &[(Entry, Outcome)]) -> Vec<String> {
-        let difference = |(entry, outcome): &(Entry, Outcome)| {
-            let (now, before) = (Shot::from(outcome), self.lines.get(&entry.to_string()));
-            match before {
-                Some(before) if *before == now => None,
-                Some(before) => Some(format!("{entry}: {before:?} became {now:?}")),
-                None => Some(format!("{entry}: has no snapshot; it is {now:?}")),
-            }
-        };
-        outcomes.iter().filter_map(difference).collect()
+impl Entry {
+    /// A number that looks random, and is the same for the same cell, congestion control and `seed`.
+    fn lot(&self, seed: u64) -> u64 {
+        let name = self.congestion.as_str().bytes();
+        let parts = name.fold(seed, |hash, byte| mix(hash ^ u64::from(byte)));
+        mix(parts ^ self.cell.seed())
     }
+}
+
+/// Spreads what distinguishes two numbers over all of their bits (the output function of SplitMix64).
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 impl std::fmt::Display for Entry {
     /// As the first columns of a snapshot.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{},{}", self.congestion.name(), self.cell)
+        write!(f, "{},{}", self.congestion, self.cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn axes(entries: &[Entry]) -> BTreeSet<(&'static str, u64)> {
+        let axes = |entry: &Entry| {
+            let Cell { rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst } = entry.cell;
+            [
+                ("rate", rate_kbit),
+                ("round trip", rtt_us),
+                ("buffer", buffer_percent),
+                ("reordering", reorder_percent),
+                ("loss", loss_bp),
+                ("burst", burst),
+            ]
+        };
+        entries.iter().flat_map(axes).collect()
+    }
+
+    #[test]
+    fn the_sample_has_sixty_cells_and_each_value_of_each_axis() {
+        for congestion in CongestionName::BUILT_IN {
+            let (full, quick, sample) = (full(congestion), quick(congestion), sample(congestion));
+            let different: BTreeSet<String> = sample.iter().map(Entry::to_string).collect();
+            assert_eq!(different.len(), 20);
+            assert!(sample.iter().all(|entry| full.contains(entry) && !quick.contains(entry)));
+            assert_eq!(axes(&sample), axes(&full), "{}", congestion.as_str());
+        }
+        assert_eq!(all(sample).len(), 60);
+    }
+
+    #[test]
+    fn congestion_controls_draw_different_cells() {
+        let cells = |congestion| sample(congestion).into_iter().map(|entry| entry.cell).collect::<Vec<_>>();
+        assert_ne!(cells(CongestionName::RENO), cells(CongestionName::CUBIC));
+    }
+
+    #[test]
+    fn each_cell_has_a_committed_snapshot_and_each_snapshot_a_cell() {
+        let lists = CongestionName::BUILT_IN.map(|congestion| (congestion.to_string(), full(congestion)));
+        for (name, entries) in lists.into_iter().chain([("quick".to_owned(), all(quick))]) {
+            let snapshots = Snapshots::read(&Snapshots::path(&Snapshots::directory(), &name)).unwrap();
+            let cells: BTreeSet<String> = entries.iter().map(Entry::to_string).collect();
+            assert!(snapshots.lines.keys().eq(&cells), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_snapshot_is_refused() {
+        for (text, complaint) in [
+            ("columns\nreno,965,116", "is no snapshot"),
+            ("columns\n965,116,0", "is no snapshot"),
+            ("columns\nreno,1,2,3,4,5,6,965,116,x", "is no snapshot"),
+            ("columns\nreno,1,2,3,4,5,6,1,2,3\nreno,1,2,3,4,5,6,1,2,3", "another snapshot of its cell"),
+        ] {
+            let error = Snapshots::parse(text).unwrap_err();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
     }
 }

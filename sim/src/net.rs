@@ -2,7 +2,7 @@
 
 use netstack::Config;
 use netstack::buffer::Chunk;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack::device::{Device, Link, LinkConfig, LinkStats, PairConfig};
 use netstack::readiness::Events;
 use netstack::stack::{Batch, Cell, Engine, Family, Interface, Listener, Observer, QueueId, Unconnected};
@@ -161,7 +161,7 @@ impl Net {
         let links = [Arc::new(here), Arc::new(there)];
         let sender = Host::new("10.0.0.1/24", tap(Arc::clone(&links[0]) as _), config, seed)?;
         let receiver = Host::new("10.0.0.2/24", Arc::clone(&links[1]) as _, config, seed ^ 1)?;
-        let mut socket = Unconnected::new(receiver.engine.core(), Family::V4);
+        let mut socket = Unconnected::new(receiver.engine.core(), receiver.engine.tcp(), Family::V4);
         receiver.engine.tcp().bind(receiver.engine.core(), &mut socket, (SERVER, PORT).into())?;
         // Not at zero, which might be taken for never.
         let now = Instant::from_millis(1_000);
@@ -180,9 +180,10 @@ impl Net {
     ///
     /// # Errors
     /// Those of connecting.
-    pub fn start(&mut self, congestion: CongestionAlgorithm, bytes: u64) -> io::Result<FlowId> {
-        let mut socket = Unconnected::new(self.sender.engine.core(), Family::V4);
-        socket.options.congestion = congestion;
+    pub fn start(&mut self, congestion: CongestionName, bytes: u64) -> io::Result<FlowId> {
+        let mut socket = Unconnected::new(self.sender.engine.core(), self.sender.engine.tcp(), Family::V4);
+        let chosen = socket.options.set_congestion(congestion.as_str().as_bytes());
+        chosen.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let writable = Flag::new();
         let to = SocketAddr::from((SERVER, PORT));
         let sender = self

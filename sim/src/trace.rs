@@ -3,7 +3,7 @@
 use crate::cell::Cell;
 use crate::net::Net;
 use netstack::buffer::PacketBuf;
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::sync::{Mutex, Rank};
 use netstack::tcp::TcpInfo;
@@ -49,7 +49,7 @@ pub struct Trace {
 ///
 /// # Errors
 /// If the connection failed.
-pub fn run(cell: &Cell, congestion: CongestionAlgorithm, time: Duration, samples: u32) -> io::Result<Trace> {
+pub fn run(cell: &Cell, congestion: CongestionName, time: Duration, samples: u32) -> io::Result<Trace> {
     let marks = Arc::new(Mutex::new(Rank::Leaf, Marks::default()));
     let tap = |device| Arc::new(Tap { device, marks: Arc::clone(&marks) }) as Arc<dyn Device>;
     let mut net = Net::tapped(&cell.path(), &Cell::config(), cell.seed(), tap)?;
@@ -174,7 +174,7 @@ mod tests {
             loss_bp: 100,
             burst: 1,
         };
-        let trace = run(&cell, CongestionAlgorithm::Cubic, Duration::from_secs(3), 100).unwrap();
+        let trace = run(&cell, CongestionName::CUBIC, Duration::from_secs(3), 100).unwrap();
         assert!((50..=101).contains(&trace.samples.len()), "{}", trace.samples.len());
         let info = &trace.samples.last().unwrap().info;
         let again = trace.marks.iter().filter(|(_, mark)| matches!(mark, Mark::SentAgain(_))).count();

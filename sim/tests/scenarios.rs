@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use netstack::config::CongestionAlgorithm;
+use netstack::config::CongestionName;
 use netstack::time::{Duration, Instant};
 use netstack_sim::cell::{Cell, MSS};
 use netstack_sim::net::{FlowId, Net};
@@ -32,7 +32,7 @@ fn jain(values: &[u64]) -> f64 {
 /// 20 Mbit/s, so that it takes seconds; `netstack-bench recovery --fairness` does it at 100.
 #[test]
 fn two_flows_of_a_kind_share_a_link() {
-    for congestion in CongestionAlgorithm::ALL {
+    for congestion in CongestionName::BUILT_IN {
         let mut net = CLEAN.net().unwrap();
         let start = net.now();
         let flows = [congestion; 2].map(|congestion| net.start(congestion, u64::MAX).unwrap());
@@ -40,16 +40,16 @@ fn two_flows_of_a_kind_share_a_link() {
         let before = flows.map(|flow| net.received(flow));
         run_until(&mut net, start + Duration::from_secs(60));
         let shares = [0, 1].map(|at| net.received(flows[at]) - before[at]);
-        assert!(jain(&shares) >= 0.95, "{}: {shares:?}", congestion.name());
+        assert!(jain(&shares) >= 0.95, "{congestion}: {shares:?}");
         let all = shares.iter().sum::<u64>() * 8 / 50_000;
-        assert!(all > CLEAN.rate_kbit * 9 / 10, "{}: {all} kbit/s together", congestion.name());
+        assert!(all > CLEAN.rate_kbit * 9 / 10, "{congestion}: {all} kbit/s together");
     }
 }
 
 #[test]
 fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
     let cell = Cell { reorder_percent: 30, rtt_us: 50_000, ..CLEAN };
-    for congestion in CongestionAlgorithm::ALL {
+    for congestion in CongestionName::BUILT_IN {
         let mut net = cell.net().unwrap();
         let start = net.now();
         let flow = net.start(congestion, u64::MAX).unwrap();
@@ -58,9 +58,8 @@ fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
         run_until(&mut net, start + Duration::from_secs(22));
         let vain = in_vain(&net, flow) - learnt;
         let segments = (net.received(flow) - received) / MSS;
-        let name = congestion.name();
-        assert!(segments > 10_000, "{name}: {segments} segments");
-        assert!(vain * 100 < segments * 2, "{name}: {vain} of {segments} in vain");
+        assert!(segments > 10_000, "{congestion}: {segments} segments");
+        assert!(vain * 100 < segments * 2, "{congestion}: {vain} of {segments} in vain");
     }
 }
 
@@ -68,7 +67,7 @@ fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
 /// is where the transfer goes on.
 #[test]
 fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
-    for congestion in CongestionAlgorithm::ALL {
+    for congestion in CongestionName::BUILT_IN {
         let mut net = CLEAN.net().unwrap();
         let start = net.now();
         let flow = net.start(congestion, u64::MAX).unwrap();
@@ -85,9 +84,8 @@ fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
             }
         }
         net.set_down(false);
-        let name = congestion.name();
         // Each time-out is at most twice as long as the one before.
-        let [.., before, last] = retransmitted[..] else { panic!("{name}: {retransmitted:?}") };
+        let [.., before, last] = retransmitted[..] else { panic!("{congestion}: {retransmitted:?}") };
         let due = last + 2 * (last - before) + Duration::from_millis(1);
         let received = net.received(flow);
         // What it asks about may have arrived, and only the acknowledgment was lost: then what comes after
@@ -96,11 +94,11 @@ fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
         run_until(&mut net, due + 8 * CLEAN.rtt());
         assert!(
             net.received(flow) > received,
-            "{name}: retransmitted at {retransmitted:?}, back at {back:?}"
+            "{congestion}: retransmitted at {retransmitted:?}, back at {back:?}"
         );
         // And it is soon what it was.
         run_until(&mut net, due + Duration::from_secs(5));
         let kbit = (net.received(flow) - received) * 8 / 5_000;
-        assert!(kbit > CLEAN.rate_kbit * 6 / 10, "{name}: {kbit} kbit/s");
+        assert!(kbit > CLEAN.rate_kbit * 6 / 10, "{congestion}: {kbit} kbit/s");
     }
 }

@@ -6,9 +6,10 @@ use netstack_examples::{kernel, transfer};
 use netstack_tun::netns::isolated;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
+use std::io;
 use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
@@ -104,6 +105,7 @@ async fn round(stack: &Stack, address: SocketAddr) -> usize {
             stack.connections(),
             stack.time_waits()
         );
+        // TIME-WAIT lasts in real time, as there is a TUN device.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     time_waits

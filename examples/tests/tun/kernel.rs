@@ -6,10 +6,11 @@ use netstack::{Config, Stack};
 use netstack_examples::pattern::Pattern;
 use netstack_examples::{kernel, services, transfer};
 use netstack_tun::netns::isolated_within;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, thread};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 #[derive(Clone, Copy, Debug)]

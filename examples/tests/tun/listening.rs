@@ -49,6 +49,7 @@ fn echoes(address: SocketAddr, over: &AtomicBool) -> io::Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(100_000);
     while !over.load(Ordering::Relaxed) {
         times.push(echo(address)?);
+        // The pace of the kernel's client, in the kernel's time.
         thread::sleep(Duration::from_millis(2));
     }
     times.sort_unstable();
@@ -69,6 +70,7 @@ async fn under_flood(address: SocketAddr, count: u64) -> io::Result<(Sent, Vec<D
     let mut most = 0;
     while !flood.is_finished() {
         most = most.max(allocated());
+        // Between two looks at the memory: the flood goes on in real time, through the kernel.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     over.store(true, Ordering::Relaxed);

@@ -14,9 +14,10 @@ use netstack_examples::pattern::Pattern;
 use netstack_examples::{kernel, transfer};
 use netstack_tun::netns::{isolated_within, sysctl};
 use netstack_tun::{Tun, TunConfig, interface};
+use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
 /// The device does not deliver ICMP: a firewall as there are too many.
 struct Deaf(Tun);

@@ -76,6 +76,7 @@ impl Inetd {
         let status = loop {
             match self.shell.try_wait().unwrap() {
                 Some(status) => break status,
+                // The standard library cannot wait for a process with a limit.
                 None => thread::sleep(Duration::from_millis(5)),
             }
             assert!(start.elapsed() < PATIENCE, "inetd did not end in {PATIENCE:?}");

@@ -6,13 +6,14 @@
 
 use netstack_tun::{Tun, TunConfig, netns};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, mpsc};
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 const USAGE: &str = "\
 usage: netstack-packetdrill-run [OPTION]... PACKETDRILL (FOLDER | SCRIPT.pkt | LIST)... [-- OPTION-OF-PACKETDRILL...]

@@ -2,11 +2,12 @@
 
 use super::{Entry, before_exec, is_refusal, refused};
 use crate::{attach, sys};
+use std::env;
 use std::io::{self, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
 /// In the child: the name of the test that it is to run.
 const TEST_VARIABLE: &str = "NETSTACK_ISOLATED";

@@ -2,8 +2,9 @@
 
 use crate::{interface, sys};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::{io, thread};
+use std::thread;
 
 /// A network namespace beside that of the process: the other host of a test.
 ///

@@ -109,37 +109,6 @@ impl MtuDiscover {
     }
 }
 
-/// The algorithms that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum CongestionAlgorithm {
-    /// CUBIC (RFC 9438); `cubic`.
-    #[default]
-    Cubic,
-    /// Reno with the byte counting of RFC 5681 and RFC 3465; Linux calls it `reno`.
-    NewReno,
-    /// BBR version 3 (draft-ietf-ccwg-bbr), which paces; `bbr`.
-    Bbr,
-}
-
-impl CongestionAlgorithm {
-    /// All algorithms.
-    pub const ALL: [Self; 3] = [Self::Cubic, Self::NewReno, Self::Bbr];
-
-    /// The name that `TCP_CONGESTION` uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cubic => "cubic",
-            Self::NewReno => "reno",
-            Self::Bbr => "bbr",
-        }
-    }
-
-    /// The algorithm of a name that `TCP_CONGESTION` uses.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-}
-
 /// Which explicit congestion notification a connection asks for in its SYN, and which it accepts
 /// (`net.ipv4.tcp_ecn`). Whoever accepts AccECN (RFC 9768) also accepts RFC 3168.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

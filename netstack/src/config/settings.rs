@@ -1,9 +1,9 @@
 //! The settings, their names and which of them fit together.
 
+use super::congestion::CongestionName;
 use super::fast_open::{COOKIE_LEN, FastOpenKeys};
 use super::modes::{
-    CongestionAlgorithm, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing,
-    SynCookieMode, TimeWaitReuse,
+    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
 };
 use super::value::Value;
 use std::fmt;
@@ -120,8 +120,9 @@ config! {
     sack: bool = true;
     /// Offer and accept window scaling (`tcp_window_scaling`, RFC 7323 §2). On.
     window_scaling: bool = true;
-    /// Congestion control of new sockets (`tcp_congestion_control`).
-    congestion: CongestionAlgorithm = CongestionAlgorithm::default();
+    /// Congestion control of new sockets, by name (`tcp_congestion_control`). `cubic`; `reno` and `bbr` are built
+    /// in as well. Any other must be registered with the stack that is built with it.
+    congestion: CongestionName = CongestionName::CUBIC;
     /// How CUBIC leaves slow start before it loses something: `linux`, at a longer delay or a long
     /// train of acknowledgments; `rfc9406`, HyStart++; or `off`.
     hystart: Hystart = Hystart::Linux;

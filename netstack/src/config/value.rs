@@ -1,9 +1,9 @@
 //! How the values of settings are written as text.
 
+use super::congestion::CongestionName;
 use super::fast_open::FastOpenKeys;
 use super::modes::{
-    CongestionAlgorithm, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing,
-    SynCookieMode, TimeWaitReuse,
+    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
 };
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -223,13 +223,13 @@ impl Value for SynCookieMode {
     }
 }
 
-impl Value for CongestionAlgorithm {
+impl Value for CongestionName {
     const FORM: &'static str = "the name of a congestion control, such as reno";
     fn parse(text: &str) -> Option<Self> {
-        Self::from_name(text)
+        text.parse().ok()
     }
     fn show(&self) -> String {
-        self.name().to_owned()
+        self.to_string()
     }
 }
 

@@ -8,10 +8,11 @@ use crate::stack::{Engine, give_back};
 use crate::sync::{Mutex, Rank};
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
+use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
-use std::{fmt, io};
 
 /// How often a stack that is ending looks whether it is done.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(2);

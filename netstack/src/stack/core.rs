@@ -18,9 +18,10 @@ use crate::sync::{Mutex, Rank};
 use rand::rngs::OsRng;
 use rand::{RngCore, SeedableRng, TryRngCore};
 use rand_chacha::ChaCha12Rng;
+use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::{fmt, io};
 
 /// What all protocols of a stack share: its settings, interfaces, addresses and routes, what is known of
 /// paths, buffers, chance, and who drives it.

@@ -15,12 +15,14 @@ use crate::device::RxMeta;
 use crate::error::Failure;
 use crate::icmp::Unreachable;
 use crate::ip::Cast;
+use crate::tcp::CongestionRegistry;
 use crate::time::Instant;
 use crate::wire::protocol;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::{fmt, io};
 
 /// A TCP/IP stack without I/O, clock or threads: it is told the time with each call.
 ///
@@ -32,6 +34,17 @@ use std::{fmt, io};
 pub struct Engine {
     core: Core,
     tcp: Tcp,
+}
+
+/// What a stack is given beside its settings and interfaces.
+#[derive(Clone, Debug, Default)]
+pub struct EngineSetup {
+    /// Where the stack looks for Fast Open cookies, which other stacks may use too. Default none: it has
+    /// a cache of its own.
+    pub fast_open_cache: Option<Arc<FastOpenCache>>,
+    /// The congestion controls that sockets can choose from, and [`Config::congestion`] can name.
+    /// Default the built-in ones.
+    pub congestion: CongestionRegistry,
 }
 
 /// What a driver of a queue keeps from call to call: what the calls leave to do, and the memory for it.
@@ -74,21 +87,21 @@ impl Engine {
     /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
     /// system's random source.
     pub fn new(config: Config, interfaces: Vec<Interface>) -> io::Result<Arc<Self>> {
-        Self::with_fast_open_cache(config, interfaces, None)
+        Self::with_setup(config, interfaces, EngineSetup::default())
     }
 
-    /// As [`Engine::new`], for a stack that looks for Fast Open cookies in `cache`, which other stacks
-    /// may use too.
+    /// As [`Engine::new`], with what `setup` says.
     ///
     /// # Errors
-    /// As [`Engine::new`].
-    pub fn with_fast_open_cache(
+    /// As [`Engine::new`]; of kind `InvalidInput`, too, if [`Config::congestion`] is not in the registry.
+    pub fn with_setup(
         config: Config,
         interfaces: Vec<Interface>,
-        cache: Option<Arc<FastOpenCache>>,
+        setup: EngineSetup,
     ) -> io::Result<Arc<Self>> {
+        let EngineSetup { fast_open_cache, congestion } = setup;
         let core = Core::new(config, interfaces)?;
-        let tcp = Tcp::new(&core, cache);
+        let tcp = Tcp::new(&core, fast_open_cache, &congestion)?;
         Ok(Arc::new(Self { core, tcp }))
     }
 

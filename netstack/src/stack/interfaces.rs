@@ -7,8 +7,9 @@ use crate::device::{Capabilities, Device, Loopback};
 use crate::error::Failure;
 use crate::ip::Addresses;
 use std::collections::HashSet;
+use std::fmt;
+use std::io;
 use std::sync::{Arc, OnceLock};
-use std::{fmt, io};
 
 /// The MTU of the loopback interface: as much as an IP packet can be. Linux has one byte more.
 const LOOPBACK_MTU: usize = 65_535;

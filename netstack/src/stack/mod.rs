@@ -36,7 +36,7 @@ mod tests;
 
 pub use core::Core;
 pub use counters::Counters;
-pub use engine::{Batch, Engine};
+pub use engine::{Batch, Engine, EngineSetup};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;
 pub use flow::{Family, QueueId};

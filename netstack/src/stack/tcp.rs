@@ -45,9 +45,10 @@ use super::ports::Ports;
 use super::turn::Turn;
 use super::waiting::Waiting;
 use crate::sync::{Published, Rank};
-use crate::tcp::{IsnGenerator, Path, SynCookies};
+use crate::tcp::{CongestionChoice, CongestionRegistry, IsnGenerator, Path, SynCookies};
 use crate::time::Instant;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -69,15 +70,27 @@ pub struct Tcp {
     /// Connections that no application holds any more.
     orphans: AtomicUsize,
     fast_open: FastOpenState,
+    /// That of new sockets, which also leads to the others that the stack knows.
+    congestion: CongestionChoice,
     metrics: Metrics,
     counters: TcpCounters,
 }
 
 impl Tcp {
-    pub(super) fn new(core: &Core, cache: Option<Arc<FastOpenCache>>) -> Self {
+    /// # Errors
+    /// Of kind `InvalidInput` if [`Config::congestion`](crate::config::Config::congestion) is not in
+    /// `congestion`.
+    pub(super) fn new(
+        core: &Core,
+        cache: Option<Arc<FastOpenCache>>,
+        congestion: &CongestionRegistry,
+    ) -> io::Result<Self> {
         let config = core.config();
+        let congestion = congestion
+            .choose(config.congestion.as_str())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let isn = IsnGenerator::new(&core.secret::<32>());
-        Self {
+        Ok(Self {
             demux: Demux::new(core.keyed().clone()),
             ports: Ports::new(config.port_range.clone()),
             deadlines: Deadlines::new(),
@@ -87,9 +100,10 @@ impl Tcp {
             reset_limit: ResetLimit::new(config),
             orphans: AtomicUsize::new(0),
             fast_open: FastOpenState::new(config, cache, || core.secret()),
+            congestion,
             metrics: Metrics::new(config, core.keyed().clone()),
             counters: TcpCounters::default(),
-        }
+        })
     }
 
     pub(super) fn counters(&self) -> &TcpCounters {

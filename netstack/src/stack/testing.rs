@@ -412,7 +412,7 @@ impl Net {
 
     /// A socket that is not connected yet.
     pub(crate) fn socket(&self, host: usize, family: Family) -> Unconnected {
-        Unconnected::new(self.engine(host).core(), family)
+        Unconnected::new(self.engine(host).core(), self.engine(host).tcp(), family)
     }
 
     /// Listens at all addresses of a host, of both families.

@@ -51,6 +51,7 @@ impl Stamp {
 
 /// What one acknowledgment says of the path: the variables `RS.` of the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RateSample {
     /// Bytes delivered since the newest of the acknowledged ranges was sent.
     pub delivered: u64,
@@ -67,6 +68,11 @@ pub struct RateSample {
 }
 
 impl RateSample {
+    /// `delivered` bytes in `interval`, of which nothing else is known: for tests of algorithms.
+    pub fn new(delivered: u64, interval: Duration) -> Self {
+        Self { delivered, interval, prior_delivered: 0, tx_in_flight: 0, lost: 0, app_limited: false }
+    }
+
     /// Bytes a second.
     pub fn rate(&self) -> u64 {
         per_second(self.delivered, self.interval)
@@ -75,6 +81,7 @@ impl RateSample {
 
 /// A range that was found lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LossSample {
     /// Its length in bytes.
     pub bytes: usize,
@@ -86,6 +93,13 @@ pub struct LossSample {
     pub app_limited: bool,
     /// Bytes delivered in all when the loss was found.
     pub delivered: u64,
+}
+
+impl LossSample {
+    /// The first loss of a connection, of `bytes` with nothing else in flight: for tests of algorithms.
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes, tx_in_flight: bytes, lost: bytes as u64, app_limited: false, delivered: 0 }
+    }
 }
 
 impl DeliveryRate {

@@ -1,7 +1,8 @@
 //! Why an operation on a connection failed.
 
 use crate::error::{Failure, os};
-use std::{fmt, io};
+use std::fmt;
+use std::io;
 
 /// The errors of the core. Each stands for one error number of Linux, which the conversion into
 /// [`io::Error`] gives.

@@ -55,7 +55,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use congestion::{AckSample, Bbr, CongestionControl, Cubic, NewReno};
+pub use congestion::{
+    AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
+};
 pub use connection::{Completion, Connection, FastOpenSyn};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;

@@ -1,7 +1,8 @@
 //! The options of one socket, under the names of Linux and socket2.
 
-use crate::config::{Config, CongestionAlgorithm, FastOpenKeys, MtuDiscover};
-use crate::tcp::backoff::backed_off;
+use super::backoff::backed_off;
+use super::congestion::{CongestionChoice, CongestionError};
+use crate::config::{Config, CongestionName, FastOpenKeys, MtuDiscover};
 use crate::time::Duration;
 use std::sync::Arc;
 
@@ -53,8 +54,8 @@ pub struct SocketOptions {
     pub mtu_discover: MtuDiscover,
     /// `SO_MAX_PACING_RATE` in bytes a second: pace, and not faster than this. Default none.
     pub max_pacing_rate: Option<u64>,
-    /// `TCP_CONGESTION`. Default [`Config::congestion`].
-    pub congestion: CongestionAlgorithm,
+    /// `TCP_CONGESTION`. Default [`Config::congestion`]. See [`SocketOptions::set_congestion`].
+    pub congestion: CongestionChoice,
     /// `TCP_FASTOPEN`: connections of a listener that may wait for the third segment of their
     /// handshake; 0 turns Fast Open off. Default 0.
     pub fastopen_queue: u32,
@@ -67,8 +68,8 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
-    /// What a new socket starts with.
-    pub fn new(config: &Config) -> Self {
+    /// What a new socket starts with, under the congestion control that [`Config::congestion`] names.
+    pub fn with_congestion(config: &Config, congestion: CongestionChoice) -> Self {
         Self {
             nodelay: false,
             cork: false,
@@ -88,7 +89,7 @@ impl SocketOptions {
             window_clamp: None,
             mtu_discover: config.mtu_discover,
             max_pacing_rate: None,
-            congestion: config.congestion,
+            congestion,
             fastopen_queue: 0,
             fastopen_connect: false,
             fastopen_no_cookie: false,
@@ -98,6 +99,18 @@ impl SocketOptions {
 }
 
 impl SocketOptions {
+    /// Sets `TCP_CONGESTION` from its value, as setsockopt(2) takes it: the name ends at the first NUL, and
+    /// after 15 bytes.
+    ///
+    /// # Errors
+    /// [`CongestionError::Unknown`] if the stack knows no algorithm of this name.
+    pub fn set_congestion(&mut self, value: &[u8]) -> Result<(), CongestionError> {
+        let value = &value[..value.len().min(CongestionName::MAX_LEN)];
+        let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
+        self.congestion = self.congestion.choose(&String::from_utf8_lossy(name))?;
+        Ok(())
+    }
+
     /// `TCP_DEFER_ACCEPT` as a time: how long its retransmissions take (retrans_to_secs in Linux).
     pub fn defer_accept_time(&self, config: &Config) -> Option<Duration> {
         (self.defer_accept > 0).then(|| takes(self.defer_accept, config))
@@ -117,8 +130,36 @@ fn takes(retransmissions: u8, config: &Config) -> Duration {
 }
 
 #[cfg(test)]
+impl SocketOptions {
+    /// What a new socket of a stack starts with that has the built-in congestion controls.
+    pub(crate) fn new(config: &Config) -> Self {
+        let built_in = super::congestion::CongestionRegistry::default();
+        let congestion = built_in.choose(config.congestion.as_str()).expect("it is built in");
+        Self::with_congestion(config, congestion)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_congestion_control_is_chosen_as_the_kernel_reads_its_name() {
+        let mut options = SocketOptions::new(&Config::default());
+        for (value, name) in [
+            (&b"reno"[..], "reno"),
+            (b"bbr\0", "bbr"),
+            (b"cubic\0reno", "cubic"),
+            (b"reno\0\0\0\0\0\0\0\0\0\0\0\xff", "reno"),
+        ] {
+            options.set_congestion(value).unwrap();
+            assert_eq!(options.congestion.name(), name);
+        }
+        for value in [&b""[..], b"\0reno", b"re", b"renorenorenorenoreno", b"Reno", b"\xff"] {
+            assert!(options.set_congestion(value).is_err(), "{value:?}");
+            assert_eq!(options.congestion.name(), "reno", "it stays as it was");
+        }
+    }
 
     #[test]
     fn times_become_retransmissions_and_are_rounded_up() {

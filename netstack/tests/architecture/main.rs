@@ -17,9 +17,10 @@ mod tree;
 
 use facts::Facts;
 use rules::{Exception, Floor, House, Views};
+use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::{fmt, fs};
 use tree::Sources;
 
 /// From the ground up. A room uses those on the floors below, and on its own only those that it may meet.

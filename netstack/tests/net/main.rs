@@ -6,6 +6,7 @@ mod common;
 mod ambient;
 mod auto_traits;
 mod clock;
+mod congestion;
 mod driver;
 mod fast_open;
 #[cfg(unix)]

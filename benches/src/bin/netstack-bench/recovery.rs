@@ -1,15 +1,17 @@
 //! `recovery`: the same transfers over the same bad paths by netstack and by the kernel.
 
 use clap::Args;
+use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
 use netstack_benches::lane::{self, Host, Lane};
 use netstack_benches::stats::median;
 use serde_json::{Value, json};
+use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
 /// Bit/s of every path: little enough that several transfers at a time leave the processor idle.
 const RATE: u64 = 100_000_000;
@@ -282,8 +284,8 @@ fn jain(values: &[f64]) -> f64 {
 /// The congestion controls of netstack that the kernel has, too.
 fn common_controls() -> io::Result<Vec<String>> {
     let kernels = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
-    let ours = netstack::config::CongestionAlgorithm::ALL.map(|control| control.name());
-    Ok(kernels.split_whitespace().filter(|name| ours.contains(name)).map(str::to_owned).collect())
+    let ours = |name: &&str| CongestionName::built_in(name).is_some();
+    Ok(kernels.split_whitespace().filter(ours).map(str::to_owned).collect())
 }
 
 fn rounded(values: &[f64]) -> Value {

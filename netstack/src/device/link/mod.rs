@@ -23,8 +23,9 @@ use crate::sync::{Mutex, Rank};
 use crate::time::{Duration, Instant};
 use crate::wire::{checksum, complete_checksum, split_super_segment};
 use direction::{Direction, Packet};
+use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::{fmt, io};
 
 /// Packets that one call of `receive` takes from the inner device while none has arrived: bounds
 /// the work, at 10 Gbit/s to about a millisecond's packets.

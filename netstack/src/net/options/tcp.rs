@@ -1,7 +1,7 @@
 //! Options of TCP, and those of the socket layer that its sockets have.
 
 use super::ip::HasMtuDiscover;
-use crate::config::{Config, CongestionAlgorithm, MtuDiscover};
+use crate::config::{Config, MtuDiscover};
 use crate::error::os;
 use crate::tcp::SocketOptions;
 use crate::time::Duration;
@@ -120,10 +120,12 @@ pub(crate) fn mss_limit_from(mss: u32) -> io::Result<Option<u16>> {
     }
 }
 
-/// The congestion control that `TCP_CONGESTION` names.
-pub(crate) fn congestion_from(name: &[u8]) -> io::Result<CongestionAlgorithm> {
-    let name = std::str::from_utf8(name).unwrap_or_default().trim_end_matches('\0');
-    CongestionAlgorithm::from_name(name).ok_or_else(|| os(libc::ENOENT))
+/// Sets `TCP_CONGESTION` in `options`.
+pub(crate) fn set_congestion(options: &mut SocketOptions, name: &[u8]) -> io::Result<()> {
+    if name.is_empty() {
+        return Err(os(libc::EINVAL));
+    }
+    options.set_congestion(name).map_err(|_| os(libc::ENOENT))
 }
 
 /// What `SO_SNDBUF` becomes, in bytes.
@@ -311,17 +313,19 @@ macro_rules! tcp_options {
 
             /// `TCP_CONGESTION`: the name of the congestion control.
             pub fn tcp_congestion(&self) -> std::io::Result<Vec<u8>> {
-                Ok(self.options().congestion.name().as_bytes().to_vec())
+                Ok(self.options().congestion.name().as_str().as_bytes().to_vec())
             }
 
-            /// Sets `TCP_CONGESTION`.
+            /// Sets `TCP_CONGESTION`: the name of an algorithm that is built in (`cubic`, `reno` or `bbr`)
+            /// or registered with
+            /// [`StackBuilder::congestion_control`](crate::StackBuilder::congestion_control). As on Linux
+            /// the name ends at the first NUL and after 15 bytes, and a connection keeps its window and its
+            /// slow start threshold.
             ///
             /// # Errors
-            /// `ENOENT` if there is no congestion control of this name.
+            /// `ENOENT` if the stack knows no congestion control of this name; `EINVAL` if `name` is empty.
             pub fn set_tcp_congestion(&self, name: &[u8]) -> std::io::Result<()> {
-                let congestion = $crate::net::options::tcp::congestion_from(name)?;
-                self.change(|options| options.congestion = congestion);
-                Ok(())
+                self.change(|options| $crate::net::options::tcp::set_congestion(options, name))
             }
 
             /// `SO_MAX_PACING_RATE` in bytes a second; `u64::MAX` if it is not set.

@@ -8,12 +8,13 @@ use crate::sync::{Mutex, Rank};
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
+use std::fmt;
 use std::future::Future;
+use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::{fmt, io};
 use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
 

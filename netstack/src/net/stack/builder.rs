@@ -5,7 +5,8 @@ use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
 use crate::net::driver::{self, Driver};
-use crate::stack::{Engine, FastOpenCache, Interface};
+use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
+use crate::tcp::{CongestionControl, CongestionError, CongestionRegistry, CongestionStart};
 use std::io;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -40,6 +41,8 @@ pub struct StackBuilder {
     config: Config,
     driver: Driver,
     fast_open_cache: Option<Arc<FastOpenCache>>,
+    /// The first registration that failed stays until `build` returns it.
+    congestion: Result<CongestionRegistry, CongestionError>,
 }
 
 impl Stack {
@@ -52,6 +55,7 @@ impl Stack {
             config: Config::default(),
             driver: Driver::default(),
             fast_open_cache: None,
+            congestion: Ok(CongestionRegistry::default()),
         }
     }
 }
@@ -94,23 +98,88 @@ impl StackBuilder {
         self
     }
 
+    /// Registers a congestion control algorithm by name, for [`Config::congestion`] and
+    /// `set_tcp_congestion` to choose. `cubic`, `reno` and `bbr` are built in.
+    ///
+    /// `factory` makes the state of the algorithm for one connection. It is called with the connection
+    /// locked, and must not block or call into the stack.
+    ///
+    /// # Examples
+    /// A congestion control that does nothing but keep at most 32 KiB in flight:
+    ///
+    /// ```
+    /// use netstack::tcp::{AckSample, CongestionControl, CongestionStart};
+    /// use netstack::time::Instant;
+    /// use netstack::{Config, Stack};
+    ///
+    /// #[derive(Debug)]
+    /// struct Fixed(usize);
+    ///
+    /// impl CongestionControl for Fixed {
+    ///     fn cwnd(&self) -> usize {
+    ///         self.0
+    ///     }
+    ///     fn ssthresh(&self) -> usize {
+    ///         32 << 10
+    ///     }
+    ///     fn set_cwnd(&mut self, bytes: usize) {
+    ///         self.0 = bytes.clamp(1448, 32 << 10);
+    ///     }
+    ///     fn on_ack(&mut self, ack: &AckSample) {
+    ///         self.set_cwnd(self.0 + ack.delivered);
+    ///     }
+    ///     fn on_congestion(&mut self, _now: Instant) {}
+    ///     fn on_timeout(&mut self, _now: Instant, _first: bool) {}
+    ///     fn on_mss_change(&mut self, _mss: usize) {}
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let stack = Stack::builder()
+    ///     .congestion_control("fixed", |_: &CongestionStart| Box::new(Fixed(32 << 10)))
+    ///     .config(Config { congestion: "fixed".parse()?, ..Config::default() })
+    ///     .build()?;
+    /// let listener = stack.listen("127.0.0.1:0").await?;
+    /// let client = stack.connect(listener.local_addr()?).await?;
+    /// assert_eq!(client.tcp_congestion()?, b"fixed");
+    /// assert_eq!(client.tcp_info()?.snd_cwnd, 32 << 10);
+    /// client.set_tcp_congestion(b"cubic")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn congestion_control(
+        mut self,
+        name: &str,
+        factory: impl Fn(&CongestionStart) -> Box<dyn CongestionControl> + Send + Sync + 'static,
+    ) -> Self {
+        if let Ok(registry) = &mut self.congestion
+            && let Err(error) = registry.register(name, factory)
+        {
+            self.congestion = Err(error);
+        }
+        self
+    }
+
     /// Builds the stack and starts its driver.
     ///
     /// # Errors
     /// - [`io::ErrorKind::Unsupported`]: [`Driver::Tokio`] outside of a tokio runtime; or a device
     ///   that waits on a file descriptor, or [`Driver::Thread`], while the time of the runtime around
     ///   is paused: they cannot follow virtual time.
-    /// - [`io::ErrorKind::InvalidInput`]: an address, a gateway or a setting that makes no sense.
+    /// - [`io::ErrorKind::InvalidInput`]: an address, a gateway or a setting that makes no sense; a congestion
+    ///   control that is registered by a name that is invalid or taken, or a [`Config::congestion`] that is
+    ///   not registered.
     /// - What the operating system says when the driver's thread cannot be started.
     ///
     /// # Panics
     /// If the runtime was built without its time driver, or without its I/O driver and there is a
     /// device that needs it.
     pub fn build(self) -> io::Result<Stack> {
-        let Self { name, interfaces, config, driver, fast_open_cache } = self;
+        let Self { name, interfaces, config, driver, fast_open_cache, congestion } = self;
+        let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;
-        let engine = Engine::with_fast_open_cache(config, interfaces, fast_open_cache)?;
+        let engine = Engine::with_setup(config, interfaces, EngineSetup { fast_open_cache, congestion })?;
         let clock = match (driver, &runtime) {
             (Driver::Tokio, Some(runtime)) => Clock::of_runtime(runtime),
             _ => Clock::monotonic(),

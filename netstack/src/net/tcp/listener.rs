@@ -11,10 +11,11 @@ use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::stack::{Family, Listener, ListenerQueues, Unconnected};
 use crate::tcp::SocketOptions;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::{fmt, io};
 use tokio::io::Interest;
 
 /// The backlog of [`TcpListener::bind`]; `Config::somaxconn` bounds it.
@@ -217,7 +218,7 @@ impl TcpListener {
         let bound = |addr: SocketAddr| {
             let core = stack.core();
             core.ensure_open()?;
-            let mut socket = Unconnected::new(core.engine.core(), socket_family(addr));
+            let mut socket = Unconnected::new(core.engine.core(), core.engine.tcp(), socket_family(addr));
             socket.ip.reuse_address = true;
             core.engine.tcp().bind(core.engine.core(), &mut socket, addr)?;
             Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)

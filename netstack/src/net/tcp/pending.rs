@@ -14,12 +14,13 @@ use crate::readiness::Events;
 use crate::stack::{ListenerQueues, Observer, PendingSyn, Rejection};
 use crate::tcp::SocketOptions;
 use crate::wire::Options;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use std::{fmt, io};
 use tokio::io::Interest;
 
 /// A TCP socket that listens, and whose application sees each SYN before it is answered.

@@ -12,8 +12,9 @@ use crate::net::stack::Stack;
 use crate::stack::{Core, Family, IpSocket, Unconnected};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::SocketOptions;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::{fmt, io};
 
 /// A TCP socket that neither connects nor listens yet and can be configured.
 ///
@@ -83,8 +84,10 @@ impl TcpSocket {
 
     fn new(stack: &Stack, family: Family) -> io::Result<Self> {
         stack.core().ensure_open()?;
-        let setup =
-            Setup { socket: Unconnected::new(stack.engine().core(), family), ip: IpOptions::default() };
+        let setup = Setup {
+            socket: Unconnected::new(stack.engine().core(), stack.engine().tcp(), family),
+            ip: IpOptions::default(),
+        };
         Ok(Self { stack: stack.clone(), setup: Mutex::new(Rank::Socket, setup) })
     }
 

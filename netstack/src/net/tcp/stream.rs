@@ -118,7 +118,13 @@ impl TcpStream {
         let mut last = None;
         for addr in resolve(&addr).await? {
             let family = socket_family(addr);
-            match Self::connect_socket(stack, Unconnected::new(stack.engine().core(), family), addr).await {
+            match Self::connect_socket(
+                stack,
+                Unconnected::new(stack.engine().core(), stack.engine().tcp(), family),
+                addr,
+            )
+            .await
+            {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
             }

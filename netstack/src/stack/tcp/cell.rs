@@ -20,10 +20,11 @@ use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
 use crate::wire::Segment;
 use std::collections::VecDeque;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::{fmt, io};
 
 /// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
 /// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in

@@ -19,8 +19,9 @@ pub struct Unconnected {
 
 impl Unconnected {
     /// A socket with default options.
-    pub fn new(core: &Core, family: Family) -> Self {
-        Self { ip: IpSocket::new(core, family), options: SocketOptions::new(core.config()) }
+    pub fn new(core: &Core, tcp: &Tcp, family: Family) -> Self {
+        let options = SocketOptions::with_congestion(core.config(), tcp.congestion.clone());
+        Self { ip: IpSocket::new(core, family), options }
     }
 }
 

@@ -8,8 +8,9 @@ use crate::icmp::Unreachable;
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, address};
 use crate::stack::{Engine, Family, Interface, Rejection};
 use crate::time::Instant;
-use crate::wire::TcpDatagram;
-use crate::wire::{ChecksumMode, Flags, HeaderBuf, IpMeta, Segment, SeqNum, emit_ip, emit_tcp, protocol};
+use crate::wire::{
+    ChecksumMode, Flags, HeaderBuf, IpMeta, Segment, SeqNum, TcpDatagram, emit_ip, emit_tcp, protocol,
+};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -340,11 +340,11 @@ fn threads_share_connections_without_losing_anything() {
     let engine = Engine::new(config, Vec::<Interface>::new()).unwrap();
     let clock = AtomicU64::new(1);
     let now = || Instant::from_micros(clock.load(Ordering::Relaxed));
-    let mut listening = Unconnected::new(engine.core(), Family::V4);
+    let mut listening = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
     engine.tcp().bind(engine.core(), &mut listening, "127.0.0.1:80".parse().unwrap()).unwrap();
     let listener =
         engine.with_tcp(now(), |tcp, turn| tcp.listen(turn, listening, 8, Arc::new(Silent))).unwrap();
-    let client = Unconnected::new(engine.core(), Family::V4);
+    let client = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
     let client = engine
         .with_tcp(now(), |tcp, turn| {
             tcp.connect(turn, client, "127.0.0.1:80".parse().unwrap(), Arc::new(Silent))

@@ -223,3 +223,24 @@ fn interfaces_that_cannot_work_are_refused_in_words() {
     let error = socket.ip.bind_device(net.engine(0).core(), Some("eth9")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
 }
+
+#[test]
+fn a_congestion_control_is_chosen_from_the_registry_of_the_engine() {
+    use crate::config::Config;
+    use crate::stack::{Engine, EngineSetup, Unconnected};
+    use crate::tcp::CongestionRegistry;
+    let mut congestion = CongestionRegistry::default();
+    let reno = congestion.choose("reno").unwrap();
+    congestion.register("mine", move |start| reno.start(start)).unwrap();
+    let setup = EngineSetup { congestion, ..EngineSetup::default() };
+    let named = |name: &str| Config { congestion: name.parse().unwrap(), ..Config::default() };
+    let engine = Engine::with_setup(named("mine"), Vec::new(), setup.clone()).unwrap();
+    let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+    assert_eq!(socket.options.congestion.name(), "mine");
+    assert!(socket.options.set_congestion(b"yours").is_err());
+    socket.options.set_congestion(b"bbr").unwrap();
+    assert_eq!(socket.options.congestion.name(), "bbr");
+    let error = Engine::with_setup(named("yours"), Vec::new(), setup).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert!(error.to_string().ends_with("there are `cubic`, `reno`, `bbr`, `mine`"), "{error}");
+}

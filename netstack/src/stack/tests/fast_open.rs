@@ -3,7 +3,7 @@
 use super::{SECOND, to_host_1};
 use crate::config::{Config, FastOpenKey, FastOpenKeys, FastOpenMode};
 use crate::stack::testing::{Hop, LinkSpec, Net, Passing, Socket, Verdict};
-use crate::stack::{Engine, Family, FastOpenCache, Listener};
+use crate::stack::{Engine, EngineSetup, Family, FastOpenCache, Listener};
 use crate::tcp::{FastOpenFail, State};
 use crate::time::Duration;
 use crate::wire::{Flags, Options};
@@ -371,7 +371,8 @@ fn stacks_share_a_cache() {
     let exported = net.engine(0).tcp().fast_open_cache().export();
     let cache = FastOpenCache::new(4, Duration::from_secs(3600));
     let stacks = [(), ()].map(|()| {
-        Engine::with_fast_open_cache(Config::default(), Vec::new(), Some(Arc::clone(&cache))).unwrap()
+        let setup = EngineSetup { fast_open_cache: Some(Arc::clone(&cache)), ..EngineSetup::default() };
+        Engine::with_setup(Config::default(), Vec::new(), setup).unwrap()
     });
     stacks[0].tcp().fast_open_cache().import(exported.clone());
     assert_eq!(stacks[1].tcp().fast_open_cache().export(), exported);

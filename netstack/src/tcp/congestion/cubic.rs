@@ -4,14 +4,16 @@
 //! around the old maximum, then faster and faster. All arithmetic is on integers: windows in whole
 //! segments, as the RFC and Linux have them, and time in 1/1024 s.
 //!
-//! Where the RFC and Linux differ, this is Linux: the curve is looked at one smallest round trip
+//! Where the RFC and Linux differ, this is Linux: the curve is evaluated one smallest round trip
 //! ahead and not one smoothed one; the estimate of Reno's window keeps its slope when it passes the
 //! window of the last loss (RFC 9438 §4.3 lets it become Reno's own); and before the first loss the
 //! window grows by a twentieth in a round trip at least, since the curve says nothing yet.
 
 use super::hystart::Detector;
-use super::window::{Before, Window};
-use super::{AckSample, CongestionControl, Start};
+use super::reordering_onset::ReorderingOnset;
+use super::window::Window;
+use super::window_based::{Rules, WindowBased};
+use super::{AckSample, CongestionStart};
 use crate::time::{Duration, Instant};
 
 /// The constant C = 0.4 segments per cubed second (RFC 9438 §5), in 1/1024 as Linux has it.
@@ -31,10 +33,10 @@ const RENO_WINDOWS: u64 = (8 * (BETA_SCALE + BETA) / 3 / (BETA_SCALE - BETA)) as
 /// Segments that must be acknowledged for one more at most before the first loss: 5 % in a round trip.
 const INITIAL_COUNT: u64 = 20;
 
-/// The curve is looked at again after this long, or when the window has changed: what it says in
+/// The curve is evaluated again after this long, or when the window has changed: what it gives in
 /// between would be the same, or be due to a burst of acknowledgments alone (Linux: HZ / 32). On paths
 /// that are shorter than that, after a round trip: Linux keeps what it found for hundreds of them.
-const LOOK_INTERVAL: Duration = Duration::from_micros(31_250);
+const EVALUATION_INTERVAL: Duration = Duration::from_micros(31_250);
 
 /// No time matters that is further away than this, about 12 days in 1/1024 s: its cube fits.
 const FAR: u64 = 1 << 30;
@@ -42,26 +44,22 @@ const FAR: u64 = 1 << 30;
 /// After a loss, delays are those of recovery for this long, and say nothing.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
-/// CUBIC's state.
+/// CUBIC's state beside the window.
 #[derive(Debug)]
-pub struct Cubic {
-    window: Window,
+pub(super) struct Cubic {
     /// W_max in segments: the window at the last loss, or somewhat less where it had shrunk since
     /// the one before; 0 before the first.
     w_max: u64,
     /// This stage of congestion avoidance.
     epoch: Option<Epoch>,
-    hystart: Detector,
+    pub(super) hystart: Detector,
     /// The smallest round trip since the last time-out.
     delay_min: Option<Duration>,
-    /// Whether the path was seen to reorder.
-    reorders: bool,
+    reordering: ReorderingOnset,
     /// Since when the application, and not the window, limits what is sent.
     limited_since: Option<Instant>,
     /// When something was last sent.
     last_sent: Instant,
-    /// From before the last reduction.
-    undo: Option<Saved>,
 }
 
 /// One stage of congestion avoidance: from one loss to the next. Windows are in segments.
@@ -77,63 +75,46 @@ struct Epoch {
     w_est: u64,
     /// Bytes acknowledged that `w_est` has not grown for yet.
     acked: u64,
-    /// What the curve said last.
-    look: Option<Look>,
+    /// What the curve gave last.
+    last: Option<Evaluation>,
 }
 
-/// What the curve said: segments to be acknowledged for one more.
+/// What the curve gave: segments to be acknowledged for one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
+struct Evaluation {
     at: Instant,
     /// For a window of so many segments.
     cwnd: u64,
     count: u64,
 }
 
-/// What RFC 9438 §4.9 restores after a reduction that was a mistake. Linux restores the window and
-/// lets the curve begin anew.
+/// What RFC 9438 §4.9 restores after a spurious reduction, beside the window. Linux restores the window
+/// and lets the curve begin anew.
 #[derive(Debug)]
-struct Saved {
-    window: Before,
+pub(super) struct Saved {
     w_max: u64,
     epoch: Option<Epoch>,
 }
 
 impl Cubic {
     /// A controller that starts with the window of `start`.
-    pub(super) fn new(start: &Start) -> Self {
-        Self {
-            window: Window::new(start),
+    pub(super) fn start(start: &CongestionStart) -> WindowBased<Self> {
+        let rules = Self {
             w_max: 0,
             epoch: None,
             hystart: Detector::new(start.hystart),
             delay_min: None,
-            reorders: false,
+            reordering: ReorderingOnset::default(),
             limited_since: None,
             last_sent: start.now,
-            undo: None,
-        }
-    }
-
-    /// RFC 9438 §4.6 and §4.7.
-    fn reduce(&mut self) {
-        self.undo = Some(Saved { window: self.window.before(), w_max: self.w_max, epoch: self.epoch.take() });
-        let cwnd = self.window.segments();
-        // Fast convergence: a flow that lost again before it was back at its maximum makes room.
-        self.w_max = if cwnd < self.w_max {
-            cwnd * (BETA_SCALE + BETA) as u64 / (2 * BETA_SCALE as u64)
-        } else {
-            cwnd
         };
-        self.window.reduce(BETA, BETA_SCALE);
+        WindowBased::new(start, rules)
     }
 
     /// The smallest round trip, and whether slow start should end.
-    fn measure(&mut self, ack: &AckSample) {
-        if ack.reorders && !self.reorders {
-            // The smallest round trip until now is that of what overtook the rest, and beside it every
-            // other one looks like a queue.
-            self.reorders = true;
+    fn measure(&mut self, window: &mut Window, ack: &AckSample) {
+        if self.reordering.begins(ack) {
+            // Beside the round trip of what overtook the rest, every other one looks like a queue.
             self.delay_min = None;
         }
         let settled = self.epoch.as_ref().is_none_or(|epoch| ack.now - epoch.start >= UNSETTLED);
@@ -141,43 +122,89 @@ impl Cubic {
         let rtt = rtt.max(Duration::from_micros(1));
         let delay_min = self.delay_min.map_or(rtt, |min| min.min(rtt));
         self.delay_min = Some(delay_min);
-        if self.window.in_slow_start() && self.hystart.on_rtt(ack, rtt, delay_min, &self.window) {
-            self.window.ssthresh = self.window.cwnd;
+        if window.in_slow_start() && self.hystart.on_rtt(ack, rtt, delay_min, window) {
+            window.ssthresh = window.cwnd;
         }
     }
 
     /// RFC 9438 §4.2 to §4.5.
-    fn avoid_congestion(&mut self, ack: &AckSample, acked: usize) {
-        let cwnd = self.window.segments();
+    fn avoid_congestion(&mut self, window: &mut Window, ack: &AckSample, acked: usize) {
+        let cwnd = window.segments();
         let mut epoch = self.epoch.take().unwrap_or_else(|| Epoch::begin(ack.now, cwnd, self.w_max));
         epoch.acked += acked as u64;
         if let Some(since) = self.limited_since.take() {
             epoch.start += ack.now - since.max(epoch.start);
         }
-        let interval = self.delay_min.map_or(LOOK_INTERVAL, |rtt| rtt.min(LOOK_INTERVAL));
-        let recent = |look: &Look| look.cwnd == cwnd && ack.now - look.at <= interval;
-        let count = match epoch.look.filter(recent) {
-            Some(look) => look.count,
+        let interval = self.delay_min.map_or(EVALUATION_INTERVAL, |rtt| rtt.min(EVALUATION_INTERVAL));
+        let recent = |last: &Evaluation| last.cwnd == cwnd && ack.now - last.at <= interval;
+        let count = match epoch.last.filter(recent) {
+            Some(last) => last.count,
             None => {
                 let t = in_1024ths((ack.now - epoch.start) + self.delay_min.unwrap_or_default());
-                let count = epoch.count(t, cwnd, self.w_max == 0, self.window.mss);
-                epoch.look = Some(Look { at: ack.now, cwnd, count });
+                let count = epoch.count(t, cwnd, self.w_max == 0, window.mss);
+                epoch.last = Some(Evaluation { at: ack.now, cwnd, count });
                 count
             }
         };
         self.epoch = Some(epoch);
-        self.window.avoid(acked, count as usize * self.window.mss);
+        window.avoid(acked, count as usize * window.mss);
     }
 }
 
-#[cfg(test)]
-impl Cubic {
-    pub(super) fn hystart_mut(&mut self) -> &mut Detector {
-        &mut self.hystart
+impl Rules for Cubic {
+    type Saved = Saved;
+
+    fn on_send(&mut self, now: Instant, in_flight: usize) {
+        // A pause is no part of the curve's time (bictcp_cwnd_event in Linux).
+        if in_flight == 0
+            && let Some(epoch) = &mut self.epoch
+        {
+            epoch.start = (epoch.start + (now - self.last_sent)).min(now);
+        }
+        self.last_sent = now;
     }
 
-    pub(super) fn window_mut(&mut self) -> &mut Window {
-        &mut self.window
+    fn on_ack(&mut self, window: &mut Window, ack: &AckSample) {
+        self.measure(window, ack);
+        if !ack.cwnd_limited {
+            self.limited_since.get_or_insert(ack.now);
+            return;
+        }
+        let mut acked = ack.delivered;
+        if window.in_slow_start() {
+            acked = window.slow_start(self.hystart.growth(ack, window.mss));
+        }
+        if acked > 0 {
+            self.avoid_congestion(window, ack, acked);
+        }
+    }
+
+    /// RFC 9438 §4.6 and §4.7.
+    fn reduce(&mut self, window: &mut Window) -> Saved {
+        let saved = Saved { w_max: self.w_max, epoch: self.epoch.take() };
+        let cwnd = window.segments();
+        // Fast convergence: a flow that lost again before it was back at its maximum makes room.
+        self.w_max = if cwnd < self.w_max {
+            cwnd * (BETA_SCALE + BETA) as u64 / (2 * BETA_SCALE as u64)
+        } else {
+            cwnd
+        };
+        window.reduce(BETA, BETA_SCALE);
+        saved
+    }
+
+    fn on_timeout(&mut self) {
+        // RFC 9438 §4.8: the first stage after a time-out starts from where slow start ends. As in
+        // Linux the path is measured anew.
+        self.w_max = 0;
+        self.epoch = None;
+        self.delay_min = None;
+        self.hystart.restart();
+    }
+
+    fn restore(&mut self, Saved { w_max, epoch }: Saved) {
+        self.w_max = w_max;
+        self.epoch = epoch;
     }
 }
 
@@ -187,7 +214,7 @@ impl Epoch {
         let missing = w_max.saturating_sub(cwnd);
         // K = cbrt((W_max - cwnd) / C): the fraction bits of C and those of the cubed time.
         let k = cube_root((u128::from(missing) << (4 * FRACTION)) / C);
-        Self { start: now, k, origin: w_max.max(cwnd), w_est: cwnd, acked: 0, look: None }
+        Self { start: now, k, origin: w_max.max(cwnd), w_est: cwnd, acked: 0, last: None }
     }
 
     /// Segments to be acknowledged for the window of `cwnd` to grow by one, `t` after the beginning.
@@ -237,105 +264,24 @@ fn cube_root(n: u128) -> u64 {
     low as u64
 }
 
-impl CongestionControl for Cubic {
-    fn cwnd(&self) -> usize {
-        self.window.cwnd
-    }
-
-    fn ssthresh(&self) -> usize {
-        self.window.ssthresh
-    }
-
-    fn on_send(&mut self, now: Instant, in_flight: usize, _app_limited: bool) {
-        // A pause is no part of the curve's time (bictcp_cwnd_event in Linux).
-        if in_flight == 0
-            && let Some(epoch) = &mut self.epoch
-        {
-            epoch.start = (epoch.start + (now - self.last_sent)).min(now);
-        }
-        self.last_sent = now;
-    }
-
-    fn on_ack(&mut self, ack: &AckSample) {
-        self.measure(ack);
-        if !ack.cwnd_limited {
-            self.limited_since.get_or_insert(ack.now);
-            return;
-        }
-        let mut acked = ack.delivered;
-        if self.window.in_slow_start() {
-            acked = self.window.slow_start(self.hystart.growth(ack, self.window.mss));
-        }
-        if acked > 0 {
-            self.avoid_congestion(ack, acked);
-        }
-    }
-
-    fn on_congestion(&mut self, _now: Instant) {
-        self.reduce();
-    }
-
-    fn on_timeout(&mut self, _now: Instant, first: bool) {
-        if first {
-            self.reduce();
-        }
-        // RFC 9438 §4.8: the first stage after a time-out starts from where slow start ends. As in
-        // Linux the path is measured anew.
-        self.w_max = 0;
-        self.epoch = None;
-        self.delay_min = None;
-        self.hystart.restart();
-        self.window.set(0);
-    }
-
-    fn on_undo(&mut self) {
-        if let Some(Saved { window, w_max, epoch }) = self.undo.take() {
-            self.window.undo(window);
-            self.w_max = w_max;
-            self.epoch = epoch;
-        }
-    }
-
-    fn set_cwnd(&mut self, bytes: usize) {
-        self.window.set(bytes);
-    }
-
-    fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: usize) {
-        self.window.restart(idle, rto, restart_window);
-    }
-
-    fn on_unused(&mut self, used: usize) {
-        self.window.decay(used);
-    }
-
-    fn on_mss_change(&mut self, mss: usize) {
-        self.window.on_mss_change(mss);
-        self.undo = None;
-    }
-
-    fn name(&self) -> &'static str {
-        "cubic"
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing;
+    use super::super::{CongestionControl, testing};
     use super::*;
 
     const MSS: usize = testing::MSS;
     const RTT: Duration = Duration::from_millis(50);
 
-    fn cubic(cwnd: usize) -> Cubic {
-        Cubic::new(&testing::start(cwnd))
+    fn cubic(cwnd: usize) -> WindowBased<Cubic> {
+        Cubic::start(&testing::start(cwnd))
     }
 
     fn ack(now: Instant, delivered: usize) -> AckSample {
-        AckSample { rtt: Some(RTT), srtt: RTT, min_rtt: RTT, ..testing::ack(now, delivered) }
+        AckSample { rtt: Some(RTT), srtt: RTT, min_rtt: RTT, ..AckSample::new(now, delivered) }
     }
 
     /// Acknowledges a window in every round trip for `time`.
-    fn run(cc: &mut Cubic, now: &mut Instant, time: Duration) {
+    fn run(cc: &mut WindowBased<Cubic>, now: &mut Instant, time: Duration) {
         let end = *now + time;
         while *now < end {
             *now += RTT;
@@ -348,7 +294,7 @@ mod tests {
         }
     }
 
-    fn after_loss(window: usize) -> Cubic {
+    fn after_loss(window: usize) -> WindowBased<Cubic> {
         let mut cc = cubic(window);
         cc.on_congestion(Instant::ZERO);
         cc.set_cwnd(cc.ssthresh());
@@ -377,7 +323,7 @@ mod tests {
     #[test]
     fn a_loss_takes_three_tenths() {
         let cc = after_loss(1_000_000);
-        assert_eq!((cc.cwnd(), cc.w_max), (700_000, 1_000));
+        assert_eq!((cc.cwnd(), cc.rules.w_max), (700_000, 1_000));
     }
 
     #[test]
@@ -419,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_acknowledgments_is_looked_at_once() {
+    fn a_burst_of_acknowledgments_evaluates_the_curve_once() {
         let mut cc = cubic(10_000);
         cc.on_timeout(Instant::ZERO, true);
         cc.set_cwnd(cc.ssthresh());
@@ -428,7 +374,7 @@ mod tests {
             cc.on_ack(&ack(now, MSS));
         }
         assert_eq!(cc.cwnd(), 7_000, "Reno would have grown after 13");
-        now += LOOK_INTERVAL + Duration::from_millis(1);
+        now += EVALUATION_INTERVAL + Duration::from_millis(1);
         cc.on_ack(&ack(now, MSS));
         assert_eq!(cc.cwnd(), 8_000);
     }
@@ -437,7 +383,7 @@ mod tests {
     fn a_second_loss_below_the_maximum_makes_room() {
         let mut cc = after_loss(1_000_000);
         cc.on_congestion(Instant::ZERO);
-        assert_eq!(cc.w_max, 700 * 1741 / 2048);
+        assert_eq!(cc.rules.w_max, 700 * 1741 / 2048);
     }
 
     #[test]
@@ -478,25 +424,25 @@ mod tests {
     fn a_timeout_begins_with_one_segment_and_no_maximum() {
         let mut cc = cubic(100_000);
         cc.on_timeout(Instant::ZERO, true);
-        assert_eq!((cc.cwnd(), cc.ssthresh(), cc.w_max), (MSS, 70_000, 0));
+        assert_eq!((cc.cwnd(), cc.ssthresh(), cc.rules.w_max), (MSS, 70_000, 0));
     }
 
     #[test]
-    fn a_mistaken_reduction_is_undone_with_its_curve() {
+    fn a_spurious_reduction_is_undone_with_its_curve() {
         let mut cc = after_loss(1_000_000);
         let mut now = Instant::ZERO;
         run(&mut cc, &mut now, Duration::from_secs(3));
-        let before = (cc.cwnd(), cc.ssthresh(), cc.w_max, cc.epoch.clone());
+        let before = (cc.cwnd(), cc.ssthresh(), cc.rules.w_max, cc.rules.epoch.clone());
         cc.on_timeout(now, true);
-        assert_eq!((cc.cwnd(), cc.w_max), (MSS, 0));
+        assert_eq!((cc.cwnd(), cc.rules.w_max), (MSS, 0));
         cc.on_undo();
-        assert_eq!((cc.cwnd(), cc.ssthresh(), cc.w_max, cc.epoch.clone()), before);
+        assert_eq!((cc.cwnd(), cc.ssthresh(), cc.rules.w_max, cc.rules.epoch.clone()), before);
     }
 
     #[test]
     fn extremes_do_not_overflow() {
         let epoch =
-            Epoch { start: Instant::ZERO, k: FAR, origin: u64::MAX >> 1, w_est: 0, acked: 0, look: None };
+            Epoch { start: Instant::ZERO, k: FAR, origin: u64::MAX >> 1, w_est: 0, acked: 0, last: None };
         epoch.at(0);
         epoch.at(FAR);
         Epoch::begin(Instant::ZERO, 0, 1 << 40).at(in_1024ths(Duration::MAX));

@@ -1,13 +1,13 @@
 //! When to leave slow start before it loses a window: HyStart.
 //!
-//! Doubling until something is lost costs half a window of losses. Two signs tell earlier that the
+//! Doubling until something is lost costs half a window of losses. Two signs show earlier that the
 //! path is full: its queue grows, so that round trips take longer; and acknowledgments, which arrive
 //! at the rate of the path, fill the round trip.
 
 use super::AckSample;
 use super::window::Window;
 use crate::config::Hystart;
-use crate::tcp::seq::Seq;
+use crate::tcp::Seq;
 use crate::time::{Duration, Instant};
 
 /// Smaller windows are left alone: a few segments say little (`hystart_low_window`).
@@ -195,9 +195,10 @@ fn threshold(rtt: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing;
+    use super::super::cubic::Cubic;
+    use super::super::window_based::WindowBased;
+    use super::super::{CongestionControl, CongestionStart, testing};
     use super::*;
-    use crate::tcp::congestion::{CongestionControl, Cubic};
 
     const MSS: usize = testing::MSS;
 
@@ -207,16 +208,16 @@ mod tests {
 
     /// A connection in slow start whose rounds are played to it.
     struct Play {
-        cc: Cubic,
+        cc: WindowBased<Cubic>,
         now: Instant,
         una: Seq,
     }
 
     impl Play {
         fn new(kind: Hystart) -> Self {
-            let una = testing::ack(Instant::ZERO, 0).una;
-            let start = super::super::Start { hystart: kind, ..testing::start(20 * MSS) };
-            Self { cc: Cubic::new(&start), now: Instant::from_millis(100), una }
+            let una = AckSample::new(Instant::ZERO, 0).una;
+            let start = CongestionStart { hystart: kind, ..testing::start(20 * MSS) };
+            Self { cc: Cubic::start(&start), now: Instant::from_millis(100), una }
         }
 
         /// A window is acknowledged, with round trips of `rtt` and `gap` between acknowledgments of
@@ -235,7 +236,7 @@ mod tests {
                     min_rtt: rtt,
                     una: self.una,
                     snd_nxt,
-                    ..testing::ack(self.now, 2 * MSS)
+                    ..AckSample::new(self.now, 2 * MSS)
                 });
                 self.now += gap;
             }
@@ -285,9 +286,9 @@ mod tests {
     fn noise_is_forgiven_by_hystart_plus_plus() {
         let mut play = Play::new(Hystart::Rfc9406);
         play.round(ms(50), Duration::ZERO).round(ms(58), Duration::ZERO);
-        assert!(play.cc.hystart_mut().css.is_some());
+        assert!(play.cc.rules.hystart.css.is_some());
         play.round(ms(50), Duration::ZERO);
-        assert!(play.cc.hystart_mut().css.is_none());
+        assert!(play.cc.rules.hystart.css.is_none());
         for _ in 0..6 {
             play.round(ms(50), Duration::ZERO);
         }
@@ -298,11 +299,11 @@ mod tests {
     fn a_long_train_of_acknowledgments_ends_slow_start() {
         let mut play = Play::new(Hystart::Linux);
         // 20 acknowledgments, 1 ms apart: 20 ms of 50.
-        play.round(ms(50), ms(1)).cc.window_mut().cwnd = 40 * MSS;
+        play.round(ms(50), ms(1)).cc.window.cwnd = 40 * MSS;
         assert!(play.in_slow_start());
         play.round(ms(50), ms(1));
         assert!(play.in_slow_start(), "20 ms are less than half");
-        play.cc.window_mut().cwnd = 80 * MSS;
+        play.cc.window.cwnd = 80 * MSS;
         play.round(ms(50), ms(1));
         assert!(!play.in_slow_start(), "40 ms are more");
     }
@@ -310,9 +311,9 @@ mod tests {
     #[test]
     fn few_segments_say_nothing() {
         let mut play = Play::new(Hystart::Linux);
-        play.cc.window_mut().cwnd = 6 * MSS;
+        play.cc.window.cwnd = 6 * MSS;
         play.round(ms(50), Duration::ZERO);
-        play.cc.window_mut().cwnd = 6 * MSS;
+        play.cc.window.cwnd = 6 * MSS;
         play.round(ms(100), Duration::ZERO);
         assert!(play.in_slow_start());
     }

@@ -1,103 +1,57 @@
 //! Reno congestion control (RFC 5681) with appropriate byte counting (RFC 3465).
 
-use super::window::{Before, Window};
-use super::{AckSample, CongestionControl, Start};
-use crate::time::{Duration, Instant};
+use super::window::Window;
+use super::window_based::{Rules, WindowBased};
+use super::{AckSample, CongestionStart};
 
-/// Reno's state.
+/// Reno's rules, which have no state beside the window.
 #[derive(Debug)]
-pub struct NewReno {
-    window: Window,
-    /// From before the last reduction.
-    undo: Option<Before>,
-}
+pub(super) struct NewReno;
 
 impl NewReno {
     /// A controller that starts with the window of `start`.
-    pub(super) fn new(start: &Start) -> Self {
-        Self { window: Window::new(start), undo: None }
-    }
-
-    /// RFC 5681 §3.1 equation 4.
-    fn halve(&mut self) {
-        self.undo = Some(self.window.before());
-        self.window.reduce(1, 2);
+    pub(super) fn start(start: &CongestionStart) -> WindowBased<Self> {
+        WindowBased::new(start, Self)
     }
 }
 
-impl CongestionControl for NewReno {
-    fn cwnd(&self) -> usize {
-        self.window.cwnd
-    }
+impl Rules for NewReno {
+    type Saved = ();
 
-    fn ssthresh(&self) -> usize {
-        self.window.ssthresh
-    }
-
-    fn on_ack(&mut self, ack: &AckSample) {
+    fn on_ack(&mut self, window: &mut Window, ack: &AckSample) {
         if !ack.cwnd_limited {
             return;
         }
         let mut acked = ack.delivered;
-        if self.window.in_slow_start() {
-            acked = self.window.slow_start(acked);
+        if window.in_slow_start() {
+            acked = window.slow_start(acked);
         }
         if acked > 0 {
             // One segment more for each window acknowledged.
-            self.window.avoid(acked, self.window.cwnd);
+            window.avoid(acked, window.cwnd);
         }
     }
 
-    fn on_congestion(&mut self, _now: Instant) {
-        self.halve();
+    /// RFC 5681 §3.1 equation 4.
+    fn reduce(&mut self, window: &mut Window) {
+        window.reduce(1, 2);
     }
 
-    fn on_timeout(&mut self, _now: Instant, first: bool) {
-        if first {
-            self.halve();
-        }
-        self.window.set(0);
-    }
-
-    fn on_undo(&mut self) {
-        if let Some(before) = self.undo.take() {
-            self.window.undo(before);
-        }
-    }
-
-    fn set_cwnd(&mut self, bytes: usize) {
-        self.window.set(bytes);
-    }
-
-    fn on_idle(&mut self, idle: Duration, rto: Duration, restart_window: usize) {
-        self.window.restart(idle, rto, restart_window);
-    }
-
-    fn on_unused(&mut self, used: usize) {
-        self.window.decay(used);
-    }
-
-    fn on_mss_change(&mut self, mss: usize) {
-        self.window.on_mss_change(mss);
-        self.undo = None;
-    }
-
-    fn name(&self) -> &'static str {
-        "reno"
-    }
+    fn restore(&mut self, (): ()) {}
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing;
+    use super::super::{CongestionControl, testing};
     use super::*;
+    use crate::time::Instant;
 
-    fn reno(cwnd: usize) -> NewReno {
-        NewReno::new(&testing::start(cwnd))
+    fn reno(cwnd: usize) -> WindowBased<NewReno> {
+        NewReno::start(&testing::start(cwnd))
     }
 
     fn ack(delivered: usize) -> AckSample {
-        testing::ack(Instant::ZERO, delivered)
+        AckSample::new(Instant::ZERO, delivered)
     }
 
     #[test]
@@ -147,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistaken_reduction_is_undone_once() {
+    fn a_spurious_reduction_is_undone_once() {
         let mut cc = reno(20_000);
         cc.on_congestion(Instant::ZERO);
         cc.set_cwnd(cc.ssthresh());

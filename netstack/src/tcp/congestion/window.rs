@@ -1,6 +1,6 @@
 //! The window arithmetic that Reno and CUBIC share.
 
-use super::Start;
+use super::CongestionStart;
 use crate::time::Duration;
 
 /// A congestion window with its threshold.
@@ -25,8 +25,8 @@ pub(super) struct Before {
 }
 
 impl Window {
-    pub(super) fn new(start: &Start) -> Self {
-        let &Start { mss, cwnd, ssthresh, .. } = start;
+    pub(super) fn new(start: &CongestionStart) -> Self {
+        let &CongestionStart { mss, cwnd, ssthresh, .. } = start;
         Self { cwnd: cwnd.max(mss), ssthresh, mss, credit: 0 }
     }
 

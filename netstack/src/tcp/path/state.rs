@@ -9,7 +9,7 @@ use super::known::Path;
 use super::pacing::Pacer;
 use super::packet_size::PacketSize;
 use crate::config::Config;
-use crate::tcp::congestion::{self, CongestionControl, Start};
+use crate::tcp::congestion::{CongestionControl, CongestionStart};
 use crate::tcp::options::SocketOptions;
 use crate::tcp::recovery::RttEstimator;
 use crate::time::{Duration, Instant};
@@ -69,7 +69,7 @@ impl PathState {
         }
         // RFC 6928 §2; after a loss RFC 5681 §3.1 starts with one segment, Linux too once the SYN
         // was lost more than once, and leaves a single loss unpunished.
-        let start = Start {
+        let start = CongestionStart {
             now,
             mss,
             cwnd: if syn_timeouts > 1 { mss } else { config.initial_window as usize * mss },
@@ -83,7 +83,7 @@ impl PathState {
         Self {
             config: Arc::clone(config),
             rtt,
-            cc: congestion::start(options.congestion, &start),
+            cc: options.congestion.start(&start),
             pacer: Pacer::new(now),
             max_rate: options.max_pacing_rate,
             size,
@@ -213,7 +213,7 @@ impl PathState {
         sack: bool,
         seed: u64,
     ) {
-        let start = Start {
+        let start = CongestionStart {
             now,
             mss,
             cwnd: self.cc.cwnd(),
@@ -223,7 +223,7 @@ impl PathState {
             sack,
             seed,
         };
-        self.cc = congestion::start(options.congestion, &start);
+        self.cc = options.congestion.start(&start);
     }
 
     fn shrinks_when_idle(&self) -> bool {

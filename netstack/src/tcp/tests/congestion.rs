@@ -1,7 +1,7 @@
 //! Congestion control and pacing against what theory says of them, over a wire with a rate and a queue.
 
 use super::pair::{Pair, Wire, pattern};
-use crate::config::{Config, CongestionAlgorithm};
+use crate::config::{Config, CongestionName};
 use crate::tcp::{Path, SocketOptions};
 use crate::time::Duration;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn a_bottleneck_shows_in_the_delivery_rate() {
     assert_eq!(after.delivery_rate, info.delivery_rate);
 }
 
-fn with(congestion: CongestionAlgorithm) -> Arc<Config> {
+fn with(congestion: CongestionName) -> Arc<Config> {
     Arc::new(Config { congestion, ..Config::default() })
 }
 
@@ -116,7 +116,7 @@ fn flood(pair: &mut Pair, time: Duration) -> usize {
 fn bbr_fills_the_link_and_leaves_its_queue_short() {
     // 20 Mbit/s with 20 ms and a queue of four such products.
     let wire = Wire { rate: 2_500_000, queue: 200_000, ..Wire::default() };
-    let bbr = with(CongestionAlgorithm::Bbr);
+    let bbr = with(CongestionName::BBR);
     let mut pair = Pair::connect_with(wire, 1, &bbr, &bbr);
     flood(&mut pair, ms(1_500));
     let overflows = pair.overflows;
@@ -132,7 +132,7 @@ fn bbr_fills_the_link_and_leaves_its_queue_short() {
 fn bbr_bears_one_loss_in_a_hundred() {
     // 40 Mbit/s with 50 ms.
     let wire = Wire { delay: ms(25), rate: 5_000_000, queue: 250_000, loss: 0.01, ..Wire::default() };
-    let bbr = with(CongestionAlgorithm::Bbr);
+    let bbr = with(CongestionName::BBR);
     let mut pair = Pair::connect_with(wire, 1, &bbr, &bbr);
     flood(&mut pair, ms(1_000));
     let got = flood(&mut pair, ms(4_000));
@@ -144,14 +144,15 @@ fn bbr_bears_one_loss_in_a_hundred() {
 fn congestion_control_changes_on_a_live_connection() {
     let wire = Wire { rate: 1_250_000, queue: 50_000, ..Wire::default() };
     let mut pair = Pair::connect(wire, 1);
-    for congestion in CongestionAlgorithm::ALL.into_iter().cycle().take(7) {
+    for name in CongestionName::BUILT_IN.into_iter().cycle().take(7) {
         let now = pair.now;
-        let options = SocketOptions { congestion, ..pair.conn(0).options().clone() };
+        let mut options = pair.conn(0).options().clone();
+        options.set_congestion(name.as_str().as_bytes()).unwrap();
         let cwnd = pair.conn(0).info(now).snd_cwnd;
         pair.conn(0).set_options(now, options);
         assert_eq!(pair.conn(0).info(now).snd_cwnd, cwnd);
         let got = flood(&mut pair, ms(1_000));
-        assert!(got > 900_000, "{congestion:?}: {got}");
+        assert!(got > 900_000, "{name}: {got}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
-use crate::config::{Config, CongestionAlgorithm};
+use crate::config::{Config, CongestionName};
 use crate::tcp::CongestionState;
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
@@ -296,7 +296,7 @@ fn a_transfer_goes_on_with_the_retransmission_that_was_due_when_the_cable_came_b
 
 /// Sends for `time` over `wire`, in which nothing is lost, and returns how many of a thousand segments
 /// were sent again from `after` on.
-fn needless(wire: Wire, congestion: CongestionAlgorithm, after: Duration, time: Duration) -> (u64, u64) {
+fn needless(wire: Wire, congestion: CongestionName, after: Duration, time: Duration) -> (u64, u64) {
     let config = Arc::new(Config { congestion, send_buffer_max: 300_000, ..Config::default() });
     let mut pair = Pair::connect_with(wire, 7, &config, &config);
     let bytes = pattern(1 << 18);
@@ -318,7 +318,7 @@ fn needless(wire: Wire, congestion: CongestionAlgorithm, after: Duration, time: 
 
 #[test]
 fn a_path_that_reorders_a_third_loses_hardly_anything_once_that_is_known() {
-    for congestion in CongestionAlgorithm::ALL {
+    for congestion in CongestionName::BUILT_IN {
         let wire = Wire { delay: Duration::from_millis(10), reorder: 0.3, ..Wire::default() };
         let (after, time) = (Duration::from_secs(3), Duration::from_secs(8));
         let (share, segments) = needless(wire, congestion, after, time);

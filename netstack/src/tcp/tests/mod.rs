@@ -3,6 +3,7 @@
 
 mod close;
 mod congestion;
+mod custom_congestion;
 mod duplex;
 mod ecn;
 mod hostile;

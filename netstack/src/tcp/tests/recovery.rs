@@ -2,7 +2,7 @@
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{Table, segment};
-use crate::config::{Config, CongestionAlgorithm};
+use crate::config::{Config, CongestionName};
 use crate::tcp::{CongestionState, SocketOptions, State, TcpError};
 use crate::time::Duration;
 use crate::wire::{Flags, Options, Timestamps};
@@ -50,7 +50,7 @@ fn a_lost_tail_is_repaired_by_the_timer() {
 
 #[test]
 fn reno_halves_the_window_once_for_one_loss() {
-    let reno = Arc::new(Config { congestion: CongestionAlgorithm::NewReno, ..Config::default() });
+    let reno = Arc::new(Config { congestion: CongestionName::RENO, ..Config::default() });
     let mut pair = Pair::connect_with(Wire::default(), 1, &reno, &reno);
     pair.transfer(0, &pattern(400_000), Duration::from_secs(5));
     pair.run_for(Duration::from_millis(100));

@@ -40,7 +40,7 @@ impl TcpStream {
         let mut last = None;
         for addr in resolve(&addr).await? {
             let family = socket_family(addr);
-            let mut socket = Unconnected::new(stack.engine().core(), family);
+            let mut socket = Unconnected::new(stack.engine().core(), stack.engine().tcp(), family);
             socket.options.fastopen_connect = true;
             let written = async {
                 let stream = Self::connect_socket(stack, socket, addr).await?;

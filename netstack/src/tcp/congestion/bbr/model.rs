@@ -18,20 +18,20 @@ pub(super) struct Model {
     pub(super) inflight_longterm: u64,
     /// BBR.inflight_shortterm: what is safe in flight while something is being lost.
     pub(super) inflight_shortterm: u64,
+    pub(super) aggregation: Aggregation,
 }
 
-impl Default for Model {
-    fn default() -> Self {
+impl Model {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             max_bw: CycleMax::default(),
             bw_shortterm: INFINITE,
             inflight_longterm: INFINITE,
             inflight_shortterm: INFINITE,
+            aggregation: Aggregation::new(now),
         }
     }
-}
 
-impl Model {
     /// BBR.bw (BoundBWForModel).
     pub(super) fn bw(&self) -> u64 {
         self.max_bw.get().min(self.bw_shortterm)
@@ -57,7 +57,7 @@ pub(super) struct Aggregation {
 }
 
 impl Aggregation {
-    pub(super) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self { start: now, delivered: 0, filter: WindowedMax::default() }
     }
 
@@ -86,7 +86,7 @@ impl Bbr {
     /// UpdateACKAggregation.
     pub(super) fn update_ack_aggregation(&mut self, ack: &AckSample) {
         let bw = self.model.bw();
-        let aggregation = &mut self.aggregation;
+        let aggregation = &mut self.model.aggregation;
         let mut expected = volume(bw, ack.now - aggregation.start);
         if aggregation.delivered <= expected {
             // The burst of acknowledgments is over.

@@ -18,7 +18,7 @@ const PROBE_WAIT_SPREAD: Duration = Duration::from_secs(1);
 /// Doublings of the slope of the bound in one probe at most.
 const MAX_UP_ROUNDS: u32 = 30;
 
-/// BBR.ack_phase: what acknowledgments tell of the probe for bandwidth.
+/// BBR.ack_phase: which part of a probe for bandwidth is being acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AckPhase {
     Init,
@@ -48,10 +48,12 @@ pub(super) struct Probing {
     pub(super) too_high: bool,
     /// BBR.prev_probe_precautionary.
     precautionary: bool,
+    /// The state of the generator that spreads probes over time.
+    random: u64,
 }
 
 impl Probing {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, seed: u64) -> Self {
         Self {
             ack_phase: AckPhase::Init,
             is_sample: false,
@@ -63,7 +65,17 @@ impl Probing {
             cycle_stamp: now,
             too_high: false,
             precautionary: false,
+            random: seed,
         }
+    }
+
+    /// A number below `bound`: a step of SplitMix64.
+    pub(super) fn random_below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
     }
 }
 
@@ -106,8 +118,8 @@ impl Bbr {
 
     /// PickProbeWait.
     fn pick_probe_wait(&mut self) {
-        self.probing.rounds_since_probe_up = self.random_below(2);
-        let spread = self.random_below(PROBE_WAIT_SPREAD.as_nanos() as u64);
+        self.probing.rounds_since_probe_up = self.probing.random_below(2);
+        let spread = self.probing.random_below(PROBE_WAIT_SPREAD.as_nanos() as u64);
         self.probing.wait = PROBE_WAIT + Duration::from_nanos(spread);
     }
 

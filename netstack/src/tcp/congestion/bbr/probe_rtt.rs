@@ -2,6 +2,7 @@
 
 use super::probe_bw::AckPhase;
 use super::{AckSample, Bbr, State};
+use crate::tcp::congestion::reordering_onset::ReorderingOnset;
 use crate::time::{Duration, Instant};
 
 /// BBR.MinRTTFilterLen.
@@ -28,8 +29,9 @@ pub(super) struct MinRtt {
     done_stamp: Option<Instant>,
     /// BBR.probe_rtt_round_done.
     round_done: bool,
-    /// Whether the path was seen to reorder.
-    reorders: bool,
+    reordering: ReorderingOnset,
+    /// BBR.idle_restart.
+    pub(super) idle_restart: bool,
 }
 
 impl MinRtt {
@@ -42,7 +44,8 @@ impl MinRtt {
             expired: false,
             done_stamp: None,
             round_done: false,
-            reorders: false,
+            reordering: ReorderingOnset::default(),
+            idle_restart: false,
         }
     }
 
@@ -56,9 +59,7 @@ impl Bbr {
     /// UpdateMinRTT.
     pub(super) fn update_min_rtt(&mut self, ack: &AckSample) {
         let filter = &mut self.min_rtt;
-        if ack.reorders && !filter.reorders {
-            // The smallest round trip until now is probably that of what overtook the rest.
-            filter.reorders = true;
+        if filter.reordering.begins(ack) {
             filter.min_rtt = Some(ack.srtt);
             filter.probe_min = filter.min_rtt;
         }
@@ -80,7 +81,7 @@ impl Bbr {
 
     /// CheckProbeRTT.
     pub(super) fn check_probe_rtt(&mut self, ack: &AckSample) {
-        if self.state != State::ProbeRtt && self.min_rtt.expired && !self.idle_restart {
+        if self.state != State::ProbeRtt && self.min_rtt.expired && !self.min_rtt.idle_restart {
             self.save_cwnd();
             self.state = State::ProbeRtt;
             self.min_rtt.done_stamp = None;
@@ -97,7 +98,7 @@ impl Bbr {
             self.handle_probe_rtt(ack);
         }
         if ack.delivered > 0 {
-            self.idle_restart = false;
+            self.min_rtt.idle_restart = false;
         }
     }
 

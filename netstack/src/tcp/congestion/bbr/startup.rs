@@ -76,7 +76,7 @@ impl Bbr {
     /// CheckStartupHighLoss: once recovery has lasted for a round, and many ranges were lost in it.
     fn check_startup_high_loss(&mut self, rs: &RateSample) {
         let round_over = self.signals.loss_round_start;
-        let many = self.signals.losses_in_round >= FULL_LOSSES || !self.sack;
+        let many = self.signals.losses_in_round >= FULL_LOSSES || !self.signals.sack;
         let too_high = self.is_inflight_too_high(rs.lost, rs.tx_in_flight as u64);
         if round_over && self.in_recovery && many && too_high && self.is_congested() {
             self.startup_is_too_fast();

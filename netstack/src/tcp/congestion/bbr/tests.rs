@@ -37,7 +37,7 @@ impl Play {
     /// `link` in bytes a second.
     fn new(link: u64, rtt: Duration) -> Self {
         let now = Instant::from_millis(1_000);
-        let start = Start { now, srtt: rtt, ..testing::start(10 * MSS) };
+        let start = CongestionStart { now, srtt: rtt, ..testing::start(10 * MSS) };
         Self {
             bbr: Bbr::new(&start),
             rate: DeliveryRate::default(),
@@ -88,7 +88,7 @@ impl Play {
             total_delivered: self.rate.delivered(),
             rate,
             cwnd_limited: self.in_flight() + 2 * MSS > self.bbr.cwnd(),
-            ..testing::ack(self.now, MSS)
+            ..AckSample::new(self.now, MSS)
         };
         self.bbr.on_ack(&ack);
         if self.bbr.holds_back() {
@@ -305,7 +305,7 @@ fn what_overtakes_the_rest_ends_no_round() {
         let rate = play.rate.sample(play.now, MSS, Some((sent_at, stamp)), ms(20));
         assert!(rate.is_some());
         let total_delivered = play.rate.delivered();
-        let ack = AckSample { rate, srtt: ms(40), total_delivered, ..testing::ack(play.now, MSS) };
+        let ack = AckSample { rate, srtt: ms(40), total_delivered, ..AckSample::new(play.now, MSS) };
         play.bbr.on_ack(&ack);
     }
     assert_eq!(play.bbr.round.count - rounds, 5, "200 ms in rounds of 40");
@@ -315,7 +315,7 @@ fn what_overtakes_the_rest_ends_no_round() {
 fn the_round_trip_of_what_overtook_the_rest_is_forgotten_once_the_path_is_seen_to_reorder() {
     let mut play = Play::new(LINK, ms(40));
     play.run(ms(2_000));
-    let ack = AckSample { rtt: Some(ms(20)), srtt: ms(40), ..testing::ack(play.now, MSS) };
+    let ack = AckSample { rtt: Some(ms(20)), srtt: ms(40), ..AckSample::new(play.now, MSS) };
     play.bbr.on_ack(&ack);
     assert_eq!(play.bbr.min_rtt.min_rtt(), Some(ms(20)));
     play.bbr.on_ack(&AckSample { rtt: None, reorders: true, ..ack });
@@ -349,9 +349,9 @@ fn a_pause_changes_nothing_in_the_model() {
 #[test]
 fn probes_are_spread_by_the_seed_alone() {
     let waits = |seed| {
-        let start = Start { seed, ..testing::start(10 * MSS) };
+        let start = CongestionStart { seed, ..testing::start(10 * MSS) };
         let mut bbr = Bbr::new(&start);
-        [(); 8].map(|()| bbr.random_below(1_000))
+        [(); 8].map(|()| bbr.probing.random_below(1_000))
     };
     assert_eq!(waits(1), waits(1));
     assert_ne!(waits(1), waits(2));
@@ -367,8 +367,8 @@ fn losses_count_up_to_where_they_were_too_many() {
         delivered: 0,
     };
     // 2 % of 100 segments: the third lost one is too many, and two fit.
-    assert_eq!(congestion::inflight_at_loss(&loss(1000, 100_000, 3_000)), 99_000);
+    assert_eq!(response::inflight_at_loss(&loss(1000, 100_000, 3_000)), 99_000);
     // A burst of 50 lost segments behind 50 delivered ones: one of the 51st was still in order.
-    assert_eq!(congestion::inflight_at_loss(&loss(50_000, 100_000, 50_000)), 51_020);
-    congestion::inflight_at_loss(&loss(usize::MAX, usize::MAX, u64::MAX));
+    assert_eq!(response::inflight_at_loss(&loss(50_000, 100_000, 50_000)), 51_020);
+    response::inflight_at_loss(&loss(usize::MAX, usize::MAX, u64::MAX));
 }

@@ -14,27 +14,28 @@
 //! Names are the draft's. All arithmetic is on integers, rates are in bytes a second, and the only
 //! randomness is the seed that the controller is given.
 //!
-//! Files: the model of the path is in `model.rs`, its maxima in `filters.rs`, the states in
-//! `startup.rs`, `probe_bw.rs` and `probe_rtt.rs`, the response to losses in `congestion.rs`; what
-//! leads from the model to the window and the pacing rate is here.
+//! Files: the model of the path is in `model.rs`, its maxima in `filters.rs`, what is measured of
+//! congestion in `signals.rs` and the response to it in `response.rs`, the states in `startup.rs`,
+//! `probe_bw.rs` and `probe_rtt.rs`; what leads from the model to the window and the pacing rate is here.
 
-mod congestion;
 mod filters;
 mod model;
 mod probe_bw;
 mod probe_rtt;
+mod response;
+mod signals;
 mod startup;
 #[cfg(test)]
 mod tests;
 
-use super::{AckSample, CongestionControl, Start};
-use crate::tcp::delivery_rate::{LossSample, RateSample};
+use super::{AckSample, CongestionControl, CongestionStart};
+use crate::tcp::{LossSample, RateSample};
 use crate::time::{Duration, Instant};
-use congestion::{Signals, Undo};
 use filters::{scale, volume};
-use model::{Aggregation, Model};
+use model::Model;
 use probe_bw::Probing;
 use probe_rtt::MinRtt;
+use signals::{Signals, Undo};
 use startup::FullBw;
 
 /// No bound.
@@ -117,7 +118,7 @@ fn is_round_trip(began: Instant, ack: &AckSample) -> bool {
 
 /// BBR's state. Volumes are in bytes.
 #[derive(Debug)]
-pub struct Bbr {
+pub(super) struct Bbr {
     state: State,
     cwnd: u64,
     /// BBR.prior_cwnd: the window before recovery or ProbeRTT.
@@ -128,29 +129,22 @@ pub struct Bbr {
     pacing_rate: u64,
     /// Whether a round trip was known when the pacing rate was last made up.
     rate_from_rtt: bool,
-    /// C.has_selective_acks.
-    sack: bool,
     /// InLossRecovery.
     in_recovery: bool,
-    /// BBR.idle_restart.
-    idle_restart: bool,
     /// The time, and C.delivered, of the last event.
     now: Instant,
     delivered: u64,
     round: Round,
     model: Model,
     signals: Signals,
-    aggregation: Aggregation,
     full_bw: FullBw,
     probing: Probing,
     min_rtt: MinRtt,
-    /// The state of the generator that spreads probes over time.
-    random: u64,
 }
 
 impl Bbr {
     /// OnInit.
-    pub(super) fn new(start: &Start) -> Self {
+    pub(super) fn new(start: &CongestionStart) -> Self {
         let mut bbr = Self {
             state: State::Startup,
             cwnd: start.cwnd as u64,
@@ -159,19 +153,15 @@ impl Bbr {
             mss: start.mss as u64,
             pacing_rate: 0,
             rate_from_rtt: false,
-            sack: start.sack,
             in_recovery: false,
-            idle_restart: false,
             now: start.now,
             delivered: 0,
             round: Round::default(),
-            model: Model::default(),
-            signals: Signals::default(),
-            aggregation: Aggregation::new(start.now),
+            model: Model::new(start.now),
+            signals: Signals::new(start.sack),
             full_bw: FullBw::default(),
-            probing: Probing::new(start.now),
+            probing: Probing::new(start.now, start.seed),
             min_rtt: MinRtt::new(start.now, start.srtt),
-            random: start.seed,
         };
         bbr.init_pacing_rate(start.srtt);
         bbr
@@ -259,7 +249,7 @@ impl Bbr {
     fn set_window(&mut self, ack: &AckSample) {
         let acked = ack.delivered as u64;
         let target = self.bdp_multiple(self.model.bw(), self.state.cwnd_gain());
-        let max_inflight = self.quantization_budget(target.saturating_add(self.aggregation.extra()));
+        let max_inflight = self.quantization_budget(target.saturating_add(self.model.aggregation.extra()));
         if self.full_bw.reached {
             self.cwnd = (self.cwnd + acked).min(max_inflight);
         } else if self.cwnd < max_inflight || self.delivered < self.initial_cwnd {
@@ -293,15 +283,6 @@ impl Bbr {
     fn restore_cwnd(&mut self) {
         self.cwnd = self.cwnd.max(self.prior_cwnd);
     }
-
-    /// A number below `bound`: a step of SplitMix64.
-    fn random_below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 impl CongestionControl for Bbr {
@@ -320,8 +301,8 @@ impl CongestionControl for Bbr {
             return;
         }
         // HandleRestartFromIdle
-        self.idle_restart = true;
-        self.aggregation.restart(now);
+        self.min_rtt.idle_restart = true;
+        self.model.aggregation.restart(now);
         if self.state.is_probe_bw() {
             self.set_pacing_rate_with_gain(100);
         } else if self.state == State::ProbeRtt {
@@ -411,9 +392,5 @@ impl CongestionControl for Bbr {
 
     fn pacing_rate(&self) -> Option<u64> {
         Some(self.pacing_rate)
-    }
-
-    fn name(&self) -> &'static str {
-        "bbr"
     }
 }

@@ -1,39 +1,41 @@
-//! The response to losses and ECN marks.
+//! What is measured of congestion: losses and ECN marks by rounds.
 
 use super::filters::scale;
-use super::{AckSample, Bbr, INFINITE, LossSample, RateSample, State, is_round_trip};
+use super::{AckSample, Bbr, INFINITE, RateSample, State, is_round_trip};
 use crate::time::Instant;
 
 /// BBR.LossThresh as a fraction: 2 %.
-const LOSS_THRESH: (u64, u64) = (1, 50);
+pub(super) const LOSS_THRESH: (u64, u64) = (1, 50);
 
 /// BBR.Beta in percent.
-const BETA: u64 = 70;
+pub(super) const BETA: u64 = 70;
 
 /// What the last round trip said.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
+    /// C.has_selective_acks.
+    pub(super) sack: bool,
     /// BBR.bw_latest: the best rate of this round, in bytes a second.
     bw_latest: u64,
     /// BBR.inflight_latest: the most delivered in one round trip, in bytes.
     pub(super) inflight_latest: u64,
     /// BBR.is_loss_in_round.
-    is_loss_in_round: bool,
-    /// BBR.loss_round_delivered: where the round that losses are looked at ends.
-    loss_round_delivered: u64,
+    pub(super) is_loss_in_round: bool,
+    /// BBR.loss_round_delivered: where the round ends in which losses are counted.
+    pub(super) loss_round_delivered: u64,
     /// When it began.
-    loss_round_began: Instant,
+    pub(super) loss_round_began: Instant,
     /// BBR.loss_round_start: this acknowledgment ended it.
     pub(super) loss_round_start: bool,
     /// Ranges found lost in it.
     pub(super) losses_in_round: u32,
     /// Bytes found lost and delivered of late: a round counts for three quarters of the next one.
-    lost: u64,
+    pub(super) lost: u64,
     taken: u64,
     /// C.delivered when the round began.
     round_delivered: u64,
     /// An ECN mark came in this round.
-    marked: bool,
+    pub(super) marked: bool,
     /// What was sent before so much was delivered was sent in Drain or ProbeRTT, on purpose more slowly
     /// than the path takes: its rate says nothing of what is safe.
     pub(super) held_back: u64,
@@ -43,15 +45,19 @@ pub(super) struct Signals {
 /// What a recovery that proves spurious restores: the state from before its first loss.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
-    saved: bool,
+    pub(super) saved: bool,
     /// BBR.undo_state.
     pub(super) state: Option<State>,
-    bw_shortterm: u64,
-    inflight_shortterm: u64,
-    inflight_longterm: u64,
+    pub(super) bw_shortterm: u64,
+    pub(super) inflight_shortterm: u64,
+    pub(super) inflight_longterm: u64,
 }
 
 impl Signals {
+    pub(super) fn new(sack: bool) -> Self {
+        Self { sack, ..Self::default() }
+    }
+
     /// ResetCongestionSignals.
     pub(super) fn reset(&mut self) {
         self.is_loss_in_round = false;
@@ -100,7 +106,7 @@ impl Bbr {
         }
     }
 
-    /// So much of what was found lost was not.
+    /// `bytes` of what was found lost were not.
     pub(super) fn forgive(&mut self, bytes: usize) {
         self.signals.lost = self.signals.lost.saturating_sub(bytes as u64);
     }
@@ -137,119 +143,8 @@ impl Bbr {
         model.inflight_shortterm = signals.inflight_latest.max(scale(model.inflight_shortterm, BETA, 100));
     }
 
-    /// NoteLoss.
-    fn note_loss(&mut self) {
-        if !self.signals.is_loss_in_round {
-            self.signals.loss_round_delivered = self.delivered;
-            self.signals.loss_round_began = self.now;
-            self.save_state_upon_loss();
-        }
-        self.signals.is_loss_in_round = true;
-    }
-
-    /// HandleLostPacket.
-    pub(super) fn handle_lost(&mut self, loss: &LossSample) {
-        self.note_loss();
-        self.signals.losses_in_round += 1;
-        self.signals.lost += loss.bytes as u64;
-        let in_flight = loss.tx_in_flight as u64;
-        let too_high = self.is_inflight_too_high(loss.lost, in_flight) && self.is_congested();
-        if self.probing.is_sample && too_high {
-            self.handle_inflight_too_high(inflight_at_loss(loss), loss.app_limited);
-        }
-    }
-
     /// IsInflightTooHigh: more was lost than a path that is not overloaded loses.
     pub(super) fn is_inflight_too_high(&self, lost: u64, tx_in_flight: u64) -> bool {
-        lost > scale(tx_in_flight, LOSS_THRESH.0, LOSS_THRESH.1) || (lost > 0 && !self.sack)
+        lost > scale(tx_in_flight, LOSS_THRESH.0, LOSS_THRESH.1) || (lost > 0 && !self.signals.sack)
     }
-
-    /// HandleInflightTooHigh.
-    fn handle_inflight_too_high(&mut self, tx_in_flight: u64, app_limited: bool) {
-        self.probing.too_high = true;
-        // One response to each probe.
-        self.probing.is_sample = false;
-        if !app_limited {
-            let floor = scale(self.target_inflight(), BETA, 100);
-            self.model.inflight_longterm = tx_in_flight.max(floor);
-        }
-        if self.state == State::ProbeBwUp {
-            self.signals.undo.state = Some(State::ProbeBwUp);
-            self.start_probe_bw_down();
-        }
-    }
-
-    /// The draft leaves the response to ECN open, but that a mark must count as congestion. It is
-    /// that to a round with losses, and it ends a probe: a mark means a queue, which is what probes
-    /// look for.
-    pub(super) fn handle_ecn(&mut self) {
-        self.note_loss();
-        self.signals.marked = true;
-        match self.state {
-            State::Startup => self.startup_is_too_fast(),
-            _ if self.probing.is_sample => {
-                let in_flight = self.signals.inflight_latest;
-                self.handle_inflight_too_high(in_flight, false);
-            }
-            _ => {}
-        }
-    }
-
-    /// SaveStateUponLoss. The draft saves in each round with losses anew, and so restores what the first
-    /// rounds of a spurious recovery have made of the state.
-    pub(super) fn save_state_upon_loss(&mut self) {
-        self.save_cwnd();
-        if self.signals.undo.saved {
-            return;
-        }
-        let model = &self.model;
-        self.signals.undo = Undo {
-            saved: true,
-            state: None,
-            bw_shortterm: model.bw_shortterm,
-            inflight_shortterm: model.inflight_shortterm,
-            inflight_longterm: model.inflight_longterm,
-        };
-    }
-
-    /// HandleSpuriousLossDetection.
-    pub(super) fn handle_spurious_loss(&mut self) {
-        self.restore_cwnd();
-        self.signals.is_loss_in_round = false;
-        self.full_bw.reset(0);
-        let Undo { saved, state, bw_shortterm, inflight_shortterm, inflight_longterm } =
-            std::mem::take(&mut self.signals.undo);
-        if !saved {
-            return;
-        }
-        let model = &mut self.model;
-        model.bw_shortterm = model.bw_shortterm.max(bw_shortterm);
-        model.inflight_shortterm = model.inflight_shortterm.max(inflight_shortterm);
-        model.inflight_longterm = model.inflight_longterm.max(inflight_longterm);
-        match state {
-            Some(State::Startup) if self.state != State::Startup => {
-                self.full_bw.reached = false;
-                if self.state != State::ProbeRtt {
-                    self.enter_startup();
-                }
-            }
-            Some(State::ProbeBwUp) if !matches!(self.state, State::ProbeBwUp | State::ProbeRtt) => {
-                self.start_probe_bw_refill();
-            }
-            _ => {}
-        }
-    }
-}
-
-/// InflightAtLoss: how much was in flight when the losses passed the threshold, which may have been
-/// in the middle of a burst.
-pub(super) fn inflight_at_loss(loss: &LossSample) -> u64 {
-    let size = loss.bytes as u64;
-    let inflight_prev = (loss.tx_in_flight as u64).saturating_sub(size);
-    let lost_prev = loss.lost.saturating_sub(size);
-    // (thresh * inflight_prev - lost_prev) / (1 - thresh)
-    let (num, den) = LOSS_THRESH;
-    let prefix =
-        num.saturating_mul(inflight_prev).saturating_sub(den.saturating_mul(lost_prev)) / (den - num);
-    inflight_prev.saturating_add(prefix)
 }

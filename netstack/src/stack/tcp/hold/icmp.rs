@@ -3,7 +3,7 @@
 use super::Held;
 use crate::stack::paths::IPV6_MIN_MTU;
 use crate::stack::tcp::cell::Stage;
-use crate::tcp::TcpError;
+use crate::tcp::{MtuReport, TcpError};
 use crate::wire::SeqNum;
 
 impl Held<'_, '_> {
@@ -53,9 +53,10 @@ impl Held<'_, '_> {
         // Other connections to the host look the path up before they send again.
         let mtu = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
         // If the path was known to be smaller, from another connection, this one learns of it now.
-        let pmtu = mtu.map_or(path.pmtu, |mtu| mtu.bytes);
-        let fragments = mtu.map_or(path.fragments, |mtu| mtu.locked);
-        connection.on_path_mtu(pmtu, fragments, true);
+        connection.on_packet_too_big(MtuReport {
+            bytes: mtu.map_or(path.pmtu, |mtu| mtu.bytes),
+            fragments: mtu.map_or(path.fragments, |mtu| mtu.locked),
+        });
         if let Some(mtu) = mtu {
             self.state.path_expires = mtu.expires;
         }

@@ -6,7 +6,7 @@ use crate::device::TxPacket;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::tcp::cell::{Cell, Stage};
 use crate::stack::turn::Turn;
-use crate::tcp::Connection;
+use crate::tcp::{Connection, MtuReport};
 use crate::time::Instant;
 use crate::wire::{
     Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, TcpDatagram, emit_tcp, ip_header_len,
@@ -171,12 +171,13 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
     let mtu = turn.core.mtu(cell.queue().interface);
     match turn.core.paths().mtu(turn.now, cell.key().remote()) {
         Some(known) => {
-            connection.on_path_mtu(known.bytes.min(mtu), known.locked, false);
+            let bytes = known.bytes.min(mtu);
+            connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
             known.expires
         }
         None if expires > turn.now => expires,
         None => {
-            connection.on_path_mtu(mtu, false, false);
+            connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
             Instant::FAR_FUTURE
         }
     }

@@ -135,9 +135,10 @@ impl StackBuilder {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fixed = "fixed".parse()?;
     /// let stack = Stack::builder()
     ///     .congestion_control("fixed", |_: &CongestionStart| Box::new(Fixed(32 << 10)))
-    ///     .config(Config { congestion: "fixed".parse()?, ..Config::default() })
+    ///     .config(Config::default().with(|config| config.congestion = fixed))
     ///     .build()?;
     /// let listener = stack.listen("127.0.0.1:0").await?;
     /// let client = stack.connect(listener.local_addr()?).await?;

@@ -46,8 +46,7 @@ struct Args {
 }
 
 fn congestion(name: &str) -> Result<CongestionName, String> {
-    let known = CongestionName::BUILT_IN.into_iter().find(|known| *known == name);
-    known.ok_or_else(|| format!("there is no congestion control `{name}`"))
+    CongestionName::built_in(name).ok_or_else(|| format!("there is no congestion control `{name}`"))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -3,8 +3,7 @@
 use crate::blocking::Adapter;
 use crate::world::{Kind, World};
 use crate::{Call, Errno, tcp_info};
-use netstack::config::Config;
-use netstack::config::{FastOpenKey, FastOpenKeys, MtuDiscover};
+use netstack::config::{Config, FastOpenKey, FastOpenKeys, MtuDiscover};
 use netstack::stack::Family;
 use netstack::tcp::SocketOptions;
 use netstack::time::Duration;

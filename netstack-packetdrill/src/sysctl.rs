@@ -174,9 +174,7 @@ impl Form {
             Self::Range => Some(format!("{}-{}", fields.next()?, fields.next()?)),
             Self::From(least) => Some((value.parse::<u32>().ok()? >= least).to_string()),
             Self::Default0 => (value != "0").then(|| value.to_owned()),
-            Self::Congestion => {
-                CongestionName::BUILT_IN.iter().any(|name| *name == value).then(|| value.to_owned())
-            }
+            Self::Congestion => CongestionName::built_in(value).map(|name| name.to_string()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `struct tcp_info` of Linux, filled from [`TcpInfo`].
 
-use netstack::tcp::{EcnMode, Phase, State, TcpInfo};
+use netstack::tcp::{CongestionState, EcnMode, State, TcpInfo};
 use netstack::time::Duration;
 
 /// Bytes of the structure in Linux 6.18. Older readers take less, which is how it grows.
@@ -30,7 +30,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
     let segments = |bytes: usize| word(bytes.div_ceil(mss));
     let threshold =
         if info.snd_ssthresh > INFINITE as usize { INFINITE } else { word(info.snd_ssthresh / mss) };
-    raw[1] = phase_number(info.ca_state);
+    raw[1] = ca_state_number(info.ca_state);
     raw[2] = byte(info.retransmits);
     raw[3] = byte(info.probes);
     raw[4] = byte(info.backoff);
@@ -130,13 +130,13 @@ fn state_number(state: State) -> u8 {
 }
 
 /// `enum tcp_ca_state`.
-fn phase_number(phase: Phase) -> u8 {
-    match phase {
-        Phase::Open => 0,
-        Phase::Disorder => 1,
-        Phase::Cwr => 2,
-        Phase::Recovery => 3,
-        Phase::Loss => 4,
+fn ca_state_number(state: CongestionState) -> u8 {
+    match state {
+        CongestionState::Open => 0,
+        CongestionState::Disorder => 1,
+        CongestionState::Cwr => 2,
+        CongestionState::Recovery => 3,
+        CongestionState::Loss => 4,
     }
 }
 

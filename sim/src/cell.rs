@@ -4,7 +4,7 @@ use crate::net::{FlowId, Net, Path};
 use netstack::Config;
 use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
-use netstack::tcp::Phase;
+use netstack::tcp::CongestionState;
 use netstack::time::Duration;
 use std::fmt;
 use std::io;
@@ -187,13 +187,13 @@ impl Cell {
         let flow = net.start(congestion, u64::MAX)?;
         let (mut outcome, mut calm) = (Outcome::default(), true);
         while net.step(start + self.time())? && outcome.epochs < EPOCHS && net.received(flow) < BYTES {
-            let Some(phase) = net.info(flow).map(|info| info.ca_state) else {
+            let Some(state) = net.info(flow).map(|info| info.ca_state) else {
                 outcome.handshake = net.now() - start;
                 continue;
             };
-            let now_calm = matches!(phase, Phase::Open | Phase::Disorder);
+            let now_calm = matches!(state, CongestionState::Open | CongestionState::Disorder);
             if calm && !now_calm {
-                outcome.timeouts += u32::from(phase == Phase::Loss);
+                outcome.timeouts += u32::from(state == CongestionState::Loss);
                 // What nothing was lost before is a mistake of the sender's and no epoch of loss.
                 let (lost, refused) = losses(&net, flow);
                 outcome.epochs += u32::from(lost + refused > outcome.lost + outcome.refused);

@@ -160,7 +160,7 @@ impl KnownFailures {
 /// The cell of the matrix whose first columns in a snapshot are `text`.
 fn in_matrix(text: &str) -> Option<Entry> {
     let (congestion, cell) = text.split_once(',')?;
-    let congestion = CongestionName::new(congestion).ok()?;
+    let congestion = CongestionName::built_in(congestion)?;
     let entry = Entry { congestion, cell: cell.parse::<Cell>().ok()? };
     matrix::full(congestion).contains(&entry).then_some(entry)
 }

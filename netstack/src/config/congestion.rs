@@ -64,6 +64,11 @@ impl CongestionName {
         Ok(Self { bytes, len: text.len() as u8 })
     }
 
+    /// The algorithm called `name`, if every stack has it.
+    pub fn built_in(name: &str) -> Option<Self> {
+        Self::BUILT_IN.into_iter().find(|known| *known == name)
+    }
+
     const fn literal(name: &str) -> Self {
         match Self::new(name) {
             Ok(name) => name,
@@ -132,6 +137,7 @@ mod tests {
             assert_eq!((name.as_str(), name.to_string().as_str()), (text, text));
             assert_eq!(name, text);
         }
+        assert_eq!(["bbr", "vegas"].map(CongestionName::built_in), [Some(CongestionName::BBR), None]);
         assert_eq!(format!("{:<6}|{:?}", CongestionName::BBR, CongestionName::BBR), "bbr   |\"bbr\"");
     }
 

@@ -25,7 +25,7 @@ use std::sync::Arc;
 ///     .gateway("10.0.0.1");
 /// // `Stack::builder().interface(interface)` takes it just so.
 /// let engine = Engine::new(Config::default(), vec![interface])?;
-/// assert_eq!(engine.interface_index("net0"), Some(0));
+/// assert_eq!(engine.core().interface_index("net0"), Some(0));
 ///
 /// let (near, _far) = Pair::new(PairConfig::default());
 /// let misspelled = Interface::new(Arc::new(near)).address("10.0.0.300/24");

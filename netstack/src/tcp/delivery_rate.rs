@@ -33,8 +33,20 @@ pub(super) struct Stamp {
     first_sent_time: Instant,
     lost: u64,
     /// P.tx_in_flight: bytes in flight once the last byte of the range had left.
-    pub(super) in_flight: usize,
+    in_flight: usize,
     app_limited: bool,
+}
+
+impl Stamp {
+    /// More was sent with the range, and has the stamp `last`.
+    pub(super) fn extend_to(&mut self, last: &Self) {
+        self.in_flight = last.in_flight;
+    }
+
+    /// The last `bytes` of the range are not of it any more: it was in flight before they were.
+    pub(super) fn cut(&mut self, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
 }
 
 /// What one acknowledgment says of the path: the variables `RS.` of the draft.

@@ -1,11 +1,10 @@
 //! What `TCP_INFO` tells of a connection.
 
-use crate::tcp::connection::Connection;
 use crate::tcp::ecn::EcnMode;
 use crate::tcp::handshake::FastOpenFail;
-use crate::tcp::recovery::Phase;
+use crate::tcp::recovery::CongestionState;
 use crate::tcp::state::State;
-use crate::time::{Duration, Instant};
+use crate::time::Duration;
 use std::fmt;
 
 /// The state of a connection in numbers, under the kernel's names without their prefix. Times are
@@ -15,7 +14,7 @@ pub struct TcpInfo {
     /// State of the connection.
     pub state: State,
     /// Where loss recovery stands.
-    pub ca_state: Phase,
+    pub ca_state: CongestionState,
     /// Expirations of the retransmission timer in a row.
     pub retransmits: u32,
     /// Window or keep-alive probes that were not answered.
@@ -126,72 +125,6 @@ pub struct TcpInfo {
     pub syn_data_acked: bool,
     /// Why data was not accepted with our SYN, if Fast Open was asked for.
     pub fastopen_client_fail: FastOpenFail,
-}
-
-impl Connection {
-    /// The connection in numbers (`TCP_INFO`).
-    pub fn info(&self, now: Instant) -> TcpInfo {
-        let board = &self.recovery.board;
-        let times = self.chrono.times(now);
-        TcpInfo {
-            state: self.state,
-            ca_state: self.recovery.phase(),
-            retransmits: self.recovery.timeouts,
-            probes: self.persist_count.max(self.keepalive_count),
-            backoff: self.rtt.backoff(),
-            snd_wscale: self.snd.scale().shift(),
-            rto: self.rtt.rto(),
-            ato: self.rcv.ack.ato(),
-            snd_mss: self.snd.mss,
-            rcv_mss: self.rcv.rcv_mss(),
-            ecn: self.ecn.as_ref().map_or(EcnMode::Off, |ecn| ecn.mode()),
-            ecn_seen: self.ecn.as_ref().is_some_and(|ecn| ecn.seen()),
-            delivered_ce: self.ecn.as_ref().map_or(0, |ecn| ecn.delivered_ce()),
-            received_ce: self.ecn.as_ref().map_or(0, |ecn| ecn.received_ce()),
-            pmtu: self.path_mtu(),
-            advmss: self.rcv.advertised_mss(),
-            unacked: board.outstanding(),
-            sacked: board.sacked(),
-            lost: board.lost(),
-            retrans: board.retransmitted(),
-            rtt: self.rtt.srtt().unwrap_or_default(),
-            rttvar: self.rtt.rttvar(),
-            min_rtt: self.rtt.min_rtt().unwrap_or_default(),
-            pacing_rate: self.pacing_rate(),
-            max_pacing_rate: self.options.max_pacing_rate.unwrap_or(u64::MAX),
-            delivery_rate: board.rate.shown_rate(),
-            delivery_rate_app_limited: board.rate.shown_app_limited(),
-            delivered: board.rate.delivered(),
-            snd_ssthresh: self.cc.ssthresh(),
-            snd_cwnd: self.cc.cwnd(),
-            rcv_rtt: self.rcv.rtt(),
-            rcv_space: self.rcv.space(),
-            rcv_ssthresh: self.rcv.limit(),
-            snd_wnd: self.snd.snd_wnd,
-            rcv_wnd: self.rcv.rcv_wnd(),
-            total_retrans: self.recovery.counters.total_retrans,
-            bytes_retrans: self.recovery.counters.bytes_retrans,
-            bytes_sent: self.counters.bytes_sent,
-            bytes_acked: self.counters.bytes_acked,
-            bytes_received: self.counters.bytes_received,
-            segs_in: self.counters.segs_in,
-            segs_out: self.counters.segs_out,
-            data_segs_in: self.counters.data_segs_in,
-            paws_drops: self.counters.paws_drops,
-            data_segs_out: self.counters.data_segs_out,
-            notsent_bytes: self.snd.unsent(),
-            dsack_dups: self.recovery.counters.dsack_dups,
-            reord_seen: self.recovery.reordering.seen(),
-            reordering: self.recovery.reordering.degree(),
-            busy_time: times.busy,
-            rwnd_limited: times.peer_window,
-            sndbuf_limited: times.send_buffer,
-            last_data_sent: now - self.snd.last_sent,
-            last_data_recv: now - self.rcv.ack.last_data().unwrap_or(self.created),
-            syn_data_acked: self.fast_open.syn_data_acked,
-            fastopen_client_fail: self.fast_open.client_fail,
-        }
-    }
 }
 
 impl fmt::Display for TcpInfo {

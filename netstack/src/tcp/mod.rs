@@ -30,6 +30,8 @@
 //! TIME-WAIT     TimeWaitOver -> CLOSED
 //! ```
 
+mod answer_limit;
+mod backoff;
 mod congestion;
 mod connection;
 mod delivery_rate;
@@ -41,8 +43,10 @@ mod options;
 mod path;
 mod receive;
 mod recovery;
+mod reset;
 mod send;
 mod seq;
+mod setup;
 mod state;
 mod timers;
 mod timestamps;
@@ -54,20 +58,22 @@ mod tests;
 pub use congestion::{
     AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
 };
-pub use connection::{Completion, Connection, Transmit, Written};
+pub use connection::{Completion, Connection, FastOpenSyn};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;
 pub use error::TcpError;
 pub use handshake::{
     COOKIE_LIFETIME, CookieCheck, CookieInput, FastOpenAttempt, FastOpenFail, FastOpenReport, IsnGenerator,
-    Opening, OpeningStep, PassiveEnd, Patience, SynCookies, SynDataFate, SynEntry, SynParts, SynStep,
+    Opening, OpeningStep, PassiveEnd, SynCookies, SynDataFate, SynEntry, SynParts, SynRetries, SynStep,
     SynTimeout, TimeWait, TimeWaitStep,
 };
 pub use info::TcpInfo;
 pub use options::SocketOptions;
 pub use path::{Path, PathMetrics};
-pub use recovery::{Phase, RttEstimator};
-pub use send::SendFlags;
+pub use recovery::{CongestionState, RttEstimator};
+pub(crate) use reset::reset_for_unknown;
+pub use send::{SendFlags, Transmit, Written};
 pub use seq::Seq;
+pub use setup::Setup;
 pub use state::{Input, State};
 pub use window::WindowScale;

@@ -1,5 +1,6 @@
 //! The options of one socket, under the names of Linux and socket2.
 
+use super::backoff::backed_off;
 use super::congestion::{CongestionChoice, CongestionError};
 use crate::config::{Config, CongestionName, FastOpenKeys, MtuDiscover};
 use crate::time::Duration;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 /// Options of one TCP socket.
 ///
 /// A connection that a listener accepts starts with a copy of the listener's.
+// More than 16 fields: there are as many options as in the kernel, and each is set on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
     /// `TCP_NODELAY`: no Nagle algorithm. Default off.
@@ -124,7 +126,7 @@ impl SocketOptions {
 
 /// How long so many retransmissions of a SYN-ACK take.
 fn takes(retransmissions: u8, config: &Config) -> Duration {
-    (0..u32::from(retransmissions)).map(|n| crate::tcp::handshake::backed_off(config, n)).sum()
+    (0..u32::from(retransmissions)).map(|n| backed_off(config, n)).sum()
 }
 
 #[cfg(test)]

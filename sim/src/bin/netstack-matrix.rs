@@ -61,8 +61,7 @@ struct Args {
 }
 
 fn congestion(name: &str) -> Result<CongestionName, String> {
-    let known = CongestionName::BUILT_IN.into_iter().find(|known| *known == name);
-    known.ok_or_else(|| format!("there is no congestion control `{name}`"))
+    CongestionName::built_in(name).ok_or_else(|| format!("there is no congestion control `{name}`"))
 }
 
 fn main() -> ExitCode {
@@ -107,7 +106,7 @@ fn one(directory: &Path, chosen: &[CongestionName], cell: Cell) -> io::Result<bo
         let entry = Entry { congestion, cell };
         let outcome = cell.run(congestion)?;
         let bounds = bounds_kbit(&cell, Law::of(congestion));
-        println!("{}: {} kbit/s of {bounds:?}, {outcome:?}", congestion.as_str(), outcome.goodput_kbit());
+        println!("{congestion}: {} kbit/s of {bounds:?}, {outcome:?}", outcome.goodput_kbit());
         let check = Check::read(directory, congestion.as_str())?;
         let findings = match matrix::full(congestion).contains(&entry) {
             true => check.findings(&entry, &outcome),

@@ -1,8 +1,7 @@
 //! Options of TCP, and those of the socket layer that its sockets have.
 
 use super::ip::HasMtuDiscover;
-use crate::config::Config;
-use crate::config::MtuDiscover;
+use crate::config::{Config, MtuDiscover};
 use crate::error::os;
 use crate::tcp::SocketOptions;
 use crate::time::Duration;

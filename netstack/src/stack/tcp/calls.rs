@@ -125,7 +125,7 @@ impl Tcp {
         let now = turn.now;
         self.call(turn, cell, |held| match &mut held.state.stage {
             Stage::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
-            Stage::Connected(connection) => connection.shutdown(now, how).map_err(io::Error::from),
+            Stage::Connected(connection) => connection.shutdown(how).map_err(io::Error::from),
             Stage::Over(_) => Err(os(libc::ENOTCONN)),
         })
     }

@@ -12,7 +12,7 @@ use crate::stack::hooks::Observer;
 use crate::stack::ports::{Binding, Claim};
 use crate::stack::routes::Route;
 use crate::stack::turn::Turn;
-use crate::tcp::Opening;
+use crate::tcp::{Opening, Setup};
 use crate::wire::SeqNum;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -155,8 +155,8 @@ impl Tcp {
         let (core, key, interface) = (turn.core, target.key(binding.port()), target.route.interface);
         let path = self.path(turn, interface, key.remote());
         let ts_offset = self.timestamp_offset(&key);
-        let options = socket.options.clone();
-        let opening = Opening::new(turn.now, iss, ts_offset, path, options, core.config(), core.pool());
+        let setup = Setup { options: &socket.options, config: core.config(), pool: core.pool() };
+        let opening = Opening::new(turn.now, iss, ts_offset, path, setup);
         let opening = match self.fast_open_attempt(turn, &socket.options, &key) {
             Some(attempt) => opening.with_fast_open(attempt),
             None => opening,

@@ -8,6 +8,7 @@ use crate::icmp::RateLimit;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::turn::Turn;
 use crate::sync::{Mutex, Rank};
+use crate::tcp::reset_for_unknown;
 use crate::time::Instant;
 use crate::wire::Segment;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,7 +68,7 @@ impl Tcp {
 
     #[inline(never)]
     fn answer_stray(&self, turn: &mut Turn<'_>, stray: &Stray<'_>) {
-        if let Some(reset) = stray.segment.reset_for_unknown() {
+        if let Some(reset) = reset_for_unknown(stray.segment) {
             let marks = Marks::default_of(turn.core);
             self.send_reset(turn, stray.from, stray.key, marks, &reset);
         }

@@ -1,6 +1,6 @@
 //! TCP Fast Open (RFC 7413): cookies and the keys behind them, and what a connection remembers of it.
 //!
-//! The client's side of the handshake is in `handshake.rs`, the server's in `passive_open.rs`. Which
+//! The client's side of the handshake is in `opening.rs` and `syn_data.rs`, the server's in `passive.rs`. Which
 //! cookie belongs to which server, and how many connections may wait for their third segment, is the
 //! stack's to know.
 
@@ -9,6 +9,9 @@ use crate::wire::{FastOpenCookie, FastOpenOption};
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use std::net::IpAddr;
+
+/// Time-outs in a row that make Fast Open suspect (tcp_fastopen_active_detect_blackhole in Linux).
+const SUSPICIOUS_TIMEOUTS: u32 = 2;
 
 /// What a cookie is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +91,50 @@ pub enum FastOpenFail {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::tcp) struct FastOpenNotes {
     /// Our SYN carried the option or data (`syn_fastopen` in Linux).
-    pub(in crate::tcp) active: bool,
+    pub(super) active: bool,
     /// All the data of a SYN, ours or the peer's, was accepted (`TCPI_OPT_SYN_DATA`).
-    pub(in crate::tcp) syn_data_acked: bool,
-    pub(in crate::tcp) client_fail: FastOpenFail,
+    pub(super) syn_data_acked: bool,
+    pub(super) client_fail: FastOpenFail,
     /// Something on the way seems to swallow what follows a SYN with data, and nobody was told yet.
-    pub(in crate::tcp) suspicion: bool,
+    pub(super) suspicion: bool,
+}
+
+impl FastOpenNotes {
+    /// Whether Fast Open was used for a SYN of ours.
+    pub(in crate::tcp) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Whether all the data of a SYN, ours or the peer's, was accepted.
+    pub(in crate::tcp) fn syn_data_acked(&self) -> bool {
+        self.syn_data_acked
+    }
+
+    /// The peer's SYN brought data.
+    pub(in crate::tcp) fn on_syn_data_received(&mut self) {
+        self.syn_data_acked = true;
+    }
+
+    /// Why data was not accepted with our SYN.
+    pub(in crate::tcp) fn client_fail(&self) -> FastOpenFail {
+        self.client_fail
+    }
+
+    /// Something on the way seems to swallow what follows a SYN with data.
+    pub(in crate::tcp) fn suspect(&mut self) {
+        self.suspicion = true;
+    }
+
+    /// The retransmission timer expired, after `before` other time-outs in a row; `last` if this ends
+    /// the connection. Something on the way may let SYNs with data pass and nothing after them.
+    pub(in crate::tcp) fn on_timeout(&mut self, before: u32, last: bool) {
+        self.suspicion |= self.active && is_suspicious(before, last);
+    }
+
+    /// Takes the suspicion that something on the way swallows what follows a SYN with data.
+    pub(in crate::tcp) fn take_suspicion(&mut self) -> bool {
+        std::mem::take(&mut self.suspicion)
+    }
 }
 
 /// What an active open with Fast Open found out about the server, for the cache of cookies.
@@ -124,6 +165,12 @@ pub enum SynDataFate {
     /// The SYN had to be sent again, and not all of the data was acknowledged: the SYN with data was
     /// lost, or dropped for its data.
     Lost,
+}
+
+/// Whether a time-out after `before` others in a row, which is the `last` one or not, makes Fast Open
+/// suspect: Linux is conservative and waits for the third, or for the end of the connection.
+pub(super) fn is_suspicious(before: u32, last: bool) -> bool {
+    before == SUSPICIOUS_TIMEOUTS || (before < SUSPICIOUS_TIMEOUTS && last)
 }
 
 #[cfg(test)]

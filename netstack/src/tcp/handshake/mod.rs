@@ -4,8 +4,10 @@
 //! [cookies](SynCookies) nothing at all. Fast Open (RFC 7413) lets both carry data in the SYN. What is
 //! left of a connection after its end is a [`TimeWait`] record.
 
+mod established;
 mod fast_open;
 mod isn;
+mod offer;
 mod opening;
 mod passive;
 mod syn_cookie;
@@ -19,10 +21,10 @@ pub use opening::{Opening, OpeningStep};
 pub use passive::PassiveEnd;
 pub use syn_cookie::{COOKIE_LIFETIME, SynCookies};
 pub use syn_data::FastOpenAttempt;
-pub use syn_queue::{Patience, SynEntry, SynParts, SynStep, SynTimeout};
+pub use syn_queue::{SynEntry, SynParts, SynRetries, SynStep, SynTimeout};
 pub use time_wait::{TimeWait, TimeWaitStep};
 
+pub(super) use established::Established;
 pub(super) use fast_open::FastOpenNotes;
-pub(super) use opening::{Negotiated, backed_off};
-pub(super) use passive::PassiveOpen;
-pub(super) use syn_data::is_suspicious;
+pub(super) use passive::{PassiveOpen, PassiveTimeout};
+pub(super) use time_wait::TimeWaitSetup;

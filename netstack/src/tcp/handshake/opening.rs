@@ -1,163 +1,29 @@
-//! Opening a connection: what SYNs offer, what both ends agree on, and the active side of the
-//! handshake. The passive side is in [`syn_queue`](super::syn_queue).
+//! The active side of the handshake. The passive side is in [`syn_queue`](super::syn_queue).
 
-use super::fast_open::{FastOpenReport, SynDataFate};
+use super::established::Established;
+use super::fast_open::{FastOpenNotes, FastOpenReport, SynDataFate};
+use super::offer::Offer;
 use super::syn_data::{FastOpenAttempt, SynData};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
-use crate::tcp::connection::{Connection, Established};
-use crate::tcp::ecn::Ask;
+use crate::tcp::backoff::backed_off;
+use crate::tcp::connection::{Connection, SynDataSent};
+use crate::tcp::ecn::{Ask, EcnState};
 use crate::tcp::error::TcpError;
 use crate::tcp::options::SocketOptions;
 use crate::tcp::path::{Path, payload_of};
-use crate::tcp::receive::window_limit;
+use crate::tcp::receive::FirstAck;
+use crate::tcp::reset::{reset_for_unknown, reset_of_handshake};
+use crate::tcp::setup::Setup;
 use crate::tcp::state::{Input, State};
-use crate::tcp::timestamps::{TimestampState, clock};
-use crate::tcp::window::WindowScale;
 use crate::time::{Duration, Instant};
-use crate::wire::{Ecn, Flags, Options, Segment, SeqNum, Timestamps};
+use crate::wire::{Options, Segment, SeqNum};
 use std::io::IoSlice;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-/// What our SYN or SYN-ACK offers.
-#[derive(Clone, Debug)]
-pub(in crate::tcp) struct Offer {
-    pub(in crate::tcp) path: Path,
-    /// The MSS that we advertise.
-    pub(in crate::tcp) advertised_mss: usize,
-    /// The largest segment to send, whatever the peer takes: what the interface and the user allow.
-    limit: usize,
-    /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
-    pub(in crate::tcp) window: usize,
-    scale: Option<WindowScale>,
-    sack: bool,
-    timestamps: bool,
-    /// Offset of our timestamp clock.
-    ts_offset: u32,
-    min_mss: usize,
-}
-
-impl Offer {
-    pub(in crate::tcp) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
-        let limit = options.max_segment_size.map_or(usize::MAX, usize::from);
-        let advertised_mss = path.advertised_mss().min(limit);
-        let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
-        let clamp = options.window_clamp.unwrap_or(usize::MAX);
-        let most = window_limit(size).min(clamp).min(usize::from(u16::MAX));
-        // Whole segments, as Linux offers: a partial one could never be used.
-        let window = if most > advertised_mss { most / advertised_mss * advertised_mss } else { most };
-        let largest = options.recv_buffer_size.unwrap_or(config.recv_buffer_max).min(clamp);
-        Self {
-            path,
-            advertised_mss,
-            limit: path.max_segment().min(limit),
-            window,
-            scale: config.window_scaling.then(|| WindowScale::for_window(largest)),
-            sack: config.sack,
-            timestamps: config.timestamps,
-            ts_offset,
-            min_mss: config.min_snd_mss as usize,
-        }
-    }
-
-    /// The options of a SYN, or of the SYN-ACK that answers `syn`: there, only what the SYN offered
-    /// (RFC 7323 §2.2 and §3.2, RFC 2018 §2).
-    fn options(&self, now: Instant, syn: Option<&Options>) -> Options {
-        let theirs = |offered: fn(&Options) -> bool| syn.is_none_or(offered);
-        let echo = syn.and_then(|syn| syn.timestamps).map_or(0, |ts| ts.tsval);
-        let timestamps = self.timestamps && theirs(|syn| syn.timestamps.is_some());
-        Options {
-            mss: Some(self.advertised_mss as u16),
-            window_scale: self
-                .scale
-                .filter(|_| theirs(|syn| syn.window_scale.is_some()))
-                .map(WindowScale::shift),
-            sack_permitted: self.sack && theirs(|syn| syn.sack_permitted),
-            timestamps: timestamps.then(|| Timestamps { tsval: clock(now, self.ts_offset), tsecr: echo }),
-            ..Options::default()
-        }
-    }
-
-    /// A SYN.
-    pub(in crate::tcp) fn syn(&self, now: Instant, iss: SeqNum) -> Segment {
-        self.segment(iss, SeqNum::default(), Flags::SYN, self.options(now, None))
-    }
-
-    /// The SYN-ACK that answers a SYN with the number `irs` and the options `syn`.
-    pub(in crate::tcp) fn syn_ack(&self, now: Instant, iss: SeqNum, irs: SeqNum, syn: &Options) -> Segment {
-        self.segment(iss, irs + 1, Flags::SYN.with(Flags::ACK), self.options(now, Some(syn)))
-    }
-
-    /// An acknowledgment while nothing but SYNs has passed; `theirs` are the options of the peer's SYN.
-    pub(in crate::tcp) fn acknowledgment(
-        &self,
-        now: Instant,
-        iss: SeqNum,
-        irs: SeqNum,
-        theirs: &Options,
-    ) -> Segment {
-        let agreed = self.agree(now, theirs);
-        let timestamps = agreed.ts.map(|ts| ts.option(now));
-        let window = agreed.our_scale.to_wire(self.window);
-        let options = Options { timestamps, ..Options::default() };
-        Segment { window, ..self.segment(iss + 1, irs + 1, Flags::ACK, options) }
-    }
-
-    /// A reset that answers a SYN with the number `irs`.
-    pub(in crate::tcp) fn reset(&self, seq: SeqNum, irs: SeqNum) -> Segment {
-        let flags = Flags::RST.with(Flags::ACK);
-        Segment { window: 0, ..self.segment(seq, irs + 1, flags, Options::default()) }
-    }
-
-    fn segment(&self, seq: SeqNum, ack: SeqNum, flags: Flags, options: Options) -> Segment {
-        let window = u16::try_from(self.window).unwrap_or(u16::MAX);
-        Segment {
-            seq,
-            ack,
-            flags,
-            window,
-            urgent: 0,
-            options,
-            ecn: Ecn::NotEct,
-            payload_len: 0,
-            gso_size: None,
-        }
-    }
-
-    /// What holds once the peer's SYN or SYN-ACK with `theirs` is known.
-    pub(in crate::tcp) fn agree(&self, now: Instant, theirs: &Options) -> Negotiated {
-        let scales = self.scale.zip(theirs.window_scale);
-        let peer_mss = usize::from(theirs.mss.unwrap_or_else(|| self.path.default_mss()));
-        let ts = theirs
-            .timestamps
-            .filter(|_| self.timestamps)
-            .map(|ts| TimestampState::new(now, self.ts_offset, ts.tsval));
-        Negotiated {
-            // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
-            // for every few bytes (tcp_min_snd_mss).
-            max_segment: peer_mss.min(self.limit).max(self.min_mss),
-            advertised_mss: self.advertised_mss,
-            our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
-            peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),
-            sack: self.sack && theirs.sack_permitted,
-            ts,
-        }
-    }
-}
-
-/// What both ends agreed on.
-#[derive(Clone, Debug)]
-pub(in crate::tcp) struct Negotiated {
-    /// The largest segment to send, without regard to options.
-    pub(in crate::tcp) max_segment: usize,
-    /// The MSS that we advertised.
-    pub(in crate::tcp) advertised_mss: usize,
-    pub(in crate::tcp) our_scale: WindowScale,
-    pub(in crate::tcp) peer_scale: WindowScale,
-    pub(in crate::tcp) sack: bool,
-    pub(in crate::tcp) ts: Option<TimestampState>,
-}
+/// When a SYN is sent again that met an old connection (TCP_TIMEOUT_MIN: two ticks of Linux's clock).
+const SOON: Duration = Duration::from_millis(2);
 
 /// An active open: SYN-SENT, and SYN-RECEIVED after a simultaneous open.
 #[derive(Debug)]
@@ -196,9 +62,6 @@ struct After {
     writer_waits: bool,
 }
 
-/// When a SYN is sent again that met an old connection (TCP_TIMEOUT_MIN: two ticks of Linux's clock).
-const SOON: Duration = Duration::from_millis(2);
-
 /// What to remember of the peer's SYN.
 #[derive(Debug)]
 struct PeerSyn {
@@ -223,23 +86,16 @@ pub enum OpeningStep {
 }
 
 impl Opening {
-    /// An active open with the initial sequence number `iss`; `pool` is where the connection's send
-    /// buffer will take its memory from.
-    pub fn new(
-        now: Instant,
-        iss: SeqNum,
-        ts_offset: u32,
-        path: Path,
-        options: SocketOptions,
-        config: &Arc<Config>,
-        pool: &Arc<Pool>,
-    ) -> Self {
+    /// An active open with the initial sequence number `iss`, and `ts_offset` as the offset of our
+    /// timestamp clock.
+    pub fn new(now: Instant, iss: SeqNum, ts_offset: u32, path: Path, setup: Setup<'_>) -> Self {
+        let Setup { options, config, pool } = setup;
         Self {
             state: State::SynSent,
             iss,
-            offer: Offer::new(path, &options, ts_offset, config),
+            offer: Offer::new(path, options, ts_offset, config),
             ecn: Ask::new(config),
-            options,
+            options: options.clone(),
             config: Arc::clone(config),
             pool: Arc::clone(pool),
             peer: None,
@@ -255,8 +111,8 @@ impl Opening {
     /// Uses Fast Open. Call it before the first [`Opening::poll_transmit`].
     #[must_use]
     pub fn with_fast_open(mut self, attempt: FastOpenAttempt) -> Self {
-        let path = &self.offer.path;
-        let limit = payload_of(path.pmtu, path.ipv6).min(self.offer.advertised_mss);
+        let path = self.offer.path();
+        let limit = payload_of(path.pmtu, path.ipv6).min(self.offer.advertised_mss());
         let syn_data = SynData::new(attempt, limit);
         self.due = !syn_data.is_waiting();
         self.fast_open = Some(Box::new(syn_data));
@@ -313,13 +169,10 @@ impl Opening {
     /// not come back. Says whether the message is believed: it must quote the SYN.
     pub fn on_packet_too_big(&mut self, seq: SeqNum, mtu: usize) -> bool {
         let carried = self.fast_open.as_ref().is_some_and(|syn_data| syn_data.sent() > 0);
-        if seq != self.iss || !carried || self.state != State::SynSent || mtu >= self.offer.path.pmtu {
-            return false;
-        }
-        self.offer.path.pmtu = mtu;
-        self.offer.advertised_mss = self.offer.advertised_mss.min(payload_of(mtu, self.offer.path.ipv6));
-        self.due = true;
-        true
+        let genuine = seq == self.iss && carried && self.state == State::SynSent;
+        let believed = genuine && self.offer.on_packet_too_big(mtu);
+        self.due |= believed;
+        believed
     }
 
     /// Closes the connection as soon as it stands: the last handle is gone, and there is data to
@@ -334,7 +187,7 @@ impl Opening {
         for (asked, how) in [(shut_read, Shutdown::Read), (shut_write, Shutdown::Write)] {
             if asked {
                 // It was established just now; if its first segment has ended it, there is nothing to do.
-                let _ = connection.shutdown(now, how);
+                let _ = connection.shutdown(how);
             }
         }
         if close {
@@ -471,11 +324,8 @@ impl Opening {
 
     /// Whether the echo in `seg` is of a timestamp that none of our SYNs carried.
     fn echoes_nonsense(&self, now: Instant, seg: &Segment) -> bool {
-        let Some(Timestamps { tsecr, .. }) = seg.options.timestamps.filter(|ts| ts.tsecr != 0) else {
-            return false;
-        };
-        let (first, last) = (clock(self.sent_at, self.offer.ts_offset), clock(now, self.offer.ts_offset));
-        self.offer.timestamps && tsecr.wrapping_sub(first) > last.wrapping_sub(first)
+        let echo = seg.options.timestamps.filter(|ts| ts.tsecr != 0);
+        echo.is_some_and(|ts| !self.offer.echoes(ts.tsecr, self.sent_at, now))
     }
 
     fn in_syn_sent(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
@@ -488,10 +338,7 @@ impl Opening {
             if self.timeouts == 0 && self.acked_by(seg).is_none() {
                 self.deadline = self.deadline.min(now + SOON);
             }
-            return match seg.reset_for_unknown() {
-                Some(reset) => OpeningStep::Reply(reset),
-                None => OpeningStep::Stay,
-            };
+            return reset_for_unknown(seg).map_or(OpeningStep::Stay, OpeningStep::Reply);
         }
         // Second: RST; it counts only with the acknowledgment (RFC 5961 §3.2).
         if seg.is_rst() {
@@ -504,20 +351,12 @@ impl Opening {
         let peer = PeerSyn { irs: seg.seq, options: seg.options.clone(), window: usize::from(seg.window) };
         if let Some(acked) = acked {
             self.state = self.state.next(Input::SynAck).expect("SYN-SENT takes a SYN-ACK");
-            let (mut connection, report) = self.establish(now, &peer, peer.window, acked);
-            connection.ecn = self.ecn.on_syn_ack(seg, &self.config);
+            let ecn = self.ecn.on_syn_ack(seg, &self.config);
+            let (mut connection, report) = self.establish(now, &peer, peer.window, acked, ecn);
             if report.is_some_and(|report| matches!(report.data, SynDataFate::None | SynDataFate::Acked)) {
                 connection.take_syn_text(now, seg, payload);
             }
-            if self.after.writer_waits {
-                connection.rcv.ack.delay_for_answer(now);
-            } else if self.options.defer_accept > 0 && seg.len() == 1 {
-                // Data is to follow that can carry it, and a listener that defers as well would drop
-                // a bare one (tcp_rcv_synsent_state_process in Linux).
-                connection.rcv.ack.delay(now);
-            } else {
-                connection.rcv.ack.now_urgently();
-            }
+            connection.acknowledge_syn(now, self.first_ack(seg));
             self.catch_up(now, &mut connection);
             return OpeningStep::Established(connection, report);
         }
@@ -530,29 +369,37 @@ impl Opening {
         OpeningStep::Stay
     }
 
+    /// How to acknowledge the SYN-ACK in `seg`.
+    fn first_ack(&self, seg: &Segment) -> FirstAck {
+        if self.after.writer_waits {
+            FirstAck::WithAnswer
+        } else if self.options.defer_accept > 0 && seg.len() == 1 {
+            // Data is to follow that can carry it, and a listener that defers as well would drop
+            // a bare one (tcp_rcv_synsent_state_process in Linux).
+            FirstAck::WithData
+        } else {
+            FirstAck::AtOnce
+        }
+    }
+
     fn in_syn_received(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
-        let Some(peer) = self.peer.take() else { return OpeningStep::Stay };
+        let Some(peer) = &self.peer else { return OpeningStep::Stay };
         let rcv_nxt = peer.irs + 1;
-        let in_window = !seg.seq.before(rcv_nxt) && seg.seq - rcv_nxt <= self.offer.window as u32;
+        let in_window = !seg.seq.before(rcv_nxt) && seg.seq - rcv_nxt <= self.offer.window() as u32;
         let acked = self.acked_by(seg);
         if seg.is_rst() {
             let exact = seg.seq == rcv_nxt;
-            self.peer = Some(peer);
             return if exact { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
         }
         // The other end's SYN-ACK repeats its SYN: its number is one before the window.
         let crossing_syn_ack = seg.is_syn() && seg.seq == peer.irs && acked.is_some();
         if !crossing_syn_ack && (seg.is_syn() || !in_window) {
-            self.peer = Some(peer);
             self.due = true;
             return OpeningStep::Stay;
         }
         let Some(acked) = acked else {
-            self.peer = Some(peer);
-            return match seg.reset_for_unknown() {
-                Some(reset) if seg.is_ack() => OpeningStep::Reply(reset),
-                _ => OpeningStep::Stay,
-            };
+            let reset = reset_for_unknown(seg).filter(|_| seg.is_ack());
+            return reset.map_or(OpeningStep::Stay, OpeningStep::Reply);
         };
         self.state = self.state.next(Input::AckOfSyn).expect("SYN-RECEIVED takes the ACK of its SYN");
         let window = if crossing_syn_ack {
@@ -560,12 +407,9 @@ impl Opening {
         } else {
             self.offer.agree(now, &peer.options).peer_scale.from_wire(seg.window)
         };
-        let (mut connection, mut report) = self.establish(now, &peer, window, acked);
+        let (mut connection, mut report) = self.establish(now, peer, window, acked, None);
         if crossing_syn_ack {
-            // Its SYN came a second time, and Linux says so.
-            let syn = connection.rcv.rcv_nxt - 1;
-            connection.rcv.report_duplicate(syn, syn + 1);
-            connection.rcv.ack.now_urgently();
+            connection.on_old_syn();
             // The SYN-ACK is the answer to our SYN, the SYN was none.
             if let (Some(report), Some(syn_data)) = (&mut report, &self.fast_open) {
                 *report = syn_data.report(&seg.options, acked, self.timeouts > 0);
@@ -585,22 +429,27 @@ impl Opening {
         peer: &PeerSyn,
         snd_wnd: usize,
         acked: usize,
+        ecn: Option<Box<EcnState>>,
     ) -> (Box<Connection>, Option<FastOpenReport>) {
         let lost = self.timeouts > 0;
+        let syn_data = self.fast_open.as_ref();
         let from = Established {
             iss: self.iss,
             irs: peer.irs,
-            path: self.offer.path,
+            path: self.offer.path(),
             negotiated: self.offer.agree(now, &peer.options),
             snd_wnd,
-            offered: self.offer.window,
+            offered: self.offer.window(),
             rtt: (!lost).then(|| now - self.sent_at),
             syn_timeouts: self.timeouts,
+            ecn,
+            fast_open: syn_data.map_or(FastOpenNotes::default(), |syn_data| syn_data.notes(acked, lost)),
         };
-        let mut connection = Connection::new(now, from, self.options.clone(), &self.config, &self.pool);
-        let report = self.fast_open.as_ref().map(|syn_data| {
-            connection.fast_open = syn_data.notes(acked, lost);
-            connection.take_syn_data(now, syn_data.data(), syn_data.sent(), acked);
+        let setup = Setup { options: &self.options, config: &self.config, pool: &self.pool };
+        let mut connection = Connection::new(now, from, setup);
+        let report = syn_data.map(|syn_data| {
+            let (data, sent) = (syn_data.data(), syn_data.sent());
+            connection.take_syn_data(now, SynDataSent { data, sent, acked });
             syn_data.report(&peer.options, acked, lost)
         });
         (connection, report)
@@ -609,12 +458,6 @@ impl Opening {
     /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT
     /// nobody needs to be told.
     pub fn reset(&self) -> Option<Segment> {
-        self.peer.as_ref().map(|peer| self.offer.reset(self.iss + 1, peer.irs))
+        self.peer.as_ref().map(|peer| reset_of_handshake(self.iss + 1, peer.irs))
     }
-}
-
-/// The time to wait after the `n`th time-out of a SYN or SYN-ACK: doubled each time.
-pub(in crate::tcp) fn backed_off(config: &Config, n: u32) -> Duration {
-    let factor = 1u32.checked_shl(n).unwrap_or(u32::MAX);
-    config.rto_initial.saturating_mul(factor).min(config.rto_max)
 }

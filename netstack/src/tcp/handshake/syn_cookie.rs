@@ -136,7 +136,7 @@ impl std::fmt::Debug for SynCookies {
 
 /// The initial sequence numbers of the peer and of us, from the segment that completes a handshake:
 /// one before what it brings and acknowledges.
-pub(in crate::tcp) fn numbers(ack: &Segment) -> (SeqNum, SeqNum) {
+pub(super) fn numbers(ack: &Segment) -> (SeqNum, SeqNum) {
     (ack.seq + u32::MAX, ack.ack + u32::MAX)
 }
 
@@ -159,15 +159,15 @@ const ECN: u32 = 1 << 5;
 /// The options of a SYN that come back in the echo of our timestamp, laid out as Linux does: four
 /// bits for the window scale, one for SACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tcp) struct Carried {
-    pub(in crate::tcp) window_scale: Option<u8>,
-    pub(in crate::tcp) sack: bool,
+pub(super) struct Carried {
+    pub(super) window_scale: Option<u8>,
+    pub(super) sack: bool,
     /// RFC 3168.
-    pub(in crate::tcp) ecn: bool,
+    pub(super) ecn: bool,
 }
 
 impl Carried {
-    pub(in crate::tcp) fn of(syn: &Options, ecn: bool) -> Self {
+    pub(super) fn of(syn: &Options, ecn: bool) -> Self {
         Self {
             window_scale: syn.window_scale.map(|shift| WindowScale::from_option(shift).shift()),
             sack: syn.sack_permitted,
@@ -176,7 +176,7 @@ impl Carried {
     }
 
     /// The latest value that `clock` had and whose low bits are these options.
-    pub(in crate::tcp) fn stamp(self, clock: u32) -> u32 {
+    pub(super) fn stamp(self, clock: u32) -> u32 {
         let bits = self.window_scale.map_or(NO_SCALE, u32::from)
             | if self.sack { SACK } else { 0 }
             | if self.ecn { ECN } else { 0 };
@@ -187,7 +187,7 @@ impl Carried {
     }
 
     /// From an echo of [`Carried::stamp`].
-    pub(in crate::tcp) fn from_stamp(stamp: u32) -> Self {
+    pub(super) fn from_stamp(stamp: u32) -> Self {
         let scale = stamp & SCALE_MASK;
         Self {
             window_scale: (scale != NO_SCALE).then_some(scale as u8),
@@ -199,7 +199,7 @@ impl Carried {
 
 /// The options of the SYN that a cookie stands for, as far as they came back. `ts_offset` is that of
 /// our timestamp clock.
-pub(in crate::tcp) fn recovered(mss: u16, echo: Option<Timestamps>, ts_offset: u32) -> Options {
+pub(super) fn recovered(mss: u16, echo: Option<Timestamps>, ts_offset: u32) -> Options {
     let carried = echo.map(|echo| Carried::from_stamp(echo.tsecr.wrapping_sub(ts_offset)));
     Options {
         mss: Some(mss),
@@ -211,7 +211,7 @@ pub(in crate::tcp) fn recovered(mss: u16, echo: Option<Timestamps>, ts_offset: u
 }
 
 /// Whether a cookie's SYN-ACK granted ECN, as its timestamp says.
-pub(in crate::tcp) fn carries_ecn(echo: Option<Timestamps>, ts_offset: u32) -> bool {
+pub(super) fn carries_ecn(echo: Option<Timestamps>, ts_offset: u32) -> bool {
     echo.is_some_and(|echo| Carried::from_stamp(echo.tsecr.wrapping_sub(ts_offset)).ecn)
 }
 

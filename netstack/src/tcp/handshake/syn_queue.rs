@@ -2,18 +2,20 @@
 //! a flood of SYNs costs entries and never connections (RFC 4987 §3.5), or, with
 //! [cookies](super::syn_cookie), nothing at all.
 
-use super::opening::{Negotiated, Offer, backed_off};
+use super::established::Established;
+use super::fast_open::FastOpenNotes;
+use super::offer::Offer;
 use super::syn_cookie::{Carried, SynCookies, carries_ecn, numbers, recovered};
-use crate::buffer::Pool;
 use crate::config::Config;
-use crate::tcp::connection::{Connection, Established};
+use crate::tcp::answer_limit::AnswerLimit;
+use crate::tcp::backoff::backed_off;
 use crate::tcp::ecn::Grant;
 use crate::tcp::options::SocketOptions;
 use crate::tcp::path::Path;
+use crate::tcp::reset::reset_of_handshake;
 use crate::time::{Duration, Instant};
 use crate::wire::{Options, Segment, SeqNum};
 use std::hash::Hash;
-use std::sync::Arc;
 
 /// A connection in SYN-RECEIVED that a listener waits for.
 #[derive(Clone, Debug)]
@@ -32,8 +34,8 @@ pub struct SynEntry {
     /// When the first SYN-ACK was sent, if that is known.
     sent_at: Option<Instant>,
     deadline: Instant,
-    /// When a stray segment was last answered.
-    last_answer: Option<Instant>,
+    /// Answers to stray segments.
+    answers: AnswerLimit,
     /// Whether the peer has acknowledged our SYN, and waits for us rather than we for it.
     acked: bool,
     /// Whether somebody has to decide before anything is answered.
@@ -53,19 +55,19 @@ pub struct SynParts<'a> {
     pub config: &'a Config,
 }
 
-/// How patient a listener is with its half-open connections at the moment.
+/// How often a listener at the moment repeats what its half-open connections do not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct SynRetries {
     /// Retransmissions of the SYN-ACK after which an entry is forgotten.
-    pub retries: u32,
+    pub limit: u32,
     /// `TCP_DEFER_ACCEPT` in retransmissions: until then the peer's bare acknowledgment is not enough.
     pub defer_accept: u8,
 }
 
-impl Patience {
-    /// That of a listener with room, and without `TCP_DEFER_ACCEPT`.
+impl SynRetries {
+    /// Those of a listener with room, and without `TCP_DEFER_ACCEPT`.
     pub fn new(config: &Config) -> Self {
-        Self { retries: config.synack_retries, defer_accept: 0 }
+        Self { limit: config.synack_retries, defer_accept: 0 }
     }
 }
 
@@ -86,7 +88,8 @@ pub enum SynStep {
     Reset,
     /// The peer gave up: remove the entry.
     Remove,
-    /// The handshake is complete: [`SynEntry::establish`] makes the connection.
+    /// The handshake is complete: [`Connection::accept`](crate::tcp::Connection::accept) makes the
+    /// connection.
     Establish,
 }
 
@@ -123,7 +126,7 @@ impl SynEntry {
             timeouts: 0,
             sent_at: Some(now),
             deadline: now + parts.config.rto_initial,
-            last_answer: None,
+            answers: AnswerLimit::default(),
             acked: false,
             held: false,
         }
@@ -157,7 +160,8 @@ impl SynEntry {
     }
 
     /// The entry that a cookie stands for. `ack` brought it back, and [`SynCookies::check`] found it
-    /// good and the peer's `mss` in it. It is established at once: [`SynEntry::establish`] is next.
+    /// good and the peer's `mss` in it. It is complete at once:
+    /// [`Connection::accept`](crate::tcp::Connection::accept) is next.
     pub fn from_cookie(now: Instant, ack: &Segment, mss: u16, parts: SynParts<'_>) -> Self {
         let (irs, iss) = numbers(ack);
         let echo = ack.options.timestamps.filter(|_| parts.config.timestamps);
@@ -168,7 +172,7 @@ impl SynEntry {
     }
 
     /// What was granted to the peer about ECN.
-    pub(in crate::tcp) fn ecn(&self) -> Grant {
+    pub(super) fn ecn(&self) -> Grant {
         self.ecn
     }
 
@@ -198,7 +202,7 @@ impl SynEntry {
     /// listens for, or after a SYN-ACK in its sequence.
     pub fn reset(&self) -> Segment {
         let seq = if self.held { SeqNum::default() } else { self.iss + 1 };
-        self.offer.reset(seq, self.irs)
+        reset_of_handshake(seq, self.irs)
     }
 
     /// Answers nothing until [`SynEntry::release`], and until `deadline` at most: the peer repeats its
@@ -218,31 +222,16 @@ impl SynEntry {
 
     /// The MSS that the SYN-ACK offers, in bytes.
     pub fn advertised_mss(&self) -> usize {
-        self.offer.advertised_mss
-    }
-
-    /// What is known of the way to the peer.
-    pub(in crate::tcp) fn path(&self) -> Path {
-        self.offer.path
-    }
-
-    /// The window that the SYN-ACK offers, in bytes.
-    pub(in crate::tcp) fn offered(&self) -> usize {
-        self.offer.window
-    }
-
-    /// What both ends agreed on.
-    pub(in crate::tcp) fn negotiated(&self, now: Instant) -> Negotiated {
-        self.offer.agree(now, &self.theirs)
+        self.offer.advertised_mss()
     }
 
     /// The handshake's round-trip time if it ends now and Karn's rule lets us use it.
-    pub(in crate::tcp) fn rtt(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn rtt(&self, now: Instant) -> Option<Duration> {
         self.sent_at.filter(|_| self.timeouts == 0).map(|sent_at| now - sent_at)
     }
 
     /// Time-outs so far.
-    pub(in crate::tcp) fn timeouts(&self) -> u32 {
+    pub(super) fn timeouts(&self) -> u32 {
         self.timeouts
     }
 
@@ -252,13 +241,13 @@ impl SynEntry {
     }
 
     /// No answer came in time (reqsk_timer_handler and syn_ack_recalc in Linux).
-    pub fn on_timeout(&mut self, now: Instant, patience: Patience, config: &Config) -> SynTimeout {
+    pub fn on_timeout(&mut self, now: Instant, retries: SynRetries, config: &Config) -> SynTimeout {
         if now < self.deadline {
             return SynTimeout::Nothing;
         }
-        let defer = u32::from(patience.defer_accept);
+        let defer = u32::from(retries.defer_accept);
         let deferring = self.acked && defer > 0;
-        if self.held || (self.timeouts >= patience.retries && !(deferring && self.timeouts < defer)) {
+        if self.held || (self.timeouts >= retries.limit && !(deferring && self.timeouts < defer)) {
             return SynTimeout::GiveUp;
         }
         // Who has acknowledged the SYN-ACK and is to send data need not be asked again, but once,
@@ -275,7 +264,7 @@ impl SynEntry {
         &mut self,
         now: Instant,
         seg: &Segment,
-        patience: Patience,
+        retries: SynRetries,
         config: &Config,
     ) -> SynStep {
         if self.held {
@@ -315,7 +304,7 @@ impl SynEntry {
             return SynStep::Ignore;
         }
         let bare = seg.seq + seg.len() as u32 == rcv_nxt;
-        if bare && self.timeouts < u32::from(patience.defer_accept) {
+        if bare && self.timeouts < u32::from(retries.defer_accept) {
             self.acked = true;
             return SynStep::Defer;
         }
@@ -344,13 +333,12 @@ impl SynEntry {
 
     /// Whether some of the segment lies in the window that the SYN-ACK offered (RFC 9293 §3.10.7.4).
     fn in_window(&self, seg: &Segment) -> bool {
-        let rcv_nxt = self.irs + 1;
+        let (rcv_nxt, window) = (self.irs + 1, self.offer.window() as u32);
         let end = seg.seq + seg.len() as u32;
         if seg.seq.before(rcv_nxt) {
             return rcv_nxt.before(end);
         }
-        seg.seq - rcv_nxt < self.offer.window as u32
-            || (seg.seq == rcv_nxt + self.offer.window as u32 && seg.is_empty())
+        seg.seq - rcv_nxt < window || (seg.seq == rcv_nxt + window && seg.is_empty())
     }
 
     /// PAWS against the latest timestamp (RFC 7323 §5.3).
@@ -368,40 +356,40 @@ impl SynEntry {
 
     /// Answers a stray segment unless one was answered a moment ago (tcp_oow_rate_limited in Linux).
     fn answer(&mut self, now: Instant, config: &Config, with: impl FnOnce(&mut Self) -> SynStep) -> SynStep {
-        if self.last_answer.is_some_and(|last| now - last < config.challenge_ack_interval) {
-            return SynStep::Skip;
-        }
-        self.last_answer = Some(now);
-        with(self)
+        if self.answers.take(now, config.challenge_ack_interval) { with(self) } else { SynStep::Skip }
     }
 
-    /// The connection, after [`SynStep::Establish`] for `seg`. The caller gives the same segment to
-    /// [`Connection::on_segment`] next: it may carry data, a FIN, and a newer window.
-    pub fn establish(
-        &self,
-        now: Instant,
-        seg: &Segment,
-        options: &SocketOptions,
-        config: &Arc<Config>,
-        pool: &Arc<Pool>,
-    ) -> Box<Connection> {
-        let negotiated = self.offer.agree(now, &self.theirs);
+    /// What the handshake found out, after [`SynStep::Establish`] for `seg`.
+    pub(in crate::tcp) fn established(&self, now: Instant, seg: &Segment, config: &Config) -> Established {
         // Karn: which of several SYN-ACKs was acknowledged is not known; nor, once the peer's
         // acknowledgment was put off, how long it took.
         let certain = self.timeouts == 0 && !self.acked;
-        let from = Established {
-            iss: self.iss,
-            irs: self.irs,
-            path: self.offer.path,
+        let negotiated = self.offer.agree(now, &self.theirs);
+        Established {
             snd_wnd: negotiated.peer_scale.from_wire(seg.window),
             negotiated,
-            offered: self.offer.window,
             rtt: self.sent_at.filter(|_| certain).map(|sent_at| now - sent_at),
             syn_timeouts: if self.acked { 0 } else { self.timeouts },
-        };
-        let mut connection = Connection::new(now, from, options.clone(), config, pool);
-        connection.ecn = self.ecn.on_ack(seg, config);
-        connection
+            ecn: self.ecn.on_ack(seg, config),
+            ..self.established_by_syn(now, 0)
+        }
+    }
+
+    /// What is known once the SYN was received, which offers a window of `snd_wnd` bytes. That is never
+    /// scaled (RFC 7323 §2.2).
+    pub(in crate::tcp) fn established_by_syn(&self, now: Instant, snd_wnd: usize) -> Established {
+        Established {
+            iss: self.iss,
+            irs: self.irs,
+            path: self.offer.path(),
+            negotiated: self.offer.agree(now, &self.theirs),
+            snd_wnd,
+            offered: self.offer.window(),
+            rtt: None,
+            syn_timeouts: 0,
+            ecn: None,
+            fast_open: FastOpenNotes::default(),
+        }
     }
 }
 

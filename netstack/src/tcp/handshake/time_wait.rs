@@ -1,11 +1,13 @@
 //! What is left of a connection after its end: a record that answers the peer's last segments and
 //! keeps old ones from a new connection (RFC 9293 §3.6.1).
 
-use crate::tcp::connection::Connection;
+use crate::config::Config;
+use crate::tcp::answer_limit::AnswerLimit;
+use crate::tcp::reset::reset_for_unknown;
 use crate::tcp::state::State;
 use crate::tcp::timestamps::TimestampState;
 use crate::time::{Duration, Instant};
-use crate::wire::{Ecn, Flags, Options, Segment, SeqNum};
+use crate::wire::{Flags, Segment, SeqNum};
 
 /// How much the initial sequence number of a connection that takes the record's place lies above the
 /// last one used: beyond any window without scaling (as in Linux).
@@ -28,9 +30,26 @@ pub struct TimeWait {
     /// Length of TIME-WAIT.
     length: Duration,
     deadline: Instant,
-    /// When an answer was last sent.
-    last_answer: Option<Instant>,
+    answers: AnswerLimit,
     answer_interval: Duration,
+}
+
+/// What a connection hands over at its end.
+#[derive(Debug)]
+pub(in crate::tcp) struct TimeWaitSetup {
+    /// TIME-WAIT or FIN-WAIT-2.
+    pub(in crate::tcp) state: State,
+    pub(in crate::tcp) rcv_nxt: SeqNum,
+    pub(in crate::tcp) snd_nxt: SeqNum,
+    /// The window last offered, in bytes.
+    pub(in crate::tcp) rcv_wnd: u32,
+    /// The window field of the next segment.
+    pub(in crate::tcp) window_field: u16,
+    pub(in crate::tcp) ts: Option<TimestampState>,
+    /// `TCP_LINGER2`.
+    pub(in crate::tcp) linger2: Option<Duration>,
+    /// The retransmission time-out.
+    pub(in crate::tcp) rto: Duration,
 }
 
 /// What a segment did to a [`TimeWait`] record.
@@ -53,28 +72,24 @@ pub enum TimeWaitStep {
 }
 
 impl TimeWait {
-    pub(in crate::tcp) fn of(connection: &Connection, now: Instant) -> Self {
-        let config = &connection.config;
-        let state = connection.state;
+    pub(in crate::tcp) fn new(now: Instant, setup: TimeWaitSetup, config: &Config) -> Self {
+        let TimeWaitSetup { state, rcv_nxt, snd_nxt, rcv_wnd, window_field, ts, linger2, rto } = setup;
         let length = config.time_wait;
         let stay = match state {
             // tcp_fin_time in Linux: the peer's FIN may have to be sent more than once.
-            State::FinWait2 => {
-                let timeout = connection.options.linger2.unwrap_or(config.fin_timeout);
-                timeout.max(connection.rtt.rto() * 7 / 2)
-            }
+            State::FinWait2 => linger2.unwrap_or(config.fin_timeout).max(rto * 7 / 2),
             _ => length,
         };
         Self {
             state,
-            rcv_nxt: connection.rcv.rcv_nxt.wire(),
-            snd_nxt: connection.snd.snd_nxt.wire(),
-            rcv_wnd: connection.rcv.rcv_wnd() as u32,
-            window_field: connection.rcv.window_field(),
-            ts: connection.ts,
+            rcv_nxt,
+            snd_nxt,
+            rcv_wnd,
+            window_field,
+            ts,
             length,
             deadline: now + stay,
-            last_answer: None,
+            answers: AnswerLimit::default(),
             answer_interval: config.challenge_ack_interval,
         }
     }
@@ -123,7 +138,7 @@ impl TimeWait {
         if seg.is_rst() {
             return TimeWaitStep::Remove;
         }
-        let reset = || seg.reset_for_unknown().map_or(TimeWaitStep::Remove, TimeWaitStep::ReplyAndRemove);
+        let reset = || reset_for_unknown(seg).map_or(TimeWaitStep::Remove, TimeWaitStep::ReplyAndRemove);
         if seg.is_syn() && !seg.seq.before(self.rcv_nxt) {
             return reset();
         }
@@ -191,26 +206,18 @@ impl TimeWait {
     /// An acknowledgment for a segment that is out of place. A FIN that is repeated always gets one;
     /// others within the limit.
     fn answer(&mut self, now: Instant, seg: &Segment) -> TimeWaitStep {
-        let limited = self.last_answer.is_some_and(|last| now - last < self.answer_interval);
-        if limited && !seg.is_fin() {
+        if !seg.is_fin() && !self.answers.allows(now, self.answer_interval) {
             return TimeWaitStep::Ignore;
         }
-        self.last_answer = Some(now);
+        self.answers.on_answer(now);
         TimeWaitStep::Reply(self.ack(now))
     }
 
     fn ack(&self, now: Instant) -> Segment {
-        Segment {
-            seq: self.snd_nxt,
-            ack: self.rcv_nxt,
-            flags: Flags::ACK,
-            window: self.window_field,
-            urgent: 0,
-            options: Options { timestamps: self.ts.map(|ts| ts.option(now)), ..Options::default() },
-            ecn: Ecn::NotEct,
-            payload_len: 0,
-            gso_size: None,
-        }
+        let mut ack = Segment::new(Flags::ACK, self.snd_nxt, self.rcv_nxt);
+        ack.window = self.window_field;
+        ack.options.timestamps = self.ts.map(|ts| ts.option(now));
+        ack
     }
 }
 

@@ -6,6 +6,7 @@
 //! delay follows the gaps between segments, between 40 and 200 ms.
 
 use crate::config::Config;
+use crate::tcp::answer_limit::AnswerLimit;
 use crate::time::{Duration, Instant};
 
 /// Segments acknowledged at once in quick mode, at most.
@@ -33,7 +34,7 @@ enum Pushed {
 
 /// The policy's state.
 #[derive(Debug)]
-pub(in crate::tcp) struct AckPolicy {
+pub(super) struct AckPolicy {
     due: Due,
     /// Whether the acknowledgment that is due must not be merged with the next segment's.
     urgent: bool,
@@ -49,10 +50,12 @@ pub(in crate::tcp) struct AckPolicy {
     last_data: Option<Instant>,
     min: Duration,
     max: Duration,
+    /// Challenge ACKs (RFC 5961 §7).
+    challenges: AnswerLimit,
 }
 
 impl AckPolicy {
-    pub(in crate::tcp) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             due: Due::No,
             urgent: false,
@@ -64,66 +67,74 @@ impl AckPolicy {
             last_data: None,
             min: config.delayed_ack_min,
             max: config.delayed_ack_max,
+            challenges: AnswerLimit::default(),
         }
     }
 
-    pub(in crate::tcp) fn due(&self) -> Due {
+    pub(super) fn due(&self) -> Due {
         self.due
     }
 
     /// Whether the acknowledgment must leave before the next segment is processed: each of these
-    /// tells the peer something of its own, and merging them would hide losses from it.
-    pub(in crate::tcp) fn urgent(&self) -> bool {
+    /// reports something of its own to the peer, and merging them would hide losses from it.
+    pub(super) fn urgent(&self) -> bool {
         self.urgent
     }
 
-    pub(in crate::tcp) fn ato(&self) -> Duration {
+    pub(super) fn ato(&self) -> Duration {
         self.ato
     }
 
     /// Whether segments are acknowledged at once (what `TCP_QUICKACK` reads).
-    pub(in crate::tcp) fn quick_mode(&self) -> bool {
+    pub(super) fn quick_mode(&self) -> bool {
         !self.pingpong
     }
 
     /// An acknowledgment must be sent now; merged with others of the batch.
-    pub(in crate::tcp) fn now(&mut self) {
+    pub(super) fn now(&mut self) {
         self.due = Due::Now;
     }
 
     /// An acknowledgment must be sent now, on its own.
-    pub(in crate::tcp) fn now_urgently(&mut self) {
+    pub(super) fn now_urgently(&mut self) {
         self.due = Due::Now;
         self.urgent = true;
     }
 
+    /// Sends a challenge ACK, at most one in each `interval`.
+    pub(super) fn challenge(&mut self, now: Instant, interval: Duration) {
+        if self.challenges.take(now, interval) {
+            self.now_urgently();
+        }
+    }
+
     /// An acknowledgment is owed that may wait for company as long as any may.
-    pub(in crate::tcp) fn delay(&mut self, now: Instant) {
+    pub(super) fn delay(&mut self, now: Instant) {
         self.due = Due::At(now + self.max);
     }
 
     /// An acknowledgment is owed that an answer is about to carry: somebody waits to write it.
-    pub(in crate::tcp) fn delay_for_answer(&mut self, now: Instant) {
+    pub(super) fn delay_for_answer(&mut self, now: Instant) {
         self.delay(now);
         self.ato = self.min;
         self.last_data = Some(now);
     }
 
     /// Nothing is owed any more.
-    pub(in crate::tcp) fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) {
         self.due = Due::No;
         self.urgent = false;
     }
 
     /// Enters quick mode with a budget of half a window of segments.
-    pub(in crate::tcp) fn enter_quick(&mut self, window: usize, mss: usize) {
+    pub(super) fn enter_quick(&mut self, window: usize, mss: usize) {
         self.pingpong = false;
         self.ato = self.min;
         self.grant(window, mss);
     }
 
     /// Enters quick mode for the next `segments`.
-    pub(in crate::tcp) fn enter_quick_for(&mut self, segments: u32) {
+    pub(super) fn enter_quick_for(&mut self, segments: u32) {
         self.pingpong = false;
         self.ato = self.min;
         self.quick = self.quick.max(segments);
@@ -136,12 +147,12 @@ impl AckPolicy {
 
     /// The peer's FIN came: Linux turns to delayed acknowledgments then, so that the user's own
     /// FIN can carry it.
-    pub(in crate::tcp) fn enter_pingpong(&mut self) {
+    pub(super) fn enter_pingpong(&mut self) {
         self.pingpong = true;
     }
 
     /// `TCP_QUICKACK` was set or cleared.
-    pub(in crate::tcp) fn set_quick(&mut self, on: bool) {
+    pub(super) fn set_quick(&mut self, on: bool) {
         if on {
             self.pingpong = false;
             if self.due != Due::No {
@@ -153,7 +164,7 @@ impl AckPolicy {
     }
 
     /// Data came in order or not: learns the gap between segments.
-    pub(in crate::tcp) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
+    pub(super) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
         match self.last_data {
             None => self.enter_quick(window, mss),
             Some(last) => {
@@ -172,12 +183,12 @@ impl AckPolicy {
     }
 
     /// A segment smaller than a full one came: the peer had no more to send.
-    pub(in crate::tcp) fn on_small_segment(&mut self) {
+    pub(super) fn on_small_segment(&mut self) {
         self.pushed = if self.pushed == Pushed::No { Pushed::Once } else { Pushed::Again };
     }
 
     /// A full segment with PSH came: the end of what the peer wrote, which may wait for us.
-    pub(in crate::tcp) fn on_full_push(&mut self) {
+    pub(super) fn on_full_push(&mut self) {
         if self.pushed == Pushed::No {
             self.pushed = Pushed::Once;
         }
@@ -185,7 +196,7 @@ impl AckPolicy {
 
     /// The user has read all there was. If the peer seems to have no more, and no answer is to be
     /// expected or it paused twice, there is nothing left to wait for (Linux's `tcp_cleanup_rbuf`).
-    pub(in crate::tcp) fn on_all_read(&mut self) {
+    pub(super) fn on_all_read(&mut self) {
         let over = match self.pushed {
             Pushed::No => false,
             Pushed::Once => !self.pingpong,
@@ -198,7 +209,7 @@ impl AckPolicy {
 
     /// In-order data wants an acknowledgment: `full_segments` says that more than one full-sized
     /// segment is not acknowledged and that the window can move on (RFC 9293 SHLD-19).
-    pub(in crate::tcp) fn schedule(&mut self, now: Instant, full_segments: bool, srtt: Option<Duration>) {
+    pub(super) fn schedule(&mut self, now: Instant, full_segments: bool, srtt: Option<Duration>) {
         if full_segments || (self.quick > 0 && !self.pingpong) {
             self.now();
             return;
@@ -220,7 +231,7 @@ impl AckPolicy {
     }
 
     /// The delay of an owed acknowledgment is over.
-    pub(in crate::tcp) fn on_timeout(&mut self, rto: Duration) {
+    pub(super) fn on_timeout(&mut self, rto: Duration) {
         if self.pingpong {
             // The user did not answer in time after all.
             self.pingpong = false;
@@ -232,7 +243,7 @@ impl AckPolicy {
     }
 
     /// A segment with an acknowledgment was sent.
-    pub(in crate::tcp) fn on_sent(&mut self) {
+    pub(super) fn on_sent(&mut self) {
         if self.due != Due::No && self.quick > 0 {
             self.quick -= 1;
             if self.quick == 0 {
@@ -245,18 +256,18 @@ impl AckPolicy {
     }
 
     /// Data was sent: an answer, if data came not long ago.
-    pub(in crate::tcp) fn on_data_sent(&mut self, now: Instant) {
+    pub(super) fn on_data_sent(&mut self, now: Instant) {
         if self.last_data.is_some_and(|last| now - last < self.ato) {
             self.pingpong = true;
         }
     }
 
     /// Room in the window is short: quick acknowledgments would only invite more.
-    pub(in crate::tcp) fn end_quick(&mut self) {
+    pub(super) fn end_quick(&mut self) {
         self.quick = 0;
     }
 
-    pub(in crate::tcp) fn last_data(&self) -> Option<Instant> {
+    pub(super) fn last_data(&self) -> Option<Instant> {
         self.last_data
     }
 }

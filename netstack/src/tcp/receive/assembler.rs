@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// Out-of-order data. The first copy of a byte wins; a later one is dropped.
 #[derive(Debug, Default)]
-pub(in crate::tcp) struct Assembler {
+pub(super) struct Assembler {
     /// Start of each queued chunk. Chunks do not overlap.
     data: BTreeMap<Seq, Chunk>,
     /// Start and end of each run of queued bytes. Runs neither overlap nor touch: looking for
@@ -25,7 +25,7 @@ pub(in crate::tcp) struct Assembler {
 
 /// What became of a chunk that was given to the assembler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tcp) struct Inserted {
+pub(super) struct Inserted {
     /// Bytes that were new.
     pub new_bytes: usize,
     /// The first run of bytes that were here already: what a DSACK reports (RFC 2883 §4).
@@ -34,29 +34,29 @@ pub(in crate::tcp) struct Inserted {
 
 impl Assembler {
     /// Whether nothing is queued.
-    pub(in crate::tcp) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
     /// Queued bytes.
     #[cfg(test)]
-    pub(in crate::tcp) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Memory held, in bytes.
     #[cfg(test)]
-    pub(in crate::tcp) fn truesize(&self) -> usize {
+    pub(super) fn truesize(&self) -> usize {
         self.truesize
     }
 
     /// Whether a byte of `start..end` is not queued.
-    pub(in crate::tcp) fn lacks(&self, start: Seq, end: Seq) -> bool {
+    pub(super) fn lacks(&self, start: Seq, end: Seq) -> bool {
         !self.holes(start, end, &mut None).is_empty()
     }
 
     /// The end of the highest run.
-    pub(in crate::tcp) fn highest(&self) -> Option<Seq> {
+    pub(super) fn highest(&self) -> Option<Seq> {
         self.runs.last_key_value().map(|(_, end)| *end)
     }
 
@@ -64,7 +64,7 @@ impl Assembler {
     ///
     /// Data that would cross the limit is dropped, as the sender must be ready for: SACK is
     /// advisory only once data is acknowledged cumulatively, so nothing already queued is dropped.
-    pub(in crate::tcp) fn insert(&mut self, start: Seq, chunk: Chunk, limit: usize) -> Inserted {
+    pub(super) fn insert(&mut self, start: Seq, chunk: Chunk, limit: usize) -> Inserted {
         let end = start + chunk.len();
         let mut result = Inserted { new_bytes: 0, duplicate: None };
         let holes = self.holes(start, end, &mut result.duplicate);
@@ -164,7 +164,7 @@ impl Assembler {
     }
 
     /// Takes the chunk that begins at `next`, if there is one. Call it until there is none.
-    pub(in crate::tcp) fn pop_at(&mut self, next: Seq) -> Option<Chunk> {
+    pub(super) fn pop_at(&mut self, next: Seq) -> Option<Chunk> {
         let entry = self.data.first_entry()?;
         if *entry.key() != next {
             return None;
@@ -181,7 +181,7 @@ impl Assembler {
     }
 
     /// Drops what is before `next`: bytes that arrived in order after all.
-    pub(in crate::tcp) fn drop_before(&mut self, next: Seq) {
+    pub(super) fn drop_before(&mut self, next: Seq) {
         while let Some(entry) = self.data.first_entry() {
             let start = *entry.key();
             if start >= next {
@@ -205,13 +205,13 @@ impl Assembler {
     }
 
     /// Drops everything.
-    pub(in crate::tcp) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// The SACK blocks to send: the run that changed last first, then those before it, then the
     /// lowest ones (RFC 2018 §4).
-    pub(in crate::tcp) fn blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
+    pub(super) fn blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
         let mut blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> = ArrayVec::new();
         let known = self.recent.iter().filter_map(|position| self.run_at(*position));
         let lowest = self.runs.iter().map(|(start, end)| (*start, *end)).take(MAX_SACK_BLOCKS);
@@ -227,7 +227,7 @@ impl Assembler {
     }
 
     /// The run that holds `position`, if it is queued.
-    pub(in crate::tcp) fn containing(&self, position: Seq) -> Option<(Seq, Seq)> {
+    pub(super) fn containing(&self, position: Seq) -> Option<(Seq, Seq)> {
         self.run_at(position)
     }
 }

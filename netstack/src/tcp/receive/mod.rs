@@ -6,6 +6,8 @@ mod assembler;
 mod receiver;
 mod recv_buffer;
 mod right_sizing;
+mod space;
 
-pub(super) use ack::{AckPolicy, Due};
-pub(super) use receiver::{Received, Receiver, ReceiverSetup, window_limit};
+pub(super) use ack::Due;
+pub(super) use receiver::{Echo, FirstAck, Received, Receiver, ReceiverSetup, TextMeta};
+pub(super) use space::window_limit;

@@ -9,7 +9,7 @@ use std::io::IoSliceMut;
 const KEEP_SHARE: usize = 4;
 
 /// Memory that a queued chunk costs beside its buffer: its place in the queue, allocation headers.
-pub(in crate::tcp) const CHUNK_OVERHEAD: usize = 128;
+pub(super) const CHUNK_OVERHEAD: usize = 128;
 
 /// A payload up to this many bytes is copied wherever the last chunk has room for it: kept, it would
 /// end that chunk, and large chunks that hold little would pile up between such payloads.
@@ -23,30 +23,30 @@ const FIRST_TAIL: usize = 2 * 1024;
 
 /// A queue of chunks.
 #[derive(Debug, Default)]
-pub(in crate::tcp) struct RecvBuffer {
+pub(super) struct RecvBuffer {
     chunks: VecDeque<Chunk>,
     /// Unread bytes.
     len: usize,
 }
 
 /// Whether a chunk uses enough of its buffer to be kept.
-pub(in crate::tcp) fn worth_keeping(chunk: &Chunk) -> bool {
+pub(super) fn worth_keeping(chunk: &Chunk) -> bool {
     chunk.len() * KEEP_SHARE >= chunk.capacity() + CHUNK_OVERHEAD
 }
 
 impl RecvBuffer {
     /// Unread bytes.
-    pub(in crate::tcp) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Whether nothing waits.
-    pub(in crate::tcp) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Appends a payload: the chunk itself where it is large, a copy in the last chunk otherwise.
-    pub(in crate::tcp) fn push(&mut self, chunk: Chunk) {
+    pub(super) fn push(&mut self, chunk: Chunk) {
         self.len += chunk.len();
         let joins =
             chunk.len() <= SMALL && self.chunks.back().is_some_and(|tail| tail.spare() >= chunk.len());
@@ -68,7 +68,7 @@ impl RecvBuffer {
     }
 
     /// Moves bytes into `bufs`, filled in order, and returns how many.
-    pub(in crate::tcp) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+    pub(super) fn read(&mut self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut total = 0;
         for buf in bufs {
             let mut to = &mut buf[..];
@@ -89,7 +89,7 @@ impl RecvBuffer {
     }
 
     /// Copies bytes into `bufs` and leaves them here.
-    pub(in crate::tcp) fn peek(&self, bufs: &mut [IoSliceMut<'_>]) -> usize {
+    pub(super) fn peek(&self, bufs: &mut [IoSliceMut<'_>]) -> usize {
         let mut total = 0;
         let mut chunks = self.chunks.iter();
         let mut from: &[u8] = &[];
@@ -110,14 +110,14 @@ impl RecvBuffer {
     }
 
     /// Takes the first chunk whole.
-    pub(in crate::tcp) fn pop_chunk(&mut self) -> Option<Chunk> {
+    pub(super) fn pop_chunk(&mut self) -> Option<Chunk> {
         let chunk = self.chunks.pop_front()?;
         self.len -= chunk.len();
         Some(chunk)
     }
 
     /// Drops everything.
-    pub(in crate::tcp) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.chunks.clear();
         self.len = 0;
     }

@@ -14,12 +14,12 @@ const UNKNOWN_ROUND: Duration = Duration::from_millis(100);
 
 /// Segments that a sender begins with (RFC 6928). A reader that takes more in a round trip shows that
 /// the sender's window grows. To wait until the first window was read whole, in the very round trip in
-/// which it was offered, would be in vain: the sender fills it with whole segments, and never quite.
+/// which it was offered, would not help: the sender fills it with whole segments, and never quite.
 const FIRST_FLIGHT: usize = 10;
 
 /// What auto-tuning knows.
 #[derive(Debug)]
-pub(in crate::tcp) struct RightSizing {
+pub(super) struct RightSizing {
     /// Position of the reader when this round trip began.
     start: Seq,
     /// When it began.
@@ -39,7 +39,7 @@ pub(in crate::tcp) struct RightSizing {
 impl RightSizing {
     /// The state of a connection that begins: the peer was offered `offered` bytes from `rcv_nxt` on,
     /// and the handshake took `rtt`, if that was measured.
-    pub(in crate::tcp) fn new(
+    pub(super) fn new(
         now: Instant,
         rcv_nxt: Seq,
         offered: usize,
@@ -60,7 +60,7 @@ impl RightSizing {
 
     /// Data came in order, up to `rcv_nxt`; the peer may send up to `right_edge`. A window's worth of
     /// data takes a round trip at least.
-    pub(in crate::tcp) fn on_data(&mut self, now: Instant, rcv_nxt: Seq, right_edge: Seq) {
+    pub(super) fn on_data(&mut self, now: Instant, rcv_nxt: Seq, right_edge: Seq) {
         if rcv_nxt < self.rtt_edge {
             return;
         }
@@ -75,7 +75,7 @@ impl RightSizing {
     /// A full segment echoed `tsecr`, a timestamp that we sent `rtt` ago. Unlike the time that a
     /// window takes this follows a path that becomes slower (Linux's `tcp_rcv_rtt_measure_ts`), as
     /// every path does whose queue fills.
-    pub(in crate::tcp) fn on_echo(&mut self, tsecr: u32, rtt: Duration) {
+    pub(super) fn on_echo(&mut self, tsecr: u32, rtt: Duration) {
         if tsecr != self.tsecr {
             self.tsecr = tsecr;
             self.rtt = (self.rtt * 7 / 8 + rtt / 8).max(SHORTEST_ROUND);
@@ -84,7 +84,7 @@ impl RightSizing {
 
     /// The reader is at `position`. Once in a round trip: the window that would suit what it took, in
     /// bytes, if that was more than ever before.
-    pub(in crate::tcp) fn on_read(&mut self, now: Instant, position: Seq) -> Option<usize> {
+    pub(super) fn on_read(&mut self, now: Instant, position: Seq) -> Option<usize> {
         if now - self.at < self.rtt {
             return None;
         }
@@ -103,12 +103,12 @@ impl RightSizing {
     }
 
     /// Bytes that the reader took in the busiest round trip (`rcv_space` of `TCP_INFO`).
-    pub(in crate::tcp) fn space(&self) -> usize {
+    pub(super) fn space(&self) -> usize {
         self.space
     }
 
     /// The estimate of the round-trip time (`rcv_rtt` of `TCP_INFO`).
-    pub(in crate::tcp) fn rtt(&self) -> Duration {
+    pub(super) fn rtt(&self) -> Duration {
         self.rtt
     }
 }

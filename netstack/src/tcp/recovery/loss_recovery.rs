@@ -10,12 +10,14 @@ use super::rack::{PathView, Rack};
 use super::reordering::Reordering;
 use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
-use super::state::Phase;
+use super::state::CongestionState;
+use super::timeouts::Timeouts;
 use super::tlp::TailProbe;
 use super::undo::Undo;
+use crate::config::Config;
 use crate::tcp::congestion::CongestionControl;
 use crate::tcp::seq::Seq;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Whether a time-out may have been a mistake (RFC 5682 §3.1, the SACK-enhanced form of Linux).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,10 +35,10 @@ enum Frto {
 #[derive(Debug)]
 pub(in crate::tcp) struct Recovery {
     /// What is in flight.
-    pub(in crate::tcp) board: Scoreboard,
-    phase: Phase,
-    /// RecoveryPoint of RFC 6675, `recover` of RFC 6582, `high_seq` in Linux: SND.NXT when the phase
-    /// began.
+    board: Scoreboard,
+    state: CongestionState,
+    /// RecoveryPoint of RFC 6675, `recover` of RFC 6582, `high_seq` in Linux: SND.NXT when the state
+    /// was entered.
     recovery_point: Seq,
     /// Without SACK: segments that duplicate acknowledgments say have left the network.
     dup_acks: u32,
@@ -44,24 +46,21 @@ pub(in crate::tcp) struct Recovery {
     sack: bool,
     rack: Rack,
     prr: Prr,
-    pub(in crate::tcp) reordering: Reordering,
-    pub(in crate::tcp) tail: TailProbe,
+    reordering: Reordering,
+    tail: TailProbe,
     undo: Undo,
     frto: Frto,
     /// When to look for losses again.
-    pub(in crate::tcp) reorder_timer: Option<Instant>,
-    /// Expirations of the retransmission timer in a row.
-    pub(in crate::tcp) timeouts: u32,
+    reorder_timer: Option<Instant>,
+    timeouts: Timeouts,
     /// When the first retransmission of this recovery left: an echo of an earlier timestamp is of an
     /// original.
     first_retransmission: Option<Instant>,
-    /// When the first retransmission left since the peer last acknowledged something.
-    pub(in crate::tcp) retrans_stamp: Option<Instant>,
     /// Where a probe of the path's MTU begins that is in flight. If nothing but the probe is lost, this
     /// becomes none, and no congestion is assumed (RFC 4821 §7.6.2).
-    pub(in crate::tcp) mtu_probe: Option<Seq>,
+    mtu_probe: Option<Seq>,
     /// Counters for `TCP_INFO`.
-    pub(in crate::tcp) counters: RecoveryCounters,
+    counters: RecoveryCounters,
 }
 
 /// What happened so far.
@@ -80,7 +79,7 @@ impl Recovery {
     pub(in crate::tcp) fn new(sack: bool, snd_nxt: Seq) -> Self {
         Self {
             board: Scoreboard::default(),
-            phase: Phase::Open,
+            state: CongestionState::Open,
             recovery_point: snd_nxt,
             dup_acks: 0,
             sack,
@@ -91,9 +90,8 @@ impl Recovery {
             undo: Undo::default(),
             frto: Frto::Off,
             reorder_timer: None,
-            timeouts: 0,
+            timeouts: Timeouts::default(),
             first_retransmission: None,
-            retrans_stamp: None,
             mtu_probe: None,
             counters: RecoveryCounters::default(),
         }
@@ -104,15 +102,99 @@ impl Recovery {
         self.sack
     }
 
-    pub(in crate::tcp) fn phase(&self) -> Phase {
-        self.phase
+    pub(in crate::tcp) fn state(&self) -> CongestionState {
+        self.state
     }
 
     /// Whether a tail loss probe may be sent: with SACK, while nothing unusual is known of what is in
     /// flight (RFC 8985 §7.2).
     pub(in crate::tcp) fn may_probe(&self) -> bool {
-        let phase = matches!(self.phase, Phase::Open | Phase::Cwr);
-        self.sack && phase && self.board.outstanding() > 0
+        let nothing_missing = matches!(self.state, CongestionState::Open | CongestionState::Cwr);
+        self.sack && nothing_missing && self.board.outstanding() > 0
+    }
+
+    /// Whether a tail loss probe may be sent and none is out.
+    pub(in crate::tcp) fn wants_probe(&self) -> bool {
+        self.may_probe() && !self.tail.is_out()
+    }
+
+    /// How long to wait for an acknowledgment before a tail loss probe is sent (RFC 8985 §7.2): not
+    /// longer than until the retransmission timer would expire for the head.
+    pub(in crate::tcp) fn probe_timeout(
+        &self,
+        now: Instant,
+        rtt: &RttEstimator,
+        config: &Config,
+    ) -> Duration {
+        let pto = TailProbe::timeout(rtt, self.board.is_one_segment(), config);
+        let left = self.board.head().map(|head| (head.sent_at + rtt.rto()) - now);
+        left.filter(|left| *left > Duration::ZERO).map_or(pto, |left| pto.min(left))
+    }
+
+    /// What is in flight, and what became of it.
+    pub(in crate::tcp) fn board(&self) -> &Scoreboard {
+        &self.board
+    }
+
+    /// Bytes between SND.UNA and SND.NXT.
+    pub(in crate::tcp) fn outstanding(&self) -> usize {
+        self.board.outstanding()
+    }
+
+    /// Marks what is in flight as sent by an application that had no more: `pipe` bytes are in the
+    /// network.
+    pub(in crate::tcp) fn mark_app_limited(&mut self, pipe: usize) {
+        self.board.mark_app_limited(pipe);
+    }
+
+    /// When to look for losses again.
+    pub(in crate::tcp) fn reorder_deadline(&self) -> Option<Instant> {
+        self.reorder_timer
+    }
+
+    /// Expirations of the retransmission timer in a row.
+    pub(in crate::tcp) fn timeouts(&self) -> u32 {
+        self.timeouts.count()
+    }
+
+    /// When the first retransmission left since the peer last acknowledged something.
+    pub(in crate::tcp) fn retrans_stamp(&self) -> Option<Instant> {
+        self.timeouts.retrans_stamp()
+    }
+
+    /// Something is due to be sent again: the time in which the peer must acknowledge something begins,
+    /// even if the device cannot take it now.
+    pub(in crate::tcp) fn begin_retransmitting(&mut self, now: Instant) {
+        self.timeouts.on_retransmitted(now);
+    }
+
+    /// How far the path reorders.
+    pub(in crate::tcp) fn reordering(&self) -> &Reordering {
+        &self.reordering
+    }
+
+    pub(in crate::tcp) fn counters(&self) -> &RecoveryCounters {
+        &self.counters
+    }
+
+    /// New data that was sent up to `end` serves as a tail loss probe.
+    pub(in crate::tcp) fn on_probe_sent(&mut self, end: Seq) {
+        self.tail.on_sent(end, false);
+    }
+
+    /// What is sent now from `start` on probes the path's MTU.
+    pub(in crate::tcp) fn on_mtu_probe_sent(&mut self, start: Seq) {
+        self.mtu_probe = Some(start);
+    }
+
+    /// Whether a probe of the path's MTU is in flight that may still arrive, as far as is known.
+    pub(in crate::tcp) fn has_mtu_probe(&self) -> bool {
+        self.mtu_probe.is_some()
+    }
+
+    /// There is no probe of the path's MTU any more.
+    pub(in crate::tcp) fn forget_mtu_probe(&mut self) {
+        self.mtu_probe = None;
     }
 
     /// Bytes thought to be in the network. Without SACK, each duplicate acknowledgment says that a
@@ -149,8 +231,8 @@ impl Recovery {
         let found = self.rack.look(now, &mut self.board, path);
         self.reorder_timer = found.next;
         let forgiven = found.lost > 0 && self.forgives_probe(snd_nxt);
-        self.tell_losses(now, cc);
-        if found.lost > 0 && !forgiven && self.phase != Phase::Recovery {
+        self.report_losses(now, cc);
+        if found.lost > 0 && !forgiven && self.state != CongestionState::Recovery {
             self.enter_recovery(now, snd_nxt, cc);
             if !cc.controls_window() {
                 let mss = self.board_mss();
@@ -176,16 +258,17 @@ impl Recovery {
         mss: usize,
         cc: &mut dyn CongestionControl,
     ) {
-        let calm = matches!(self.phase, Phase::Open | Phase::Disorder);
-        let repairing = matches!(self.phase, Phase::Recovery | Phase::Loss);
+        let calm = matches!(self.state, CongestionState::Open | CongestionState::Disorder);
+        let repairing = matches!(self.state, CongestionState::Recovery | CongestionState::Loss);
         // The threshold is set once for what was in flight when the series of losses began.
-        let first =
-            calm || self.recovery_point <= snd_una || (self.phase == Phase::Loss && self.timeouts == 0);
+        let first = calm
+            || self.recovery_point <= snd_una
+            || (self.state == CongestionState::Loss && self.timeouts.count() == 0);
         if calm {
             self.reordering.on_timeout(&self.board);
         }
         let until = if self.sack {
-            Instant::from_nanos(now.as_nanos().saturating_sub(self.rack.patience().as_nanos() as u64))
+            Instant::from_nanos(now.as_nanos().saturating_sub(self.rack.age_at_timeout().as_nanos() as u64))
         } else {
             now
         };
@@ -193,26 +276,26 @@ impl Recovery {
         if first {
             self.begin_undo(snd_una);
         }
-        self.tell_losses(now, cc);
+        self.report_losses(now, cc);
         cc.on_timeout(now, first);
         // What was sent just now may still arrive; the window has room for the head beside it.
         cc.set_cwnd(self.board.pipe() + mss);
         // RFC 5682 §2.1 step 1: not if something was sent again before the time-out.
-        self.frto = if !repairing || self.timeouts > 0 { Frto::Asking } else { Frto::Off };
-        self.phase = Phase::Loss;
+        self.frto = if !repairing || self.timeouts.count() > 0 { Frto::Asking } else { Frto::Off };
+        self.state = CongestionState::Loss;
         self.recovery_point = snd_nxt;
         self.dup_acks = 0;
         self.tail.forget();
-        self.timeouts += 1;
+        self.timeouts.on_timeout();
         self.reorder_timer = None;
     }
 
     /// Segments longer than `mss` do not pass the path, a router said: those in flight were dropped,
     /// and go again in shorter ones. The congestion window stays as it is, since nothing says that the
-    /// path is congested (RFC 8201 §5.4); the phase keeps duplicate acknowledgments of what did arrive
+    /// path is congested (RFC 8201 §5.4); the state keeps duplicate acknowledgments of what did arrive
     /// from meaning anything else (`tcp_simple_retransmit` in Linux).
     pub(in crate::tcp) fn on_mtu_reduced(&mut self, mss: usize, snd_nxt: Seq) {
-        if self.board.mark_longer_than(mss) > 0 && self.phase != Phase::Loss {
+        if self.board.mark_longer_than(mss) > 0 && self.state != CongestionState::Loss {
             self.repair_without_blame(snd_nxt);
         }
     }
@@ -226,7 +309,7 @@ impl Recovery {
 
     /// What is lost is sent again, and nothing follows from it for the window.
     fn repair_without_blame(&mut self, snd_nxt: Seq) {
-        self.phase = Phase::Loss;
+        self.state = CongestionState::Loss;
         self.recovery_point = snd_nxt;
         self.dup_acks = 0;
         self.undo.forget();
@@ -251,7 +334,7 @@ impl Recovery {
             // There was no room for new data: nothing can be told apart any more.
             self.frto = Frto::Off;
         }
-        self.retrans_stamp.get_or_insert(now);
+        self.timeouts.on_retransmitted(now);
         self.prr.on_sent(end.since(start));
     }
 
@@ -270,7 +353,7 @@ impl Recovery {
     /// New data was sent.
     pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.board.on_sent(now, start, end, mss);
-        if matches!(self.phase, Phase::Recovery | Phase::Cwr) {
+        if matches!(self.state, CongestionState::Recovery | CongestionState::Cwr) {
             self.prr.on_sent(end.since(start));
         }
     }
@@ -283,10 +366,10 @@ impl Recovery {
     }
 
     /// Whether what was found lost is a probe of the path's MTU, in which case the probe is over, and
-    /// congestion control hears nothing (RFC 4821 §7.6.2). As in Linux the probe must be what the peer
+    /// congestion control is not told (RFC 4821 §7.6.2). As in Linux the probe must be what the peer
     /// waits for, and everything else in order.
     fn forgives_probe(&mut self, snd_nxt: Seq) -> bool {
-        let calm = matches!(self.phase, Phase::Open | Phase::Disorder);
+        let calm = matches!(self.state, CongestionState::Open | CongestionState::Disorder);
         let forgiven = calm && self.mtu_probe.is_some() && self.mtu_probe == self.board.first();
         if forgiven {
             self.mtu_probe = None;
@@ -296,15 +379,15 @@ impl Recovery {
         forgiven
     }
 
-    /// Congestion control hears of each range that was found lost.
-    fn tell_losses(&mut self, now: Instant, cc: &mut dyn CongestionControl) {
+    /// Reports each range that was found lost to congestion control.
+    fn report_losses(&mut self, now: Instant, cc: &mut dyn CongestionControl) {
         for loss in self.board.take_losses() {
             cc.on_loss(now, &loss);
         }
     }
 
     fn path_view(&self, rtt: &RttEstimator) -> PathView {
-        let recovering = matches!(self.phase, Phase::Recovery | Phase::Loss);
+        let recovering = matches!(self.state, CongestionState::Recovery | CongestionState::Loss);
         let many_sacked = self.board.sacked() >= self.reordering.degree() as usize * self.board_mss();
         PathView {
             min_rtt: rtt.min_rtt().unwrap_or_default(),
@@ -321,7 +404,7 @@ impl Recovery {
         self.begin_undo(snd_nxt - self.board.outstanding());
         self.tail.forget();
         self.frto = Frto::Off;
-        let reduced = std::mem::replace(&mut self.phase, Phase::Recovery) == Phase::Cwr;
+        let reduced = std::mem::replace(&mut self.state, CongestionState::Recovery) == CongestionState::Cwr;
         self.recovery_point = snd_nxt;
         if reduced {
             // A loss where marks have reduced the window already is the same congestion (RFC 3168
@@ -338,8 +421,8 @@ impl Recovery {
     /// §6.1.2; `tcp_enter_cwr` in Linux).
     pub(in crate::tcp) fn on_ecn(&mut self, now: Instant, snd_nxt: Seq, cc: &mut dyn CongestionControl) {
         self.undo.forget();
-        if matches!(self.phase, Phase::Open | Phase::Disorder) {
-            self.phase = Phase::Cwr;
+        if matches!(self.state, CongestionState::Open | CongestionState::Disorder) {
+            self.state = CongestionState::Cwr;
             self.recovery_point = snd_nxt;
             self.prr = Prr::start(cc.cwnd());
             cc.on_ecn(now);

@@ -12,11 +12,11 @@ mod reordering;
 mod rtt;
 mod scoreboard;
 mod state;
+mod timeouts;
 mod tlp;
 mod undo;
 
 pub use rtt::RttEstimator;
-pub use state::Phase;
+pub use state::CongestionState;
 
 pub(super) use loss_recovery::{AckInput, Rearm, Recovery};
-pub(super) use tlp::TailProbe;

@@ -60,7 +60,7 @@ pub(in crate::tcp) struct PathView {
     pub(in crate::tcp) srtt: Duration,
     /// Whether reordering was ever seen.
     pub(in crate::tcp) reordering_seen: bool,
-    /// Whether to have no patience with a path that never reordered: in recovery, or when as much was
+    /// Whether a path that never reordered has no reordering window: in recovery, or when as much was
     /// SACKed as three duplicate acknowledgments stand for.
     pub(in crate::tcp) eager: bool,
 }
@@ -76,7 +76,7 @@ impl Rack {
         }
     }
 
-    /// RFC 8985 §6.2 step 4: a DSACK says that something was sent again in vain, so the window grows
+    /// RFC 8985 §6.2 step 4: a DSACK says that a retransmission was spurious, so the window grows
     /// by a step, once in a round trip; it is narrow again after [`PERSISTENCE`] recoveries in which
     /// none came.
     pub(in crate::tcp) fn update_window(&mut self, una: Seq, snd_nxt: Seq, dsack: bool) {
@@ -93,10 +93,10 @@ impl Rack {
     }
 
     /// Something that was overtaken arrived `age` after it was sent, without having been sent again:
-    /// this is how patient the window must be.
+    /// the reordering window must cover what it was late by.
     ///
-    /// RFC 8985 and Linux learn it from DSACKs alone, a quarter of a round trip for each round in which
-    /// something was sent again in vain, and forget it all after 16 recoveries. On a path that loses
+    /// RFC 8985 and Linux learn it from DSACKs alone, a quarter of a round trip for each round with a
+    /// spurious retransmission, and forget it all after 16 recoveries. On a path that loses
     /// and reorders, these are over in a second, and each time some windows of data are sent twice.
     pub(in crate::tcp) fn on_late_original(&mut self, age: Duration) {
         let late = age.saturating_sub(self.rtt);
@@ -149,7 +149,7 @@ impl Rack {
 
     /// How long a range may be out when the retransmission timer expires and not count as lost
     /// (RFC 8985 §6.3).
-    pub(in crate::tcp) fn patience(&self) -> Duration {
+    pub(in crate::tcp) fn age_at_timeout(&self) -> Duration {
         self.rtt
     }
 }

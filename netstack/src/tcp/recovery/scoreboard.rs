@@ -5,7 +5,7 @@
 //! start (as Linux does), so that a hostile peer cannot shred the window into bytes. Runs of SACKed
 //! records grow together. Every operation costs O(log n), amortised over the records it changes.
 
-use crate::tcp::delivery_rate::{DeliveryRate, LossSample, Stamp};
+use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ pub(in crate::tcp) struct Scoreboard {
     /// Bytes in records that are in flight again because they were lost.
     retransmitted: usize,
     /// How fast it is delivered.
-    pub(in crate::tcp) rate: DeliveryRate,
+    rate: DeliveryRate,
     /// What was found lost since the last [`Scoreboard::take_losses`].
     losses: Vec<LossSample>,
 }
@@ -75,6 +75,15 @@ enum Fate {
     InFlight,
     Sacked,
     Lost,
+}
+
+/// What is sent again, in segments of `mss` bytes.
+struct Again {
+    start: Seq,
+    end: Seq,
+    mss: usize,
+    /// Whether it repairs a loss.
+    repair: bool,
 }
 
 /// A delivered transmission, as RACK and the RTT estimator look at it.
@@ -236,6 +245,27 @@ impl Scoreboard {
         self.retransmitted
     }
 
+    /// How fast what was sent is delivered.
+    pub(in crate::tcp) fn rate(&self) -> &DeliveryRate {
+        &self.rate
+    }
+
+    /// From now on, until what is in flight is acknowledged, the delivery rate does not tell the
+    /// path's; `pipe` bytes are in the network.
+    pub(in crate::tcp) fn mark_app_limited(&mut self, pipe: usize) {
+        self.rate.mark_app_limited(pipe);
+    }
+
+    /// The delivery rate that an acknowledgment which made this progress shows, if it shows one.
+    pub(in crate::tcp) fn sample_rate(
+        &mut self,
+        now: Instant,
+        progress: &Progress,
+        min_rtt: Duration,
+    ) -> Option<RateSample> {
+        self.rate.sample(now, progress.delivered, progress.newest_stamp, min_rtt)
+    }
+
     /// The MSS that the first range in flight was sent with, or 0.
     pub(in crate::tcp) fn mss(&self) -> usize {
         self.records.first_key_value().map_or(0, |(_, record)| record.mss)
@@ -296,7 +326,7 @@ impl Scoreboard {
                 && record.end.since(record.base).is_multiple_of(mss);
             if joins {
                 record.end = end;
-                record.stamp.in_flight = stamp.in_flight;
+                record.stamp.extend_to(&stamp);
                 return;
             }
         }
@@ -308,15 +338,16 @@ impl Scoreboard {
 
     /// `start..end` was sent again, in segments of `mss` bytes.
     pub(in crate::tcp) fn on_repaired(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
-        self.on_sent_again(now, (start, end), mss, true);
+        self.on_sent_again(now, Again { start, end, mss, repair: true });
     }
 
     /// `start..end`, which is not thought to be lost, was sent again.
     pub(in crate::tcp) fn on_probed(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
-        self.on_sent_again(now, (start, end), mss, false);
+        self.on_sent_again(now, Again { start, end, mss, repair: false });
     }
 
-    fn on_sent_again(&mut self, now: Instant, (start, end): (Seq, Seq), mss: usize, repair: bool) {
+    fn on_sent_again(&mut self, now: Instant, sent: Again) {
+        let Again { start, end, mss, repair } = sent;
         self.split(start);
         self.split(end);
         let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
@@ -590,8 +621,7 @@ impl Scoreboard {
         }
         self.remove(start);
         let mut front = Record { end: at, ..record };
-        // Of what left in one burst, the front was in flight before the rest was.
-        front.stamp.in_flight = front.stamp.in_flight.saturating_sub(record.end.since(at));
+        front.stamp.cut(record.end.since(at));
         self.insert(start, front);
         self.insert(at, record);
     }

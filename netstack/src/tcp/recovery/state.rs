@@ -1,8 +1,8 @@
-//! Where loss recovery stands.
+//! Where loss recovery stands, in the terms of Linux.
 
-/// Where loss recovery stands; `ca_state` of `TCP_INFO`.
+/// Where loss recovery stands (`tcp_ca_state` in Linux, `ca_state` of `TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Phase {
+pub enum CongestionState {
     /// Nothing unusual.
     #[default]
     Open,

@@ -1,18 +1,20 @@
-//! The sending half of a connection: what was written and waits, how much of it the next segment
-//! carries, how large packets may be, and when one may leave.
+//! The sending half of a connection: what was written and waits, and how much of it the next segment
+//! carries.
 
 mod chrono;
-mod pacing;
-mod pmtu;
+mod peer_window;
 mod send_buffer;
 mod send_flags;
 mod sender;
-mod sizing;
+mod space;
+mod transmit;
+mod window_usage;
 
 pub use send_flags::SendFlags;
+pub use sender::Written;
+pub use transmit::Transmit;
 
-pub(super) use chrono::{Chrono, Holds};
-pub(super) use pacing::Pacer;
-pub(super) use pmtu::{MtuProbe, PacketSize};
-pub(super) use sender::{Sender, SenderSetup};
-pub(super) use sizing::Limits;
+pub(super) use send_buffer::Unit;
+pub(super) use sender::{Held, LastSegment, Limits, Sender, SenderSetup, Span, Write};
+pub(super) use space::RoomNews;
+pub(super) use transmit::Kind;

@@ -24,7 +24,7 @@ const RECORD_COST: usize = 1280;
 
 /// A queue of blocks. A block never moves, so transmission borrows from it.
 #[derive(Debug)]
-pub(in crate::tcp) struct SendBuffer {
+pub(super) struct SendBuffer {
     blocks: VecDeque<Block>,
     /// The records, in order, without a gap. The first `sent` of them were sent.
     records: VecDeque<Record>,
@@ -72,30 +72,39 @@ pub(in crate::tcp) struct Unsent {
     pub(in crate::tcp) last: bool,
 }
 
+/// What is given to the device at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tcp) enum Unit {
+    /// One segment.
+    Segment,
+    /// As many segments as it takes.
+    SuperSegment,
+}
+
 impl SendBuffer {
     /// Empty; the first byte written will have position `start`.
-    pub(in crate::tcp) fn new(start: Seq, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(start: Seq, pool: Arc<Pool>) -> Self {
         let (blocks, records) = (VecDeque::new(), VecDeque::new());
         Self { blocks, records, sent: 0, sealed: 0, start, end: start, pool }
     }
 
     /// Bytes held.
-    pub(in crate::tcp) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.end.since(self.start)
     }
 
     /// Position after the last byte.
-    pub(in crate::tcp) fn end(&self) -> Seq {
+    pub(super) fn end(&self) -> Seq {
         self.end
     }
 
     /// What the queue counts for against `SO_SNDBUF`, in bytes.
-    pub(in crate::tcp) fn cost(&self) -> usize {
+    pub(super) fn cost(&self) -> usize {
         self.len() + self.records.len() * RECORD_COST
     }
 
     /// Bytes that may join the last record, which grows to `goal` bytes. None if it was sent or sealed.
-    pub(in crate::tcp) fn tail_room(&self, goal: usize) -> usize {
+    pub(super) fn tail_room(&self, goal: usize) -> usize {
         match self.records.back() {
             Some(record) if self.sent < self.records.len() && !record.sealed => {
                 goal.saturating_sub(record.end.since(self.start_of(self.records.len() - 1)))
@@ -105,13 +114,13 @@ impl SendBuffer {
     }
 
     /// Begins a record behind all others.
-    pub(in crate::tcp) fn open_record(&mut self) {
+    pub(super) fn open_record(&mut self) {
         self.records.push_back(Record { end: self.end, push: false, sealed: false, cut: false });
     }
 
     /// Copies from `bufs` in order, from byte `skip` on and at most `max` bytes, to the end of the last
     /// record, or to a new one if that was sent, and returns how many.
-    pub(in crate::tcp) fn write(&mut self, bufs: &[IoSlice<'_>], skip: usize, max: usize) -> usize {
+    pub(super) fn write(&mut self, bufs: &[IoSlice<'_>], skip: usize, max: usize) -> usize {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         let wanted = total.saturating_sub(skip).min(max);
         let (mut skip, mut left) = (skip, wanted);
@@ -140,7 +149,7 @@ impl SendBuffer {
     }
 
     /// The last record ends in PSH if it is still to be sent.
-    pub(in crate::tcp) fn push(&mut self) {
+    pub(super) fn push(&mut self) {
         if self.sent < self.records.len()
             && let Some(record) = self.records.back_mut()
         {
@@ -149,7 +158,7 @@ impl SendBuffer {
     }
 
     /// Nothing joins the last record any more.
-    pub(in crate::tcp) fn seal(&mut self) {
+    pub(super) fn seal(&mut self) {
         if let Some(record) = self.records.back_mut()
             && !std::mem::replace(&mut record.sealed, true)
         {
@@ -158,7 +167,7 @@ impl SendBuffer {
     }
 
     /// The first record that was not sent.
-    pub(in crate::tcp) fn unsent(&self) -> Option<Unsent> {
+    pub(super) fn unsent(&self) -> Option<Unsent> {
         let record = self.records.get(self.sent)?;
         Some(Unsent {
             len: record.end.since(self.start_of(self.sent)),
@@ -169,9 +178,10 @@ impl SendBuffer {
     }
 
     /// Everything before `to` was sent. A record of which a part was sent becomes two, unless the
-    /// device takes no more than a segment at a time: then its parts `join` again as they are sent, so
+    /// device takes no more than a segment at a time: then its parts join again as they are sent, so
     /// that the record counts once.
-    pub(in crate::tcp) fn on_sent(&mut self, to: Seq, join: bool) {
+    pub(super) fn on_sent(&mut self, to: Seq, unit: Unit) {
+        let join = unit == Unit::Segment;
         while let Some(record) = self.records.get(self.sent) {
             let whole = record.end <= to;
             let begun = self.sent.checked_sub(1).filter(|before| join && self.records[*before].cut);
@@ -195,7 +205,7 @@ impl SendBuffer {
     /// How far a segment with bytes from `from` on may reach that is sent again, `to` at most: to the
     /// end of the record that it was a part of, as it was sent; or, if that is less than `mss` bytes,
     /// over as many records as it can take whole (RFC 9293 §3.8.1; `tcp_retrans_try_collapse`).
-    pub(in crate::tcp) fn resend_end(&self, from: Seq, to: Seq, mss: usize) -> Seq {
+    pub(super) fn resend_end(&self, from: Seq, to: Seq, mss: usize) -> Seq {
         let first = self.records.partition_point(|record| record.end <= from);
         let mut end = from;
         for record in self.records.range(first..) {
@@ -211,7 +221,7 @@ impl SendBuffer {
     }
 
     /// The first seal from `from` on, if it is before `to`: no segment reaches beyond it.
-    pub(in crate::tcp) fn sealed_end(&self, from: Seq, to: Seq) -> Seq {
+    pub(super) fn sealed_end(&self, from: Seq, to: Seq) -> Seq {
         if self.sealed == 0 {
             return to;
         }
@@ -221,7 +231,7 @@ impl SendBuffer {
     }
 
     /// Whether a segment that ends at `end` carries PSH.
-    pub(in crate::tcp) fn is_pushed(&self, end: Seq) -> bool {
+    pub(super) fn is_pushed(&self, end: Seq) -> bool {
         let at = self.records.partition_point(|record| record.end < end);
         self.records.get(at).is_some_and(|record| record.end == end && record.push)
     }
@@ -241,7 +251,7 @@ impl SendBuffer {
     }
 
     /// Everything before `una` was acknowledged.
-    pub(in crate::tcp) fn release(&mut self, una: Seq) {
+    pub(super) fn release(&mut self, una: Seq) {
         self.start = self.start.max(una.min(self.end));
         while let Some(block) = self.blocks.front() {
             if block.start + block.data.len() > self.start {
@@ -259,7 +269,7 @@ impl SendBuffer {
     }
 
     /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
-    pub(in crate::tcp) fn contiguous(&self, from: Seq, max: usize) -> usize {
+    pub(super) fn contiguous(&self, from: Seq, max: usize) -> usize {
         let first = self.block_of(from);
         let last = self.blocks.range(first..).take(MAX_PIECES).next_back();
         last.map_or(0, |block| (block.start + block.data.len()).since(from)).min(max)
@@ -269,12 +279,7 @@ impl SendBuffer {
     ///
     /// # Panics
     /// If they are not all here or do not fit into [`MAX_PIECES`] pieces.
-    pub(in crate::tcp) fn slices<'a>(
-        &'a self,
-        from: Seq,
-        to: Seq,
-        pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>,
-    ) {
+    pub(super) fn slices<'a>(&'a self, from: Seq, to: Seq, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         assert!(self.start <= from && to <= self.end, "bytes that are not in the send buffer");
         let mut at = from;
         for block in self.blocks.range(self.block_of(from)..) {
@@ -294,7 +299,7 @@ impl SendBuffer {
     }
 
     /// Drops everything.
-    pub(in crate::tcp) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.records.clear();
         (self.sent, self.sealed) = (0, 0);
@@ -362,10 +367,10 @@ mod tests {
 
     #[test]
     fn a_record_that_was_begun_is_two_or_counts_once_again_when_it_is_sent() {
-        for (join, pieces) in [(false, [2, 3, 3]), (true, [2, 2, 1])] {
+        for (unit, pieces) in [(Unit::SuperSegment, [2, 3, 3]), (Unit::Segment, [2, 2, 1])] {
             let mut buffer = records(&[3000]);
             for (end, pieces) in [1000, 2000, 3000].into_iter().zip(pieces) {
-                buffer.on_sent(start() + end, join);
+                buffer.on_sent(start() + end, unit);
                 assert_eq!(buffer.records.len(), pieces);
             }
             assert_eq!(buffer.unsent(), None);
@@ -374,8 +379,8 @@ mod tests {
             assert_eq!(buffer.unsent().map(|unsent| unsent.len), Some(5), "nothing joins what was sent");
         }
         let mut buffer = records(&[1000, 3000]);
-        buffer.on_sent(start() + 1000, true);
-        buffer.on_sent(start() + 2000, true);
+        buffer.on_sent(start() + 1000, Unit::Segment);
+        buffer.on_sent(start() + 2000, Unit::Segment);
         assert_eq!(buffer.records.len(), 3, "what was a record stays one");
         buffer.push();
         assert_eq!(buffer.unsent(), Some(Unsent { len: 2000, push: true, sealed: false, last: true }));

@@ -10,8 +10,7 @@ fn states(pair: &Pair) -> [State; 2] {
 }
 
 fn shutdown(pair: &mut Pair, end: usize) {
-    let now = pair.now;
-    pair.conn(end).shutdown(now, Shutdown::Write).unwrap();
+    pair.conn(end).shutdown(Shutdown::Write).unwrap();
     pair.pump();
 }
 
@@ -179,8 +178,7 @@ fn queued_data_is_read_before_the_reset_is_reported() {
 fn shutting_reading_down_sends_nothing_and_reads_end() {
     let mut pair = Pair::connect(Wire::default(), 1);
     let from = pair.ends[1].log.len();
-    let now = pair.now;
-    pair.conn(1).shutdown(now, Shutdown::Read).unwrap();
+    pair.conn(1).shutdown(Shutdown::Read).unwrap();
     pair.pump();
     assert_eq!(pair.ends[1].log.len(), from);
     assert_eq!(read(&mut pair, 1), Ok(0));

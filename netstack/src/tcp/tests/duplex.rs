@@ -91,8 +91,7 @@ impl User {
         }
         if self.written == self.bytes.len() && !self.shut {
             self.shut = true;
-            let now = pair.now;
-            pair.conn(end).shutdown(now, Shutdown::Write).expect("nobody else closed");
+            pair.conn(end).shutdown(Shutdown::Write).expect("nobody else closed");
         }
     }
 

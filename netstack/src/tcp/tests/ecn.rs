@@ -4,7 +4,9 @@ use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::{Config, EcnNegotiation, EcnOption};
-use crate::tcp::{Connection, EcnMode, Opening, Path, Phase, SocketOptions, SynEntry, SynParts, TcpInfo};
+use crate::tcp::{
+    CongestionState, Connection, EcnMode, Opening, Path, Setup, SocketOptions, SynEntry, SynParts, TcpInfo,
+};
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Options, Segment, SeqNum};
 use std::sync::Arc;
@@ -31,7 +33,8 @@ fn accepted(config: &Arc<Config>, ace: u8, ecn: Ecn, ack: u8) -> (Table, Segment
     let entry = SynEntry::new(now, &syn, SeqNum::new(ISS), parts);
     let mut third = segment(Flags::ACK.with(Flags::from_ace(ack)), 1, 1, 0);
     third.options.acc_ecn = (config.ecn_option != EcnOption::Never).then(AccEcn::default);
-    let mut conn = entry.establish(now, &third, &options, config, &Pool::new());
+    let mut conn =
+        Connection::accept(now, &entry, &third, Setup { options: &options, config, pool: &Pool::new() });
     conn.on_segment(now, &third, Chunk::empty());
     (Table { conn, now, tsval: None }, entry.syn_ack(now))
 }
@@ -114,7 +117,13 @@ fn a_client_understands_every_answer() {
             let config = config(ecn);
             let now = Instant::from_millis(1_000);
             let (options, path) = (SocketOptions::new(&config), Path::new(1500, false));
-            let mut opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, &config, &Pool::new());
+            let mut opening = Opening::new(
+                now,
+                SeqNum::new(ISS),
+                0,
+                path,
+                Setup { options: &options, config: &config, pool: &Pool::new() },
+            );
             let syn = opening.poll_transmit(now).unwrap();
             assert_eq!((syn.flags.ace(), syn.ecn), (asked, Ecn::NotEct));
             assert_eq!(syn.options.acc_ecn, None, "RFC 9768 section 3.2.3: never on a SYN");
@@ -138,7 +147,13 @@ fn a_syn_that_is_not_answered_is_sent_again_without_asking() {
             Arc::new(Config { ecn: EcnNegotiation::Classic, ecn_fallback: fallback, ..Config::default() });
         let now = Instant::from_millis(1_000);
         let (options, path) = (SocketOptions::new(&config), Path::new(1500, false));
-        let mut opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, &config, &Pool::new());
+        let mut opening = Opening::new(
+            now,
+            SeqNum::new(ISS),
+            0,
+            path,
+            Setup { options: &options, config: &config, pool: &Pool::new() },
+        );
         opening.on_transmitted();
         assert!(opening.on_timeout(now + SECOND).is_none());
         assert_eq!(opening.poll_transmit(now + SECOND).unwrap().flags.ace(), again);
@@ -170,7 +185,7 @@ fn an_echo_reduces_once_a_window_and_new_data_says_so_once() {
     let ece = Flags::ACK.with(Flags::ECE);
     let after_first = t.input(segment(ece, 1, 2001, 0));
     let first = t.conn.info(t.now);
-    assert_eq!(first.ca_state, Phase::Cwr);
+    assert_eq!(first.ca_state, CongestionState::Cwr);
     assert!(first.snd_ssthresh < before.snd_cwnd, "{first}");
     // The window shrinks by what arrives, so the CWR may wait for the next acknowledgment.
     let mut cwr = after_first;
@@ -186,7 +201,7 @@ fn an_echo_reduces_once_a_window_and_new_data_says_so_once() {
     t.write(1000);
     t.input(segment(Flags::ACK, 1, 15_001, 0));
     let done = t.conn.info(t.now);
-    assert_eq!((done.ca_state, done.total_retrans), (Phase::Open, 0));
+    assert_eq!((done.ca_state, done.total_retrans), (CongestionState::Open, 0));
     assert!(done.snd_cwnd <= first.snd_ssthresh + 1000, "{done}");
 }
 
@@ -274,7 +289,7 @@ fn a_path_that_clears_or_writes_the_bits_gets_no_ect() {
     let (mut t, _) = accepted(&config(3), 0b111, Ecn::NotEct, 0b010);
     t.write(1000);
     t.input(segment(Flags::ACK, 1, 1001, 0));
-    assert_eq!(t.conn.info(t.now).ca_state, Phase::Open, "zero is no report of marks");
+    assert_eq!(t.conn.info(t.now).ca_state, CongestionState::Open, "zero is no report of marks");
     t.conn.write(t.now, &[std::io::IoSlice::new(&[7; 1000])], false).unwrap();
     assert_eq!(t.conn.poll_transmit(t.now, 0).unwrap().segment.ecn, Ecn::NotEct);
 }

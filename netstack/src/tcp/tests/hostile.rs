@@ -5,8 +5,8 @@ use crate::buffer::{Chunk, Pool};
 use crate::config::{Config, EcnNegotiation, MtuProbing};
 use crate::tcp::timers::Timer;
 use crate::tcp::{
-    Connection, Opening, OpeningStep, Path, Patience, SendFlags, SocketOptions, State, SynEntry, SynParts,
-    SynStep, SynTimeout,
+    Connection, Opening, OpeningStep, Path, SendFlags, Setup, SocketOptions, State, SynEntry, SynParts,
+    SynRetries, SynStep, SynTimeout,
 };
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
@@ -138,17 +138,17 @@ impl Watched {
 
     fn landmarks(&self) -> Landmarks {
         Landmarks {
-            rcv_nxt: self.conn.rcv.rcv_nxt.wire(),
-            rcv_wnd: self.conn.rcv.rcv_wnd() as u32,
-            snd_una: self.conn.snd.snd_una.wire(),
-            snd_nxt: self.conn.snd.snd_nxt.wire(),
-            ts: self.conn.ts.is_some(),
+            rcv_nxt: self.conn.receiver().nxt().wire(),
+            rcv_wnd: self.conn.receiver().wnd() as u32,
+            snd_una: self.conn.sender().una().wire(),
+            snd_nxt: self.conn.sender().nxt().wire(),
+            ts: self.conn.uses_timestamps(),
         }
     }
 
     fn apply(&mut self, op: Op) {
         let (what, a, b, _, _, any) = op;
-        let edge_before = self.conn.rcv.rcv_nxt + self.conn.rcv.rcv_wnd();
+        let edge_before = self.conn.receiver().nxt() + self.conn.receiver().wnd();
         match what % 32 {
             13 => {
                 let mtu = pick(&[0, 68, 552, 1280, 1400, 1500, 65_535], a);
@@ -180,14 +180,17 @@ impl Watched {
             23..=26 => self.read(pick(&[1, 100, 5_000, 1 << 20], a)),
             27 if a % 4 == 0 => {
                 let how = pick(&[Shutdown::Write, Shutdown::Read, Shutdown::Both], b);
-                let _ = self.conn.shutdown(self.now, how);
+                let _ = self.conn.shutdown(how);
             }
             28 if a % 8 == 0 => self.conn.close(self.now),
             29 => self.set_options(op),
             30 if a % 16 == 0 => self.conn.abort(self.now),
             _ => self.conn.set_quickack(a % 2 == 0),
         }
-        assert!(self.conn.rcv.rcv_nxt + self.conn.rcv.rcv_wnd() >= edge_before, "the right edge moved left");
+        assert!(
+            self.conn.receiver().nxt() + self.conn.receiver().wnd() >= edge_before,
+            "the right edge moved left"
+        );
         let device_is_full = a > 250;
         if !device_is_full {
             self.drain(pick(&[0, 0, 20_000, 65_000], b));
@@ -231,7 +234,7 @@ impl Watched {
             assert!(t.segment.payload_len <= max_payload.max(1460));
             assert!(t.gso_size.is_none_or(|size| usize::from(size) < t.segment.payload_len));
             if !t.segment.is_rst() {
-                let scale = self.conn.rcv.scale();
+                let scale = self.conn.receiver().scale();
                 let edge = t.segment.ack + scale.from_wire(t.segment.window) as u32;
                 let furthest = self.edge.get_or_insert(edge);
                 // RFC 7323 §2.4: by less than the scale's granularity it may.
@@ -251,22 +254,21 @@ impl Watched {
     /// What holds between any two things that happen.
     fn check(&mut self) {
         let conn = &mut self.conn;
-        assert!(conn.snd.snd_una <= conn.snd.snd_nxt);
+        assert!(conn.sender().una() <= conn.sender().nxt());
         conn.take_events();
-        let in_flight = conn.snd.snd_nxt.since(conn.snd.snd_una);
+        let in_flight = conn.sender().nxt().since(conn.sender().una());
         if conn.state() == State::Closed {
             assert_eq!(conn.poll_timeout(), None, "a timer without a connection");
             self.dead = true;
             return;
         }
-        assert_eq!(conn.recovery.board.outstanding(), in_flight);
+        assert_eq!(conn.recovery().outstanding(), in_flight);
         if in_flight > 0 {
-            assert!(conn.timers.is_set(Timer::Retransmit), "in flight and no timer");
-        } else if conn.snd.has_unsent() {
-            assert!(conn.timers.is_set(Timer::Persist), "waits for nothing: {:?}", conn.snd);
+            assert!(conn.is_armed(Timer::Retransmit), "in flight and no timer");
+        } else if conn.sender().has_unsent() {
+            assert!(conn.is_armed(Timer::Persist), "waits for nothing: {:?}", conn.sender());
         }
-        let writable = conn.snd.is_writable(conn.notsent_lowat());
-        assert!(!(conn.snd.wants_room && writable && conn.state().can_send()), "a writer was not told");
+        assert!(!(conn.owes_room() && conn.state().can_send()), "a writer was not notified");
         assert!(conn.unread() <= 4 << 20, "{} bytes wait for the reader", conn.unread());
         if let Some(at) = conn.poll_timeout().filter(|at| *at <= self.now) {
             conn.on_timeout(self.now);
@@ -332,7 +334,7 @@ proptest! {
         let mut ack = syn(bits);
         (ack.seq, ack.ack, ack.flags) = (SeqNum::new(IRS + 1), SeqNum::new(ISS + 1), Flags::ACK);
         let now = start() + Duration::from_millis(20);
-        let mut watched = Watched::new(entry.establish(now, &ack, &options, &config, &Pool::new()), now);
+        let mut watched = Watched::new(Connection::accept(now, &entry, &ack, Setup { options: &options, config: &config, pool: &Pool::new() }), now);
         for op in ops {
             watched.apply(op);
             if watched.dead {
@@ -345,7 +347,7 @@ proptest! {
     fn nothing_breaks_an_opening(bits: u8, ops in ops()) {
         let config = mixed_config(bits);
         let mut now = start();
-        let mut opening = Opening::new(now, SeqNum::new(ISS), 0, PATH, SocketOptions::new(&config), &config, &Pool::new());
+        let mut opening = Opening::new(now, SeqNum::new(ISS), 0, PATH, Setup { options: &SocketOptions::new(&config), config: &config, pool: &Pool::new() });
         let mut ops = ops.into_iter();
         while let Some(op) = ops.next() {
             if opening.poll_transmit(now).is_some() {
@@ -390,14 +392,14 @@ proptest! {
         while let Some(op) = ops.next() {
             if op.0 % 4 == 0 {
                 now = now.max(entry.deadline());
-                if entry.on_timeout(now, Patience::new(&config), &config) == SynTimeout::GiveUp {
+                if entry.on_timeout(now, SynRetries::new(&config), &config) == SynTimeout::GiveUp {
                     return Ok(());
                 }
                 prop_assert!(entry.deadline() > now);
                 continue;
             }
             let (segment, payload) = segment(op, now, &landmarks_of_handshake(bits & 2 == 0));
-            match entry.on_segment(now, &segment, Patience::new(&config), &config) {
+            match entry.on_segment(now, &segment, SynRetries::new(&config), &config) {
                 SynStep::Ignore
                 | SynStep::Skip
                 | SynStep::Defer
@@ -406,7 +408,7 @@ proptest! {
                 | SynStep::Reset => {}
                 SynStep::Remove => return Ok(()),
                 SynStep::Establish => {
-                    let mut watched = Watched::new(entry.establish(now, &segment, &options, &config, &Pool::new()), now);
+                    let mut watched = Watched::new(Connection::accept(now, &entry, &segment, Setup { options: &options, config: &config, pool: &Pool::new() }), now);
                     watched.conn.on_segment(now, &segment, payload);
                     watched.drain(0);
                     for op in ops.by_ref() {

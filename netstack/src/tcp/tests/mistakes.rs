@@ -4,7 +4,7 @@
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};
 use crate::config::{Config, CongestionName};
-use crate::tcp::Phase;
+use crate::tcp::CongestionState;
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn measured(t: &mut Table, rtt: Duration) {
     t.input(ack(1, &[]));
 }
 
-fn state(t: &Table) -> (Phase, usize, usize) {
+fn state(t: &Table) -> (CongestionState, usize, usize) {
     let info = t.conn.info(t.now);
     (info.ca_state, info.snd_cwnd / 1000, info.snd_ssthresh.min(99_000) / 1000)
 }
@@ -113,7 +113,7 @@ fn a_probe_that_repaired_a_loss_costs_what_a_loss_costs() {
     t.write(1000);
     t.input(ack(6, &[]));
     let (phase, cwnd, ssthresh) = state(&t);
-    assert_eq!((phase, cwnd), (Phase::Open, ssthresh));
+    assert_eq!((phase, cwnd), (CongestionState::Open, ssthresh));
     assert!(cwnd < before);
 }
 
@@ -139,13 +139,13 @@ fn a_timeout_that_was_a_mistake_is_taken_back_by_two_new_segments() {
     expire(&mut t);
     let (_, cwnd, _) = state(&t);
     assert_eq!(expire(&mut t), segments(1, 2), "the time-out");
-    assert_eq!(state(&t).0, Phase::Loss);
+    assert_eq!(state(&t).0, CongestionState::Loss);
     // The acknowledgment of the original, or of the copy: nobody can tell.
     assert_eq!(sent(t.input(ack(2, &[]))), segments(12, 14), "new data asks");
     // Something that was sent once arrived.
     t.input(ack(3, &[]));
     let (phase, now, ssthresh) = state(&t);
-    assert_eq!((phase, ssthresh), (Phase::Open, 99));
+    assert_eq!((phase, ssthresh), (CongestionState::Open, 99));
     assert!(now >= cwnd, "{now} after {cwnd}");
     assert_eq!(t.conn.info(t.now).total_retrans, 1);
 }
@@ -160,7 +160,7 @@ fn a_timeout_that_was_right_goes_on_with_what_is_missing() {
     assert_eq!(sent(t.input(ack(2, &[]))), segments(12, 14));
     // Only what is new arrives.
     assert_eq!(sent(t.input(ack(2, &[(12, 13)]))), segments(2, 3));
-    assert_eq!(state(&t).0, Phase::Loss);
+    assert_eq!(state(&t).0, CongestionState::Loss);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn an_echo_from_before_the_retransmission_takes_the_timeout_back() {
     late.options.timestamps = Some(Timestamps { tsval: 1, tsecr: sent_at });
     assert!(t.input(late).is_empty(), "nothing more is sent again");
     let (phase, cwnd, ssthresh) = state(&t);
-    assert_eq!((phase, ssthresh), (Phase::Open, 99));
+    assert_eq!((phase, ssthresh), (CongestionState::Open, 99));
     assert!(cwnd >= 10);
 }
 
@@ -194,12 +194,12 @@ fn duplicates_of_all_that_was_sent_again_take_recovery_back() {
     t.input(ack(1, &[(2, 3)]));
     t.input(ack(1, &[(2, 4)]));
     assert_eq!(sent(t.input(ack(1, &[(2, 5)]))), segments(1, 2));
-    assert_eq!(state(&t).0, Phase::Recovery);
+    assert_eq!(state(&t).0, CongestionState::Recovery);
     // The late original, then the copy.
     t.input(ack(5, &[]));
     t.input(ack(5, &[(1, 2)]));
     let (phase, cwnd, ssthresh) = state(&t);
-    assert_eq!((phase, ssthresh), (Phase::Open, 99));
+    assert_eq!((phase, ssthresh), (CongestionState::Open, 99));
     assert!(cwnd >= 10, "{cwnd}");
 }
 
@@ -212,7 +212,7 @@ fn duplicates_that_were_never_sent_again_prove_nothing() {
     t.input(ack(1, &[(2, 5)]));
     t.input(ack(1, &[(0, 1), (2, 6)]));
     t.input(ack(1, &[(0, 1), (2, 6)]));
-    assert_eq!(state(&t).0, Phase::Recovery);
+    assert_eq!(state(&t).0, CongestionState::Recovery);
 }
 
 #[test]
@@ -239,15 +239,15 @@ fn without_sack_duplicates_let_new_data_out_and_the_third_the_head() {
     assert_eq!(sent(t.input(ack(1, &[]))), segments(11, 12), "limited transmit");
     assert_eq!(sent(t.input(ack(1, &[]))), segments(12, 13));
     assert_eq!(sent(t.input(ack(1, &[]))), segments(1, 2));
-    assert_eq!(state(&t).0, Phase::Recovery);
+    assert_eq!(state(&t).0, CongestionState::Recovery);
     // A partial acknowledgment points at the next hole, which goes when the window lets it.
     assert!(t.input(ack(4, &[])).is_empty());
     assert_eq!(sent(t.input(ack(4, &[]))), segments(4, 5));
     // All is acknowledged, but nothing beyond: duplicates may still come of what was sent again.
     t.input(ack(13, &[]));
-    assert_eq!(state(&t).0, Phase::Recovery);
+    assert_eq!(state(&t).0, CongestionState::Recovery);
     t.input(ack(14, &[]));
-    assert_eq!(state(&t).0, Phase::Open);
+    assert_eq!(state(&t).0, CongestionState::Open);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::pair::config;
 use super::table::segment;
 use crate::buffer::{Chunk, Pool};
 use crate::tcp::{
-    Connection, Opening, OpeningStep, Path, Patience, SocketOptions, State, SynEntry, SynParts, SynStep,
-    TcpError,
+    Connection, Opening, OpeningStep, Path, Setup, SocketOptions, State, SynEntry, SynParts, SynRetries,
+    SynStep, TcpError,
 };
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Segment, SeqNum};
@@ -19,7 +19,13 @@ fn at(ms: u64) -> Instant {
 
 fn opening(iss: u32) -> Opening {
     let config = config();
-    Opening::new(at(0), SeqNum::new(iss), 0, PATH, SocketOptions::new(&config), &config, &Pool::new())
+    Opening::new(
+        at(0),
+        SeqNum::new(iss),
+        0,
+        PATH,
+        Setup { options: &SocketOptions::new(&config), config: &config, pool: &Pool::new() },
+    )
 }
 
 /// What an opening sends now.
@@ -140,8 +146,16 @@ fn the_third_segment_may_carry_data_and_a_fin() {
     let third = active.poll_transmit(at(20), 0).expect("data and FIN");
     active.on_transmitted(at(20), &third);
     assert_eq!(third.segment.flags, Flags::ACK.with(Flags::PSH).with(Flags::FIN));
-    assert_eq!(entry.on_segment(at(30), &third.segment, Patience::new(&config), &config), SynStep::Establish);
-    let mut passive = entry.establish(at(30), &third.segment, &options, &config, &Pool::new());
+    assert_eq!(
+        entry.on_segment(at(30), &third.segment, SynRetries::new(&config), &config),
+        SynStep::Establish
+    );
+    let mut passive = Connection::accept(
+        at(30),
+        &entry,
+        &third.segment,
+        Setup { options: &options, config: &config, pool: &Pool::new() },
+    );
     passive.on_segment(at(30), &third.segment, Chunk::copy_from(b"all"));
     assert_eq!(passive.state(), State::CloseWait);
     assert_eq!(read(&mut passive, at(30)), b"all");

@@ -3,7 +3,8 @@
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::tcp::{
-    Connection, Opening, OpeningStep, Path, Patience, SocketOptions, SynEntry, SynParts, SynStep, Transmit,
+    Connection, Opening, OpeningStep, Path, Setup, SocketOptions, SynEntry, SynParts, SynRetries, SynStep,
+    Transmit,
 };
 use crate::time::{Duration, Instant};
 use crate::wire::{Ecn, Flags, Segment, SeqNum};
@@ -95,8 +96,13 @@ impl Pair {
     /// The same over a path of which the ends know something.
     pub(super) fn connect_over(path: Path, wire: Wire, seed: u64, a: &Arc<Config>, b: &Arc<Config>) -> Self {
         let mut now = Instant::from_millis(1_000);
-        let mut opening =
-            Opening::new(now, SeqNum::new(ISS[0]), 11, path, SocketOptions::new(a), a, &Pool::new());
+        let mut opening = Opening::new(
+            now,
+            SeqNum::new(ISS[0]),
+            11,
+            path,
+            Setup { options: &SocketOptions::new(a), config: a, pool: &Pool::new() },
+        );
         let syn = opening.poll_transmit(now).expect("a SYN");
         opening.on_transmitted();
         let mut log = [vec![(now, syn.clone())], Vec::new()];
@@ -119,8 +125,13 @@ impl Pair {
         active.on_transmitted(now, &ack);
         log[0].push((now, ack.segment.clone()));
         now += wire.delay;
-        assert_eq!(entry.on_segment(now, &ack.segment, Patience::new(b), b), SynStep::Establish);
-        let mut passive = entry.establish(now, &ack.segment, &options, b, &Pool::new());
+        assert_eq!(entry.on_segment(now, &ack.segment, SynRetries::new(b), b), SynStep::Establish);
+        let mut passive = Connection::accept(
+            now,
+            &entry,
+            &ack.segment,
+            Setup { options: &options, config: b, pool: &Pool::new() },
+        );
         passive.on_segment(now, &ack.segment, Chunk::empty());
         let [log_a, log_b] = log;
         Self {

@@ -3,7 +3,7 @@
 use super::pair::{Pair, Wire, pattern};
 use super::table::{Table, segment};
 use crate::config::{Config, CongestionName};
-use crate::tcp::{Phase, SocketOptions, State, TcpError};
+use crate::tcp::{CongestionState, SocketOptions, State, TcpError};
 use crate::time::Duration;
 use crate::wire::{Flags, Options, Timestamps};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn reno_halves_the_window_once_for_one_loss() {
     pair.transfer(0, &pattern(before), Duration::from_secs(5));
     pair.run_for(Duration::from_secs(1));
     let info = pair.ends[0].conn.info(pair.now);
-    assert_eq!(info.ca_state, Phase::Open);
+    assert_eq!(info.ca_state, CongestionState::Open);
     assert!(
         info.snd_ssthresh <= before / 2 + 6 * 1448 && info.snd_ssthresh > before / 4,
         "{before} then {info}"

@@ -5,7 +5,7 @@ use super::pair::config;
 use super::table::{IRS, ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
-use crate::tcp::{Opening, OpeningStep, Path, SocketOptions, State, SynEntry, SynParts};
+use crate::tcp::{Opening, OpeningStep, Path, Setup, SocketOptions, State, SynEntry, SynParts};
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 use std::io::IoSliceMut;
@@ -55,7 +55,8 @@ fn read(t: &mut Table) -> Vec<u8> {
 fn syn(path: Path, config: &Arc<Config>) -> Segment {
     let now = Instant::from_millis(5_000);
     let options = SocketOptions::new(config);
-    let opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, config, &Pool::new());
+    let opening =
+        Opening::new(now, SeqNum::new(ISS), 0, path, Setup { options: &options, config, pool: &Pool::new() });
     opening.poll_transmit(now).unwrap()
 }
 
@@ -286,7 +287,13 @@ fn a_reset_before_the_connection_must_acknowledge_the_syn() {
     let now = Instant::from_millis(5_000);
     let options = SocketOptions::new(&config);
     let path = Path::new(1500, false);
-    let mut opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, &config, &Pool::new());
+    let mut opening = Opening::new(
+        now,
+        SeqNum::new(ISS),
+        0,
+        path,
+        Setup { options: &options, config: &config, pool: &Pool::new() },
+    );
     for (flags, ack) in [(Flags::RST, 0), (Flags::RST.with(ACK), 7)] {
         let step = opening.on_segment(now, &segment(flags, 0, ack, 0), Chunk::empty());
         assert!(matches!(step, OpeningStep::Stay), "{step:?}");
@@ -351,7 +358,13 @@ fn after_a_lost_syn_the_first_time_out_is_three_seconds_without_a_sample() {
     let mut now = Instant::from_millis(5_000);
     let options = SocketOptions::new(&config);
     let path = Path::new(1500, false);
-    let mut opening = Opening::new(now, SeqNum::new(ISS), 0, path, options, &config, &Pool::new());
+    let mut opening = Opening::new(
+        now,
+        SeqNum::new(ISS),
+        0,
+        path,
+        Setup { options: &options, config: &config, pool: &Pool::new() },
+    );
     opening.on_transmitted();
     now = opening.poll_timeout().unwrap();
     assert!(opening.on_timeout(now).is_none());

@@ -110,7 +110,7 @@ fn the_window_that_a_probe_offers_stays_offered() {
     t.conn.on_transmitted(t.now, &probe);
     assert!(usize::from(probe.segment.window) > 64_240 - 10_000, "more than before");
     set(&mut t, |options| options.recv_buffer_size = Some(2_304));
-    assert_eq!(t.conn.rcv.window_field(), probe.segment.window);
+    assert_eq!(t.conn.receiver().window_field(), probe.segment.window);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::pair::config;
 use super::table::{IRS, ISS, segment};
 use crate::buffer::Pool;
 use crate::config::Config;
-use crate::tcp::{Path, Patience, SocketOptions, SynCookies, SynEntry, SynParts, SynStep, SynTimeout};
+use crate::tcp::{
+    Connection, Path, Setup, SocketOptions, SynCookies, SynEntry, SynParts, SynRetries, SynStep, SynTimeout,
+};
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 
@@ -32,7 +34,7 @@ fn theirs() -> Options {
 struct Entry {
     config: std::sync::Arc<Config>,
     entry: SynEntry,
-    patience: Patience,
+    retries: SynRetries,
 }
 
 impl Entry {
@@ -41,19 +43,19 @@ impl Entry {
         let syn = Segment { options: theirs(), ..segment(Flags::SYN, 0, 0, 0) };
         let options = SocketOptions::new(&config);
         let entry = SynEntry::new(at(0), &syn, SeqNum::new(ISS), parts(&options, &config));
-        let patience = Patience::new(&config);
-        Self { config, entry, patience }
+        let retries = SynRetries::new(&config);
+        Self { config, entry, retries }
     }
 
     /// A segment with a timestamp.
     fn input(&mut self, ms: u64, mut segment: Segment, tsval: u32) -> SynStep {
         segment.options.timestamps = Some(Timestamps { tsval, tsecr: 0 });
-        self.entry.on_segment(at(ms), &segment, self.patience, &self.config)
+        self.entry.on_segment(at(ms), &segment, self.retries, &self.config)
     }
 
     fn timeout(&mut self) -> (Duration, SynTimeout) {
         let due = self.entry.deadline();
-        (due - at(0), self.entry.on_timeout(due, self.patience, &self.config))
+        (due - at(0), self.entry.on_timeout(due, self.retries, &self.config))
     }
 }
 
@@ -149,7 +151,7 @@ fn syn_acks_are_repeated_five_times_and_forgotten_after_63_seconds() {
 fn defer_accept_waits_for_data_and_asks_once_before_it_gives_up_waiting() {
     let deferring = |defer_accept| {
         let mut entry = Entry::new();
-        entry.patience.defer_accept = defer_accept;
+        entry.retries.defer_accept = defer_accept;
         entry
     };
     let mut entry = deferring(3);
@@ -220,7 +222,12 @@ fn a_cookie_brings_back_what_it_can() {
         let mss = cookies.check(at(20), &FLOW, &ack, false).expect("it is a good one");
         assert_eq!(mss, 536, "the class below 1200");
         let entry = SynEntry::from_cookie(at(20), &ack, mss, parts(&options, &config));
-        let conn = entry.establish(at(20), &ack, &options, &config, &Pool::new());
+        let conn = Connection::accept(
+            at(20),
+            &entry,
+            &ack,
+            Setup { options: &options, config: &config, pool: &Pool::new() },
+        );
         let info = conn.info(at(20));
         assert_eq!(info.snd_wscale, if timestamps { 5 } else { 0 });
         assert_eq!(info.snd_mss, if timestamps { 524 } else { 536 });

@@ -2,7 +2,7 @@
 
 use super::pair::config;
 use crate::buffer::{Chunk, Pool};
-use crate::tcp::{Connection, Path, Patience, SocketOptions, State, SynEntry, SynParts, SynStep};
+use crate::tcp::{Connection, Path, Setup, SocketOptions, State, SynEntry, SynParts, SynRetries, SynStep};
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 use std::io::IoSlice;
@@ -58,8 +58,13 @@ impl Table {
         let now = now + Duration::from_millis(1);
         let mut table_ack = segment(Flags::ACK, 1, 1, 0);
         table_ack.options.timestamps = tsval.map(|tsval| Timestamps { tsval, tsecr: 0 });
-        assert_eq!(entry.on_segment(now, &table_ack, Patience::new(&config), &config), SynStep::Establish);
-        let mut conn = entry.establish(now, &table_ack, &options, &config, &Pool::new());
+        assert_eq!(entry.on_segment(now, &table_ack, SynRetries::new(&config), &config), SynStep::Establish);
+        let mut conn = Connection::accept(
+            now,
+            &entry,
+            &table_ack,
+            Setup { options: &options, config: &config, pool: &Pool::new() },
+        );
         conn.on_segment(now, &table_ack, Chunk::empty());
         Self { conn, now, tsval }
     }
@@ -110,7 +115,7 @@ impl Table {
     }
 
     pub(super) fn shutdown(&mut self) {
-        self.conn.shutdown(self.now, Shutdown::Write).unwrap();
+        self.conn.shutdown(Shutdown::Write).unwrap();
         self.output();
     }
 

@@ -195,39 +195,11 @@ impl Segment {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// The reset that answers this segment where no connection is (RFC 9293 §3.10.7.1), or none
-    /// if the segment is itself a reset.
-    pub fn reset_for_unknown(&self) -> Option<Self> {
-        if self.is_rst() {
-            return None;
-        }
-        let (seq, ack, flags) = if self.is_ack() {
-            (self.ack, SeqNum::default(), Flags::RST)
-        } else {
-            (SeqNum::default(), self.seq + self.len() as u32, Flags::RST.with(Flags::ACK))
-        };
-        Some(Self::new(flags, seq, ack))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn segment(flags: Flags) -> Segment {
-        Segment { window: 1, payload_len: 3, ..Segment::new(flags, SeqNum::new(u32::MAX), SeqNum::new(77)) }
-    }
-
-    #[test]
-    fn a_reset_takes_its_numbers_from_the_offender() {
-        let reset = segment(Flags::ACK).reset_for_unknown().unwrap();
-        assert_eq!((reset.seq, reset.flags), (SeqNum::new(77), Flags::RST));
-        let reset = segment(Flags::SYN).reset_for_unknown().unwrap();
-        assert_eq!((reset.seq, reset.ack), (SeqNum::new(0), SeqNum::new(3)), "SYN and 3 bytes over the wrap");
-        assert!(reset.flags.contains(Flags::ACK));
-        assert_eq!(segment(Flags::RST).reset_for_unknown(), None);
-    }
 
     #[test]
     fn flags_print_by_name() {

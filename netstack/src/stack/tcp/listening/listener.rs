@@ -16,7 +16,7 @@ use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::fast_open_queue::FastOpenQueue;
 use crate::stack::tcp::send::Marks;
 use crate::sync::{Mutex, MutexGuard, Rank};
-use crate::tcp::{Patience, SocketOptions};
+use crate::tcp::{SocketOptions, SynRetries};
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -79,9 +79,10 @@ impl ListenerState {
         Marks { ttl: self.ttl, traffic_class: self.traffic_class }
     }
 
-    pub(super) fn patience(&self, config: &Config) -> Patience {
-        Patience {
-            retries: self.syn_queue.retries(self.backlog, config),
+    /// How often SYN-ACKs are repeated at the moment.
+    pub(super) fn retries(&self, config: &Config) -> SynRetries {
+        SynRetries {
+            limit: self.syn_queue.retries(self.backlog, config),
             defer_accept: self.options.defer_accept,
         }
     }

@@ -8,7 +8,7 @@ use crate::tcp::recovery::prr::PrrInput;
 use crate::tcp::recovery::reordering::DUP_ACK_THRESHOLD;
 use crate::tcp::recovery::rtt::RttEstimator;
 use crate::tcp::recovery::scoreboard::Progress;
-use crate::tcp::recovery::state::Phase;
+use crate::tcp::recovery::state::CongestionState;
 use crate::tcp::recovery::tlp::ProbeAnswer;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -58,6 +58,17 @@ pub(in crate::tcp) enum Rearm {
     Soon(Duration),
 }
 
+/// What shows that a reduction of the window was spurious.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spurious {
+    /// The original of what was sent again arrived: nothing is lost.
+    LateOriginal,
+    /// The recovery is over, and what ended it shows that it was not needed.
+    Repaired,
+    /// The peer reports all that was sent again as duplicates.
+    Duplicates,
+}
+
 /// What the steps learn from each other.
 #[derive(Debug, Default)]
 struct Report {
@@ -92,22 +103,21 @@ impl Recovery {
         let progress = Progress::new(ack.now, min_rtt, ack.echo_sent_at.filter(|_| ack.advances()));
         let mut report = Report { progress, ..Report::default() };
         if ack.advances() {
-            self.timeouts = 0;
-            // What is given up is a peer that acknowledges nothing: each progress begins the time
-            // anew, however long the repair of all that was lost takes.
-            self.retrans_stamp = None;
+            self.timeouts.on_progress();
         }
         self.take_delivered(ack, &mut report);
         let sampled = self.sample_rtt(ack, &report.progress, rtt);
         self.rack.update_window(ack.una, ack.snd_nxt, report.dsack && self.widens(&report));
         self.follow_probe(ack, &report, cc);
         let rearm = self.rearm(ack, &report, sampled, rtt);
-        let dubious =
-            ack.duplicate || report.progress.sacked > 0 || report.dsack || self.phase != Phase::Open;
+        let dubious = ack.duplicate
+            || report.progress.sacked > 0
+            || report.dsack
+            || self.state != CongestionState::Open;
         if dubious && !matches!(rearm, Rearm::Soon(_)) {
-            self.follow_phase(ack, &mut report, rtt, cc);
+            self.follow_state(ack, &mut report, rtt, cc);
         }
-        self.tell_losses(ack.now, cc);
+        self.report_losses(ack.now, cc);
         self.move_window(ack, &report, rtt, cc);
         rearm
     }
@@ -130,7 +140,7 @@ impl Recovery {
             report.original_arrived = low < self.recovery_point && (self.sack || !progress.repaired);
             // RFC 8985 §6.2 step 3: the first transmission of something below what was already SACKed
             // arrived after it. After a time-out originals tell nothing new once that stands.
-            let meaningful = self.phase != Phase::Loss || self.undo.is_open();
+            let meaningful = self.state != CongestionState::Loss || self.undo.is_open();
             if let Some(before) = highest_before.filter(|before| low < *before && meaningful) {
                 let high = self.board.highest_sacked().unwrap_or(ack.una).max(before);
                 self.reordering.on_late_original(low, high, ack.mss);
@@ -176,7 +186,7 @@ impl Recovery {
         true
     }
 
-    /// Whether a DSACK is a reason for more patience: not if it reports the tail loss probe, which
+    /// Whether a DSACK is a reason for a wider reordering window: not if it reports the tail loss probe, which
     /// asks for it, nor on a path that never reordered.
     fn widens(&self, report: &Report) -> bool {
         self.reordering.seen() > 0 && !report.probe_dsacked
@@ -242,22 +252,22 @@ impl Recovery {
     }
 
     /// Everything but the plain acknowledgment of what went well (`tcp_fastretrans_alert`).
-    fn follow_phase(
+    fn follow_state(
         &mut self,
         ack: &AckInput<'_>,
         report: &mut Report,
         rtt: &RttEstimator,
         cc: &mut dyn CongestionControl,
     ) {
-        if self.phase == Phase::Open {
+        if self.state == CongestionState::Open {
             self.first_retransmission = None;
-        } else if self.phase == Phase::Cwr && ack.una > self.recovery_point {
+        } else if self.state == CongestionState::Cwr && ack.una > self.recovery_point {
             // Linux waits for something beyond the point, so that CWR has arrived by then.
             if !cc.controls_window() {
                 cc.set_cwnd(cc.ssthresh());
             }
             self.reopen(cc);
-        } else if self.phase == Phase::Recovery && ack.una >= self.recovery_point {
+        } else if self.state == CongestionState::Recovery && ack.una >= self.recovery_point {
             self.dup_acks = 0;
             if self.finish_recovery(ack, cc) {
                 return;
@@ -267,17 +277,17 @@ impl Recovery {
                 cc.set_cwnd(cc.ssthresh());
             }
         }
-        let look_further = match self.phase {
-            Phase::Recovery => self.in_recovery(ack, report, rtt, cc),
-            Phase::Loss => self.in_loss(ack, report, rtt, cc),
-            Phase::Open | Phase::Disorder | Phase::Cwr => {
+        let look_further = match self.state {
+            CongestionState::Recovery => self.in_recovery(ack, report, rtt, cc),
+            CongestionState::Loss => self.in_loss(ack, report, rtt, cc),
+            CongestionState::Open | CongestionState::Disorder | CongestionState::Cwr => {
                 if !self.sack {
                     if ack.advances() {
                         self.dup_acks = 0;
                     }
                     self.add_dup_ack(ack, report);
                 }
-                if self.phase != Phase::Cwr {
+                if self.state != CongestionState::Cwr {
                     self.try_undo_dsack(cc);
                 }
                 self.detect(ack, report, rtt);
@@ -296,7 +306,7 @@ impl Recovery {
             if !self.board.any_retransmitted() {
                 self.first_retransmission = None;
             }
-            if self.phase != Phase::Cwr {
+            if self.state != CongestionState::Cwr {
                 self.try_keep_open(ack.snd_nxt);
             }
         }
@@ -327,14 +337,14 @@ impl Recovery {
             if !self.board.any_retransmitted() {
                 self.first_retransmission = None;
             }
-            self.undo_reduction(cc, true, false);
+            self.undo_reduction(cc, Spurious::LateOriginal);
             self.try_keep_open(ack.snd_nxt);
         }
         if self.try_undo_dsack(cc) {
             self.try_keep_open(ack.snd_nxt);
         }
         self.detect(ack, report, rtt);
-        self.phase != Phase::Recovery && self.board.lost() > 0
+        self.state != CongestionState::Recovery && self.board.lost() > 0
     }
 
     /// After a time-out (`tcp_process_loss`). Says whether to look at what was found lost.
@@ -348,7 +358,7 @@ impl Recovery {
         self.repair_after_timeout(ack, report, cc);
         self.detect(ack, report, rtt);
         // A retransmission that is lost again is congestion again.
-        self.phase == Phase::Open || report.lost_again
+        self.state == CongestionState::Open || report.lost_again
     }
 
     fn repair_after_timeout(
@@ -397,12 +407,12 @@ impl Recovery {
         }
     }
 
-    /// All that was in flight when the phase began is acknowledged. Says whether the phase must be
+    /// All that was in flight when the state was entered is acknowledged. Says whether it must be
     /// kept all the same: without SACK, duplicates of what was sent again would look like losses until
     /// something beyond is acknowledged (RFC 6582 §4).
     fn finish_recovery(&mut self, ack: &AckInput<'_>, cc: &mut dyn CongestionControl) -> bool {
         if self.may_undo(ack) {
-            self.undo_reduction(cc, false, false);
+            self.undo_reduction(cc, Spurious::Repaired);
         } else {
             self.rack.on_recovered();
         }
@@ -424,15 +434,15 @@ impl Recovery {
     }
 
     fn reopen(&mut self, cc: &mut dyn CongestionControl) {
-        self.phase = Phase::Open;
+        self.state = CongestionState::Open;
         self.frto = Frto::Off;
         cc.on_recovered();
     }
 
-    /// The time-out was a mistake: as `reopen` says, as if nothing had been.
+    /// The time-out was spurious: as `reopen` says, as if nothing had been.
     fn undo_timeout(&mut self, ack: &AckInput<'_>, cc: &mut dyn CongestionControl, reopen: bool) {
-        self.undo_reduction(cc, true, false);
-        self.timeouts = 0;
+        self.undo_reduction(cc, Spurious::LateOriginal);
+        self.timeouts.on_undo();
         if !self.must_not_reopen(ack.una) && reopen {
             self.reopen(cc);
         }
@@ -458,27 +468,28 @@ impl Recovery {
     fn try_undo_dsack(&mut self, cc: &mut dyn CongestionControl) -> bool {
         let needless = self.undo.all_were_duplicates();
         if needless {
-            self.undo_reduction(cc, false, true);
+            self.undo_reduction(cc, Spurious::Duplicates);
         }
         needless
     }
 
-    /// Takes the reduction back (RFC 4015 §3.2); `forgive` says that nothing is lost either.
-    fn undo_reduction(&mut self, cc: &mut dyn CongestionControl, forgive: bool, by_dsack: bool) {
-        if forgive {
+    /// Takes the reduction back (RFC 4015 §3.2).
+    fn undo_reduction(&mut self, cc: &mut dyn CongestionControl, spurious: Spurious) {
+        if spurious == Spurious::LateOriginal {
             self.board.forgive_lost();
         }
         cc.on_undo();
         self.undo.forget();
-        self.rack.on_undo(by_dsack);
+        self.rack.on_undo(spurious == Spurious::Duplicates);
     }
 
     /// Open if nothing is missing, else Disorder (`tcp_try_keep_open`).
     fn try_keep_open(&mut self, snd_nxt: Seq) {
         let left = self.board.sacked() > 0 || self.board.lost() > 0 || self.dup_acks > 0;
-        let phase = if left || self.board.any_retransmitted() { Phase::Disorder } else { Phase::Open };
-        if self.phase != phase {
-            self.phase = phase;
+        let calm = !left && !self.board.any_retransmitted();
+        let state = if calm { CongestionState::Open } else { CongestionState::Disorder };
+        if self.state != state {
+            self.state = state;
             self.recovery_point = snd_nxt;
         }
     }
@@ -502,10 +513,12 @@ impl Recovery {
     /// RFC 5681 §3.2 and RFC 6582 §3.2: the third duplicate, and in recovery a partial
     /// acknowledgment, point at the head.
     fn detect_without_sack(&mut self, ack: &AckInput<'_>, report: &mut Report) {
-        let found = match self.phase {
-            Phase::Open | Phase::Disorder | Phase::Cwr => self.dup_acks >= self.reordering.degree(),
-            Phase::Recovery => ack.advances(),
-            Phase::Loss => false,
+        let found = match self.state {
+            CongestionState::Open | CongestionState::Disorder | CongestionState::Cwr => {
+                self.dup_acks >= self.reordering.degree()
+            }
+            CongestionState::Recovery => ack.advances(),
+            CongestionState::Loss => false,
         };
         if found {
             report.lost += self.board.mark_head_lost(ack.mss);
@@ -544,12 +557,7 @@ impl Recovery {
         cc: &mut dyn CongestionControl,
     ) {
         let progress = &report.progress;
-        let rate = self.board.rate.sample(
-            ack.now,
-            progress.delivered,
-            progress.newest_stamp,
-            rtt.min_rtt().unwrap_or_default(),
-        );
+        let rate = self.board.sample_rate(ack.now, progress, rtt.min_rtt().unwrap_or_default());
         // A path that reorders SACKs most of what goes well before it is acknowledged
         // (`tcp_may_raise_cwnd`).
         let reorders = self.reordering.degree() > DUP_ACK_THRESHOLD;
@@ -558,9 +566,9 @@ impl Recovery {
         if cc.controls_window() {
             cc.on_ack(&self.ack_sample(ack, report, progress.delivered, rate, rtt));
             if cc.holds_back() {
-                self.board.rate.mark_app_limited(self.board.pipe());
+                self.board.mark_app_limited(self.board.pipe());
             }
-        } else if matches!(self.phase, Phase::Recovery | Phase::Cwr) {
+        } else if matches!(self.state, CongestionState::Recovery | CongestionState::Cwr) {
             if report.delivered > 0 {
                 let input = PrrInput {
                     delivered: report.delivered,
@@ -601,10 +609,10 @@ impl Recovery {
             una: ack.una,
             snd_nxt: ack.snd_nxt,
             in_flight: self.pipe(ack.mss),
-            total_delivered: self.board.rate.delivered(),
+            total_delivered: self.board.rate().delivered(),
             rate,
             paced: ack.paced,
-            cwnd_limited: ack.cwnd_limited || self.phase == Phase::Loss,
+            cwnd_limited: ack.cwnd_limited || self.state == CongestionState::Loss,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::stack::tcp::reset::Stray;
 use crate::stack::tcp::scratch::Scratch;
 use crate::stack::turn::Turn;
 use crate::sync::Snapshot;
-use crate::tcp::{SynCookies, SynEntry};
+use crate::tcp::{Connection, Setup, SynCookies, SynEntry};
 use crate::time::Instant;
 use std::sync::Arc;
 
@@ -103,7 +103,8 @@ impl HeldListener<'_, '_> {
         }
         let (now, segment) = (self.turn.now, received.segment);
         let entry = SynEntry::from_cookie(now, segment, mss, self.syn_parts(received));
-        let connection = entry.establish(now, segment, &self.state.options, core.config(), core.pool());
+        let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
+        let connection = Connection::accept(now, &entry, segment, setup);
         let Some(cell) = self.child(received.key, received.queue, connection, None) else {
             return Verdict::Done;
         };

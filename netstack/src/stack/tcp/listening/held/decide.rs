@@ -12,7 +12,7 @@ use crate::stack::tcp::demux::Flow;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::tcp::listening::pending_syn::{PendingSyn, Progress, Rejection};
 use crate::stack::turn::Turn;
-use crate::tcp::TcpError;
+use crate::tcp::{Connection, FastOpenSyn, Setup, TcpError};
 use crate::wire::{
     ChecksumMode, FastOpenOption, HeaderBuf, IpMeta, Segment, TcpDatagram, emit_tcp, parse_ip,
 };
@@ -103,9 +103,10 @@ impl HeldListener<'_, '_> {
         let Some(mut half_open) = self.state.syn_queue.remove(pending.key()) else { return };
         self.tcp.deadlines.disarm(&mut half_open.timer);
         let core = self.turn.core;
-        let setup = (&self.state.options, core.config(), core.pool());
+        let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
         let payload = Chunk::copy_from(pending.fast_open_data());
-        let mut connection = half_open.entry.establish_fast(self.turn.now, syn, payload, option, setup);
+        let syn = FastOpenSyn { segment: syn, payload, cookie: option };
+        let mut connection = Connection::accept_fast_open(self.turn.now, half_open.entry, syn, setup);
         connection.on_accepted();
         let queue = Arc::clone(self.listener.fast_open());
         let cell = self.child(*pending.key(), half_open.queue, connection, Some(queue));

@@ -7,7 +7,7 @@ use crate::stack::flow::FlowKey;
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::turn::Turn;
-use crate::tcp::{SynStep, SynTimeout, TcpError};
+use crate::tcp::{Connection, Setup, SynStep, SynTimeout, TcpError};
 use crate::wire::SeqNum;
 use std::sync::Arc;
 
@@ -66,12 +66,12 @@ impl Tcp {
 impl HeldListener<'_, '_> {
     fn on_syn_received(&mut self, received: &Received<'_>, payload: Chunk) -> Verdict {
         let (now, core) = (self.turn.now, self.turn.core);
-        let patience = self.state.patience(core.config());
+        let retries = self.state.retries(core.config());
         let Received { key, queue, segment, .. } = *received;
         // Gone meanwhile: whatever it was is sent again.
         let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) else { return Verdict::Done };
         half_open.queue = queue;
-        match half_open.entry.on_segment(now, segment, patience, core.config()) {
+        match half_open.entry.on_segment(now, segment, retries, core.config()) {
             SynStep::Ignore => {}
             SynStep::Skip => self.tcp.counters.syn_received_skips.bump(),
             SynStep::Defer => self.count(Tally::DeferAcceptDrop),
@@ -114,9 +114,8 @@ impl HeldListener<'_, '_> {
         }
         let Some(mut half_open) = self.state.syn_queue.remove(&key) else { return Verdict::Done };
         self.tcp.deadlines.disarm(&mut half_open.timer);
-        let options = &self.state.options;
-        let connection =
-            half_open.entry.establish(self.turn.now, segment, options, core.config(), core.pool());
+        let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
+        let connection = Connection::accept(self.turn.now, &half_open.entry, segment, setup);
         let Some(cell) = self.child(key, queue, connection, None) else { return Verdict::Done };
         if self.adopt(&cell, Some(Third { segment, payload })) {
             self.count(Tally::PassiveOpen);
@@ -133,11 +132,11 @@ impl HeldListener<'_, '_> {
 
     fn on_deadline(&mut self, key: &FlowKey) {
         let (now, core) = (self.turn.now, self.turn.core);
-        let patience = self.state.patience(core.config());
+        let retries = self.state.retries(core.config());
         let Some(half_open) = self.state.syn_queue.entries.get_mut(key) else { return };
         half_open.timer.fired();
         let was_young = half_open.entry.is_young();
-        let step = half_open.entry.on_timeout(now, patience, core.config());
+        let step = half_open.entry.on_timeout(now, retries, core.config());
         let (queue, is_young) = (half_open.queue, half_open.entry.is_young());
         if step != SynTimeout::Nothing {
             self.tcp.counters.syn_timeouts.bump();

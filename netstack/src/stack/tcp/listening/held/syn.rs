@@ -12,7 +12,7 @@ use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::tcp::listening::pending_syn::{HeldSyn, PendingSyn};
 use crate::stack::tcp::scratch::Scratch;
 use crate::stack::turn::Turn;
-use crate::tcp::{PassiveEnd, SynEntry};
+use crate::tcp::{Connection, FastOpenSyn, PassiveEnd, Setup, SynEntry};
 use crate::wire::FastOpenOption;
 use std::sync::Arc;
 
@@ -154,8 +154,9 @@ impl HeldListener<'_, '_> {
         option: Option<FastOpenOption>,
     ) {
         let core = self.turn.core;
-        let setup = (&self.state.options, core.config(), core.pool());
-        let connection = entry.establish_fast(self.turn.now, received.segment, payload, option, setup);
+        let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
+        let syn = FastOpenSyn { segment: received.segment, payload, cookie: option };
+        let connection = Connection::accept_fast_open(self.turn.now, entry, syn, setup);
         let queue = Arc::clone(self.listener.fast_open());
         let child = self.child(received.key, received.queue, connection, Some(Arc::clone(&queue)));
         let Some(cell) = child else { return };

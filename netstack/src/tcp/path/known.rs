@@ -1,8 +1,6 @@
 //! What the stack knows of the way to a peer before a connection begins, and what a connection
 //! leaves behind for the next one.
 
-use crate::tcp::connection::Connection;
-use crate::tcp::state::State;
 use crate::time::Duration;
 
 /// However small the path, this much is advertised (`route.min_adv_mss` in Linux).
@@ -33,7 +31,7 @@ impl Path {
     }
 
     /// The payload of the largest segment without options that the interface takes (RFC 9293 MUST-67).
-    pub(super) fn max_segment(self) -> usize {
+    pub(in crate::tcp) fn max_segment(self) -> usize {
         payload_of(self.mtu, self.ipv6).clamp(8, usize::from(u16::MAX))
     }
 
@@ -41,18 +39,18 @@ impl Path {
     /// RFC 9293 would have the interface's MTU here; but as a rule the way back has the same bottleneck,
     /// and as Linux does (`ipv4_default_advmss`) the peer is spared to find out. A connection that
     /// stands says nothing new.
-    pub(super) fn advertised_mss(self) -> usize {
+    pub(in crate::tcp) fn advertised_mss(self) -> usize {
         payload_of(self.pmtu, self.ipv6).max(MIN_ADVERTISED_MSS).min(self.max_segment())
     }
 
     /// The MSS of a peer that does not say (RFC 9293 MUST-15).
-    pub(super) fn default_mss(self) -> u16 {
+    pub(in crate::tcp) fn default_mss(self) -> u16 {
         if self.ipv6 { 1220 } else { 536 }
     }
 }
 
 /// Bytes that a packet of `mtu` bytes has for TCP's options and payload.
-pub(super) fn payload_of(mtu: usize, ipv6: bool) -> usize {
+pub(in crate::tcp) fn payload_of(mtu: usize, ipv6: bool) -> usize {
     let ip_header = if ipv6 { 40 } else { 20 };
     mtu.saturating_sub(ip_header + TCP_HEADER)
 }
@@ -75,47 +73,4 @@ pub struct PathMetrics {
 
 impl PathMetrics {
     const NONE: Self = Self { rtt: None, rttvar: None, ssthresh: None, cwnd: None };
-}
-
-impl Connection {
-    /// Whether the connection is over because both ends closed it.
-    pub fn ended_in_order(&self) -> bool {
-        self.state == State::Closed && self.rcv.fin_taken() && self.error.is_none()
-    }
-
-    /// What to remember of the path when this connection ends in order, `known` being what earlier
-    /// ones left (`tcp_update_metrics` in Linux).
-    pub fn metrics(&self, known: PathMetrics) -> PathMetrics {
-        let Some(srtt) = self.rtt.srtt().filter(|_| self.rtt.backoff() == 0) else {
-            // It ended without a measurement, or while nothing came back: what was known may be why.
-            return PathMetrics { rtt: None, ..known };
-        };
-        // A longer round trip counts at once, so that the next connection's first time-out is long
-        // enough; a shorter one moves the memory by an eighth of the difference.
-        let old = known.rtt.unwrap_or_default();
-        let rtt = if srtt >= old { srtt } else { old - (old - srtt) / 8 };
-        let deviation = (old.abs_diff(srtt) / 2).max(self.rtt.rttvar());
-        let old_var = known.rttvar.unwrap_or_default();
-        let rttvar = if deviation >= old_var { deviation } else { old_var - (old_var - deviation) / 4 };
-        let segments = |bytes: usize| u32::try_from(bytes / self.snd.mss.max(1)).unwrap_or(u32::MAX);
-        let (cwnd, ssthresh) = (segments(self.cc.cwnd()), self.cc.ssthresh());
-        let saves = !self.config.no_ssthresh_metrics_save;
-        let mut metrics = PathMetrics { rtt: Some(rtt), rttvar: Some(rttvar), ..known };
-        if ssthresh == usize::MAX {
-            // Still in its first slow start: all that is known is that so much went well.
-            metrics.cwnd = Some(known.cwnd.unwrap_or(0).max(cwnd));
-            metrics.ssthresh = known.ssthresh.map(|old| old.max(cwnd / 2));
-        } else if self.cc.cwnd() >= ssthresh && self.recovery.phase() == crate::tcp::Phase::Open {
-            // In congestion avoidance the window is what the path carries.
-            metrics.cwnd = Some(known.cwnd.map_or(cwnd, |old| old.midpoint(cwnd)));
-            metrics.ssthresh = Some(segments(ssthresh).max(cwnd / 2));
-        } else {
-            // The window is on its way somewhere; the threshold says where.
-            let ssthresh = segments(ssthresh);
-            metrics.cwnd = Some(known.cwnd.map_or(ssthresh, |old| old.midpoint(ssthresh)));
-            metrics.ssthresh = known.ssthresh.map(|old| old.max(ssthresh));
-        }
-        metrics.ssthresh = metrics.ssthresh.filter(|_| saves);
-        metrics
-    }
 }

@@ -1,0 +1,138 @@
+//! What a segment acknowledges: step five of RFC 9293 §3.10.7.4.
+
+use super::{Connection, DONE, NEXT, Step};
+use crate::tcp::ecn::Feedback;
+use crate::tcp::recovery::{AckInput, Rearm};
+use crate::tcp::seq::Seq;
+use crate::tcp::state::{Input, State};
+use crate::tcp::timers::Timer;
+use crate::time::Instant;
+use crate::wire::{MAX_SACK_BLOCKS, Segment};
+use arrayvec::ArrayVec;
+
+impl Connection {
+    /// Fifth: ACK.
+    pub(super) fn check_ack(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
+        if !seg.is_ack() {
+            return DONE;
+        }
+        let ack = self.snd.una().nearest(seg.ack);
+        if ack > self.snd.nxt() {
+            // Something that was never sent is acknowledged. RFC 5961 §5.2 asks for a challenge ACK;
+            // Linux drops it in silence while the connection is established.
+            if self.state != State::Established {
+                self.challenge(now, seg);
+            }
+            return DONE;
+        }
+        if ack + self.snd.max_wnd() < self.snd.una() {
+            self.challenge(now, seg);
+            return DONE;
+        }
+        self.liveness.on_received(now);
+        self.update_timestamp(now, seg, seq);
+        self.take_ack(now, seg, seq, ack);
+        self.follow_fin_ack(now)
+    }
+
+    /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
+    /// only once the acknowledgment was found acceptable.
+    fn update_timestamp(&mut self, now: Instant, seg: &Segment, seq: Seq) {
+        if let (Some(ts), Some(option)) = (&mut self.ts, seg.options.timestamps)
+            && seq <= self.rcv.last_ack_sent()
+        {
+            ts.update(now, option.tsval);
+        }
+    }
+
+    fn take_ack(&mut self, now: Instant, seg: &Segment, seq: Seq, ack: Seq) {
+        let una = self.snd.una();
+        let advances = ack > una;
+        let window_before = self.snd.wnd();
+        let window_news = ack >= una && self.snd.update_window(seq, ack, seg.window);
+        // RFC 5681 §2: a duplicate acknowledgment has no text, no SYN or FIN, the number of the one
+        // before and no news of the window. As in Linux, a window that shrank is no news.
+        let duplicate = ack == una && seg.is_empty() && !window_news;
+        let blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> =
+            seg.options.sack.iter().map(|block| (una.nearest(block.start), una.nearest(block.end))).collect();
+        let echo = self.ts.zip(seg.options.timestamps);
+        let input = AckInput {
+            now,
+            una: ack.max(una),
+            prior_una: una,
+            snd_nxt: self.snd.nxt(),
+            blocks: &blocks,
+            duplicate,
+            echoed_rtt: echo.and_then(|(ts, option)| ts.rtt(now, option.tsecr)),
+            echo_sent_at: echo.and_then(|(ts, option)| ts.echo_sent_at(now, option.tsecr)),
+            has_new_data: self.snd.unsent() > 0 && self.snd.window_end() > self.snd.nxt(),
+            max_wnd: self.snd.max_wnd(),
+            cwnd_limited: self.is_cwnd_limited(),
+            paced: self.path.enforced_rate(self.recovery.outstanding()).is_some(),
+            mss: self.snd.mss(),
+        };
+        let state = self.recovery.state();
+        self.follow_marks(now, seg, input.una);
+        let mut rearm = Rearm::No;
+        // A DSACK reports something also when everything is acknowledged.
+        if advances || self.recovery.outstanding() > 0 || !blocks.is_empty() {
+            self.note_app_limited();
+            let (rtt, cc) = self.path.for_recovery();
+            rearm = self.recovery.on_ack(&input, rtt, cc);
+        }
+        if advances {
+            self.counters.bytes_acked += ack.since(una) as u64;
+            self.snd.on_ack(ack);
+            self.outcome.set_soft_error(None);
+        }
+        self.note_reduction(state);
+        self.rearm_after_ack(now, rearm);
+        self.follow_mtu_probe();
+        self.liveness.on_answer();
+        if self.snd.wnd() > 0 && window_before == 0 {
+            self.liveness.on_window_open();
+            self.timers.stop(Timer::Persist);
+            self.path.reset_backoff();
+        }
+        self.snd.after_ack(now, self.recovery.outstanding());
+    }
+
+    /// What the peer reports of marks on our packets: congestion, to which we answer once for each
+    /// window (RFC 3168 §6.1.2).
+    fn follow_marks(&mut self, now: Instant, seg: &Segment, ack: Seq) {
+        let Some(ecn) = &mut self.ecn else { return };
+        let mss = self.snd.mss();
+        // What is SACKed counts once it is acknowledged: few packets, rather than too many marks.
+        let sacked = if seg.options.sack.is_empty() { 0 } else { mss };
+        let delivered = ack.since(self.snd.una()) + sacked;
+        if ecn.on_feedback(seg, Feedback { delivered, mss }) {
+            let (_, cc) = self.path.for_recovery();
+            self.recovery.on_ecn(now, self.snd.nxt(), cc);
+        }
+    }
+
+    /// What the acknowledgment of our FIN changes, in the states that wait for it.
+    fn follow_fin_ack(&mut self, now: Instant) -> Step {
+        if !self.snd.fin_acked() {
+            return NEXT;
+        }
+        let Some(next) = self.state.next(Input::AckOfFin) else { return NEXT };
+        self.state = next;
+        match next {
+            State::FinWait2 if self.user.orphan => {
+                self.timers.stop(Timer::Orphan);
+                self.wait_for_fin(now);
+                NEXT
+            }
+            State::TimeWait => {
+                self.enter_time_wait();
+                NEXT
+            }
+            State::Closed => {
+                self.enter_closed(None);
+                DONE
+            }
+            _ => NEXT,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The segments of a connection: header and options.
+
+use super::Connection;
+use crate::tcp::send::{Kind, Span, Transmit};
+use crate::tcp::seq::Seq;
+use crate::tcp::timestamps::TIMESTAMPS_LEN;
+use crate::time::Instant;
+use crate::wire::{AccEcn, Flags, Segment};
+
+/// Bytes of options for each SACK block, and for the option itself with its padding.
+const SACK_BLOCK_LEN: usize = 8;
+const SACK_BASE_LEN: usize = 4;
+
+/// Bytes of options in a TCP header at most.
+const MAX_OPTIONS: usize = 40;
+
+impl Connection {
+    /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
+    /// room (RFC 9293 MUST-16).
+    pub(super) fn current_mss(&self, now: Instant) -> usize {
+        let acc_ecn = self.acc_ecn(now).as_ref().map_or(0, AccEcn::len_on_wire);
+        let blocks = self.rcv.sack_blocks(self.max_sack_blocks(acc_ecn)).len();
+        let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
+        // Even with the smallest MSS that is allowed, 48, something is left.
+        self.snd.mss().saturating_sub(sack + acc_ecn).max(8)
+    }
+
+    /// AccECN's option, if the next segment is to carry it.
+    pub(super) fn acc_ecn(&self, now: Instant) -> Option<AccEcn> {
+        let ecn = self.ecn.as_ref()?;
+        let crowded = !self.rcv.sack_blocks(1).is_empty();
+        ecn.option(now, self.path.srtt().unwrap_or_default(), crowded)
+    }
+
+    /// A segment with `span` of what was written.
+    pub(super) fn data_segment(&self, now: Instant, kind: Kind, span: Span) -> Transmit {
+        let Span { start, len, with_fin } = span;
+        let mut flags = Flags::ACK;
+        if with_fin {
+            flags = flags.with(Flags::FIN);
+        }
+        if len > 0 && self.snd.is_pushed(start + len) {
+            flags = flags.with(Flags::PSH);
+        }
+        let mut segment = self.header(now, start, flags);
+        segment.payload_len = len;
+        if let (Some(ecn), Kind::New { .. }, true) = (&self.ecn, kind, len > 0) {
+            segment.flags = segment.flags.with(ecn.flags(true));
+            segment.ecn = ecn.field();
+        }
+        Transmit::new(kind, segment)
+    }
+
+    /// A segment at `seq` without payload.
+    pub(super) fn header(&self, now: Instant, seq: Seq, mut flags: Flags) -> Segment {
+        let acc_ecn = self.acc_ecn(now);
+        let blocks = self.max_sack_blocks(acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire));
+        if let Some(ecn) = &self.ecn {
+            flags = flags.with(ecn.flags(false));
+        }
+        let mut segment = Segment::new(flags, seq.wire(), self.rcv.nxt().wire());
+        segment.window = self.rcv.window_field();
+        segment.options.timestamps = self.ts.map(|ts| ts.option(now));
+        segment.options.sack = self.rcv.sack_blocks(blocks);
+        segment.options.acc_ecn = acc_ecn;
+        segment
+    }
+
+    fn max_sack_blocks(&self, acc_ecn: usize) -> usize {
+        let taken = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
+        (MAX_OPTIONS - taken - acc_ecn - SACK_BASE_LEN) / SACK_BLOCK_LEN
+    }
+}

@@ -1,4 +1,4 @@
-//! The settings, their names and which of them fit together.
+//! The settings, their names, and the check that they are consistent.
 
 use super::congestion::CongestionName;
 use super::fast_open::{COOKIE_LEN, FastOpenKeys};
@@ -395,7 +395,8 @@ impl Config {
         )?;
         ensure(!self.pending_accept_timeout.is_zero(), "pending_accept_timeout: must not be zero")?;
         ensure(self.max_connections > 0, "max_connections: must not be zero")?;
-        // Below the option space of a segment the header would outweigh any payload for ever.
+        // With an MSS below the option space of a segment, headers could always be longer than the
+        // payload.
         ensure((48..=1220).contains(&self.min_snd_mss), "min_snd_mss: must be 48 to 1220")?;
         ensure((68..=65_535).contains(&self.min_pmtu), "min_pmtu: must be 68 to 65535")?;
         ensure(self.ecn_option_beacon <= 63, "ecn_option_beacon: must be at most 63")?;

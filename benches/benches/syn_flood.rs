@@ -96,8 +96,7 @@ struct Victim {
 
 impl Victim {
     fn new(backlog: u32, change: impl FnOnce(&mut Config)) -> io::Result<Self> {
-        let mut config = Config { seed: Some(1), ..Config::default() };
-        change(&mut config);
+        let config = Config::default().with(|config| config.seed = Some(1)).with(change);
         let interface = Interface::new(Arc::new(Sink(Signal::new()))).address("10.0.0.1/8");
         let engine = Engine::new(config, vec![interface])?;
         let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);

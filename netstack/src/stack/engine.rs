@@ -139,6 +139,7 @@ impl Engine {
     }
 
     /// Hands a datagram to its protocol.
+    #[inline]
     fn on_datagram(&self, turn: &mut Turn<'_>, scratch: &mut Scratch, arrival: Arrival<'_>) {
         match arrival.header.protocol {
             // TCP is spoken between two hosts (RFC 9293 §3.10.7, MUST-57).

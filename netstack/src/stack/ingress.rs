@@ -11,6 +11,7 @@ use crate::wire::{IpMeta, parse_ip};
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
+#[inline]
 pub(super) fn receive(
     turn: &mut Turn<'_>,
     from: QueueId,

@@ -16,7 +16,7 @@ use netstack::stack::{Batch, Engine, Family, Observer, QueueId, Unconnected};
 use netstack::tcp::SynCookies;
 use netstack::time::Instant;
 use netstack::wire::{
-    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
+    ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
     parse_tcp, tcp_checksum_ok,
 };
 use netstack::{Config, Interface};
@@ -96,8 +96,7 @@ struct Victim {
 
 impl Victim {
     fn new(backlog: u32, change: impl FnOnce(&mut Config)) -> io::Result<Self> {
-        let mut config = Config { seed: Some(1), ..Config::default() };
-        change(&mut config);
+        let config = Config::default().with(|config| config.seed = Some(1)).with(change);
         let interface = Interface::new(Arc::new(Sink(Signal::new()))).address("10.0.0.1/8");
         let engine = Engine::new(config, vec![interface])?;
         let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
@@ -146,15 +145,13 @@ impl Victim {
 /// A segment from the source `number`.
 fn packet(number: u32, flags: Flags) -> Vec<u8> {
     let segment = Segment {
-        seq: SeqNum::new(number.wrapping_mul(2_654_435_761)),
-        ack: SeqNum::new(number.wrapping_mul(40_503)),
-        flags,
         window: 64_240,
-        urgent: 0,
         options: Options { mss: flags.contains(Flags::SYN).then_some(1460), ..Options::default() },
-        payload_len: 0,
-        gso_size: None,
-        ecn: Ecn::NotEct,
+        ..Segment::new(
+            flags,
+            SeqNum::new(number.wrapping_mul(2_654_435_761)),
+            SeqNum::new(number.wrapping_mul(40_503)),
+        )
     };
     let src = Ipv4Addr::from_bits(0x0a80_0000 | number & 0x3f_ffff);
     let meta = IpMeta {

@@ -209,7 +209,7 @@ impl Flow {
         let tun = Tun::open(&TunConfig::new(name).address(format!("{gateway}/24"))?)?;
         let interface =
             Interface::new(Arc::new(tun)).address(&format!("{address}/24")).gateway(&gateway.to_string());
-        let config = Config { loopback: false, ..Config::default() };
+        let config = Config::default().with(|config| config.loopback = false);
         let runtime = runtime()?;
         thread::Builder::new().name("netstack".to_owned()).spawn(move || {
             let result = runtime.block_on(async {

@@ -425,17 +425,8 @@ impl Output<'_> {
         payload: &[u8],
     ) -> io::Result<()> {
         let ack = connection.rcv_nxt;
-        let segment = Segment {
-            seq,
-            ack,
-            flags,
-            window,
-            urgent: 0,
-            options,
-            ecn: netstack::wire::Ecn::NotEct,
-            payload_len: payload.len(),
-            gso_size: None,
-        };
+        let segment =
+            Segment { window, options, payload_len: payload.len(), ..Segment::new(flags, seq, ack) };
         let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
         let mode = if self.offload { ChecksumMode::Offload } else { ChecksumMode::Full };
         let Key { peer: _, peer_port, port } = connection.key;

@@ -184,7 +184,10 @@ fn build(name: &str, link: Link, congestion: &str, calls: &Arc<Calls>) -> io::Re
         .name(name)
         .interface(Interface::new(Arc::new(link)).address(address))
         .congestion_control(NAME, move |start| Box::new(Delay::new(start, &calls)))
-        .config(Config { congestion, seed: Some(1), ..Config::default() })
+        .config(Config::default().with(|config| {
+            config.congestion = congestion;
+            config.seed = Some(1);
+        }))
         .build()
 }
 

@@ -199,17 +199,16 @@ mod tests {
              net.ipv4.tcp_syn_retries=5\nnet.ipv4.tcp_orphan_retries=0\nkernel.hostname=me",
         )
         .apply_all(&mut config);
-        let expected = Config {
-            recv_buffer_initial: 540_000,
-            recv_buffer_max: 15 << 20,
-            send_buffer_initial: 256 << 10,
-            send_buffer_max: 4 << 20,
-            timestamps: false,
-            fin_timeout: Duration::from_secs(30),
-            port_range: 1000..=2000,
-            syn_retries: 5,
-            ..Config::default()
-        };
+        let expected = Config::default().with(|config| {
+            config.recv_buffer_initial = 540_000;
+            config.recv_buffer_max = 15 << 20;
+            config.send_buffer_initial = 256 << 10;
+            config.send_buffer_max = 4 << 20;
+            config.timestamps = false;
+            config.fin_timeout = Duration::from_secs(30);
+            config.port_range = 1000..=2000;
+            config.syn_retries = 5;
+        });
         assert_eq!(config, expected);
     }
 
@@ -228,7 +227,7 @@ mod tests {
         assert_eq!(config, Config::default());
         let after = sysctls("net.ipv4.tcp_max_syn_backlog=128\nnet.core.somaxconn=7");
         after.apply_changed(&before, &mut config);
-        assert_eq!(config, Config { somaxconn: 7, ..Config::default() });
+        assert_eq!(config, Config::default().with(|config| config.somaxconn = 7));
     }
 
     #[test]

@@ -171,7 +171,10 @@ impl World {
     /// The namespace's variables, then so_flags, then what the script set.
     pub fn config(&self) -> std::io::Result<Config> {
         let now = Sysctls::read();
-        let mut config = Config { seed: Some(SEED), loopback: false, ..Config::default() };
+        let mut config = Config::default().with(|config| {
+            config.seed = Some(SEED);
+            config.loopback = false;
+        });
         now.apply_all(&mut config);
         for (key, value) in &self.flags.settings {
             let set = config.set(key, value);

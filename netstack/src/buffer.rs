@@ -5,16 +5,17 @@ use crate::sync::{Mutex, Rank};
 use std::fmt;
 use std::sync::Arc;
 
-/// Pieces of payload in one packet at most: what one call of writev(2) gathers behind the headers.
+/// The maximum number of payload pieces in a packet. One call of writev(2) gathers them after the
+/// headers.
 pub const MAX_PIECES: usize = 16;
 
 /// Bytes in the largest IP packet; a super-segment with its headers is one.
 pub const PACKET_SIZE: usize = 65_535;
 
-/// Bytes in a pooled buffer: the largest packet, or what an application likes to write at once.
+/// Bytes in a pooled buffer: the largest packet, or a typical large write of an application.
 pub const BUFFER_SIZE: usize = 65_536;
 
-/// Buffers that a pool keeps when nobody uses them (8 MiB): about one full receive window.
+/// The number of unused buffers that a pool keeps (8 MiB): about one full receive window.
 const POOL_KEEPS: usize = 128;
 
 /// A pool of buffers of [`BUFFER_SIZE`] bytes, for packets received and for data to be sent.
@@ -38,7 +39,7 @@ impl Pool {
         PacketBuf { data, pool: Some(Arc::clone(self)) }
     }
 
-    /// Gives the memory of unused buffers back: nobody is left who would need them soon.
+    /// Frees unused buffers, for when they will not be needed soon.
     pub fn trim(&self) {
         let unused = std::mem::take(&mut *self.free.lock());
         drop(unused);
@@ -101,7 +102,7 @@ impl PacketBuf {
 }
 
 impl Drop for PacketBuf {
-    // Most of what is dropped is the nothing that an acknowledgment carries.
+    // Most dropped chunks are the empty payload of an acknowledgment.
     #[inline]
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
@@ -176,7 +177,7 @@ impl Chunk {
         self.buf.capacity()
     }
 
-    /// Drops the first `n` bytes from view.
+    /// Removes the first `n` bytes from the range.
     ///
     /// # Panics
     /// If there are fewer than `n`.

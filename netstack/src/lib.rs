@@ -1,8 +1,8 @@
 //! A TCP/IP stack in user space with the API of `tokio::net`.
 //!
-//! Swap `use tokio::net::…` for `use netstack::net::…`, build a [`Stack`], and connections are
-//! carried by a TCP that lives in the process: over a TUN device, a link in memory or a simulated
-//! network.
+//! Replace `use tokio::net::…` with `use netstack::net::…`, build a [`Stack`], and connections are
+//! carried by a TCP that runs inside the process: over a TUN device, an in-memory link or a
+//! simulated network.
 //!
 //! ```
 //! use netstack::Stack;

@@ -70,7 +70,7 @@ mod held {
     pub(super) fn give(_: Rank) {}
 }
 
-/// A mutex with a rank. It does not poison: a panic in one task must not take the stack with it.
+/// A mutex with a rank. It does not poison: a panic in one task must not end the stack.
 #[derive(Debug)]
 pub struct Mutex<T> {
     rank: Rank,
@@ -214,8 +214,8 @@ impl<T> Drop for WriteGuard<'_, T> {
     }
 }
 
-/// A value that is read for every packet and seldom changed: who keeps a [`Snapshot`] of it locks
-/// only when there is a newer one.
+/// A value that is read for every packet and rarely changed. A reader that keeps a [`Snapshot`] of
+/// it takes the lock only after a change.
 #[derive(Debug)]
 pub struct Published<T> {
     /// Counts the changes, from one on. Written under the lock.
@@ -237,8 +237,8 @@ impl<T: Clone> Published<T> {
         Self { version: AtomicU64::new(1), current: Mutex::new(rank, Arc::new(value)) }
     }
 
-    /// Changes the value; a copy of it, if a snapshot holds it. Nothing may be dropped in `change`
-    /// that must not be under a lock.
+    /// Changes the value, or a copy of it if a snapshot holds it. Nothing may be dropped in
+    /// `change` that must not be under a lock.
     pub fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut current = self.current.lock();
         let result = change(Arc::make_mut(&mut current));
@@ -246,15 +246,16 @@ impl<T: Clone> Published<T> {
         result
     }
 
-    /// The value as it is now, for who reads it once.
+    /// The current value, for a single read.
     pub fn current(&self) -> Arc<T> {
         Arc::clone(&self.current.lock())
     }
 
-    /// The value as it is now. Later reads with the same snapshot cost no more than a comparison.
+    /// The current value. Later reads with the same snapshot cost no more than a comparison.
     #[inline]
     pub fn read<'a>(&self, snapshot: &'a mut Snapshot<T>) -> &'a T {
-        // Acquire: whoever saw what came of a change, and so this number, finds it in the value.
+        // Acquire: a reader that sees an effect of a change, and so this number, finds the change
+        // in the value.
         if snapshot.version != self.version.load(Ordering::Acquire) {
             self.renew(snapshot);
         }

@@ -36,7 +36,7 @@ fn alone(name: &str) -> bool {
 fn slow_reader(far: Pair) -> std::thread::JoinHandle<()> {
     let interface = Interface::new(Arc::new(far)).address("10.0.0.2/24");
     // When the last handle goes, the writer is no longer there to answer.
-    let config = Config { exit_drain: Duration::from_millis(50), ..Config::default() };
+    let config = Config::default().with(|config| config.exit_drain = Duration::from_millis(50));
     let stack = Stack::builder().driver(Driver::Thread).config(config).interface(interface).build().unwrap();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -67,7 +67,7 @@ fn slow_reader(far: Pair) -> std::thread::JoinHandle<()> {
 
 async fn write_and_return(near: Arc<Pair>, driver: Driver) {
     let interface = Interface::new(near).address("10.0.0.1/24");
-    let config = Config { exit_drain: Duration::from_secs(30), ..Config::default() };
+    let config = Config::default().with(|config| config.exit_drain = Duration::from_secs(30));
     let stack = Stack::builder().driver(driver).config(config).interface(interface).build().unwrap();
     let mut stream = stack.connect("10.0.0.2:80").await.unwrap();
     let data: Vec<u8> = (0..BYTES).map(byte).collect();
@@ -133,7 +133,7 @@ fn the_task_of_a_stream_outlives_main() {
         let (done, is_done) = tokio::sync::oneshot::channel();
         tokio::spawn(async move {
             let interface = Interface::new(near).address("10.0.0.1/24");
-            let config = Config { exit_drain: Duration::from_secs(30), ..Config::default() };
+            let config = Config::default().with(|config| config.exit_drain = Duration::from_secs(30));
             let stack = Stack::builder().config(config).interface(interface).build().unwrap();
             let mut stream = stack.connect("10.0.0.2:80").await.unwrap();
             let data: Vec<u8> = (0..BYTES).map(byte).collect();

@@ -163,7 +163,10 @@ impl Cell {
 
     /// Settings of both hosts.
     pub fn config() -> Config {
-        Config { send_buffer_max: BUFFER, recv_buffer_max: BUFFER, ..Config::default() }
+        Config::default().with(|config| {
+            config.send_buffer_max = BUFFER;
+            config.recv_buffer_max = BUFFER;
+        })
     }
 
     /// Two hosts joined by this path.

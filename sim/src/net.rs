@@ -66,7 +66,10 @@ struct Host {
 
 impl Host {
     fn new(address: &str, device: Arc<dyn Device>, config: &Config, seed: u64) -> io::Result<Self> {
-        let config = Config { seed: Some(seed), loopback: false, ..config.clone() };
+        let config = config.clone().with(|config| {
+            config.seed = Some(seed);
+            config.loopback = false;
+        });
         let interface = Interface::new(Arc::clone(&device)).address(address);
         let engine = Engine::new(config, vec![interface])?;
         let queue = engine.core().queues()[0];

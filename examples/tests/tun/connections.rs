@@ -115,7 +115,7 @@ async fn round(stack: &Stack, address: SocketAddr) -> usize {
 fn a_thousand_connections_leave_nothing_behind() {
     isolated("connections::a_thousand_connections_leave_nothing_behind", || {
         runtime().block_on(async {
-            let config = Config { time_wait: TIME_WAIT, ..Config::default() };
+            let config = Config::default().with(|config| config.time_wait = TIME_WAIT);
             let stack = common::stack(OFFLOAD, config).unwrap();
             let listener = stack.listen(at(Family::V4.stack(), 7)).await.unwrap();
             let address = listener.local_addr().unwrap();

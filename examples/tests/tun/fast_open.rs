@@ -39,7 +39,7 @@ fn kernel_counters() -> BTreeMap<String, u64> {
 fn prepare() -> Config {
     sysctl("net.ipv4.tcp_fastopen", "0x403").unwrap();
     sysctl("net.ipv4.tcp_fastopen_key", KEY).unwrap();
-    Config { fastopen_key: Some(KEY.parse().unwrap()), ..Config::default() }
+    Config::default().with(|config| config.fastopen_key = Some(KEY.parse().unwrap()))
 }
 
 fn kernel_client(to: SocketAddr) {

@@ -88,7 +88,7 @@ fn a_flood_of_syns_costs_little_and_stops_nobody() {
     let limit = Duration::from_secs(60 + 4 * count / RATE);
     isolated_within(limit, "listening::a_flood_of_syns_costs_little_and_stops_nobody", || {
         runtime().block_on(async {
-            let config = Config { time_wait: Duration::from_millis(100), ..Config::default() };
+            let config = Config::default().with(|config| config.time_wait = Duration::from_millis(100));
             let stack = common::stack(OFFLOAD, config).unwrap();
             interface::set_tx_queue_len("tun0", QUEUE).unwrap();
             let socket = stack.tcp_socket_v4().unwrap();
@@ -169,13 +169,12 @@ fn a_hundred_thousand_connections_come_and_go() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let config = Config {
-            time_wait: Duration::from_secs(1),
-            port_range: 1024..=65_535,
+        let config = Config::default().with(|config| {
+            config.time_wait = Duration::from_secs(1);
+            config.port_range = 1024..=65_535;
             // A client that finds the queue full tries again after that.
-            rto_initial: Duration::from_millis(200),
-            ..Config::default()
-        };
+            config.rto_initial = Duration::from_millis(200);
+        });
         let (near, far) = Pair::new(PairConfig::default());
         let build = |device: Pair, address: &str| {
             let interface = Interface::new(Arc::new(device)).address(address);

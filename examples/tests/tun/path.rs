@@ -136,7 +136,7 @@ fn a_black_hole_is_survived() {
         // A device is free again when its runtime is gone.
         for (mtu_probing, passive) in [(MtuProbing::BlackHole, false), (MtuProbing::Always, true)] {
             runtime().block_on(async {
-                let config = Config { mtu_probing, ..Config::default() };
+                let config = Config::default().with(|config| config.mtu_probing = mtu_probing);
                 let stacks = two_stacks(true, true, &config);
                 for family in Family::ALL {
                     let near = there_and_back(&stacks, family, passive).await;
@@ -229,9 +229,11 @@ fn ecn_with_the_kernel() {
             sysctl("net.ipv4.tcp_ecn", &theirs.to_string()).unwrap();
             let before = kernel_counter("TCPDeliveredCE");
             let info = runtime().block_on(async {
-                let stack =
-                    common::stack(MARKED, Config { ecn: EcnNegotiation::ALL[ours], ..Config::default() })
-                        .unwrap();
+                let stack = common::stack(
+                    MARKED,
+                    Config::default().with(|config| config.ecn = EcnNegotiation::ALL[ours]),
+                )
+                .unwrap();
                 let info = with_kernel(&stack, passive).await;
                 stack.shutdown(Duration::from_secs(5)).await;
                 info

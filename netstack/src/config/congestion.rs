@@ -14,7 +14,8 @@ use std::str::FromStr;
 /// ```
 /// use netstack::config::{Config, CongestionName};
 ///
-/// let config = Config { congestion: "reno".parse()?, ..Config::default() };
+/// let congestion = "reno".parse()?;
+/// let config = Config::default().with(|config| config.congestion = congestion);
 /// assert_eq!(config.congestion, CongestionName::RENO);
 /// assert_eq!(config.congestion, "reno");
 /// # Ok::<_, netstack::config::CongestionNameError>(())

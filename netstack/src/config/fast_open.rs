@@ -1,12 +1,12 @@
-//! The keys behind Fast Open cookies, as settings.
+//! The keys of Fast Open cookies.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of a cookie, at least and at most (RFC 7413 §4.1.1).
+/// The permitted lengths of a cookie in bytes (RFC 7413 §4.1.1).
 pub const COOKIE_LEN: std::ops::RangeInclusive<usize> = 4..=16;
 
-/// A text is not a Fast Open cookie or key.
+/// The error of parsing a Fast Open cookie or key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FastOpenFormatError;
 
@@ -40,7 +40,7 @@ impl fmt::Debug for FastOpenKey {
     }
 }
 
-/// In the form of `net.ipv4.tcp_fastopen_key`: four numbers of 32 bits, each of which stands for
+/// In the form of `net.ipv4.tcp_fastopen_key`: four 32-bit numbers, each of which represents four
 /// bytes in little-endian order.
 impl fmt::Display for FastOpenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,31 +66,31 @@ impl FromStr for FastOpenKey {
     }
 }
 
-/// The keys of a server: cookies are made with the first one, and those made with the second one
-/// are still good. So a key can be replaced without sending every client through a full handshake
-/// (RFC 7413 §4.1.2).
+/// The keys of a server. Cookies are generated with the primary key, and cookies of the backup key
+/// are accepted too, so that a key can be replaced without full handshakes for all clients (RFC
+/// 7413 §4.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FastOpenKeys {
-    /// Makes cookies.
+    /// Generates and checks cookies.
     pub primary: FastOpenKey,
-    /// Its cookies are accepted, and replaced in the SYN-ACK.
+    /// Its cookies are accepted and replaced by new ones in the SYN-ACK.
     pub backup: Option<FastOpenKey>,
 }
 
 impl FastOpenKeys {
-    /// A primary key alone.
+    /// Keys with a primary key and no backup key.
     pub const fn new(primary: FastOpenKey) -> Self {
         Self { primary, backup: None }
     }
 
-    /// Makes `primary` the primary key, and the former one the backup.
+    /// Makes `primary` the primary key, and the previous primary key the backup key.
     #[must_use]
     pub const fn rotated(self, primary: FastOpenKey) -> Self {
         Self { primary, backup: Some(self.primary) }
     }
 }
 
-/// The primary key, and behind a comma the backup key.
+/// The primary key, followed by a comma and the backup key if there is one.
 impl fmt::Display for FastOpenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.primary)?;

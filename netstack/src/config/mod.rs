@@ -1,7 +1,8 @@
-//! Every knob of a stack, with the defaults of Linux unless a field says otherwise.
+//! All settings of a stack. The defaults are those of Linux unless the documentation of a field
+//! says otherwise.
 //!
-//! [`Config`] is one flat struct. A field can also be set by its name and a text, for command lines
-//! and configuration files: [`Config::set`].
+//! [`Config`] is one flat struct. [`Config::set`] sets a field by its name, from text, for command
+//! lines and configuration files.
 
 mod congestion;
 mod fast_open;

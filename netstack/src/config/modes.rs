@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// Which TIME-WAIT entries a new active open may take over (`net.ipv4.tcp_tw_reuse`).
+/// Which TIME-WAIT entries a new active open may replace (`net.ipv4.tcp_tw_reuse`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeWaitReuse {
     /// None: 0 in Linux.
     Off,
-    /// Any, if its timestamps prove that it is over a second old (RFC 6191): 1 in Linux.
+    /// Any entry whose timestamps show that it is more than a second old (RFC 6191): 1 in Linux.
     All,
-    /// Those between addresses of this stack: 2, the default of Linux.
+    /// Entries of connections between addresses of this stack: 2, the default of Linux.
     Loopback,
 }
 
@@ -24,27 +24,27 @@ pub enum SynCookieMode {
     Always,
 }
 
-/// What Fast Open may be used for: the bits of `net.ipv4.tcp_fastopen`. Bits that mean nothing are
-/// kept, as in Linux.
+/// The uses of Fast Open that are permitted: the bits of `net.ipv4.tcp_fastopen`. Undefined bits
+/// are kept, as in Linux.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FastOpenMode(u32);
 
 impl FastOpenMode {
-    /// Nothing.
+    /// Fast Open is not used.
     pub const OFF: Self = Self(0);
-    /// Active opens that ask for it.
+    /// Sockets that enable it, for active opens.
     pub const CLIENT: Self = Self(0x1);
-    /// Listeners that ask for it.
+    /// Sockets that enable it, for listening.
     pub const SERVER: Self = Self(0x2);
     /// Data in SYNs to any server, with or without its cookie.
     pub const CLIENT_NO_COOKIE: Self = Self(0x4);
-    /// Data in SYNs is accepted without a cookie. Anybody can then make a listener answer forged
-    /// addresses: for closed networks.
+    /// Data in SYNs is accepted without a cookie. A listener can then be made to answer to forged
+    /// addresses, so this is for closed networks only.
     pub const SERVER_NO_COOKIE: Self = Self(0x200);
-    /// All listeners, with their backlog as the limit, whether they ask for it or not.
+    /// All listeners, whether or not they enable it, with their backlog as the limit.
     pub const SERVER_ALL: Self = Self(0x400);
 
-    /// From the number that `net.ipv4.tcp_fastopen` takes.
+    /// From the number of `net.ipv4.tcp_fastopen`.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
@@ -54,13 +54,13 @@ impl FastOpenMode {
         self.0
     }
 
-    /// Both.
+    /// The union of both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether all of `other` is in here.
+    /// Whether all bits of `other` are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -75,60 +75,62 @@ impl fmt::Debug for FastOpenMode {
 /// How slow start may end before the first loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Hystart {
-    /// As Linux's CUBIC: at a longer delay, or when a train of acknowledgments lasts for half of the
-    /// smallest round trip.
+    /// HyStart as in Linux's CUBIC: slow start ends when the delay increases, or when an ACK train
+    /// lasts for half of the minimum round-trip time.
     #[default]
     Linux,
-    /// HyStart++ (RFC 9406): a longer delay leads to a slower growth for some round trips, and back
-    /// if it turns out to have been noise.
+    /// HyStart++ (RFC 9406): when the delay increases, growth slows down for some round trips. Slow
+    /// start resumes if the increase proves to be spurious.
     Rfc9406,
-    /// Only a loss, or an ECN mark, ends it.
+    /// Slow start ends only with a loss or an ECN mark.
     Off,
 }
 
-/// What a socket does about the MTU of its path (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
+/// Path MTU discovery of a socket (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum MtuDiscover {
-    /// Sends without DF and does not follow ICMP: routers fragment (`IP_PMTUDISC_DONT`).
+    /// Packets are sent without DF, so that routers fragment them, and ICMP messages are ignored
+    /// (`IP_PMTUDISC_DONT`).
     Dont,
-    /// Sends with DF and follows ICMP; without DF where a router claims an MTU below
-    /// [`Config::min_pmtu`](super::Config::min_pmtu) (`IP_PMTUDISC_WANT`, the default).
+    /// Packets are sent with DF, and ICMP messages set the path MTU. If a router reports an MTU
+    /// below [`Config::min_pmtu`](super::Config::min_pmtu), packets are sent without DF
+    /// (`IP_PMTUDISC_WANT`, the default).
     #[default]
     Want,
-    /// Sends with DF always, and follows ICMP (`IP_PMTUDISC_DO`).
+    /// Packets are always sent with DF, and ICMP messages set the path MTU (`IP_PMTUDISC_DO`).
     Do,
-    /// Sends with DF and does not follow ICMP, for tools that probe the path
-    /// (`IP_PMTUDISC_PROBE`).
+    /// Packets are sent with DF, and ICMP messages are ignored. This is for tools that probe the
+    /// path (`IP_PMTUDISC_PROBE`).
     Probe,
 }
 
 impl MtuDiscover {
-    /// Whether the sizes that ICMP tells count.
+    /// Whether ICMP messages set the path MTU.
     pub(crate) fn follows_icmp(self) -> bool {
         matches!(self, Self::Want | Self::Do)
     }
 }
 
-/// Which explicit congestion notification a connection asks for in its SYN, and which it accepts
-/// (`net.ipv4.tcp_ecn`). Whoever accepts AccECN (RFC 9768) also accepts RFC 3168.
+/// Which explicit congestion notification a connection requests in its SYN, and which it accepts
+/// (`net.ipv4.tcp_ecn`). Where AccECN (RFC 9768) is accepted, RFC 3168 is accepted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EcnNegotiation {
     /// None: 0 in Linux.
     Off,
-    /// RFC 3168, asked for and accepted: 1 in Linux.
+    /// RFC 3168, requested and accepted: 1 in Linux.
     Classic,
     /// RFC 3168, accepted: 2, the default of Linux.
     Accept,
-    /// AccECN, asked for and accepted: 3 in Linux.
+    /// AccECN, requested and accepted: 3 in Linux.
     Accurate,
-    /// AccECN accepted, RFC 3168 asked for: 4 in Linux.
+    /// AccECN accepted, RFC 3168 requested: 4 in Linux.
     ClassicAcceptAccurate,
-    /// AccECN accepted: 5 in Linux.
+    /// AccECN, accepted: 5 in Linux.
     AcceptAccurate,
 }
 
 impl EcnNegotiation {
-    /// All of them: Linux's numbers are the indices.
+    /// All modes. The index of a mode is its number in Linux.
     pub const ALL: [Self; 6] = [
         Self::Off,
         Self::Classic,
@@ -138,7 +140,7 @@ impl EcnNegotiation {
         Self::AcceptAccurate,
     ];
 
-    /// Whether a SYN that asks for AccECN is granted it.
+    /// Whether AccECN is negotiated if a SYN requests it.
     pub(crate) const fn accepts_accurate(self) -> bool {
         matches!(self, Self::Accurate | Self::ClassicAcceptAccurate | Self::AcceptAccurate)
     }
@@ -149,29 +151,29 @@ impl EcnNegotiation {
 pub enum EcnOption {
     /// Never: 0 in Linux.
     Never,
-    /// When counters changed, and a few times a round trip: 1 in Linux.
+    /// When counters have changed, and a few times per round trip: 1 in Linux.
     Minimal,
-    /// Wherever it fits: 2, the default of Linux.
+    /// Whenever it fits: 2, the default of Linux.
     Always,
 }
 
 impl EcnOption {
-    /// All of them: Linux's numbers are the indices.
+    /// All modes. The index of a mode is its number in Linux.
     pub const ALL: [Self; 3] = [Self::Never, Self::Minimal, Self::Always];
 }
 
-/// When packetisation-layer path MTU discovery is used (`net.ipv4.tcp_mtu_probing`, RFC 4821).
+/// When packetization-layer path MTU discovery is used (`net.ipv4.tcp_mtu_probing`, RFC 4821).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MtuProbing {
     /// Never: 0, the default of Linux.
     Off,
-    /// Once a black hole was found, which is when `retries1` is exceeded: 1 in Linux.
+    /// After a black hole was detected, which is when `retries1` is exceeded: 1 in Linux.
     BlackHole,
     /// Always: 2 in Linux.
     Always,
 }
 
 impl MtuProbing {
-    /// All of them: Linux's numbers are the indices.
+    /// All modes. The index of a mode is its number in Linux.
     pub const ALL: [Self; 3] = [Self::Off, Self::BlackHole, Self::Always];
 }

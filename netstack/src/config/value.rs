@@ -60,7 +60,7 @@ impl Value for u64 {
     }
 }
 
-/// The number at the front of a text, and the unit behind it.
+/// The number at the start of a text, and the unit after it.
 fn split_unit(text: &str) -> Option<(f64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

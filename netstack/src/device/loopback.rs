@@ -1,4 +1,4 @@
-//! The device that gives back what it gets.
+//! The loopback device.
 
 use super::queue::PacketQueue;
 use super::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
@@ -6,11 +6,11 @@ use crate::buffer::PacketBuf;
 use crate::time::Instant;
 use std::io;
 
-/// Packets that the device holds before it asks the sender to wait.
+/// Packets that the device holds before the sender has to wait.
 const QUEUE: usize = 256;
 
-/// A device that delivers every packet to the stack that sent it, intact and with its metadata: a
-/// super-segment stays whole and nobody computes a checksum.
+/// A device that returns every packet to the stack that sent it, unchanged and with its metadata:
+/// super-segments are not divided, and no checksum is computed.
 #[derive(Debug)]
 pub struct Loopback {
     mtu: usize,
@@ -19,7 +19,7 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// A loopback with this MTU in bytes; Linux's has 65,536.
+    /// A loopback with this MTU in bytes. Linux uses 65,536.
     pub fn new(mtu: usize) -> Self {
         Self { mtu, queue: PacketQueue::new(QUEUE), signal: Signal::new() }
     }

@@ -1,8 +1,8 @@
-//! Network devices: what a stack sends packets to and receives them from.
+//! Network devices, which send and receive packets for a stack.
 //!
-//! A [`Device`] carries IP packets. It has one or more queues; a reactor drives each. Everything it
-//! does is non-blocking, and the time is an argument, so that a simulated network is a device like
-//! any other and a test can run it in virtual time.
+//! A [`Device`] carries IP packets. It has one or more queues, each of which is driven by a
+//! reactor. All operations are non-blocking, and the time is an argument, so that a simulated
+//! network is an ordinary device and runs in virtual time.
 
 mod link;
 mod loopback;
@@ -24,18 +24,18 @@ use std::io;
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
 
-/// What a device can do. Fixed while the device lives.
+/// The capabilities of a device. They do not change during its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// The largest IP packet that goes on the wire, in bytes; super-segments are cut to it.
+    /// The largest IP packet on the wire, in bytes. Super-segments are segmented to this size.
     pub mtu: usize,
     /// Number of queues, at least 1.
     pub queues: usize,
-    /// Whether the device (or whoever is behind it) completes TCP and UDP checksums:
-    /// [`TxPacket::checksum`] may be set.
+    /// Whether the device, or the system behind it, completes TCP and UDP checksums.
+    /// [`TxPacket::checksum`] may then be set.
     pub checksum_offload: bool,
-    /// Whether the device cuts TCP segments of up to 64 KiB: [`TxPacket::gso`] may be set.
-    /// Implies `checksum_offload`.
+    /// Whether the device segments TCP super-segments of up to 64 KiB. [`TxPacket::gso`] may then
+    /// be set. Implies `checksum_offload`.
     pub segmentation_offload: bool,
     /// Whether the other end of the link takes every packet, whatever its next hop is, as that of a
     /// TUN device does. False if the device has to resolve the link-layer addresses of its neighbours
@@ -52,8 +52,8 @@ pub struct TxPacket<'a> {
     pub payload: &'a [&'a [u8]],
     /// Set if the transport checksum is not complete yet.
     pub checksum: Option<ChecksumOffload>,
-    /// Set if the packet is to be cut into segments. Then `checksum` is set too, the IPv4
-    /// header checksum is valid for the whole packet, and the IP length field covers it.
+    /// Set if the device is to divide the packet into segments. Then `checksum` is set too, the
+    /// IPv4 header checksum is valid for the whole packet, and the IP length field covers it.
     pub gso: Option<Gso>,
 }
 
@@ -87,19 +87,19 @@ impl TxPacket<'_> {
     }
 }
 
-/// What a device says of a packet that it delivered.
+/// Metadata of a received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RxMeta {
     /// Length of the packet, from the start of the buffer.
     pub len: usize,
-    /// Whether the device vouches for the transport checksum: it verified it, or the packet comes
-    /// from a sender on this machine that left it to the device.
+    /// Whether the transport checksum need not be verified, because the device has verified it, or
+    /// because the packet comes from a sender on this machine that left the checksum to the device.
     pub checksum_verified: bool,
-    /// Set if the packet is a super-segment of segments of this many payload bytes.
+    /// Set if the packet is a super-segment: the payload bytes of each of its segments.
     pub gso_size: Option<u16>,
 }
 
-/// How a reactor waits for a device.
+/// How a reactor waits for a device queue.
 #[derive(Debug)]
 pub enum Readiness<'a> {
     /// By a file descriptor, for reading and for writing.
@@ -111,18 +111,18 @@ pub enum Readiness<'a> {
 
 /// A network device that carries IP packets.
 ///
-/// None of the methods blocks, delivers to a stack inline or calls a waker, with the one exception
-/// of [`Device::flush`]: `transmit` is called with the lock of a connection held. A device locks
-/// only with [`Rank::Device`](crate::sync::Rank) or a higher rank.
+/// No method blocks, delivers packets to a stack directly or calls a waker, because `transmit` is
+/// called while the lock of a connection is held. The only exception is [`Device::flush`], which
+/// may call wakers. A device locks only with [`Rank::Device`](crate::sync::Rank) or a higher rank.
 pub trait Device: Send + Sync {
-    /// What the device can do.
+    /// The capabilities of the device.
     fn capabilities(&self) -> Capabilities;
 
-    /// Receives one packet of `queue` into the front of `buf`.
+    /// Receives one packet from `queue` into `buf`, from its first byte on.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none. [`io::ErrorKind::NotConnected`] if the other
-    /// end is gone for good. Any other error means that the device is unusable.
+    /// end has been closed permanently. Any other error means that the device is unusable.
     fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta>;
 
     /// Sends one packet on `queue`.
@@ -134,8 +134,8 @@ pub trait Device: Send + Sync {
     /// writable later. Any other error means that the device is unusable.
     fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()>;
 
-    /// Wakes whoever waits for what was transmitted on `queue`. Called without any lock held, after
-    /// one or more transmissions.
+    /// Wakes the receiver of what was transmitted on `queue`. It is called after one or more
+    /// transmissions, while no lock is held.
     fn flush(&self, queue: usize) {
         let _ = queue;
     }
@@ -143,13 +143,14 @@ pub trait Device: Send + Sync {
     /// How to wait until `queue` is readable or writable.
     fn readiness(&self, queue: usize) -> Readiness<'_>;
 
-    /// When [`Device::on_deadline`] must be called, if ever: the moment at which a delayed packet
-    /// becomes receivable or moves on.
+    /// The time at which [`Device::on_deadline`] must be called, if any: when a delayed packet can
+    /// be received or forwarded.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Does what is due at `now`. May be called early or late. Called without any lock held.
+    /// Processes what is due at `now`. It may be called early or late, and is called while no lock
+    /// is held.
     fn on_deadline(&self, now: Instant) {
         let _ = now;
     }

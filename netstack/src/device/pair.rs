@@ -1,4 +1,4 @@
-//! Two devices joined by a perfect cable in memory.
+//! Two devices connected by a perfect in-memory cable.
 
 use super::queue::PacketQueue;
 use super::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
@@ -7,14 +7,15 @@ use crate::time::Instant;
 use std::io;
 use std::sync::Arc;
 
-/// How a [`Pair`] is made.
+/// The settings of a [`Pair`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairConfig {
-    /// MTU in bytes. 1,500.
+    /// MTU in bytes. Default 1,500.
     pub mtu: usize,
-    /// Packets on the way in each direction before the sender has to wait; none is dropped. 256.
+    /// Maximum number of packets in transit in each direction. When it is reached, the sender has
+    /// to wait; no packet is dropped. Default 256.
     pub queue: usize,
-    /// Whether super-segments and incomplete checksums are passed as they are. Yes.
+    /// Whether super-segments and incomplete checksums are passed on unchanged. Default true.
     pub offloads: bool,
 }
 
@@ -24,8 +25,8 @@ impl Default for PairConfig {
     }
 }
 
-/// One of two devices of which each receives what the other sends. When one is dropped, the other
-/// receives what is still on the way and then the error [`io::ErrorKind::NotConnected`].
+/// One of two devices that receive each other's packets. When one is dropped, the other receives
+/// the packets in transit and then the error [`io::ErrorKind::NotConnected`].
 #[derive(Debug)]
 pub struct Pair {
     shared: Arc<Shared>,
@@ -42,7 +43,7 @@ struct Shared {
 }
 
 impl Pair {
-    /// Both ends.
+    /// Creates both ends.
     pub fn new(config: PairConfig) -> (Self, Self) {
         let inbox = [PacketQueue::new(config.queue), PacketQueue::new(config.queue)];
         let shared = Arc::new(Shared { config, inbox, signal: [Signal::new(), Signal::new()] });

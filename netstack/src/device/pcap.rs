@@ -1,4 +1,4 @@
-//! Captures of what a device carries.
+//! Packet captures of a device.
 
 use super::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use crate::buffer::PacketBuf;
@@ -16,11 +16,11 @@ use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
-/// How long a packet may stay in memory before it is in the file, for those who look at a capture
-/// while it grows.
+/// How long a packet may stay in memory before it is written to the file, so that a capture can be
+/// watched while it grows.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// Bytes of each packet that are written to a capture.
+/// The maximum number of bytes of each packet that a capture contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapLen(pub u32);
 
@@ -31,13 +31,14 @@ impl Default for SnapLen {
     }
 }
 
-/// A device that writes every packet that it passes on, both ways, as pcapng (link type RAW,
-/// nanoseconds, with the direction of each packet).
+/// A device that passes all packets on to another device and writes them, in both directions, to a
+/// pcapng capture (link type RAW, nanosecond timestamps, with the direction of each packet).
 ///
-/// Packets appear as the device carries them: super-segments in one piece, as in captures of the
-/// kernel. Checksums that are left to the device are completed in the capture.
+/// Packets appear as the device carries them, so that super-segments are in one piece, as in
+/// captures of the kernel. Checksums that are left to the device are complete in the capture.
 ///
-/// An error of the writer ends the capture and nothing else; [`PcapTap::error`] tells.
+/// An error of the writer ends the capture and does not affect the packets; [`PcapTap::error`]
+/// returns it.
 pub struct PcapTap {
     inner: Arc<dyn Device>,
     capture: Mutex<Capture>,
@@ -55,7 +56,7 @@ struct Capture {
     error: Option<(io::ErrorKind, String)>,
 }
 
-/// From the point of view of the device, as `epb_flags` says it.
+/// As seen from the device, as in `epb_flags`.
 #[derive(Clone, Copy)]
 enum Direction {
     Inbound = 1,
@@ -63,7 +64,7 @@ enum Direction {
 }
 
 impl PcapTap {
-    /// A tap on `inner` that writes to `writer`, which needs no buffer of its own.
+    /// A tap on `inner` that writes to `writer`. The tap buffers, so the writer need not.
     ///
     /// # Errors
     /// If the header of the file cannot be written.
@@ -105,7 +106,7 @@ impl PcapTap {
         self
     }
 
-    /// The error that ended the capture, if one did.
+    /// The error that ended the capture, if any.
     pub fn error(&self) -> Option<io::Error> {
         let capture = self.capture.lock();
         capture.error.as_ref().map(|(kind, text)| io::Error::new(*kind, text.clone()))
@@ -224,8 +225,8 @@ mod tests {
     use super::*;
     use crate::device::{Pair, PairConfig};
     use crate::wire::{
-        ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
-        parse_ip, tcp_checksum_ok,
+        ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
+        tcp_checksum_ok,
     };
     use pcap_file::pcapng::{Block, PcapNgReader};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -265,15 +266,9 @@ mod tests {
     fn send(device: &dyn Device, now: Instant) -> io::Result<()> {
         let payload = [7; 3000];
         let segment = Segment {
-            seq: SeqNum::new(1),
-            ack: SeqNum::new(0),
-            flags: Flags::ACK,
             window: 1,
-            urgent: 0,
-            options: Options::default(),
-            ecn: crate::wire::Ecn::NotEct,
             payload_len: payload.len(),
-            gso_size: None,
+            ..Segment::new(Flags::ACK, SeqNum::new(1), SeqNum::new(0))
         };
         let ip = IpMeta {
             src: "10.0.0.1".parse().unwrap(),

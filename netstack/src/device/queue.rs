@@ -22,15 +22,15 @@ pub(super) struct PacketQueue {
 #[derive(Debug)]
 struct State {
     packets: VecDeque<(PacketBuf, RxMeta)>,
-    /// Somebody found the queue full, and waits to hear that it is not any more.
+    /// A sender found the queue full, and waits until there is room.
     refused: bool,
     closed: bool,
 }
 
-/// What came of [`PacketQueue::pop`].
+/// The result of [`PacketQueue::pop`].
 pub(super) struct Popped {
     pub(super) meta: RxMeta,
-    /// Whether the sender has to hear that there is room again.
+    /// Whether the sender has to be woken, because there is room again.
     pub(super) raise_writable: bool,
 }
 
@@ -59,7 +59,8 @@ impl PacketQueue {
         let buf = store(&self.pool, len, packet.pieces());
         let meta = RxMeta {
             len,
-            // A checksum that was left to the device is vouched for by the sender's memory.
+            // A checksum that was left to the device needs no verification: the packet has not left
+            // this machine.
             checksum_verified: packet.checksum.is_some(),
             gso_size: packet.gso.map(|gso| gso.size),
         };
@@ -75,7 +76,7 @@ impl PacketQueue {
                 let kind = if state.closed { io::ErrorKind::NotConnected } else { io::ErrorKind::WouldBlock };
                 return Err(kind.into());
             };
-            // Half empty before the sender hears of it, so that it is not woken for each packet.
+            // The sender is woken when the queue is half empty, and not for each packet.
             let raise = state.refused && state.packets.len() <= self.limit / 2;
             state.refused &= !raise;
             (packet, meta, raise)

@@ -4,9 +4,9 @@ use crate::sync::{Mutex, Rank};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-/// Two one-waiter events: readable and writable.
+/// Two events, readable and writable, with one waiter each.
 ///
-/// An event that nobody waits for is remembered, and reported to the next one who polls.
+/// An event without a waiter is kept, and reported to the next poll.
 #[derive(Debug)]
 pub struct Signal {
     readable: Event,
@@ -52,27 +52,27 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Nothing raised, nobody waiting.
+    /// A signal without events and waiters.
     pub fn new() -> Self {
         Self { readable: Event::new(), writable: Event::new() }
     }
 
-    /// Says that the queue may have become readable. Calls a waker: hold no lock.
+    /// Signals that the queue may have become readable. This calls a waker, so no lock may be held.
     pub fn raise_readable(&self) {
         self.readable.raise();
     }
 
-    /// Says that the queue may have become writable. Calls a waker: hold no lock.
+    /// Signals that the queue may have become writable. This calls a waker, so no lock may be held.
     pub fn raise_writable(&self) {
         self.writable.raise();
     }
 
-    /// Takes a readable event, or waits for one; the latest waker counts.
+    /// Consumes a readable event, or waits for one. Only the waker of the latest call is kept.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.readable.poll(cx)
     }
 
-    /// Takes a writable event, or waits for one; the latest waker counts.
+    /// Consumes a writable event, or waits for one. Only the waker of the latest call is kept.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.writable.poll(cx)
     }

@@ -7,18 +7,18 @@ use std::net::IpAddr;
 /// An echo request. The reply goes from `dst` to `src`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EchoRequest<'a> {
-    /// Who asks.
+    /// The sender of the request.
     pub src: IpAddr,
-    /// Who is asked.
+    /// The host that the request is for.
     pub dst: IpAddr,
-    /// Identifier and sequence number as they came.
+    /// Identifier and sequence number as received.
     pub id: [u8; 4],
     /// Data to be returned.
     pub data: &'a [u8],
 }
 
-/// Reads `packet` as an echo request, if it is one whose checksum is right. Requests to broadcast
-/// and multicast addresses are for the caller to ignore, as Linux does.
+/// Reads `packet` as an echo request, if it is one and its checksum is correct. Requests to
+/// broadcast and multicast addresses are for the caller to ignore, as Linux does.
 pub fn parse_echo_request<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<EchoRequest<'a>> {
     let message = parse_icmp(header, packet)?;
     let expected = if header.src.is_ipv4() { kind::v4::ECHO_REQUEST } else { kind::v6::ECHO_REQUEST };
@@ -28,8 +28,8 @@ pub fn parse_echo_request<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<Ech
     Some(EchoRequest { src: header.src, dst: header.dst, id: message.word, data: message.body })
 }
 
-/// Replaces what is in `to` by the reply to an echo request. `ip` gives hop limit, traffic class and
-/// identification; the addresses are those of the request, exchanged (RFC 1122 §3.2.2.6,
+/// Replaces the contents of `to` with the reply to an echo request. `ip` gives hop limit, traffic
+/// class and identification; the addresses are those of the request, exchanged (RFC 1122 §3.2.2.6,
 /// RFC 4443 §4.2).
 pub fn emit_echo_reply(to: &mut Vec<u8>, request: &EchoRequest<'_>, ip: &IpMeta) {
     let kind = if request.src.is_ipv4() { kind::v4::ECHO_REPLY } else { kind::v6::ECHO_REPLY };

@@ -1,6 +1,6 @@
-//! ICMP errors that are received.
+//! Received ICMP errors.
 //!
-//! Whether to believe one is for the transport to decide (RFC 5927): it knows its connections and
+//! The transport decides whether to accept one (RFC 5927), because it knows its connections and
 //! which sequence numbers are in flight.
 
 use super::kind;
@@ -10,7 +10,7 @@ use std::net::IpAddr;
 /// An ICMP error about a packet that this host is said to have sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IcmpError {
-    /// Who reports: a router or the destination.
+    /// The reporter: a router or the destination.
     pub from: IpAddr,
     /// What is reported.
     pub kind: IcmpErrorKind,
@@ -41,7 +41,7 @@ pub enum IcmpErrorKind {
         /// 0 for hop limit, 1 for fragment reassembly.
         code: u8,
     },
-    /// A field of the header makes no sense to the one who reports.
+    /// The reporter does not accept a field of the header.
     ParameterProblem {
         /// RFC 792, RFC 1122 §3.2.2.5 or RFC 4443 §3.4.
         code: u8,
@@ -50,13 +50,13 @@ pub enum IcmpErrorKind {
     },
 }
 
-/// Reads `packet` as an ICMP error, if it is one whose checksum is right and that quotes enough.
-/// Source quench (RFC 6633) and redirects are ignored.
+/// Reads `packet` as an ICMP error, if it is one, its checksum is correct and it quotes enough of
+/// the packet. Source quench (RFC 6633) and redirects are ignored.
 pub fn parse_error(header: &IpHeader, packet: &[u8]) -> Option<IcmpError> {
     let message = parse_icmp(header, packet)?;
     let kind = if header.src.is_ipv4() { kind_v4(&message)? } else { kind_v6(&message)? };
     let quoted = parse_quoted(message.body)?;
-    // An error travels in the family of the packet that it is about.
+    // An error has the address family of the packet that it is about.
     if quoted.src.is_ipv4() != header.src.is_ipv4() {
         return None;
     }

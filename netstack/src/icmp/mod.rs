@@ -1,5 +1,5 @@
-//! ICMP for IPv4 (RFC 792) and IPv6 (RFC 4443), without I/O: echo replies, errors received, errors
-//! to send and how often.
+//! ICMP for IPv4 (RFC 792) and IPv6 (RFC 4443), without I/O: echo replies, received errors, errors
+//! to send, and limits on their rate.
 
 mod echo;
 mod error;

@@ -1,4 +1,4 @@
-//! How often to answer.
+//! A limit on the rate of answers.
 
 use crate::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ impl RateLimit {
         Self { burst, per_second, credit: burst as u64 * ANSWER, last: Instant::ZERO }
     }
 
-    /// Takes the right to answer once, if there is one.
+    /// Whether an answer may be given now. If so, it counts as given.
     pub fn allow(&mut self, now: Instant) -> bool {
         let elapsed = (now - self.last).as_nanos() as u64;
         self.last = self.last.max(now);

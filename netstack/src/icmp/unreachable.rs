@@ -7,34 +7,34 @@ use crate::wire::{
 };
 use std::net::IpAddr;
 
-/// What could not be reached here.
+/// The reason for an ICMP error "destination unreachable".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreachable {
-    /// Nobody listens on the port.
+    /// The port has no listener.
     Port,
-    /// Nobody handles the protocol.
+    /// The protocol is not supported.
     Protocol,
-    /// The network, or no route leads there.
+    /// The network cannot be reached, or there is no route to it.
     Network,
-    /// The host.
+    /// The host cannot be reached.
     Host,
-    /// A policy forbids it.
+    /// A policy prohibits the communication.
     Prohibited,
 }
 
 /// A packet that could not be delivered.
 #[derive(Clone, Copy, Debug)]
 pub struct Undelivered<'a> {
-    /// What was read from its front.
+    /// Its IP header.
     pub header: &'a IpHeader,
     /// The packet itself.
     pub bytes: &'a [u8],
-    /// What its validation gave.
+    /// The result of its validation.
     pub cast: Cast,
 }
 
-/// Replaces what is in `to` by the error that tells the sender of `packet` that it could not be
-/// delivered. `addresses` are those of the stack. `ip` gives hop limit, traffic class and
+/// Replaces the contents of `to` with the error that informs the sender of `packet` that it could
+/// not be delivered. `addresses` are those of the stack. `ip` gives hop limit, traffic class and
 /// identification; the addresses are those of the packet, exchanged.
 ///
 /// Returns false, and writes nothing, if no error may be sent about such a packet (RFC 1122 §3.2.2,
@@ -67,7 +67,7 @@ pub fn emit_unreachable(
             (kind::v6::PARAMETER_PROBLEM, 1, protocol_offset(header, bytes) as u32)
         }
     };
-    // As much as surely arrives: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c).
+    // As much as is certain to arrive: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c).
     let longest = if header.src.is_ipv4() { 576 } else { 1280 };
     let room = longest - ip_header_len(&header.src) - ICMP_HEADER_LEN;
     let whole = &bytes[..header.payload.end.min(bytes.len())];

@@ -1,4 +1,4 @@
-//! Whose an address is, and whether it is anybody's.
+//! The classification of addresses: own, broadcast, multicast, foreign, or of no host.
 
 use super::cidr::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -68,7 +68,7 @@ impl Addresses {
         addresses
     }
 
-    /// What `address` means. It is asked twice for every packet.
+    /// What `address` means. This is called twice for every packet.
     #[inline]
     pub fn classify(&self, address: IpAddr) -> AddressKind {
         match address {

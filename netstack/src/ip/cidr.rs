@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// An address and the length of its network's prefix, written as in `10.0.0.2/24`.
+/// An address and the prefix length of its network, written as `10.0.0.2/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr {
     address: IpAddr,
@@ -13,10 +13,10 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// `address` in a network of `prefix` bits.
+    /// `address` in a network with a prefix of `prefix` bits.
     ///
     /// # Errors
-    /// If `prefix` is longer than the address.
+    /// If `prefix` is larger than the number of bits of the address.
     pub fn new(address: IpAddr, prefix: u8) -> Result<Self, ParseCidrError> {
         if prefix > bits(&address) {
             return Err(ParseCidrError::Prefix(prefix.to_string(), bits(&address)));
@@ -105,14 +105,14 @@ impl FromStr for Cidr {
     }
 }
 
-/// Why text or numbers make no [`Cidr`].
+/// The error of parsing or creating a [`Cidr`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParseCidrError {
-    /// What should be an address is none.
+    /// The address is invalid.
     Address(String),
-    /// There is an address, but no `/` and prefix length.
+    /// The prefix length is missing.
     NoPrefix(String),
-    /// The prefix length is no number from zero to the given one.
+    /// The prefix length is not a number from zero to the given maximum.
     Prefix(String, u8),
 }
 

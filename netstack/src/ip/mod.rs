@@ -1,5 +1,5 @@
-//! The Internet protocols, without I/O: whose an address is, what may come in, and datagrams that
-//! come in fragments.
+//! The Internet protocols, without I/O: the classification of addresses, the validation of received
+//! packets, and the reassembly of fragments.
 
 mod addresses;
 mod cidr;

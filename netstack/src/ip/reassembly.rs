@@ -1,8 +1,8 @@
-//! Datagrams that come in fragments (RFC 791 §3.2, RFC 8200 §4.5).
+//! Reassembly of fragments (RFC 791 §3.2, RFC 8200 §4.5).
 //!
-//! Everything about it is bounded, since fragments cost whoever keeps them and nothing whoever
-//! sends them: the memory of the store, the time that an incomplete datagram stays (from its first
-//! fragment on, never prolonged), and the length of a datagram.
+//! Everything about it is bounded, because fragments are costly for the receiver and cheap for the
+//! sender: the memory of the store, the lifetime of an incomplete datagram (from the arrival of its
+//! first fragment, never extended), and the length of a datagram.
 
 use crate::buffer::{PACKET_SIZE, PacketBuf};
 use crate::reasons::DropReason;
@@ -12,19 +12,19 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
-/// What a fragment or a datagram is taken to cost beside its bytes.
+/// The memory that a fragment or a datagram is assumed to need in addition to its bytes.
 const OVERHEAD: usize = 128;
 
 /// The limits of a [`Reassembly`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReassemblyConfig {
-    /// Time that the fragments of an IPv4 datagram have, from the first that arrives. 30 s, as
+    /// Lifetime of an incomplete IPv4 datagram, from the arrival of its first fragment. 30 s, as
     /// `net.ipv4.ipfrag_time`.
     pub timeout_v4: Duration,
     /// The same for IPv6. 60 s, RFC 8200 §4.5 and `net.ipv6.ip6frag_time`.
     pub timeout_v6: Duration,
     /// Bytes that all incomplete datagrams together may take. 4 MiB, as
-    /// `net.ipv4.ipfrag_high_thresh`. Past it the oldest datagrams go.
+    /// `net.ipv4.ipfrag_high_thresh`. Above it, the oldest datagrams are dropped.
     pub memory: usize,
 }
 
@@ -39,7 +39,7 @@ impl Default for ReassemblyConfig {
 pub struct Reassembly {
     config: ReassemblyConfig,
     datagrams: BTreeMap<Key, Datagram>,
-    /// The datagrams by the time at which they are given up, each with a number of its own.
+    /// The datagrams by the time at which they expire, each with a number of its own.
     ages: BTreeMap<(Instant, u64), Key>,
     next_number: u64,
     /// Cost of all datagrams.
@@ -69,7 +69,7 @@ struct Datagram {
     first: Option<First>,
     /// One bit for each ECN codepoint that was seen.
     ecn: u8,
-    /// A fragment overlapped: the rest of the datagram is thrown away as it comes.
+    /// A fragment overlapped another one: further fragments of the datagram are dropped.
     poisoned: bool,
 }
 
@@ -86,8 +86,8 @@ enum Outcome {
         cost: usize,
     },
     Duplicate,
-    /// RFC 5722 §4 (and Linux for IPv4): a datagram with overlapping fragments is thrown away, and
-    /// so are its fragments that are still to come.
+    /// RFC 5722 §4 (and Linux for IPv4): a datagram with overlapping fragments is dropped, and so
+    /// are its further fragments.
     Overlap,
 }
 
@@ -108,9 +108,9 @@ impl Reassembly {
         Self { config, ..Self::default() }
     }
 
-    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram, gives
-    /// that as an IP packet in one piece, as if it had come so: without options or the extension
-    /// headers in front of the fragment header.
+    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram,
+    /// returns that as one IP packet, as if it had been received in one piece: without options, or
+    /// without the extension headers before the fragment header.
     pub fn insert(&mut self, now: Instant, header: &IpHeader, packet: &[u8]) -> Inserted {
         let expired = self.expire(now);
         let outcome = self.take(now, header, packet);
@@ -171,7 +171,7 @@ impl Reassembly {
         before - self.datagrams.len()
     }
 
-    /// Gives up what is too old and returns how many datagrams that were.
+    /// Drops datagrams that have expired, and returns their number.
     pub fn expire(&mut self, now: Instant) -> usize {
         let before = self.datagrams.len();
         while let Some((&(deadline, _), &key)) = self.ages.first_key_value()
@@ -200,7 +200,7 @@ impl Reassembly {
     }
 }
 
-/// Whether a fragment can be part of a sound datagram.
+/// Whether a fragment can be part of a valid datagram.
 fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
     let Some(fragment) = header.fragment else { return false };
     let end = usize::from(fragment.offset) + bytes.len();
@@ -211,7 +211,7 @@ fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
     if fragment.more && !bytes.len().is_multiple_of(8) {
         return false;
     }
-    // RFC 1858 §3: no honest path cuts through a TCP header; 68 bytes pass everywhere.
+    // RFC 1858 §3: no legitimate path divides a TCP header, because 68 bytes pass everywhere.
     !(header.protocol == protocol::TCP && fragment.offset == 0 && bytes.len() < TCP_HEADER_LEN)
 }
 
@@ -263,7 +263,7 @@ impl Datagram {
         self.received + self.pieces.len() * OVERHEAD
     }
 
-    /// Drops the pieces, now and in future, and gives what they cost.
+    /// Drops the pieces, now and in future, and returns what they cost.
     fn poison(&mut self) -> usize {
         let cost = self.cost();
         self.pieces.clear();

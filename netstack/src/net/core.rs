@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 /// How often a stack that is ending looks whether it is done.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How far a stack's life has come.
+/// The phases of a stack's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Lifecycle {
@@ -29,7 +29,7 @@ pub(crate) enum Lifecycle {
 
 /// A socket as its stack sees it when the stack ends.
 pub(crate) trait Endpoint: Send + Sync {
-    /// Where its waits are to be ended.
+    /// Through which its waits are ended.
     fn registration(&self) -> &Registration;
     /// Closes it as the drop of its last handle would; only the first call counts.
     fn close(&self);

@@ -18,15 +18,16 @@ use std::sync::{Arc, Weak, mpsc};
 use std::task::{Context, Poll};
 use tokio::runtime::{Builder, Handle, Id, Runtime};
 
-/// Who drives a stack: who waits for its devices and its deadlines.
+/// The driver of a stack, which waits for its devices and deadlines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Driver {
-    /// Tasks on the tokio runtime in which the stack is built. Its clock is the stack's clock, so a
-    /// paused runtime makes a stack in virtual time. When the runtime ends, so does the stack.
+    /// Tasks on the tokio runtime in which the stack is built. The stack uses the clock of the
+    /// runtime, so that it runs in virtual time if the runtime's time is paused. The stack ends
+    /// when the runtime ends.
     #[default]
     Tokio,
-    /// A thread of its own, independent of every runtime.
+    /// A dedicated thread, independent of any runtime.
     Thread,
 }
 

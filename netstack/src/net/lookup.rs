@@ -1,27 +1,28 @@
-//! Names and literals to socket addresses.
+//! Resolution of names and address literals.
 
 use sealed::{Target, ToTarget};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use tokio::runtime::Handle;
 
-/// What can be resolved to socket addresses: the same types as `tokio::net::ToSocketAddrs`.
+/// Types that can be resolved to socket addresses. They are the same as those of
+/// `tokio::net::ToSocketAddrs`.
 ///
-/// Addresses and literals are ready at once. `localhost` is the loopback address of both families,
-/// IPv6 first (RFC 6724). Other names go to the resolver of the host, on a blocking thread of the
-/// current tokio runtime.
+/// Addresses and literals are resolved immediately. `localhost` is the loopback address of both
+/// families, IPv6 first (RFC 6724). Other names are resolved by the resolver of the host, on a
+/// blocking thread of the current tokio runtime.
 ///
 /// The trait is sealed.
 pub trait ToSocketAddrs: ToTarget {}
 
 impl<T: ToTarget + ?Sized> ToSocketAddrs for T {}
 
-/// Resolves `host` to the addresses that a constructor would try, in their order.
+/// Resolves `host` to the addresses that a constructor would try, in the same order.
 ///
 /// # Errors
-/// - [`io::ErrorKind::InvalidInput`]: a text that is not `host:port`.
-/// - [`io::ErrorKind::Unsupported`]: a name, outside of a tokio runtime.
-/// - What the host's resolver says.
+/// - [`io::ErrorKind::InvalidInput`] if a string is not of the form `host:port`.
+/// - [`io::ErrorKind::Unsupported`] for a name outside a tokio runtime.
+/// - Errors of the host's resolver.
 ///
 /// # Examples
 /// ```

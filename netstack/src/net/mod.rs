@@ -1,4 +1,4 @@
-//! Sockets with the API of `tokio::net`, and what drives them on tokio.
+//! Sockets with the API of `tokio::net`, and their driver on tokio.
 //!
 //! ```text
 //! sockets    a stack's methods that make sockets
@@ -10,11 +10,11 @@
 //! error      what sockets say when the stack is over
 //! ```
 //!
-//! A socket's methods call the engine directly, on the application's task; the reactor is only
-//! needed for what comes from outside: packets, deadlines, and room in a device that was full.
+//! The methods of a socket call the engine directly, in the application's task. The reactor is only
+//! needed for external events: packets, deadlines, and room in a device that was full.
 //!
-//! Many methods return a result although they cannot fail, as `tokio::net` and `socket2` have it.
-//! Those that can fail say when under "Errors".
+//! Many methods return a result although they cannot fail, because those of `tokio::net` and
+//! `socket2` do. Methods that can fail have a section "Errors".
 
 mod clock;
 mod core;

@@ -29,7 +29,7 @@ impl Stack {
     /// A new IPv4 socket of this stack: [`TcpSocket::new_v4_on`].
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn tcp_socket_v4(&self) -> io::Result<TcpSocket> {
         TcpSocket::new_v4_on(self)
     }
@@ -37,12 +37,12 @@ impl Stack {
     /// A new IPv6 socket of this stack: [`TcpSocket::new_v6_on`].
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn tcp_socket_v6(&self) -> io::Result<TcpSocket> {
         TcpSocket::new_v6_on(self)
     }
 
-    /// Resolves a name as the sockets of this stack do: by the resolver of the host.
+    /// Resolves a name in the same way as the sockets of this stack, by the resolver of the host.
     ///
     /// # Errors
     /// As [`lookup_host`](crate::net::lookup_host).

@@ -13,21 +13,22 @@ use std::sync::Arc;
 
 /// A TCP/IP stack.
 ///
-/// A handle: cloning is cheap, and all clones are the same stack. A socket holds its stack, so a
-/// stack lives until its last handle and its last socket are dropped. Then it sends what it accepted,
-/// for at most [`Config::exit_drain`](crate::Config::exit_drain), and ends. [`Stack::shutdown`] ends
-/// it earlier.
+/// This is a handle. Cloning it is cheap, and all clones refer to the same stack. A socket holds a
+/// handle too. When the last handle and the last socket have been dropped, the stack delivers the
+/// data that was written, for at most [`Config::exit_drain`](crate::Config::exit_drain), and ends.
+/// [`Stack::shutdown`] ends it earlier.
 ///
 /// # Which stack a socket belongs to
-/// `stack.connect`, `stack.listen`, [`TcpStream::connect_on`](crate::net::TcpStream::connect_on) and
-/// the like name their stack. The constructors that `tokio::net` has too use the first of these:
+/// `stack.connect`, `stack.listen`, [`TcpStream::connect_on`](crate::net::TcpStream::connect_on)
+/// and similar constructors name their stack. The constructors that `tokio::net` has too use the
+/// current stack, which is the first of these:
 ///
-/// 1. [`Stack::scope`] around the future, or [`Stack::enter`] on the thread,
-/// 2. [`Stack::bind_runtime`] for the runtime that the code runs on,
-/// 3. [`Stack::install`] for the process,
+/// 1. the stack of [`Stack::scope`] around the future, or of [`Stack::enter`] on the thread;
+/// 2. the stack of [`Stack::bind_runtime`] for the runtime that the code runs on;
+/// 3. the stack of [`Stack::install`] for the process.
 ///
-/// Without any, they fail with an error of kind [`Unsupported`](std::io::ErrorKind::Unsupported).
-/// Nothing falls back to the kernel's sockets.
+/// Without a current stack, they fail with an error of kind
+/// [`Unsupported`](std::io::ErrorKind::Unsupported). They never fall back to the kernel's sockets.
 ///
 /// # Examples
 /// ```
@@ -85,13 +86,13 @@ impl Stack {
         self.owner.core.name()
     }
 
-    /// What the stack has counted, as `netstat -s` would show it.
+    /// The counters of the stack, as `netstat -s` shows them.
     pub fn counters(&self) -> Counters {
         self.owner.core.engine.counters()
     }
 
-    /// The number of connections, including those that no application holds any more. TIME-WAIT
-    /// does not count.
+    /// The number of connections, including orphans (connections that no application holds any
+    /// more) and excluding those in TIME-WAIT.
     pub fn connections(&self) -> usize {
         self.owner.core.engine.tcp().connections()
     }
@@ -101,20 +102,20 @@ impl Stack {
         self.owner.core.engine.tcp().time_waits()
     }
 
-    /// What the stack remembers of the hosts that it talked to, in no order: path MTUs and
-    /// measurements, as `ip tcp_metrics show` and `ip route get` show on Linux.
+    /// The metrics of the hosts that the stack has communicated with, in no particular order: path
+    /// MTUs and measurements, as `ip tcp_metrics show` and `ip route get` show them on Linux.
     pub fn destinations(&self) -> Vec<Destination> {
         self.engine().destinations(self.now())
     }
 
-    /// Forgets what [`Stack::destinations`] shows (`ip tcp_metrics flush`). Running connections keep
-    /// the path MTU that they found until it expires.
+    /// Clears the metrics that [`Stack::destinations`] returns (`ip tcp_metrics flush`). Open
+    /// connections keep their path MTU until it expires.
     pub fn forget_destinations(&self) {
         self.engine().forget_destinations();
     }
 
-    /// Waits until every byte that was written has been acknowledged by its peer, for at most
-    /// `limit`. Returns whether it has.
+    /// Waits for at most `limit` until all written data has been acknowledged by the peers. Returns
+    /// whether it was.
     ///
     /// # Cancel safety
     /// Waiting has no effect of its own.
@@ -122,33 +123,33 @@ impl Stack {
         self.wait_until(limit, Engine::is_drained).await
     }
 
-    /// Ends the stack in order: closes every socket, waits until the connections are over or `limit`
-    /// has passed, resets what is left, and stops the driver.
+    /// Shuts the stack down gracefully: closes all sockets, waits until the connections have ended
+    /// or `limit` has passed, resets the remaining connections, and stops the driver.
     ///
-    /// Waits on the stack's sockets, and every later use of them, fail with an error for which
-    /// [`tokio::runtime::is_rt_shutdown_err`] is true.
+    /// Pending and later operations on the stack's sockets fail with an error for which
+    /// [`tokio::runtime::is_rt_shutdown_err`] returns true.
     ///
     /// # Cancel safety
-    /// If it is dropped before it completes, the sockets are closed, and the driver goes on until
-    /// the last handle is gone.
+    /// If the future is dropped before it completes, the sockets are closed, and the driver
+    /// continues until the last handle is dropped.
     pub async fn shutdown(&self, limit: Duration) {
         self.owner.core.start_closing();
         self.wait_until(limit, |engine| engine.tcp().connections() == 0).await;
         self.owner.core.stop();
     }
 
-    /// The Fast Open cookies that clients of this stack have of servers.
+    /// The cache of Fast Open cookies that clients of this stack use.
     pub fn fast_open_cache(&self) -> &Arc<FastOpenCache> {
         self.engine().tcp().fast_open_cache()
     }
 
-    /// The keys that Fast Open cookies are made and checked with.
+    /// The keys with which listeners generate and check Fast Open cookies.
     pub fn fast_open_keys(&self) -> FastOpenKeys {
         self.engine().tcp().fast_open_keys()
     }
 
-    /// Replaces the keys of Fast Open cookies. Cookies of the former key stay valid as long as it is the
-    /// backup key: [`FastOpenKeys::rotated`].
+    /// Replaces the keys of Fast Open cookies. Cookies of the previous key remain valid while it is
+    /// the backup key; see [`FastOpenKeys::rotated`].
     pub fn set_fast_open_keys(&self, keys: FastOpenKeys) {
         self.engine().tcp().set_fast_open_keys(keys);
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 /// The signals of a stack's reactor: one for the deadlines, one for each device queue.
 ///
-/// The engine raises them (this is its [`DriverHook`]), and so does whoever ends the stack.
+/// The engine raises them (this is its [`DriverHook`]), and so does the code that ends the stack.
 #[derive(Debug)]
 pub(crate) struct Wakeups {
     deadline: Signal,

@@ -100,7 +100,7 @@ impl Effects {
         self.failed.take()
     }
 
-    /// Does what is left to do: flushes devices, tells the driver, calls observers, in this order.
+    /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// `has_waiting` says whether somebody still waits for a queue. Call it with no lock held.
     pub(super) fn deliver(&mut self, core: &Core, has_waiting: impl Fn(usize) -> bool) {
         let (flush, waiting) = (std::mem::take(&mut self.flush), std::mem::take(&mut self.waiting));

@@ -5,6 +5,7 @@ use super::counters::Counters;
 use super::effects::Effects;
 use super::egress::send_unreachable;
 use super::flow::QueueId;
+use super::guest::{Guest, Rotation};
 use super::iface::Interface;
 use super::ingress;
 use super::tcp::{Destination, FastOpenCache, Scratch, Tcp};
@@ -36,6 +37,7 @@ use std::sync::Arc;
 pub struct Engine {
     core: Core,
     tcp: Tcp,
+    rotation: Rotation,
 }
 
 /// What a stack is given beside its settings and interfaces.
@@ -79,7 +81,7 @@ impl Batch {
         self.effects.take_spare()
     }
 
-    /// Does what is left to do: flushes devices, tells the driver, calls observers, in this order.
+    /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// Call it with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
         self.tcp.release(&engine.core, engine.tcp.counters());
@@ -116,7 +118,7 @@ impl Engine {
         let EngineSetup { fast_open_cache, congestion, trace } = setup;
         let core = Core::new(config, interfaces, trace)?;
         let tcp = Tcp::new(&core, fast_open_cache, &congestion)?;
-        Ok(Arc::new(Self { core, tcp }))
+        Ok(Arc::new(Self { core, tcp, rotation: Rotation::default() }))
     }
 
     /// What the protocols share: settings, interfaces, buffers.
@@ -151,6 +153,7 @@ impl Engine {
     }
 
     /// Hands a datagram to its protocol.
+    #[inline]
     fn on_datagram(&self, turn: &mut Turn<'_>, scratch: &mut Scratch, arrival: Arrival<'_>) {
         match arrival.header.protocol {
             // TCP is spoken between two hosts (RFC 9293 §3.10.7, MUST-57).
@@ -190,7 +193,7 @@ impl Engine {
     /// Does what is due at `now`. May be called early or late.
     pub fn on_timer(&self, now: Instant, batch: &mut Batch) {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
-        self.tcp.on_timer(&mut turn);
+        self.guests().into_iter().for_each(|guest| guest.on_timer(&mut turn));
         let expired = self.core.reassembly().lock().expire(now);
         if expired > 0 {
             ingress::drop_incomplete(&mut turn, DropReason::FragReasmTimeout, expired);
@@ -200,18 +203,21 @@ impl Engine {
     /// The earliest deadline of the stack's own. Those of devices are the driver's to ask for.
     pub fn next_deadline(&self) -> Option<Instant> {
         let fragments = self.core.reassembly().lock().next_deadline();
-        [self.tcp.next_deadline(), fragments].into_iter().flatten().min()
+        self.guests().into_iter().filter_map(Guest::next_deadline).chain(fragments).min()
     }
 
     /// The device takes packets of `queue` again: the sockets that wait for it send.
     pub fn on_writable(&self, now: Instant, queue: QueueId, batch: &mut Batch) {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
-        self.tcp.on_writable(&mut turn, self.core.queue_number(queue));
+        let number = self.core.queue_number(queue);
+        // Who waits longest comes first within a protocol, and the protocols take turns.
+        self.rotation.of(self.guests()).all(|guest| guest.on_writable(&mut turn, number));
     }
 
     /// Whether sockets wait until `queue` takes packets.
     pub fn has_waiting(&self, queue: QueueId) -> bool {
-        self.tcp.has_waiting(self.core.queue_number(queue))
+        let number = self.core.queue_number(queue);
+        self.guests().into_iter().any(|guest| guest.has_waiting(number))
     }
 
     /// The device is unusable: every socket of its interface fails with `error`.
@@ -221,7 +227,8 @@ impl Engine {
 
     fn fail_interface(&self, now: Instant, interface: u16, cause: &Failure, effects: &mut Effects) {
         if self.core.fail_interface(interface, cause) {
-            self.tcp.fail_interface(&mut Turn::new(&self.core, now, effects), interface, cause);
+            let mut turn = Turn::new(&self.core, now, effects);
+            self.guests().into_iter().for_each(|guest| guest.fail_interface(&mut turn, interface, cause));
         }
     }
 
@@ -230,7 +237,10 @@ impl Engine {
     pub fn fail_all(&self, now: Instant, error: &io::Error) {
         let cause = Failure::from(error);
         if self.core.shut_down(&cause) {
-            self.with_tcp(now, |tcp, turn| tcp.fail_all(turn, &cause));
+            let mut effects = Effects::default();
+            let mut turn = Turn::new(&self.core, now, &mut effects);
+            self.guests().into_iter().for_each(|guest| guest.fail_all(&mut turn, &cause));
+            self.deliver(&mut effects);
         }
     }
 
@@ -239,12 +249,18 @@ impl Engine {
         if let Some(failed) = effects.take_failed() {
             self.fail_interface(failed.at, failed.interface, &failed.cause, effects);
         }
-        effects.deliver(&self.core, |queue_number| self.tcp.has_waiting(queue_number));
+        effects
+            .deliver(&self.core, |number| self.guests().into_iter().any(|guest| guest.has_waiting(number)));
     }
 
     /// Whether nothing that was written on any socket is still unsent or unacknowledged.
     pub fn is_drained(&self) -> bool {
-        self.tcp.is_drained()
+        self.guests().into_iter().all(Guest::is_drained)
+    }
+
+    /// The protocols.
+    fn guests(&self) -> [&dyn Guest; 1] {
+        [&self.tcp]
     }
 
     /// Gives buffers back that nothing needs any more.
@@ -292,6 +308,6 @@ fn drop_datagram(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reason: DropReason)
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("core", &self.core).field("tcp", &self.tcp).finish()
+        f.debug_struct("Engine").field("core", &self.core).field("tcp", &self.tcp).finish_non_exhaustive()
     }
 }

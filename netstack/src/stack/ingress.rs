@@ -13,6 +13,7 @@ use crate::wire::{IpHeader, IpMeta, parse_icmp, parse_ip};
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
+#[inline]
 pub(super) fn receive(
     turn: &mut Turn<'_>,
     from: QueueId,

@@ -4,7 +4,7 @@
 //! Segments come in through [`on_segment`], which hands them on to [`ack`] and [`text`]; time through
 //! [`on_timeout`]; segments leave through [`transmit`], and [`transmitted`] takes note of them. What the
 //! user does is in [`user`], and the end in [`ending`]. Each part owns its fields: these files ask the
-//! parts, and tell each what it has to know of the others.
+//! parts, and pass on to each what it has to know of the others.
 
 mod ack;
 mod counters;
@@ -214,7 +214,7 @@ impl Connection {
     }
 
     /// Sends a challenge ACK, at most one in each interval (RFC 5961 §7; Linux's limit per socket,
-    /// which unlike a global one tells an attacker nothing).
+    /// which unlike a global one reveals nothing to an attacker).
     fn challenge(&mut self, now: Instant, seg: &Segment) {
         if let Some(passive) = self.passive.as_mut().filter(|passive| passive.is_open())
             && seg.is_syn()

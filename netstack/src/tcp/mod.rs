@@ -69,7 +69,7 @@ pub use handshake::{
 };
 pub use info::TcpInfo;
 pub use options::SocketOptions;
-pub use path::{Path, PathMetrics};
+pub use path::{MtuReport, Path, PathMetrics};
 pub use recovery::{CongestionState, RttEstimator};
 pub use reset::Reset;
 pub(crate) use reset::reset_for_unknown;

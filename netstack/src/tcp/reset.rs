@@ -41,7 +41,7 @@ pub(super) fn reset_of_connection(seq: SeqNum, ack: SeqNum, timestamps: Option<T
     reset
 }
 
-/// The reset that tells the sender of a SYN with the number `irs` that there will be no connection.
+/// The reset that refuses a connection to the sender of a SYN with the number `irs`.
 pub(super) fn reset_of_handshake(seq: SeqNum, irs: SeqNum) -> Segment {
     Segment::new(Flags::RST.with(Flags::ACK), seq, irs + 1)
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A checksum left for the device: the 16 bits at `start + offset` hold the sum of the
-/// pseudo-header, and the device replaces them by the checksum of everything from `start` on.
+/// pseudo-header, and the device replaces them with the checksum of everything from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChecksumOffload {
     /// Where summing begins: the length of the IP header.
@@ -20,7 +20,8 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// Whether the checksum that a TCP or ICMPv6 message (or a UDP datagram that has one) carries is
-/// right. `bytes` is the whole message.
+/// correct. `bytes` is the whole message.
+#[inline]
 pub fn transport_checksum_ok(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> bool {
     let mut sum = pseudo_header(src, dst, protocol, bytes.len());
     sum.add(bytes);
@@ -28,6 +29,7 @@ pub fn transport_checksum_ok(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8
 }
 
 /// The sum of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1) of a message of `len` bytes.
+#[inline]
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Checksum {
     // IPv4 has 16 bits of length where IPv6 has 32; as sums they are the same.
     let mut sum = Checksum::new();
@@ -70,7 +72,7 @@ impl Checksum {
         u16::from_be(fold(self.sum))
     }
 
-    /// The checksum. Over bytes that contain their right checksum it is zero.
+    /// The checksum. Over bytes that contain their correct checksum it is zero.
     pub fn finish(self) -> u16 {
         !self.partial()
     }

@@ -7,14 +7,14 @@ use arrayvec::ArrayVec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Ecn {
-    /// The sender does not understand marks: packets are dropped.
+    /// Not ECN-capable: routers drop packets instead of marking them.
     #[default]
     NotEct = 0,
-    /// The sender understands marks, and more precisely (RFC 9331).
+    /// ECN-capable, for a transport with more precise feedback (L4S, RFC 9331).
     Ect1 = 1,
-    /// The sender understands marks.
+    /// ECN-capable.
     Ect0 = 2,
-    /// A router marked it: congestion experienced.
+    /// Congestion experienced: a router marked the packet.
     Ce = 3,
 }
 
@@ -35,12 +35,12 @@ impl Ecn {
     }
 }
 
-/// The AccECN option: counters of bytes that came with each ECN field, 24 bits each (§3.2.3).
+/// The AccECN option: counters of the bytes received with each ECN field, 24 bits each (§3.2.3).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AccEcn {
     /// Whether ECT(1) comes first: kind 174. Otherwise ECT(0) does: kind 172. CE is always the second.
     pub ect1_first: bool,
-    /// The counters that are there, in the order of the wire.
+    /// The counters that are present, in the order of the wire.
     pub fields: ArrayVec<u32, 3>,
 }
 
@@ -50,7 +50,7 @@ impl AccEcn {
         (2 + 3 * self.fields.len()).next_multiple_of(4)
     }
 
-    /// The counter of bytes in packets with a CE mark, if it is there.
+    /// The counter of bytes in packets with a CE mark, if it is present.
     pub fn ce(&self) -> Option<u32> {
         self.fields.get(1).copied()
     }

@@ -24,7 +24,7 @@ impl HeaderBuf {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Forgets what was written and makes room for `len` zeroed bytes.
+    /// Discards the contents and makes room for `len` zeroed bytes.
     ///
     /// # Panics
     /// If `len` is more than 128.

@@ -26,7 +26,7 @@ pub struct IcmpMessage<'a> {
     pub body: &'a [u8],
 }
 
-/// Reads the ICMP message in `packet`, of which `header` was read. None if it is a fragment, of
+/// Reads the ICMP message in `packet`, whose IP header is `header`. None if it is a fragment, of
 /// another protocol, too short or its checksum is wrong.
 pub fn parse_icmp<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<IcmpMessage<'a>> {
     let bytes = packet.get(header.payload.clone())?;
@@ -44,7 +44,7 @@ pub fn parse_icmp<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<IcmpMessage
     Some(IcmpMessage { kind, code, word: [a, b, c, d], body })
 }
 
-/// Replaces what is in `to` by the packet of an ICMP message.
+/// Replaces the contents of `to` with the packet of an ICMP message.
 ///
 /// # Panics
 /// If the addresses are of different families or the packet is longer than 64 KiB.
@@ -71,7 +71,8 @@ pub fn emit_icmp(to: &mut Vec<u8>, ip: &IpMeta, message: &IcmpMessage<'_>) {
     to[ip_len + 2..ip_len + 4].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// The front of a packet that an ICMP error is about: one that this host is said to have sent.
+/// The front of a packet that an ICMP error is about: one that this host sent, according to the
+/// reporter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted {
     /// Its source address, one of ours if the error is meant for us.
@@ -132,7 +133,7 @@ fn quoted_header(src: IpAddr, dst: IpAddr, protocol: u8, payload: std::ops::Rang
     IpHeader { src, dst, protocol, hop_limit: 0, traffic_class: 0, fragment: None, payload }
 }
 
-/// Where in a packet the number of its payload's protocol is, `header` having been read of it.
+/// The offset in `packet`, whose IP header is `header`, of the protocol number of its payload.
 pub fn protocol_offset(header: &IpHeader, packet: &[u8]) -> usize {
     if header.src.is_ipv4() {
         return 9;

@@ -13,10 +13,10 @@ pub const IPV4_HEADER_LEN: usize = 20;
 pub const IPV6_HEADER_LEN: usize = 40;
 
 /// Extension headers that a packet may have. RFC 8200 §4.1 lets a sender repeat destination options
-/// only, so there are six useful ones; more is an attack on whoever walks them.
+/// only, so at most six are useful; more are an attack on the parser.
 const MAX_EXTENSIONS: usize = 8;
 
-/// What an IP header says.
+/// The fields of an IP header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpHeader {
     /// Source address.
@@ -43,7 +43,7 @@ impl IpHeader {
     }
 }
 
-/// Where a fragment belongs.
+/// The position of a fragment in its datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// The datagram's identification: 16 bits in IPv4, 32 in IPv6.
@@ -54,7 +54,7 @@ pub struct Fragment {
     pub more: bool,
 }
 
-/// Why a packet is not a sound IP packet. All of them are dropped in silence.
+/// Why a packet is malformed. Such packets are dropped silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IpError {
     /// Shorter than its headers.
@@ -65,7 +65,7 @@ pub enum IpError {
     HeaderLength,
     /// The IPv4 header's checksum is wrong (RFC 1122 §3.2.1.2).
     Checksum,
-    /// The length field says less than the headers or more than there is.
+    /// The length field is smaller than the headers or larger than the packet.
     TotalLength,
     /// IPv6 extension headers that are too many, out of place or overrun the packet, or an option
     /// whose type says that a host that does not know it discards the packet (RFC 8200 §4.2).
@@ -241,7 +241,7 @@ fn check_options(mut options: &[u8]) -> Result<(), IpError> {
     Ok(())
 }
 
-/// What the IP header of a packet to send says, apart from its lengths and protocol.
+/// The IP header of a packet to send, without its lengths and protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IpMeta {
     /// Source address.
@@ -254,7 +254,8 @@ pub struct IpMeta {
     pub traffic_class: u8,
     /// Whether routers must not fragment an IPv4 packet (DF). IPv6 packets never are.
     pub dont_fragment: bool,
-    /// IPv4 identification; means nothing with `dont_fragment` (RFC 6864 §4.1). Each segment cut from a super-segment takes the next one.
+    /// IPv4 identification; meaningless with `dont_fragment` (RFC 6864 §4.1). Each segment cut from
+    /// a super-segment takes the next one.
     pub ident: u16,
     /// IPv6 flow label, 20 bits.
     pub flow_label: u32,

@@ -4,7 +4,8 @@
 //! Options, extension headers and checksums are handled here: a TCP header may carry four SACK
 //! blocks, and checksums are summed over payload in pieces.
 //!
-//! Nothing here panics on what a peer sent, allocates, or loops longer than the header is.
+//! No function here panics on input from a peer, allocates, or loops for longer than the length of
+//! the header.
 
 mod checksum;
 mod ecn;

@@ -1,5 +1,4 @@
-//! What a device with offloads does, done in software: completing checksums and cutting
-//! super-segments.
+//! The offloads of a device in software: completing checksums and dividing super-segments.
 
 use super::checksum::{checksum, pseudo_header};
 use super::ip::{IpHeader, parse_ip};
@@ -8,10 +7,10 @@ use super::tcp::{CHECKSUM_OFFSET, TCP_HEADER_LEN};
 use crate::wire::Flags;
 use std::net::IpAddr;
 
-/// What kind of super-segment a packet is.
+/// How a super-segment is divided into segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gso {
-    /// Payload bytes of each segment but the last: the MSS.
+    /// Payload bytes of each segment except the last one (the MSS).
     pub size: u16,
     /// Bytes of the IP and TCP headers together.
     pub header_len: u16,
@@ -52,11 +51,12 @@ fn fill_checksum(header: &IpHeader, offset: usize, transport: &mut [u8]) {
     transport[offset..offset + 2].copy_from_slice(&sum.finish().to_be_bytes());
 }
 
-/// Cuts a TCP super-segment into packets with `gso_size` bytes of payload each, the last with the
-/// rest, as a network card does: sequence numbers and IPv4 identifications count on, CWR stays with
-/// the first, FIN and PSH with the last, lengths and checksums are complete. Each is given to `out`.
+/// Divides a TCP super-segment into packets with `gso_size` bytes of payload each, the last with
+/// the rest, as a network card does: sequence numbers and IPv4 identifications count on, CWR stays
+/// with the first, FIN and PSH with the last, lengths and checksums are complete. Each is passed to
+/// `out`.
 ///
-/// Returns false, having given nothing, if `packet` is no sound TCP segment.
+/// Returns false, and passes nothing, if `packet` is not a valid TCP segment.
 pub fn split_super_segment(packet: &[u8], gso_size: usize, out: &mut dyn FnMut(&[u8])) -> bool {
     let Ok(ip) = parse_ip(packet) else { return false };
     let transport = &packet[ip.payload.clone()];
@@ -118,8 +118,8 @@ fn fill_ipv4_checksum(header: &mut [u8]) {
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// Marks a packet as having met congestion, if its transport is capable of ECN (RFC 3168 §5).
-/// Returns whether it is marked now.
+/// Marks a packet CE, if its transport is ECN-capable (RFC 3168 §5). Returns whether it is marked
+/// now.
 pub fn mark_congestion(packet: &mut [u8]) -> bool {
     const CE: u8 = 3;
     let Ok(ip) = parse_ip(packet) else { return false };

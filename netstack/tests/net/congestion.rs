@@ -51,7 +51,7 @@ fn frozen() -> (impl Fn(&CongestionStart) -> Box<dyn CongestionControl> + Send +
 }
 
 fn named(name: &str) -> Config {
-    Config { congestion: name.parse().unwrap(), ..Config::default() }
+    Config::default().with(|config| config.congestion = name.parse().unwrap())
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ fn the_end_of_the_runtime_delivers_to_a_stack_that_goes_on() {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let near = Interface::new(near).address("10.0.0.1/24");
-            let config = Config { exit_drain: Duration::from_secs(20), ..Config::default() };
+            let config = Config::default().with(|config| config.exit_drain = Duration::from_secs(20));
             let stack = Stack::builder().config(config).interface(near).build().unwrap();
             let stream = stack.connect("10.0.0.2:80").await.unwrap();
             tokio::spawn(async move {

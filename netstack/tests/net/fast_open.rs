@@ -123,7 +123,7 @@ async fn a_refusal_is_told_by_the_first_operation() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_settings_forbid_is_said() {
-    let (client, _server) = stacks(Config { fastopen: FastOpenMode::OFF, ..Config::default() });
+    let (client, _server) = stacks(Config::default().with(|config| config.fastopen = FastOpenMode::OFF));
     let socket = client.tcp_socket_v4().unwrap();
     for refused in [socket.set_tcp_fastopen_connect(true), socket.set_tcp_fastopen(16)] {
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::Unsupported);

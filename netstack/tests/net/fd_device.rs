@@ -59,7 +59,7 @@ fn stacks(driver: Driver) -> (Stack, Stack) {
     let (left, right) = Datagrams::pair();
     let build = |device, address| {
         let interface = Interface::new(Arc::new(device)).address(address);
-        let config = Config { exit_drain: Duration::from_millis(500), ..Config::default() };
+        let config = Config::default().with(|config| config.exit_drain = Duration::from_millis(500));
         Stack::builder().driver(driver).config(config).interface(interface).build().unwrap()
     };
     (build(left, "10.0.0.1/24"), build(right, "10.0.0.2/24"))
@@ -115,7 +115,7 @@ async fn a_device_that_fails_fails_its_sockets() {
     let (left, right) = Datagrams::pair();
     let interface = Interface::new(Arc::new(left)).address("10.0.0.1/24");
     // That the other end is gone is noticed when the SYN is sent again.
-    let config = Config { rto_initial: Duration::from_millis(200), ..Config::default() };
+    let config = Config::default().with(|config| config.rto_initial = Duration::from_millis(200));
     let stack = Stack::builder().config(config).interface(interface).build().unwrap();
     let (connecting, is_connecting) = spawn_waiting(&Handle::current(), {
         let stack = stack.clone();

@@ -1,4 +1,4 @@
-//! The impairments of one direction of a link, and how they are written.
+//! The impairments of one direction of a link, and their text form.
 
 use crate::time::Duration;
 use std::fmt;
@@ -8,47 +8,50 @@ use std::str::FromStr;
 const KEYS: &str =
     "delay, jitter, loss, burst, reorder, duplicate, corrupt, rate, queue, limit, mark, ecn, seed";
 
-/// What happens to packets in one direction of a [`Link`](super::Link). The default is nothing.
+/// The impairments of one direction of a [`Link`](super::Link). By default there are none.
 ///
-/// It is written as pairs of key and value, in any order:
-/// `delay=20ms,jitter=2ms,loss=1%,reorder=5%,duplicate=1%,corrupt=0.1%,rate=100mbit,queue=256kb`;
-/// and for ECN `mark=1%`, or `ecn=64kb` beside a rate, the length of the queue from which on it marks.
-/// Times have the unit `ns`, `us`, `ms` or `s`; rates `bit`, `kbit`, `mbit` or `gbit` (per second,
-/// powers of 1,000); sizes `b`, `kb`, `mb` or none (powers of 1,024, as in netem); shares `%`.
+/// The text form consists of pairs of key and value, in any order:
+/// `delay=20ms,jitter=2ms,loss=1%,reorder=5%,duplicate=1%,corrupt=0.1%,rate=100mbit,queue=256kb`.
+/// For ECN there are `mark=1%` and, for a link with a rate, `ecn=64kb`: the queue length above
+/// which packets are marked. Times have the unit `ns`, `us`, `ms` or `s`; rates `bit`, `kbit`,
+/// `mbit` or `gbit` (per second, powers of 1,000); sizes `b`, `kb`, `mb` or none (powers of 1,024,
+/// as in netem); shares `%`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// Time that each packet travels.
+    /// The delay of each packet.
     pub delay: Duration,
-    /// The travel time varies evenly by up to this much both ways. It never makes packets overtake
-    /// each other: one that would is held back until its predecessor has arrived.
+    /// The delay varies uniformly by up to this much in either direction. Jitter never reorders
+    /// packets: a packet that would overtake its predecessor waits until the predecessor has
+    /// arrived.
     pub jitter: Duration,
     /// Share of packets that are lost, from 0 to 1.
     pub loss: f64,
     /// Mean number of packets that are lost in a row (a Gilbert model: the share that is lost stays
     /// `loss`). A pause of 100 ms ends a burst. None: each is lost independently.
     pub burst: Option<f64>,
-    /// Share of packets that travel without delay and so overtake those in front, from 0 to 1.
+    /// Share of packets that are not delayed and so overtake the packets before them, from 0 to 1.
     pub reorder: f64,
     /// Share of packets that are sent twice, from 0 to 1.
     pub duplicate: f64,
     /// Share of packets of which one random bit is inverted, from 0 to 1.
     pub corrupt: f64,
-    /// Bits per second that the link carries. A packet takes its length (IP header included) over
-    /// the rate before it starts to travel. None, or zero: no limit.
+    /// Rate of the link in bits per second. A packet is serialized at this rate, IP header
+    /// included, before its delay begins. None, or zero: no limit.
     pub rate: Option<u64>,
-    /// Bytes that may wait for a link with a rate; a packet that does not fit is dropped. 1,500,000,
-    /// netem's default of 1,000 packets.
+    /// Size in bytes of the queue in front of a link with a rate. A packet that does not fit is
+    /// dropped. Default 1,500,000, netem's default of 1,000 packets.
     pub queue: usize,
-    /// Packets that may wait and travel at once; what comes on top is dropped. 65,536.
+    /// Maximum number of packets in the queue and in transit together. Further packets are dropped.
+    /// Default 65,536.
     pub limit: usize,
-    /// Share of packets capable of ECN that are marked as having met congestion, from 0 to 1, whatever
-    /// the queue is (netem's `loss … ecn`, without the loss of the others).
+    /// Share of ECN-capable packets that are marked CE, from 0 to 1, regardless of the queue (like
+    /// netem's `loss … ecn`, but without losing the other packets).
     pub mark: f64,
-    /// Bytes in the queue from which on packets capable of ECN are marked. None: never.
+    /// Queue length in bytes above which ECN-capable packets are marked CE. None: never.
     pub ecn: Option<usize>,
-    /// Where the random generator of this direction starts.
+    /// Seed of the random generator of this direction.
     pub seed: u64,
-    /// Whether every packet that enters is lost: an outage.
+    /// Whether all packets are lost (an outage).
     pub down: bool,
 }
 
@@ -74,14 +77,14 @@ impl Default for LinkConfig {
 }
 
 impl LinkConfig {
-    /// Whether packets pass as they are and at once.
+    /// Whether packets pass unchanged and without delay.
     pub fn is_perfect(&self) -> bool {
         let Self { queue, limit, seed, .. } = *self;
         *self == Self { queue, limit, seed, ..Self::default() }
     }
 }
 
-/// Why text is no [`LinkConfig`].
+/// The error of parsing a [`LinkConfig`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseLinkError {
     key: String,
@@ -93,7 +96,7 @@ impl ParseLinkError {
         Self { key: key.to_owned(), problem: problem.into() }
     }
 
-    /// The key that is wrong.
+    /// The key with the error.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -123,7 +126,7 @@ impl FromStr for LinkConfig {
             seen.push(key);
             config.set(key, value).map_err(|problem| ParseLinkError::new(key, problem))?;
         }
-        // What would silently do nothing is a mistake.
+        // A setting that would have no effect is an error.
         for (key, needs) in
             [("jitter", "delay"), ("reorder", "delay"), ("burst", "loss"), ("queue", "rate"), ("ecn", "rate")]
         {

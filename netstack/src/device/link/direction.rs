@@ -1,4 +1,4 @@
-//! The model of one direction: when each packet arrives, if it does, and what became of it.
+//! The model of one direction: whether and when each packet arrives, and the statistics.
 
 use super::config::LinkConfig;
 use crate::buffer::PacketBuf;
@@ -9,29 +9,29 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, VecDeque};
 
-/// A burst of losses is over after a pause of this length: what disturbs a link for a few packets is
-/// a matter of milliseconds. A model that knows of packets alone would lose the probes of a sender
-/// that has stopped, too, minutes after the disturbance. It is less than any retransmission time-out.
+/// A burst of losses ends after a pause of this length, because what disturbs a link for a few
+/// packets lasts for milliseconds. A model that counts packets alone would also lose the probes
+/// that a sender sends minutes later. The pause is shorter than any retransmission timeout.
 const BURST_PAUSE: Duration = Duration::from_millis(100);
 
-/// What became of the packets that entered one direction of a [`Link`](super::Link).
+/// Statistics of one direction of a [`Link`](super::Link).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LinkStats {
-    /// Packets of the wire that entered.
+    /// Packets that entered, after segmentation.
     pub packets: u64,
-    /// Packets that arrived at the other side, duplicates included.
+    /// Packets that arrived at the other end, including duplicates.
     pub delivered: u64,
     /// Packets lost at random or in an outage.
     pub lost: u64,
-    /// Copies made.
+    /// Packets that were duplicated.
     pub duplicated: u64,
-    /// Packets that travelled without delay.
+    /// Packets that were sent without delay, and so reordered.
     pub reordered: u64,
     /// Packets with an inverted bit.
     pub corrupted: u64,
     /// Packets that did not fit the queue or the limit.
     pub queue_drops: u64,
-    /// Packets marked as having met congestion.
+    /// Packets that were marked CE.
     pub marked: u64,
 }
 
@@ -60,10 +60,11 @@ pub(super) struct Direction {
     carry: u64,
     /// The latest arrival of a packet that was not reordered.
     last_due: Instant,
-    /// Packets under way by their arrival, each with its device queue and a number of its own.
+    /// Packets in transit by the time of their arrival, each with its device queue and a number of
+    /// its own.
     in_flight: BTreeMap<(Instant, u64), (usize, Packet)>,
     next_number: u64,
-    /// Packets under way or arrived and not taken.
+    /// Packets in transit, and those that have arrived and were not taken.
     held: usize,
     /// Packets that have arrived, by device queue.
     ready: Vec<VecDeque<Packet>>,
@@ -97,7 +98,7 @@ impl Direction {
         self.config = config;
     }
 
-    /// Whether packets could as well go around: nothing happens to them, and none is in front.
+    /// Whether packets can bypass the model: it changes nothing, and no earlier packet is in it.
     pub(super) fn is_clear(&self) -> bool {
         self.config.is_perfect() && self.held == 0
     }
@@ -126,7 +127,8 @@ impl Direction {
             return;
         }
         let congested = self.config.ecn.is_some_and(|threshold| waiting > threshold);
-        // The generator is asked whatever the packet is, so that other impairments do not depend on it.
+        // A random number is drawn for every packet, so that other impairments do not depend on its
+        // kind.
         let marked = self.chance(self.config.mark);
         let bytes = &mut packet.bytes.bytes_mut()[..packet.meta.len];
         if (marked || congested) && mark_congestion(bytes) {

@@ -1,14 +1,14 @@
-//! A bad network in front of a device.
+//! A network emulator in front of a device.
 //!
-//! A [`Link`] works on packets of the wire: a super-segment is cut to packets with complete
-//! checksums before it enters, so that each is lost, delayed and counted on its own. All randomness
-//! comes from one seeded generator per direction, and time is only what the caller says it is: the
-//! same packets at the same times meet the same fate.
+//! A [`Link`] processes packets as they are on the wire: a super-segment is divided into packets
+//! with complete checksums first, so that each packet is lost, delayed and counted separately. Each
+//! direction has a seeded random generator, and the time is an argument, so that the same packets
+//! at the same times give the same result.
 //!
-//! A direction without impairments is left out: packets pass as they are, super-segments included.
+//! A direction without impairments passes all packets unchanged, including super-segments.
 //!
-//! Like a network, and unlike its inner device, a link never asks the sender to wait. What does not
-//! fit is dropped.
+//! Like a network, and unlike its inner device, a link never makes the sender wait. Packets that do
+//! not fit are dropped.
 
 mod config;
 mod direction;
@@ -31,16 +31,16 @@ use std::sync::Arc;
 /// the work, at 10 Gbit/s to about a millisecond's packets.
 const RECEIVE_BATCH: usize = 1024;
 
-/// When to try again after the inner device asked to wait. It tells its reactor, not the link, when
-/// it can go on.
+/// When to try again after the inner device asked to wait. It notifies its reactor, and not the
+/// link, when there is room.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// A device with impairments between it and whoever uses it.
+/// A device that adds impairments to another device.
 ///
-/// A packet that is under way needs somebody to call [`Device::on_deadline`] at
-/// [`Device::next_deadline`], and [`Device::receive`] after it. Transmission sets deadlines, so the
-/// driver looks at `next_deadline` again after [`Device::flush`]; where it waits for a
-/// [`Signal`](super::Signal) the link raises that when an earlier deadline comes up.
+/// The driver must call [`Device::on_deadline`] at [`Device::next_deadline`], and then
+/// [`Device::receive`]; otherwise packets in transit do not arrive. Transmissions set deadlines, so
+/// the driver checks `next_deadline` again after [`Device::flush`]. If the driver waits for a
+/// [`Signal`](super::Signal), the link raises it when the deadline becomes earlier.
 pub struct Link {
     inner: Arc<dyn Device>,
     pool: Arc<Pool>,
@@ -51,9 +51,9 @@ pub struct Link {
 struct State {
     ingress: Direction,
     egress: Direction,
-    /// The latest time that anybody told.
+    /// The latest time that a caller has passed.
     now: Instant,
-    /// Somebody moves packets to the inner device; nobody else may, or they would overtake.
+    /// A thread is moving packets to the inner device. A second one would reorder them.
     forwarding: bool,
     /// When to come back although nothing is due by then: the inner device asked to wait, or has
     /// more packets than one call takes.
@@ -65,8 +65,8 @@ struct State {
 }
 
 impl Link {
-    /// A link in front of `inner`, with impairments of what is received from it and of what is sent
-    /// to it.
+    /// A link in front of `inner`: `ingress` applies to packets received from it, and `egress` to
+    /// packets sent to it.
     pub fn new(inner: Arc<dyn Device>, ingress: LinkConfig, egress: LinkConfig) -> Self {
         Self::with_streams(inner, ingress, egress, [0, 1])
     }
@@ -90,12 +90,13 @@ impl Link {
         Self { inner, pool: Pool::new(), state: Mutex::new(Rank::Device, state) }
     }
 
-    /// Two devices joined by a bad cable with an MTU of 1,500.
+    /// Two devices connected by an impaired cable with an MTU of 1,500 bytes.
     pub fn pair(a_to_b: LinkConfig, b_to_a: LinkConfig) -> (Self, Self) {
         Self::pair_over(PairConfig::default(), a_to_b, b_to_a)
     }
 
-    /// Two devices joined by a bad cable around a [`Pair`]. Each end impairs what it sends.
+    /// Two devices connected by an impaired cable, which is a [`Pair`]. Each end impairs the
+    /// packets that it sends.
     pub fn pair_over(cable: PairConfig, a_to_b: LinkConfig, b_to_a: LinkConfig) -> (Self, Self) {
         let (a, b) = Pair::new(cable);
         // With the same seed the two directions still differ.
@@ -104,29 +105,29 @@ impl Link {
         (a, b)
     }
 
-    /// Changes what happens to packets that are received from now on.
+    /// Changes the impairments of packets that are received from now on.
     pub fn set_ingress(&self, config: LinkConfig) {
         self.state.lock().ingress.set_config(config);
     }
 
-    /// Changes what happens to packets that are sent from now on.
+    /// Changes the impairments of packets that are sent from now on.
     pub fn set_egress(&self, config: LinkConfig) {
         self.state.lock().egress.set_config(config);
     }
 
-    /// Begins or ends an outage in both directions. Packets under way still arrive.
+    /// Starts or ends an outage in both directions. Packets in transit still arrive.
     pub fn set_down(&self, down: bool) {
         let mut state = self.state.lock();
         state.ingress.config.down = down;
         state.egress.config.down = down;
     }
 
-    /// What became of the packets received.
+    /// Statistics of received packets.
     pub fn ingress_stats(&self) -> LinkStats {
         self.state.lock().ingress.stats
     }
 
-    /// What became of the packets sent. `packets` of a direction without impairments are not counted.
+    /// Statistics of sent packets. A direction without impairments does not count `packets`.
     pub fn egress_stats(&self) -> LinkStats {
         self.state.lock().egress.stats
     }
@@ -162,7 +163,7 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                     let mut state = self.state.lock();
                     state.disconnected = true;
-                    // What is under way still arrives.
+                    // Packets in transit still arrive.
                     let pending = state.ingress.next_due().is_some();
                     return Err(if pending { io::ErrorKind::WouldBlock.into() } else { error });
                 }
@@ -173,7 +174,7 @@ impl Link {
                 state.ingress.enter(now, queue, packet);
             }
         }
-        // The inner device's readiness was used up: without this nobody would come back.
+        // The inner device's readiness was consumed: without this the driver would not come back.
         self.state.lock().retry = Some(now);
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -235,7 +236,7 @@ impl Link {
                     blocked = true;
                     break;
                 }
-                // Whoever receives hears that the device is unusable.
+                // `receive` reports that the device is unusable.
                 Err(_) => {}
             }
         }
@@ -245,7 +246,7 @@ impl Link {
         blocked
     }
 
-    /// Makes a reactor that waits for a signal look at us again.
+    /// Wakes a reactor that waits for a signal, so that it checks the link again.
     fn nudge(&self) {
         for queue in 0..self.inner.capabilities().queues {
             match self.inner.readiness(queue) {
@@ -272,8 +273,8 @@ fn split_into(bytes: &[u8], size: u16, out: &mut Vec<Packet>) -> bool {
 }
 
 impl Device for Link {
-    /// Those of the inner device, and offloads in any case: the link needs single packets, and cuts
-    /// cheaper than the sender would.
+    /// Those of the inner device, and always offloads: the link needs single packets, and segments
+    /// at less cost than the sender.
     fn capabilities(&self) -> Capabilities {
         Capabilities { checksum_offload: true, segmentation_offload: true, ..self.inner.capabilities() }
     }

@@ -1,4 +1,4 @@
-//! Options of Fast Open on the server's side.
+//! Fast Open options of servers.
 
 use crate::config::{Config, FastOpenMode};
 use crate::error::os;
@@ -17,32 +17,33 @@ macro_rules! fast_open_server_options {
     ($socket:ty) => {
         /// Fast Open, as a server.
         impl $socket {
-            /// `TCP_FASTOPEN`: how many connections may wait for the third segment of their handshake.
-            /// Default 0, which turns Fast Open off.
+            /// `TCP_FASTOPEN`: the maximum number of connections that wait for the third segment of
+            /// their handshake. Default 0, which turns Fast Open off.
             pub fn tcp_fastopen(&self) -> std::io::Result<u32> {
                 Ok(self.options().fastopen_queue)
             }
 
-            /// Sets `TCP_FASTOPEN`: data in the SYN of a client with a good cookie is accepted, and
-            /// `accept` gives the connection out, before the third segment of the handshake; at most
-            /// `limit` connections wait for it at a time. The limit is bounded by
-            /// [`Config::somaxconn`](crate::config::Config::somaxconn).
+            /// Sets `TCP_FASTOPEN`. Data in the SYN of a client with a valid cookie is accepted,
+            /// and `accept` returns the connection before the third segment of the handshake. At
+            /// most `limit` connections can be in this state at a time;
+            /// [`Config::somaxconn`](crate::config::Config::somaxconn) bounds the limit.
             ///
-            /// Such data may arrive twice, if the client repeats it or an attacker replays its SYN: the
-            /// first message of the protocol must be safe to repeat (RFC 7413 §2.1).
+            /// This data can be delivered twice, if the client retransmits it or an attacker
+            /// replays the SYN. The first request of the protocol must therefore be idempotent (RFC
+            /// 7413 §2.1).
             ///
             /// # Errors
-            /// `EOPNOTSUPP` if [`Config::fastopen`](crate::config::Config::fastopen) forbids it. (Linux
-            /// reports nothing, and does nothing.)
+            /// `EOPNOTSUPP` if [`Config::fastopen`](crate::config::Config::fastopen) forbids it.
+            /// (Linux returns no error and ignores the option.)
             pub fn set_tcp_fastopen(&self, limit: u32) -> std::io::Result<()> {
                 let limit = $crate::net::options::fast_open::queue_limit_from(limit, self.config())?;
                 self.change(|options| options.fastopen_queue = limit);
                 Ok(())
             }
 
-            /// Sets `TCP_FASTOPEN_KEY`: the keys of this listener's cookies, instead of those of the
-            /// stack ([`Stack::set_fast_open_keys`](crate::Stack::set_fast_open_keys)); none goes back to
-            /// those.
+            /// Sets `TCP_FASTOPEN_KEY`: the keys of this listener's cookies, in place of those of
+            /// the stack ([`Stack::set_fast_open_keys`](crate::Stack::set_fast_open_keys)). `None`
+            /// restores the keys of the stack.
             pub fn set_tcp_fastopen_key(
                 &self,
                 keys: Option<$crate::config::FastOpenKeys>,
@@ -56,9 +57,9 @@ macro_rules! fast_open_server_options {
                 Ok(self.options().fastopen_no_cookie)
             }
 
-            /// Sets `TCP_FASTOPEN_NO_COOKIE`: data in SYNs needs no cookie to be
-            /// accepted, nor, as a client, to be sent. An attacker can then make a server answer to
-            /// forged addresses: for closed networks.
+            /// Sets `TCP_FASTOPEN_NO_COOKIE`. A listener then accepts data in SYNs without a
+            /// cookie, and a client sends data without one. An attacker can then make a server
+            /// answer to forged addresses, so this is for closed networks only.
             pub fn set_tcp_fastopen_no_cookie(&self, no_cookie: bool) -> std::io::Result<()> {
                 self.change(|options| options.fastopen_no_cookie = no_cookie);
                 Ok(())

@@ -33,7 +33,7 @@ pub(crate) fn wire_family(peer: SocketAddr) -> Family {
     }
 }
 
-/// A socket that can say what it does about the MTU of its path.
+/// A socket with an option for path MTU discovery.
 pub(crate) trait HasMtuDiscover {
     fn mtu_discovery(&self) -> MtuDiscover;
     fn set_mtu_discovery(&self, mode: MtuDiscover);
@@ -50,8 +50,9 @@ macro_rules! mtu_discover_option {
                 Ok($crate::net::options::ip::HasMtuDiscover::mtu_discovery(self))
             }
 
-            /// Sets `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`: whether packets may be fragmented on
-            /// the way, and whether ICMP makes them smaller. Takes effect at once.
+            /// Sets `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`: whether routers may fragment
+            /// packets, and whether ICMP messages reduce the size of packets. It takes effect at
+            /// once.
             pub fn set_mtu_discover(&self, mtu_discover: $crate::config::MtuDiscover) -> std::io::Result<()> {
                 $crate::net::options::ip::HasMtuDiscover::set_mtu_discovery(self, mtu_discover);
                 Ok(())
@@ -61,15 +62,15 @@ macro_rules! mtu_discover_option {
 }
 pub(crate) use mtu_discover_option;
 
-/// The IP options that a socket keeps until it has a peer: only the peer's family says which of the
-/// two traffic classes counts.
+/// The IP options that a socket keeps until it has a peer: the peer's family determines which of
+/// the two traffic classes is used.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IpOptions {
     /// `IP_TOS`, which on an IPv6 socket counts for IPv4-mapped peers only.
     tos: u8,
     /// `IPV6_TCLASS`.
     tclass: u8,
-    /// The name of the interface that the socket is limited to.
+    /// The name of the interface that the socket is bound to.
     device: Option<Vec<u8>>,
 }
 
@@ -148,7 +149,7 @@ macro_rules! ip_options {
                 self.with_ip(|_, socket, _| Ok(socket.reuse_address))
             }
 
-            /// Sets `SO_REUSEADDR`: lets [`bind`](Self::bind) take a port on which connections are in
+            /// Sets `SO_REUSEADDR`: lets [`bind`](Self::bind) use a port with connections in
             /// TIME-WAIT, but not one that has a listener.
             pub fn set_reuseaddr(&self, reuseaddr: bool) -> std::io::Result<()> {
                 self.with_ip(|_, socket, _| socket.reuse_address = reuseaddr);
@@ -160,29 +161,29 @@ macro_rules! ip_options {
                 self.with_ip(|_, socket, _| Ok(socket.reuse_port))
             }
 
-            /// Sets `SO_REUSEPORT`: sockets that all set it may listen on one port; connections are
-            /// spread over them.
+            /// Sets `SO_REUSEPORT`. Sockets that all have it set can listen on the same port, and
+            /// connections are distributed among them.
             pub fn set_reuseport(&self, reuseport: bool) -> std::io::Result<()> {
                 self.with_ip(|_, socket, _| socket.reuse_port = reuseport);
                 Ok(())
             }
 
-            /// `SO_REUSEADDR` under the name of socket2.
+            /// `SO_REUSEADDR`, with the name of socket2.
             pub fn reuse_address(&self) -> std::io::Result<bool> {
                 self.reuseaddr()
             }
 
-            /// Sets `SO_REUSEADDR` under the name of socket2.
+            /// Sets `SO_REUSEADDR`, with the name of socket2.
             pub fn set_reuse_address(&self, reuse: bool) -> std::io::Result<()> {
                 self.set_reuseaddr(reuse)
             }
 
-            /// `SO_REUSEPORT` under the name of socket2.
+            /// `SO_REUSEPORT`, with the name of socket2.
             pub fn reuse_port(&self) -> std::io::Result<bool> {
                 self.reuseport()
             }
 
-            /// Sets `SO_REUSEPORT` under the name of socket2.
+            /// Sets `SO_REUSEPORT`, with the name of socket2.
             pub fn set_reuse_port(&self, reuse: bool) -> std::io::Result<()> {
                 self.set_reuseport(reuse)
             }
@@ -195,10 +196,11 @@ macro_rules! ip_options {
                 self.with_ip(|_, socket, _| $crate::net::options::ip::only_v6(socket))
             }
 
-            /// Sets `IPV6_V6ONLY`: whether the socket refuses IPv4.
+            /// Sets `IPV6_V6ONLY`: whether the socket is restricted to IPv6, and rejects
+            /// IPv4-mapped addresses.
             ///
             /// # Errors
-            /// `ENOPROTOOPT` for an IPv4 socket, `EINVAL` once it is bound.
+            /// `ENOPROTOOPT` for an IPv4 socket, `EINVAL` if the socket is bound.
             pub fn set_only_v6(&self, only: bool) -> std::io::Result<()> {
                 self.with_ip(|_, socket, _| socket.set_only_v6(only))
             }
@@ -223,8 +225,8 @@ macro_rules! ip_options {
                 self.with_ip(|_, _, ip| Ok(ip.tos()))
             }
 
-            /// Sets `IP_TOS` of what is sent over IPv4. The two bits of ECN belong to the stack and are
-            /// ignored.
+            /// Sets `IP_TOS` of packets that are sent over IPv4. The two ECN bits are set by the
+            /// stack and are ignored here.
             pub fn set_tos_v4(&self, tos: u32) -> std::io::Result<()> {
                 self.with_ip(|_, _, ip| ip.set_tos(tos));
                 Ok(())
@@ -252,20 +254,21 @@ macro_rules! ip_options {
                 self.with_ip(|_, socket, ip| ip.tclass(socket))
             }
 
-            /// Sets `IPV6_TCLASS`. The two bits of ECN belong to the stack and are ignored.
+            /// Sets `IPV6_TCLASS`. The two ECN bits are set by the stack and are ignored here.
             ///
             /// # Errors
-            /// `EOPNOTSUPP` for an IPv4 socket, `EINVAL` if it does not fit a byte.
+            /// `EOPNOTSUPP` for an IPv4 socket, `EINVAL` if the value does not fit into a byte.
             pub fn set_tclass_v6(&self, tclass: u32) -> std::io::Result<()> {
                 self.with_ip(|_, socket, ip| ip.set_tclass(socket, tclass))
             }
 
-            /// The name of the interface that the socket is limited to (`SO_BINDTODEVICE`).
+            /// The name of the interface that the socket is bound to (`SO_BINDTODEVICE`).
             pub fn device(&self) -> std::io::Result<Option<Vec<u8>>> {
                 self.with_ip(|_, _, ip| Ok(ip.device()))
             }
 
-            /// Limits the socket to an interface of its stack; none, or an empty name, lifts the limit.
+            /// Binds the socket to an interface of its stack (`SO_BINDTODEVICE`). `None` or an
+            /// empty name removes the binding.
             ///
             /// # Errors
             /// `ENODEV` if there is no interface of this name.

@@ -41,7 +41,7 @@ impl<T: HasTcpOptions> HasMtuDiscover for T {
     }
 }
 
-/// Parameters of keep-alive, for `set_tcp_keepalive`; what is not set stays as it is.
+/// Keep-alive parameters for `set_tcp_keepalive`. Parameters that are not set remain unchanged.
 ///
 /// # Examples
 /// ```
@@ -66,7 +66,7 @@ pub struct TcpKeepalive {
 }
 
 impl TcpKeepalive {
-    /// Nothing set.
+    /// Keep-alive parameters of which none is set.
     pub const fn new() -> Self {
         Self { time: None, interval: None, retries: None }
     }
@@ -83,7 +83,7 @@ impl TcpKeepalive {
         Self { interval: Some(interval), ..self }
     }
 
-    /// `TCP_KEEPCNT`: probes without an answer that end the connection.
+    /// `TCP_KEEPCNT`: the number of unanswered probes after which the connection ends.
     #[must_use]
     pub const fn with_retries(self, retries: u32) -> Self {
         Self { retries: Some(retries), ..self }
@@ -157,8 +157,8 @@ macro_rules! tcp_options {
                 Ok(self.options().nodelay)
             }
 
-            /// Sets `TCP_NODELAY`, which turns Nagle's algorithm off. What it held back is sent, and
-            /// so is what `TCP_CORK` holds back, even if the option was set before.
+            /// Sets `TCP_NODELAY`, which turns Nagle's algorithm off. Data that Nagle's algorithm
+            /// or `TCP_CORK` has held back is sent, even if the option was set before.
             pub fn set_nodelay(&self, nodelay: bool) -> std::io::Result<()> {
                 self.change(|options| options.nodelay = nodelay);
                 if nodelay {
@@ -167,12 +167,12 @@ macro_rules! tcp_options {
                 Ok(())
             }
 
-            /// `TCP_NODELAY` under the name of socket2.
+            /// `TCP_NODELAY`, with the name of socket2.
             pub fn tcp_nodelay(&self) -> std::io::Result<bool> {
                 self.nodelay()
             }
 
-            /// Sets `TCP_NODELAY` under the name of socket2.
+            /// Sets `TCP_NODELAY`, with the name of socket2.
             pub fn set_tcp_nodelay(&self, nodelay: bool) -> std::io::Result<()> {
                 self.set_nodelay(nodelay)
             }
@@ -182,27 +182,29 @@ macro_rules! tcp_options {
                 Ok(self.options().linger)
             }
 
-            /// Sets `SO_LINGER`: how long the stack tries to deliver after the last handle was
-            /// dropped, before it resets the connection. Zero resets at once. Dropping never blocks.
+            /// Sets `SO_LINGER`: how long the stack tries to deliver data after the last handle was
+            /// dropped, before it resets the connection. Zero resets it at once. Dropping never
+            /// blocks.
             pub fn set_linger(&self, linger: Option<std::time::Duration>) -> std::io::Result<()> {
                 self.change(|options| options.linger = linger);
                 Ok(())
             }
 
-            /// Makes the drop of the last handle reset the connection and discard unsent data.
+            /// Makes dropping the last handle reset the connection and discard unsent data.
             pub fn set_zero_linger(&self) -> std::io::Result<()> {
                 self.set_linger(Some(std::time::Duration::ZERO))
             }
 
-            /// `TCP_LINGER2`, where it was set. Default none, which means
+            /// `TCP_LINGER2`. Default none, which means
             /// [`Config::fin_timeout`](crate::Config::fin_timeout).
             pub fn tcp_linger2(&self) -> std::io::Result<Option<std::time::Duration>> {
                 Ok(self.options().linger2)
             }
 
             /// Sets `TCP_LINGER2`: how long a connection whose last handle was dropped waits in
-            /// FIN-WAIT-2 for the peer's FIN, 120 s at most and 3.5 times the retransmission timeout at
-            /// least. Zero does what a negative value does in Linux: the connection is reset at once.
+            /// FIN-WAIT-2 for the peer's FIN. The time is at most 120 s and at least 3.5 times the
+            /// retransmission timeout. Zero corresponds to a negative value in Linux: the
+            /// connection is reset at once.
             pub fn set_tcp_linger2(&self, linger: Option<std::time::Duration>) -> std::io::Result<()> {
                 self.change(|options| options.linger2 = $crate::net::options::tcp::linger2_from(linger));
                 Ok(())
@@ -243,7 +245,7 @@ macro_rules! tcp_options {
                 Ok(self.options().keepalive_interval)
             }
 
-            /// `TCP_KEEPCNT`: probes without an answer that end the connection.
+            /// `TCP_KEEPCNT`: the number of unanswered probes after which the connection ends.
             pub fn tcp_keepalive_retries(&self) -> std::io::Result<u32> {
                 Ok(self.options().keepalive_retries)
             }
@@ -264,14 +266,14 @@ macro_rules! tcp_options {
                 Ok(self.options().cork)
             }
 
-            /// Sets `TCP_CORK`: whether partial segments are held back, for 200 ms at most.
+            /// Sets `TCP_CORK`: whether partial segments are held back, for at most 200 ms.
             pub fn set_tcp_cork(&self, cork: bool) -> std::io::Result<()> {
                 self.change(|options| options.cork = cork);
                 Ok(())
             }
 
-            /// Sets `TCP_MAXSEG`, the largest MSS that is used and announced; 0 leaves it to the
-            /// path. Takes effect for connections that begin later.
+            /// Sets `TCP_MAXSEG`, the largest MSS that is used and advertised. 0 removes the limit.
+            /// It applies to connections that are opened later.
             ///
             /// # Errors
             /// `EINVAL` if it is neither 0 nor 88 to 32767.
@@ -286,25 +288,25 @@ macro_rules! tcp_options {
                 Ok(self.options().defer_accept_time(self.config()))
             }
 
-            /// Sets `TCP_DEFER_ACCEPT`: for how long a listener waits for the first data of a client
-            /// before it hands the connection out without any. The time is rounded up to what a
-            /// number of retransmissions of the SYN-ACK takes: 1 s, 3 s, 7 s and so on. On a client,
-            /// the acknowledgment that completes the handshake waits for up to 200 ms for data to
-            /// carry it. None or zero turns it off.
+            /// Sets `TCP_DEFER_ACCEPT`: how long a listener waits for the first data of a client
+            /// before `accept` returns the connection without data. The time is rounded up to that
+            /// of a number of SYN-ACK retransmissions: 1 s, 3 s, 7 s and so on. On a client, the
+            /// acknowledgment that completes the handshake waits for up to 200 ms for data that can
+            /// carry it. `None` or zero turns it off.
             pub fn set_tcp_defer_accept(&self, time: Option<std::time::Duration>) -> std::io::Result<()> {
                 self.change(|options| options.set_defer_accept_time(time, self.config()));
                 Ok(())
             }
 
-            /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on nothing more may be written. 0, the
-            /// default, is the setting of the stack.
+            /// `TCP_NOTSENT_LOWAT`: the number of unsent bytes at which writes are no longer
+            /// accepted. 0, the default, means the setting of the stack.
             pub fn tcp_notsent_lowat(&self) -> std::io::Result<u32> {
                 let low_water = self.options().notsent_lowat.unwrap_or(0);
                 Ok(u32::try_from(low_water).unwrap_or(u32::MAX))
             }
 
-            /// Sets `TCP_NOTSENT_LOWAT`; 0 is the setting of the stack. The socket is writable while
-            /// less than half of it is unsent.
+            /// Sets `TCP_NOTSENT_LOWAT`. 0 means the setting of the stack. The socket is writable
+            /// while fewer than half of these bytes are unsent.
             pub fn set_tcp_notsent_lowat(&self, bytes: u32) -> std::io::Result<()> {
                 let low_water = (bytes > 0).then_some(bytes as usize);
                 self.change(|options| options.notsent_lowat = low_water);
@@ -323,47 +325,48 @@ macro_rules! tcp_options {
             /// slow start threshold.
             ///
             /// # Errors
-            /// `ENOENT` if the stack knows no congestion control of this name; `EINVAL` if `name` is empty.
+            /// `ENOENT` if the stack has no congestion control of this name; `EINVAL` if `name` is
+            /// empty.
             pub fn set_tcp_congestion(&self, name: &[u8]) -> std::io::Result<()> {
                 self.change(|options| $crate::net::options::tcp::set_congestion(options, name))
             }
 
-            /// `SO_MAX_PACING_RATE` in bytes a second; `u64::MAX` if it is not set.
+            /// `SO_MAX_PACING_RATE` in bytes per second; `u64::MAX` if it is not set.
             pub fn max_pacing_rate(&self) -> std::io::Result<u64> {
                 Ok(self.options().max_pacing_rate.unwrap_or(u64::MAX))
             }
 
-            /// Sets `SO_MAX_PACING_RATE` in bytes a second: segments are spread over time, at this rate at
-            /// most. 0 and `u64::MAX` lift the limit.
+            /// Sets `SO_MAX_PACING_RATE` in bytes per second. Segments are paced, and this is the
+            /// maximum rate. 0 and `u64::MAX` remove the limit.
             pub fn set_max_pacing_rate(&self, rate: u64) -> std::io::Result<()> {
                 let limit = (rate != 0 && rate != u64::MAX).then_some(rate);
                 self.change(|options| options.max_pacing_rate = limit);
                 Ok(())
             }
 
-            /// `SO_SNDBUF`: twice what was set, as on Linux, or the size at which an automatic buffer
-            /// starts to grow.
+            /// `SO_SNDBUF`: twice the value that was set, as on Linux, or the initial size of an
+            /// auto-tuned buffer.
             pub fn send_buffer_size(&self) -> std::io::Result<u32> {
                 let (set, automatic) = (self.options().send_buffer_size, self.config().send_buffer_initial);
                 Ok($crate::net::options::tcp::reported_buffer_size(set, automatic))
             }
 
-            /// Sets `SO_SNDBUF`, within the limits of the stack, and turns its growth off.
+            /// Sets `SO_SNDBUF`, within the limits of the stack, and turns auto-tuning off.
             pub fn set_send_buffer_size(&self, size: u32) -> std::io::Result<()> {
                 let size = $crate::net::options::tcp::send_buffer_from(size, self.config());
                 self.change(|options| options.send_buffer_size = Some(size));
                 Ok(())
             }
 
-            /// `SO_RCVBUF`: twice what was set, as on Linux, or the size at which an automatic buffer
-            /// starts to grow.
+            /// `SO_RCVBUF`: twice the value that was set, as on Linux, or the initial size of an
+            /// auto-tuned buffer.
             pub fn recv_buffer_size(&self) -> std::io::Result<u32> {
                 let (set, automatic) = (self.options().recv_buffer_size, self.config().recv_buffer_initial);
                 Ok($crate::net::options::tcp::reported_buffer_size(set, automatic))
             }
 
-            /// Sets `SO_RCVBUF`, within the limits of the stack, and turns its growth off. The window
-            /// scale follows it if it is set before the connection begins.
+            /// Sets `SO_RCVBUF`, within the limits of the stack, and turns auto-tuning off. If it
+            /// is set before the connection is opened, the window scale is chosen accordingly.
             pub fn set_recv_buffer_size(&self, size: u32) -> std::io::Result<()> {
                 let size = $crate::net::options::tcp::recv_buffer_from(size, self.config());
                 self.change(|options| options.recv_buffer_size = Some(size));

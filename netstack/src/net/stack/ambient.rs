@@ -1,7 +1,8 @@
-//! The stack that the constructors use that name none.
+//! The current stack: the one that constructors without a stack argument use.
 //!
-//! Innermost wins: [`Stack::scope`] and [`Stack::enter`], then [`Stack::bind_runtime`], then
-//! [`Stack::install`], and then an error.
+//! The innermost selection wins: [`Stack::scope`] and [`Stack::enter`], then
+//! [`Stack::bind_runtime`], then [`Stack::install`]. Without any of them, constructors return an
+//! error.
 
 use super::Stack;
 use crate::sync::{Mutex, Rank};
@@ -18,7 +19,7 @@ use std::task::{Context, Poll};
 use tokio::runtime::{Handle, Id};
 use tokio::task::JoinHandle;
 
-/// The error of [`Stack::install`]: another stack is installed already.
+/// The error of [`Stack::install`]: another stack has been installed before.
 #[derive(Debug)]
 pub struct AlreadyInstalled(
     /// The stack that was not installed.
@@ -40,13 +41,13 @@ impl From<AlreadyInstalled> for io::Error {
 }
 
 impl Stack {
-    /// Makes this stack the default of the process. A later call replaces it only if it is over by
-    /// then, because it was shut down or its runtime ended.
+    /// Makes this stack the default of the process. A later call replaces it only after it has
+    /// ended, because it was shut down or because its runtime ended.
     ///
-    /// The process holds the stack from then on. That does not keep the process alive.
+    /// From then on the process owns a handle to the stack. This does not keep the process running.
     ///
     /// # Errors
-    /// [`AlreadyInstalled`], which gives the stack back.
+    /// [`AlreadyInstalled`], which contains the stack.
     ///
     /// # Examples
     /// ```
@@ -70,11 +71,11 @@ impl Stack {
     }
 
     /// Makes this stack the default of all code that runs on `runtime` until the guard is dropped:
-    /// its tasks on every worker, the tasks that they spawn, and blocking calls. The guard may be sent
-    /// to other threads. A later binding of the same runtime hides an earlier one.
+    /// its tasks on every worker, the tasks that they spawn, and blocking calls. The guard may be
+    /// sent to other threads. A later binding of the same runtime overrides an earlier one.
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn bind_runtime(&self, runtime: &Handle) -> io::Result<BindGuard> {
         self.core().ensure_open()?;
         let guard = NEXT_GUARD.fetch_add(1, Ordering::Relaxed);
@@ -82,9 +83,9 @@ impl Stack {
         Ok(BindGuard { guard, _override: Override::new() })
     }
 
-    /// Makes this stack the default of this thread until the guard is dropped: for `main` and plain
-    /// tests. Tasks that a multi-threaded runtime runs elsewhere do not see it; use
-    /// [`Stack::bind_runtime`] for those, or [`Stack::scope`].
+    /// Makes this stack the default of this thread until the guard is dropped. It is meant for
+    /// `main` and for synchronous tests. It does not apply to tasks that a multi-threaded runtime
+    /// runs on other threads; use [`Stack::bind_runtime`] or [`Stack::scope`] for those.
     ///
     /// # Examples
     /// ```
@@ -120,11 +121,11 @@ impl Stack {
         tokio::spawn(self.scope(future))
     }
 
-    /// The stack that constructors use which name none: see
+    /// The current stack, which constructors without a stack argument use: see
     /// [above](Stack#which-stack-a-socket-belongs-to).
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] if there is none.
+    /// [`io::ErrorKind::Unsupported`] if there is no current stack.
     pub fn current() -> io::Result<Self> {
         Self::try_current().ok_or_else(|| {
             io::Error::new(
@@ -134,14 +135,14 @@ impl Stack {
         })
     }
 
-    /// As [`Stack::current`], or none if there is no such stack.
+    /// The current stack, if any.
     pub fn try_current() -> Option<Self> {
         let overridden = OVERRIDES.load(Ordering::Relaxed) != 0;
         overridden.then(|| entered().or_else(bound)).flatten().or_else(|| INSTALLED.lock().clone())
     }
 }
 
-/// Binds a stack to a runtime until it is dropped: [`Stack::bind_runtime`].
+/// The guard of [`Stack::bind_runtime`], which unbinds the stack when it is dropped.
 #[derive(Debug)]
 #[must_use = "the binding ends when the guard is dropped"]
 pub struct BindGuard {
@@ -158,8 +159,7 @@ impl Drop for BindGuard {
     }
 }
 
-/// Makes a stack the default of a thread until it is dropped: [`Stack::enter`]. It stays on its
-/// thread.
+/// The guard of [`Stack::enter`]. It cannot be sent to another thread.
 #[derive(Debug)]
 #[must_use = "the stack is left when the guard is dropped"]
 pub struct EnterGuard {
@@ -168,7 +168,7 @@ pub struct EnterGuard {
 }
 
 pin_project! {
-    /// A future, or a stream, with a default stack: [`Stack::scope`].
+    /// A future or stream with a default stack, made by [`Stack::scope`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Scoped<F> {
@@ -203,13 +203,14 @@ impl<S: Stream> Stream for Scoped<S> {
     }
 }
 
-/// Runs `future` with `stack` as the default of the whole runtime, and then waits until every byte
-/// that it wrote has been acknowledged, for at most [`Config::exit_drain`](crate::Config::exit_drain).
+/// Runs `future` with `stack` as the default of the whole runtime, and then waits until all data
+/// that it wrote has been acknowledged, for at most
+/// [`Config::exit_drain`](crate::Config::exit_drain).
 ///
-/// The body of a `main`: what was written is delivered although `main` returns.
+/// Use it as the body of `main`, so that written data is delivered before `main` returns.
 ///
 /// # Errors
-/// If the stack is over.
+/// If the stack has ended.
 ///
 /// # Examples
 /// ```

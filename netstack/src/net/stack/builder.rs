@@ -63,8 +63,7 @@ impl fmt::Debug for StackBuilder {
 }
 
 impl Stack {
-    /// A builder for a stack. Without further settings the stack has a loopback interface and
-    /// nothing else.
+    /// Returns a builder. By default, the stack has a loopback interface and no other interfaces.
     pub fn builder() -> StackBuilder {
         StackBuilder {
             name: "netstack".to_owned(),
@@ -79,38 +78,39 @@ impl Stack {
 }
 
 impl StackBuilder {
-    /// A name for messages and for the driver's thread. Default `netstack`.
+    /// Sets the name, which appears in messages and as the name of the driver's thread. Default
+    /// `netstack`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Adds an interface. The loopback interface is added without it.
+    /// Adds an interface. The loopback interface is added automatically.
     pub fn interface(mut self, interface: Interface) -> Self {
         self.interfaces.push(interface);
         self
     }
 
-    /// Whether there is a loopback interface, with 127.0.0.0/8 and ::1. Default on.
+    /// Sets whether the stack has a loopback interface with 127.0.0.0/8 and ::1. Default true.
     pub fn loopback(mut self, on: bool) -> Self {
         self.config.loopback = on;
         self
     }
 
-    /// Replaces all settings, [`StackBuilder::loopback`] included.
+    /// Replaces all settings, including that of [`StackBuilder::loopback`].
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// Who drives the stack. Default [`Driver::Tokio`].
+    /// Sets the driver. Default [`Driver::Tokio`].
     pub fn driver(mut self, driver: Driver) -> Self {
         self.driver = driver;
         self
     }
 
-    /// The cache in which clients keep Fast Open cookies. Stacks with the same addresses may share
-    /// one; without this, each has its own.
+    /// Sets the cache of Fast Open cookies for clients. Stacks with the same addresses can share a
+    /// cache. By default, each stack has its own.
     pub fn fast_open_cache(mut self, cache: Arc<FastOpenCache>) -> Self {
         self.fast_open_cache = Some(cache);
         self
@@ -148,8 +148,8 @@ impl StackBuilder {
         self
     }
 
-    /// Registers a congestion control algorithm by name, for [`Config::congestion`] and
-    /// `set_tcp_congestion` to choose. `cubic`, `reno` and `bbr` are built in.
+    /// Registers a congestion control algorithm by name, so that [`Config::congestion`] and
+    /// `set_tcp_congestion` can select it. `cubic`, `reno` and `bbr` are built in.
     ///
     /// `factory` makes the state of the algorithm for one connection. It is called with the connection
     /// locked, and must not block or call into the stack.
@@ -185,9 +185,10 @@ impl StackBuilder {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fixed = "fixed".parse()?;
     /// let stack = Stack::builder()
     ///     .congestion_control("fixed", |_: &CongestionStart| Box::new(Fixed(32 << 10)))
-    ///     .config(Config { congestion: "fixed".parse()?, ..Config::default() })
+    ///     .config(Config::default().with(|config| config.congestion = fixed))
     ///     .build()?;
     /// let listener = stack.listen("127.0.0.1:0").await?;
     /// let client = stack.connect(listener.local_addr()?).await?;
@@ -213,17 +214,17 @@ impl StackBuilder {
     /// Builds the stack and starts its driver.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::Unsupported`]: [`Driver::Tokio`] outside of a tokio runtime; or a device
-    ///   that waits on a file descriptor, or [`Driver::Thread`], while the time of the runtime around
-    ///   is paused: they cannot follow virtual time.
-    /// - [`io::ErrorKind::InvalidInput`]: an address, a gateway or a setting that makes no sense; a congestion
-    ///   control that is registered by a name that is invalid or taken, or a [`Config::congestion`] that is
-    ///   not registered.
-    /// - What the operating system says when the driver's thread cannot be started.
+    /// - [`io::ErrorKind::Unsupported`] if [`Driver::Tokio`] is used outside a tokio runtime, or if
+    ///   the time of the current runtime is paused and a device waits on a file descriptor or the
+    ///   driver is [`Driver::Thread`], because these cannot use virtual time.
+    /// - [`io::ErrorKind::InvalidInput`] if an address, a gateway or a setting is invalid, if a
+    ///   congestion control is registered by a name that is invalid or taken, or if
+    ///   [`Config::congestion`] is not registered.
+    /// - The error of the operating system if the driver's thread cannot be started.
     ///
     /// # Panics
-    /// If the runtime was built without its time driver, or without its I/O driver and there is a
-    /// device that needs it.
+    /// If the runtime was built without its time driver, or without the I/O driver that a device
+    /// needs.
     pub fn build(self) -> io::Result<Stack> {
         let Self { name, interfaces, config, driver, fast_open_cache, congestion, trace } = self;
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;

@@ -76,8 +76,9 @@ impl std::panic::UnwindSafe for TcpListener {}
 impl std::panic::RefUnwindSafe for TcpListener {}
 
 impl TcpListener {
-    /// Listens on `addr`, with `SO_REUSEADDR` set, on the current stack ([`Stack::current`]). Several
-    /// addresses are tried one after the other until one works. Port 0 picks a free port.
+    /// Listens on `addr`, with `SO_REUSEADDR` set, on the current stack ([`Stack::current`]). If
+    /// `addr` resolves to several addresses, they are tried in turn until one succeeds. Port 0
+    /// selects a free port.
     ///
     /// # Errors
     /// - [`io::ErrorKind::Unsupported`] if there is no current stack.
@@ -89,7 +90,7 @@ impl TcpListener {
         Self::bind_on(&Stack::current()?, addr).await
     }
 
-    /// Listens on `addr` on `stack`; otherwise as [`TcpListener::bind`].
+    /// Like [`TcpListener::bind`], on `stack`.
     ///
     /// # Errors
     /// As [`TcpListener::bind`].
@@ -99,10 +100,10 @@ impl TcpListener {
 
     /// Waits for a connection and returns it with the address of the peer.
     ///
-    /// The peer may have reset the connection already; the first read reports that.
+    /// If the peer has reset the connection in the meantime, the first read returns the error.
     ///
     /// # Errors
-    /// If the stack is over, or the interface's device failed.
+    /// If the stack has ended, or if the device of the interface has failed.
     ///
     /// # Cancel safety
     /// Cancel safe: no connection is lost if the future is dropped.
@@ -146,7 +147,7 @@ impl TcpListener {
         Ok(self.endpoint.listener.ttl().into())
     }
 
-    /// Sets `IP_TTL`; connections that are accepted later inherit it.
+    /// Sets `IP_TTL`. Connections that are accepted later inherit it.
     ///
     /// # Errors
     /// `EINVAL` if it is not 1 to 255.

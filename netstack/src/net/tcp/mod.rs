@@ -1,8 +1,8 @@
 //! TCP sockets.
 //!
-//! The types are those of `tokio::net`, with the same methods, errors and cancel safety. There are no
-//! conversions from and to file descriptors, since there are none. In addition there are constructors
-//! that name their stack, and the options that `socket2` knows.
+//! The types are those of `tokio::net`, with the same methods, errors and cancel safety. There are
+//! no conversions from and to file descriptors, because there are no file descriptors. There are
+//! additional constructors that take a stack, and the options that `socket2` has.
 //!
 #![doc = include_str!("closing.md")]
 

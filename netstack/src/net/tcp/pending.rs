@@ -23,7 +23,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::Interest;
 
-/// A TCP socket that listens, and whose application sees each SYN before it is answered.
+/// A listening TCP socket that returns each SYN to the application before it is answered (pending
+/// accept).
 ///
 /// An ordinary listener lets the stack complete the handshake and notifies the application afterwards.
 /// That is too late for a proxy: its client believes that it is connected before the proxy knows
@@ -31,15 +32,15 @@ use tokio::io::Interest;
 /// instead, and the application connects to the upstream server first. The client sees an ordinary
 /// handshake that takes a little longer, or the same refusal that the proxy met.
 ///
-/// SYNs that the client retransmits in the meantime are absorbed. The backlog bounds the number of
-/// clients that wait for a decision or for the end of their handshake. Beyond it SYNs are dropped, as
-/// there are no SYN cookies here, and clients retransmit. [`Config::pending_accept_timeout`] bounds the
-/// time for a decision.
+/// SYNs that the client retransmits in the meantime are ignored. The backlog limits the number of
+/// clients that wait for a decision or for the end of their handshake. Above the limit SYNs are
+/// dropped, because there are no SYN cookies here, and clients retransmit them.
+/// [`Config::pending_accept_timeout`] limits the time for a decision.
 ///
-/// With [`PendingListener::set_tcp_fastopen`], the data in the SYN of a client with a good cookie can be
-/// read before the decision: [`PendingStream::fast_open_data`]. A proxy finds the server's name there,
-/// in the ClientHello of TLS, and can choose the upstream server by it. Accepting such a client opens
-/// its connection at once.
+/// With [`PendingListener::set_tcp_fastopen`], the data in the SYN of a client with a valid cookie
+/// can be read before the decision ([`PendingStream::fast_open_data`]). A proxy can select the
+/// upstream server by the server name in a TLS ClientHello there. Accepting such a client opens its
+/// connection at once.
 ///
 /// # Examples
 /// A proxy:
@@ -85,7 +86,7 @@ pub struct PendingListener {
 }
 
 impl PendingListener {
-    /// Listens on `addr` on the current stack, as [`TcpListener::bind`].
+    /// Listens on `addr` on the current stack, as [`TcpListener::bind`] does.
     ///
     /// # Errors
     /// As [`TcpListener::bind`].
@@ -93,7 +94,7 @@ impl PendingListener {
         Self::bind_on(&Stack::current()?, addr).await
     }
 
-    /// Listens on `addr` on `stack`; otherwise as [`TcpListener::bind`].
+    /// Like [`PendingListener::bind`], on `stack`.
     ///
     /// # Errors
     /// As [`TcpListener::bind`].
@@ -105,10 +106,10 @@ impl PendingListener {
         Self { listener }
     }
 
-    /// Waits for a SYN. Nothing has answered it yet.
+    /// Waits for a SYN, which has not been answered yet.
     ///
     /// # Errors
-    /// If the stack is over, or the interface's device failed.
+    /// If the stack has ended, or if the device of the interface has failed.
     ///
     /// # Cancel safety
     /// Cancel safe: no SYN is lost if the future is dropped.
@@ -172,10 +173,10 @@ impl fmt::Debug for PendingListener {
 
 /// A client whose SYN has not been answered yet.
 ///
-/// Decide with [`accept`](Self::accept), [`refuse`](Self::refuse), [`refuse_as`](Self::refuse_as),
-/// [`unreachable`](Self::unreachable) or [`ignore`](Self::ignore). Dropping it refuses the client with
-/// a reset, so that no client is left waiting if a proxy gives up or panics. Until then the client
-/// retransmits its SYN.
+/// Answer it with [`accept`](Self::accept), [`refuse`](Self::refuse),
+/// [`refuse_as`](Self::refuse_as), [`unreachable`](Self::unreachable) or [`ignore`](Self::ignore).
+/// Dropping it refuses the client with a reset, so that no client is left waiting if a proxy gives
+/// up or panics. Until then the client retransmits its SYN.
 pub struct PendingStream {
     endpoint: Arc<PendingEndpoint>,
     /// As that of the listener.
@@ -238,7 +239,7 @@ impl PendingStream {
         Self { endpoint, mapped_tos }
     }
 
-    /// The client.
+    /// The address of the client.
     pub fn peer_addr(&self) -> SocketAddr {
         self.endpoint.syn.remote_addr()
     }
@@ -263,7 +264,7 @@ impl PendingStream {
     /// forged. Reading the data here does not consume it: the stream of [`accept`](Self::accept) begins
     /// with the same bytes.
     ///
-    /// The data may arrive twice, if an attacker replays the SYN (RFC 7413 §2.1).
+    /// The data can be delivered twice, if an attacker replays the SYN (RFC 7413 §2.1).
     pub fn fast_open_data(&self) -> &[u8] {
         self.endpoint.syn.fast_open_data()
     }
@@ -273,8 +274,8 @@ impl PendingStream {
         self.endpoint.stack.now() - self.endpoint.syn.arrived()
     }
 
-    /// Waits until the client is gone: it sent a reset, the time for a decision is over, or the
-    /// listener was closed. A proxy can then give up its upstream connection.
+    /// Waits until the client is gone: it has sent a reset, the time for a decision has passed, or
+    /// the listener was closed. A proxy can then close its upstream connection.
     ///
     /// # Cancel safety
     /// Waiting has no effect of its own.
@@ -290,8 +291,9 @@ impl PendingStream {
     /// data may be written before the third segment of the handshake.
     ///
     /// # Errors
-    /// `ETIMEDOUT` if the client does not answer, or the time for a decision was over already;
-    /// `ECONNRESET` if it has given up; `ECONNABORTED` if the listener was closed; if the stack is over.
+    /// `ETIMEDOUT` if the client does not answer, or if the time for a decision has passed;
+    /// `ECONNRESET` if the client has sent a reset; `ECONNABORTED` if the listener was closed; an
+    /// error if the stack has ended.
     ///
     /// # Cancel safety
     /// Dropping the future resets the client.
@@ -306,27 +308,27 @@ impl PendingStream {
         Ok(TcpStream::accepted(stack, cell, self.mapped_tos))
     }
 
-    /// Resets the client, as a closed port does: it reports `ECONNREFUSED`.
+    /// Resets the client, as a closed port does: its `connect` fails with `ECONNREFUSED`.
     pub fn refuse(self) {
         self.endpoint.reject(Rejection::Reset);
     }
 
     /// Sends the client an ICMP error: its destination cannot be reached. Most systems report
-    /// `EHOSTUNREACH` or `ENETUNREACH`. Beyond [`Config::icmp_rate`] nothing is sent, and the client's
-    /// next SYN is a new one.
+    /// `EHOSTUNREACH` or `ENETUNREACH`. Above the limit of [`Config::icmp_rate`] nothing is sent,
+    /// and the client's next SYN is treated as a new one.
     pub fn unreachable(self, reason: Unreachable) {
         self.endpoint.reject(Rejection::Unreachable(reason));
     }
 
-    /// Never answers. SYNs that the client retransmits are absorbed for
+    /// Never answers. SYNs that the client retransmits are ignored for
     /// [`Config::pending_accept_timeout`], while it keeps its place in the SYN queue.
     pub fn ignore(self) {
         self.endpoint.reject(Rejection::Silence);
     }
 
     /// Refuses the client as the upstream server refused the proxy: an unreachable host or network,
-    /// and a prohibited route, become the ICMP error of that name, a time-out becomes silence, and
-    /// everything else a reset.
+    /// and a prohibited route, become the corresponding ICMP error; after a timeout nothing is
+    /// sent; any other error becomes a reset.
     pub fn refuse_as(self, error: &io::Error) {
         let how = match error.kind() {
             io::ErrorKind::HostUnreachable => Rejection::Unreachable(Unreachable::Host),

@@ -8,7 +8,7 @@ use crate::tcp::SocketOptions;
 use std::io;
 use std::net::Shutdown;
 
-/// The options of any TCP socket, under the names of `socket2::SockRef`.
+/// The options of any TCP socket, with the names of `socket2::SockRef`.
 ///
 /// # Examples
 /// ```

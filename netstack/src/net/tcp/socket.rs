@@ -52,16 +52,16 @@ impl TcpSocket {
     /// A new IPv4 socket of the current stack ([`Stack::current`]).
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] if there is none.
+    /// [`io::ErrorKind::Unsupported`] if there is no current stack.
     pub fn new_v4() -> io::Result<Self> {
         Self::new_v4_on(&Stack::current()?)
     }
 
-    /// A new IPv6 socket of the current stack ([`Stack::current`]). It also takes IPv4-mapped addresses,
-    /// unless [`TcpSocket::set_only_v6`] forbids it.
+    /// A new IPv6 socket of the current stack ([`Stack::current`]). It also accepts IPv4-mapped
+    /// addresses, unless [`TcpSocket::set_only_v6`] is set.
     ///
     /// # Errors
-    /// [`io::ErrorKind::Unsupported`] if there is none.
+    /// [`io::ErrorKind::Unsupported`] if there is no current stack.
     pub fn new_v6() -> io::Result<Self> {
         Self::new_v6_on(&Stack::current()?)
     }
@@ -69,7 +69,7 @@ impl TcpSocket {
     /// A new IPv4 socket of `stack`.
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn new_v4_on(stack: &Stack) -> io::Result<Self> {
         Self::new(stack, Family::V4)
     }
@@ -77,7 +77,7 @@ impl TcpSocket {
     /// A new IPv6 socket of `stack`.
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn new_v6_on(stack: &Stack) -> io::Result<Self> {
         Self::new(stack, Family::V6)
     }
@@ -91,21 +91,22 @@ impl TcpSocket {
         Ok(Self { stack: stack.clone(), setup: Mutex::new(Rank::Socket, setup) })
     }
 
-    /// The address that the socket is bound to; the unspecified address with port 0 before.
+    /// The address that the socket is bound to; the unspecified address with port 0 if it is not
+    /// bound.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.setup.lock().socket.ip.local_addr())
     }
 
-    /// `SO_ERROR`, which an unconnected socket never has.
+    /// `SO_ERROR`. An unconnected socket has none.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         Ok(None)
     }
 
-    /// Binds the socket to an address of its stack; port 0 picks a free port.
+    /// Binds the socket to an address of its stack. Port 0 selects a free port.
     ///
     /// # Errors
-    /// `EADDRINUSE`; `EADDRNOTAVAIL` for an address that is not the stack's; `EINVAL` if it is bound
-    /// already; `EAFNOSUPPORT` for an address of the other family.
+    /// `EADDRINUSE`; `EADDRNOTAVAIL` if the stack does not have the address; `EINVAL` if the socket
+    /// is bound already; `EAFNOSUPPORT` for an address of the other family.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let engine = self.stack.engine();
         engine.tcp().bind(engine.core(), &mut self.setup.lock().socket, addr)
@@ -117,7 +118,7 @@ impl TcpSocket {
     /// As [`TcpStream::connect`]; and `EAFNOSUPPORT` for an address of the other family.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the attempt and closes the socket.
+    /// Dropping the future aborts the attempt and closes the socket.
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
         let Self { stack, setup } = self;
         let Setup { mut socket, ip } = setup.into_inner();
@@ -125,11 +126,11 @@ impl TcpSocket {
         TcpStream::connect_socket(&stack, socket, addr).await
     }
 
-    /// Listens. An unbound socket gets a free port. At most `backlog + 1` established connections
-    /// wait for accept.
+    /// Starts listening. An unbound socket gets a free port. At most `backlog + 1` established
+    /// connections wait for `accept`.
     ///
     /// # Errors
-    /// `EADDRINUSE` if another socket listens on the port; if the stack is over.
+    /// `EADDRINUSE` if another socket listens on the port; an error if the stack has ended.
     ///
     /// # Examples
     /// ```
@@ -147,8 +148,8 @@ impl TcpSocket {
         self.start_listening(backlog, SynPolicy::Answer)
     }
 
-    /// Listens, and lets the application decide about each SYN before it is answered. At most
-    /// `backlog + 1` clients wait for a decision, or for the end of their handshake after it.
+    /// Starts listening, and lets the application decide about each SYN before it is answered. At
+    /// most `backlog + 1` clients wait for a decision, or for the end of their handshake after it.
     ///
     /// # Errors
     /// As [`TcpSocket::listen`].
@@ -175,13 +176,13 @@ impl TcpSocket {
         Ok(self.options().fastopen_connect)
     }
 
-    /// Sets `TCP_FASTOPEN_CONNECT`. With a cookie of the server, [`TcpSocket::connect`] returns at once,
-    /// and the first write is sent in the SYN; if a task waits for something to read before that,
-    /// the SYN is sent without data. Without a cookie, connecting takes a round trip as always and
+    /// Sets `TCP_FASTOPEN_CONNECT`. With a cookie of the server, [`TcpSocket::connect`] returns at
+    /// once, and the first write is sent in the SYN; if a task waits for data to read before that,
+    /// the SYN is sent without data. Without a cookie, connecting takes a round trip as usual and
     /// obtains one.
     ///
-    /// With a cookie, errors of connecting are reported by the first operation. The first write may arrive twice
-    /// (RFC 7413 §2.1).
+    /// With a cookie, errors of connecting are returned by the first operation. The data of the
+    /// first write can be delivered twice (RFC 7413 §2.1).
     ///
     /// # Errors
     /// `EOPNOTSUPP` if [`Config::fastopen`](crate::config::Config::fastopen) forbids it.

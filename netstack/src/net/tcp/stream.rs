@@ -29,12 +29,13 @@ const COPY_PIECE: usize = 4096;
 
 /// A TCP connection.
 ///
-/// Reads and writes go through [`AsyncRead`] and [`AsyncWrite`], or through the `try_` methods after
-/// [`TcpStream::readable`] or [`TcpStream::writable`]. To read and write at the same time in two
-/// tasks, use [`TcpStream::split`] or [`TcpStream::into_split`].
+/// Read and write with [`AsyncRead`] and [`AsyncWrite`], or with the `try_` methods after
+/// [`TcpStream::readable`] or [`TcpStream::writable`]. To read and write concurrently, use
+/// [`TcpStream::split`] (in one task) or [`TcpStream::into_split`] (in two tasks).
 ///
-/// Dropping it closes the connection in the background: what was written is delivered, then the
-/// peer sees the end of the stream; if there is data that was not read, the peer sees a reset.
+/// Dropping the stream closes the connection in the background: data that was written is delivered,
+/// and then the peer reads the end of the stream. If there is unread data, the peer gets a reset
+/// instead.
 ///
 /// # Examples
 /// ```
@@ -92,22 +93,22 @@ impl std::panic::RefUnwindSafe for TcpStream {}
 
 /// Constructors.
 impl TcpStream {
-    /// Connects to `addr` on the current stack ([`Stack::current`]). Several addresses are tried one
-    /// after the other until one answers.
+    /// Connects to `addr` on the current stack ([`Stack::current`]). If `addr` resolves to several
+    /// addresses, they are tried in turn until one succeeds.
     ///
     /// # Errors
     /// - [`io::ErrorKind::Unsupported`] if there is no current stack.
-    /// - `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EHOSTUNREACH`, `EADDRNOTAVAIL`: how the last
-    ///   address failed.
+    /// - `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EHOSTUNREACH` or `EADDRNOTAVAIL`: the error
+    ///   of the last address.
     /// - [`io::ErrorKind::InvalidInput`] if `addr` cannot be resolved to any address.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the attempt and leaves nothing behind.
+    /// Dropping the future aborts the attempt and leaves nothing behind.
     pub async fn connect<A: ToSocketAddrs>(addr: A) -> io::Result<Self> {
         Self::connect_on(&Stack::current()?, addr).await
     }
 
-    /// Connects to `addr` on `stack`; otherwise as [`TcpStream::connect`].
+    /// Like [`TcpStream::connect`], on `stack`.
     ///
     /// # Errors
     /// As [`TcpStream::connect`].
@@ -201,7 +202,7 @@ impl TcpStream {
     /// The address of the peer.
     ///
     /// # Errors
-    /// `ENOTCONN` once the connection is over, by a reset for example.
+    /// `ENOTCONN` after the connection has ended, for example by a reset.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.endpoint.cell.peer_addr()
     }
@@ -239,15 +240,15 @@ impl TcpStream {
 
 /// Readiness.
 impl TcpStream {
-    /// Waits until one of the states of `interest` holds. The state may have ended by the time that an
-    /// operation is tried; the operation then fails with [`io::ErrorKind::WouldBlock`], and the next
+    /// Waits until the stream is in one of the states of `interest`. If it has left the state when
+    /// an operation is tried, the operation fails with [`io::ErrorKind::WouldBlock`], and the next
     /// call waits again.
     ///
-    /// A state holds until an operation would block. The ends of the stream count as readable and
-    /// writable, and so do errors.
+    /// Readiness is kept until an operation fails with [`io::ErrorKind::WouldBlock`]. The end of
+    /// the stream and errors count as readable and writable.
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -279,10 +280,11 @@ impl TcpStream {
         self.registration().ready(interest).await.map(Seen::ready)
     }
 
-    /// Waits until there is something to read: [`TcpStream::ready`] with [`Interest::READABLE`].
+    /// Waits until the stream is readable. Equivalent to [`TcpStream::ready`] with
+    /// [`Interest::READABLE`].
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -294,16 +296,17 @@ impl TcpStream {
     /// `poll_read` or `poll_peek` is woken.
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stop_deferring();
         self.registration().poll_ready(cx, Direction::Read).map_ok(drop)
     }
 
-    /// Waits until there is room to write: [`TcpStream::ready`] with [`Interest::WRITABLE`].
+    /// Waits until the stream is writable. Equivalent to [`TcpStream::ready`] with
+    /// [`Interest::WRITABLE`].
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -315,25 +318,25 @@ impl TcpStream {
     /// `poll_write` is woken.
     ///
     /// # Errors
-    /// If the stack is over.
+    /// If the stack has ended.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.registration().poll_ready(cx, Direction::Write).map_ok(drop)
     }
 
-    /// Calls `attempt`, which should use this stream's own methods, if one of the states of `interest`
-    /// holds. If `attempt` returns [`io::ErrorKind::WouldBlock`], the states are cleared.
+    /// Calls `attempt`, which should use the methods of this stream, if the stream is ready for
+    /// `interest`. If `attempt` returns [`io::ErrorKind::WouldBlock`], the readiness is cleared.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if none of the states holds; otherwise what `attempt` returns.
+    /// [`io::ErrorKind::WouldBlock`] if the stream is not ready; otherwise the error of `attempt`.
     pub fn try_io<R>(&self, interest: Interest, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         self.registration().try_io(interest, attempt)
     }
 
-    /// Waits for one of the states of `interest` and calls `attempt`, again and again until it returns
-    /// something other than [`io::ErrorKind::WouldBlock`].
+    /// Waits until the stream is ready for `interest` and calls `attempt`, and repeats this while
+    /// `attempt` returns [`io::ErrorKind::WouldBlock`].
     ///
     /// # Errors
-    /// What `attempt` returns; or if the stack is over.
+    /// The error of `attempt`, or an error if the stack has ended.
     ///
     /// # Cancel safety
     /// Cancel safe as far as `attempt` is; it is never interrupted.
@@ -351,11 +354,12 @@ impl TcpStream {
 
 /// Reading and writing without waiting, and peeking.
 impl TcpStream {
-    /// Reads what has been received, without waiting. `Ok(0)` is the end of the stream, or an empty buffer.
+    /// Reads what has been received, without waiting. `Ok(0)` means the end of the stream, or that
+    /// `buf` is empty.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read; `ECONNRESET` once if the peer reset
-    /// the connection, after the data that was received before.
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read; `ECONNRESET` once if the peer has
+    /// reset the connection, after all data that was received before.
     ///
     /// # Examples
     /// ```
@@ -416,8 +420,8 @@ impl TcpStream {
     /// Writes as much of `buf` as there is room for, without waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is no room; `EPIPE` after a shutdown of this side or once
-    /// the connection is over; `ECONNRESET` once if the peer reset it.
+    /// [`io::ErrorKind::WouldBlock`] if there is no room; `EPIPE` after `shutdown`, or if the
+    /// connection has ended; `ECONNRESET` once if the peer has reset the connection.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         self.try_write_vectored(&[IoSlice::new(buf)])
     }
@@ -438,7 +442,7 @@ impl TcpStream {
         self.registration().try_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags))
     }
 
-    /// Waits for room and writes as much of `buf` as it takes, with the flags of send(2).
+    /// Waits until there is room, and writes as much of `buf` as fits, with the flags of send(2).
     ///
     /// # Errors
     /// As [`TcpStream::try_write`], without [`io::ErrorKind::WouldBlock`].
@@ -465,8 +469,8 @@ impl TcpStream {
         self.registration().async_io(Interest::WRITABLE, || self.send_now(&[IoSlice::new(buf)], flags)).await
     }
 
-    /// Waits for data and copies it into `buf`, without removing it from the stream. `Ok(0)` is the end
-    /// of the stream, or an empty buffer.
+    /// Waits for data and copies it into `buf`, without removing it from the stream. `Ok(0)` means
+    /// the end of the stream, or that `buf` is empty.
     ///
     /// # Errors
     /// As [`TcpStream::try_read`], without [`io::ErrorKind::WouldBlock`].
@@ -603,13 +607,13 @@ impl AsyncWrite for TcpStream {
         true
     }
 
-    /// Does nothing: what was written is sent without it.
+    /// Does nothing: written data is sent without it.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    /// Shuts down writing: the peer sees the end of the stream after what was written. Does not wait
-    /// for it.
+    /// Shuts down writing: the peer reads the end of the stream after the written data. Does not
+    /// wait for that.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown_priv()
     }

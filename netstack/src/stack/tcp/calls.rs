@@ -288,7 +288,7 @@ impl Tcp {
     }
 
     /// Whether nothing that was written on any connection is still unsent or unacknowledged.
-    pub fn is_drained(&self) -> bool {
+    pub fn has_delivered_all(&self) -> bool {
         self.demux.all_cells().iter().all(|cell| {
             cell.look(|state| match &state.stage {
                 Stage::Connected(connection) if state.attached => {

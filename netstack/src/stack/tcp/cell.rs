@@ -232,7 +232,7 @@ impl Cell {
         }
     }
 
-    /// Whom to tell when something happens. The first one stays; what happened before is told by
+    /// Sets whom to notify when something happens. The first one stays; what happened before is in
     /// [`Cell::readiness`].
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         // A later observer is a mistake of the caller, not worth a panic in release builds.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 impl Tcp {
     /// The device of an interface is gone: every socket of it fails with `cause`.
-    pub(in crate::stack) fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+    pub(super) fn fail_sockets_of(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
         for listener in self.demux.all_listeners() {
             if turn.core.addresses().owner(listener.address()) == Some(interface) {
                 for cell in self.empty_listener(turn, &listener, cause.clone()) {
@@ -28,7 +28,7 @@ impl Tcp {
     }
 
     /// The stack is shut down: every connection is reset.
-    pub(in crate::stack) fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
+    pub(super) fn fail_sockets(&self, turn: &mut Turn<'_>, cause: &Failure) {
         let mut cells = Vec::new();
         for listener in self.demux.all_listeners() {
             cells.extend(self.empty_listener(turn, &listener, cause.clone()));

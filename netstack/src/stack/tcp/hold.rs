@@ -95,7 +95,7 @@ impl Tcp {
 
     /// The queue with this number takes packets again: the connections that wait for it send. Says
     /// whether it still takes some after that.
-    pub(in crate::stack) fn on_writable(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
+    pub(super) fn serve_waiting(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
         // Those that join meanwhile, having used up their turn, come after those that wait.
         for _ in 0..self.waiting.len(queue_number) {
             let Some(cell) = self.waiting.next(queue_number) else { break };

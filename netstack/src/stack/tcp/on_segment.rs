@@ -130,7 +130,7 @@ impl Tcp {
     }
 
     /// Does what is due now. May be called early or late.
-    pub(in crate::stack) fn on_timer(&self, turn: &mut Turn<'_>) {
+    pub(super) fn serve_deadlines(&self, turn: &mut Turn<'_>) {
         self.deadlines.serve_due(turn.now, DUE_AT_ONCE, |deadline| match deadline {
             Deadline::Cell(cell) => {
                 if let Some(cell) = cell.upgrade() {

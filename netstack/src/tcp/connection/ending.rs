@@ -23,7 +23,7 @@ impl Connection {
         if unread || self.options.linger == Some(Duration::ZERO) {
             self.rcv.discard();
             match self.state {
-                // There is nobody left to be told.
+                // The peer needs no notice any more.
                 State::TimeWait => {}
                 // RFC 9293 §3.10.5: both sides have said that they are done, and the peer has all.
                 State::Closing | State::LastAck if !unread && self.snd.fin_sent() => {

@@ -140,7 +140,7 @@ impl Connection {
     }
 
     /// Fourth: SYN. In a synchronised state it may be an old duplicate or a peer that has rebooted;
-    /// a challenge ACK tells the two apart (RFC 5961 §4.2).
+    /// a challenge ACK distinguishes the two (RFC 5961 §4.2).
     fn check_syn(&mut self, now: Instant, seg: &Segment) -> Step {
         if !seg.is_syn() {
             return NEXT;

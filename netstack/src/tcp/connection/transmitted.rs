@@ -114,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Congestion control is told of what is in the network before something is sent.
+    /// Reports what is in the network to congestion control before something is sent.
     fn note_send(&mut self, now: Instant) {
         let board = self.recovery.board();
         self.path.on_send(now, board.pipe(), board.rate().is_app_limited());

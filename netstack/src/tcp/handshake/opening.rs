@@ -169,13 +169,13 @@ impl Opening {
 
     /// A router could not forward our SYN for its length: `mtu` is what it takes. The SYN goes again
     /// without data at once (tcp_simple_retransmit in Linux), and the peer need not try what will
-    /// not come back. Says whether the message is believed: it must quote the SYN.
+    /// not come back. Says whether the message is genuine: it must quote the SYN.
     pub fn on_packet_too_big(&mut self, seq: SeqNum, mtu: usize) -> bool {
         let carried = self.fast_open.as_ref().is_some_and(|syn_data| syn_data.sent() > 0);
         let genuine = seq == self.iss && carried && self.state == State::SynSent;
-        let believed = genuine && self.offer.on_packet_too_big(mtu);
-        self.due |= believed;
-        believed
+        let smaller = genuine && self.offer.on_packet_too_big(mtu);
+        self.due |= smaller;
+        smaller
     }
 
     /// Closes the connection as soon as it stands: the last handle is gone, and there is data to
@@ -337,7 +337,7 @@ impl Opening {
         // else's SYN shows by its echo, too (PAWSActiveRejected in Linux).
         let acked = self.acked_by(seg).filter(|_| !self.echoes_nonsense(now, seg));
         if seg.is_ack() && acked.is_none() {
-            // It speaks of an old connection that our answer ends there. The SYN that it ignored is
+            // It is of an old connection, which our answer ends there. The SYN that it ignored is
             // worth another try at once, as in Linux, if this is the first time.
             let of_old_one = self.acked_by(seg).is_none();
             if self.timeouts == 0 && of_old_one {
@@ -476,8 +476,8 @@ impl Opening {
         (connection, report)
     }
 
-    /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT
-    /// nobody needs to be told.
+    /// The reset that ends a simultaneous open at the other end when we give up; in SYN-SENT none is
+    /// needed.
     pub fn reset(&self) -> Option<Segment> {
         self.peer.as_ref().map(|peer| reset_of_handshake(self.iss + 1, peer.irs))
     }

@@ -199,8 +199,8 @@ impl SynEntry {
         syn_ack
     }
 
-    /// The reset that tells the peer that the connection will not be: as for a SYN that nobody
-    /// listens for, or after a SYN-ACK in its sequence.
+    /// The reset with which we refuse the connection: as for a SYN to a port without a listener, or
+    /// after a SYN-ACK in its sequence.
     pub fn reset(&self) -> Segment {
         let seq = if self.held { SeqNum::default() } else { self.iss + 1 };
         reset_of_handshake(seq, self.irs)
@@ -361,7 +361,7 @@ impl SynEntry {
         ts.zip(seg.options.timestamps).is_some_and(|(ts, option)| ts.is_old(now, option.tsval))
     }
 
-    /// An acknowledgment that tells where we are (RFC 5961 §7 limits it).
+    /// An acknowledgment that says what we expect (RFC 5961 §7 limits it).
     fn challenge(&mut self, now: Instant, config: &Config, reason: DropReason) -> SynStep {
         self.answer(now, config, |entry| {
             let ack = entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs);

@@ -116,7 +116,7 @@ impl TimeWait {
         proved.then(|| self.snd_nxt + REOPEN_GAP)
     }
 
-    /// The same for a user who has bound the port himself. Timestamps tell old segments from new ones
+    /// The same for a user who has bound the port himself. Timestamps distinguish old segments from new ones
     /// without any wait, and neither `tcp_tw_reuse` nor its second counts (as in Linux).
     pub fn reuse_by_choice(&self) -> Option<SeqNum> {
         self.ts.map(|_| self.snd_nxt + REOPEN_GAP)

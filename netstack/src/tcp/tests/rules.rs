@@ -216,7 +216,7 @@ fn sack_is_sent_to_those_who_offered_it_only() {
 
 #[test]
 fn the_urgent_byte_stays_in_the_stream() {
-    // RFC 6093 §6 recommends it; there is no urgent mode to be told of.
+    // RFC 6093 §6 recommends it; there is no urgent mode to be notified of.
     let mut t = Table::established();
     let urgent = Segment { urgent: 5, ..segment(ACK.with(Flags::URG), 1, 1, 10) };
     give(&mut t, &urgent);

@@ -13,7 +13,7 @@ pub struct FastOpenCookie {
 }
 
 impl FastOpenCookie {
-    /// The cookie with these bytes; none if there cannot be one of this length.
+    /// A cookie with these bytes; `None` if the length is invalid.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         if !COOKIE_LEN.contains(&bytes.len()) || !bytes.len().is_multiple_of(2) {
             return None;
@@ -42,7 +42,7 @@ impl fmt::Debug for FastOpenCookie {
     }
 }
 
-/// Two hexadecimal digits a byte.
+/// Two hexadecimal digits per byte.
 impl fmt::Display for FastOpenCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -71,15 +71,15 @@ impl FromStr for FastOpenCookie {
 /// The Fast Open option of a SYN or SYN-ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FastOpenOption {
-    /// The cookie; none asks for one.
+    /// The cookie; `None` requests one.
     pub cookie: Option<FastOpenCookie>,
-    /// Whether it goes as the shared experimental option 254 with the magic number of Fast Open
-    /// (RFC 6994), which was used before kind 34 was assigned.
+    /// Whether the shared experimental option 254 with the magic number of Fast Open is used (RFC
+    /// 6994), as before kind 34 was assigned.
     pub experimental: bool,
 }
 
 impl FastOpenOption {
-    /// Asks for a cookie.
+    /// The request for a cookie.
     pub const REQUEST: Self = Self { cookie: None, experimental: false };
 }
 

@@ -58,7 +58,7 @@ mod length {
     pub(super) const ACC_ECN_FIELD: usize = 3;
 }
 
-/// Why bytes are not a TCP segment. Both are dropped in silence.
+/// Why bytes are not a TCP segment. Such packets are dropped silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpHeaderError {
     /// Fewer than 20 bytes.
@@ -85,16 +85,16 @@ pub fn parse_ports(bytes: &[u8]) -> Option<(u16, u16)> {
     Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
 
-/// Whether the checksum of a TCP segment, header and payload, is right.
+/// Whether the checksum of a TCP segment, header and payload, is correct.
+#[inline]
 pub fn tcp_checksum_ok(src: IpAddr, dst: IpAddr, bytes: &[u8]) -> bool {
     transport_checksum_ok(src, dst, protocol::TCP, bytes)
 }
 
-/// Reads a TCP header in front of its payload; also gives the offset of the payload. The checksum
-/// is not looked at.
+/// Reads a TCP header and returns it with the offset of the payload. The checksum is not verified.
 ///
 /// # Errors
-/// If the header is not all there. Bad options are no error: those before them count.
+/// If the header is incomplete. Invalid options are not an error: the options before them are used.
 pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpHeaderError> {
     if bytes.len() < TCP_HEADER_LEN {
         return Err(TcpHeaderError::Truncated);
@@ -207,16 +207,16 @@ fn parse_timestamps(body: &[u8]) -> Option<Timestamps> {
     Some(Timestamps { tsval: u32::from_be_bytes([a, b, c, d]), tsecr: u32::from_be_bytes([e, f, g, h]) })
 }
 
-/// Who computes the TCP checksum.
+/// Where the TCP checksum is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChecksumMode {
-    /// We do, over header and payload.
+    /// Here, over header and payload.
     Full,
-    /// The device does; the field holds the sum of the pseudo-header.
+    /// In the device; the field holds the sum of the pseudo-header.
     Offload,
 }
 
-/// A segment to send, with all that its packet's headers say.
+/// A segment to send, with all fields of its packet's headers.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpDatagram<'a> {
     /// The IP header.
@@ -231,7 +231,8 @@ pub struct TcpDatagram<'a> {
     pub payload: &'a [&'a [u8]],
 }
 
-/// Writes the IP and TCP headers of a segment. What is returned belongs into [`TxPacket::checksum`](crate::device::TxPacket::checksum).
+/// Writes the IP and TCP headers of a segment. The result is for
+/// [`TxPacket::checksum`](crate::device::TxPacket::checksum).
 ///
 /// Options are laid out as Linux does. SACK blocks that do not fit are left out, the last first, and
 /// so is Fast Open.

@@ -15,11 +15,11 @@ impl Flags {
     pub const SYN: Self = Self(0x02);
     /// Reset the connection.
     pub const RST: Self = Self(0x04);
-    /// Push: the sender has nothing more at the moment.
+    /// Push: the sender has no more data at the moment.
     pub const PSH: Self = Self(0x08);
-    /// The acknowledgment field counts.
+    /// The acknowledgment field is valid.
     pub const ACK: Self = Self(0x10);
-    /// The urgent pointer counts.
+    /// The urgent pointer is valid.
     pub const URG: Self = Self(0x20);
     /// ECN echo (RFC 3168).
     pub const ECE: Self = Self(0x40);
@@ -103,7 +103,7 @@ pub struct SackBlock {
     pub end: SeqNum,
 }
 
-/// SACK blocks in one segment at most (RFC 2018 §3); three when timestamps are there too.
+/// The maximum number of SACK blocks in a segment (RFC 2018 §3); three if there are timestamps.
 pub const MAX_SACK_BLOCKS: usize = 4;
 
 /// The options of one segment.
@@ -111,7 +111,7 @@ pub const MAX_SACK_BLOCKS: usize = 4;
 pub struct Options {
     /// Maximum segment size, SYN only.
     pub mss: Option<u16>,
-    /// Window scale shift as it came, not limited to 14, SYN only.
+    /// Window scale shift as received, not limited to 14, SYN only.
     pub window_scale: Option<u8>,
     /// SACK permitted, SYN only.
     pub sack_permitted: bool,
@@ -125,19 +125,19 @@ pub struct Options {
     pub acc_ecn: Option<AccEcn>,
 }
 
-/// A segment's header fields. Sequence space that the payload takes is in `payload_len`; the bytes
-/// travel beside it.
+/// A segment's header fields. The length of the payload is in `payload_len`; its bytes are passed
+/// separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Sequence number of the first byte, or of the SYN.
     pub seq: SeqNum,
-    /// Acknowledgment number; means nothing without [`Flags::ACK`].
+    /// Acknowledgment number; meaningless without [`Flags::ACK`].
     pub ack: SeqNum,
     /// Control bits.
     pub flags: Flags,
     /// The window field, not scaled.
     pub window: u16,
-    /// Urgent pointer; means nothing without [`Flags::URG`].
+    /// Urgent pointer; meaningless without [`Flags::URG`].
     pub urgent: u16,
     /// Options.
     pub options: Options,

@@ -9,23 +9,23 @@ use std::io::{self, IoSlice};
 
 /// Connecting with data.
 impl TcpStream {
-    /// Connects to `addr` on the current stack and writes all of `data`: in the SYN if a cookie
-    /// of the server is known, as much as fits into it, and the rest once the connection is
-    /// established (`sendto` with `MSG_FASTOPEN`). Returns when the stack has taken the bytes, which
-    /// may be before the server has answered.
+    /// Connects to `addr` on the current stack and writes all of `data`: in the SYN if a cookie of
+    /// the server is known, as much as fits into it, and the rest once the connection is
+    /// established (`sendto` with `MSG_FASTOPEN`). Returns when all data has been queued, which can
+    /// be before the server has answered.
     ///
-    /// The data may arrive twice (RFC 7413 §2.1): it must be safe to repeat.
+    /// The data can be delivered twice (RFC 7413 §2.1), so the request must be idempotent.
     ///
     /// # Errors
     /// As [`TcpStream::connect`].
     ///
     /// # Cancel safety
-    /// Dropping the future ends the attempt. What was written by then may still arrive.
+    /// Dropping the future aborts the attempt. Data that was sent before can still arrive.
     pub async fn connect_with_data<A: ToSocketAddrs>(addr: A, data: &[u8]) -> io::Result<Self> {
         Self::connect_with_data_on(&Stack::current()?, addr, data).await
     }
 
-    /// Connects to `addr` on `stack`; otherwise as [`TcpStream::connect_with_data`].
+    /// Like [`TcpStream::connect_with_data`], on `stack`.
     ///
     /// # Errors
     /// As [`TcpStream::connect_with_data`].

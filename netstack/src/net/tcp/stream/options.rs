@@ -33,10 +33,11 @@ impl TcpStream {
         self.traffic_class(Family::V4)
     }
 
-    /// Sets `IP_TOS` of what is sent from now on. The two bits of ECN belong to TCP and are ignored.
+    /// Sets `IP_TOS` of packets that are sent from now on. The two ECN bits are set by TCP and are
+    /// ignored here.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6, `EINVAL` if it does not fit a byte.
+    /// `EOPNOTSUPP` for a connection over IPv6, `EINVAL` if the value does not fit into a byte.
     pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
         self.set_traffic_class(Family::V4, tos)
     }
@@ -49,11 +50,11 @@ impl TcpStream {
         self.traffic_class(Family::V6)
     }
 
-    /// Sets `IPV6_TCLASS` of what is sent from now on. The two bits of ECN belong to TCP and are
-    /// ignored.
+    /// Sets `IPV6_TCLASS` of packets that are sent from now on. The two ECN bits are set by TCP and
+    /// are ignored here.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4, `EINVAL` if it does not fit a byte.
+    /// `EOPNOTSUPP` for a connection over IPv4, `EINVAL` if the value does not fit into a byte.
     pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
         self.set_traffic_class(Family::V6, tclass)
     }
@@ -86,12 +87,12 @@ impl TcpStream {
         Ok(())
     }
 
-    /// `TCP_QUICKACK` under the name of socket2.
+    /// `TCP_QUICKACK`, with the name of socket2.
     pub fn tcp_quickack(&self) -> io::Result<bool> {
         self.quickack()
     }
 
-    /// Sets `TCP_QUICKACK` under the name of socket2.
+    /// Sets `TCP_QUICKACK`, with the name of socket2.
     pub fn set_tcp_quickack(&self, quickack: bool) -> io::Result<()> {
         self.set_quickack(quickack)
     }
@@ -104,10 +105,10 @@ impl TcpStream {
         Ok(u32::try_from(self.tcp_info()?.snd_mss).unwrap_or(u32::MAX))
     }
 
-    /// `TCP_INFO`: what the connection knows of itself.
+    /// `TCP_INFO`: the state of the connection.
     ///
     /// # Errors
-    /// `ENOTCONN` if the stack or the device failed and nothing is left of the connection.
+    /// `ENOTCONN` if the stack or the device has failed and the state of the connection is lost.
     pub fn tcp_info(&self) -> io::Result<TcpInfo> {
         self.engine()
             .with_tcp(self.now(), |tcp, turn| tcp.info(turn, &self.endpoint.cell))

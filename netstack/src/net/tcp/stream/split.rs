@@ -8,17 +8,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
-/// The reading half of a borrowed stream. Dropping it changes nothing.
+/// The reading half of a borrowed stream. Dropping it has no effect.
 #[derive(Debug)]
 pub struct ReadHalf<'a>(&'a TcpStream);
 
-/// The writing half of a borrowed stream. Dropping it changes nothing; `poll_shutdown` shuts down
+/// The writing half of a borrowed stream. Dropping it has no effect; `poll_shutdown` shuts down
 /// writing.
 #[derive(Debug)]
 pub struct WriteHalf<'a>(&'a TcpStream);
 
 impl TcpStream {
-    /// Halves to read and to write at the same time, in one task.
+    /// Splits the stream into borrowed halves, to read and write concurrently in one task.
     pub fn split<'a>(&'a mut self) -> (ReadHalf<'a>, WriteHalf<'a>) {
         (ReadHalf(self), WriteHalf(self))
     }

@@ -23,7 +23,7 @@ pub struct OwnedWriteHalf {
     shutdown_on_drop: bool,
 }
 
-/// The halves are not from the same stream: both, given back.
+/// The error of `reunite`: the halves are not from the same stream. It contains both.
 #[derive(Debug)]
 pub struct ReuniteError(
     /// The reading half.
@@ -41,8 +41,8 @@ impl fmt::Display for ReuniteError {
 impl std::error::Error for ReuniteError {}
 
 impl TcpStream {
-    /// Halves that can go to different tasks. The connection closes when both are dropped; dropping
-    /// the writing half alone shuts down writing.
+    /// Splits the stream into owned halves, which can be sent to different tasks. The connection is
+    /// closed when both are dropped; dropping the writing half alone shuts down writing.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let stream = Arc::new(self);
         (OwnedReadHalf { stream: Arc::clone(&stream) }, OwnedWriteHalf { stream, shutdown_on_drop: true })
@@ -59,7 +59,7 @@ fn reunite(read: OwnedReadHalf, write: OwnedWriteHalf) -> Result<TcpStream, Reun
 }
 
 impl OwnedReadHalf {
-    /// Puts the stream together again.
+    /// Reunites the halves into a stream.
     ///
     /// # Errors
     /// [`ReuniteError`] with both halves if `other` is not from the same stream.
@@ -150,7 +150,7 @@ impl OwnedReadHalf {
 }
 
 impl OwnedWriteHalf {
-    /// Puts the stream together again.
+    /// Reunites the halves into a stream.
     ///
     /// # Errors
     /// [`ReuniteError`] with both halves if `other` is not from the same stream.
@@ -158,7 +158,8 @@ impl OwnedWriteHalf {
         reunite(other, self)
     }
 
-    /// Drops the half without shutting down writing: the reading half closes the connection.
+    /// Drops the half without shutting down writing. The connection is closed when the reading half
+    /// is dropped.
     pub fn forget(mut self) {
         self.shutdown_on_drop = false;
     }

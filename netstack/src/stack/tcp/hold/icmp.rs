@@ -4,7 +4,7 @@ use super::Held;
 use crate::reasons::DropReason;
 use crate::stack::paths::IPV6_MIN_MTU;
 use crate::stack::tcp::cell::Stage;
-use crate::tcp::TcpError;
+use crate::tcp::{MtuReport, TcpError};
 use crate::wire::SeqNum;
 
 impl Held<'_, '_> {
@@ -57,13 +57,14 @@ impl Held<'_, '_> {
         let path = self.tcp.path(self.turn, self.cell.queue().interface, key.remote());
         let current = path.pmtu.min(connection.path_mtu());
         // Other connections to the host look the path up before they send again.
-        let told = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
-        // If another connection was told before, this one hears of it now.
-        let pmtu = told.map_or(path.pmtu, |told| told.bytes);
-        let fragments = told.map_or(path.fragments, |told| told.locked);
-        connection.on_path_mtu(pmtu, fragments, true);
-        if let Some(told) = told {
-            self.state.path_expires = told.expires;
+        let mtu = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
+        // If the path was known to be smaller, from another connection, this one learns of it now.
+        connection.on_packet_too_big(MtuReport {
+            bytes: mtu.map_or(path.pmtu, |mtu| mtu.bytes),
+            fragments: mtu.map_or(path.fragments, |mtu| mtu.locked),
+        });
+        if let Some(mtu) = mtu {
+            self.state.path_expires = mtu.expires;
         }
     }
 }

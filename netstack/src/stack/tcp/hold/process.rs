@@ -97,7 +97,7 @@ impl Held<'_, '_> {
     }
 
     /// Gives up connecting. In SYN-SENT that is silent, as in Linux; a peer that sent a SYN of its
-    /// own is told.
+    /// own is sent a reset.
     pub(in crate::stack::tcp) fn drop_opening(&mut self) -> Stage {
         if let Stage::Opening(opening) = &mut self.state.stage
             && let Some(segment) = opening.reset()

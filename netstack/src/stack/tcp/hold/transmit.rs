@@ -7,7 +7,7 @@ use crate::stack::counters::TcpCounters;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::tcp::cell::{Cell, Stage};
 use crate::stack::turn::Turn;
-use crate::tcp::Connection;
+use crate::tcp::{Connection, MtuReport};
 use crate::time::Instant;
 use crate::trace::EventKind;
 use crate::wire::{
@@ -125,7 +125,7 @@ fn transmit_connection(
         match sent {
             Sent::Yes => {}
             Sent::Full => return Progress::Full,
-            // The connection is about to be told; nothing to wait for.
+            // The connection is about to fail; nothing to wait for.
             Sent::Failed => return Progress::Done,
         }
         if let Some(reason) = transmit.reset_reason() {
@@ -174,12 +174,13 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
     let mtu = turn.core.mtu(cell.queue().interface);
     match turn.core.paths().mtu(turn.now, cell.key().remote()) {
         Some(known) => {
-            connection.on_path_mtu(known.bytes.min(mtu), known.locked, false);
+            let bytes = known.bytes.min(mtu);
+            connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
             known.expires
         }
         None if expires > turn.now => expires,
         None => {
-            connection.on_path_mtu(mtu, false, false);
+            connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
             Instant::FAR_FUTURE
         }
     }

@@ -57,7 +57,7 @@ impl Receiver {
         }
     }
 
-    /// Acknowledges the peer's FIN, at once or with what the user may send when told of it. As in Linux
+    /// Acknowledges the peer's FIN, at once or with what the user may send when notified of it. As in Linux
     /// at once, too, if segments were to be acknowledged at once anyway.
     pub(in crate::tcp) fn acknowledge_fin(&mut self, now: Instant, at_once: bool, srtt: Option<Duration>) {
         let quick = self.ack.due() == Due::Now;

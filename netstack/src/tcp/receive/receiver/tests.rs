@@ -100,7 +100,7 @@ fn a_reader_that_is_behind_is_not_acknowledged_for_at_once() {
     assert!(r.full_segments_unacked(), "the window can move on");
     r.on_ack_sent(r.window_field());
     data(&mut r, 2_000, 7_500);
-    assert!(!r.full_segments_unacked(), "there is no room to tell of");
+    assert!(!r.full_segments_unacked(), "there is no room to announce");
 }
 
 #[test]

@@ -16,8 +16,10 @@ use crate::device::RxMeta;
 use crate::error::Failure;
 use crate::icmp::Unreachable;
 use crate::ip::Cast;
+use crate::reasons::DropReason;
 use crate::tcp::CongestionRegistry;
 use crate::time::Instant;
+use crate::trace::{About, Trace};
 use crate::wire::protocol;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +41,7 @@ pub struct Engine {
 }
 
 /// What a stack is given beside its settings and interfaces.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct EngineSetup {
     /// Where the stack looks for Fast Open cookies, which other stacks may use too. Default none: it has
     /// a cache of its own.
@@ -47,6 +49,18 @@ pub struct EngineSetup {
     /// The congestion controls that sockets can choose from, and [`Config::congestion`] can name.
     /// Default the built-in ones.
     pub congestion: CongestionRegistry,
+    /// Who is told of everything that happens. Default none, which costs nothing.
+    pub trace: Option<Arc<dyn Trace>>,
+}
+
+impl fmt::Debug for EngineSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineSetup")
+            .field("fast_open_cache", &self.fast_open_cache)
+            .field("congestion", &self.congestion)
+            .field("trace", &self.trace.is_some())
+            .finish()
+    }
 }
 
 /// What a driver of a queue keeps from call to call: what the calls leave to do, and the memory for it.
@@ -70,7 +84,7 @@ impl Batch {
     /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// Call it with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
-        self.tcp.release(engine.tcp.counters());
+        self.tcp.release(&engine.core, engine.tcp.counters());
         engine.deliver(&mut self.effects);
     }
 }
@@ -101,8 +115,8 @@ impl Engine {
         interfaces: Vec<Interface>,
         setup: EngineSetup,
     ) -> io::Result<Arc<Self>> {
-        let EngineSetup { fast_open_cache, congestion } = setup;
-        let core = Core::new(config, interfaces)?;
+        let EngineSetup { fast_open_cache, congestion, trace } = setup;
+        let core = Core::new(config, interfaces, trace)?;
         let tcp = Tcp::new(&core, fast_open_cache, &congestion)?;
         Ok(Arc::new(Self { core, tcp, rotation: Rotation::default() }))
     }
@@ -144,15 +158,17 @@ impl Engine {
         match arrival.header.protocol {
             // TCP is spoken between two hosts (RFC 9293 §3.10.7, MUST-57).
             protocol::TCP if arrival.cast == Cast::Unicast => self.tcp.on_segment(turn, scratch, arrival),
-            protocol::TCP => {}
+            protocol::TCP => drop_datagram(turn, &arrival, DropReason::NotUnicast),
             protocol::ICMP if arrival.header.src.is_ipv4() => self.on_icmp(turn, &arrival),
             protocol::ICMPV6 if arrival.header.src.is_ipv6() => self.on_icmp(turn, &arrival),
             protocol::UDP => {
                 self.core.counters().udp_no_ports.bump();
+                drop_datagram(turn, &arrival, DropReason::NoSocket);
                 send_unreachable(turn, &arrival, Unreachable::Port);
             }
             _ => {
                 self.core.counters().in_unknown_protocols.bump();
+                drop_datagram(turn, &arrival, DropReason::IpNoproto);
                 send_unreachable(turn, &arrival, Unreachable::Protocol);
             }
         }
@@ -162,6 +178,8 @@ impl Engine {
         let Some(error) = ingress::on_icmp(turn, arrival) else { return };
         if error.quoted.protocol == protocol::TCP {
             self.tcp.on_icmp_error(turn, &error);
+        } else {
+            drop_datagram(turn, arrival, DropReason::IcmpUnhandled);
         }
     }
 
@@ -176,7 +194,10 @@ impl Engine {
     pub fn on_timer(&self, now: Instant, batch: &mut Batch) {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
         self.guests().into_iter().for_each(|guest| guest.on_timer(&mut turn));
-        self.core.reassembly().lock().expire(now);
+        let expired = self.core.reassembly().lock().expire(now);
+        if expired > 0 {
+            ingress::drop_incomplete(&mut turn, DropReason::FragReasmTimeout, expired);
+        }
     }
 
     /// The earliest deadline of the stack's own. Those of devices are the driver's to ask for.
@@ -278,6 +299,11 @@ impl Engine {
         self.core.paths().clear();
         self.tcp.metrics().clear();
     }
+}
+
+fn drop_datagram(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reason: DropReason) {
+    let header = arrival.header;
+    turn.dropped(reason, || About::hosts(header.dst, header.src));
 }
 
 impl fmt::Debug for Engine {

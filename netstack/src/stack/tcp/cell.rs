@@ -18,6 +18,7 @@ use crate::stack::ports::Binding;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
+use crate::trace::About;
 use crate::wire::Segment;
 use std::collections::VecDeque;
 use std::fmt;
@@ -279,6 +280,11 @@ impl Cell {
 
     pub(crate) fn remote_addr(&self) -> SocketAddr {
         self.key.remote_addr(self.mapped)
+    }
+
+    /// The connection, for who is told what happens to it.
+    pub(super) fn about(&self) -> About {
+        About::ends(self.local_addr(), self.remote_addr()).connection(self.id)
     }
 
     pub(super) fn marks(&self) -> Marks {

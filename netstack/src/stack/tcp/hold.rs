@@ -14,6 +14,7 @@ use super::cell::{Cell, SocketState};
 use super::scratch::Scratch;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
+use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
 use crate::wire::Segment;
@@ -76,7 +77,10 @@ impl Tcp {
                 return;
             }
             None if cell.push_backlog(segment.clone(), payload) => self.counters.backlog_queued.bump(),
-            None => self.counters.backlog_drops.bump(),
+            None => {
+                self.counters.backlog_drops.bump();
+                turn.dropped(DropReason::SocketBacklog, || cell.about());
+            }
         }
         scratch.mark(cell);
     }

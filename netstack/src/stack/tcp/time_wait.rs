@@ -5,6 +5,7 @@ use super::deadline::Deadline;
 use super::reset::Stray;
 use super::scratch::Scratch;
 use super::send::Marks;
+use crate::reasons::ResetReason;
 use crate::stack::core::Core;
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::Turn;
@@ -50,7 +51,7 @@ impl Tcp {
                     self.end_time_wait(key);
                     return Some(iss);
                 }
-                self.reset_stray(turn, scratch, stray);
+                self.reset_stray(turn, scratch, stray, ResetReason::NoSocket);
                 None
             }
         }

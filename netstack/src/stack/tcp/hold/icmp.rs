@@ -1,6 +1,7 @@
 //! What ICMP errors do to a held connection.
 
 use super::Held;
+use crate::reasons::DropReason;
 use crate::stack::paths::IPV6_MIN_MTU;
 use crate::stack::tcp::cell::Stage;
 use crate::tcp::{MtuReport, TcpError};
@@ -14,16 +15,22 @@ impl Held<'_, '_> {
             Stage::Connected(connection) if connection.expects_icmp(seq) => {
                 connection.on_icmp_error(seq, error);
             }
-            Stage::Connected(_) => tcp.counters.icmp_out_of_window.bump(),
+            Stage::Connected(_) => self.ignore_icmp(),
             Stage::Opening(opening) => match opening.on_icmp_error(seq, error) {
                 Some(error) => {
                     tcp.on_fast_open_failure(self.turn.now, self.cell.key(), opening);
                     self.fail_opening(error);
                 }
-                None => tcp.counters.icmp_out_of_window.bump(),
+                None => self.ignore_icmp(),
             },
-            Stage::Over(_) => {}
+            Stage::Over(_) => self.turn.dropped(DropReason::TcpClose, || self.cell.about()),
         }
+    }
+
+    /// What is quoted is not in flight.
+    fn ignore_icmp(&mut self) {
+        self.tcp.counters.icmp_out_of_window.bump();
+        self.turn.dropped(DropReason::IcmpOutOfWindow, || self.cell.about());
     }
 
     /// A router says that a packet with the sequence number `seq` is longer than the `claimed` bytes
@@ -42,8 +49,7 @@ impl Held<'_, '_> {
             Stage::Over(_) => return,
         };
         if !connection.is_in_flight(seq) {
-            self.tcp.counters.icmp_out_of_window.bump();
-            return;
+            return self.ignore_icmp();
         }
         if !connection.options().mtu_discover.follows_icmp() {
             return;

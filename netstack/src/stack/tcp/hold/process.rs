@@ -4,7 +4,9 @@ use super::Held;
 use crate::buffer::Chunk;
 use crate::error::Failure;
 use crate::readiness::Events;
+use crate::reasons::ResetReason;
 use crate::stack::tcp::cell::{BACKLOG, Over, Stage};
+use crate::stack::tcp::reset::Receiver;
 use crate::tcp::{OpeningStep, TcpError};
 use crate::wire::Segment;
 
@@ -85,8 +87,9 @@ impl Held<'_, '_> {
         if let Stage::Opening(opening) = &mut self.state.stage
             && let Some(reset) = opening.reset()
         {
-            let (queue, key, marks) = (self.cell.queue(), self.cell.key(), self.cell.marks());
-            self.tcp.send_reset(self.turn, queue, key, marks, &reset);
+            let cell = self.cell;
+            let to = Receiver { queue: cell.queue(), key: cell.key(), marks: cell.marks() };
+            self.tcp.send_reset(self.turn, &to, &reset, ResetReason::TcpState);
         }
         self.cut_off(Over::new(TcpError::Aborted.into(), false))
     }

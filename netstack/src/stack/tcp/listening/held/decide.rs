@@ -4,6 +4,7 @@ use super::{HeldListener, arm, with_cookie};
 use crate::buffer::Chunk;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::ip::Cast;
+use crate::reasons::ResetReason;
 use crate::stack::egress::send_icmp_error;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::tcp::Tcp;
@@ -11,6 +12,7 @@ use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::demux::Flow;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::tcp::listening::pending_syn::{PendingState, PendingSyn, Rejection};
+use crate::stack::tcp::reset::Receiver;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, FastOpenSyn, Setup, TcpError};
 use crate::wire::{
@@ -132,9 +134,9 @@ impl HeldListener<'_, '_> {
         match how {
             Rejection::Unreachable(reason) => self.send_unreachable(half_open.queue, pending, reason),
             Rejection::Reset | Rejection::Silence => {
-                let marks = self.state.marks();
+                let to = Receiver { queue: half_open.queue, key, marks: self.state.marks() };
                 let reset = half_open.entry.reset();
-                self.tcp.send_reset(self.turn, half_open.queue, key, marks, &reset);
+                self.tcp.send_reset(self.turn, &to, &reset, ResetReason::Rejected);
             }
         }
     }

@@ -10,8 +10,9 @@ use std::fmt;
 /// Declares an enum of reasons as a table, so that a reason, its documentation and its text stand together.
 macro_rules! reasons {
     (
-        $(#[$attr:meta])* $name:ident, $prefix:literal
-        { $( $(#[$variant_attr:meta])* $variant:ident, $text:literal; )* }
+        #[counter($prefix:literal)]
+        $(#[$attr:meta])*
+        pub enum $name:ident { $( $(#[$variant_attr:meta])* $variant:ident = $text:literal, )* }
     ) => {
         $(#[$attr])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,157 +54,159 @@ macro_rules! reasons {
 }
 
 reasons! {
+    #[counter("Drop")]
     /// Why a packet, or what was in it, was dropped.
     ///
     /// A segment that is answered, with an acknowledgment or a reset, and otherwise has no effect is
     /// dropped as well.
-    DropReason, "Drop" {
+    pub enum DropReason {
         /// Shorter than its headers say.
-        PktTooSmall, "shorter than its headers";
+        PktTooSmall = "shorter than its headers",
         /// An IP header that is malformed, or with a source route.
-        IpInhdr, "bad IP header";
+        IpInhdr = "bad IP header",
         /// The checksum of an IPv4 header is wrong.
-        IpCsum, "bad IP header checksum";
+        IpCsum = "bad IP header checksum",
         /// Extension headers of IPv6 that are malformed or too many.
-        Ipv6BadExthdr, "bad IPv6 extension header";
+        Ipv6BadExthdr = "bad IPv6 extension header",
         /// The source cannot be one host: unspecified, multicast or broadcast.
-        IpInvalidSource, "the source is no host";
+        IpInvalidSource = "the source is no host",
         /// The source is an address of this stack, and the packet comes from outside.
-        IpLocalSource, "our own address as the source";
+        IpLocalSource = "our own address as the source",
         /// A loopback address in a packet from outside.
-        IpLocalnet, "loopback address from outside";
+        IpLocalnet = "loopback address from outside",
         /// The destination is no address to send to.
-        IpInvalidDest, "the destination is no host";
+        IpInvalidDest = "the destination is no host",
         /// Own: an IPv4 address in the mapped form of IPv6, which must not be on the wire.
-        MappedAddress, "IPv4-mapped address";
+        MappedAddress = "IPv4-mapped address",
         /// The destination is another host, and the stack forwards nothing.
-        OtherHost, "for another host";
+        OtherHost = "for another host",
         /// Own: a fragment that can be part of no sound datagram.
-        FragInvalid, "impossible fragment";
+        FragInvalid = "impossible fragment",
         /// Own: a fragment that overlaps another, and what belongs to the same datagram.
-        FragOverlap, "overlapping fragments";
+        FragOverlap = "overlapping fragments",
         /// A fragment came a second time.
-        DupFrag, "duplicate fragment";
+        DupFrag = "duplicate fragment",
         /// Fragments of a datagram did not come in time.
-        FragReasmTimeout, "fragments missing for too long";
+        FragReasmTimeout = "fragments missing for too long",
         /// Own: a datagram that was incomplete when the memory for those was full.
-        FragMemory, "too many incomplete datagrams";
+        FragMemory = "too many incomplete datagrams",
         /// A transport protocol that the stack does not have.
-        IpNoproto, "unknown transport protocol";
+        IpNoproto = "unknown transport protocol",
         /// Own: to a group or to all hosts, where only a packet to one host is answered.
-        NotUnicast, "not to one host";
+        NotUnicast = "not to one host",
         /// The checksum of an ICMP message is wrong.
-        IcmpCsum, "bad ICMP checksum";
+        IcmpCsum = "bad ICMP checksum",
         /// Own: an ICMP message that means nothing here.
-        IcmpUnhandled, "ICMP message without use";
+        IcmpUnhandled = "ICMP message without use",
         /// Own: an ICMP error about a segment that is not in flight: stale or forged.
-        IcmpOutOfWindow, "ICMP error about nothing in flight";
+        IcmpOutOfWindow = "ICMP error about nothing in flight",
         /// Own: an ICMP error that the rate limit kept from being sent.
-        IcmpRatelimit, "rate limit of ICMP errors";
+        IcmpRatelimit = "rate limit of ICMP errors",
         /// Nobody has the port.
-        NoSocket, "no socket";
+        NoSocket = "no socket",
         /// Own: for nobody, and the rate limit of resets left it without an answer.
-        RstRatelimit, "no socket, and rate limit of resets";
+        RstRatelimit = "no socket, and rate limit of resets",
         /// The checksum of a TCP segment is wrong.
-        TcpCsum, "bad TCP checksum";
+        TcpCsum = "bad TCP checksum",
         /// Flags that make no sense in the state.
-        TcpFlags, "wrong TCP flags";
+        TcpFlags = "wrong TCP flags",
         /// A reset that does not count: its sequence number is not the expected one.
-        TcpReset, "invalid reset";
+        TcpReset = "invalid reset",
         /// SYN in a synchronized state.
-        TcpInvalidSyn, "unexpected SYN";
+        TcpInvalidSyn = "unexpected SYN",
         /// The connection is over.
-        TcpClose, "connection closed";
+        TcpClose = "connection closed",
         /// An old timestamp, or an echo of one that was never sent.
-        TcpRfc7323Paws, "PAWS";
+        TcpRfc7323Paws = "PAWS",
         /// Outside of the receive window.
-        TcpInvalidSequence, "sequence number out of window";
+        TcpInvalidSequence = "sequence number out of window",
         /// A duplicate without data.
-        TcpOldSequence, "old duplicate";
+        TcpOldSequence = "old duplicate",
         /// All its data was received before.
-        TcpOldData, "data received before";
+        TcpOldData = "data received before",
         /// All its data is beyond the receive window.
-        TcpOverwindow, "data beyond the window";
+        TcpOverwindow = "data beyond the window",
         /// All its data waits beyond a hole already.
-        TcpOfomerge, "data out of order received before";
+        TcpOfomerge = "data out of order received before",
         /// Own: no memory for data out of order.
-        TcpOfoDrop, "no room for data out of order";
+        TcpOfoDrop = "no room for data out of order",
         /// The acknowledgment is older than any that can be on its way.
-        TcpTooOldAck, "ACK too old";
+        TcpTooOldAck = "ACK too old",
         /// Data is acknowledged that was never sent.
-        TcpAckUnsentData, "ACK of unsent data";
+        TcpAckUnsentData = "ACK of unsent data",
         /// In the handshake: the acknowledgment is not of our SYN.
-        TcpInvalidAckSequence, "ACK of another SYN";
+        TcpInvalidAckSequence = "ACK of another SYN",
         /// In the handshake of Fast Open: the acknowledgment is older than our SYN-ACK.
-        TcpOldAck, "ACK older than the SYN-ACK";
+        TcpOldAck = "ACK older than the SYN-ACK",
         /// Data came that nobody will read any more.
-        TcpAbortOnData, "data after close";
+        TcpAbortOnData = "data after close",
         /// Own: for a TIME-WAIT or orphaned FIN-WAIT-2 state that has no use for it.
-        TcpTimewait, "TIME-WAIT";
+        TcpTimewait = "TIME-WAIT",
         /// The connection was locked, and enough segments waited for it.
-        SocketBacklog, "socket backlog full";
+        SocketBacklog = "socket backlog full",
         /// Own: a SYN that found the SYN queue full, and there are no SYN cookies.
-        SynQueueFull, "SYN queue full";
+        SynQueueFull = "SYN queue full",
         /// A SYN, or the end of a handshake, that found the accept queue full.
-        TcpListenOverflow, "accept queue full";
+        TcpListenOverflow = "accept queue full",
         /// Own: there are as many connections as there may be.
-        ConnectionLimit, "too many connections";
+        ConnectionLimit = "too many connections",
         /// Own: the listener was closed while the segment was on its way to it.
-        ListenerClosed, "listener closed";
+        ListenerClosed = "listener closed",
         /// Own: meanwhile another thread changed whom the segment is for.
-        Raced, "its receiver changed meanwhile";
+        Raced = "its receiver changed meanwhile",
         /// Own: the handshake is complete without data, which `TCP_DEFER_ACCEPT` waits for.
-        TcpDeferAccept, "TCP_DEFER_ACCEPT";
+        TcpDeferAccept = "TCP_DEFER_ACCEPT",
         /// Own: a repeated SYN while the application decides about the first.
-        SynHeld, "SYN waits for a decision";
+        SynHeld = "SYN waits for a decision",
         /// Own: a stray segment in SYN-RECEIVED soon after another one that was answered.
-        AckRatelimit, "rate limit of ACKs for stray segments";
+        AckRatelimit = "rate limit of ACKs for stray segments",
     }
 }
 
 reasons! {
+    #[counter("Rst")]
     /// Why a reset was sent.
-    ResetReason, "Rst" {
+    pub enum ResetReason {
         /// The segment belongs to no connection, and nobody listens.
-        NoSocket, "no socket";
+        NoSocket = "no socket",
         /// In the handshake: the acknowledgment is not of our SYN.
-        TcpInvalidAckSequence, "ACK of another SYN";
+        TcpInvalidAckSequence = "ACK of another SYN",
         /// In SYN-SENT: the timestamp that is echoed was never sent.
-        TcpRfc7323Paws, "PAWS";
+        TcpRfc7323Paws = "PAWS",
         /// In the handshake of Fast Open: data is acknowledged that was never sent.
-        TcpAckUnsentData, "ACK of unsent data";
+        TcpAckUnsentData = "ACK of unsent data",
         /// In the handshake of Fast Open: the acknowledgment is older than our SYN-ACK.
-        TcpOldAck, "ACK older than the SYN-ACK";
+        TcpOldAck = "ACK older than the SYN-ACK",
         /// An acknowledgment for a listener, and no SYN cookie.
-        TcpFlags, "wrong TCP flags";
+        TcpFlags = "wrong TCP flags",
         /// Data came that nobody will read any more.
-        TcpAbortOnData, "data after close";
+        TcpAbortOnData = "data after close",
         /// The same, or a new SYN, where only a FIN-WAIT-2 record is left.
-        TcpTimewaitSocket, "segment for a closed connection that only waits for a FIN";
+        TcpTimewaitSocket = "segment for a closed connection that only waits for a FIN",
         /// Own: the connection was over when the segment came.
-        TcpClose, "connection closed";
+        TcpClose = "connection closed",
         /// The application closed the connection and left data unread.
-        TcpAbortOnClose, "closed with unread data";
+        TcpAbortOnClose = "closed with unread data",
         /// The application closed the connection with `SO_LINGER` zero, or its time ran out; or
         /// `TCP_LINGER2` is zero.
-        TcpAbortOnLinger, "SO_LINGER";
+        TcpAbortOnLinger = "SO_LINGER",
         /// Too many connections that no application holds.
-        TcpAbortOnMemory, "too many orphans";
+        TcpAbortOnMemory = "too many orphans",
         /// The application aborted the connection.
-        TcpState, "aborted by the application";
+        TcpState = "aborted by the application",
         /// The application aborted a connection that both sides had closed, with data under way.
-        TcpDisconnectWithData, "aborted by the application with data under way";
+        TcpDisconnectWithData = "aborted by the application with data under way",
         /// Keep-alive probes were not answered.
-        TcpKeepaliveTimeout, "keep-alive probes not answered";
+        TcpKeepaliveTimeout = "keep-alive probes not answered",
         /// Own: the accept queue was full (`tcp_abort_on_overflow`).
-        TcpAbortOnOverflow, "accept queue full";
+        TcpAbortOnOverflow = "accept queue full",
         /// Own: the application refused the SYN.
-        Rejected, "refused by the application";
+        Rejected = "refused by the application",
         /// Own: the listener was closed before anybody accepted the connection, or while a SYN was on its
         /// way to it.
-        ListenerClosed, "listener closed";
+        ListenerClosed = "listener closed",
         /// Own: the stack was shut down.
-        StackShutDown, "stack shut down";
+        StackShutDown = "stack shut down",
     }
 }
 

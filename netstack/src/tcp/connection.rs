@@ -49,6 +49,7 @@ use super::timers::Timers;
 use super::timestamps::{TIMESTAMPS_LEN, TimestampState};
 use crate::config::Config;
 use crate::readiness::Events;
+use crate::reasons::DropReason;
 use crate::time::Instant;
 use crate::wire::Segment;
 use std::ops::ControlFlow;
@@ -97,11 +98,16 @@ struct User {
     orphan: bool,
 }
 
-/// Whether to go on with the next step of a segment.
-type Step = ControlFlow<()>;
+/// Whether to go on with the next step of a segment; if not, why it is dropped, if it is.
+type Step<T = ()> = ControlFlow<Option<DropReason>, T>;
 
 const NEXT: Step = ControlFlow::Continue(());
-const DONE: Step = ControlFlow::Break(());
+const DONE: Step = ControlFlow::Break(None);
+
+/// Nothing more is done with a segment, for this reason.
+const fn dropped<T>(reason: DropReason) -> Step<T> {
+    ControlFlow::Break(Some(reason))
+}
 
 impl Connection {
     pub(super) fn new(now: Instant, from: Established, setup: Setup<'_>) -> Box<Self> {

@@ -80,6 +80,7 @@ pub use info::TcpInfo;
 pub use options::SocketOptions;
 pub use path::{MtuReport, Path, PathMetrics};
 pub use recovery::{CongestionState, RttEstimator};
+pub use reset::Reset;
 pub(crate) use reset::reset_for_unknown;
 pub use send::{SendFlags, Transmit, Written};
 pub use seq::Seq;

@@ -11,6 +11,7 @@ use super::send::Marks;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
 use crate::readiness::Events;
+use crate::reasons::EndReason;
 use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::hooks::{Observer, Subject};
@@ -80,6 +81,8 @@ pub(crate) struct SocketState {
     pub(crate) orphan: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
+    /// Why the connection ended, if it has.
+    pub(crate) end: Option<EndReason>,
     /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
 }
@@ -162,6 +165,7 @@ impl Cell {
             sent_in_hold: 0,
             orphan: false,
             options,
+            end: None,
             fast_open,
         };
         Arc::new(Self {

@@ -5,6 +5,7 @@ use super::cell::{Cell, Stage};
 use super::hold::End;
 use crate::error::Failure;
 use crate::readiness::Events;
+use crate::reasons::{EndReason, ResetReason};
 use crate::stack::turn::Turn;
 use std::sync::Arc;
 
@@ -14,14 +15,14 @@ impl Tcp {
         for listener in self.demux.all_listeners() {
             if turn.core.addresses().owner(listener.address()) == Some(interface) {
                 for cell in self.empty_listener(turn, &listener, cause.clone()) {
-                    self.fail_cell(turn, &cell, cause, false);
+                    self.fail_cell(turn, &cell, cause, EndReason::DeviceGone);
                 }
                 turn.out.notify(listener, Events::READABLE | Events::ERROR);
             }
         }
         for cell in self.demux.all_cells() {
             if cell.queue().interface == interface {
-                self.fail_cell(turn, &cell, cause, false);
+                self.fail_cell(turn, &cell, cause, EndReason::DeviceGone);
             }
         }
     }
@@ -38,15 +39,15 @@ impl Tcp {
             let now = turn.now;
             self.hold(turn, &cell, End::Settle, |held| {
                 if let Stage::Connected(connection) = &mut held.state.stage {
-                    connection.abort(now);
+                    connection.reset(now, ResetReason::StackShutDown);
                 }
             });
-            self.fail_cell(turn, &cell, cause, true);
+            self.fail_cell(turn, &cell, cause, EndReason::StackShutDown);
         }
     }
 
-    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, for_good: bool) {
-        let (replaced, _) = self.hold(turn, cell, End::Settle, |held| held.fail(cause, for_good));
+    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, end: EndReason) {
+        let (replaced, _) = self.hold(turn, cell, End::Settle, |held| held.fail(cause, end));
         drop(replaced);
     }
 }

@@ -13,6 +13,7 @@ use crate::buffer::Chunk;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::{Arrival, Turn};
+use crate::tcp::TcpError;
 use crate::trace::About;
 use crate::wire::{Ecn, IpHeader, parse_tcp, tcp_checksum_ok};
 use std::sync::Arc;
@@ -160,10 +161,10 @@ impl Tcp {
                 }
                 Stage::Opening(opening) => {
                     if opening.poll_timeout().is_some_and(|at| at <= now)
-                        && let Some(error) = opening.on_timeout(now)
+                        && let Some(end) = opening.on_timeout(now)
                     {
                         self.on_fast_open_failure(now, cell.key(), opening);
-                        held.fail_opening(error);
+                        held.fail_opening(TcpError::TimedOut, end);
                     }
                 }
                 Stage::Over(_) => {}

@@ -22,7 +22,7 @@ impl Connection {
     pub fn on_transmitted(&mut self, now: Instant, transmit: &Transmit) {
         self.counters.segs_out += 1;
         match transmit.kind() {
-            Kind::Reset => {
+            Kind::Reset(_) => {
                 self.outcome.set_reset(None);
                 return;
             }

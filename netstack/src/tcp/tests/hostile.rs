@@ -365,8 +365,8 @@ proptest! {
                 segment.seq = SeqNum::new(IRS);
             }
             match opening.on_segment(now, &segment, payload) {
-                OpeningStep::Stay | OpeningStep::Reply(_) => {}
-                OpeningStep::Failed(_) => return Ok(()),
+                OpeningStep::Stay | OpeningStep::Ignore(_) | OpeningStep::Reset(_) => {}
+                OpeningStep::Refused => return Ok(()),
                 OpeningStep::Established(conn, _) => {
                     let mut watched = Watched::new(conn, now);
                     for op in ops.by_ref() {
@@ -399,11 +399,11 @@ proptest! {
             }
             let (segment, payload) = segment(op, now, &landmarks_of_handshake(bits & 2 == 0));
             match entry.on_segment(now, &segment, SynRetries::new(&config), &config) {
-                SynStep::Ignore
+                SynStep::Ignore(_)
                 | SynStep::Skip
                 | SynStep::Defer
                 | SynStep::Repeat(_)
-                | SynStep::Acknowledge(_)
+                | SynStep::Acknowledge(..)
                 | SynStep::Reset => {}
                 SynStep::Remove => return Ok(()),
                 SynStep::Establish => {

@@ -5,6 +5,7 @@ use super::pair::config;
 use super::table::{IRS, ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::reasons::DropReason;
 use crate::tcp::{Opening, OpeningStep, Path, Setup, SocketOptions, State, SynEntry, SynParts};
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
@@ -296,10 +297,10 @@ fn a_reset_before_the_connection_must_acknowledge_the_syn() {
     );
     for (flags, ack) in [(Flags::RST, 0), (Flags::RST.with(ACK), 7)] {
         let step = opening.on_segment(now, &segment(flags, 0, ack, 0), Chunk::empty());
-        assert!(matches!(step, OpeningStep::Stay), "{step:?}");
+        assert!(matches!(step, OpeningStep::Ignore(DropReason::TcpReset)), "{step:?}");
     }
     let step = opening.on_segment(now, &segment(Flags::RST.with(ACK), 0, 1, 0), Chunk::empty());
-    assert!(matches!(step, OpeningStep::Failed(_)), "{step:?}");
+    assert!(matches!(step, OpeningStep::Refused), "{step:?}");
 }
 
 #[test]

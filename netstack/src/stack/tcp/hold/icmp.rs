@@ -19,7 +19,7 @@ impl Held<'_, '_> {
             Stage::Opening(opening) => match opening.on_icmp_error(seq, error) {
                 Some(error) => {
                     tcp.on_fast_open_failure(self.turn.now, self.cell.key(), opening);
-                    self.fail_opening(error);
+                    self.fail_opening(error, error.as_end());
                 }
                 None => self.ignore_icmp(),
             },

@@ -68,7 +68,7 @@ impl Tcp {
         match (before, &mut held) {
             (PendingState::Established(cell), _) => {
                 drop(held);
-                self.abort(turn, &cell);
+                self.reset(turn, &cell, Some(ResetReason::Rejected));
             }
             (PendingState::Undecided | PendingState::Answered, Some(held)) => held.turn_away(pending, how),
             (_, _) => {}

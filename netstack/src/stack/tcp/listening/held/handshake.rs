@@ -78,15 +78,24 @@ impl HeldListener<'_, '_> {
         };
         half_open.queue = queue;
         match half_open.entry.on_segment(now, segment, retries, core.config()) {
-            SynStep::Ignore => {}
-            SynStep::Skip => self.tcp.counters.syn_received_skips.bump(),
-            SynStep::Defer => self.count(Tally::DeferAcceptDrop),
+            SynStep::Ignore(reason) => return Verdict::Dropped(reason),
+            SynStep::Skip => {
+                self.tcp.counters.syn_received_skips.bump();
+                return Verdict::Dropped(DropReason::AckRatelimit);
+            }
+            SynStep::Defer => {
+                self.count(Tally::DeferAcceptDrop);
+                return Verdict::Dropped(DropReason::TcpDeferAccept);
+            }
             SynStep::Repeat(syn_ack) => {
                 arm(self.tcp, self.turn, self.listener, &key, half_open);
                 self.count(Tally::SynRetransmit);
                 self.send(queue, &key, &syn_ack);
             }
-            SynStep::Acknowledge(ack) => self.send(queue, &key, &ack),
+            SynStep::Acknowledge(ack, reason) => {
+                self.send(queue, &key, &ack);
+                return Verdict::Dropped(reason);
+            }
             SynStep::Reset => return Verdict::Reset(ResetReason::TcpInvalidAckSequence),
             SynStep::Remove => {
                 self.count(Tally::EmbryonicReset);

@@ -19,7 +19,7 @@ const WRITE: usize = 64 * 1024;
 /// What is read at once.
 const READ: usize = 128 * 1024;
 /// How long a connection may make no progress before the measurement fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stream runs before it is measured: windows and buffers grow.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -76,9 +76,9 @@ fn socket(domain: Domain) -> io::Result<(Socket, bool)> {
 /// Those of connecting; [`io::ErrorKind::TimedOut`] after 10 s.
 pub fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     let (socket, _) = socket(Domain::for_address(to))?;
-    socket.connect_timeout(&to.into(), PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.connect_timeout(&to.into(), TIMEOUT)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
     Ok(socket.into())
 }
 

@@ -40,7 +40,7 @@ const BUFFERS: [(&str, &str); 2] =
 const BLOCK: usize = 64 * 1024;
 
 /// How long connecting may take: some SYNs may be lost.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Who is on the left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -256,7 +256,8 @@ impl Flow {
         })??;
         thread::Builder::new().name("kernel".to_owned()).spawn(move || {
             self.start.wait();
-            if let Err(error) = socket.connect_timeout(&SocketAddr::from((FAR, PORT)).into(), PATIENCE) {
+            if let Err(error) = socket.connect_timeout(&SocketAddr::from((FAR, PORT)).into(), CONNECT_TIMEOUT)
+            {
                 let _ = failed.send(error);
                 return;
             }

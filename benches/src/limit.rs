@@ -373,8 +373,10 @@ impl Output<'_> {
         };
         // RFC 7323 §2.2: the window of a SYN is not scaled.
         let window = u16::MAX;
-        let seq = connection.snd_una;
-        self.send(connection, Flags::SYN.with(Flags::ACK), seq, window, options, &[])
+        let flags = Flags::SYN.with(Flags::ACK);
+        let segment =
+            Segment { window, options, ..Segment::new(flags, connection.snd_una, connection.rcv_nxt) };
+        self.send(connection, &segment, &[])
     }
 
     fn ack(&mut self, connection: &mut Connection) -> io::Result<()> {
@@ -411,22 +413,15 @@ impl Output<'_> {
     }
 
     fn emit(&mut self, connection: &Connection, flags: Flags, payload: &[u8]) -> io::Result<()> {
-        let window = (WINDOW >> WINDOW_SHIFT) as u16;
-        self.send(connection, flags, connection.snd_nxt, window, Options::default(), payload)
+        let segment = Segment {
+            window: (WINDOW >> WINDOW_SHIFT) as u16,
+            payload_len: payload.len(),
+            ..Segment::new(flags, connection.snd_nxt, connection.rcv_nxt)
+        };
+        self.send(connection, &segment, payload)
     }
 
-    fn send(
-        &mut self,
-        connection: &Connection,
-        flags: Flags,
-        seq: SeqNum,
-        window: u16,
-        options: Options,
-        payload: &[u8],
-    ) -> io::Result<()> {
-        let ack = connection.rcv_nxt;
-        let segment =
-            Segment { window, options, payload_len: payload.len(), ..Segment::new(flags, seq, ack) };
+    fn send(&mut self, connection: &Connection, segment: &Segment, payload: &[u8]) -> io::Result<()> {
         let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
         let mode = if self.offload { ChecksumMode::Offload } else { ChecksumMode::Full };
         let Key { peer: _, peer_port, port } = connection.key;
@@ -436,7 +431,7 @@ impl Output<'_> {
                 ip: &connection.ip,
                 src_port: port,
                 dst_port: peer_port,
-                segment: &segment,
+                segment,
                 payload: pieces,
             },
             mode,

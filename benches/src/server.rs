@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How long a child may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a child may take to end by itself.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The ends of the veth pair.
@@ -107,7 +107,7 @@ impl Server {
     }
 
     fn line(&self) -> io::Result<String> {
-        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|err| {
+        self.lines.recv_timeout(TIMEOUT).unwrap_or_else(|err| {
             let (kind, text) = match err {
                 RecvTimeoutError::Timeout => (io::ErrorKind::TimedOut, "does not answer"),
                 RecvTimeoutError::Disconnected => (io::ErrorKind::UnexpectedEof, "has ended"),

@@ -18,7 +18,7 @@ use netstack::device::{Device, Pair, PairConfig};
 use netstack::{Interface, Stack};
 use netstack_examples::kernel::{self, Congestion};
 use netstack_examples::pattern::Pattern;
-use netstack_examples::transfer::{self, RoundTrips};
+use netstack_examples::transfer::{self, Halves, Payload, RoundTrips};
 use netstack_examples::{cli, services};
 use netstack_tun::{Tun, TunConfig, interface, netns};
 use std::io;
@@ -162,7 +162,7 @@ async fn measure_all(args: &Args, network: Network) -> io::Result<()> {
                 let (bulk, congestion) = kernel::connect(family.server()).await?;
                 let (small, _) = kernel::connect(family.server()).await?;
                 table.announce(&congestion);
-                let result = measure(args, bulk.into_split(), small.into_split()).await?;
+                let result = measure(args, bulk.into_split().into(), small.into_split().into()).await?;
                 table.row("netstack", family, "kernel, over TUN", &result);
             }
             server.stop()?;
@@ -175,7 +175,7 @@ async fn measure_all(args: &Args, network: Network) -> io::Result<()> {
             for &family in families {
                 let bulk = stack.connect(family.server()).await?;
                 let small = stack.connect(family.server()).await?;
-                let result = measure(args, bulk.into_split(), small.into_split()).await?;
+                let result = measure(args, bulk.into_split().into(), small.into_split().into()).await?;
                 table.row("netstack", family, "netstack, in memory", &result);
             }
             stack.shutdown(SHUTDOWN).await;
@@ -193,7 +193,7 @@ async fn measure_all(args: &Args, network: Network) -> io::Result<()> {
         let (bulk, congestion) = kernel::connect(address).await?;
         let (small, _) = kernel::connect(address).await?;
         table.announce(&congestion);
-        let result = measure(args, bulk.into_split(), small.into_split()).await?;
+        let result = measure(args, bulk.into_split().into(), small.into_split().into()).await?;
         table.row("kernel", family, "kernel, over loopback", &result);
         server.stop()?;
     }
@@ -207,14 +207,14 @@ struct Measured {
     round_trips: RoundTrips,
 }
 
-async fn measure<R, W>(args: &Args, bulk: (R, W), small: (R, W)) -> io::Result<Measured>
+async fn measure<R, W>(args: &Args, bulk: Halves<R, W>, small: Halves<R, W>) -> io::Result<Measured>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let took = transfer::echo(bulk, Pattern::new(1), args.size << 20).await?;
-    let (from, to) = small;
-    let round_trips = transfer::round_trips(from, to, args.round_trips).await?;
+    let payload = Payload { pattern: Pattern::new(1), len: args.size << 20 };
+    let took = transfer::echo(bulk, payload).await?;
+    let round_trips = transfer::round_trips(small.from, small.to, args.round_trips).await?;
     Ok(Measured { took, round_trips })
 }
 

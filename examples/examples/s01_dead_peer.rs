@@ -138,7 +138,7 @@ fn linux_answers(tour: &mut Tour) -> io::Result<()> {
             net.wire.set_down(true);
         };
         let (end, ()) = tokio::join!(client.read(1), pull);
-        Ok((end.err().map(|error| errno(&error)), net.wire.now()))
+        Ok(End { error: end.err().map(|error| errno(&error)), at: net.wire.now() })
     })?;
     quick_end(tour, &scene.segments, Side::Left, &scene.value);
     Ok(())
@@ -155,22 +155,28 @@ fn linux_probes(tour: &mut Tour) -> io::Result<()> {
             net.right.power_off().await;
         };
         let (end, ()) = tokio::join!(client.read(1), lose_power);
-        Ok((end.err().map(|error| errno(&error)), net.wire.now()))
+        Ok(End { error: end.err().map(|error| errno(&error)), at: net.wire.now() })
     })?;
     quick_end(tour, &scene.segments, Side::Left, &scene.value);
     Ok(())
 }
 
-/// An answered probe, two that are not, and the end.
-fn quick_end(tour: &mut Tour, segments: &Segs, side: Side, (end, gave_up): &(Option<String>, Duration)) {
+/// How a read ended, and when.
+struct End {
+    error: Option<String>,
+    at: Duration,
+}
+
+/// Claims that one probe is answered and two are not, and when the connection ends.
+fn quick_end(tour: &mut Tour, segments: &Segs, side: Side, end: &End) {
     let probes = probes(segments, side);
     tour.equal("one probe that is answered, and two that are not", &probes.len(), &3);
-    tour.equal("read fails", &end.as_deref(), &Some("ETIMEDOUT"));
+    tour.equal("read fails", &end.error.as_deref(), &Some("ETIMEDOUT"));
     let answered = probes.first().map_or(Duration::ZERO, |probe| probe.sent);
     // The kernel's timers of a second are coarse.
     tour.at(
         "1 s + 2 × 1 s after the answer",
-        *gave_up,
+        end.at,
         answered + Duration::from_secs(3),
         Duration::from_millis(300),
     );

@@ -33,20 +33,27 @@ fn main() -> ExitCode {
     tour::main("s03_peer_dies_in_flight", question, |tour| {
         let millis = Duration::from_millis;
         // The first round-trip sample R makes the timeout R + max(200 ms, 4 · R/2) (RFC 6298 §2.2).
-        quarter_of_an_hour(tour, "rto_201ms", [millis(1), millis(0)], (15, 925_623))?;
-        quarter_of_an_hour(tour, "rto_1s", [millis(167), millis(167)], (13, 967_254))?;
+        quarter_of_an_hour(tour, "rto_201ms", [millis(1), millis(0)], Rule { tries: 15, millis: 925_623 })?;
+        quarter_of_an_hour(tour, "rto_1s", [millis(167), millis(167)], Rule { tries: 13, millis: 967_254 })?;
         three_retries(tour, "linux_tries", Peer::Kernel(Side::Left))?;
         three_retries(tour, "netstack_tries", Peer::Kernel(Side::Right))
     })
 }
 
-/// With `tcp_retries2` as it is, over a path with these delays: the number of retransmissions, and
-/// the milliseconds from the first transmission to the end, as the rule says them.
+/// What the rule predicts.
+struct Rule {
+    /// Retransmissions by timeout.
+    tries: usize,
+    /// Milliseconds from the start of the first timeout until the connection is given up.
+    millis: u64,
+}
+
+/// With the default of `tcp_retries2`, over a path with these delays.
 fn quarter_of_an_hour(
     tour: &mut Tour,
     name: &str,
     [there, back]: [Duration; 2],
-    (tries, millis): (usize, u64),
+    Rule { tries, millis }: Rule,
 ) -> io::Result<()> {
     let title = format!("tcp_retries2 = 15, a round trip of {} ms", (there + back).as_millis());
     let scene = tour.scene(name, &title, Peer::Netstack).delays(there, back).run(die_in_flight)?;

@@ -79,39 +79,65 @@ pub async fn expect_end(mut from: impl AsyncRead + Unpin) -> io::Result<()> {
     }
 }
 
+/// The halves of a connection.
+#[derive(Debug)]
+pub struct Halves<R, W> {
+    /// The one to read from.
+    pub from: R,
+    /// The one to write to.
+    pub to: W,
+}
+
+/// From what `split` and `into_split` return.
+impl<R, W> From<(R, W)> for Halves<R, W> {
+    fn from((from, to): (R, W)) -> Self {
+        Self { from, to }
+    }
+}
+
+/// What one direction of a connection carries: the beginning of a pattern.
+#[derive(Clone, Copy, Debug)]
+pub struct Payload {
+    /// The pattern.
+    pub pattern: Pattern,
+    /// Number of bytes.
+    pub len: u64,
+}
+
 /// Sends bytes of a pattern while receiving others and comparing them, closes its own direction and
 /// waits for the end of the other. Returns the time until everything was sent and received.
 ///
 /// # Errors
 /// Those of [`send`], [`receive`] and [`expect_end`].
-pub async fn exchange(
-    (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
-    outbound: (Pattern, u64),
-    inbound: (Pattern, u64),
-) -> io::Result<Duration> {
+pub async fn exchange<R, W>(halves: Halves<R, W>, outbound: Payload, inbound: Payload) -> io::Result<Duration>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let Halves { mut from, mut to } = halves;
     let start = Instant::now();
     tokio::try_join!(
         async {
-            send(&mut to, outbound.0, outbound.1).await?;
+            send(&mut to, outbound.pattern, outbound.len).await?;
             to.shutdown().await
         },
-        receive(&mut from, inbound.0, inbound.1)
+        receive(&mut from, inbound.pattern, inbound.len)
     )?;
     let took = start.elapsed();
     expect_end(from).await?;
     Ok(took)
 }
 
-/// [Exchanges](exchange) `len` bytes with an echo service.
+/// [Exchanges](exchange) a payload with an echo service.
 ///
 /// # Errors
 /// Those of [`exchange`].
-pub async fn echo(
-    halves: (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
-    pattern: Pattern,
-    len: u64,
-) -> io::Result<Duration> {
-    exchange(halves, (pattern, len), (pattern, len)).await
+pub async fn echo<R, W>(halves: Halves<R, W>, payload: Payload) -> io::Result<Duration>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    exchange(halves, payload, payload).await
 }
 
 /// Sends one byte to an echo service and waits for it, `count` times over.
@@ -183,11 +209,15 @@ mod tests {
     async fn an_echo_is_compared_and_a_stall_is_an_error() {
         let (ours, theirs) = tokio::io::duplex(100_000);
         let server = tokio::spawn(services::echo(theirs));
-        echo(tokio::io::split(ours), Pattern::new(3), 1_000_001).await.unwrap();
+        echo(tokio::io::split(ours).into(), Payload { pattern: Pattern::new(3), len: 1_000_001 })
+            .await
+            .unwrap();
         server.await.unwrap().unwrap();
 
         let (ours, _silent) = tokio::io::duplex(1000);
-        let error = echo(tokio::io::split(ours), Pattern::new(3), 10_000).await.unwrap_err();
+        let error = echo(tokio::io::split(ours).into(), Payload { pattern: Pattern::new(3), len: 10_000 })
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 

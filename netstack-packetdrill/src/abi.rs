@@ -261,6 +261,13 @@ unsafe fn transmit(fd: c_int, data: *const iovec, count: size_t, flags: c_int) -
     }))
 }
 
+/// A socket address in memory of the caller.
+#[derive(Clone, Copy)]
+struct Address {
+    start: *const sockaddr,
+    len: socklen_t,
+}
+
 /// As [`transmit`], for a call with an address: `MSG_FASTOPEN` connects to it, and otherwise a stream
 /// ignores it.
 ///
@@ -271,12 +278,12 @@ unsafe fn transmit_to(
     data: *const iovec,
     count: size_t,
     flags: c_int,
-    (address, address_len): (*const sockaddr, socklen_t),
+    address: Address,
 ) -> ssize_t {
     size(run(|adapter| {
         // SAFETY: the caller's promise.
         let (data, address) =
-            unsafe { (vector(data, count)?, bytes(address.cast(), address_len as size_t)?) };
+            unsafe { (vector(data, count)?, bytes(address.start.cast(), address.len as size_t)?) };
         let bufs: Call<Vec<_>> = data
             .iter()
             // SAFETY: the caller's promise.
@@ -422,14 +429,14 @@ unsafe extern "C" fn sendto(
 ) -> ssize_t {
     let part = iovec { iov_base: data.cast_mut(), iov_len: len };
     // SAFETY: sendto(2): `data` is valid for `len` bytes, the address for `address_len`.
-    unsafe { transmit_to(fd, &raw const part, 1, flags, (address, address_len)) }
+    unsafe { transmit_to(fd, &raw const part, 1, flags, Address { start: address, len: address_len }) }
 }
 
 unsafe extern "C" fn sendmsg(_: User, fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     // SAFETY: sendmsg(2): `message` is valid, and so are the vectors in it.
     unsafe {
         let message = &*message;
-        let to = (message.msg_name.cast_const().cast(), message.msg_namelen);
+        let to = Address { start: message.msg_name.cast_const().cast(), len: message.msg_namelen };
         transmit_to(fd, message.msg_iov, message.msg_iovlen, flags, to)
     }
 }

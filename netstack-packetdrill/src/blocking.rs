@@ -15,7 +15,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
 /// Real time after which a thread that waits for the other gives up: only if the tool is stopped.
-const PATIENCE: Duration = Duration::from_secs(5);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// Real time without a call of main after which it may be waiting for the call that blocks; it
 /// gives up after one second.
@@ -59,6 +59,17 @@ pub struct Shared {
     returned: bool,
 }
 
+/// For how long a call may block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// It does not block.
+    Never,
+    /// For at most this long.
+    For(Duration),
+    /// Until it has a result.
+    Forever,
+}
+
 /// The lock, held.
 pub type Guard = MutexGuard<'static, Shared>;
 
@@ -100,7 +111,7 @@ impl Adapter {
     fn hold(&'static self, mut guard: Guard) -> Guard {
         while matches!(guard.waiter, Waiter::Trying | Waiter::Leaving) {
             let timed_out;
-            (guard, timed_out) = self.sleep(guard, PATIENCE);
+            (guard, timed_out) = self.sleep(guard, GIVE_UP_AFTER);
             if timed_out {
                 guard.waiter = Waiter::None;
             }
@@ -191,19 +202,21 @@ impl Adapter {
         }
     }
 
-    /// Makes a call: tries `attempt` until it gives something. `patience` is how long it may wait:
-    /// `Some(ZERO)` for a call that does not block, none for one that waits for ever.
+    /// Makes a call: tries `attempt` until it returns something, for as long as `blocking` permits.
     ///
     /// # Errors
-    /// Those of `attempt`; `EAGAIN` when the time is over, or when nothing is ever going to happen.
+    /// Those of `attempt`; `EAGAIN` when the time has passed, or when nothing can happen any more.
     pub fn call<R>(
         &'static self,
-        patience: impl FnOnce(&mut World) -> Call<Option<Duration>>,
+        blocking: impl FnOnce(&mut World) -> Call<Blocking>,
         mut attempt: impl FnMut(&mut World) -> Call<Option<R>>,
     ) -> Call<R> {
         let mut guard = self.lock();
-        let patience = patience(&mut guard.world)?;
-        let limit = patience.map(|patience| guard.world.now() + patience);
+        let limit = match blocking(&mut guard.world)? {
+            Blocking::Never => Some(guard.world.now()),
+            Blocking::For(time) => Some(guard.world.now() + time),
+            Blocking::Forever => None,
+        };
         let result = loop {
             match attempt(&mut guard.world) {
                 Ok(Some(result)) => break Ok(result),

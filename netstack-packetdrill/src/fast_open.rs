@@ -1,7 +1,8 @@
 //! sendto(MSG_FASTOPEN) and writes that send a SYN, made of what the stack's sockets offer
 //! (tcp_sendmsg_fastopen in Linux).
 
-use crate::blocking::Adapter;
+use crate::blocking::{Adapter, Blocking};
+use crate::sockets::blocking;
 use crate::world::{Kind, World};
 use crate::{Call, Errno};
 use netstack::config::FastOpenMode;
@@ -35,9 +36,9 @@ impl Adapter {
         to: Option<SocketAddr>,
     ) -> Call<Opened> {
         let mut opened = None;
-        let waits = crate::sockets::patience(self.lock().world.socket(fd)?, flags).is_none();
+        let waits = blocking(self.lock().world.socket(fd)?, flags) == Blocking::Forever;
         let result = self.call(
-            |world| Ok(crate::sockets::patience(world.socket(fd)?, flags)),
+            |world| Ok(blocking(world.socket(fd)?, flags)),
             |world| match opened {
                 None => {
                     let Some(n) = world.send_syn(fd, bufs, flags & libc::MSG_FASTOPEN != 0, to)? else {

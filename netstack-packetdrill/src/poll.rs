@@ -1,6 +1,6 @@
 //! poll and epoll over the levels and the edges of the stack.
 
-use crate::blocking::Adapter;
+use crate::blocking::{Adapter, Blocking};
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
 use netstack::readiness::Events;
@@ -150,9 +150,12 @@ impl World {
     }
 }
 
-/// A timeout of poll in milliseconds; negative means for ever.
-fn patience(timeout: i32) -> Option<Duration> {
-    u64::try_from(timeout).ok().map(Duration::from_millis)
+/// For how long a poll with this timeout in milliseconds blocks. A negative one means for ever.
+fn blocking(timeout: i32) -> Blocking {
+    match u64::try_from(timeout) {
+        Ok(timeout) => Blocking::For(Duration::from_millis(timeout)),
+        Err(_) => Blocking::Forever,
+    }
 }
 
 impl Adapter {
@@ -162,7 +165,7 @@ impl Adapter {
     /// None that a script could cause.
     pub fn poll(&'static self, fds: &mut [libc::pollfd], timeout: i32) -> Call {
         let polled = self.call(
-            |_| Ok(patience(timeout)),
+            |_| Ok(blocking(timeout)),
             |world| {
                 let mut count = 0;
                 for entry in &mut *fds {
@@ -200,7 +203,7 @@ impl Adapter {
     /// `EBADF`, `EINVAL`.
     pub fn epoll_wait(&'static self, epfd: i32, max: usize, timeout: i32) -> Call<Vec<Ready>> {
         let ready = self.call(
-            |_| Ok(patience(timeout)),
+            |_| Ok(blocking(timeout)),
             |world| world.ready(epfd, max).map(|ready| (!ready.is_empty()).then_some(ready)),
         );
         ready.or_else(|errno| if errno.0 == libc::EAGAIN { Ok(Vec::new()) } else { Err(errno) })

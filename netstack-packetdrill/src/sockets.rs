@@ -1,13 +1,12 @@
 //! The calls on sockets, from socket(2) to close(2).
 
-use crate::blocking::Adapter;
+use crate::blocking::{Adapter, Blocking};
 use crate::fast_open::Opened;
 use crate::world::{File, Kind, Socket, World};
 use crate::{Call, Errno};
 use netstack::readiness::Events;
 use netstack::stack::{Cell, Family, Tcp, Unconnected};
 use netstack::tcp::SendFlags;
-use netstack::time::Duration;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
@@ -18,9 +17,9 @@ const SIOCOUTQNSD: u64 = 0x894b;
 /// Flags of send(2) for things that netstack does not do.
 const SEND_UNSUPPORTED: i32 = libc::MSG_OOB;
 
-/// How long a call may wait.
-pub(crate) fn patience(socket: &Socket, flags: i32) -> Option<Duration> {
-    (socket.nonblocking || flags & libc::MSG_DONTWAIT != 0).then_some(Duration::ZERO)
+/// Whether a call blocks.
+pub(crate) fn blocking(socket: &Socket, flags: i32) -> Blocking {
+    if socket.nonblocking || flags & libc::MSG_DONTWAIT != 0 { Blocking::Never } else { Blocking::Forever }
 }
 
 impl Adapter {
@@ -96,7 +95,7 @@ impl Adapter {
     /// `EINVAL` if the socket does not listen; `EAGAIN`.
     pub fn accept(&'static self, fd: i32, accepted: i32) -> Call<SocketAddr> {
         self.call(
-            |world| Ok(patience(world.socket(fd)?, 0)),
+            |world| Ok(blocking(world.socket(fd)?, 0)),
             |world| {
                 let (engine, now) = (world.engine()?, world.now());
                 let Kind::Listener(listener) = &world.socket(fd)?.kind else {
@@ -122,7 +121,7 @@ impl Adapter {
     pub fn connect(&'static self, fd: i32, to: Option<SocketAddr>) -> Call {
         let mut began = false;
         let result = self.call(
-            |world| Ok(patience(world.socket(fd)?, 0)),
+            |world| Ok(blocking(world.socket(fd)?, 0)),
             |world| {
                 if !std::mem::replace(&mut began, true) {
                     world.refresh()?;
@@ -159,7 +158,7 @@ impl Adapter {
         let mut bufs = bufs;
         let mut done = 0;
         let result = self.call(
-            |world| Ok(patience(world.socket(fd)?, flags)),
+            |world| Ok(blocking(world.socket(fd)?, flags)),
             |world| {
                 let (cell, engine) = (world.connection(fd, libc::ENOTCONN)?, world.engine()?);
                 let read = if flags & libc::MSG_PEEK == 0 {
@@ -207,7 +206,7 @@ impl Adapter {
         let (mut done, mut waited) = (0, false);
         if let Opened::With(n) = self.open_by_sending(fd, bufs, flags, to)? {
             let wanted: usize = bufs.iter().map(|buf| buf.len()).sum();
-            let waits = patience(self.lock().world.socket(fd)?, flags).is_none();
+            let waits = blocking(self.lock().world.socket(fd)?, flags) == Blocking::Forever;
             if n == wanted || !waits {
                 return Ok(n);
             }
@@ -215,7 +214,7 @@ impl Adapter {
             IoSlice::advance_slices(&mut bufs, n);
         }
         let result = self.call(
-            |world| Ok(patience(world.socket(fd)?, flags)),
+            |world| Ok(blocking(world.socket(fd)?, flags)),
             |world| {
                 let (cell, engine) = (world.connection(fd, libc::EPIPE)?, world.engine()?);
                 // A call that has to wait goes on when poll would say so, and no sooner.

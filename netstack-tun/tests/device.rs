@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TCP, UDP, Work, is, persist, readable, receive, send, send_udp, try_receive};
+use common::{Datagram, Packet, TCP, UDP, Work, is, persist, readable, receive, send, send_udp, try_receive};
 use netstack::device::{Device, TxPacket};
 use netstack::time::Instant;
 use netstack_tun::netns::isolated;
@@ -77,7 +77,17 @@ fn udp_crosses_both_ways() {
 
                 let works = if offload { &[Work::Done, Work::Checksum][..] } else { &[Work::Done] };
                 for &work in works {
-                    send_udp(&tun, 0, (stack, 4444), (kernel, port), b"to the kernel", work).unwrap();
+                    send_udp(
+                        &tun,
+                        0,
+                        &Datagram {
+                            from: (stack, 4444).into(),
+                            to: (kernel, port).into(),
+                            payload: b"to the kernel",
+                        },
+                        work,
+                    )
+                    .unwrap();
                     let mut buf = [0; 64];
                     let received = socket.recv_from(&mut buf);
                     let (len, from) =
@@ -111,7 +121,15 @@ fn the_kernel_answers_pings() {
                 tun.transmit(Instant::ZERO, 0, &packet).unwrap();
             } else {
                 let echo = [request, 0, 0, 0, 0, 1, 0, 1];
-                send(&tun, 0, (protocol, stack, kernel), (&echo, 2), &[], Work::Done).unwrap();
+                let packet = Packet {
+                    protocol,
+                    from: stack,
+                    to: kernel,
+                    transport: &echo,
+                    checksum_at: 2,
+                    payload: &[],
+                };
+                send(&tun, 0, &packet, Work::Done).unwrap();
             }
             let packet = receive(&tun, 0, |packet| {
                 packet.ip() == (protocol, kernel, stack) && packet.transport()[0] == reply
@@ -149,7 +167,13 @@ fn two_queues() {
         let port = socket.local_addr().unwrap().port();
         for queue in [0, 1] {
             let flow = 4000 + queue as u16;
-            send_udp(&tun, queue, (stack, flow), (kernel, port), b"x", Work::Checksum).unwrap();
+            send_udp(
+                &tun,
+                queue,
+                &Datagram { from: (stack, flow).into(), to: (kernel, port).into(), payload: b"x" },
+                Work::Checksum,
+            )
+            .unwrap();
             socket.recv_from(&mut [0; 8]).unwrap();
         }
         // Enough flows that each queue gets some.
@@ -235,7 +259,13 @@ fn a_deleted_device_says_so() {
         assert!(readable(&tun, 0, 5_000), "the reactor wakes up");
         for err in [
             try_receive(&tun, 0).err().unwrap(),
-            send_udp(&tun, 0, (stack, 1), (kernel, 1), b"x", Work::Checksum).unwrap_err(),
+            send_udp(
+                &tun,
+                0,
+                &Datagram { from: (stack, 1).into(), to: (kernel, 1).into(), payload: b"x" },
+                Work::Checksum,
+            )
+            .unwrap_err(),
         ] {
             assert_eq!(err.kind(), io::ErrorKind::NotConnected);
             assert_eq!(err.to_string(), "TUN device tun0 is gone");
@@ -251,13 +281,25 @@ fn a_device_that_is_down_loses_packets_and_lives() {
         let socket = UdpSocket::bind((kernel, 9)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         interface::down("tun0").unwrap();
-        send_udp(&tun, 0, (stack, 1), (kernel, 9), b"lost", Work::Checksum).unwrap();
+        send_udp(
+            &tun,
+            0,
+            &Datagram { from: (stack, 1).into(), to: (kernel, 9).into(), payload: b"lost" },
+            Work::Checksum,
+        )
+        .unwrap();
         assert_eq!(tun.refused(), 1);
         // Drains what was queued, and the router solicitations.
         while try_receive(&tun, 0).is_ok() {}
         assert_eq!(try_receive(&tun, 0).err().unwrap().kind(), io::ErrorKind::WouldBlock);
         interface::up("tun0").unwrap();
-        send_udp(&tun, 0, (stack, 1), (kernel, 9), b"kept", Work::Checksum).unwrap();
+        send_udp(
+            &tun,
+            0,
+            &Datagram { from: (stack, 1).into(), to: (kernel, 9).into(), payload: b"kept" },
+            Work::Checksum,
+        )
+        .unwrap();
         let mut buf = [0; 8];
         assert_eq!(socket.recv(&mut buf).unwrap(), 4);
         assert_eq!((&buf[..4], tun.refused()), (&b"kept"[..], 1));
@@ -276,7 +318,13 @@ fn malformed_packets_are_lost_alone() {
             assert_eq!(tun.refused(), 2);
             let (kernel, stack) = families()[0];
             let socket = UdpSocket::bind((kernel, 9)).unwrap();
-            send_udp(&tun, 0, (stack, 1), (kernel, 9), b"kept", Work::Done).unwrap();
+            send_udp(
+                &tun,
+                0,
+                &Datagram { from: (stack, 1).into(), to: (kernel, 9).into(), payload: b"kept" },
+                Work::Done,
+            )
+            .unwrap();
             assert_eq!(socket.recv(&mut [0; 8]).unwrap(), 4);
         }
     });
@@ -289,7 +337,13 @@ fn work_is_not_left_to_a_device_without_offloads() {
         let capabilities = tun.capabilities();
         assert!(!capabilities.checksum_offload && !capabilities.segmentation_offload);
         let (kernel, stack) = families()[0];
-        let err = send_udp(&tun, 0, (stack, 1), (kernel, 1), b"x", Work::Checksum).unwrap_err();
+        let err = send_udp(
+            &tun,
+            0,
+            &Datagram { from: (stack, 1).into(), to: (kernel, 1).into(), payload: b"x" },
+            Work::Checksum,
+        )
+        .unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::InvalidInput);
         let pieces = [&b"x"[..]; netstack::buffer::MAX_PIECES + 1];
         let packet = TxPacket { header: &[0x45; 20], payload: &pieces, checksum: None, gso: None };

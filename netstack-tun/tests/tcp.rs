@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{ACK, FIN, PSH, SYN, Segment, TCP, Work, receive, send};
+use common::{ACK, FIN, PSH, Packet, SYN, Segment, TCP, Work, receive, send};
 use netstack_tun::netns::isolated;
 use netstack_tun::{Tun, TunConfig};
 use std::io::{Read, Write};
@@ -41,7 +41,15 @@ impl Peer<'_> {
             let [m0, m1] = MSS.to_be_bytes();
             header.extend([2, 4, m0, m1, 1, 3, 3, WINDOW_SCALE]);
         }
-        send(self.tun, 0, (TCP, self.here.0, self.there.0), (&header, 16), payload, work).unwrap();
+        let packet = Packet {
+            protocol: TCP,
+            from: self.here.0,
+            to: self.there.0,
+            transport: &header,
+            checksum_at: 16,
+            payload,
+        };
+        send(self.tun, 0, &packet, work).unwrap();
         let controls = u32::from(syn) + u32::from(flags & FIN != 0);
         self.nxt = self.nxt.wrapping_add(payload.len() as u32 + controls);
     }

@@ -209,15 +209,15 @@ pub fn faults(entry: &Entry, outcome: &Outcome) -> Vec<String> {
     let spurious = outcome.spurious();
     if spurious > allowed {
         faults.push(format!(
-            "{} segments were retransmitted, {} lost and {} refused: {spurious} in vain, {allowed} allowed",
+            "{} segments were retransmitted, {} lost and {} refused: {spurious} spuriously, {allowed} allowed",
             outcome.retransmitted, outcome.lost, outcome.refused
         ));
     }
     faults
 }
 
-/// Segments that are sent again in vain before a path is known to reorder: what overtakes is ahead of
-/// half a round trip's worth, and all of that is taken for lost, once.
+/// Spurious retransmissions before a path is known to reorder: a packet that overtakes is ahead of half
+/// a round trip's worth of segments, and all of them are considered lost, once.
 fn learning(cell: &Cell) -> u64 {
     let overtaken = cell.bdp().min(BUFFER as u64 / 2) / PACKET / 2;
     if cell.reorder_percent > 0 { overtaken } else { 0 }

@@ -16,8 +16,8 @@ fn run_until(net: &mut Net, at: Instant) {
     while net.step(at).unwrap() {}
 }
 
-/// Segments that were sent again although nothing was lost, so far.
-fn in_vain(net: &Net, flow: FlowId) -> u64 {
+/// Spurious retransmissions so far: segments that were retransmitted although they were not lost.
+fn spurious(net: &Net, flow: FlowId) -> u64 {
     let stats = net.forward_stats();
     net.info(flow).unwrap().total_retrans.saturating_sub(stats.lost + stats.queue_drops)
 }
@@ -54,12 +54,12 @@ fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
         let start = net.now();
         let flow = net.start(congestion, u64::MAX).unwrap();
         run_until(&mut net, start + Duration::from_secs(2));
-        let (learnt, received) = (in_vain(&net, flow), net.received(flow));
+        let (learnt, received) = (spurious(&net, flow), net.received(flow));
         run_until(&mut net, start + Duration::from_secs(22));
-        let vain = in_vain(&net, flow) - learnt;
+        let unneeded = spurious(&net, flow) - learnt;
         let segments = (net.received(flow) - received) / MSS;
         assert!(segments > 10_000, "{congestion}: {segments} segments");
-        assert!(vain * 100 < segments * 2, "{congestion}: {vain} of {segments} in vain");
+        assert!(unneeded * 100 < segments * 2, "{congestion}: {unneeded} of {segments} spurious");
     }
 }
 

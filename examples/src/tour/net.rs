@@ -151,7 +151,7 @@ fn in_memory(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
     for (side, device) in [Side::Left, Side::Right].into_iter().zip(devices) {
         let address = IpAddr::from([10, 0, 0, 1 + side.index() as u8]);
         let config = plan.configs[side.index()].clone();
-        let boot = booting(device, ("tour", Some(format!("{address}/24"))), config, recording);
+        let boot = booting(device, "tour", Some(format!("{address}/24")), config, recording);
         hosts.push(Host::netstack(side, address, recording, boot)?);
     }
     let wire = Wire { recording: Arc::clone(recording), towards, kernel: None };
@@ -175,7 +175,7 @@ fn with_kernel(plan: &Plan<'_>, recording: &Arc<Recording>, kernel_side: Side) -
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let captured = capture(Arc::clone(&near) as _, plan, since_1970)?;
     let boot =
-        booting(captured, ("tour", Some(format!("{own}/24"))), plan.configs[side.index()].clone(), recording);
+        booting(captured, "tour", Some(format!("{own}/24")), plan.configs[side.index()].clone(), recording);
     // The kernel goes on sending to a host without power, and somebody has to see it.
     let own = Host::netstack(side, own, recording, boot)?.lost_packets_seen_by(Arc::clone(&near) as _);
     let kernel = Host::kernel(kernel_side, kernel, recording);
@@ -192,7 +192,7 @@ fn by_itself(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
     let address = IpAddr::from([127, 0, 0, 1]);
     let tap = Arc::new(Tap::new(Arc::new(Loopback::new(LOOPBACK_MTU)), Place::Loop, recording, true));
     let captured = capture(Arc::clone(&tap) as _, plan, Duration::ZERO)?;
-    let boot = booting(captured, ("lo", None), plan.configs[0].clone(), recording);
+    let boot = booting(captured, "lo", None, plan.configs[0].clone(), recording);
     let left = Host::netstack(Side::Left, address, recording, boot)?;
     let wire = Wire { recording: Arc::clone(recording), towards: [Arc::clone(&tap), tap], kernel: None };
     Ok(Net { right: left.clone(), left, wire })
@@ -212,7 +212,8 @@ fn capture(device: Arc<dyn Device>, plan: &Plan<'_>, origin: Duration) -> io::Re
 /// was off.
 fn booting(
     device: Arc<dyn Device>,
-    (name, address): (&'static str, Option<String>),
+    name: &'static str,
+    address: Option<String>,
     config: Config,
     recording: &Arc<Recording>,
 ) -> Boot {

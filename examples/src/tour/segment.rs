@@ -180,13 +180,21 @@ pub(super) fn read(packets: &[Packet]) -> (Segs, HashMap<usize, usize>) {
     (Segs(segs), by_packet)
 }
 
+/// One direction of a connection. On a loopback both sides may have the same addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Direction {
+    from: Side,
+    src: SocketAddr,
+    dst: SocketAddr,
+}
+
 #[derive(Default)]
 struct Reader {
-    bases: HashMap<(Side, SocketAddr, SocketAddr), Bases>,
+    bases: HashMap<Direction, Bases>,
     /// The shift that a SYN offered, by direction.
-    shifts: HashMap<(Side, SocketAddr, SocketAddr), Option<u8>>,
+    shifts: HashMap<Direction, Option<u8>>,
     /// The first timestamp of each direction.
-    clocks: HashMap<(Side, SocketAddr, SocketAddr), u32>,
+    clocks: HashMap<Direction, u32>,
 }
 
 impl Reader {
@@ -202,7 +210,8 @@ impl Reader {
         // On a loopback one host is both sides, and a socket may even be its own peer.
         let self_connected = src == dst;
         let to = if self_connected { packet.from } else { packet.from.other() };
-        let (here, there) = ((packet.from, src, dst), (to, dst, src));
+        let here = Direction { from: packet.from, src, dst };
+        let there = Direction { from: to, src: dst, dst: src };
 
         self.learn(here, &header);
         let (seq, seq_old) = self.relative(here, header.seq);
@@ -227,7 +236,7 @@ impl Reader {
     }
 
     /// A SYN, or the first segment there is, tells where the numbers of its sender begin.
-    fn learn(&mut self, here: (Side, SocketAddr, SocketAddr), header: &Segment) {
+    fn learn(&mut self, here: Direction, header: &Segment) {
         let bases = self.bases.entry(here).or_default();
         let begins = header.is_syn() && bases.isns.last() != Some(&header.seq);
         // A reset with the number 0 answers a SYN and has no numbers of its own.
@@ -243,17 +252,12 @@ impl Reader {
         }
     }
 
-    fn relative(&self, direction: (Side, SocketAddr, SocketAddr), number: SeqNum) -> (u32, bool) {
+    fn relative(&self, direction: Direction, number: SeqNum) -> (u32, bool) {
         self.bases.get(&direction).map_or((number.raw(), false), |bases| bases.relative(number))
     }
 
     /// RFC 7323 §2.2: the window of a SYN is never scaled, and scaling takes both sides.
-    fn window(
-        &self,
-        here: (Side, SocketAddr, SocketAddr),
-        there: (Side, SocketAddr, SocketAddr),
-        header: &Segment,
-    ) -> u32 {
+    fn window(&self, here: Direction, there: Direction, header: &Segment) -> u32 {
         let shift = |direction| self.shifts.get(&direction).copied().flatten();
         let scale = match (shift(here), shift(there)) {
             (Some(mine), Some(_)) if !header.is_syn() => mine.min(14),
@@ -262,13 +266,7 @@ impl Reader {
         u32::from(header.window) << scale
     }
 
-    fn options(
-        &self,
-        here: (Side, SocketAddr, SocketAddr),
-        there: (Side, SocketAddr, SocketAddr),
-        header: &Segment,
-        bytes: &[u8],
-    ) -> String {
+    fn options(&self, here: Direction, there: Direction, header: &Segment, bytes: &[u8]) -> String {
         let mut words = Vec::new();
         for (kind, body) in options(bytes) {
             let word = match (kind, body) {
@@ -289,7 +287,7 @@ impl Reader {
         words.join(", ")
     }
 
-    fn sack(&self, there: (Side, SocketAddr, SocketAddr), blocks: &[u8]) -> String {
+    fn sack(&self, there: Direction, blocks: &[u8]) -> String {
         let number = |bytes: &[u8]| {
             let raw = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             self.relative(there, SeqNum::new(raw)).0
@@ -301,12 +299,7 @@ impl Reader {
     }
 
     /// Relative to the first timestamp of each side, in milliseconds as both stacks count them.
-    fn timestamps(
-        &self,
-        here: (Side, SocketAddr, SocketAddr),
-        there: (Side, SocketAddr, SocketAddr),
-        header: &Segment,
-    ) -> String {
+    fn timestamps(&self, here: Direction, there: Direction, header: &Segment) -> String {
         let Some(timestamps) = header.options.timestamps else { return "TS".to_owned() };
         let since = |direction, value: u32| {
             let base = self.clocks.get(&direction).copied();

@@ -42,11 +42,11 @@ pub(super) fn draw(ladder: &Ladder) -> String {
     let _ = writeln!(out, "<title>{}</title>", escaped(&ladder.title));
     let _ = writeln!(out, "<style>{STYLE}</style>");
     out.push_str("<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n");
-    text(&mut out, "h m", WIDTH / 2.0, 22.0, "#000", &ladder.title);
-    text(&mut out, "t", TIME_X, TOP - 22.0, GREY, "seconds");
+    text(&mut out, [WIDTH / 2.0, 22.0], Style { class: "h m", colour: "#000" }, &ladder.title);
+    text(&mut out, [TIME_X, TOP - 22.0], Style { class: "t", colour: GREY }, "seconds");
     for (x, name, colour) in [(LEFT, &ladder.names[0], LEFT_COLOUR), (RIGHT, &ladder.names[1], RIGHT_COLOUR)]
     {
-        text(&mut out, "h m", x, TOP - 22.0, colour, name);
+        text(&mut out, [x, TOP - 22.0], Style { class: "h m", colour }, name);
         line(&mut out, [x, TOP - 14.0, x, bottom], "#999", "");
     }
     // Labels go on top of all lines.
@@ -65,20 +65,25 @@ pub(super) fn draw(ladder: &Ladder) -> String {
             Row::Call { side, text: call } => {
                 time(&mut out, y, *at);
                 let (class, x) = if *side == Side::Left { ("e", LEFT - 12.0) } else { ("", RIGHT + 12.0) };
-                text(&mut out, class, x, y + 4.0, "#000", call);
+                text(&mut out, [x, y + 4.0], Style { class, colour: "#000" }, call);
                 let _ =
                     writeln!(out, "<circle cx=\"{}\" cy=\"{y}\" r=\"3\" fill=\"#000\"/>", lifeline(*side));
             }
             Row::Note { text: note } => {
                 time(&mut out, y, *at);
-                text(&mut out, "n m", (LEFT + RIGHT) / 2.0, y + 4.0, FORGED, note);
+                text(&mut out, [(LEFT + RIGHT) / 2.0, y + 4.0], Style { class: "n m", colour: FORGED }, note);
             }
             Row::Silence { lasted } => {
                 for x in [LEFT, RIGHT] {
                     line(&mut out, [x, y - ROW / 2.0, x, y + ROW / 2.0], "#fff", "");
                     line(&mut out, [x, y - ROW / 2.0, x, y + ROW / 2.0], "#999", "2,4");
                 }
-                text(&mut out, "m", (LEFT + RIGHT) / 2.0, y + 4.0, GREY, &format!("… {} …", span(*lasted)));
+                text(
+                    &mut out,
+                    [(LEFT + RIGHT) / 2.0, y + 4.0],
+                    Style { class: "m", colour: GREY },
+                    &format!("… {} …", span(*lasted)),
+                );
             }
         }
     }
@@ -127,7 +132,7 @@ fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
     if seg.lost {
         let x = from + (to - from) * 0.86;
         line(out, [from, y, x, y + SLOPE], colour, dashes);
-        text(out, "m", x + towards * 8.0, y + SLOPE + 4.0, colour, "✗");
+        text(out, [x + towards * 8.0, y + SLOPE + 4.0], Style { class: "m", colour }, "✗");
     } else {
         line(out, [from, y, to, end], colour, dashes);
         head(out, [from, y, to, end], colour);
@@ -142,7 +147,7 @@ fn label(out: &mut String, seg: &Seg, y: f64) {
     }
     let from = lifeline(seg.from);
     let (class, x) = if seg.from == Side::Left { ("s", from + 10.0) } else { ("s e", from - 10.0) };
-    text(out, class, x, y - 3.0, colour(seg), &label);
+    text(out, [x, y - 3.0], Style { class, colour: colour(seg) }, &label);
 }
 
 /// The head of an arrow along a line.
@@ -169,10 +174,17 @@ fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str, dashes: &str
 }
 
 fn time(out: &mut String, y: f64, at: std::time::Duration) {
-    text(out, "t", TIME_X, y + 4.0, GREY, &seconds(at));
+    text(out, [TIME_X, y + 4.0], Style { class: "t", colour: GREY }, &seconds(at));
 }
 
-fn text(out: &mut String, class: &str, x: f64, y: f64, colour: &str, text: &str) {
+/// How a text looks: its classes in the style sheet, and its colour.
+#[derive(Clone, Copy)]
+struct Style<'a> {
+    class: &'a str,
+    colour: &'a str,
+}
+
+fn text(out: &mut String, [x, y]: [f64; 2], Style { class, colour }: Style<'_>, text: &str) {
     let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     let _ =
         writeln!(out, "<text{class} x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{}</text>", escaped(text));

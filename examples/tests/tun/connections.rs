@@ -32,7 +32,7 @@ const ALLOWANCE: usize = 64 << 10;
 /// Instead of 60 s.
 const TIME_WAIT: Duration = Duration::from_secs(1);
 /// How long what should end by itself is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The kernel's clients, in a thread whose memory is given back when it ends.
 ///
@@ -100,7 +100,7 @@ async fn round(stack: &Stack, address: SocketAddr) -> usize {
             break;
         }
         assert!(
-            start.elapsed() < TIME_WAIT + PATIENCE,
+            start.elapsed() < TIME_WAIT + TIMEOUT,
             "{} connections and {} in TIME-WAIT are left",
             stack.connections(),
             stack.time_waits()
@@ -139,7 +139,7 @@ fn a_thousand_connections_leave_nothing_behind() {
                 assert!(left <= ALLOWANCE, "{left} bytes are left");
             }
             server.abort();
-            stack.shutdown(PATIENCE).await;
+            stack.shutdown(TIMEOUT).await;
         });
     });
 }

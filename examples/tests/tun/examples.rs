@@ -3,7 +3,8 @@
 use crate::common::{self, KERNEL, STACK};
 use crate::programs::{Inetd, example};
 use netstack_examples::pattern::Pattern;
-use netstack_examples::{kernel, services, transfer};
+use netstack_examples::transfer::{self, Payload};
+use netstack_examples::{kernel, services};
 use netstack_tun::netns::{Namespace, isolated};
 use netstack_tun::{Cidr, interface};
 use std::io::{BufRead, BufReader};
@@ -119,7 +120,12 @@ fn a_capture_and_several_queues() {
             for _ in 0..4 {
                 let (stream, _) =
                     kernel::connect(common::at(common::Family::V4.stack(), 1007)).await.unwrap();
-                transfer::echo(stream.into_split(), Pattern::new(9), 100_000).await.unwrap();
+                transfer::echo(
+                    stream.into_split().into(),
+                    Payload { pattern: Pattern::new(9), len: 100_000 },
+                )
+                .await
+                .unwrap();
             }
         });
         inetd.stop();
@@ -178,7 +184,12 @@ fn wire_joins_two_kernels() {
                     let start = Instant::now();
                     let (stream, _) = kernel::connect(address).await.unwrap();
                     let handshake = start.elapsed();
-                    transfer::echo(stream.into_split(), Pattern::new(2), 100_000).await.unwrap();
+                    transfer::echo(
+                        stream.into_split().into(),
+                        Payload { pattern: Pattern::new(2), len: 100_000 },
+                    )
+                    .await
+                    .unwrap();
                     handshake
                 })
             });

@@ -4,7 +4,8 @@
 use crate::common::{self, Family, OFFLOAD, PLAIN, Path, at, runtime, size, time_limit, transfer_len};
 use netstack::{Config, Stack};
 use netstack_examples::pattern::Pattern;
-use netstack_examples::{kernel, services, transfer};
+use netstack_examples::transfer::{self, Halves, Payload};
+use netstack_examples::{kernel, services};
 use netstack_tun::netns::isolated_within;
 use std::io;
 use std::net::SocketAddr;
@@ -25,30 +26,25 @@ enum Direction {
 impl Direction {
     const ALL: [Self; 3] = [Self::In, Self::Out, Self::Both];
 
-    /// Bytes in and bytes out.
-    fn lengths(self, len: u64) -> (u64, u64) {
-        match self {
+    /// What the kernel sends, and what the stack sends.
+    fn payloads(self, len: u64) -> (Payload, Payload) {
+        let (inward, outward) = match self {
             Self::In => (len, 0),
             Self::Out => (0, len),
             Self::Both => (len, len),
-        }
+        };
+        let [kernel, stack] = [100, 200].map(Pattern::new);
+        (Payload { pattern: kernel, len: inward }, Payload { pattern: stack, len: outward })
     }
 }
-
-/// What the kernel sends, and what the stack sends.
-fn patterns() -> (Pattern, Pattern) {
-    (Pattern::new(100), Pattern::new(200))
-}
-
-type Halves<R, W> = (R, W);
 
 async fn stack_side<R, W>(halves: Halves<R, W>, direction: Direction, len: u64) -> io::Result<Duration>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (inward, outward) = direction.lengths(len);
-    transfer::exchange(halves, (patterns().1, outward), (patterns().0, inward)).await
+    let (inward, outward) = direction.payloads(len);
+    transfer::exchange(halves, outward, inward).await
 }
 
 async fn kernel_side<R, W>(halves: Halves<R, W>, direction: Direction, len: u64) -> io::Result<Duration>
@@ -56,8 +52,8 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let (inward, outward) = direction.lengths(len);
-    transfer::exchange(halves, (patterns().0, inward), (patterns().1, outward)).await
+    let (inward, outward) = direction.payloads(len);
+    transfer::exchange(halves, inward, outward).await
 }
 
 /// Runs the kernel's side on a thread of its own, beside the stack's side on this one.
@@ -84,11 +80,11 @@ async fn as_server(stack: &Stack, family: Family, direction: Direction, len: u64
     let address = listener.local_addr()?;
     let kernel = async move || {
         let (stream, _) = kernel::connect(address).await?;
-        kernel_side(stream.into_split(), direction, len).await
+        kernel_side(stream.into_split().into(), direction, len).await
     };
     let ours = async {
         let (stream, _) = transfer::progress("accepting", listener.accept()).await?;
-        stack_side(stream.into_split(), direction, len).await
+        stack_side(stream.into_split().into(), direction, len).await
     };
     beside(kernel, ours).await.map(|(ours, theirs)| ours.max(theirs))
 }
@@ -99,13 +95,13 @@ async fn as_client(stack: &Stack, family: Family, direction: Direction, len: u64
         let listener = kernel::listen(at(family.kernel(), 0))?;
         ready.send(listener.local_addr()?).map_err(io::Error::other)?;
         let (stream, _) = transfer::progress("accepting", listener.accept()).await?;
-        kernel_side(stream.into_split(), direction, len).await
+        kernel_side(stream.into_split().into(), direction, len).await
     };
     let ours = async {
         let address = tokio::task::spawn_blocking(move || is_ready.recv()).await?;
         let address = address.map_err(io::Error::other)?;
         let stream = transfer::progress("connecting", stack.connect(address)).await?;
-        stack_side(stream.into_split(), direction, len).await
+        stack_side(stream.into_split().into(), direction, len).await
     };
     beside(kernel, ours).await.map(|(ours, theirs)| ours.max(theirs))
 }
@@ -193,7 +189,11 @@ fn echoes_one_after_another() {
                 let start = Instant::now();
                 let kernel = async move || {
                     let (stream, _) = kernel::connect(address).await?;
-                    transfer::echo(stream.into_split(), Pattern::new(repeat), len).await?;
+                    transfer::echo(
+                        stream.into_split().into(),
+                        Payload { pattern: Pattern::new(repeat), len },
+                    )
+                    .await?;
                     Ok(len)
                 };
                 let ours = async {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a process may take to say or do what it is expected to.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The program of an example, which `cargo test` builds beside the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
@@ -60,7 +60,7 @@ impl Inetd {
     pub(crate) fn wait_for(&self, prefix: &str) -> String {
         let start = Instant::now();
         loop {
-            let left = PATIENCE.saturating_sub(start.elapsed());
+            let left = TIMEOUT.saturating_sub(start.elapsed());
             let line =
                 self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("inetd did not say `{prefix}…`"));
             if line.starts_with(prefix) {
@@ -79,7 +79,7 @@ impl Inetd {
                 // The standard library cannot wait for a process with a limit.
                 None => thread::sleep(Duration::from_millis(5)),
             }
-            assert!(start.elapsed() < PATIENCE, "inetd did not end in {PATIENCE:?}");
+            assert!(start.elapsed() < TIMEOUT, "inetd did not end in {TIMEOUT:?}");
         };
         assert!(status.success(), "inetd: {status}");
     }

@@ -7,7 +7,7 @@ use netstack::time::Instant;
 use netstack::wire::{ChecksumOffload, Gso};
 use netstack_tun::Tun;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 pub(crate) const UDP: u8 = 17;
@@ -18,7 +18,7 @@ pub(crate) const PSH: u8 = 8;
 pub(crate) const ACK: u8 = 16;
 
 /// How long a packet is waited for.
-const PATIENCE_MS: i32 = 5_000;
+const TIMEOUT_MS: i32 = 5_000;
 
 /// Waits until `queue` is readable, in error, or `timeout_ms` are over: whether it is.
 pub(crate) fn readable(tun: &Tun, queue: usize, timeout_ms: i32) -> bool {
@@ -108,7 +108,7 @@ pub(crate) fn receive(tun: &Tun, queue: usize, wanted: impl Fn(&Received) -> boo
             Ok(packet) if wanted(&packet) => return packet,
             Ok(_) => {}
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                assert!(readable(tun, queue, PATIENCE_MS), "no packet in {PATIENCE_MS} ms");
+                assert!(readable(tun, queue, TIMEOUT_MS), "no packet in {TIMEOUT_MS} ms");
             }
             Err(err) => panic!("{err}"),
         }
@@ -175,16 +175,21 @@ pub(crate) enum Work {
     Gso(u16),
 }
 
-/// Sends `transport` (its header, with a zero checksum at `checksum_at`) and `payload`, the payload in
-/// two pieces.
-pub(crate) fn send(
-    tun: &Tun,
-    queue: usize,
-    (protocol, from, to): (u8, IpAddr, IpAddr),
-    (transport, checksum_at): (&[u8], usize),
-    payload: &[u8],
-    work: Work,
-) -> io::Result<()> {
+/// A packet to send.
+pub(crate) struct Packet<'a> {
+    pub(crate) protocol: u8,
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    /// The transport header, with a zero checksum.
+    pub(crate) transport: &'a [u8],
+    /// Where in the transport header the checksum is.
+    pub(crate) checksum_at: usize,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Sends a packet, its payload in two pieces.
+pub(crate) fn send(tun: &Tun, queue: usize, packet: &Packet<'_>, work: Work) -> io::Result<()> {
+    let &Packet { protocol, from, to, transport, checksum_at, payload } = packet;
     let len = transport.len() + payload.len();
     let pseudo = pseudo_header(protocol, from, to, len);
     let checksum = match work {
@@ -210,18 +215,21 @@ pub(crate) fn send(
     tun.transmit(Instant::ZERO, queue, &packet)
 }
 
+/// A UDP datagram to send.
+pub(crate) struct Datagram<'a> {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) payload: &'a [u8],
+}
+
 /// Sends a UDP datagram.
-pub(crate) fn send_udp(
-    tun: &Tun,
-    queue: usize,
-    (from, from_port): (IpAddr, u16),
-    (to, to_port): (IpAddr, u16),
-    payload: &[u8],
-    work: Work,
-) -> io::Result<()> {
+pub(crate) fn send_udp(tun: &Tun, queue: usize, datagram: &Datagram<'_>, work: Work) -> io::Result<()> {
+    let &Datagram { from, to, payload } = datagram;
     let mut header = Vec::new();
-    for field in [from_port, to_port, (8 + payload.len()) as u16, 0] {
+    for field in [from.port(), to.port(), (8 + payload.len()) as u16, 0] {
         header.extend(field.to_be_bytes());
     }
-    send(tun, queue, (UDP, from, to), (&header, 6), payload, work)
+    let packet =
+        Packet { protocol: UDP, from: from.ip(), to: to.ip(), transport: &header, checksum_at: 6, payload };
+    send(tun, queue, &packet, work)
 }

@@ -39,11 +39,17 @@ impl Default for ReassemblyConfig {
 pub struct Reassembly {
     config: ReassemblyConfig,
     datagrams: BTreeMap<Key, Datagram>,
-    /// The datagrams by the time at which they expire, each with a number of its own.
-    ages: BTreeMap<(Instant, u64), Key>,
+    ages: BTreeMap<Age, Key>,
     next_number: u64,
     /// Cost of all datagrams.
     memory: usize,
+}
+
+/// When a datagram expires. The number tells those of the same time apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Age {
+    deadline: Instant,
+    number: u64,
 }
 
 /// What fragments of one datagram have in common.
@@ -58,7 +64,7 @@ struct Key {
 
 #[derive(Debug)]
 struct Datagram {
-    age: (Instant, u64),
+    age: Age,
     /// Fragments by offset, none overlapping another.
     pieces: BTreeMap<usize, Box<[u8]>>,
     /// Bytes in all pieces.
@@ -134,7 +140,7 @@ impl Reassembly {
         let datagram = match self.datagrams.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let age = (now + timeout, self.next_number);
+                let age = Age { deadline: now + timeout, number: self.next_number };
                 self.next_number += 1;
                 self.ages.insert(age, key);
                 self.memory += OVERHEAD;
@@ -174,8 +180,8 @@ impl Reassembly {
     /// Drops datagrams that have expired, and returns their number.
     pub fn expire(&mut self, now: Instant) -> usize {
         let before = self.datagrams.len();
-        while let Some((&(deadline, _), &key)) = self.ages.first_key_value()
-            && deadline <= now
+        while let Some((age, &key)) = self.ages.first_key_value()
+            && age.deadline <= now
         {
             self.remove(&key);
         }
@@ -184,7 +190,7 @@ impl Reassembly {
 
     /// When [`Reassembly::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.ages.first_key_value().map(|(&(deadline, _), _)| deadline)
+        self.ages.first_key_value().map(|(age, _)| age.deadline)
     }
 
     /// Bytes that the store counts towards its limit.
@@ -216,7 +222,7 @@ fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
 }
 
 impl Datagram {
-    fn new(age: (Instant, u64)) -> Self {
+    fn new(age: Age) -> Self {
         Self { age, pieces: BTreeMap::new(), received: 0, total: None, first: None, ecn: 0, poisoned: false }
     }
 

@@ -25,6 +25,12 @@ impl Connection {
         step.break_value().flatten()
     }
 
+    /// Whether an acknowledgment is owed that the next segment's must not swallow: send it before
+    /// the next segment is processed.
+    pub fn ack_urgent(&self) -> bool {
+        self.rcv.ack_is_urgent() || self.outcome.reset().is_some()
+    }
+
     /// The steps. Their order and their numbers are RFC 9293's.
     fn take_steps(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Step {
         let seq = self.rcv.nxt().nearest(seg.seq);
@@ -154,12 +160,6 @@ impl Connection {
         if let Some(ecn) = &mut self.ecn {
             self.rcv.on_marks(ecn.on_received(seg));
         }
-    }
-
-    /// Whether an acknowledgment is owed that the next segment's must not swallow: send it before
-    /// the next segment is processed.
-    pub fn ack_urgent(&self) -> bool {
-        self.rcv.ack_is_urgent() || self.outcome.reset().is_some()
     }
 
     fn after_segment(&mut self, now: Instant) {

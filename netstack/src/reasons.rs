@@ -241,7 +241,8 @@ impl ResetReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// Both sides closed it, and everything was acknowledged.
+    /// It was closed in order: by both sides; or by this one, whose application is gone, so that only a
+    /// record waits for the peer's FIN.
     Finished,
     /// A reset answered the SYN.
     Refused,
@@ -305,7 +306,7 @@ impl EndReason {
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Finished => f.write_str("closed by both sides"),
+            Self::Finished => f.write_str("closed in order"),
             Self::Refused => f.write_str("refused by the peer"),
             Self::ResetByPeer => f.write_str("reset by the peer"),
             Self::Reset(reason) => write!(f, "reset by this side: {reason}"),

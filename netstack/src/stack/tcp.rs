@@ -27,6 +27,9 @@ mod socket;
 mod time_wait;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 pub use cell::Cell;
 pub use ends::ConnectionEnd;
 pub use fast_open_cache::{FastOpenCache, FastOpenEntry};

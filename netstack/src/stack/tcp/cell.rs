@@ -372,6 +372,12 @@ impl Cell {
         self.state.lock()
     }
 
+    /// Whether memory was allocated for a history.
+    #[cfg(test)]
+    pub(in crate::stack) fn has_history_memory(&self) -> bool {
+        self.look(|state| state.watch.has_memory())
+    }
+
     /// Looks at the connection, which changes nothing and so leaves nothing to settle.
     pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
         f(&self.state.lock())

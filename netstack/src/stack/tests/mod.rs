@@ -11,6 +11,7 @@ mod opening;
 mod path;
 mod pending;
 mod pending_fast_open;
+mod reasons;
 
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};

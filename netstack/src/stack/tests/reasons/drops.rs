@@ -1,0 +1,257 @@
+//! A case for each reason for a drop.
+
+use super::*;
+use crate::config::SynCookieMode;
+use crate::stack::Batch;
+use crate::stack::testing::icmp_about;
+use std::collections::BTreeMap;
+
+/// What host 1 dropped for `reason`, after what `case` did.
+fn check(reason: DropReason, case: fn() -> Net) {
+    let net = case();
+    let counters = [0, 1].map(|host| net.engine(host).counters());
+    let drops = counters[0].drops(reason) + counters[1].drops(reason);
+    assert!(drops > 0, "{reason:?} does not count");
+    let listed = counters.map(|counters| counters.iter().find(|(name, _)| *name == reason.counter_name()));
+    let listed: u64 = listed.into_iter().flatten().map(|(_, count)| count).sum();
+    assert_eq!(listed, drops, "{reason:?}");
+}
+
+#[test]
+fn each_reason_has_its_case() {
+    let cases: BTreeMap<DropReason, fn() -> Net> = IP.iter().chain(TCP).chain(HANDSHAKE).copied().collect();
+    for reason in DropReason::ALL {
+        match cases.get(reason) {
+            Some(case) => check(*reason, *case),
+            // Only threads that race cause these: `stack/tcp/tests.rs` plays them.
+            None => assert!(matches!(reason, DropReason::Raced | DropReason::ListenerClosed), "{reason:?}"),
+        }
+    }
+}
+
+fn given(packets: impl IntoIterator<Item = Vec<u8>>) -> Net {
+    let mut net = net();
+    give(&mut net, packets);
+    net
+}
+
+fn syn(ip: &IpMeta) -> Vec<u8> {
+    packet(ip, &segment(Flags::SYN, 1000, 0), &[])
+}
+
+fn syn_from(src: [u8; 4]) -> Vec<u8> {
+    syn(&IpMeta { src: src.into(), ..stranger() })
+}
+
+fn syn_to(dst: [u8; 4]) -> Vec<u8> {
+    syn(&IpMeta { dst: dst.into(), ..stranger() })
+}
+
+const IP: &[(DropReason, fn() -> Net)] = &[
+    (DropReason::PktTooSmall, || given([vec![0x45; 10]])),
+    (DropReason::IpInhdr, || given([vec![0x10; 40]])),
+    (DropReason::IpCsum, || {
+        let mut packet = syn(&stranger());
+        packet[8] ^= 1;
+        given([packet])
+    }),
+    (DropReason::Ipv6BadExthdr, || {
+        let mut packet = syn(&IpMeta::new("fd00::9".parse().unwrap(), address(1, Family::V6), 64));
+        // What was the port is taken for the length of a header of hop-by-hop options.
+        packet[6] = 0;
+        packet[41] = 200;
+        given([packet])
+    }),
+    (DropReason::IpInvalidSource, || given([syn_from([224, 0, 0, 1])])),
+    (DropReason::IpLocalSource, || given([syn_from([10, 0, 0, 2])])),
+    (DropReason::IpLocalnet, || given([syn_from([127, 0, 0, 1])])),
+    (DropReason::IpInvalidDest, || given([syn_to([0, 0, 0, 0])])),
+    (DropReason::MappedAddress, || {
+        given([syn(&IpMeta::new("::ffff:10.0.0.9".parse().unwrap(), address(1, Family::V6), 64))])
+    }),
+    (DropReason::OtherHost, || given([syn_to([10, 0, 0, 77])])),
+    (DropReason::FragInvalid, || given([fragment(1, 0, true, 15)])),
+    (DropReason::FragOverlap, || given([fragment(1, 0, true, 16), fragment(1, 8, true, 16)])),
+    (DropReason::DupFrag, || given([fragment(1, 0, true, 16), fragment(1, 0, true, 16)])),
+    (DropReason::FragReasmTimeout, || {
+        let mut net = given([fragment(1, 0, true, 16)]);
+        net.run_for(31 * SECOND);
+        net
+    }),
+    (DropReason::FragMemory, || given((0..4000).map(|id| fragment(id, 0, true, 1400)))),
+    (DropReason::IpNoproto, || given([datagram(99, &[1, 2, 3, 4])])),
+    (DropReason::NotUnicast, || given([syn_to([10, 0, 0, 255])])),
+    (DropReason::IcmpCsum, || given([datagram(protocol::ICMP, &[8, 0, 1, 1, 0, 0, 0, 0])])),
+    (DropReason::IcmpUnhandled, || given([icmp(13, 0, &[0; 12])])),
+    (DropReason::IcmpOutOfWindow, || {
+        let mut net = net();
+        let (_, server, _) = talking(&mut net);
+        net.write(&server, b"y").unwrap();
+        net.run_for(SECOND);
+        let sent = net.cable.take_trace().into_iter().find(|passing| passing.from == 1).unwrap();
+        give(&mut net, [icmp_about(&sent.forged(|_, _| ()), (3, 1), 0)]);
+        net
+    }),
+    (DropReason::IcmpRatelimit, || {
+        let mut net = net_with(|config| (config.icmp_burst, config.icmp_rate) = (1, 1));
+        give(&mut net, (0..2).map(|_| datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 0, 0])));
+        net
+    }),
+    (DropReason::NoSocket, || given([syn(&stranger())])),
+    (DropReason::RstRatelimit, || {
+        let mut net = net_with(|config| (config.reset_burst, config.reset_rate) = (1, 1));
+        give(&mut net, (0..2).map(|_| syn(&stranger())));
+        assert_eq!(net.engine(1).counters().drops(DropReason::NoSocket), 1);
+        net
+    }),
+];
+
+const TCP: &[(DropReason, fn() -> Net)] = &[
+    (DropReason::TcpCsum, || {
+        let mut packet = syn(&stranger());
+        *packet.last_mut().unwrap() ^= 1;
+        given([packet])
+    }),
+    (DropReason::TcpFlags, || after_talking(|segment, _| segment.flags = Flags::PSH)),
+    (DropReason::TcpReset, || {
+        after_talking(|segment, _| (segment.flags, segment.seq) = (Flags::RST, segment.seq + 100))
+    }),
+    (DropReason::TcpInvalidSyn, || after_talking(|segment, _| segment.flags = Flags::SYN)),
+    (DropReason::TcpClose, || {
+        let mut net = net();
+        let (_, _, carried) = talking(&mut net);
+        let next = |segment: &mut Segment, payload: &mut Vec<u8>| {
+            payload.clear();
+            segment.seq = segment.seq + 1;
+        };
+        let reset = carried.forged(|segment, payload| {
+            next(segment, payload);
+            segment.flags = Flags::RST;
+        });
+        // Both are in one batch, at the end of which the connection leaves the table.
+        give(&mut net, [reset, carried.forged(next)]);
+        net
+    }),
+    (DropReason::TcpRfc7323Paws, || {
+        after_talking(|segment, _| {
+            let Timestamps { tsval, tsecr } = segment.options.timestamps.unwrap();
+            segment.options.timestamps = Some(Timestamps { tsval: tsval.wrapping_sub(1000), tsecr });
+        })
+    }),
+    (DropReason::TcpInvalidSequence, || after_talking(|segment, _| segment.seq = segment.seq + 10_000_000)),
+    (DropReason::TcpOldSequence, || after_talking(|segment, _| segment.seq = segment.seq - 1000)),
+    (DropReason::TcpOldData, || {
+        after_talking(|segment, payload| {
+            segment.seq = segment.seq - 1;
+            payload.push(b'x');
+        })
+    }),
+    (DropReason::TcpOverwindow, || {
+        after_talking(|segment, payload| {
+            segment.seq = segment.seq + 10_000_000;
+            payload.push(b'x');
+        })
+    }),
+    (DropReason::TcpOfomerge, || {
+        let mut net = net();
+        let (_, _, carried) = talking(&mut net);
+        let ahead = carried.forged(|segment, _| segment.seq = segment.seq + 100);
+        give(&mut net, [ahead.clone(), ahead]);
+        net
+    }),
+    (DropReason::TcpOfoDrop, || {
+        let mut net = net_with(|config| config.recv_buffer_initial = 4096);
+        let (_, _, carried) = talking(&mut net);
+        let holes = (1..900).map(|n| carried.forged(|segment, _| segment.seq = segment.seq + 2 * n));
+        give(&mut net, holes.collect::<Vec<_>>());
+        net
+    }),
+    (DropReason::TcpTooOldAck, || after_talking(|segment, _| segment.ack = segment.ack - 100_000_000)),
+    (DropReason::TcpAckUnsentData, || after_talking(|segment, _| segment.ack = segment.ack + 1000)),
+    (DropReason::TcpAbortOnData, resets::abort_on_data),
+    (DropReason::TcpTimewait, || {
+        let mut net = net();
+        let (client, server, _) = talking(&mut net);
+        net.close(client);
+        net.run_for(SECOND);
+        let _ = net.cable.take_trace();
+        assert_eq!(net.read(&server).unwrap(), b"x");
+        net.close(server);
+        net.run_for(SECOND);
+        let fin = net.cable.take_trace().into_iter().find(|passing| passing.from == 1).unwrap();
+        assert!(fin.segment().is_fin());
+        net.cable.inject(net.now, 0, &fin.forged(|_, _| ()));
+        net.settle();
+        net
+    }),
+    (DropReason::SocketBacklog, || {
+        let mut net = net();
+        let (_, server, carried) = talking(&mut net);
+        let engine = Arc::clone(net.engine(1));
+        let (queue, mut out) = (engine.core().queues()[0], Batch::new());
+        let bytes = carried.forged(|_, _| ());
+        {
+            let _held = server.cell.lock_for_test();
+            for _ in 0..257 {
+                let mut packet = engine.core().pool().take();
+                packet.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
+                let meta = crate::device::RxMeta { len: bytes.len(), ..Default::default() };
+                engine.on_packet(net.now, queue, packet, meta, &mut out);
+            }
+        }
+        engine.end_batch(net.now, &mut out);
+        out.deliver(&engine);
+        net
+    }),
+];
+
+const HANDSHAKE: &[(DropReason, fn() -> Net)] = &[
+    (DropReason::TcpInvalidAckSequence, resets::invalid_ack),
+    (DropReason::TcpOldAck, resets::old_ack),
+    (DropReason::SynQueueFull, || {
+        let mut net = net_with(|config| config.syncookies = SynCookieMode::Off);
+        let _listener = net.listen(1, 80, 1);
+        give(&mut net, (1..5).map(|n| syn_from([10, 0, 0, 100 + n])));
+        net
+    }),
+    (DropReason::TcpListenOverflow, || {
+        let mut net = net();
+        let _listener = net.listen(1, 80, 0);
+        let _first = net.connect(0, to_host_1(80)).unwrap();
+        net.run_for(SECOND);
+        give(&mut net, [syn(&stranger())]);
+        net
+    }),
+    (DropReason::ConnectionLimit, || {
+        let mut net = net_with(|config| config.max_connections = 1);
+        let _listener = net.listen(1, 80, 8);
+        let _first = net.connect(0, to_host_1(80)).unwrap();
+        net.run_for(SECOND);
+        give(&mut net, [syn(&stranger())]);
+        net
+    }),
+    (DropReason::TcpDeferAccept, || {
+        let mut net = net();
+        let listener = net.listen(1, 80, 8);
+        listener.with_options(|options| options.defer_accept = 3);
+        let _client = net.connect(0, to_host_1(80)).unwrap();
+        net.run_for(SECOND / 2);
+        net
+    }),
+    (DropReason::SynHeld, || {
+        let mut net = net();
+        let _listener = listen_pending(&net);
+        let _client = net.connect(0, to_host_1(80)).unwrap();
+        net.run_for(2 * SECOND);
+        net
+    }),
+    (DropReason::AckRatelimit, || {
+        let mut net = net();
+        let _listener = net.listen(1, 80, 8);
+        let iss = half_open(&mut net, &[]);
+        let stray = packet(&stranger(), &segment(Flags::ACK, 900, iss.raw().wrapping_add(1)), &[]);
+        give(&mut net, [stray.clone(), stray]);
+        assert_eq!(net.engine(1).counters().drops(DropReason::TcpOverwindow), 1);
+        net
+    }),
+];

@@ -164,6 +164,10 @@ config! {
         max_orphans: u32 = 65_536;
         /// How long the process waits at its end for the acknowledgment of data that was written. 10 s.
         exit_drain: Duration = Duration::from_secs(10);
+        /// How many events a connection keeps of its history: segments, timers, retransmissions, window
+        /// changes, calls. Each takes 40 bytes, allocated as they happen. 0, which keeps none; why a
+        /// connection ended is known in any case.
+        history: u32 = 0;
     }
     "Options and acknowledgments" {
         /// Offer and accept timestamps (`tcp_timestamps`, RFC 7323 §3). On.

@@ -114,9 +114,9 @@ impl Reassembly {
         Self { config, ..Self::default() }
     }
 
-    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram, gives
-    /// that as an IP packet in one piece, as if it had come so: without options or the extension
-    /// headers in front of the fragment header.
+    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram,
+    /// returns that as one IP packet, as if it had been received in one piece: without options, or
+    /// without the extension headers before the fragment header.
     pub fn insert(&mut self, now: Instant, header: &IpHeader, packet: &[u8]) -> Inserted {
         let expired = self.expire(now);
         let outcome = self.take(now, header, packet);

@@ -6,7 +6,7 @@ pub(crate) mod builder;
 use crate::config::FastOpenKeys;
 use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
 use crate::net::driver::{self, Driver};
-use crate::stack::{Counters, Destination, Engine, FastOpenCache};
+use crate::stack::{ConnectionEnd, Counters, Destination, Engine, FastOpenCache};
 use crate::time::{Duration, Instant};
 use std::fmt;
 use std::sync::Arc;
@@ -95,6 +95,26 @@ impl Stack {
     /// more) and excluding those in TIME-WAIT.
     pub fn connections(&self) -> usize {
         self.owner.core.engine.tcp().connections()
+    }
+
+    /// How the last 256 connections ended, the latest last: addresses, times, counters, and the reason.
+    ///
+    /// # Examples
+    /// ```
+    /// use netstack::reasons::EndReason;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let stack = netstack::Stack::builder().build()?;
+    /// assert!(stack.connect("127.0.0.1:9").await.is_err());
+    /// let last = *stack.recent_ends().last().unwrap();
+    /// assert_eq!(last.reason, EndReason::Refused);
+    /// println!("{last}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recent_ends(&self) -> Vec<ConnectionEnd> {
+        self.engine().recent_ends()
     }
 
     /// The number of connections in TIME-WAIT.

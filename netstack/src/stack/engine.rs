@@ -8,7 +8,7 @@ use super::flow::QueueId;
 use super::guest::{Guest, Rotation};
 use super::iface::Interface;
 use super::ingress;
-use super::tcp::{Destination, FastOpenCache, Scratch, Tcp};
+use super::tcp::{ConnectionEnd, Destination, FastOpenCache, Scratch, Tcp};
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
 use crate::config::Config;
@@ -267,6 +267,11 @@ impl Engine {
     #[cfg(feature = "net")]
     pub(crate) fn trim_if_idle(&self) {
         self.tcp.trim_if_idle(&self.core);
+    }
+
+    /// How the last 256 connections ended, the latest last.
+    pub fn recent_ends(&self) -> Vec<ConnectionEnd> {
+        self.tcp.recent_ends()
     }
 
     /// What went on since the stack was built.

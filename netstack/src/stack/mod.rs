@@ -46,7 +46,7 @@ pub use iface::Interface;
 pub use paths::PathMtu;
 pub use socket::IpSocket;
 pub use tcp::{
-    Cell, Destination, FastOpenCache, FastOpenEntry, Listener, ListenerCounters, ListenerQueues, PendingSyn,
-    Rejection, Tcp, Unconnected,
+    Cell, ConnectionEnd, Destination, FastOpenCache, FastOpenEntry, Listener, ListenerCounters,
+    ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;

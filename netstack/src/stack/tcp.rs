@@ -10,6 +10,7 @@ mod cell;
 mod connect;
 mod deadline;
 mod demux;
+mod ends;
 mod failure;
 mod fast_open;
 mod fast_open_cache;
@@ -24,8 +25,10 @@ mod scratch;
 mod send;
 mod socket;
 mod time_wait;
+mod watch;
 
 pub use cell::Cell;
+pub use ends::ConnectionEnd;
 pub use fast_open_cache::{FastOpenCache, FastOpenEntry};
 pub use listening::{Listener, ListenerCounters, ListenerQueues, PendingSyn, Rejection};
 pub use metrics::Destination;
@@ -34,6 +37,7 @@ pub use socket::Unconnected;
 
 use self::deadline::Deadline;
 use self::demux::Demux;
+use self::ends::RecentEnds;
 use self::fast_open::FastOpenState;
 use self::metrics::Metrics;
 use self::reset::ResetLimit;
@@ -75,6 +79,7 @@ pub struct Tcp {
     /// That of new sockets, which also leads to the others that the stack knows.
     congestion: CongestionChoice,
     metrics: Metrics,
+    ends: RecentEnds,
     counters: TcpCounters,
 }
 
@@ -104,6 +109,7 @@ impl Tcp {
             fast_open: FastOpenState::new(config, cache, || core.secret()),
             congestion,
             metrics: Metrics::new(config, core.keyed().clone()),
+            ends: RecentEnds::new(),
             counters: TcpCounters::default(),
         })
     }

@@ -65,6 +65,8 @@ pub struct SocketOptions {
     pub fastopen_no_cookie: bool,
     /// `TCP_FASTOPEN_KEY`: keys of this listener. Default none: those of the stack.
     pub fastopen_key: Option<Arc<FastOpenKeys>>,
+    /// How many events the connection keeps of its history. Default [`Config::history`].
+    pub history: u32,
 }
 
 impl SocketOptions {
@@ -94,6 +96,7 @@ impl SocketOptions {
             fastopen_connect: false,
             fastopen_no_cookie: false,
             fastopen_key: None,
+            history: config.history,
         }
     }
 }

@@ -247,6 +247,16 @@ impl Call {
     }
 }
 
+impl Call {
+    /// Bytes that it read or wrote.
+    pub const fn bytes(self) -> Option<u32> {
+        match self {
+            Self::Read(bytes) | Self::Write(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;

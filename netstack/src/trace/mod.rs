@@ -6,5 +6,8 @@
 //! [`Config::history`](crate::Config::history).
 
 mod event;
+mod history;
 
 pub use event::{About, Call, EventKind, SegmentInfo, TimerKind, TimerSet, Trace, TraceEvent, Windows};
+pub(crate) use history::Ring;
+pub use history::{Entry, History};

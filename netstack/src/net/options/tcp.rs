@@ -344,6 +344,19 @@ macro_rules! tcp_options {
                 Ok(())
             }
 
+            /// How many events a connection keeps of its history. Default
+            /// [`Config::history`](crate::Config::history).
+            pub fn history_limit(&self) -> std::io::Result<u32> {
+                Ok(self.options().history)
+            }
+
+            /// Sets how many events a connection keeps of its history; 0 keeps none, and forgets what
+            /// there is. See [`TcpStream::history`](crate::net::TcpStream::history).
+            pub fn set_history(&self, events: u32) -> std::io::Result<()> {
+                self.change(|options| options.history = events);
+                Ok(())
+            }
+
             /// `SO_SNDBUF`: twice the value that was set, as on Linux, or the initial size of an
             /// auto-tuned buffer.
             pub fn send_buffer_size(&self) -> std::io::Result<u32> {

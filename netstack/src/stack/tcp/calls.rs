@@ -2,12 +2,14 @@
 
 use super::Tcp;
 use super::cell::{Cell, Stage};
+use super::ends::ConnectionEnd;
 use super::hold::{End, Held};
 use crate::buffer::Chunk;
 use crate::error::os;
 use crate::reasons::ResetReason;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
+use crate::trace::{Call, EventKind};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ impl Tcp {
         bufs: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
         let now = turn.now;
-        self.reading(turn, cell, 0, |connection| connection.read(now, bufs))
+        self.reading(turn, cell, 0, |connection| connection.read(now, bufs), |bytes| Some(*bytes))
     }
 
     /// As [`Tcp::read`], but leaves the bytes where they are.
@@ -38,7 +40,7 @@ impl Tcp {
         cell: &Arc<Cell>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
-        self.reading(turn, cell, 0, |connection| connection.peek(bufs))
+        self.reading(turn, cell, 0, |connection| connection.peek(bufs), |_| None)
     }
 
     /// Reads the bytes of one segment without a copy, as they came; none at the end of the stream.
@@ -47,7 +49,8 @@ impl Tcp {
     /// As [`Tcp::read`].
     pub fn read_chunk(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) -> io::Result<Option<Chunk>> {
         let now = turn.now;
-        self.reading(turn, cell, None, |connection| connection.read_chunk(now))
+        let bytes = |chunk: &Option<Chunk>| Some(chunk.as_ref().map_or(0, Chunk::len));
+        self.reading(turn, cell, None, |connection| connection.read_chunk(now), bytes)
     }
 
     /// Writes from `bufs`, in order, and sends what may be sent.
@@ -69,21 +72,12 @@ impl Tcp {
         bufs: &[IoSlice<'_>],
         flags: SendFlags,
     ) -> io::Result<usize> {
-        let now = turn.now;
         self.call(turn, cell, |held| {
-            let mut done = 0;
-            loop {
-                let written = match &mut held.state.stage {
-                    Stage::Opening(opening) => return opening.write(now, bufs).map_err(io::Error::from),
-                    Stage::Connected(connection) => connection.write_record(now, bufs, done, flags)?,
-                    Stage::Over(over) => return Err(over.take().unwrap_or_else(|| os(libc::EPIPE))),
-                };
-                done += written.bytes;
-                if !written.go_on {
-                    return Ok(done);
-                }
-                held.transmit();
+            let written = write(held, bufs, flags);
+            if let Ok(bytes) = written {
+                held.note(|| EventKind::Call(Call::Write(fit(bytes))));
             }
+            written
         })
     }
 
@@ -124,10 +118,16 @@ impl Tcp {
     /// `ENOTCONN` if there is no connection.
     pub fn shutdown(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, how: Shutdown) -> io::Result<()> {
         let now = turn.now;
-        self.call(turn, cell, |held| match &mut held.state.stage {
-            Stage::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
-            Stage::Connected(connection) => connection.shutdown(how).map_err(io::Error::from),
-            Stage::Over(_) => Err(os(libc::ENOTCONN)),
+        self.call(turn, cell, |held| {
+            held.note(|| {
+                let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
+                EventKind::Call(Call::Shutdown { read, write })
+            });
+            match &mut held.state.stage {
+                Stage::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
+                Stage::Connected(connection) => connection.shutdown(how).map_err(io::Error::from),
+                Stage::Over(_) => Err(os(libc::ENOTCONN)),
+            }
         })
     }
 
@@ -139,6 +139,7 @@ impl Tcp {
             if held.state.orphan {
                 return None;
             }
+            held.note(|| EventKind::Call(Call::Close));
             if held.state.attached {
                 held.state.orphan = true;
                 self.orphans.fetch_add(1, Ordering::Relaxed);
@@ -175,16 +176,21 @@ impl Tcp {
     /// Resets the connection, for `reason` if that is not the application.
     pub(super) fn reset(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, reason: Option<ResetReason>) {
         let now = turn.now;
-        let replaced = self.call(turn, cell, |held| match &mut held.state.stage {
-            Stage::Connected(connection) => {
-                match reason {
-                    Some(reason) => connection.reset(now, reason),
-                    None => connection.abort(now),
-                }
-                None
+        let replaced = self.call(turn, cell, |held| {
+            if reason.is_none() {
+                held.note(|| EventKind::Call(Call::Abort));
             }
-            Stage::Opening(_) => Some(held.drop_opening()),
-            Stage::Over(_) => None,
+            match &mut held.state.stage {
+                Stage::Connected(connection) => {
+                    match reason {
+                        Some(reason) => connection.reset(now, reason),
+                        None => connection.abort(now),
+                    }
+                    None
+                }
+                Stage::Opening(_) => Some(held.drop_opening()),
+                Stage::Over(_) => None,
+            }
         });
         drop(replaced);
     }
@@ -206,15 +212,25 @@ impl Tcp {
         change: impl FnOnce(&mut SocketOptions) -> R,
     ) -> R {
         let now = turn.now;
-        self.call(turn, cell, |held| match &mut held.state.stage {
-            Stage::Opening(opening) => change(opening.options_mut()),
-            Stage::Connected(connection) => {
-                let mut options = connection.options().clone();
-                let result = change(&mut options);
-                connection.set_options(now, options);
-                result
-            }
-            Stage::Over(_) => change(&mut held.state.options),
+        self.call(turn, cell, |held| {
+            let state = &mut *held.state;
+            let (result, history) = match &mut state.stage {
+                Stage::Opening(opening) => {
+                    let options = opening.options_mut();
+                    (change(options), options.history)
+                }
+                Stage::Connected(connection) => {
+                    let mut options = connection.options().clone();
+                    let result = change(&mut options);
+                    let history = options.history;
+                    connection.set_options(now, options);
+                    (result, history)
+                }
+                Stage::Over(_) => (change(&mut state.options), state.options.history),
+            };
+            state.watch.set_limit(history, held.turn.core.trace().is_some());
+            held.note(|| EventKind::Call(Call::SetOptions));
+            result
         })
     }
 
@@ -277,6 +293,11 @@ impl Tcp {
         self.demux.time_waits()
     }
 
+    /// How the last 256 connections ended, the latest last.
+    pub fn recent_ends(&self) -> Vec<ConnectionEnd> {
+        self.ends.all()
+    }
+
     /// Connections that no application holds any more.
     pub fn orphans(&self) -> usize {
         self.orphans.load(Ordering::Relaxed)
@@ -313,14 +334,45 @@ impl Tcp {
         cell: &Arc<Cell>,
         end: R,
         f: impl FnOnce(&mut Connection) -> Result<R, TcpError>,
+        bytes: impl FnOnce(&R) -> Option<usize>,
     ) -> io::Result<R> {
-        self.call(turn, cell, |held| match &mut held.state.stage {
-            Stage::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
-            Stage::Connected(connection) => f(connection).map_err(io::Error::from),
-            Stage::Over(over) => match over.unread.as_mut().filter(|connection| connection.unread() > 0) {
-                Some(connection) => f(connection).map_err(io::Error::from),
-                None => over.take().map_or(Ok(end), Err),
-            },
+        self.call(turn, cell, |held| {
+            let read = match &mut held.state.stage {
+                Stage::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
+                Stage::Connected(connection) => f(connection).map_err(io::Error::from),
+                Stage::Over(over) => {
+                    match over.unread.as_mut().filter(|connection| connection.unread() > 0) {
+                        Some(connection) => f(connection).map_err(io::Error::from),
+                        None => over.take().map_or(Ok(end), Err),
+                    }
+                }
+            };
+            if let Some(bytes) = read.as_ref().ok().and_then(bytes) {
+                held.note(|| EventKind::Call(Call::Read(fit(bytes))));
+            }
+            read
         })
     }
+}
+
+/// Writes record by record, and sends what may be sent of each before the next.
+fn write(held: &mut Held<'_, '_>, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+    let (now, mut done) = (held.turn.now, 0);
+    loop {
+        let written = match &mut held.state.stage {
+            Stage::Opening(opening) => return opening.write(now, bufs).map_err(io::Error::from),
+            Stage::Connected(connection) => connection.write_record(now, bufs, done, flags)?,
+            Stage::Over(over) => return Err(over.take().unwrap_or_else(|| os(libc::EPIPE))),
+        };
+        done += written.bytes;
+        if !written.go_on {
+            return Ok(done);
+        }
+        held.transmit();
+    }
+}
+
+/// A number of bytes as an event has it.
+fn fit(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,7 @@
 
 use super::fast_open_queue::FastOpenQueue;
 use super::send::Marks;
+use super::watch::Watch;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
 use crate::readiness::Events;
@@ -19,7 +20,7 @@ use crate::stack::ports::Binding;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
-use crate::trace::About;
+use crate::trace::{About, History};
 use crate::wire::Segment;
 use std::collections::VecDeque;
 use std::fmt;
@@ -81,10 +82,24 @@ pub(crate) struct SocketState {
     pub(crate) orphan: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
+    /// When the connection began on this side.
+    pub(crate) began: Instant,
     /// Why the connection ended, if it has.
     pub(crate) end: Option<EndReason>,
+    /// What is noted of what happens.
+    pub(super) watch: Watch,
     /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
+}
+
+impl SocketState {
+    /// Why the connection ended, if it has.
+    pub(super) fn end_reason(&self) -> Option<EndReason> {
+        match &self.stage {
+            Stage::Connected(connection) => self.end.or_else(|| connection.end()),
+            Stage::Opening(_) | Stage::Over(_) => self.end,
+        }
+    }
 }
 
 /// How far the connection has come.
@@ -135,6 +150,10 @@ pub(crate) struct CellParts {
     pub(crate) binding: Option<Binding>,
     pub(crate) options: SocketOptions,
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
+    /// The time.
+    pub(crate) now: Instant,
+    /// Whether somebody is told of everything that happens.
+    pub(crate) traced: bool,
 }
 
 impl Cell {
@@ -151,7 +170,10 @@ impl Cell {
             binding,
             options,
             fast_open,
+            now: began,
+            traced,
         } = parts;
+        let history = options.history;
         let by_fast_open = fast_open.is_some();
         let state = SocketState {
             stage,
@@ -165,7 +187,9 @@ impl Cell {
             sent_in_hold: 0,
             orphan: false,
             options,
+            began,
             end: None,
+            watch: Watch::new(history, traced),
             fast_open,
         };
         Arc::new(Self {
@@ -254,6 +278,16 @@ impl Cell {
         self.ttl.load(Ordering::Relaxed)
     }
 
+    /// Why the connection ended; none as long as it has not.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.look(SocketState::end_reason)
+    }
+
+    /// What the connection has noted of what happened to it, and why it ended.
+    pub fn history(&self) -> History {
+        self.look(|state| state.watch.history(self.about(), state.end_reason()))
+    }
+
     /// Sets the time to live of what is sent from now on.
     pub fn set_ttl(&self, ttl: u8) {
         self.ttl.store(ttl, Ordering::Relaxed);
@@ -272,6 +306,11 @@ impl Cell {
     /// Whether no SYN was sent yet: it waits for the first write (`TCP_FASTOPEN_CONNECT`).
     pub fn is_deferred(&self) -> bool {
         matches!(&self.state.lock().stage, Stage::Opening(opening) if opening.is_deferred())
+    }
+
+    /// Whether anybody wants to know what happens to the connection.
+    pub(super) fn is_watched(&self) -> bool {
+        self.look(|state| state.watch.is_on())
     }
 
     pub(crate) fn is_by_fast_open(&self) -> bool {

@@ -13,6 +13,7 @@ use crate::stack::ports::{Binding, Claim};
 use crate::stack::routes::Route;
 use crate::stack::turn::Turn;
 use crate::tcp::{Opening, Setup};
+use crate::trace::{Call, EventKind};
 use crate::wire::SeqNum;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -94,7 +95,7 @@ impl Tcp {
                     }
                     self.counters.active_opens.bump();
                     // Settling sends the SYN.
-                    self.hold(turn, &cell, End::Settle, |_| ());
+                    self.hold(turn, &cell, End::Settle, |held| held.note(|| EventKind::Call(Call::Connect)));
                     return Ok(cell);
                 }
                 Err(()) if was_bound => return Err(os(libc::EADDRNOTAVAIL)),
@@ -174,6 +175,8 @@ impl Tcp {
             binding: Some(binding),
             options: socket.options.clone(),
             fast_open: None,
+            now: turn.now,
+            traced: core.trace().is_some(),
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::readiness::Events;
 use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
+use crate::trace::EventKind;
 use crate::wire::Segment;
 use std::sync::Arc;
 
@@ -126,6 +127,14 @@ impl Held<'_, '_> {
             }
         };
         (result, progress)
+    }
+
+    /// Notes an event for the connection's history, and for who is told of everything.
+    #[inline]
+    pub(super) fn note(&mut self, kind: impl FnOnce() -> EventKind) {
+        if self.state.watch.is_on() {
+            self.state.watch.note(self.turn, || self.cell.about(), kind());
+        }
     }
 
     /// Lets the connection's observer know.

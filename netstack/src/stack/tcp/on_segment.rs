@@ -14,7 +14,7 @@ use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::{Arrival, Turn};
 use crate::tcp::TcpError;
-use crate::trace::About;
+use crate::trace::{About, EventKind, TimerKind};
 use crate::wire::{Ecn, IpHeader, parse_tcp, tcp_checksum_ok};
 use std::sync::Arc;
 
@@ -85,6 +85,9 @@ impl Tcp {
             Some(Flow::TimeWait(_)) => Found::TimeWait,
             None => Found::Nothing,
         });
+        if !matches!(found, Found::Cell(_)) {
+            turn.trace(|| key.about(), || EventKind::SegmentIn(segment.into()));
+        }
         let received = |iss| Received { key: *key, queue: from, segment, iss };
         let verdict = match found {
             Found::Cell(cell) => {
@@ -156,18 +159,21 @@ impl Tcp {
             match &mut held.state.stage {
                 Stage::Connected(connection) => {
                     if connection.poll_timeout().is_some_and(|at| at <= now) {
-                        connection.on_timeout(now);
+                        let expired = connection.on_timeout(now);
+                        expired.iter().for_each(|timer| held.note(|| EventKind::Timer(timer)));
                     }
                 }
-                Stage::Opening(opening) => {
-                    if opening.poll_timeout().is_some_and(|at| at <= now)
-                        && let Some(end) = opening.on_timeout(now)
-                    {
+                Stage::Opening(opening) if opening.poll_timeout().is_some_and(|at| at <= now) => {
+                    let end = opening.on_timeout(now);
+                    if end.is_some() {
                         self.on_fast_open_failure(now, cell.key(), opening);
+                    }
+                    held.note(|| EventKind::Timer(TimerKind::Handshake));
+                    if let Some(end) = end {
                         held.fail_opening(TcpError::TimedOut, end);
                     }
                 }
-                Stage::Over(_) => {}
+                Stage::Opening(_) | Stage::Over(_) => {}
             }
         });
     }

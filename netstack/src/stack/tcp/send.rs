@@ -6,6 +6,7 @@ use crate::stack::core::Core;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::turn::Turn;
+use crate::trace::EventKind;
 use crate::wire::{HeaderBuf, IpMeta, Segment, TcpDatagram, emit_tcp};
 
 /// What the IP header of a socket's packets says.
@@ -40,6 +41,7 @@ impl Tcp {
         marks: Marks,
         segment: &Segment,
     ) -> Sent {
+        turn.trace(|| key.about(), || EventKind::SegmentOut(segment.into()));
         let mut header = HeaderBuf::new();
         let mode = checksum_mode(turn.core, queue.interface);
         let (from, to) = (key.local_port, key.remote_port);

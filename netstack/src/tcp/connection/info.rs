@@ -4,8 +4,14 @@ use super::Connection;
 use crate::tcp::ecn::EcnMode;
 use crate::tcp::info::TcpInfo;
 use crate::time::Instant;
+use crate::trace::Windows;
 
 impl Connection {
+    /// The windows at the moment.
+    pub fn windows(&self) -> Windows {
+        Windows::new(self.snd.wnd(), self.path.cwnd(), self.rcv.wnd())
+    }
+
     /// The connection in numbers (`TCP_INFO`).
     pub fn info(&self, now: Instant) -> TcpInfo {
         let board = self.recovery.board();

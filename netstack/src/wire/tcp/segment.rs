@@ -1,5 +1,6 @@
 //! A TCP segment as a value: header fields and options, without its bytes.
 
+use crate::trace::SegmentInfo;
 use crate::wire::{AccEcn, Ecn, FastOpenOption, SeqNum};
 use arrayvec::ArrayVec;
 use std::fmt;
@@ -148,6 +149,14 @@ pub struct Segment {
     /// Payload bytes of each segment that went into a super-segment, if this is one. Only what is
     /// received carries it here.
     pub gso_size: Option<u16>,
+}
+
+impl From<&Segment> for SegmentInfo {
+    fn from(segment: &Segment) -> Self {
+        let Segment { flags, seq, ack, window, payload_len, .. } = segment;
+        let len = u32::try_from(*payload_len).unwrap_or(u32::MAX);
+        Self::new(flags.bits(), seq.raw(), ack.raw()).with(*window, len)
+    }
 }
 
 impl Segment {

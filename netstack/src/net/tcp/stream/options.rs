@@ -5,8 +5,10 @@ use crate::config::Config;
 use crate::error::os;
 use crate::net::options::ip::{traffic_class_from, ttl_from};
 use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::reasons::EndReason;
 use crate::stack::Family;
 use crate::tcp::{SocketOptions, TcpInfo};
+use crate::trace::History;
 use std::io;
 
 /// Options that only a connection has.
@@ -103,6 +105,41 @@ impl TcpStream {
     /// As [`TcpStream::tcp_info`].
     pub fn tcp_mss(&self) -> io::Result<u32> {
         Ok(u32::try_from(self.tcp_info()?.snd_mss).unwrap_or(u32::MAX))
+    }
+
+    /// Why the connection ended, in one value that also reads as a sentence; none as long as it has not.
+    ///
+    /// # Examples
+    /// ```
+    /// use netstack::reasons::{EndReason, ResetReason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let stack = netstack::Stack::builder().build()?;
+    /// let listener = stack.listen("127.0.0.1:0").await?;
+    /// let client = stack.connect(listener.local_addr()?).await?;
+    /// let (server, _) = listener.accept().await?;
+    /// server.set_zero_linger()?;
+    /// drop(server);
+    /// while client.end_reason().is_none() {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// assert_eq!(client.end_reason(), Some(EndReason::ResetByPeer));
+    /// assert_eq!(client.end_reason().unwrap().to_string(), "reset by the peer");
+    /// let of_server = stack.recent_ends()[0].reason;
+    /// assert_eq!(of_server, EndReason::Reset(ResetReason::TcpAbortOnLinger));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.endpoint.cell.end_reason()
+    }
+
+    /// The latest events of the connection, as many as [`TcpStream::set_history`] or
+    /// [`Config::history`] asks for, and why it ended. Its `Display` is text, and
+    /// [`History::json_lines`] is JSON.
+    pub fn history(&self) -> History {
+        self.endpoint.cell.history()
     }
 
     /// `TCP_INFO`: the state of the connection.

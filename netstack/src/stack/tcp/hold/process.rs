@@ -8,6 +8,7 @@ use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::stack::tcp::cell::{BACKLOG, Over, Stage};
 use crate::stack::tcp::reset::Receiver;
 use crate::tcp::{OpeningStep, Reset, TcpError};
+use crate::trace::EventKind;
 use crate::wire::Segment;
 
 impl Held<'_, '_> {
@@ -27,6 +28,7 @@ impl Held<'_, '_> {
         if !self.state.attached {
             return self.dropped(DropReason::TcpClose);
         }
+        self.note(|| EventKind::SegmentIn(segment.into()));
         match &mut self.state.stage {
             Stage::Connected(connection) => {
                 let dropped = connection.on_segment(self.turn.now, segment, payload);
@@ -49,7 +51,8 @@ impl Held<'_, '_> {
     /// A segment, or its text, is dropped.
     #[cold]
     fn dropped(&mut self, reason: DropReason) {
-        self.turn.dropped(reason, || self.cell.about());
+        self.turn.core.counters().add_drops(reason, 1);
+        self.note(|| EventKind::Dropped(reason));
     }
 
     fn on_opening_step(&mut self, step: OpeningStep) {

@@ -2,11 +2,14 @@
 
 use super::{Held, Progress};
 use crate::readiness::Events;
+use crate::reasons::EndReason;
 use crate::stack::deadlines::Timer;
 use crate::stack::tcp::cell::Stage;
 use crate::stack::tcp::deadline::Deadline;
 use crate::stack::tcp::demux::TimeWaitEntry;
+use crate::stack::tcp::ends::ConnectionEnd;
 use crate::tcp::Completion;
+use crate::trace::EventKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +24,7 @@ impl Held<'_, '_> {
             Stage::Connected(connection) => connection.take_events(),
             Stage::Opening(_) | Stage::Over(_) => Events::NONE,
         };
+        self.note_windows();
         self.tcp.settle_fast_open(self.turn, &mut self.state);
         // The last acknowledgment or reset goes first.
         if progress == Progress::Done {
@@ -31,6 +35,16 @@ impl Held<'_, '_> {
         }
         self.arm();
         progress
+    }
+
+    /// Notes the windows, if anybody wants to know of them and they have changed.
+    fn note_windows(&mut self) {
+        let state = &mut *self.state;
+        if let Stage::Connected(connection) = &state.stage
+            && state.watch.is_on()
+        {
+            state.watch.note_windows(self.turn, || self.cell.about(), connection.windows());
+        }
     }
 
     fn arm(&mut self) {
@@ -107,8 +121,17 @@ impl Held<'_, '_> {
         self.detached();
     }
 
+    /// The connection has ended.
+    fn record_end(&mut self) {
+        let reason = self.state.end_reason().unwrap_or(EndReason::Finished);
+        self.state.end = Some(reason);
+        self.tcp.ends.push(ConnectionEnd::of(self.cell, &self.state, self.turn.now, reason));
+        self.note(|| EventKind::Ended(reason));
+    }
+
     /// Gives up what a connection holds while it is in the table.
     fn detached(&mut self) {
+        self.record_end();
         self.tcp.detach_fast_open(self.turn.core, self.cell, &mut self.state);
         self.tcp.deadlines.disarm(&mut self.state.timer);
         self.state.binding = None;

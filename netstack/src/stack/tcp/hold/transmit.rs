@@ -6,10 +6,11 @@ use crate::device::TxPacket;
 use crate::stack::counters::TcpCounters;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::tcp::cell::{Cell, Stage};
+use crate::stack::tcp::watch::Watch;
 use crate::stack::turn::Turn;
-use crate::tcp::{Connection, MtuReport};
+use crate::tcp::{Connection, MtuReport, Transmit};
 use crate::time::Instant;
-use crate::trace::EventKind;
+use crate::trace::{EventKind, SegmentInfo};
 use crate::wire::{
     Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, TcpDatagram, emit_tcp, ip_header_len,
 };
@@ -43,6 +44,7 @@ struct Budget<'a> {
     /// Whether a partial segment may wait for its turn.
     keeps_tail: bool,
     counters: &'a TcpCounters,
+    watch: &'a mut Watch,
 }
 
 impl Held<'_, '_> {
@@ -62,6 +64,10 @@ impl Held<'_, '_> {
                         Progress::Full
                     } else {
                         opening.on_transmitted();
+                        if state.watch.is_on() {
+                            let kind = EventKind::SegmentOut(SegmentInfo::from(&syn));
+                            state.watch.note(self.turn, || self.cell.about(), kind);
+                        }
                         Progress::Done
                     }
                 }
@@ -74,8 +80,8 @@ impl Held<'_, '_> {
                     state.path_expires = refresh_path(self.turn, self.cell, connection, state.path_expires);
                 }
                 let keeps_tail = !state.served;
-                let counters = &self.tcp.counters;
-                let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail, counters };
+                let (counters, watch) = (&self.tcp.counters, &mut state.watch);
+                let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail, counters, watch };
                 transmit_connection(self.turn, self.cell, connection, budget)
             }
             Stage::Over(_) => Progress::Done,
@@ -108,7 +114,7 @@ fn transmit_connection(
     } else {
         0
     };
-    let Budget { sent: done, keeps_tail, counters } = budget;
+    let Budget { sent: done, keeps_tail, counters, watch } = budget;
     let now = turn.now;
     while let Some(transmit) = connection.poll_transmit(now, max_payload) {
         let tail = keeps_tail && *done >= TAIL_WAITS_AFTER && transmit.is_tail();
@@ -130,13 +136,27 @@ fn transmit_connection(
         }
         if let Some(reason) = transmit.reset_reason() {
             counters.count_reset(reason);
-            turn.trace(|| cell.about(), || EventKind::Reset(reason));
+        }
+        if watch.is_on() {
+            note_transmit(turn, cell, watch, &transmit);
         }
         // Segments without payload count too, so the loop ends whatever the core does.
         *done += transmit.segment.payload_len.max(64);
         connection.on_transmitted(now, &transmit);
     }
     Progress::Done
+}
+
+/// Notes a segment that was sent.
+#[cold]
+fn note_transmit(turn: &mut Turn<'_>, cell: &Cell, watch: &mut Watch, transmit: &Transmit) {
+    if let Some(reason) = transmit.reset_reason() {
+        watch.note(turn, || cell.about(), EventKind::Reset(reason));
+    }
+    let segment = SegmentInfo::from(&transmit.segment);
+    let kind =
+        if transmit.is_again() { EventKind::Retransmitted(segment) } else { EventKind::SegmentOut(segment) };
+    watch.note(turn, || cell.about(), kind);
 }
 
 /// Sends a segment of a connection with its payload, which may be cut into segments of a size.

@@ -131,6 +131,8 @@ impl<'h, 't> HeldListener<'h, 't> {
             binding: Some(binding),
             options: self.state.options.clone(),
             fast_open,
+            now: self.turn.now,
+            traced: self.turn.core.trace().is_some(),
         }))
     }
 

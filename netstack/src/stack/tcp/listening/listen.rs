@@ -11,6 +11,7 @@ use crate::stack::tcp::hold::End;
 use crate::stack::tcp::{Tcp, Unconnected};
 use crate::stack::turn::Turn;
 use crate::tcp::TcpError;
+use crate::trace::{Call, EventKind};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -100,8 +101,9 @@ impl Tcp {
         listener: &Arc<Listener>,
     ) -> io::Result<(Arc<Cell>, SocketAddr)> {
         let cell = pop_accept_queue(listener)?;
-        if cell.is_by_fast_open() {
+        if cell.is_by_fast_open() || cell.is_watched() {
             self.hold(turn, &cell, End::Settle, |held| {
+                held.note(|| EventKind::Call(Call::Accept));
                 if let Stage::Connected(connection) = &mut held.state.stage {
                     connection.on_accepted();
                 }

@@ -17,7 +17,7 @@ use netstack::stack::{Batch, Engine, Family, Observer, QueueId, Unconnected};
 use netstack::tcp::SynCookies;
 use netstack::time::Instant;
 use netstack::wire::{
-    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
+    ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
     parse_tcp, tcp_checksum_ok,
 };
 use netstack::{Config, Interface};
@@ -146,15 +146,13 @@ impl Victim {
 /// A segment from the source `number`.
 fn packet(number: u32, flags: Flags) -> Vec<u8> {
     let segment = Segment {
-        seq: SeqNum::new(number.wrapping_mul(2_654_435_761)),
-        ack: SeqNum::new(number.wrapping_mul(40_503)),
-        flags,
         window: 64_240,
-        urgent: 0,
         options: Options { mss: flags.contains(Flags::SYN).then_some(1460), ..Options::default() },
-        payload_len: 0,
-        gso_size: None,
-        ecn: Ecn::NotEct,
+        ..Segment::new(
+            flags,
+            SeqNum::new(number.wrapping_mul(2_654_435_761)),
+            SeqNum::new(number.wrapping_mul(40_503)),
+        )
     };
     let src = Ipv4Addr::from_bits(0x0a80_0000 | number & 0x3f_ffff);
     let meta = IpMeta {

@@ -6,7 +6,7 @@
 use netstack::device::{Device, TxPacket};
 use netstack::time::Instant as StackInstant;
 use netstack::wire::{
-    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
+    ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
 };
 use netstack_tun::{Tun, TunConfig, netns};
 use std::io;
@@ -90,15 +90,9 @@ impl Flood {
         let src = host(2 + number % hosts);
         let src_port = 1024 + (number / hosts * 7919 + mixed % 7919) as u16 % 60_000;
         let segment = Segment {
-            seq: SeqNum::new(mixed),
-            ack: SeqNum::new(0),
-            flags: Flags::SYN,
             window: 64_240,
-            urgent: 0,
             options: Options { mss: Some(1460), sack_permitted: true, ..Options::default() },
-            payload_len: 0,
-            gso_size: None,
-            ecn: Ecn::NotEct,
+            ..Segment::new(Flags::SYN, SeqNum::new(mixed), SeqNum::new(0))
         };
         let ip = IpMeta {
             src: src.into(),

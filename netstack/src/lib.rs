@@ -44,7 +44,9 @@ pub mod time;
 pub mod config;
 mod error;
 pub mod readiness;
+pub mod reasons;
 pub mod sync;
+pub mod trace;
 
 pub mod device;
 pub mod wire;

@@ -36,15 +36,10 @@ impl Forgery {
     /// The packet.
     pub(super) fn packet(&self) -> Vec<u8> {
         let segment = Segment {
-            seq: self.seq,
-            ack: self.ack,
-            flags: self.flags,
             window: 1024,
-            urgent: 0,
             options: Options { timestamps: self.timestamps, ..Options::default() },
-            ecn: netstack::wire::Ecn::NotEct,
             payload_len: self.payload.len(),
-            gso_size: None,
+            ..Segment::new(self.flags, self.seq, self.ack)
         };
         let ip = IpMeta {
             src: self.src.ip(),

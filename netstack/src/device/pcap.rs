@@ -225,8 +225,8 @@ mod tests {
     use super::*;
     use crate::device::{Pair, PairConfig};
     use crate::wire::{
-        ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp,
-        parse_ip, tcp_checksum_ok,
+        ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Segment, SeqNum, TcpDatagram, emit_tcp, parse_ip,
+        tcp_checksum_ok,
     };
     use pcap_file::pcapng::{Block, PcapNgReader};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -266,15 +266,9 @@ mod tests {
     fn send(device: &dyn Device, now: Instant) -> io::Result<()> {
         let payload = [7; 3000];
         let segment = Segment {
-            seq: SeqNum::new(1),
-            ack: SeqNum::new(0),
-            flags: Flags::ACK,
             window: 1,
-            urgent: 0,
-            options: Options::default(),
-            ecn: crate::wire::Ecn::NotEct,
             payload_len: payload.len(),
-            gso_size: None,
+            ..Segment::new(Flags::ACK, SeqNum::new(1), SeqNum::new(0))
         };
         let ip = IpMeta {
             src: "10.0.0.1".parse().unwrap(),

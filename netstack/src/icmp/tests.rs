@@ -1,8 +1,8 @@
 use super::*;
 use crate::ip::{Addresses, Cast, Cidr};
 use crate::wire::{
-    ChecksumMode, Flags, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, Options, Segment, SeqNum,
-    TcpDatagram, emit_icmp, emit_tcp, parse_icmp, parse_ip, protocol,
+    ChecksumMode, Flags, Fragment, HeaderBuf, IcmpMessage, IpHeader, IpMeta, Segment, SeqNum, TcpDatagram,
+    emit_icmp, emit_tcp, parse_icmp, parse_ip, protocol,
 };
 use proptest::prelude::*;
 
@@ -20,17 +20,7 @@ fn icmp(v6: bool, kind: u8, code: u8, word: u32, body: &[u8]) -> Vec<u8> {
 /// A segment of ours, from the second address to the first, as an error about it quotes it.
 fn ours(v6: bool) -> Vec<u8> {
     let ip = meta(v6);
-    let segment = Segment {
-        seq: SeqNum::new(0x0102_0304),
-        ack: SeqNum::new(0),
-        flags: Flags::ACK,
-        window: 1,
-        urgent: 0,
-        options: Options::default(),
-        ecn: crate::wire::Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
-    };
+    let segment = Segment { window: 1, ..Segment::new(Flags::ACK, SeqNum::new(0x0102_0304), SeqNum::new(0)) };
     let mut buf = HeaderBuf::new();
     let ip = IpMeta { src: ip.dst, dst: ip.src, ..ip };
     emit_tcp(

@@ -8,5 +8,5 @@ mod validate;
 
 pub use addresses::{AddressKind, Addresses};
 pub use cidr::{Cidr, ParseCidrError};
-pub use reassembly::{Reassembly, ReassemblyConfig};
+pub use reassembly::{Inserted, Reassembly, ReassemblyConfig};
 pub use validate::{Cast, Martian, Origin, validate};

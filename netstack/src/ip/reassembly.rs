@@ -5,6 +5,7 @@
 //! first fragment, never extended), and the length of a datagram.
 
 use crate::buffer::{PACKET_SIZE, PacketBuf};
+use crate::reasons::DropReason;
 use crate::time::{Duration, Instant};
 use crate::wire::{IpHeader, IpMeta, TCP_HEADER_LEN, emit_ip, ip_header_len, protocol};
 use std::collections::BTreeMap;
@@ -90,10 +91,21 @@ enum Outcome {
     Kept {
         cost: usize,
     },
-    Ignored,
+    Duplicate,
     /// RFC 5722 §4 (and Linux for IPv4): a datagram with overlapping fragments is dropped, and so
     /// are its further fragments.
     Overlap,
+}
+
+/// What became of a fragment, and of what had to go for it.
+#[derive(Debug)]
+pub struct Inserted {
+    /// The datagram that the fragment completed, if it did; or why it was dropped.
+    pub outcome: Result<Option<PacketBuf>, DropReason>,
+    /// Incomplete datagrams that were too old.
+    pub expired: usize,
+    /// Incomplete datagrams that there was no memory for.
+    pub evicted: usize,
 }
 
 impl Reassembly {
@@ -102,16 +114,25 @@ impl Reassembly {
         Self { config, ..Self::default() }
     }
 
-    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram,
-    /// returns that as one IP packet, as if it had been received in one piece: without options, or
-    /// without the extension headers before the fragment header.
-    pub fn insert(&mut self, now: Instant, header: &IpHeader, packet: &[u8]) -> Option<PacketBuf> {
-        self.expire(now);
-        let fragment = header.fragment?;
-        let bytes = packet.get(header.payload.clone())?;
-        if !acceptable(header, bytes) {
-            return None;
-        }
+    /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram, gives
+    /// that as an IP packet in one piece, as if it had come so: without options or the extension
+    /// headers in front of the fragment header.
+    pub fn insert(&mut self, now: Instant, header: &IpHeader, packet: &[u8]) -> Inserted {
+        let expired = self.expire(now);
+        let outcome = self.take(now, header, packet);
+        Inserted { outcome, expired, evicted: self.evict() }
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        header: &IpHeader,
+        packet: &[u8],
+    ) -> Result<Option<PacketBuf>, DropReason> {
+        let bytes = packet.get(header.payload.clone()).filter(|bytes| acceptable(header, bytes));
+        let (Some(fragment), Some(bytes)) = (header.fragment, bytes) else {
+            return Err(DropReason::FragInvalid);
+        };
         let v4 = header.src.is_ipv4();
         let protocol = if v4 { header.protocol } else { 0 };
         let key = Key { src: header.src, dst: header.dst, id: fragment.id, protocol };
@@ -128,18 +149,32 @@ impl Reassembly {
         };
         match datagram.insert(header, bytes) {
             Outcome::Kept { cost } => self.memory += cost,
-            Outcome::Ignored => {}
-            Outcome::Overlap => self.memory -= datagram.poison(),
+            Outcome::Duplicate => return Err(DropReason::DupFrag),
+            Outcome::Overlap => {
+                self.memory -= datagram.poison();
+                return Err(DropReason::FragOverlap);
+            }
         }
-        if datagram.is_complete() {
-            let datagram = self.remove(&key)?;
-            return datagram.assemble(&key);
+        match self.remove_if_complete(&key) {
+            Some(datagram) => datagram.assemble(&key).map(Some).ok_or(DropReason::FragInvalid),
+            None => Ok(None),
         }
-        while self.memory > self.config.memory {
-            let (_, oldest) = self.ages.pop_first()?;
+    }
+
+    fn remove_if_complete(&mut self, key: &Key) -> Option<Datagram> {
+        let complete = self.datagrams.get(key)?.is_complete();
+        complete.then(|| self.remove(key))?
+    }
+
+    /// Gives up the oldest datagrams if there is not memory for all, and returns how many those were.
+    fn evict(&mut self) -> usize {
+        let before = self.datagrams.len();
+        while self.memory > self.config.memory
+            && let Some((_, oldest)) = self.ages.pop_first()
+        {
             self.remove(&oldest);
         }
-        None
+        before - self.datagrams.len()
     }
 
     /// Drops datagrams that have expired, and returns their number.
@@ -192,10 +227,7 @@ impl Datagram {
     }
 
     fn insert(&mut self, header: &IpHeader, bytes: &[u8]) -> Outcome {
-        let Some(fragment) = header.fragment else { return Outcome::Ignored };
-        if self.poisoned {
-            return Outcome::Ignored;
-        }
+        let Some(fragment) = header.fragment.filter(|_| !self.poisoned) else { return Outcome::Overlap };
         let start = usize::from(fragment.offset);
         let end = start + bytes.len();
         // The piece at or before the end decides, since pieces do not overlap each other.
@@ -203,7 +235,7 @@ impl Datagram {
             && at + piece.len() > start
         {
             // A duplicate that the network made. RFC 8200 §4.5 lets it be ignored.
-            return if at == start && **piece == *bytes { Outcome::Ignored } else { Outcome::Overlap };
+            return if at == start && **piece == *bytes { Outcome::Duplicate } else { Outcome::Overlap };
         }
         let beyond = self.total.is_some_and(|total| end > total);
         if !fragment.more {

@@ -1,6 +1,7 @@
 //! Which packets may come in at all.
 
 use super::addresses::{AddressKind, Addresses};
+use crate::reasons::DropReason;
 use crate::wire::IpHeader;
 use std::net::IpAddr;
 
@@ -42,6 +43,19 @@ pub enum Martian {
     MappedAddress,
     /// The destination is somebody else: we forward nothing.
     NotOurs,
+}
+
+impl From<Martian> for DropReason {
+    fn from(martian: Martian) -> Self {
+        match martian {
+            Martian::Source => Self::IpInvalidSource,
+            Martian::OwnSource => Self::IpLocalSource,
+            Martian::Loopback => Self::IpLocalnet,
+            Martian::Destination => Self::IpInvalidDest,
+            Martian::MappedAddress => Self::MappedAddress,
+            Martian::NotOurs => Self::OtherHost,
+        }
+    }
 }
 
 /// Checks the addresses of a packet against those of the stack.

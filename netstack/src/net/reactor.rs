@@ -191,7 +191,7 @@ fn poll_signal(
 }
 
 /// How a batch ended.
-enum Received {
+enum BatchEnd {
     /// The queue is empty, after this many packets.
     Drained(usize),
     /// The limit of a batch; there may be more.
@@ -225,7 +225,7 @@ impl QueueTask {
         usize::from(self.id.queue)
     }
 
-    fn receive_batch(&mut self) -> Received {
+    fn receive_batch(&mut self) -> BatchEnd {
         let (mut packets, mut bytes) = (0, 0);
         while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
             // Each packet has its own time: on a short path the answer to what one packet of the
@@ -243,13 +243,13 @@ impl QueueTask {
                     self.spare = Some(buf);
                     // The packet that ended the last connection came in a buffer too.
                     self.core.engine.trim_if_idle();
-                    return Received::Drained(packets);
+                    return BatchEnd::Drained(packets);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.spare = Some(buf),
-                Err(error) => return Received::Failed(error),
+                Err(error) => return BatchEnd::Failed(error),
             }
         }
-        Received::Full
+        BatchEnd::Full
     }
 
     /// Whether to poll the queue once more before waiting for it: under load the next packets are
@@ -340,9 +340,9 @@ impl Future for QueueTask {
         this.effects.deliver(&this.core.engine);
         let interest = this.serve_waiting(now);
         let again = match batch {
-            Received::Failed(error) => return this.fail(error),
-            Received::Full => true,
-            Received::Drained(packets) => this.keep_polling(packets),
+            BatchEnd::Failed(error) => return this.fail(error),
+            BatchEnd::Full => true,
+            BatchEnd::Drained(packets) => this.keep_polling(packets),
         };
         if !again {
             match this.poll_events(interest, cx) {

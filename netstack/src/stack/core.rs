@@ -15,6 +15,7 @@ use crate::error::Failure;
 use crate::icmp::RateLimit;
 use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
 use crate::sync::{Mutex, Rank};
+use crate::trace::Trace;
 use rand::rngs::OsRng;
 use rand::{RngCore, SeedableRng, TryRngCore};
 use rand_chacha::ChaCha12Rng;
@@ -39,6 +40,8 @@ pub struct Core {
     next_id: AtomicU64,
     counters: StackCounters,
     hook: OnceLock<Arc<dyn DriverHook>>,
+    /// Who is told of everything that happens.
+    trace: Option<Arc<dyn Trace>>,
     /// Set once the stack was shut down.
     failure: OnceLock<Failure>,
 }
@@ -50,7 +53,11 @@ impl Core {
     /// # Errors
     /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
     /// system's random source.
-    pub(super) fn new(config: Config, given: Vec<Interface>) -> io::Result<Self> {
+    pub(super) fn new(
+        config: Config,
+        given: Vec<Interface>,
+        trace: Option<Arc<dyn Trace>>,
+    ) -> io::Result<Self> {
         config.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let random = Mutex::new(Rank::Leaf, seeded(config.seed)?);
         let given = if config.loopback { interfaces::with_loopback(given) } else { given };
@@ -73,6 +80,7 @@ impl Core {
             next_id: AtomicU64::new(0),
             counters: StackCounters::default(),
             hook: OnceLock::new(),
+            trace,
             failure: OnceLock::new(),
             config: Arc::new(config),
         })
@@ -174,6 +182,12 @@ impl Core {
 
     pub(super) fn keyed(&self) -> &Keyed {
         &self.keyed
+    }
+
+    /// Who is told of everything that happens; none by default.
+    #[inline]
+    pub(super) fn trace(&self) -> Option<&dyn Trace> {
+        self.trace.as_deref()
     }
 
     pub(super) fn counters(&self) -> &StackCounters {

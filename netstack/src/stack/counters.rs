@@ -1,5 +1,7 @@
 //! Counters, under the names of `netstat -s` where Linux has them.
 
+use crate::reasons::{DropReason, ResetReason};
+use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Declares the counters as a table, so that a name and its documentation stand together. Each group
@@ -15,12 +17,19 @@ macro_rules! counters {
         pub struct Counters {
             $( $(#[$stack_attr])* pub $stack: u64, )*
             $( $(#[$tcp_attr])* pub $tcp: u64, )*
+            drops: Counts<{ DropReason::COUNT }>,
+            resets: Counts<{ ResetReason::COUNT }>,
         }
 
         impl Counters {
-            /// The names of Linux, or of this stack where Linux has none, with the values.
+            /// The names of Linux, or of this stack where Linux has none, with the values. The counts by
+            /// reason are last: `DropTcpCsum`, `RstNoSocket`.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$( ($stack_text, self.$stack), )* $( ($tcp_text, self.$tcp) ),*].into_iter()
+                let drops = DropReason::ALL.iter().map(|reason| (reason.counter_name(), self.drops(*reason)));
+                let resets =
+                    ResetReason::ALL.iter().map(|reason| (reason.counter_name(), self.resets(*reason)));
+                let named = [$( ($stack_text, self.$stack), )* $( ($tcp_text, self.$tcp) ),*];
+                named.into_iter().chain(drops).chain(resets)
             }
         }
 
@@ -28,12 +37,14 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct StackCounters {
             $( pub(crate) $stack: Counter, )*
+            drops: PerReason<{ DropReason::COUNT }>,
         }
 
         /// What TCP counts.
         #[derive(Debug, Default)]
         pub(crate) struct TcpCounters {
             $( pub(crate) $tcp: Counter, )*
+            resets: PerReason<{ ResetReason::COUNT }>,
         }
 
         impl Counters {
@@ -42,6 +53,8 @@ macro_rules! counters {
                 Self {
                     $( $stack: stack.$stack.0.load(Ordering::Relaxed), )*
                     $( $tcp: tcp.$tcp.0.load(Ordering::Relaxed), )*
+                    drops: stack.drops.read(),
+                    resets: tcp.resets.read(),
                 }
             }
         }
@@ -81,7 +94,7 @@ counters! {
         tcp_in_segments, "InSegs";
         /// TCP segments with a bad header or checksum.
         tcp_in_errors, "InErrs";
-        /// Resets sent for segments that belong to no connection.
+        /// Resets sent, those that end connections included. [`Counters::resets`] has them by reason.
         tcp_out_resets, "OutRsts";
         /// Resets that the rate limit held back.
         tcp_resets_limited, "OutRstsLimited";
@@ -148,11 +161,62 @@ counters! {
     }
 }
 
+impl Counters {
+    /// Packets that were dropped for `reason`.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops.0[reason as usize]
+    }
+
+    /// Resets that were sent for `reason`. Together they are [`Counters::tcp_out_resets`].
+    pub fn resets(&self, reason: ResetReason) -> u64 {
+        self.resets.0[reason as usize]
+    }
+}
+
 impl StackCounters {
+    /// Counts packets that are dropped.
+    pub(crate) fn add_drops(&self, reason: DropReason, count: u64) {
+        self.drops.0[reason as usize].add(count);
+    }
+
     /// Adds what a turn counted, and starts it from zero.
     pub(crate) fn count_packets(&self, received: &mut u64, sent: &mut u64) {
         self.in_receives.drain_from(received);
         self.out_packets.drain_from(sent);
+    }
+}
+
+impl TcpCounters {
+    /// Counts a reset that is sent.
+    pub(crate) fn count_reset(&self, reason: ResetReason) {
+        self.tcp_out_resets.bump();
+        self.resets.0[reason as usize].bump();
+    }
+}
+
+/// A counter for each reason.
+#[derive(Debug)]
+struct PerReason<const N: usize>([Counter; N]);
+
+impl<const N: usize> PerReason<N> {
+    fn read(&self) -> Counts<N> {
+        Counts(array::from_fn(|index| self.0[index].0.load(Ordering::Relaxed)))
+    }
+}
+
+impl<const N: usize> Default for PerReason<N> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| Counter::default()))
+    }
+}
+
+/// What was counted for each reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts<const N: usize>([u64; N]);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Self {
+        Self([0; N])
     }
 }
 

@@ -6,6 +6,7 @@ use crate::buffer::PacketBuf;
 use crate::error::Failure;
 use crate::readiness::Events;
 use crate::time::Instant;
+use crate::trace::TraceEvent;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(super) struct DeviceFailure {
 }
 
 /// What a turn left to do once no lock is held: devices to flush, observers to call, the driver to
-/// wake.
+/// wake, somebody to be told what happened.
 #[derive(Default)]
 pub(super) struct Effects {
     flush: QueueSet,
@@ -45,6 +46,8 @@ pub(super) struct Effects {
     deadline_moved: bool,
     notices: Vec<(Arc<dyn Subject>, Events)>,
     failed: Option<DeviceFailure>,
+    /// What happened, where somebody wants to know.
+    trace: Vec<TraceEvent>,
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
     /// and back.
     spare: Option<PacketBuf>,
@@ -82,6 +85,12 @@ impl Effects {
         self.notices.push((subject, events));
     }
 
+    /// Notes what happened, for who is told of that.
+    #[cold]
+    pub(super) fn trace(&mut self, event: TraceEvent) {
+        self.trace.push(event);
+    }
+
     pub(super) fn device_failed(&mut self, failure: DeviceFailure) {
         self.failed.get_or_insert(failure);
     }
@@ -91,7 +100,7 @@ impl Effects {
         self.failed.take()
     }
 
-    /// Does what is left to do: flushes devices, tells the driver, calls observers, in this order.
+    /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// `has_waiting` says whether somebody still waits for a queue. Call it with no lock held.
     pub(super) fn deliver(&mut self, core: &Core, has_waiting: impl Fn(usize) -> bool) {
         let (flush, waiting) = (std::mem::take(&mut self.flush), std::mem::take(&mut self.waiting));
@@ -109,6 +118,9 @@ impl Effects {
             queues()
                 .filter(|(number, _)| waiting.contains(*number) && has_waiting(*number))
                 .for_each(|(_, queue)| hook.waiting(queue));
+        }
+        if let Some(trace) = core.trace() {
+            self.trace.drain(..).for_each(|event| trace.event(&event));
         }
         core.counters().count_packets(&mut self.in_packets, &mut self.out_packets);
         for (subject, events) in self.notices.drain(..) {

@@ -7,6 +7,8 @@ use super::turn::{Arrival, Turn};
 use crate::device::TxPacket;
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
+use crate::reasons::DropReason;
+use crate::trace::About;
 use crate::wire::{ChecksumMode, IpMeta};
 use std::io;
 
@@ -52,6 +54,7 @@ pub(super) fn send_icmp_error(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]
         send_icmp(turn, queue, packet);
     } else {
         turn.core.counters().icmp_rate_limited.bump();
+        turn.dropped(DropReason::IcmpRatelimit, || About::NOTHING);
     }
 }
 

@@ -5,6 +5,7 @@ use super::counters::Counters;
 use super::effects::Effects;
 use super::egress::send_unreachable;
 use super::flow::QueueId;
+use super::guest::{Guest, Rotation};
 use super::iface::Interface;
 use super::ingress;
 use super::tcp::{Destination, FastOpenCache, Scratch, Tcp};
@@ -15,8 +16,10 @@ use crate::device::RxMeta;
 use crate::error::Failure;
 use crate::icmp::Unreachable;
 use crate::ip::Cast;
+use crate::reasons::DropReason;
 use crate::tcp::CongestionRegistry;
 use crate::time::Instant;
+use crate::trace::{About, Trace};
 use crate::wire::protocol;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,10 +37,11 @@ use std::sync::Arc;
 pub struct Engine {
     core: Core,
     tcp: Tcp,
+    rotation: Rotation,
 }
 
 /// What a stack is given beside its settings and interfaces.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct EngineSetup {
     /// Where the stack looks for Fast Open cookies, which other stacks may use too. Default none: it has
     /// a cache of its own.
@@ -45,6 +49,18 @@ pub struct EngineSetup {
     /// The congestion controls that sockets can choose from, and [`Config::congestion`] can name.
     /// Default the built-in ones.
     pub congestion: CongestionRegistry,
+    /// Who is told of everything that happens. Default none, which costs nothing.
+    pub trace: Option<Arc<dyn Trace>>,
+}
+
+impl fmt::Debug for EngineSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineSetup")
+            .field("fast_open_cache", &self.fast_open_cache)
+            .field("congestion", &self.congestion)
+            .field("trace", &self.trace.is_some())
+            .finish()
+    }
 }
 
 /// What a driver of a queue keeps from call to call: what the calls leave to do, and the memory for it.
@@ -65,10 +81,10 @@ impl Batch {
         self.effects.take_spare()
     }
 
-    /// Does what is left to do: flushes devices, tells the driver, calls observers, in this order.
+    /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// Call it with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
-        self.tcp.release(engine.tcp.counters());
+        self.tcp.release(&engine.core, engine.tcp.counters());
         engine.deliver(&mut self.effects);
     }
 }
@@ -99,10 +115,10 @@ impl Engine {
         interfaces: Vec<Interface>,
         setup: EngineSetup,
     ) -> io::Result<Arc<Self>> {
-        let EngineSetup { fast_open_cache, congestion } = setup;
-        let core = Core::new(config, interfaces)?;
+        let EngineSetup { fast_open_cache, congestion, trace } = setup;
+        let core = Core::new(config, interfaces, trace)?;
         let tcp = Tcp::new(&core, fast_open_cache, &congestion)?;
-        Ok(Arc::new(Self { core, tcp }))
+        Ok(Arc::new(Self { core, tcp, rotation: Rotation::default() }))
     }
 
     /// What the protocols share: settings, interfaces, buffers.
@@ -137,19 +153,22 @@ impl Engine {
     }
 
     /// Hands a datagram to its protocol.
+    #[inline]
     fn on_datagram(&self, turn: &mut Turn<'_>, scratch: &mut Scratch, arrival: Arrival<'_>) {
         match arrival.header.protocol {
             // TCP is spoken between two hosts (RFC 9293 §3.10.7, MUST-57).
             protocol::TCP if arrival.cast == Cast::Unicast => self.tcp.on_segment(turn, scratch, arrival),
-            protocol::TCP => {}
+            protocol::TCP => drop_datagram(turn, &arrival, DropReason::NotUnicast),
             protocol::ICMP if arrival.header.src.is_ipv4() => self.on_icmp(turn, &arrival),
             protocol::ICMPV6 if arrival.header.src.is_ipv6() => self.on_icmp(turn, &arrival),
             protocol::UDP => {
                 self.core.counters().udp_no_ports.bump();
+                drop_datagram(turn, &arrival, DropReason::NoSocket);
                 send_unreachable(turn, &arrival, Unreachable::Port);
             }
             _ => {
                 self.core.counters().in_unknown_protocols.bump();
+                drop_datagram(turn, &arrival, DropReason::IpNoproto);
                 send_unreachable(turn, &arrival, Unreachable::Protocol);
             }
         }
@@ -159,6 +178,8 @@ impl Engine {
         let Some(error) = ingress::on_icmp(turn, arrival) else { return };
         if error.quoted.protocol == protocol::TCP {
             self.tcp.on_icmp_error(turn, &error);
+        } else {
+            drop_datagram(turn, arrival, DropReason::IcmpUnhandled);
         }
     }
 
@@ -171,25 +192,32 @@ impl Engine {
 
     /// Does what is due at `now`. May be called early or late.
     pub fn on_timer(&self, now: Instant, batch: &mut Batch) {
-        self.tcp.on_timer(&mut Turn::new(&self.core, now, &mut batch.effects));
-        self.core.reassembly().lock().expire(now);
+        let mut turn = Turn::new(&self.core, now, &mut batch.effects);
+        self.guests().into_iter().for_each(|guest| guest.on_timer(&mut turn));
+        let expired = self.core.reassembly().lock().expire(now);
+        if expired > 0 {
+            ingress::drop_incomplete(&mut turn, DropReason::FragReasmTimeout, expired);
+        }
     }
 
     /// The earliest deadline of the stack's own. Those of devices are the driver's to ask for.
     pub fn next_deadline(&self) -> Option<Instant> {
         let fragments = self.core.reassembly().lock().next_deadline();
-        [self.tcp.next_deadline(), fragments].into_iter().flatten().min()
+        self.guests().into_iter().filter_map(Guest::next_deadline).chain(fragments).min()
     }
 
     /// The device takes packets of `queue` again: the sockets that wait for it send.
     pub fn on_writable(&self, now: Instant, queue: QueueId, batch: &mut Batch) {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
-        self.tcp.on_writable(&mut turn, self.core.queue_number(queue));
+        let number = self.core.queue_number(queue);
+        // Who waits longest comes first within a protocol, and the protocols take turns.
+        self.rotation.of(self.guests()).all(|guest| guest.on_writable(&mut turn, number));
     }
 
     /// Whether sockets wait until `queue` takes packets.
     pub fn has_waiting(&self, queue: QueueId) -> bool {
-        self.tcp.has_waiting(self.core.queue_number(queue))
+        let number = self.core.queue_number(queue);
+        self.guests().into_iter().any(|guest| guest.has_waiting(number))
     }
 
     /// The device is unusable: every socket of its interface fails with `error`.
@@ -199,7 +227,8 @@ impl Engine {
 
     fn fail_interface(&self, now: Instant, interface: u16, cause: &Failure, effects: &mut Effects) {
         if self.core.fail_interface(interface, cause) {
-            self.tcp.fail_interface(&mut Turn::new(&self.core, now, effects), interface, cause);
+            let mut turn = Turn::new(&self.core, now, effects);
+            self.guests().into_iter().for_each(|guest| guest.fail_interface(&mut turn, interface, cause));
         }
     }
 
@@ -208,7 +237,10 @@ impl Engine {
     pub fn fail_all(&self, now: Instant, error: &io::Error) {
         let cause = Failure::from(error);
         if self.core.shut_down(&cause) {
-            self.with_tcp(now, |tcp, turn| tcp.fail_all(turn, &cause));
+            let mut effects = Effects::default();
+            let mut turn = Turn::new(&self.core, now, &mut effects);
+            self.guests().into_iter().for_each(|guest| guest.fail_all(&mut turn, &cause));
+            self.deliver(&mut effects);
         }
     }
 
@@ -217,12 +249,18 @@ impl Engine {
         if let Some(failed) = effects.take_failed() {
             self.fail_interface(failed.at, failed.interface, &failed.cause, effects);
         }
-        effects.deliver(&self.core, |queue_number| self.tcp.has_waiting(queue_number));
+        effects
+            .deliver(&self.core, |number| self.guests().into_iter().any(|guest| guest.has_waiting(number)));
     }
 
     /// Whether nothing that was written on any socket is still unsent or unacknowledged.
     pub fn is_drained(&self) -> bool {
-        self.tcp.is_drained()
+        self.guests().into_iter().all(Guest::is_drained)
+    }
+
+    /// The protocols.
+    fn guests(&self) -> [&dyn Guest; 1] {
+        [&self.tcp]
     }
 
     /// Gives buffers back that nothing needs any more.
@@ -263,8 +301,13 @@ impl Engine {
     }
 }
 
+fn drop_datagram(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reason: DropReason) {
+    let header = arrival.header;
+    turn.dropped(reason, || About::hosts(header.dst, header.src));
+}
+
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("core", &self.core).field("tcp", &self.tcp).finish()
+        f.debug_struct("Engine").field("core", &self.core).field("tcp", &self.tcp).finish_non_exhaustive()
     }
 }

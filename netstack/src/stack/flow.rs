@@ -1,5 +1,6 @@
 //! The names of things: flows, queues, address families.
 
+use crate::trace::About;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -122,6 +123,11 @@ impl FlowKey {
     /// The remote end as a socket shows it.
     pub(crate) fn remote_addr(&self, mapped: bool) -> SocketAddr {
         SocketAddr::new(present(self.remote(), mapped), self.remote_port)
+    }
+
+    /// The two ends, for who is told what happens to them.
+    pub(crate) fn about(&self) -> About {
+        About::ends(self.local_addr(false), self.remote_addr(false))
     }
 
     /// A number for spreading flows over shards. Not secret: whoever aims at one shard finds that

@@ -7,10 +7,13 @@ use crate::buffer::PacketBuf;
 use crate::device::RxMeta;
 use crate::icmp::{IcmpError, emit_echo_reply, parse_echo_request, parse_error};
 use crate::ip::{Cast, Origin, validate};
-use crate::wire::{IpMeta, parse_ip};
+use crate::reasons::DropReason;
+use crate::trace::{About, EventKind};
+use crate::wire::{IpHeader, IpMeta, parse_icmp, parse_ip};
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
+#[inline]
 pub(super) fn receive(
     turn: &mut Turn<'_>,
     from: QueueId,
@@ -19,34 +22,65 @@ pub(super) fn receive(
     deliver: impl FnOnce(&mut Turn<'_>, Arrival<'_>),
 ) {
     turn.out.in_packets += 1;
-    let counters = turn.core.counters();
     let Some(bytes) = packet.bytes().get(..meta.len) else {
-        counters.in_header_errors.bump();
-        return;
+        return drop_unread(turn, DropReason::PktTooSmall);
     };
     let parsed = parse_ip(bytes);
-    let Ok(header) = &parsed else {
-        counters.in_header_errors.bump();
-        return;
+    let header = match &parsed {
+        Ok(header) => header,
+        Err(error) => return drop_unread(turn, DropReason::from(*error)),
     };
     let inside = turn.core.is_loopback(from.interface);
     let origin = if inside { Origin::Loopback } else { Origin::Outside };
     // RFC 1122 §3.2.1.3.
-    let Ok(cast) = validate(header, origin, turn.core.addresses()) else {
-        counters.in_address_errors.bump();
-        return;
+    let cast = match validate(header, origin, turn.core.addresses()) {
+        Ok(cast) => cast,
+        Err(martian) => {
+            turn.core.counters().in_address_errors.bump();
+            turn.dropped(DropReason::from(martian), || About::hosts(header.dst, header.src));
+            return;
+        }
     };
     if header.fragment.is_none() {
         deliver(turn, Arrival { from, header, cast, bytes: packet, meta });
         return;
     }
-    let Some(whole) = turn.core.reassembly().lock().insert(turn.now, header, bytes) else { return };
+    let Some(whole) = reassemble(turn, header, bytes) else { return };
     // What the device says of one fragment does not hold for the datagram.
     let meta = RxMeta { len: whole.capacity(), ..RxMeta::default() };
     let parsed = parse_ip(whole.bytes());
     let Ok(header) = &parsed else { return };
-    counters.reassembled.bump();
+    turn.core.counters().reassembled.bump();
     deliver(turn, Arrival { from, header, cast, bytes: whole, meta });
+}
+
+/// A packet whose IP header makes no sense.
+#[cold]
+fn drop_unread(turn: &mut Turn<'_>, reason: DropReason) {
+    turn.core.counters().in_header_errors.bump();
+    turn.dropped(reason, || About::NOTHING);
+}
+
+/// Takes a fragment, and gives the datagram that it completes.
+fn reassemble(turn: &mut Turn<'_>, header: &IpHeader, bytes: &[u8]) -> Option<PacketBuf> {
+    let inserted = turn.core.reassembly().lock().insert(turn.now, header, bytes);
+    drop_incomplete(turn, DropReason::FragReasmTimeout, inserted.expired);
+    drop_incomplete(turn, DropReason::FragMemory, inserted.evicted);
+    match inserted.outcome {
+        Ok(whole) => whole,
+        Err(reason) => {
+            turn.dropped(reason, || About::hosts(header.dst, header.src));
+            None
+        }
+    }
+}
+
+/// Incomplete datagrams are given up, each of which counts as one packet.
+pub(super) fn drop_incomplete(turn: &mut Turn<'_>, reason: DropReason, count: usize) {
+    if count > 0 {
+        turn.core.counters().add_drops(reason, count as u64);
+        turn.trace(|| About::NOTHING, || EventKind::Dropped(reason));
+    }
 }
 
 /// Answers an echo request. Of an ICMP error gives what it says, for the protocol that it is about.
@@ -61,8 +95,16 @@ pub(super) fn on_icmp(turn: &mut Turn<'_>, arrival: &Arrival<'_>) -> Option<Icmp
             let ip = IpMeta::new(header.dst, header.src, turn.core.config().default_ttl);
             emit_echo_reply(&mut reply, &request, &ip);
             send_icmp(turn, arrival.from, &reply);
+        } else {
+            turn.dropped(DropReason::NotUnicast, || About::hosts(header.dst, header.src));
         }
         return None;
     }
-    parse_error(header, bytes)
+    let error = parse_error(header, bytes);
+    if error.is_none() {
+        let sound = parse_icmp(header, bytes).is_some();
+        let reason = if sound { DropReason::IcmpUnhandled } else { DropReason::IcmpCsum };
+        turn.dropped(reason, || About::hosts(header.dst, header.src));
+    }
+    error
 }

@@ -15,6 +15,7 @@ mod effects;
 mod egress;
 mod engine;
 mod flow;
+mod guest;
 mod hooks;
 mod hosts;
 mod iface;

@@ -41,9 +41,11 @@ use super::core::Core;
 use super::counters::TcpCounters;
 use super::deadlines::Deadlines;
 use super::flow::FlowKey;
+use super::guest::Guest;
 use super::ports::Ports;
 use super::turn::Turn;
 use super::waiting::Waiting;
+use crate::error::Failure;
 use crate::sync::{Published, Rank};
 use crate::tcp::{CongestionChoice, CongestionRegistry, IsnGenerator, Path, SynCookies};
 use crate::time::Instant;
@@ -114,16 +116,6 @@ impl Tcp {
         &self.metrics
     }
 
-    /// The earliest deadline.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.next()
-    }
-
-    /// Whether connections wait until the queue with this number takes packets.
-    pub(super) fn has_waiting(&self, queue_number: usize) -> bool {
-        self.waiting.len(queue_number) > 0
-    }
-
     /// What is known of the way to `remote` through `interface`.
     fn path(&self, turn: &Turn<'_>, interface: u16, remote: IpAddr) -> Path {
         let path = Path::new(turn.core.mtu(interface), remote.is_ipv6());
@@ -155,6 +147,36 @@ impl Tcp {
     /// Whether there are as many connections as there may be.
     fn is_full(&self, core: &Core) -> bool {
         self.demux.cells() >= core.config().max_connections as usize
+    }
+}
+
+impl Guest for Tcp {
+    fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    fn on_timer(&self, turn: &mut Turn<'_>) {
+        self.serve_deadlines(turn);
+    }
+
+    fn on_writable(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
+        self.serve_waiting(turn, queue_number)
+    }
+
+    fn has_waiting(&self, queue_number: usize) -> bool {
+        self.waiting.len(queue_number) > 0
+    }
+
+    fn is_drained(&self) -> bool {
+        self.has_delivered_all()
+    }
+
+    fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        self.fail_sockets_of(turn, interface, cause);
+    }
+
+    fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
+        self.fail_sockets(turn, cause);
     }
 }
 

@@ -6,7 +6,9 @@ use super::flow::QueueId;
 use crate::buffer::PacketBuf;
 use crate::device::RxMeta;
 use crate::ip::Cast;
+use crate::reasons::DropReason;
 use crate::time::Instant;
+use crate::trace::{About, EventKind, TraceEvent};
 use crate::wire::IpHeader;
 use std::fmt;
 
@@ -21,6 +23,21 @@ pub struct Turn<'a> {
 impl<'a> Turn<'a> {
     pub(super) fn new(core: &'a Core, now: Instant, out: &'a mut Effects) -> Self {
         Self { core, now, out }
+    }
+
+    /// Something happened to whom `about` says, which somebody may want to know.
+    #[inline]
+    pub(super) fn trace(&mut self, about: impl FnOnce() -> About, kind: impl FnOnce() -> EventKind) {
+        if self.core.trace().is_some() {
+            self.out.trace(TraceEvent::new(self.now, about(), kind()));
+        }
+    }
+
+    /// A packet is dropped.
+    #[inline]
+    pub(super) fn dropped(&mut self, reason: DropReason, about: impl FnOnce() -> About) {
+        self.core.counters().add_drops(reason, 1);
+        self.trace(about, || EventKind::Dropped(reason));
     }
 }
 

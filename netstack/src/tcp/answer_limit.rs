@@ -3,8 +3,8 @@
 use crate::time::{Duration, Instant};
 
 /// Limits the answers of one connection, or of what stands for one, to segments that are out of place
-/// (RFC 5961 §7; Linux's `tcp_invalid_ratelimit`). Unlike a limit for the whole host it tells an
-/// attacker nothing of other connections, and two ends that disagree do not answer each other for ever.
+/// (RFC 5961 §7; Linux's `tcp_invalid_ratelimit`). Unlike a limit for the whole host it reveals nothing of
+/// other connections to an attacker, and two ends that disagree do not answer each other for ever.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AnswerLimit {
     /// When the last answer was sent.

@@ -4,7 +4,7 @@
 //! Segments come in through [`on_segment`], which hands them on to [`ack`] and [`text`]; time through
 //! [`on_timeout`]; segments leave through [`transmit`], and [`transmitted`] takes note of them. What the
 //! user does is in [`user`], and the end in [`ending`]. Each part owns its fields: these files ask the
-//! parts, and tell each what it has to know of the others.
+//! parts, and pass on to each what it has to know of the others.
 
 mod ack;
 mod counters;
@@ -49,6 +49,7 @@ use super::timers::Timers;
 use super::timestamps::{TIMESTAMPS_LEN, TimestampState};
 use crate::config::Config;
 use crate::readiness::Events;
+use crate::reasons::DropReason;
 use crate::time::Instant;
 use crate::wire::Segment;
 use std::ops::ControlFlow;
@@ -97,11 +98,16 @@ struct User {
     orphan: bool,
 }
 
-/// Whether to go on with the next step of a segment.
-type Step = ControlFlow<()>;
+/// Whether to go on with the next step of a segment; if not, why it is dropped, if it is.
+type Step<T = ()> = ControlFlow<Option<DropReason>, T>;
 
 const NEXT: Step = ControlFlow::Continue(());
-const DONE: Step = ControlFlow::Break(());
+const DONE: Step = ControlFlow::Break(None);
+
+/// Nothing more is done with a segment, for this reason.
+const fn dropped<T>(reason: DropReason) -> Step<T> {
+    ControlFlow::Break(Some(reason))
+}
 
 impl Connection {
     pub(super) fn new(now: Instant, from: Established, setup: Setup<'_>) -> Box<Self> {
@@ -208,7 +214,7 @@ impl Connection {
     }
 
     /// Sends a challenge ACK, at most one in each interval (RFC 5961 §7; Linux's limit per socket,
-    /// which unlike a global one tells an attacker nothing).
+    /// which unlike a global one reveals nothing to an attacker).
     fn challenge(&mut self, now: Instant, seg: &Segment) {
         if let Some(passive) = self.passive.as_mut().filter(|passive| passive.is_open())
             && seg.is_syn()

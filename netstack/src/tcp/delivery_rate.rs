@@ -178,7 +178,7 @@ impl DeliveryRate {
         }
     }
 
-    /// From now on, until what is in flight is acknowledged, samples do not tell the path's rate.
+    /// From now on, until what is in flight is acknowledged, samples do not show the path's rate.
     pub(super) fn mark_app_limited(&mut self, in_flight: usize) {
         self.app_limited = (self.delivered + in_flight as u64).max(1);
     }

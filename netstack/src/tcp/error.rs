@@ -1,6 +1,7 @@
 //! Why an operation on a connection failed.
 
 use crate::error::{Failure, os};
+use crate::reasons::EndReason;
 use std::fmt;
 use std::io;
 
@@ -80,6 +81,13 @@ const fn errno(error: TcpError) -> Option<i32> {
         TcpError::MessageSize => libc::EMSGSIZE,
         TcpError::NetworkDown => libc::ENETDOWN,
     })
+}
+
+impl TcpError {
+    /// How a connection ends that an ICMP error of this meaning ends.
+    pub(crate) fn as_end(self) -> EndReason {
+        EndReason::Icmp { errno: errno(self).unwrap_or(libc::EAGAIN) }
+    }
 }
 
 impl From<TcpError> for io::Error {

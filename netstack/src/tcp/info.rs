@@ -1,4 +1,4 @@
-//! What `TCP_INFO` tells of a connection.
+//! What `TCP_INFO` says of a connection.
 
 use crate::tcp::ecn::EcnMode;
 use crate::tcp::handshake::FastOpenFail;

@@ -12,6 +12,15 @@
 //! A connection in its handshake is another type (`handshake/`): [`Opening`] on the active side,
 //! [`SynEntry`] on the passive side. After its end it is a [`TimeWait`] record.
 //!
+//! # Rooms
+//! A room has types that own their fields, and methods by which the others ask and notify them. From the
+//! ground up: `ecn/`; `receive/`, which reports the marks that ECN counts; `congestion/`, window
+//! arithmetic behind a trait; `recovery/`, which moves that window; `path/`, which holds it together with
+//! the round-trip time, the rate and the packet size; `send/`, which asks `path/` and `recovery/` how much
+//! may leave; `handshake/`; and `connection/`, which is made of parts from all of them, and whose files
+//! pass on what happens from one part to the others. An [`Opening`] makes a [`Connection`] and is above
+//! it; all else in `handshake/` is below.
+//!
 //! # States
 //! Every transition goes through the table in `state.rs`; this is the table, and a test compares
 //! the two. `Abort` leads from everywhere to CLOSED.
@@ -69,8 +78,9 @@ pub use handshake::{
 };
 pub use info::TcpInfo;
 pub use options::SocketOptions;
-pub use path::{Path, PathMetrics};
+pub use path::{MtuReport, Path, PathMetrics};
 pub use recovery::{CongestionState, RttEstimator};
+pub use reset::Reset;
 pub(crate) use reset::reset_for_unknown;
 pub use send::{SendFlags, Transmit, Written};
 pub use seq::Seq;

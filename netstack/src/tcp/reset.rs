@@ -1,6 +1,23 @@
 //! Every reset that TCP sends.
 
+use crate::reasons::ResetReason;
 use crate::wire::{Flags, Segment, SeqNum, Timestamps};
+
+/// A reset to be sent, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// The segment.
+    pub segment: Segment,
+    /// Why it is sent.
+    pub reason: ResetReason,
+}
+
+impl Reset {
+    /// The answer to a segment that a connection cannot take; none if that is itself a reset.
+    pub(super) fn answer(segment: &Segment, reason: ResetReason) -> Option<Self> {
+        reset_for_unknown(segment).map(|segment| Self { segment, reason })
+    }
+}
 
 /// The reset that answers `segment` where no connection is, or none that it could be of (RFC 9293
 /// §3.10.7.1); none if the segment is itself a reset.
@@ -24,7 +41,7 @@ pub(super) fn reset_of_connection(seq: SeqNum, ack: SeqNum, timestamps: Option<T
     reset
 }
 
-/// The reset that tells the sender of a SYN with the number `irs` that there will be no connection.
+/// The reset that refuses a connection to the sender of a SYN with the number `irs`.
 pub(super) fn reset_of_handshake(seq: SeqNum, irs: SeqNum) -> Segment {
     Segment::new(Flags::RST.with(Flags::ACK), seq, irs + 1)
 }

@@ -1,6 +1,7 @@
 //! The timers of a connection: a table, indexed by what they are for.
 
 use crate::time::Instant;
+use crate::trace::TimerKind;
 
 /// What a timer is for. Delayed acknowledgments and RACK keep theirs with their state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,19 @@ pub(super) enum Timer {
     Keepalive,
     /// An orphan waits for the peer's FIN, or a lingering close for its acknowledgment.
     Orphan,
+}
+
+impl Timer {
+    /// What it is called outside.
+    pub(super) fn kind(self) -> TimerKind {
+        match self {
+            Self::Retransmit => TimerKind::Retransmit,
+            Self::TailLoss => TimerKind::TailLoss,
+            Self::Persist => TimerKind::Persist,
+            Self::Keepalive => TimerKind::Keepalive,
+            Self::Orphan => TimerKind::Linger,
+        }
+    }
 }
 
 /// Number of timers.

@@ -12,7 +12,7 @@ pub(super) const TIMESTAMPS_LEN: usize = 12;
 /// The state of the option where it was negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimestampState {
-    /// Added to our clock, so that it tells nothing of the host's (RFC 7323 §7).
+    /// Added to our clock, so that it reveals nothing of the host's (RFC 7323 §7).
     offset: u32,
     /// TS.Recent.
     recent: u32,

@@ -21,6 +21,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 
 /// Whether the checksum that a TCP or ICMPv6 message (or a UDP datagram that has one) carries is
 /// correct. `bytes` is the whole message.
+#[inline]
 pub fn transport_checksum_ok(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> bool {
     let mut sum = pseudo_header(src, dst, protocol, bytes.len());
     sum.add(bytes);
@@ -28,6 +29,7 @@ pub fn transport_checksum_ok(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8
 }
 
 /// The sum of the pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1) of a message of `len` bytes.
+#[inline]
 pub fn pseudo_header(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> Checksum {
     // IPv4 has 16 bits of length where IPv6 has 32; as sums they are the same.
     let mut sum = Checksum::new();

@@ -1,6 +1,7 @@
 //! IPv4 and IPv6 headers.
 
 use super::checksum::checksum;
+use crate::reasons::DropReason;
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 use std::fmt;
 use std::net::IpAddr;
@@ -88,6 +89,19 @@ impl fmt::Display for IpError {
 }
 
 impl std::error::Error for IpError {}
+
+impl From<IpError> for DropReason {
+    fn from(error: IpError) -> Self {
+        match error {
+            IpError::Truncated => Self::PktTooSmall,
+            IpError::Version | IpError::HeaderLength | IpError::TotalLength | IpError::SourceRoute => {
+                Self::IpInhdr
+            }
+            IpError::Checksum => Self::IpCsum,
+            IpError::ExtensionHeader => Self::Ipv6BadExthdr,
+        }
+    }
+}
 
 /// Reads the IP header of `packet` and finds the payload.
 ///

@@ -25,17 +25,7 @@ fn meta(v6: bool) -> IpMeta {
 }
 
 fn bare(flags: Flags) -> Segment {
-    Segment {
-        seq: SeqNum::new(0x8000_0001),
-        ack: SeqNum::new(0xffff_fff0),
-        flags,
-        window: 512,
-        urgent: 0,
-        options: Options::default(),
-        ecn: Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
-    }
+    Segment { window: 512, ..Segment::new(flags, SeqNum::new(0x8000_0001), SeqNum::new(0xffff_fff0)) }
 }
 
 /// The whole packet of a segment whose payload comes in pieces.
@@ -97,15 +87,10 @@ fn segment() -> impl Strategy<Value = Segment> {
         let flags = Flags::from_bits(bits);
         (any::<[u32; 2]>(), any::<[u16; 2]>(), options(flags.contains(Flags::SYN))).prop_map(
             move |([seq, ack], [window, urgent], options)| Segment {
-                seq: SeqNum::new(seq),
-                ack: SeqNum::new(ack),
-                flags,
                 window,
                 urgent,
                 options,
-                ecn: Ecn::NotEct,
-                payload_len: 0,
-                gso_size: None,
+                ..Segment::new(flags, SeqNum::new(seq), SeqNum::new(ack))
             },
         )
     })

@@ -1,7 +1,7 @@
 use super::*;
 use crate::wire::{
-    ChecksumMode, ChecksumOffload, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram,
-    emit_tcp, parse_ip, parse_tcp, tcp_checksum_ok, transport_checksum_ok,
+    ChecksumMode, ChecksumOffload, Flags, Gso, HeaderBuf, IpMeta, Segment, SeqNum, TcpDatagram, emit_tcp,
+    parse_ip, parse_tcp, tcp_checksum_ok, transport_checksum_ok,
 };
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,15 +23,9 @@ fn meta(v6: bool) -> IpMeta {
 /// Headers of a segment with sequence number `seq`.
 fn headers(v6: bool, seq: u32, payload: &[u8], mode: ChecksumMode) -> (HeaderBuf, Option<ChecksumOffload>) {
     let segment = Segment {
-        seq: SeqNum::new(seq),
-        ack: SeqNum::new(0),
-        flags: Flags::ACK.with(Flags::PSH),
         window: 100,
-        urgent: 0,
-        options: Options::default(),
-        ecn: crate::wire::Ecn::NotEct,
         payload_len: payload.len(),
-        gso_size: None,
+        ..Segment::new(Flags::ACK.with(Flags::PSH), SeqNum::new(seq), SeqNum::new(0))
     };
     let mut buf = HeaderBuf::new();
     let offload = emit_tcp(

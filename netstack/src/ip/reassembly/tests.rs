@@ -31,7 +31,7 @@ fn feed(store: &mut Reassembly, now: Instant, spec: &Spec<'_>) -> Option<Vec<u8>
         fragment: Some(Fragment { id, offset, more }),
         payload: 0..bytes.len(),
     };
-    store.insert(now, &header, bytes).map(|packet| packet.bytes().to_vec())
+    store.insert(now, &header, bytes).outcome.ok().flatten().map(|packet| packet.bytes().to_vec())
 }
 
 fn empty() -> Reassembly {

@@ -7,6 +7,8 @@ use crate::net::core::Core;
 use crate::net::driver::{self, Driver};
 use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
 use crate::tcp::{CongestionControl, CongestionError, CongestionRegistry, CongestionStart};
+use crate::trace::Trace;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -33,7 +35,6 @@ use tokio::runtime::Handle;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct StackBuilder {
     name: String,
@@ -43,6 +44,22 @@ pub struct StackBuilder {
     fast_open_cache: Option<Arc<FastOpenCache>>,
     /// The first registration that failed stays until `build` returns it.
     congestion: Result<CongestionRegistry, CongestionError>,
+    trace: Option<Arc<dyn Trace>>,
+}
+
+impl fmt::Debug for StackBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, interfaces, config, driver, fast_open_cache, congestion, trace } = self;
+        f.debug_struct("StackBuilder")
+            .field("name", name)
+            .field("interfaces", interfaces)
+            .field("config", config)
+            .field("driver", driver)
+            .field("fast_open_cache", fast_open_cache)
+            .field("congestion", congestion)
+            .field("trace", &trace.is_some())
+            .finish()
+    }
 }
 
 impl Stack {
@@ -55,6 +72,7 @@ impl Stack {
             driver: Driver::default(),
             fast_open_cache: None,
             congestion: Ok(CongestionRegistry::default()),
+            trace: None,
         }
     }
 }
@@ -95,6 +113,38 @@ impl StackBuilder {
     /// cache. By default, each stack has its own.
     pub fn fast_open_cache(mut self, cache: Arc<FastOpenCache>) -> Self {
         self.fast_open_cache = Some(cache);
+        self
+    }
+
+    /// Who is told of everything that happens in the stack: segments, timers, calls, drops with their
+    /// reasons. Default none, which costs nothing.
+    ///
+    /// With the feature `tracing`, `netstack::trace::Tracing` hands it on to the crate of that name.
+    ///
+    /// # Examples
+    /// ```
+    /// use netstack::Stack;
+    /// use netstack::trace::{EventKind, Trace, TraceEvent};
+    /// use std::sync::Arc;
+    ///
+    /// struct Drops;
+    ///
+    /// impl Trace for Drops {
+    ///     fn event(&self, event: &TraceEvent) {
+    ///         if let EventKind::Dropped(reason) = event.kind {
+    ///             eprintln!("{:?}: {reason}", event.about.remote);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let stack = Stack::builder().trace(Arc::new(Drops)).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn trace(mut self, trace: Arc<dyn Trace>) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -176,11 +226,12 @@ impl StackBuilder {
     /// If the runtime was built without its time driver, or without the I/O driver that a device
     /// needs.
     pub fn build(self) -> io::Result<Stack> {
-        let Self { name, interfaces, config, driver, fast_open_cache, congestion } = self;
+        let Self { name, interfaces, config, driver, fast_open_cache, congestion, trace } = self;
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;
-        let engine = Engine::with_setup(config, interfaces, EngineSetup { fast_open_cache, congestion })?;
+        let engine =
+            Engine::with_setup(config, interfaces, EngineSetup { fast_open_cache, congestion, trace })?;
         let clock = match (driver, &runtime) {
             (Driver::Tokio, Some(runtime)) => Clock::of_runtime(runtime),
             _ => Clock::monotonic(),

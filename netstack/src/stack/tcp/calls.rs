@@ -5,6 +5,7 @@ use super::cell::{Cell, Stage};
 use super::hold::{End, Held};
 use crate::buffer::Chunk;
 use crate::error::os;
+use crate::reasons::ResetReason;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -148,7 +149,7 @@ impl Tcp {
                     if self.orphans.load(Ordering::Relaxed) > limit {
                         // tcp_check_oom in Linux.
                         self.counters.abort_on_memory.bump();
-                        connection.abort(now);
+                        connection.reset(now, ResetReason::TcpAbortOnMemory);
                     } else {
                         connection.close(now);
                     }
@@ -168,10 +169,18 @@ impl Tcp {
 
     /// Resets the connection.
     pub fn abort(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        self.reset(turn, cell, None);
+    }
+
+    /// Resets the connection, for `reason` if that is not the application.
+    pub(super) fn reset(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, reason: Option<ResetReason>) {
         let now = turn.now;
         let replaced = self.call(turn, cell, |held| match &mut held.state.stage {
             Stage::Connected(connection) => {
-                connection.abort(now);
+                match reason {
+                    Some(reason) => connection.reset(now, reason),
+                    None => connection.abort(now),
+                }
                 None
             }
             Stage::Opening(_) => Some(held.drop_opening()),
@@ -279,7 +288,7 @@ impl Tcp {
     }
 
     /// Whether nothing that was written on any connection is still unsent or unacknowledged.
-    pub fn is_drained(&self) -> bool {
+    pub fn has_delivered_all(&self) -> bool {
         self.demux.all_cells().iter().all(|cell| {
             cell.look(|state| match &state.stage {
                 Stage::Connected(connection) if state.attached => {

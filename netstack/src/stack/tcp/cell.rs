@@ -11,6 +11,7 @@ use super::send::Marks;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
 use crate::readiness::Events;
+use crate::reasons::EndReason;
 use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::hooks::{Observer, Subject};
@@ -18,6 +19,7 @@ use crate::stack::ports::Binding;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
+use crate::trace::About;
 use crate::wire::Segment;
 use std::collections::VecDeque;
 use std::fmt;
@@ -79,6 +81,8 @@ pub(crate) struct SocketState {
     pub(crate) orphan: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
+    /// Why the connection ended, if it has.
+    pub(crate) end: Option<EndReason>,
     /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
 }
@@ -161,6 +165,7 @@ impl Cell {
             sent_in_hold: 0,
             orphan: false,
             options,
+            end: None,
             fast_open,
         };
         Arc::new(Self {
@@ -227,7 +232,7 @@ impl Cell {
         }
     }
 
-    /// Whom to tell when something happens. The first one stays; what happened before is told by
+    /// Sets whom to notify when something happens. The first one stays; what happened before is in
     /// [`Cell::readiness`].
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         // A later observer is a mistake of the caller, not worth a panic in release builds.
@@ -279,6 +284,11 @@ impl Cell {
 
     pub(crate) fn remote_addr(&self) -> SocketAddr {
         self.key.remote_addr(self.mapped)
+    }
+
+    /// The connection, for who is told what happens to it.
+    pub(super) fn about(&self) -> About {
+        About::ends(self.local_addr(), self.remote_addr()).connection(self.id)
     }
 
     pub(super) fn marks(&self) -> Marks {

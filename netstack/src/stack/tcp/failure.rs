@@ -5,29 +5,30 @@ use super::cell::{Cell, Stage};
 use super::hold::End;
 use crate::error::Failure;
 use crate::readiness::Events;
+use crate::reasons::{EndReason, ResetReason};
 use crate::stack::turn::Turn;
 use std::sync::Arc;
 
 impl Tcp {
     /// The device of an interface is gone: every socket of it fails with `cause`.
-    pub(in crate::stack) fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+    pub(super) fn fail_sockets_of(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
         for listener in self.demux.all_listeners() {
             if turn.core.addresses().owner(listener.address()) == Some(interface) {
                 for cell in self.empty_listener(turn, &listener, cause.clone()) {
-                    self.fail_cell(turn, &cell, cause, false);
+                    self.fail_cell(turn, &cell, cause, EndReason::DeviceGone);
                 }
                 turn.out.notify(listener, Events::READABLE | Events::ERROR);
             }
         }
         for cell in self.demux.all_cells() {
             if cell.queue().interface == interface {
-                self.fail_cell(turn, &cell, cause, false);
+                self.fail_cell(turn, &cell, cause, EndReason::DeviceGone);
             }
         }
     }
 
     /// The stack is shut down: every connection is reset.
-    pub(in crate::stack) fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
+    pub(super) fn fail_sockets(&self, turn: &mut Turn<'_>, cause: &Failure) {
         let mut cells = Vec::new();
         for listener in self.demux.all_listeners() {
             cells.extend(self.empty_listener(turn, &listener, cause.clone()));
@@ -38,15 +39,15 @@ impl Tcp {
             let now = turn.now;
             self.hold(turn, &cell, End::Settle, |held| {
                 if let Stage::Connected(connection) = &mut held.state.stage {
-                    connection.abort(now);
+                    connection.reset(now, ResetReason::StackShutDown);
                 }
             });
-            self.fail_cell(turn, &cell, cause, true);
+            self.fail_cell(turn, &cell, cause, EndReason::StackShutDown);
         }
     }
 
-    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, for_good: bool) {
-        let (replaced, _) = self.hold(turn, cell, End::Settle, |held| held.fail(cause, for_good));
+    fn fail_cell(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, cause: &Failure, end: EndReason) {
+        let (replaced, _) = self.hold(turn, cell, End::Settle, |held| held.fail(cause, end));
         drop(replaced);
     }
 }

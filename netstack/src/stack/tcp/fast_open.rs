@@ -128,8 +128,8 @@ impl Tcp {
         if offered.is_some_and(|option| option.cookie.is_none()) {
             counters.fast_open_cookie_requests.bump();
         }
-        let asked = offered.is_some() || syn.payload_len > 0;
-        if !asked || options.fastopen_queue == 0 || !mode.contains(FastOpenMode::SERVER) {
+        let offers = offered.is_some() || syn.payload_len > 0;
+        if !offers || options.fastopen_queue == 0 || !mode.contains(FastOpenMode::SERVER) {
             return ordinary;
         }
         if !queue.has_room(turn.now, options.fastopen_queue as usize) {

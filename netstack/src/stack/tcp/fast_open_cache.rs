@@ -368,9 +368,9 @@ mod tests {
         let cache = FastOpenCache::new(8, DAY);
         let key = flow(2, 80);
         for experimental in [false, true, false, false] {
-            let Known::Nothing { experimental: asks, .. } = cache.lookup(at(0), &key) else { panic!() };
-            assert_eq!(asks, experimental);
-            let ignored = FastOpenReport { ignored: Some(asks), ..report(None, SynDataFate::None) };
+            let Known::Nothing { experimental: form, .. } = cache.lookup(at(0), &key) else { panic!() };
+            assert_eq!(form, experimental);
+            let ignored = FastOpenReport { ignored: Some(form), ..report(None, SynDataFate::None) };
             cache.learn(at(0), &key, &ignored);
         }
     }

@@ -14,6 +14,7 @@ use super::cell::{Cell, SocketState};
 use super::scratch::Scratch;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
+use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
 use crate::wire::Segment;
@@ -76,7 +77,10 @@ impl Tcp {
                 return;
             }
             None if cell.push_backlog(segment.clone(), payload) => self.counters.backlog_queued.bump(),
-            None => self.counters.backlog_drops.bump(),
+            None => {
+                self.counters.backlog_drops.bump();
+                turn.dropped(DropReason::SocketBacklog, || cell.about());
+            }
         }
         scratch.mark(cell);
     }
@@ -91,7 +95,7 @@ impl Tcp {
 
     /// The queue with this number takes packets again: the connections that wait for it send. Says
     /// whether it still takes some after that.
-    pub(in crate::stack) fn on_writable(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
+    pub(super) fn serve_waiting(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
         // Those that join meanwhile, having used up their turn, come after those that wait.
         for _ in 0..self.waiting.len(queue_number) {
             let Some(cell) = self.waiting.next(queue_number) else { break };

@@ -6,9 +6,11 @@ use super::demux::Flow;
 use super::hold::End;
 use super::listening::Listener;
 use crate::icmp::{IcmpError, IcmpErrorKind};
+use crate::reasons::DropReason;
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::Turn;
 use crate::tcp::TcpError;
+use crate::trace::About;
 use std::sync::Arc;
 
 /// Whom an ICMP error concerns.
@@ -20,12 +22,15 @@ enum Concerned {
 impl Tcp {
     /// An ICMP error quotes a TCP segment.
     pub(in crate::stack) fn on_icmp_error(&self, turn: &mut Turn<'_>, error: &IcmpError) {
+        let ignore = |turn: &mut Turn<'_>, reason| {
+            turn.dropped(reason, || About::hosts(error.quoted.src, error.quoted.dst));
+        };
         let (Some((local_port, remote_port)), Some(seq)) = (error.quoted.ports, error.quoted.seq) else {
-            return;
+            return ignore(turn, DropReason::IcmpUnhandled);
         };
         // No address on the wire is a mapped one: such a message would be taken for one about IPv4.
         if [error.quoted.src, error.quoted.dst].iter().any(|address| address.to_canonical() != *address) {
-            return;
+            return ignore(turn, DropReason::MappedAddress);
         }
         let key = FlowKey::new(&error.quoted.src, local_port, &error.quoted.dst, remote_port);
         let concerned = self.demux.with_flow(&key, |flow| match flow {
@@ -33,7 +38,7 @@ impl Tcp {
             Some(Flow::HalfOpen(listener)) => Some(Concerned::HalfOpen(Arc::clone(listener))),
             Some(Flow::TimeWait(_)) | None => None,
         });
-        let Some(concerned) = concerned else { return };
+        let Some(concerned) = concerned else { return ignore(turn, DropReason::NoSocket) };
         let claimed = match error.kind {
             IcmpErrorKind::FragmentationNeeded { mtu } => Some(usize::from(mtu)),
             IcmpErrorKind::PacketTooBig { mtu } => Some(usize::try_from(mtu).unwrap_or(usize::MAX)),
@@ -44,9 +49,11 @@ impl Tcp {
                 self.hold(turn, &cell, End::Settle, |held| held.on_packet_too_big(seq, claimed));
             }
             // A SYN-ACK fits every path.
-            (Concerned::HalfOpen(_), Some(_)) => {}
+            (Concerned::HalfOpen(_), Some(_)) => ignore(turn, DropReason::IcmpUnhandled),
             (concerned, None) => {
-                let Some(error) = meaning(error.kind, key.is_ipv6()) else { return };
+                let Some(error) = meaning(error.kind, key.is_ipv6()) else {
+                    return ignore(turn, DropReason::IcmpUnhandled);
+                };
                 match concerned {
                     Concerned::Cell(cell) => {
                         self.hold(turn, &cell, End::Settle, |held| held.on_icmp_error(seq, error));

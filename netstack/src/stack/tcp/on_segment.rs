@@ -10,9 +10,12 @@ use super::listening::{Listener, Received, Verdict};
 use super::reset::Stray;
 use super::scratch::Scratch;
 use crate::buffer::Chunk;
+use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::{Arrival, Turn};
-use crate::wire::{Ecn, parse_tcp, tcp_checksum_ok};
+use crate::tcp::TcpError;
+use crate::trace::About;
+use crate::wire::{Ecn, IpHeader, parse_tcp, tcp_checksum_ok};
 use std::sync::Arc;
 
 /// Deadlines served in one call. The rest is due at once again; packets get their turn in between.
@@ -38,14 +41,12 @@ impl Tcp {
         let Arrival { from, header, bytes: packet, meta, .. } = arrival;
         let bytes = &packet.bytes()[header.payload.clone()];
         if !meta.checksum_verified && !tcp_checksum_ok(header.src, header.dst, bytes) {
-            self.counters.tcp_in_errors.bump();
-            return;
+            return self.drop_broken(turn, header, DropReason::TcpCsum);
         }
         // Looked at where it was put: a segment is too large to be moved for nothing.
         let mut parsed = parse_tcp(bytes);
         let Ok((segment, data_offset)) = &mut parsed else {
-            self.counters.tcp_in_errors.bump();
-            return;
+            return self.drop_broken(turn, header, DropReason::PktTooSmall);
         };
         let (local_port, remote_port) =
             (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
@@ -59,6 +60,13 @@ impl Tcp {
             Some(packet.into_chunk(header.payload.start + *data_offset, header.payload.end))
         };
         self.find_receiver(turn, scratch, &Stray { from, key: &key, segment }, payload);
+    }
+
+    /// A segment that cannot be read.
+    #[cold]
+    fn drop_broken(&self, turn: &mut Turn<'_>, header: &IpHeader, reason: DropReason) {
+        self.counters.tcp_in_errors.bump();
+        turn.dropped(reason, || About::hosts(header.dst, header.src));
     }
 
     /// Finds who a segment is for.
@@ -93,15 +101,16 @@ impl Tcp {
             },
             Found::Nothing if segment.is_ack() && !segment.is_rst() => {
                 match self.cookie_back(turn, scratch, stray) {
-                    Some(back) => self.on_cookie(turn, &back, &received(None), payload()),
-                    None => Verdict::Reset,
+                    Ok(back) => self.on_cookie(turn, &back, &received(None), payload()),
+                    Err(reason) => Verdict::Reset(reason),
                 }
             }
             Found::Nothing => self.on_new_flow(turn, scratch, &received(None), payload()),
         };
         match verdict {
             Verdict::Done => {}
-            Verdict::Reset => self.reset_stray(turn, scratch, stray),
+            Verdict::Dropped(reason) => turn.dropped(reason, || key.about()),
+            Verdict::Reset(reason) => self.reset_stray(turn, scratch, stray, reason),
         }
     }
 
@@ -116,12 +125,12 @@ impl Tcp {
         let interface = received.queue.interface;
         match self.demux.listener(&received.key, interface, &mut scratch.listeners).map(Arc::clone) {
             Some(listener) => self.on_listener_segment(turn, scratch, &listener, received, payload),
-            None => Verdict::Reset,
+            None => Verdict::Reset(ResetReason::NoSocket),
         }
     }
 
     /// Does what is due now. May be called early or late.
-    pub(in crate::stack) fn on_timer(&self, turn: &mut Turn<'_>) {
+    pub(super) fn serve_deadlines(&self, turn: &mut Turn<'_>) {
         self.deadlines.serve_due(turn.now, DUE_AT_ONCE, |deadline| match deadline {
             Deadline::Cell(cell) => {
                 if let Some(cell) = cell.upgrade() {
@@ -152,10 +161,10 @@ impl Tcp {
                 }
                 Stage::Opening(opening) => {
                     if opening.poll_timeout().is_some_and(|at| at <= now)
-                        && let Some(error) = opening.on_timeout(now)
+                        && let Some(end) = opening.on_timeout(now)
                     {
                         self.on_fast_open_failure(now, cell.key(), opening);
-                        held.fail_opening(error);
+                        held.fail_opening(TcpError::TimedOut, end);
                     }
                 }
                 Stage::Over(_) => {}

@@ -5,11 +5,13 @@ use super::scratch::Scratch;
 use super::send::Marks;
 use crate::config::Config;
 use crate::icmp::RateLimit;
+use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::turn::Turn;
 use crate::sync::{Mutex, Rank};
 use crate::tcp::reset_for_unknown;
 use crate::time::Instant;
+use crate::trace::EventKind;
 use crate::wire::Segment;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -51,26 +53,45 @@ pub(super) struct Stray<'a> {
     pub(super) segment: &'a Segment,
 }
 
+/// Whom a reset is for, and on which way.
+pub(super) struct Receiver<'a> {
+    pub(super) queue: QueueId,
+    pub(super) key: &'a FlowKey,
+    pub(super) marks: Marks,
+}
+
 impl Tcp {
     /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1), within the
     /// limit that keeps a flood from being answered by one.
     #[inline]
-    pub(super) fn reset_stray(&self, turn: &mut Turn<'_>, scratch: &mut Scratch, stray: &Stray<'_>) {
+    pub(super) fn reset_stray(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        stray: &Stray<'_>,
+        reason: ResetReason,
+    ) {
         if stray.segment.is_rst() {
+            scratch.strays += 1;
+            turn.trace(|| stray.key.about(), || EventKind::Dropped(DropReason::NoSocket));
             return;
         }
         if !turn.core.is_loopback(stray.from.interface) && !self.reset_limit.allow(turn.now) {
             scratch.resets_limited += 1;
+            turn.trace(|| stray.key.about(), || EventKind::Dropped(DropReason::RstRatelimit));
             return;
         }
-        self.answer_stray(turn, stray);
+        self.answer_stray(turn, stray, reason);
     }
 
     #[inline(never)]
-    fn answer_stray(&self, turn: &mut Turn<'_>, stray: &Stray<'_>) {
+    fn answer_stray(&self, turn: &mut Turn<'_>, stray: &Stray<'_>, reason: ResetReason) {
+        if let Some(dropped) = reason.drop_reason() {
+            turn.dropped(dropped, || stray.key.about());
+        }
         if let Some(reset) = reset_for_unknown(stray.segment) {
-            let marks = Marks::default_of(turn.core);
-            self.send_reset(turn, stray.from, stray.key, marks, &reset);
+            let to = Receiver { queue: stray.from, key: stray.key, marks: Marks::default_of(turn.core) };
+            self.send_reset(turn, &to, &reset, reason);
         }
     }
 
@@ -78,12 +99,12 @@ impl Tcp {
     pub(super) fn send_reset(
         &self,
         turn: &mut Turn<'_>,
-        queue: QueueId,
-        key: &FlowKey,
-        marks: Marks,
+        to: &Receiver<'_>,
         reset: &Segment,
+        reason: ResetReason,
     ) {
-        self.counters.tcp_out_resets.bump();
-        self.send_segment(turn, queue, key, marks, reset);
+        self.counters.count_reset(reason);
+        turn.trace(|| to.key.about(), || EventKind::Reset(reason));
+        self.send_segment(turn, to.queue, to.key, to.marks, reset);
     }
 }

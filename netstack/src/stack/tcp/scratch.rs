@@ -3,6 +3,8 @@
 use super::cell::Cell;
 use super::demux::Listeners;
 use super::listening::Listener;
+use crate::reasons::DropReason;
+use crate::stack::core::Core;
 use crate::stack::counters::TcpCounters;
 use crate::sync::Snapshot;
 use crate::tcp::SynCookies;
@@ -20,6 +22,8 @@ pub(in crate::stack) struct Scratch {
     pub(super) cookies: Snapshot<SynCookies>,
     pub(super) failed_cookies: FailedCookies,
     pub(super) in_segments: u64,
+    /// Segments for nobody that were not answered, since they are resets or since there were too many.
+    pub(super) strays: u64,
     pub(super) resets_limited: u64,
 }
 
@@ -38,10 +42,14 @@ impl Scratch {
 
     /// Counts what the batch counted, and lets go of the listeners: one that is closed while nothing comes
     /// in is not kept.
-    pub(in crate::stack) fn release(&mut self, counters: &TcpCounters) {
+    pub(in crate::stack) fn release(&mut self, core: &Core, counters: &TcpCounters) {
         self.listeners = Snapshot::default();
         counters.tcp_in_segments.drain_from(&mut self.in_segments);
-        counters.tcp_resets_limited.drain_from(&mut self.resets_limited);
+        if self.strays | self.resets_limited != 0 {
+            core.counters().add_drops(DropReason::NoSocket, std::mem::take(&mut self.strays));
+            core.counters().add_drops(DropReason::RstRatelimit, self.resets_limited);
+            counters.tcp_resets_limited.drain_from(&mut self.resets_limited);
+        }
         self.failed_cookies.count(counters);
     }
 }

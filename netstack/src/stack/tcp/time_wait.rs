@@ -2,9 +2,10 @@
 
 use super::Tcp;
 use super::deadline::Deadline;
-use super::reset::Stray;
+use super::reset::{Receiver, Stray};
 use super::scratch::Scratch;
 use super::send::Marks;
+use crate::reasons::ResetReason;
 use crate::stack::core::Core;
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::Turn;
@@ -25,11 +26,20 @@ impl Tcp {
             entry.queue = from;
             entry.record.on_segment(turn.now, segment)
         })?;
-        let marks = Marks::default_of(turn.core);
+        let to = Receiver { queue: from, key, marks: Marks::default_of(turn.core) };
         match step {
-            TimeWaitStep::Ignore => None,
-            TimeWaitStep::Reply(reply) => {
-                self.send_segment(turn, from, key, marks, &reply);
+            TimeWaitStep::Ignore(reason) => {
+                turn.dropped(reason, || key.about());
+                None
+            }
+            TimeWaitStep::Answer(ack, reason) => {
+                turn.dropped(reason, || key.about());
+                self.send_segment(turn, from, key, to.marks, &ack);
+                self.arm_time_wait(turn, key);
+                None
+            }
+            TimeWaitStep::Acknowledge(ack) => {
+                self.send_segment(turn, from, key, to.marks, &ack);
                 // The FIN that FIN-WAIT-2 waited for may have brought the end nearer.
                 self.arm_time_wait(turn, key);
                 None
@@ -38,9 +48,12 @@ impl Tcp {
                 self.end_time_wait(key);
                 None
             }
-            TimeWaitStep::ReplyAndRemove(reply) => {
+            TimeWaitStep::Reset(reset) => {
                 self.end_time_wait(key);
-                self.send_segment(turn, from, key, marks, &reply);
+                if let Some(reason) = reset.reason.drop_reason() {
+                    turn.dropped(reason, || key.about());
+                }
+                self.send_reset(turn, &to, &reset.segment, reset.reason);
                 None
             }
             // RFC 9293 §3.6.1: only a listener accepts it. Without one the SYN is refused, and the
@@ -50,7 +63,7 @@ impl Tcp {
                     self.end_time_wait(key);
                     return Some(iss);
                 }
-                self.reset_stray(turn, scratch, stray);
+                self.reset_stray(turn, scratch, stray, ResetReason::NoSocket);
                 None
             }
         }

@@ -9,8 +9,7 @@ use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, address};
 use crate::stack::{Engine, Family, Interface, Rejection};
 use crate::time::Instant;
 use crate::wire::{
-    ChecksumMode, Ecn, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_ip, emit_tcp,
-    protocol,
+    ChecksumMode, Flags, HeaderBuf, IpMeta, Segment, SeqNum, TcpDatagram, emit_ip, emit_tcp, protocol,
 };
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,17 +21,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// A SYN for port 80 of host 1.
 fn syn(from: &str) -> Vec<u8> {
-    let segment = Segment {
-        seq: SeqNum::new(1000),
-        ack: SeqNum::new(0),
-        flags: Flags::SYN,
-        window: 1000,
-        urgent: 0,
-        options: Options::default(),
-        ecn: Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
-    };
+    let segment = Segment { window: 1000, ..Segment::new(Flags::SYN, SeqNum::new(1000), SeqNum::new(0)) };
     let meta = IpMeta::new(ip(from), to_host_1(80).ip(), 64);
     let mut packet = HeaderBuf::new();
     emit_tcp(

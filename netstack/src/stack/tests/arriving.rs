@@ -7,8 +7,8 @@ use crate::stack::{Batch, Engine, Family, Interface, Observer, Unconnected};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
 use crate::wire::{
-    ChecksumMode, ChecksumOffload, Flags, HeaderBuf, IcmpMessage, IpMeta, Options, Segment, SeqNum,
-    TcpDatagram, emit_icmp, emit_tcp, protocol,
+    ChecksumMode, ChecksumOffload, Flags, HeaderBuf, IcmpMessage, IpMeta, Segment, SeqNum, TcpDatagram,
+    emit_icmp, emit_tcp, protocol,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::net::IpAddr;
@@ -21,17 +21,7 @@ fn ip(text: &str) -> IpAddr {
 
 /// A segment from `src` to port 80 of `dst`.
 fn packet(src: IpAddr, src_port: u16, dst: IpAddr, flags: Flags) -> Vec<u8> {
-    let segment = Segment {
-        seq: SeqNum::new(1000),
-        ack: SeqNum::new(0),
-        flags,
-        window: 1000,
-        urgent: 0,
-        options: Options::default(),
-        ecn: crate::wire::Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
-    };
+    let segment = Segment { window: 1000, ..Segment::new(flags, SeqNum::new(1000), SeqNum::new(0)) };
     let meta =
         IpMeta { src, dst, hop_limit: 64, traffic_class: 0, dont_fragment: true, ident: 0, flow_label: 0 };
     let mut header = HeaderBuf::new();
@@ -274,17 +264,7 @@ fn an_icmpv6_error_that_quotes_mapped_addresses_is_about_nothing() {
 }
 
 fn blank() -> Segment {
-    Segment {
-        seq: SeqNum::new(0),
-        ack: SeqNum::new(0),
-        flags: Flags::ACK,
-        window: 0,
-        urgent: 0,
-        options: Options::default(),
-        ecn: crate::wire::Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
-    }
+    Segment::new(Flags::ACK, SeqNum::new(0), SeqNum::new(0))
 }
 
 #[test]

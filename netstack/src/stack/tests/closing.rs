@@ -149,15 +149,14 @@ impl Bench {
             Options::default()
         };
         let segment = Segment {
-            seq: self.seq,
-            ack: if flags.contains(Flags::ACK) { self.ack } else { SeqNum::new(0) },
-            flags,
             window: self.window,
-            urgent: 0,
             options,
-            ecn: crate::wire::Ecn::NotEct,
             payload_len: len,
-            gso_size: None,
+            ..Segment::new(
+                flags,
+                self.seq,
+                if flags.contains(Flags::ACK) { self.ack } else { SeqNum::new(0) },
+            )
         };
         let payload = vec![1; len];
         let (src, dst) = (address(1, Family::V4), address(0, Family::V4));

@@ -20,15 +20,9 @@ fn spoofed(number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u8> {
 
 fn spoofed_to(port: u16, number: u32, flags: Flags, seq: u32, ack: u32) -> Vec<u8> {
     let segment = Segment {
-        seq: SeqNum::new(seq),
-        ack: SeqNum::new(ack),
-        flags,
         window: 1000,
-        urgent: 0,
         options: Options { mss: Some(1460), ..Options::default() },
-        ecn: crate::wire::Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
+        ..Segment::new(flags, SeqNum::new(seq), SeqNum::new(ack))
     };
     let src = IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + number));
     let dst = address(1, Family::V4);

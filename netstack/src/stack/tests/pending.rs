@@ -25,7 +25,7 @@ fn connect(net: &Net, family: Family) -> Socket {
     net.connect(0, SocketAddr::new(address(1, family), 80)).unwrap()
 }
 
-fn asked(net: &Net, listener: &Arc<Listener>) -> Arc<PendingSyn> {
+fn pending_syn(net: &Net, listener: &Arc<Listener>) -> Arc<PendingSyn> {
     net.engine(1).tcp().accept_pending(listener).expect("a SYN waits")
 }
 
@@ -48,7 +48,7 @@ fn nothing_answers_until_the_application_does_and_then_all_is_as_usual() {
         let sent = net.cable.take_trace();
         assert!(sent.iter().all(|passing| passing.from == 0), "nothing was answered");
         assert_eq!(sent.len(), 3, "SYNs at 0, 1 and 3 s");
-        let pending = asked(&net, &listener);
+        let pending = pending_syn(&net, &listener);
         assert_eq!(
             error(net.engine(1).tcp().accept_pending(&listener)),
             None,
@@ -96,10 +96,10 @@ fn a_client_is_refused_in_every_way_there_is() {
         let listener = listen(&net, 8);
         let client = connect(&net, family);
         net.run_for(SECOND / 2);
-        let pending = asked(&net, &listener);
+        let pending = pending_syn(&net, &listener);
         net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, how));
         net.run_for(SECOND / 10);
-        let outcome = client.cell.connect_result().expect("the client was told at once");
+        let outcome = client.cell.connect_result().expect("the client learns at once");
         assert_eq!(error(outcome), Some(expected), "{how:?} {family:?}");
         assert!(pending.is_over());
         assert_eq!(listener.queues().syn_queue, 0);
@@ -121,12 +121,13 @@ fn silence_absorbs_what_the_client_repeats() {
     let listener = listen(&net, 8);
     let _client = connect(&net, Family::V4);
     net.run_for(SECOND / 2);
-    net.engine(1)
-        .with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &asked(&net, &listener), Rejection::Silence));
+    net.engine(1).with_tcp(net.now, |tcp, turn| {
+        tcp.reject_pending(turn, &pending_syn(&net, &listener), Rejection::Silence)
+    });
     net.run_for(39 * SECOND);
     assert!(net.cable.take_trace().iter().all(|passing| passing.from == 0));
     assert_eq!(listener.queues().syn_queue, 1);
-    assert!(net.engine(1).tcp().accept_pending(&listener).is_err(), "nobody is asked again");
+    assert!(net.engine(1).tcp().accept_pending(&listener).is_err(), "there is nothing to decide any more");
     net.run_for(SECOND);
     assert_eq!(listener.queues().syn_queue, 0, "its time is over");
 }
@@ -138,7 +139,7 @@ fn who_is_not_decided_about_is_forgotten_in_time() {
     let listener = listen(&net, 8);
     let _taken = connect(&net, Family::V4);
     net.run_for(SECOND / 2);
-    let pending = asked(&net, &listener);
+    let pending = pending_syn(&net, &listener);
     let events = Arc::new(Recorder::default());
     pending.set_observer(Arc::clone(&events) as _);
     let _not_taken = connect(&net, Family::V4);
@@ -151,7 +152,7 @@ fn who_is_not_decided_about_is_forgotten_in_time() {
     assert!(net.engine(1).tcp().accept_pending(&listener).is_err(), "who waited to be taken has gone, too");
     // The client goes on trying, and is a new one.
     net.run_for(6 * SECOND);
-    assert_eq!(asked(&net, &listener).remote_addr(), pending.remote_addr());
+    assert_eq!(pending_syn(&net, &listener).remote_addr(), pending.remote_addr());
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn a_client_that_resets_or_does_not_answer_ends_it() {
         let listener = listen(&net, 8);
         let client = connect(&net, Family::V4);
         net.run_for(SECOND / 2);
-        let pending = asked(&net, &listener);
+        let pending = pending_syn(&net, &listener);
         net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &pending));
         if resets {
             // It gave up meanwhile: the SYN-ACK finds nobody.
@@ -185,7 +186,7 @@ fn the_backlog_bounds_how_many_wait_and_no_cookie_helps() {
     let queues = listener.queues();
     assert_eq!((queues.syn_queue, queues.counters.syn_queue_drops), (5, 15));
     assert_eq!(queues.counters.syncookies_sent, 0);
-    let taken: Vec<_> = (0..5).map(|_| asked(&net, &listener)).collect();
+    let taken: Vec<_> = (0..5).map(|_| pending_syn(&net, &listener)).collect();
     for pending in &taken {
         net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, pending, Rejection::Reset));
     }
@@ -200,7 +201,7 @@ fn closing_the_listener_ends_what_is_pending() {
     let listener = listen(&net, 8);
     let clients: Vec<_> = (0..4).map(|_| connect(&net, Family::V4)).collect();
     net.run_for(SECOND / 2);
-    let [first, answered, established] = [(); 3].map(|()| asked(&net, &listener));
+    let [first, answered, established] = [(); 3].map(|()| pending_syn(&net, &listener));
     net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &established));
     net.run_for(SECOND / 2);
     net.engine(1).with_tcp(net.now, |tcp, turn| tcp.answer_pending(turn, &answered));

@@ -31,7 +31,7 @@ fn connect(net: &Net) -> Socket {
     net.connect_from(0, socket, to_host_1(80)).unwrap()
 }
 
-fn asked(net: &mut Net, listener: &Arc<Listener>) -> Arc<PendingSyn> {
+fn pending_syn(net: &mut Net, listener: &Arc<Listener>) -> Arc<PendingSyn> {
     net.run_for(RTT / 2);
     net.engine(1).tcp().accept_pending(listener).expect("a SYN waits")
 }
@@ -49,7 +49,7 @@ fn take(net: &Net, pending: &PendingSyn) -> io::Result<Socket> {
 /// A first connection, which gets a cookie.
 fn warm_up(net: &mut Net, listener: &Arc<Listener>) {
     let client = connect(net);
-    let pending = asked(net, listener);
+    let pending = pending_syn(net, listener);
     assert!(pending.fast_open_data().is_empty());
     accept(net, &pending);
     net.run_for(SECOND);
@@ -73,7 +73,7 @@ fn data_behind_a_good_cookie_is_seen_before_the_decision_and_answered_before_the
     warm_up(&mut net, &listener);
     let client = connect(&net);
     assert_eq!(net.write(&client, b"hello").unwrap(), 5);
-    let pending = asked(&mut net, &listener);
+    let pending = pending_syn(&mut net, &listener);
     assert_eq!(pending.fast_open_data(), b"hello");
     assert_eq!(listener.fast_open_queue_len(), 1);
     // The client repeats its SYN, without the data, and nothing answers.
@@ -121,7 +121,7 @@ fn without_a_good_cookie_nothing_is_shown_and_one_is_given() {
     let old = net.engine(0).tcp().fast_open_cache().export();
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
-    let pending = asked(&mut net, &listener);
+    let pending = pending_syn(&mut net, &listener);
     assert!(pending.fast_open_data().is_empty());
     assert_eq!(listener.fast_open_queue_len(), 0);
     accept(&net, &pending);
@@ -137,7 +137,7 @@ fn without_a_good_cookie_nothing_is_shown_and_one_is_given() {
     let old = net.engine(0).tcp().fast_open_cache().export();
     let client = connect(&net);
     net.write(&client, b"again").unwrap();
-    let pending = asked(&mut net, &listener);
+    let pending = pending_syn(&mut net, &listener);
     assert_eq!(pending.fast_open_data(), b"again");
     accept(&net, &pending);
     net.run_for(SECOND);
@@ -153,7 +153,7 @@ fn a_listener_without_fast_open_shows_nothing() {
     listener.with_options(|options| options.fastopen_queue = 0);
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
-    let pending = asked(&mut net, &listener);
+    let pending = pending_syn(&mut net, &listener);
     assert!(pending.fast_open_data().is_empty());
     accept(&net, &pending);
     net.run_for(SECOND);
@@ -168,7 +168,7 @@ fn who_is_turned_away_leaves_nothing_behind() {
         warm_up(&mut net, &listener);
         let client = connect(&net);
         net.write(&client, b"hello").unwrap();
-        let pending = asked(&mut net, &listener);
+        let pending = pending_syn(&mut net, &listener);
         net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, how));
         assert_eq!(listener.fast_open_queue_len(), 1, "the data is there as long as somebody holds it");
         drop(pending);
@@ -194,7 +194,7 @@ fn a_connection_that_was_opened_and_then_turned_down_is_reset() {
     warm_up(&mut net, &listener);
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
-    let pending = asked(&mut net, &listener);
+    let pending = pending_syn(&mut net, &listener);
     accept(&net, &pending);
     net.engine(1).with_tcp(net.now, |tcp, turn| tcp.reject_pending(turn, &pending, Rejection::Reset));
     drop(pending);
@@ -213,8 +213,9 @@ fn the_limit_bounds_the_data_that_is_held() {
         net.write(client, b"hello").unwrap();
     }
     net.run_for(RTT / 2);
-    let mut taken: Vec<_> =
-        (0..5).map(|_| net.engine(1).tcp().accept_pending(&listener).expect("all are asked about")).collect();
+    let mut taken: Vec<_> = (0..5)
+        .map(|_| net.engine(1).tcp().accept_pending(&listener).expect("all wait for a decision"))
+        .collect();
     let shown = taken.iter().filter(|pending| pending.fast_open_data() == b"hello").count();
     assert_eq!((shown, listener.fast_open_queue_len()), (2, 2));
     assert_eq!(net.engine(1).counters().fast_open_listen_overflows, 3);
@@ -275,7 +276,7 @@ fn a_lost_syn_ack_is_sent_again_and_a_repeated_syn_is_answered() {
     warm_up(&mut net, &listener);
     let client = connect(&net);
     net.write(&client, b"hello").unwrap();
-    let pending = asked(&mut net, &listener);
+    let pending = pending_syn(&mut net, &listener);
     let until = net.now + SECOND / 2;
     net.cable.set_filter(
         move |packet| {

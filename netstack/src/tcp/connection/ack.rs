@@ -1,6 +1,7 @@
 //! What a segment acknowledges: step five of RFC 9293 §3.10.7.4.
 
-use super::{Connection, DONE, NEXT, Step};
+use super::{Connection, DONE, NEXT, Step, dropped};
+use crate::reasons::{DropReason, EndReason};
 use crate::tcp::ecn::Feedback;
 use crate::tcp::recovery::{AckInput, Rearm};
 use crate::tcp::seq::Seq;
@@ -14,7 +15,7 @@ impl Connection {
     /// Fifth: ACK.
     pub(super) fn check_ack(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if !seg.is_ack() {
-            return DONE;
+            return dropped(DropReason::TcpFlags);
         }
         let ack = self.snd.una().nearest(seg.ack);
         if ack > self.snd.nxt() {
@@ -23,11 +24,11 @@ impl Connection {
             if self.state != State::Established {
                 self.challenge(now, seg);
             }
-            return DONE;
+            return dropped(DropReason::TcpAckUnsentData);
         }
         if ack + self.snd.max_wnd() < self.snd.una() {
             self.challenge(now, seg);
-            return DONE;
+            return dropped(DropReason::TcpTooOldAck);
         }
         self.liveness.on_received(now);
         self.update_timestamp(now, seg, seq);
@@ -129,7 +130,7 @@ impl Connection {
                 NEXT
             }
             State::Closed => {
-                self.enter_closed(None);
+                self.enter_closed(EndReason::Finished, None);
                 DONE
             }
             _ => NEXT,

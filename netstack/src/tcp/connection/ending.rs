@@ -2,9 +2,10 @@
 
 use super::{Completion, Connection};
 use crate::readiness::Events;
+use crate::reasons::{EndReason, ResetReason};
 use crate::tcp::error::TcpError;
 use crate::tcp::handshake::{TimeWait, TimeWaitSetup};
-use crate::tcp::reset::reset_of_connection;
+use crate::tcp::reset::{Reset, reset_of_connection};
 use crate::tcp::state::{Input, State};
 use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
@@ -22,11 +23,14 @@ impl Connection {
         if unread || self.options.linger == Some(Duration::ZERO) {
             self.rcv.discard();
             match self.state {
-                // There is nobody left to be told.
+                // The peer needs no notice any more.
                 State::TimeWait => {}
                 // RFC 9293 §3.10.5: both sides have said that they are done, and the peer has all.
-                State::Closing | State::LastAck if !unread && self.snd.fin_sent() => self.enter_closed(None),
-                _ => self.abort(now),
+                State::Closing | State::LastAck if !unread && self.snd.fin_sent() => {
+                    self.enter_closed(EndReason::Finished, None);
+                }
+                _ if unread => self.reset(now, ResetReason::TcpAbortOnClose),
+                _ => self.reset(now, ResetReason::TcpAbortOnLinger),
             }
             return;
         }
@@ -42,16 +46,28 @@ impl Connection {
         }
     }
 
-    /// Ends the connection with a reset; nothing more is delivered.
+    /// The user ends the connection with a reset; nothing more is delivered (tcp_disconnect in Linux).
     pub fn abort(&mut self, now: Instant) {
+        let closed = matches!(self.state, State::Closing | State::LastAck);
+        self.reset(now, if closed { ResetReason::TcpDisconnectWithData } else { ResetReason::TcpState });
+    }
+
+    /// Ends the connection with a reset for this reason; nothing more is delivered.
+    pub fn reset(&mut self, now: Instant, reason: ResetReason) {
         if self.state == State::Closed {
             return;
         }
         let known_to_peer = self.state.is_synchronized() || self.state == State::SynReceived;
         if known_to_peer && self.state != State::TimeWait {
-            self.send_reset(now);
+            self.send_reset(now, reason);
         }
-        self.enter_closed(None);
+        self.enter_closed(EndReason::by_reset(reason), None);
+    }
+
+    /// Why the connection ended; none as long as it runs. A connection that leaves no more than a
+    /// [`TimeWait`] record has ended, too.
+    pub fn end(&self) -> Option<EndReason> {
+        self.outcome.end()
     }
 
     /// Whether the connection is over because both ends closed it.
@@ -87,26 +103,27 @@ impl Connection {
     /// In FIN-WAIT-2 without a user: a record waits for the peer's FIN, unless `TCP_LINGER2` is zero.
     pub(super) fn wait_for_fin(&mut self, now: Instant) {
         if self.options.linger2 == Some(Duration::ZERO) {
-            self.abort(now);
+            self.reset(now, ResetReason::TcpAbortOnLinger);
         } else {
             self.leave_record();
         }
     }
 
     /// Ends the connection on the peer's side.
-    pub(super) fn send_reset(&mut self, now: Instant) {
+    pub(super) fn send_reset(&mut self, now: Instant, reason: ResetReason) {
         let timestamps = self.ts.map(|ts| ts.option(now));
-        let reset = reset_of_connection(self.snd.reset_seq(), self.rcv.nxt().wire(), timestamps);
-        self.outcome.set_reset(Some(reset));
+        let segment = reset_of_connection(self.snd.reset_seq(), self.rcv.nxt().wire(), timestamps);
+        self.outcome.set_reset(Some(Reset { segment, reason }));
     }
 
     /// The peer has not answered for too long.
-    pub(super) fn give_up(&mut self) {
-        self.enter_closed(Some(self.outcome.cause_of_timeout()));
+    pub(super) fn give_up(&mut self, end: EndReason) {
+        self.enter_closed(end, Some(self.outcome.cause_of_timeout()));
     }
 
-    /// The connection is over, because of `error` if it is not the user's own doing.
-    pub(super) fn enter_closed(&mut self, error: Option<TcpError>) {
+    /// The connection is over; the user is told of an `error` if it is not his own doing.
+    pub(super) fn enter_closed(&mut self, end: EndReason, error: Option<TcpError>) {
+        self.outcome.end_for(end);
         if let Some(next) = self.state.next(Input::Abort) {
             self.state = next;
             self.suspect_lone_fin();
@@ -140,6 +157,7 @@ impl Connection {
     fn leave_record(&mut self) {
         self.suspect_lone_fin();
         self.timers.stop_all();
+        self.outcome.end_for(EndReason::Finished);
         self.outcome.complete(Completion::TimeWait);
     }
 

@@ -1,12 +1,13 @@
 //! How a connection comes from its handshake; and what is left of the handshake where Fast Open made
 //! the connection before it was over.
 
-use super::{Connection, DONE, NEXT, Step};
+use super::{Connection, NEXT, Step, dropped};
 use crate::buffer::Chunk;
+use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::tcp::error::TcpError;
 use crate::tcp::handshake::{PassiveEnd, PassiveOpen, PassiveTimeout, SynEntry};
 use crate::tcp::receive::FirstAck;
-use crate::tcp::reset::reset_for_unknown;
+use crate::tcp::reset::Reset;
 use crate::tcp::send::{LastSegment, Unit};
 use crate::tcp::setup::Setup;
 use crate::tcp::state::{Input, State};
@@ -74,7 +75,7 @@ impl Connection {
     pub fn take_passive_end(&mut self) -> Option<PassiveEnd> {
         let over = !self.is_opening() || self.state == State::Closed;
         let passive = self.passive.take_if(|_| over)?;
-        Some(passive.end(self.outcome.is_by_reset()))
+        Some(passive.end(self.outcome.end() == Some(EndReason::ResetByPeer)))
     }
 
     /// Takes the suspicion that something on the way swallows what follows a SYN with data.
@@ -150,7 +151,9 @@ impl Connection {
         let Some(passive) = self.passive.as_mut().filter(|passive| passive.is_open()) else { return };
         match passive.on_timeout(now, &self.config) {
             PassiveTimeout::Wait => {}
-            PassiveTimeout::GiveUp => self.enter_closed(Some(TcpError::TimedOut)),
+            PassiveTimeout::GiveUp => {
+                self.enter_closed(EndReason::ConnectTimeout, Some(TcpError::TimedOut));
+            }
             PassiveTimeout::Retransmit { timeouts } => {
                 // RFC 5681 §3.1: after a second loss the window starts from one segment.
                 if timeouts == 2 && self.recovery.outstanding() > 0 {
@@ -167,12 +170,16 @@ impl Connection {
     pub(super) fn check_third_segment(&mut self, now: Instant, seg: &Segment) -> Step {
         let Some(passive) = self.passive.as_mut().filter(|passive| passive.is_open()) else { return NEXT };
         if !seg.is_ack() {
-            return DONE;
+            return dropped(DropReason::TcpFlags);
         }
         let ack = self.snd.una().nearest(seg.ack);
-        if ack < self.snd.una() || ack > self.snd.nxt() {
-            self.outcome.set_reset(reset_for_unknown(seg));
-            return DONE;
+        if ack < self.snd.una() {
+            self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpOldAck));
+            return dropped(DropReason::TcpOldAck);
+        }
+        if ack > self.snd.nxt() {
+            self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpAckUnsentData));
+            return dropped(DropReason::TcpAckUnsentData);
         }
         let third = passive.on_third_segment(now, seg, &self.config);
         self.ecn = third.ecn;

@@ -23,7 +23,7 @@ impl Connection {
     /// connection times out.
     pub fn on_icmp_error(&mut self, seq: SeqNum, error: TcpError) {
         if self.ends_by_icmp(seq) {
-            self.enter_closed(Some(error));
+            self.enter_closed(error.as_end(), Some(error));
             return;
         }
         if self.is_in_flight(seq) {

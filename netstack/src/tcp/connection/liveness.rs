@@ -1,5 +1,6 @@
 //! Whether the peer lives: when something last came from it, and the probes that ask.
 
+use crate::reasons::EndReason;
 use crate::tcp::options::SocketOptions;
 use crate::time::{Duration, Instant};
 
@@ -118,18 +119,25 @@ impl Liveness {
     }
 
     /// The window has been closed for the time of a probe. Asks for one, and says for how long there
-    /// have been probes; none if there were enough.
-    pub(super) fn on_window_closed(&mut self, now: Instant, limits: &WindowProbeLimits) -> Option<Duration> {
+    /// have been probes.
+    ///
+    /// # Errors
+    /// Why the connection ends, if there were enough.
+    pub(super) fn on_window_closed(
+        &mut self,
+        now: Instant,
+        limits: &WindowProbeLimits,
+    ) -> Result<Duration, EndReason> {
         let waited = now - *self.window_probes_since.get_or_insert(now);
-        let enough = limits.user_timeout.is_some_and(|limit| waited >= limit)
-            || limits.last
-            || self.window_probes >= limits.retries;
-        if enough {
-            return None;
+        if limits.user_timeout.is_some_and(|limit| waited >= limit) {
+            return Err(EndReason::UserTimeout);
+        }
+        if limits.last || self.window_probes >= limits.retries {
+            return Err(EndReason::ProbeTimeout);
         }
         self.probe = Some(Probe::Window);
         self.window_probes += 1;
-        Some(waited)
+        Ok(waited)
     }
 
     /// When the peer's silence is to be looked at, from now on.

@@ -1,25 +1,34 @@
 //! A segment arrives: RFC 9293 §3.10.7.4, step by step, one function a step.
 
-use super::{Connection, DONE, NEXT, Step};
+use super::{Connection, DONE, NEXT, Step, dropped};
 use crate::buffer::Chunk;
+use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::tcp::error::TcpError;
-use crate::tcp::reset::reset_for_unknown;
+use crate::tcp::reset::Reset;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
 use crate::time::Instant;
 use crate::wire::Segment;
 
 impl Connection {
-    /// Processes a segment whose addresses, ports and checksum are this connection's.
-    pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+    /// Processes a segment whose addresses, ports and checksum are this connection's. Says why it, or
+    /// its text, was dropped, if it was.
+    pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Option<DropReason> {
         if self.state == State::Closed {
-            self.outcome.set_reset(reset_for_unknown(seg));
-            return;
+            self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpClose));
+            return Some(DropReason::TcpClose);
         }
         debug_assert_eq!(seg.payload_len, payload.len());
         self.counters.segs_in += 1;
-        let _ = self.take_steps(now, seg, payload);
+        let step = self.take_steps(now, seg, payload);
         self.after_segment(now);
+        step.break_value().flatten()
+    }
+
+    /// Whether an acknowledgment is owed that the next segment's must not swallow: send it before
+    /// the next segment is processed.
+    pub fn ack_urgent(&self) -> bool {
+        self.rcv.ack_is_urgent() || self.outcome.reset().is_some()
     }
 
     /// The steps. Their order and their numbers are RFC 9293's.
@@ -35,8 +44,9 @@ impl Connection {
         self.check_ack(now, seg, seq)?; //             fifth
         //                                             sixth: URG. The urgent byte stays in the stream,
         //                                             as RFC 6093 §6 recommends
-        self.take_text(now, seg, seq, payload)?; //    seventh
-        self.check_fin(now, seg, seq) //               eighth
+        let useless = self.take_text(now, seg, seq, payload)?; // seventh
+        self.check_fin(now, seg, seq)?; //             eighth
+        useless.map_or(NEXT, dropped)
     }
 
     /// RFC 7323 §5.3 R1: a segment whose timestamp is older than the latest is an old duplicate. A
@@ -52,7 +62,7 @@ impl Connection {
         }
         self.counters.paws_drops += u64::from(self.rcv.lacks(seq, seq + seg.payload_len));
         self.challenge(now, seg);
-        DONE
+        dropped(DropReason::TcpRfc7323Paws)
     }
 
     /// First: whether the segment touches the window.
@@ -61,24 +71,31 @@ impl Connection {
             return NEXT;
         }
         if seg.is_rst() {
-            if self.resets(seq) {
-                self.on_reset();
+            if !self.resets(seq) {
+                return dropped(DropReason::TcpReset);
             }
+            self.on_reset();
             return DONE;
         }
         if seg.is_syn() {
             // RFC 5961 §4.2: wherever it is.
             self.challenge(now, seg);
-            return DONE;
+            return dropped(DropReason::TcpInvalidSyn);
         }
         // A retransmission shows that our acknowledgment was lost; a keep-alive or window probe
         // asks for one. Text that was all received before is a duplicate to report.
         if seg.payload_len > 0 && seq + seg.payload_len <= self.rcv.nxt() {
             self.rcv.on_old_text(seq, seg.payload_len);
-            return DONE;
+            return dropped(DropReason::TcpOldData);
         }
         self.answer_out_of_window(now, seg);
-        DONE
+        dropped(if seq < self.rcv.nxt() {
+            DropReason::TcpOldSequence
+        } else if seg.payload_len > 0 {
+            DropReason::TcpOverwindow
+        } else {
+            DropReason::TcpInvalidSequence
+        })
     }
 
     /// An acknowledgment for a segment outside of the window; those without data are limited, so
@@ -100,15 +117,15 @@ impl Connection {
         }
         if self.resets(seq) {
             self.on_reset();
-        } else {
-            // A reset out of order before any data came: something on the way may have answered for
-            // the peer (Linux pauses Fast Open then).
-            if self.state == State::Established && self.heard_nothing() {
-                self.fast_open.suspect();
-            }
-            self.challenge(now, seg);
+            return DONE;
         }
-        DONE
+        // A reset out of order before any data came: something on the way may have answered for the
+        // peer (Linux pauses Fast Open then).
+        if self.state == State::Established && self.heard_nothing() {
+            self.fast_open.suspect();
+        }
+        self.challenge(now, seg);
+        dropped(DropReason::TcpReset)
     }
 
     /// Whether a reset at `seq` counts: at RCV.NXT, and where Linux accepts it too: one before
@@ -125,18 +142,17 @@ impl Connection {
             State::CloseWait => TcpError::BrokenPipe,
             _ => TcpError::Reset,
         };
-        self.outcome.on_reset_received();
-        self.enter_closed(Some(error));
+        self.enter_closed(EndReason::ResetByPeer, Some(error));
     }
 
     /// Fourth: SYN. In a synchronised state it may be an old duplicate or a peer that has rebooted;
-    /// a challenge ACK tells the two apart (RFC 5961 §4.2).
+    /// a challenge ACK distinguishes the two (RFC 5961 §4.2).
     fn check_syn(&mut self, now: Instant, seg: &Segment) -> Step {
         if !seg.is_syn() {
             return NEXT;
         }
         self.challenge(now, seg);
-        DONE
+        dropped(DropReason::TcpInvalidSyn)
     }
 
     /// Takes the segment's ECN field into account, for what acknowledgments will say of it.
@@ -144,12 +160,6 @@ impl Connection {
         if let Some(ecn) = &mut self.ecn {
             self.rcv.on_marks(ecn.on_received(seg));
         }
-    }
-
-    /// Whether an acknowledgment is owed that the next segment's must not swallow: send it before
-    /// the next segment is processed.
-    pub fn ack_urgent(&self) -> bool {
-        self.rcv.ack_is_urgent() || self.outcome.reset().is_some()
     }
 
     fn after_segment(&mut self, now: Instant) {

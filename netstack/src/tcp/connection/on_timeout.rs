@@ -2,21 +2,29 @@
 
 use super::Connection;
 use super::liveness::{Probe, Silence, WindowProbeLimits};
+use crate::reasons::{EndReason, ResetReason};
 use crate::tcp::backoff::modelled_time;
 use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
+use crate::trace::{TimerKind, TimerSet};
 
 impl Connection {
-    /// Does what is due at `now`. Harmless if nothing is.
-    pub fn on_timeout(&mut self, now: Instant) {
-        self.rcv.on_ack_timeout(now, self.path.rto());
+    /// Does what is due at `now`, and says for which timers. Harmless if nothing is.
+    pub fn on_timeout(&mut self, now: Instant) -> TimerSet {
+        let mut expired = TimerSet::default();
+        if self.rcv.on_ack_timeout(now, self.path.rto()) {
+            expired.insert(TimerKind::DelayedAck);
+        }
         if self.syn_ack_deadline().is_some_and(|at| at <= now) {
+            expired.insert(TimerKind::Handshake);
             self.on_syn_ack_timeout(now);
         }
         if self.recovery.reorder_deadline().is_some_and(|at| at <= now) {
+            expired.insert(TimerKind::Reorder);
             self.on_reorder_timeout(now);
         }
         while let Some(timer) = self.timers.expire(now) {
+            expired.insert(timer.kind());
             match timer {
                 Timer::Retransmit => self.on_retransmit_timeout(now),
                 Timer::TailLoss => self.on_tail_loss_timeout(now),
@@ -25,6 +33,7 @@ impl Connection {
                 Timer::Orphan => self.on_orphan_timeout(now),
             }
         }
+        expired
     }
 
     /// What RACK found while it waited does not come any more (RFC 8985 §6.3).
@@ -53,7 +62,7 @@ impl Connection {
         let given_up = self.has_given_up(now);
         self.fast_open.on_timeout(self.recovery.timeouts(), given_up);
         if given_up {
-            self.give_up();
+            self.give_up(self.or_user_timeout(EndReason::RetransmissionTimeout));
             return;
         }
         self.note_app_limited();
@@ -129,11 +138,11 @@ impl Connection {
             retries: self.retries(),
         };
         match self.liveness.on_window_closed(now, &limits) {
-            Some(waited) => {
+            Ok(waited) => {
                 self.path.back_off();
                 self.arm_persist(now, waited);
             }
-            None => self.give_up(),
+            Err(end) => self.give_up(end),
         }
     }
 
@@ -146,16 +155,21 @@ impl Connection {
             Silence::Wait(until) => self.timers.set(Timer::Keepalive, until),
             Silence::Probe => self.arm_keepalive(now),
             Silence::Dead => {
-                self.send_reset(now);
-                self.give_up();
+                self.send_reset(now, ResetReason::TcpKeepaliveTimeout);
+                self.give_up(self.or_user_timeout(EndReason::KeepaliveTimeout));
             }
         }
+    }
+
+    /// `TCP_USER_TIMEOUT` replaces what else ends a connection by time (tcp(7)).
+    fn or_user_timeout(&self, end: EndReason) -> EndReason {
+        if self.options.user_timeout.is_some() { EndReason::UserTimeout } else { end }
     }
 
     /// SO_LINGER ran out with something still unacknowledged: what is left is dropped.
     fn on_orphan_timeout(&mut self, now: Instant) {
         if self.state.fin_outstanding() {
-            self.abort(now);
+            self.reset(now, ResetReason::TcpAbortOnLinger);
         }
     }
 }

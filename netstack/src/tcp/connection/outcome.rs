@@ -1,8 +1,9 @@
 //! What a connection has to say to its user and to the stack, and what became of it.
 
 use crate::readiness::Events;
+use crate::reasons::EndReason;
 use crate::tcp::error::TcpError;
-use crate::wire::Segment;
+use crate::tcp::reset::Reset;
 
 /// What became of a connection so far.
 #[derive(Debug)]
@@ -15,9 +16,9 @@ pub(super) struct Outcome {
     /// What ICMP said while the connection lived: the reason given if it times out (`sk_err_soft`).
     soft_error: Option<TcpError>,
     /// A reset that must still be sent.
-    reset: Option<Segment>,
-    /// Whether a reset of the peer ended the connection.
-    by_reset: bool,
+    reset: Option<Reset>,
+    /// Why the connection ended, if it has.
+    end: Option<EndReason>,
 }
 
 /// How much of a connection is still needed.
@@ -40,7 +41,7 @@ impl Outcome {
             error: None,
             soft_error: None,
             reset: None,
-            by_reset: false,
+            end: None,
         }
     }
 
@@ -87,22 +88,22 @@ impl Outcome {
     }
 
     /// The reset that must be sent.
-    pub(super) fn reset(&self) -> Option<&Segment> {
+    pub(super) fn reset(&self) -> Option<&Reset> {
         self.reset.as_ref()
     }
 
     /// A reset must be sent, or none any more.
-    pub(super) fn set_reset(&mut self, reset: Option<Segment>) {
+    pub(super) fn set_reset(&mut self, reset: Option<Reset>) {
         self.reset = reset;
     }
 
-    /// A reset of the peer ends the connection.
-    pub(super) fn on_reset_received(&mut self) {
-        self.by_reset = true;
+    /// The connection ends for this reason. What it has ended for before stays.
+    pub(super) fn end_for(&mut self, reason: EndReason) {
+        self.end.get_or_insert(reason);
     }
 
-    /// Whether a reset of the peer ended the connection.
-    pub(super) fn is_by_reset(&self) -> bool {
-        self.by_reset
+    /// Why the connection ended, if it has.
+    pub(super) fn end(&self) -> Option<EndReason> {
+        self.end
     }
 }

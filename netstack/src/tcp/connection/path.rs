@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::config::MtuDiscover;
 use crate::tcp::error::TcpError;
-use crate::tcp::path::{PathMetrics, ProbeFate};
+use crate::tcp::path::{MtuReport, PathMetrics, ProbeFate};
 use crate::tcp::recovery::CongestionState;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
@@ -11,7 +11,7 @@ use crate::time::Instant;
 use crate::wire::AccEcn;
 
 /// Segments that the congestion window must have before a probe is sent: with fewer, a lost probe
-/// could not be told from congestion by duplicate acknowledgments (RFC 4821 §7.4; Linux's number).
+/// could not be distinguished from congestion by duplicate acknowledgments (RFC 4821 §7.4; Linux's number).
 const PROBE_CWND: usize = 11;
 
 /// Segments that follow a probe at once, so that its loss is found out (RFC 4821 §7.4: reordering
@@ -43,23 +43,30 @@ impl Connection {
         }
     }
 
-    /// The stack knows another MTU of the path now. `dropped` says that a packet of this connection
-    /// was too big for it: then what is in flight and too long was dropped as well, and is cut anew and
-    /// sent at once. That is no sign of congestion (RFC 1191 §6.4, RFC 8201 §5.4).
+    /// The stack knows another MTU of the path now.
+    pub fn on_path_mtu(&mut self, known: MtuReport) {
+        if self.follows_path_mtu() {
+            self.path.size_mut().on_path_mtu(known);
+            self.follow_size();
+        }
+    }
+
+    /// The stack knows another MTU of the path now, because a packet of this connection was too big for
+    /// it. What is in flight and too long was dropped as well, and is cut anew and sent at once. That is
+    /// no sign of congestion (RFC 1191 §6.4, RFC 8201 §5.4).
     ///
     /// Linux does so whenever ICMP says it; RFC 5927 §7.2 would wait for a retransmission first, once
     /// larger packets have arrived.
-    pub fn on_path_mtu(&mut self, mtu: usize, locked: bool, dropped: bool) {
-        if !self.options.mtu_discover.follows_icmp() || self.state == State::Closed {
+    pub fn on_packet_too_big(&mut self, known: MtuReport) {
+        if !self.follows_path_mtu() {
             return;
         }
         let before = self.path.size().path();
-        self.path.size_mut().on_path_mtu(mtu, locked);
-        if dropped && mtu < before && self.dont_fragment() {
+        self.path.size_mut().on_path_mtu(known);
+        if known.bytes < before && self.dont_fragment() {
             self.outcome.set_soft_error(Some(TcpError::MessageSize));
         }
-        let shrank = self.follow_size();
-        if shrank && dropped {
+        if self.follow_size() {
             self.resend_too_long();
         }
     }
@@ -117,17 +124,21 @@ impl Connection {
         }
     }
 
-    /// The retransmission timer expired: a probe that was in flight told nothing (RFC 4821 §7.6.3).
+    /// The retransmission timer expired: a probe that was in flight showed nothing (RFC 4821 §7.6.3).
     pub(super) fn forget_mtu_probe(&mut self) {
         self.recovery.forget_mtu_probe();
         self.path.size_mut().forget_probe();
     }
 
     /// Data was sent again for longer than `retries1` stands for and nothing came back: perhaps
-    /// nothing that large passes, and nobody says so.
+    /// nothing that large passes, and no ICMP message says so.
     pub(super) fn on_black_hole(&mut self, now: Instant) {
         self.path.on_black_hole(now);
         self.follow_size();
+    }
+
+    fn follows_path_mtu(&self) -> bool {
+        self.options.mtu_discover.follows_icmp() && self.state != State::Closed
     }
 
     /// Takes over the MSS that the sizes allow. Whether it is smaller now.

@@ -1,33 +1,43 @@
 //! What a segment carries: steps seven and eight of RFC 9293 §3.10.7.4.
 
-use super::{Connection, DONE, NEXT, Step};
+use super::{Connection, NEXT, Step, dropped};
 use crate::buffer::Chunk;
 use crate::readiness::Events;
+use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::tcp::error::TcpError;
 use crate::tcp::receive::{Echo, Received, TextMeta};
-use crate::tcp::reset::reset_for_unknown;
+use crate::tcp::reset::Reset;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::{Input, State};
 use crate::time::Instant;
 use crate::wire::{Flags, Segment};
 
 impl Connection {
-    /// Seventh: the segment's text.
-    pub(super) fn take_text(&mut self, now: Instant, seg: &Segment, seq: Seq, payload: Chunk) -> Step {
+    /// Seventh: the segment's text. If it goes on, why the text is dropped, if it is.
+    pub(super) fn take_text(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        seq: Seq,
+        payload: Chunk,
+    ) -> Step<Option<DropReason>> {
         if payload.is_empty() {
-            return NEXT;
-        }
-        if !self.state.can_receive() {
-            // After the peer's FIN there is no text.
-            return NEXT;
+            return Step::Continue(None);
         }
         let before = self.rcv.nxt();
+        if !self.state.can_receive() {
+            // After the peer's FIN there is no text.
+            let old = seq + payload.len() <= before;
+            let reason = if old { DropReason::TcpOldData } else { DropReason::TcpOverwindow };
+            return Step::Continue(Some(reason));
+        }
         let closing = matches!(self.state, State::FinWait1 | State::FinWait2);
         if closing && self.user.read_shut && seq + payload.len() > before {
             // Nobody will ever read it (RFC 9293 §3.6.1; Linux's TCPAbortOnData).
-            self.outcome.set_reset(reset_for_unknown(seg));
-            self.enter_closed(Some(TcpError::Reset));
-            return DONE;
+            let reason = ResetReason::TcpAbortOnData;
+            self.outcome.set_reset(Reset::answer(seg, reason));
+            self.enter_closed(EndReason::by_reset(reason), Some(TcpError::Reset));
+            return dropped(DropReason::TcpAbortOnData);
         }
         self.counters.data_segs_in += 1;
         let meta = TextMeta {
@@ -40,11 +50,15 @@ impl Connection {
             rto: self.path.rto(),
             srtt: self.path.srtt(),
         };
-        if self.rcv.on_text(now, seq, payload, &meta) == Received::InOrder {
-            self.counters.bytes_received += self.rcv.nxt().since(before) as u64;
-            self.outcome.notify(Events::READABLE);
+        match self.rcv.on_text(now, seq, payload, &meta) {
+            Received::InOrder => {
+                self.counters.bytes_received += self.rcv.nxt().since(before) as u64;
+                self.outcome.notify(Events::READABLE);
+            }
+            Received::OutOfOrder => {}
+            Received::Dropped(reason) => return Step::Continue(Some(reason)),
         }
-        NEXT
+        Step::Continue(None)
     }
 
     /// Eighth: FIN, once everything before it has arrived.

@@ -30,7 +30,7 @@ impl Connection {
     /// to 64 KiB where the device cuts segments, otherwise 0, which means one MSS.
     pub fn poll_transmit(&mut self, now: Instant, max_payload: usize) -> Option<Transmit> {
         if let Some(reset) = self.outcome.reset() {
-            return Some(Transmit::new(Kind::Reset, reset.clone()));
+            return Some(Transmit::new(Kind::Reset(reset.reason), reset.segment.clone()));
         }
         if self.state == State::Closed {
             // The last acknowledgment of LAST-ACK's peer needs no answer.

@@ -22,7 +22,7 @@ impl Connection {
     pub fn on_transmitted(&mut self, now: Instant, transmit: &Transmit) {
         self.counters.segs_out += 1;
         match transmit.kind() {
-            Kind::Reset => {
+            Kind::Reset(_) => {
                 self.outcome.set_reset(None);
                 return;
             }
@@ -114,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Congestion control is told of what is in the network before something is sent.
+    /// Reports what is in the network to congestion control before something is sent.
     fn note_send(&mut self, now: Instant) {
         let board = self.recovery.board();
         self.path.on_send(now, board.pipe(), board.rate().is_app_limited());

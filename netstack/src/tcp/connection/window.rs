@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 impl Connection {
     /// Marks what is in flight if there was room for more and nothing to send: its acknowledgments
-    /// will not tell the path's rate (draft-ietf-ccwg-bbr §4.1.1.3). To be asked before something
+    /// will not show the path's rate (draft-ietf-ccwg-bbr §4.1.1.3). To be asked before something
     /// changes what there is to send.
     pub(super) fn note_app_limited(&mut self) {
         let mss = self.snd.mss();
@@ -46,7 +46,7 @@ impl Connection {
     }
 
     /// If recovery has come from `before` to a state that begins with a reduction of the window, the
-    /// peer will be told (RFC 3168 §6.1.2).
+    /// peer is notified (RFC 3168 §6.1.2).
     pub(super) fn note_reduction(&mut self, before: CongestionState) {
         use CongestionState::{Cwr, Loss, Recovery};
         let now = self.recovery.state();

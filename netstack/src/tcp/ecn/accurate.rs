@@ -1,4 +1,4 @@
-//! AccECN: both ends count what arrived with which ECN field, and tell each other the counts, modulo 8 in
+//! AccECN: both ends count what arrived with which ECN field, and report the counts to each other, modulo 8 in
 //! three header bits of every segment (ACE) and in bytes, modulo 2²⁴, in an option (RFC 9768).
 
 use super::feedback::{AckNeed, Feedback};
@@ -51,7 +51,7 @@ pub(super) const fn reflect(field: Ecn) -> u8 {
 pub(super) struct Accurate {
     /// Packets that came with a CE mark.
     received_ce: u32,
-    /// Those of which no acknowledgment has told yet.
+    /// Those that no acknowledgment has reported yet.
     pending_ce: u32,
     /// Payload bytes that came with ECT(1), ECT(0) and CE.
     received_bytes: [u32; 3],
@@ -157,7 +157,7 @@ impl Accurate {
     }
 
     /// Acknowledgments at once when the ECN field changes, and when marks gather (§3.2.2.5.1). Two of
-    /// them carry the option, so that the second tells what the field was in between.
+    /// them carry the option, so that the second shows what the field was in between.
     pub(super) fn on_received(&mut self, seg: &Segment) -> AckNeed {
         if seg.options.acc_ecn.is_some() {
             self.option_passes = true;

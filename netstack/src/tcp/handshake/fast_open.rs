@@ -95,7 +95,7 @@ pub(in crate::tcp) struct FastOpenNotes {
     /// All the data of a SYN, ours or the peer's, was accepted (`TCPI_OPT_SYN_DATA`).
     pub(super) syn_data_acked: bool,
     pub(super) client_fail: FastOpenFail,
-    /// Something on the way seems to swallow what follows a SYN with data, and nobody was told yet.
+    /// Something on the way seems to swallow what follows a SYN with data, which was not reported yet.
     pub(super) suspicion: bool,
 }
 

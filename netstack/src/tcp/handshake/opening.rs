@@ -6,6 +6,7 @@ use super::offer::Offer;
 use super::syn_data::{FastOpenAttempt, SynData};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::tcp::backoff::backed_off;
 use crate::tcp::connection::{Connection, SynDataSent};
 use crate::tcp::ecn::{Ask, EcnState};
@@ -13,7 +14,7 @@ use crate::tcp::error::TcpError;
 use crate::tcp::options::SocketOptions;
 use crate::tcp::path::{Path, payload_of};
 use crate::tcp::receive::FirstAck;
-use crate::tcp::reset::{reset_for_unknown, reset_of_handshake};
+use crate::tcp::reset::{Reset, reset_of_handshake};
 use crate::tcp::setup::Setup;
 use crate::tcp::state::{Input, State};
 use crate::time::{Duration, Instant};
@@ -76,10 +77,12 @@ struct PeerSyn {
 pub enum OpeningStep {
     /// It goes on. Ask [`Opening::poll_transmit`]: the other end's SYN wants an answer.
     Stay,
-    /// It goes on, and this segment must be sent.
-    Reply(Segment),
-    /// It failed.
-    Failed(TcpError),
+    /// It goes on. The segment is dropped, for this reason.
+    Ignore(DropReason),
+    /// It goes on. The segment is dropped, and this reset must be sent in answer.
+    Reset(Reset),
+    /// It failed, since the other end refused it.
+    Refused,
     /// The connection stands. Ask [`Connection::poll_transmit`]: the handshake's last segment is owed.
     /// Where Fast Open was tried, what it found out.
     Established(Box<Connection>, Option<FastOpenReport>),
@@ -166,13 +169,13 @@ impl Opening {
 
     /// A router could not forward our SYN for its length: `mtu` is what it takes. The SYN goes again
     /// without data at once (tcp_simple_retransmit in Linux), and the peer need not try what will
-    /// not come back. Says whether the message is believed: it must quote the SYN.
+    /// not come back. Says whether the message is genuine: it must quote the SYN.
     pub fn on_packet_too_big(&mut self, seq: SeqNum, mtu: usize) -> bool {
         let carried = self.fast_open.as_ref().is_some_and(|syn_data| syn_data.sent() > 0);
         let genuine = seq == self.iss && carried && self.state == State::SynSent;
-        let believed = genuine && self.offer.on_packet_too_big(mtu);
-        self.due |= believed;
-        believed
+        let smaller = genuine && self.offer.on_packet_too_big(mtu);
+        self.due |= smaller;
+        smaller
     }
 
     /// Closes the connection as soon as it stands: the last handle is gone, and there is data to
@@ -279,19 +282,20 @@ impl Opening {
         }
     }
 
-    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times.
-    pub fn on_timeout(&mut self, now: Instant) -> Option<TcpError> {
+    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times. Then it is over, for the
+    /// reason that is returned.
+    pub fn on_timeout(&mut self, now: Instant) -> Option<EndReason> {
         if now < self.deadline || self.is_deferred() {
             return None;
         }
         let waited = now - self.sent_at;
-        let last = self.timeouts >= self.options.syn_retries
-            || self.options.user_timeout.is_some_and(|limit| waited >= limit);
+        let too_long = self.options.user_timeout.is_some_and(|limit| waited >= limit);
+        let last = self.timeouts >= self.options.syn_retries || too_long;
         if let Some(syn_data) = &mut self.fast_open {
             syn_data.on_timeout(self.timeouts, last);
         }
         if last {
-            return Some(TcpError::TimedOut);
+            return Some(if too_long { EndReason::UserTimeout } else { EndReason::ConnectTimeout });
         }
         self.timeouts += 1;
         self.deadline = now + backed_off(&self.config, self.timeouts);
@@ -310,7 +314,7 @@ impl Opening {
     pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
         match self.state {
             State::SynReceived => self.in_syn_received(now, seg, payload),
-            _ if self.is_deferred() => OpeningStep::Stay,
+            _ if self.is_deferred() => OpeningStep::Ignore(DropReason::TcpClose),
             _ => self.in_syn_sent(now, seg, payload),
         }
     }
@@ -333,20 +337,24 @@ impl Opening {
         // else's SYN shows by its echo, too (PAWSActiveRejected in Linux).
         let acked = self.acked_by(seg).filter(|_| !self.echoes_nonsense(now, seg));
         if seg.is_ack() && acked.is_none() {
-            // It speaks of an old connection that our answer ends there. The SYN that it ignored is
+            // It is of an old connection, which our answer ends there. The SYN that it ignored is
             // worth another try at once, as in Linux, if this is the first time.
-            if self.timeouts == 0 && self.acked_by(seg).is_none() {
+            let of_old_one = self.acked_by(seg).is_none();
+            if self.timeouts == 0 && of_old_one {
                 self.deadline = self.deadline.min(now + SOON);
             }
-            return reset_for_unknown(seg).map_or(OpeningStep::Stay, OpeningStep::Reply);
+            let reason =
+                if of_old_one { ResetReason::TcpInvalidAckSequence } else { ResetReason::TcpRfc7323Paws };
+            return self.reset_for(seg, reason);
         }
         // Second: RST; it counts only with the acknowledgment (RFC 5961 §3.2).
         if seg.is_rst() {
-            return if acked.is_some() { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
+            let counts = acked.is_some();
+            return if counts { OpeningStep::Refused } else { OpeningStep::Ignore(DropReason::TcpReset) };
         }
         // Fourth: SYN.
         if !seg.is_syn() {
-            return OpeningStep::Stay;
+            return OpeningStep::Ignore(DropReason::TcpFlags);
         }
         let peer = PeerSyn { irs: seg.seq, options: seg.options.clone(), window: usize::from(seg.window) };
         if let Some(acked) = acked {
@@ -369,6 +377,12 @@ impl Opening {
         OpeningStep::Stay
     }
 
+    /// The answer to a segment that is not of this open.
+    fn reset_for(&self, seg: &Segment, reason: ResetReason) -> OpeningStep {
+        let reset = Reset::answer(seg, reason);
+        reset.map_or(OpeningStep::Ignore(DropReason::TcpReset), OpeningStep::Reset)
+    }
+
     /// How to acknowledge the SYN-ACK in `seg`.
     fn first_ack(&self, seg: &Segment) -> FirstAck {
         if self.after.writer_waits {
@@ -389,17 +403,24 @@ impl Opening {
         let acked = self.acked_by(seg);
         if seg.is_rst() {
             let exact = seg.seq == rcv_nxt;
-            return if exact { OpeningStep::Failed(TcpError::Refused) } else { OpeningStep::Stay };
+            return if exact { OpeningStep::Refused } else { OpeningStep::Ignore(DropReason::TcpReset) };
         }
         // The other end's SYN-ACK repeats its SYN: its number is one before the window.
         let crossing_syn_ack = seg.is_syn() && seg.seq == peer.irs && acked.is_some();
         if !crossing_syn_ack && (seg.is_syn() || !in_window) {
             self.due = true;
-            return OpeningStep::Stay;
+            let repeated = seg.is_syn() && seg.seq == peer.irs;
+            return if repeated {
+                OpeningStep::Stay
+            } else {
+                OpeningStep::Ignore(DropReason::TcpInvalidSequence)
+            };
         }
         let Some(acked) = acked else {
-            let reset = reset_for_unknown(seg).filter(|_| seg.is_ack());
-            return reset.map_or(OpeningStep::Stay, OpeningStep::Reply);
+            if !seg.is_ack() {
+                return OpeningStep::Ignore(DropReason::TcpFlags);
+            }
+            return self.reset_for(seg, ResetReason::TcpInvalidAckSequence);
         };
         self.state = self.state.next(Input::AckOfSyn).expect("SYN-RECEIVED takes the ACK of its SYN");
         let window = if crossing_syn_ack {
@@ -455,8 +476,8 @@ impl Opening {
         (connection, report)
     }
 
-    /// The reset that tells the other end of a simultaneous open that we gave up; in SYN-SENT
-    /// nobody needs to be told.
+    /// The reset that ends a simultaneous open at the other end when we give up; in SYN-SENT none is
+    /// needed.
     pub fn reset(&self) -> Option<Segment> {
         self.peer.as_ref().map(|peer| reset_of_handshake(self.iss + 1, peer.irs))
     }

@@ -91,11 +91,13 @@ impl SynCookies {
 
     /// The MSS of the peer, if `ack` acknowledges what [`SynCookies::make`] gave for this flow in this
     /// period or the one before.
+    #[inline]
     pub fn check(&self, now: Instant, flow: &impl Hash, ack: &Segment, ipv6: bool) -> Option<u16> {
         let (irs, iss) = numbers(ack);
         self.check_numbers(now, flow, irs, iss, ipv6)
     }
 
+    #[inline]
     fn check_numbers(
         &self,
         now: Instant,

@@ -7,6 +7,7 @@ use super::fast_open::FastOpenNotes;
 use super::offer::Offer;
 use super::syn_cookie::{Carried, SynCookies, carries_ecn, numbers, recovered};
 use crate::config::Config;
+use crate::reasons::DropReason;
 use crate::tcp::answer_limit::AnswerLimit;
 use crate::tcp::backoff::backed_off;
 use crate::tcp::ecn::Grant;
@@ -74,16 +75,16 @@ impl SynRetries {
 /// What a segment did to a [`SynEntry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SynStep {
-    /// Nothing.
-    Ignore,
+    /// Nothing: it is dropped, for this reason.
+    Ignore(DropReason),
     /// Nothing, because a stray segment was answered a moment ago.
     Skip,
     /// The acknowledgment of our SYN came without data, which the listener wants to see first.
     Defer,
     /// The SYN came again: the SYN-ACK must be sent again.
     Repeat(Segment),
-    /// This acknowledgment must be sent.
-    Acknowledge(Segment),
+    /// It is dropped, for this reason, and this acknowledgment must be sent in answer.
+    Acknowledge(Segment, DropReason),
     /// The segment must be answered as one of no connection (RFC 9293 §3.10.7.2).
     Reset,
     /// The peer gave up: remove the entry.
@@ -198,8 +199,8 @@ impl SynEntry {
         syn_ack
     }
 
-    /// The reset that tells the peer that the connection will not be: as for a SYN that nobody
-    /// listens for, or after a SYN-ACK in its sequence.
+    /// The reset with which we refuse the connection: as for a SYN to a port without a listener, or
+    /// after a SYN-ACK in its sequence.
     pub fn reset(&self) -> Segment {
         let seq = if self.held { SeqNum::default() } else { self.iss + 1 };
         reset_of_handshake(seq, self.irs)
@@ -284,7 +285,12 @@ impl SynEntry {
         }
         // First: sequence number, and PAWS.
         if old || !self.in_window(seg) {
-            return if seg.is_rst() { SynStep::Ignore } else { self.challenge(now, config) };
+            let reason = if old { DropReason::TcpRfc7323Paws } else { DropReason::TcpOverwindow };
+            return if seg.is_rst() {
+                SynStep::Ignore(DropReason::TcpReset)
+            } else {
+                self.challenge(now, config, reason)
+            };
         }
         if let (Some(recent), Some(ts)) = (&mut self.theirs.timestamps, seg.options.timestamps)
             && !rcv_nxt.before(seg.seq)
@@ -294,14 +300,18 @@ impl SynEntry {
         // Second: RST. RFC 5961 §3.2: elsewhere in the window than at RCV.NXT it may be forged. Linux
         // takes any RST in the window here.
         if seg.is_rst() {
-            return if seg.seq == rcv_nxt { SynStep::Remove } else { self.challenge(now, config) };
+            return if seg.seq == rcv_nxt {
+                SynStep::Remove
+            } else {
+                self.challenge(now, config, DropReason::TcpReset)
+            };
         }
         // Fourth: SYN. RFC 5961 §4.2; Linux resets the entry.
         if seg.is_syn() && seg.seq != self.irs {
-            return self.challenge(now, config);
+            return self.challenge(now, config, DropReason::TcpInvalidSyn);
         }
         if !seg.is_ack() {
-            return SynStep::Ignore;
+            return SynStep::Ignore(DropReason::TcpFlags);
         }
         let bare = seg.seq + seg.len() as u32 == rcv_nxt;
         if bare && self.timeouts < u32::from(retries.defer_accept) {
@@ -314,7 +324,11 @@ impl SynEntry {
     /// While somebody decides, repeated SYNs are absorbed.
     fn while_held(&mut self, seg: &Segment) -> SynStep {
         if seg.is_rst() {
-            return if seg.seq == self.irs + 1 { SynStep::Remove } else { SynStep::Ignore };
+            return if seg.seq == self.irs + 1 {
+                SynStep::Remove
+            } else {
+                SynStep::Ignore(DropReason::TcpReset)
+            };
         }
         if seg.is_syn() && !seg.is_ack() && seg.seq == self.irs {
             // The answer will echo the latest time: it says nothing of the wait.
@@ -322,7 +336,7 @@ impl SynEntry {
                 recent.tsval = ts.tsval;
             }
         }
-        SynStep::Ignore
+        SynStep::Ignore(DropReason::SynHeld)
     }
 
     /// The connection is complete and cannot be taken now: the peer's next segment, or its answer to
@@ -347,10 +361,11 @@ impl SynEntry {
         ts.zip(seg.options.timestamps).is_some_and(|(ts, option)| ts.is_old(now, option.tsval))
     }
 
-    /// An acknowledgment that tells where we are (RFC 5961 §7 limits it).
-    fn challenge(&mut self, now: Instant, config: &Config) -> SynStep {
+    /// An acknowledgment that says what we expect (RFC 5961 §7 limits it).
+    fn challenge(&mut self, now: Instant, config: &Config, reason: DropReason) -> SynStep {
         self.answer(now, config, |entry| {
-            SynStep::Acknowledge(entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs))
+            let ack = entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs);
+            SynStep::Acknowledge(ack, reason)
         })
     }
 

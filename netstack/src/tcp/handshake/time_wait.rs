@@ -2,8 +2,9 @@
 //! keeps old ones from a new connection (RFC 9293 §3.6.1).
 
 use crate::config::Config;
+use crate::reasons::{DropReason, ResetReason};
 use crate::tcp::answer_limit::AnswerLimit;
-use crate::tcp::reset::reset_for_unknown;
+use crate::tcp::reset::Reset;
 use crate::tcp::state::State;
 use crate::tcp::timestamps::TimestampState;
 use crate::time::{Duration, Instant};
@@ -55,12 +56,14 @@ pub(in crate::tcp) struct TimeWaitSetup {
 /// What a segment did to a [`TimeWait`] record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeWaitStep {
-    /// Nothing.
-    Ignore,
-    /// This segment must be sent.
-    Reply(Segment),
-    /// Send this and remove the record.
-    ReplyAndRemove(Segment),
+    /// Nothing: it is dropped, for this reason.
+    Ignore(DropReason),
+    /// It is dropped, for this reason, and this segment must be sent in answer.
+    Answer(Segment, DropReason),
+    /// This segment must be sent: it acknowledges the peer's FIN.
+    Acknowledge(Segment),
+    /// Send this reset and remove the record.
+    Reset(Reset),
     /// Remove the record.
     Remove,
     /// A SYN opens a new connection: remove the record and give the SYN to the listener, whose
@@ -113,7 +116,7 @@ impl TimeWait {
         proved.then(|| self.snd_nxt + REOPEN_GAP)
     }
 
-    /// The same for a user who has bound the port himself. Timestamps tell old segments from new ones
+    /// The same for a user who has bound the port himself. Timestamps distinguish old segments from new ones
     /// without any wait, and neither `tcp_tw_reuse` nor its second counts (as in Linux).
     pub fn reuse_by_choice(&self) -> Option<SeqNum> {
         self.ts.map(|_| self.snd_nxt + REOPEN_GAP)
@@ -132,19 +135,25 @@ impl TimeWait {
 
     /// FIN-WAIT-2 without a user: the peer's FIN is expected, and data would never be read.
     fn in_fin_wait2(&mut self, now: Instant, seg: &Segment, old: bool) -> TimeWaitStep {
-        if old || !self.in_window(seg) {
-            return self.answer(now, seg);
+        if old {
+            return self.answer(now, seg, DropReason::TcpRfc7323Paws);
+        }
+        if !self.in_window(seg) {
+            return self.answer(now, seg, DropReason::TcpInvalidSequence);
         }
         if seg.is_rst() {
             return TimeWaitStep::Remove;
         }
-        let reset = || reset_for_unknown(seg).map_or(TimeWaitStep::Remove, TimeWaitStep::ReplyAndRemove);
+        let reset = || {
+            let reset = Reset::answer(seg, ResetReason::TcpTimewaitSocket);
+            reset.map_or(TimeWaitStep::Remove, TimeWaitStep::Reset)
+        };
         if seg.is_syn() && !seg.seq.before(self.rcv_nxt) {
             return reset();
         }
         let end = seg.seq + seg.len() as u32;
         if !seg.is_ack() || !end.after(self.rcv_nxt) || seg.is_empty() {
-            return TimeWaitStep::Ignore;
+            return TimeWaitStep::Ignore(DropReason::TcpTimewait);
         }
         if !seg.is_fin() || end != self.rcv_nxt + 1 {
             return reset();
@@ -153,7 +162,7 @@ impl TimeWait {
         self.rcv_nxt = end;
         self.update_timestamp(now, seg);
         self.deadline = now + self.length;
-        TimeWaitStep::Reply(self.ack(now))
+        TimeWaitStep::Acknowledge(self.ack(now))
     }
 
     fn in_time_wait(&mut self, now: Instant, seg: &Segment, old: bool) -> TimeWaitStep {
@@ -165,17 +174,20 @@ impl TimeWait {
             }
             self.update_timestamp(now, seg);
             self.deadline = now + self.length;
-            return TimeWaitStep::Ignore;
+            return TimeWaitStep::Ignore(DropReason::TcpTimewait);
         }
         if self.may_reopen(seg, old) {
             return TimeWaitStep::Reopen { iss: self.snd_nxt + REOPEN_GAP };
         }
-        if seg.is_rst() || !(old || seg.is_ack()) {
-            return TimeWaitStep::Ignore;
+        if seg.is_rst() {
+            return TimeWaitStep::Ignore(DropReason::TcpReset);
+        }
+        if !(old || seg.is_ack()) {
+            return TimeWaitStep::Ignore(DropReason::TcpTimewait);
         }
         // RFC 9293 §3.10.7.4: a retransmitted FIN is acknowledged and begins the 2 MSL anew.
         self.deadline = now + self.length;
-        self.answer(now, seg)
+        self.answer(now, seg, if old { DropReason::TcpRfc7323Paws } else { DropReason::TcpTimewait })
     }
 
     /// Whether a SYN may open a new connection (RFC 6191 §2, RFC 9293 MAY-2): it must be newer than
@@ -205,12 +217,12 @@ impl TimeWait {
 
     /// An acknowledgment for a segment that is out of place. A FIN that is repeated always gets one;
     /// others within the limit.
-    fn answer(&mut self, now: Instant, seg: &Segment) -> TimeWaitStep {
+    fn answer(&mut self, now: Instant, seg: &Segment, reason: DropReason) -> TimeWaitStep {
         if !seg.is_fin() && !self.answers.allows(now, self.answer_interval) {
-            return TimeWaitStep::Ignore;
+            return TimeWaitStep::Ignore(reason);
         }
         self.answers.on_answer(now);
-        TimeWaitStep::Reply(self.ack(now))
+        TimeWaitStep::Answer(self.ack(now), reason)
     }
 
     fn ack(&self, now: Instant) -> Segment {

@@ -49,6 +49,15 @@ impl Path {
     }
 }
 
+/// The MTU of a path that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuReport {
+    /// Bytes of the largest packet that the whole way takes, as far as it is known.
+    pub bytes: usize,
+    /// Whether routers have to fragment, because that is more than one of them claims to forward.
+    pub fragments: bool,
+}
+
 /// Bytes that a packet of `mtu` bytes has for TCP's options and payload.
 pub(in crate::tcp) fn payload_of(mtu: usize, ipv6: bool) -> usize {
     let ip_header = if ipv6 { 40 } else { 20 };

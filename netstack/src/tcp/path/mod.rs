@@ -6,7 +6,7 @@ mod pacing;
 mod packet_size;
 mod state;
 
-pub use known::{Path, PathMetrics};
+pub use known::{MtuReport, Path, PathMetrics};
 
 pub(super) use known::payload_of;
 pub(super) use packet_size::ProbeFate;

@@ -46,13 +46,13 @@ impl Pacer {
         self.next = self.next.max(earliest) + Duration::from_nanos(nanos);
     }
 
-    /// Somebody asks for what there is to send.
+    /// The connection is asked for what there is to send.
     pub(in crate::tcp) fn ask(&mut self) {
         self.waiting = false;
     }
 
-    /// There is nothing to send. Unless that is for the pacer's sake, time that passes now is nobody's
-    /// lateness.
+    /// There is nothing to send. Unless the pacer is the reason, time that passes now does not count
+    /// as lateness.
     pub(in crate::tcp) fn nothing_sent(&mut self) {
         self.behind &= self.waiting;
     }

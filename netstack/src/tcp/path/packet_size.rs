@@ -5,7 +5,7 @@
 //! lower end of the search, if probing is on. The smaller one, and what the peer takes, make the MSS.
 //! The MSS that we advertise has nothing to do with it.
 
-use super::known::{Path, payload_of};
+use super::known::{MtuReport, Path, payload_of};
 use crate::config::{Config, MtuProbing};
 use crate::tcp::seq::Seq;
 use crate::time::Instant;
@@ -100,8 +100,9 @@ impl PacketSize {
     }
 
     /// The stack knows another MTU of the path now.
-    pub(in crate::tcp) fn on_path_mtu(&mut self, mtu: usize, locked: bool) {
-        self.locked = locked;
+    pub(in crate::tcp) fn on_path_mtu(&mut self, known: MtuReport) {
+        let MtuReport { bytes: mtu, fragments } = known;
+        self.locked = fragments;
         self.path = mtu;
         if let Some(search) = &mut self.search {
             search.high = search.high.min(mtu);
@@ -165,14 +166,14 @@ impl PacketSize {
         }
     }
 
-    /// A probe that was in flight told nothing (RFC 4821 §7.6.3).
+    /// A probe that was in flight showed nothing (RFC 4821 §7.6.3).
     pub(in crate::tcp) fn forget_probe(&mut self) {
         if let Some(search) = &mut self.search {
             search.probe = None;
         }
     }
 
-    /// Perhaps nothing as large as what is sent passes, and nobody says so (RFC 4821 §7.7). Starts the
+    /// Perhaps nothing as large as what is sent passes, and no ICMP message says so (RFC 4821 §7.7). Starts the
     /// search, or goes further down (`tcp_mtu_probing` in Linux).
     pub(in crate::tcp) fn on_black_hole(&mut self, now: Instant, config: &Config) {
         if config.mtu_probing == MtuProbing::Off {

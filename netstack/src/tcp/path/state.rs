@@ -40,7 +40,7 @@ pub(in crate::tcp) struct PathSetup {
     pub(in crate::tcp) rtt: Option<Duration>,
     /// How often our SYN or SYN-ACK had to be sent again.
     pub(in crate::tcp) syn_timeouts: u32,
-    /// Whether the peer tells what it received out of order.
+    /// Whether the peer reports what it received out of order (SACK).
     pub(in crate::tcp) sack: bool,
     /// Where congestion control takes chance from.
     pub(in crate::tcp) seed: u64,
@@ -54,7 +54,7 @@ impl PathState {
         config: &Arc<Config>,
     ) -> Self {
         let &PathSetup { path, max_segment, options_len, rtt: measured, syn_timeouts, sack, seed } = setup;
-        // A socket that does not follow ICMP does not follow what others were told either.
+        // A socket that does not follow ICMP does not follow what others learned from it either.
         let pmtu = if options.mtu_discover.follows_icmp() { path.pmtu } else { path.mtu };
         let size = PacketSize::new(now, Path { pmtu, ..path }, max_segment, options_len, config);
         let mss = size.mss();
@@ -120,7 +120,7 @@ impl PathState {
         &self.size
     }
 
-    /// How large packets may be, to be told what happens.
+    /// How large packets may be, for events that change it.
     pub(in crate::tcp) fn size_mut(&mut self) -> &mut PacketSize {
         &mut self.size
     }

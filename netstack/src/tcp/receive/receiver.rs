@@ -16,6 +16,7 @@ use super::right_sizing::RightSizing;
 use super::space::RecvSpace;
 use crate::buffer::Chunk;
 use crate::config::Config;
+use crate::reasons::DropReason;
 use crate::tcp::seq::Seq;
 use crate::tcp::window::WindowScale;
 use crate::time::{Duration, Instant};
@@ -107,7 +108,7 @@ pub(in crate::tcp) struct Echo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::tcp) enum Received {
     /// Nothing new: all of it was here, or outside of the window.
-    Old,
+    Dropped(DropReason),
     /// It could be read at once.
     InOrder,
     /// It is queued beyond a hole.
@@ -181,7 +182,7 @@ impl Receiver {
         let received = self.on_data(now, seq, chunk);
         let (window, mss) = (self.wnd(), self.rcv_mss);
         match received {
-            Received::Old => self.ack.now_urgently(),
+            Received::Dropped(_) => self.ack.now_urgently(),
             Received::OutOfOrder => {
                 // RFC 5681 §4.2: at once, and each on its own.
                 self.ack.on_data(now, meta.rto, window, mss);
@@ -308,7 +309,7 @@ impl Receiver {
         let end = seq + chunk.len();
         if end <= self.rcv_nxt {
             self.report_duplicate(seq, end);
-            return Received::Old;
+            return Received::Dropped(DropReason::TcpOldData);
         }
         if seq < self.rcv_nxt {
             self.report_duplicate(seq, self.rcv_nxt);
@@ -321,15 +322,22 @@ impl Receiver {
         }
         chunk.truncate(room);
         if chunk.is_empty() {
-            return Received::Old;
+            return Received::Dropped(DropReason::TcpOverwindow);
         }
         if seq > self.rcv_nxt {
+            let all = Some((seq, seq + chunk.len()));
             let memory = self.space.limit().saturating_mul(4);
             let inserted = self.assembler.insert(seq, chunk, memory);
             if let Some((start, end)) = inserted.duplicate {
                 self.report_duplicate(start, end);
             }
-            return if inserted.new_bytes > 0 { Received::OutOfOrder } else { Received::Old };
+            return if inserted.new_bytes > 0 {
+                Received::OutOfOrder
+            } else if inserted.duplicate == all {
+                Received::Dropped(DropReason::TcpOfomerge)
+            } else {
+                Received::Dropped(DropReason::TcpOfoDrop)
+            };
         }
         self.accept(chunk);
         if !self.assembler.is_empty() {

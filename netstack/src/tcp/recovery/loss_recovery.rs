@@ -19,14 +19,14 @@ use crate::tcp::congestion::CongestionControl;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 
-/// Whether a time-out may have been a mistake (RFC 5682 §3.1, the SACK-enhanced form of Linux).
+/// Whether a time-out may have been spurious (RFC 5682 §3.1, the SACK-enhanced form of Linux).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 enum Frto {
-    /// It was not, or nobody asks.
+    /// It was not, or there is no way to find out.
     #[default]
     Off,
-    /// What the next acknowledgment says will show; step 1 and 2.
-    Asking,
+    /// The next acknowledgment will show; steps 1 and 2.
+    Undecided,
     /// New data is sent before more is repaired; step 2b. It stays new once some of it left.
     NewData,
 }
@@ -205,7 +205,7 @@ impl Recovery {
     }
 
     /// Whether new data goes before what is thought to be lost, `snd_nxt` being the next of it: F-RTO
-    /// asks with two new segments whether it is lost at all.
+    /// finds out with two new segments whether it is lost at all.
     pub(in crate::tcp) fn prefers_new_data(&self) -> bool {
         self.frto == Frto::NewData
     }
@@ -281,7 +281,7 @@ impl Recovery {
         // What was sent just now may still arrive; the window has room for the head beside it.
         cc.set_cwnd(self.board.pipe() + mss);
         // RFC 5682 §2.1 step 1: not if something was sent again before the time-out.
-        self.frto = if !repairing || self.timeouts.count() > 0 { Frto::Asking } else { Frto::Off };
+        self.frto = if !repairing || self.timeouts.count() > 0 { Frto::Undecided } else { Frto::Off };
         self.state = CongestionState::Loss;
         self.recovery_point = snd_nxt;
         self.dup_acks = 0;
@@ -331,7 +331,7 @@ impl Recovery {
         self.first_retransmission.get_or_insert(now);
         self.undo.on_retransmitted(segments);
         if self.frto == Frto::NewData {
-            // There was no room for new data: nothing can be told apart any more.
+            // There was no room for new data: nothing can be distinguished any more.
             self.frto = Frto::Off;
         }
         self.timeouts.on_retransmitted(now);
@@ -366,7 +366,7 @@ impl Recovery {
     }
 
     /// Whether what was found lost is a probe of the path's MTU, in which case the probe is over, and
-    /// congestion control is not told (RFC 4821 §7.6.2). As in Linux the probe must be what the peer
+    /// nothing is reported to congestion control (RFC 4821 §7.6.2). As in Linux the probe must be what the peer
     /// waits for, and everything else in order.
     fn forgives_probe(&mut self, snd_nxt: Seq) -> bool {
         let calm = matches!(self.state, CongestionState::Open | CongestionState::Disorder);

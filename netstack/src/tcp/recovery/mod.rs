@@ -1,9 +1,9 @@
 //! Loss recovery: what is lost, what to send again, and what that means for the window.
 //!
-//! With SACK, losses are found by time ([`rack`]), and a probe asks for the fate of a flight's last
+//! With SACK, losses are found by time ([`rack`]), and a probe finds out about a flight's last
 //! segments ([`tlp`]); without it, by three duplicate acknowledgments (RFC 5681, RFC 6582). [`prr`]
 //! paces what recovery lets out. The retransmission time-out ([`rtt`]) is the last resort. What
-//! proves to have been a mistake is taken back ([`undo`], and F-RTO in [`loss_recovery`]).
+//! proves to have been spurious is undone ([`undo`], and F-RTO in [`loss_recovery`]).
 
 mod loss_recovery;
 mod prr;

@@ -3,7 +3,7 @@
 
 /// The variables of one recovery, in bytes.
 #[derive(Debug, Default)]
-pub(in crate::tcp) struct Prr {
+pub(super) struct Prr {
     /// Delivered to the peer since recovery began.
     delivered: usize,
     /// Sent since recovery began.
@@ -14,32 +14,32 @@ pub(in crate::tcp) struct Prr {
 
 /// What one acknowledgment said.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::tcp) struct PrrInput {
+pub(super) struct PrrInput {
     /// Newly acknowledged or SACKed bytes.
-    pub(in crate::tcp) delivered: usize,
+    pub(super) delivered: usize,
     /// Bytes in the network now.
-    pub(in crate::tcp) pipe: usize,
+    pub(super) pipe: usize,
     /// Where the window goes.
-    pub(in crate::tcp) ssthresh: usize,
+    pub(super) ssthresh: usize,
     /// SafeACK: whether SND.UNA advanced and nothing more was found lost.
-    pub(in crate::tcp) safe: bool,
+    pub(super) safe: bool,
     /// Segment size.
-    pub(in crate::tcp) mss: usize,
+    pub(super) mss: usize,
 }
 
 impl Prr {
     /// Recovery begins with a window of `cwnd` bytes.
-    pub(in crate::tcp) fn start(cwnd: usize) -> Self {
+    pub(super) fn start(cwnd: usize) -> Self {
         Self { delivered: 0, out: 0, recover_fs: cwnd.max(1) }
     }
 
     /// Something was sent.
-    pub(in crate::tcp) fn on_sent(&mut self, bytes: usize) {
+    pub(super) fn on_sent(&mut self, bytes: usize) {
         self.out += bytes;
     }
 
     /// The congestion window after an acknowledgment.
-    pub(in crate::tcp) fn cwnd(&mut self, ack: PrrInput) -> usize {
+    pub(super) fn cwnd(&mut self, ack: PrrInput) -> usize {
         let PrrInput { delivered, pipe, ssthresh, safe, mss } = ack;
         self.delivered += delivered;
         let allowed = if pipe > ssthresh {

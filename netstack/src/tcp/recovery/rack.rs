@@ -16,7 +16,7 @@ const LATE_MARGIN: u32 = 8;
 
 /// The variables of RFC 8985 §5.2.
 #[derive(Debug)]
-pub(in crate::tcp) struct Rack {
+pub(super) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq: the most recently sent range that is known delivered.
     latest: Option<Delivered>,
     /// RACK.rtt: its round-trip time.
@@ -53,21 +53,21 @@ impl Default for Rack {
 
 /// What is known of the path besides.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::tcp) struct PathView {
+pub(super) struct PathView {
     /// The smallest recent round-trip time.
-    pub(in crate::tcp) min_rtt: Duration,
+    pub(super) min_rtt: Duration,
     /// The smoothed one.
-    pub(in crate::tcp) srtt: Duration,
+    pub(super) srtt: Duration,
     /// Whether reordering was ever seen.
-    pub(in crate::tcp) reordering_seen: bool,
+    pub(super) reordering_seen: bool,
     /// Whether a path that never reordered has no reordering window: in recovery, or when as much was
     /// SACKed as three duplicate acknowledgments stand for.
-    pub(in crate::tcp) eager: bool,
+    pub(super) eager: bool,
 }
 
 impl Rack {
     /// Takes note of what was delivered (RFC 8985 §6.2 step 2).
-    pub(in crate::tcp) fn on_delivered(&mut self, sample: &RackSample) {
+    pub(super) fn on_delivered(&mut self, sample: &RackSample) {
         let (Some(rtt), Some(newest)) = (sample.rtt(), sample.newest) else { return };
         self.advanced = true;
         self.rtt = rtt;
@@ -79,7 +79,7 @@ impl Rack {
     /// RFC 8985 §6.2 step 4: a DSACK says that a retransmission was spurious, so the window grows
     /// by a step, once in a round trip; it is narrow again after [`PERSISTENCE`] recoveries in which
     /// none came.
-    pub(in crate::tcp) fn update_window(&mut self, una: Seq, snd_nxt: Seq, dsack: bool) {
+    pub(super) fn update_window(&mut self, una: Seq, snd_nxt: Seq, dsack: bool) {
         if self.widened_until.is_some_and(|until| una >= until) {
             self.widened_until = None;
         }
@@ -98,13 +98,13 @@ impl Rack {
     /// RFC 8985 and Linux learn it from DSACKs alone, a quarter of a round trip for each round with a
     /// spurious retransmission, and forget it all after 16 recoveries. On a path that loses
     /// and reorders, these are over in a second, and each time some windows of data are sent twice.
-    pub(in crate::tcp) fn on_late_original(&mut self, age: Duration) {
+    pub(super) fn on_late_original(&mut self, age: Duration) {
         let late = age.saturating_sub(self.rtt);
         self.latest_originals[0] = self.latest_originals[0].max(late);
     }
 
-    /// A recovery ended, and nothing showed it to be a mistake.
-    pub(in crate::tcp) fn on_recovered(&mut self) {
+    /// A recovery ended, and nothing showed it to be spurious.
+    pub(super) fn on_recovered(&mut self) {
         self.persist = self.persist.saturating_sub(1);
         self.remember -= 1;
         if self.remember == 0 {
@@ -114,7 +114,7 @@ impl Rack {
     }
 
     /// A reduction was undone. Losses must be looked for anew, since marks were taken back.
-    pub(in crate::tcp) fn on_undo(&mut self, by_dsack: bool) {
+    pub(super) fn on_undo(&mut self, by_dsack: bool) {
         self.advanced = true;
         if by_dsack {
             self.persist = (self.persist + 1).min(PERSISTENCE);
@@ -132,24 +132,19 @@ impl Rack {
     }
 
     /// Marks what is lost after an acknowledgment, if that delivered something.
-    pub(in crate::tcp) fn detect(
-        &mut self,
-        now: Instant,
-        board: &mut Scoreboard,
-        path: PathView,
-    ) -> Option<Losses> {
+    pub(super) fn detect(&mut self, now: Instant, board: &mut Scoreboard, path: PathView) -> Option<Losses> {
         std::mem::take(&mut self.advanced).then(|| self.look(now, board, path))
     }
 
     /// Marks what is lost.
-    pub(in crate::tcp) fn look(&self, now: Instant, board: &mut Scoreboard, path: PathView) -> Losses {
+    pub(super) fn look(&self, now: Instant, board: &mut Scoreboard, path: PathView) -> Losses {
         let Some(latest) = self.latest else { return Losses::default() };
         board.mark_lost_before(now, latest, self.rtt + self.reordering_window(path))
     }
 
     /// How long a range may be out when the retransmission timer expires and not count as lost
     /// (RFC 8985 §6.3).
-    pub(in crate::tcp) fn age_at_timeout(&self) -> Duration {
+    pub(super) fn age_at_timeout(&self) -> Duration {
         self.rtt
     }
 }

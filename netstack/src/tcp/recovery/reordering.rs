@@ -5,7 +5,7 @@ use super::scoreboard::Scoreboard;
 use crate::tcp::seq::Seq;
 
 /// The degree of a path on which nothing was seen: duplicate acknowledgments that mean a loss.
-pub(in crate::tcp) const DUP_ACK_THRESHOLD: u32 = 3;
+pub(super) const DUP_ACK_THRESHOLD: u32 = 3;
 
 /// The highest degree (`tcp_max_reordering`).
 const MAX_DEGREE: u32 = 300;
@@ -35,7 +35,7 @@ impl Reordering {
 
     /// The original of what begins at `low` arrived after something up to `high` had (RFC 8985 §6.2
     /// step 3). `mss` is the bytes of a segment.
-    pub(in crate::tcp) fn on_late_original(&mut self, low: Seq, high: Seq, mss: usize) {
+    pub(super) fn on_late_original(&mut self, low: Seq, high: Seq, mss: usize) {
         if low >= high {
             return;
         }
@@ -45,7 +45,7 @@ impl Reordering {
 
     /// More duplicate acknowledgments came than segments can be missing: what they counted as
     /// delivered had been in flight all the time, `segments` of it.
-    pub(in crate::tcp) fn on_too_many_duplicates(&mut self, segments: usize) {
+    pub(super) fn on_too_many_duplicates(&mut self, segments: usize) {
         self.seen += 1;
         self.raise(segments);
     }
@@ -56,7 +56,7 @@ impl Reordering {
 
     /// The retransmission timer expired although as much was SACKed as should have shown the loss:
     /// the degree was too high.
-    pub(in crate::tcp) fn on_timeout(&mut self, board: &Scoreboard) {
+    pub(super) fn on_timeout(&mut self, board: &Scoreboard) {
         if board.sacked() >= DUP_ACK_THRESHOLD as usize * board.mss().max(1) {
             self.degree = self.degree.min(DUP_ACK_THRESHOLD);
         }

@@ -38,7 +38,7 @@ impl RttEstimator {
     }
 
     /// A measured round trip of data that was sent once (Karn's rule is the caller's to keep, or
-    /// timestamps tell). `samples_per_window` weakens the gains when there are many (RFC 7323 §4.2).
+    /// timestamps vouch for it). `samples_per_window` weakens the gains when there are many (RFC 7323 §4.2).
     pub fn on_sample(&mut self, now: Instant, rtt: Duration, samples_per_window: u32) {
         self.on_newest(now, rtt);
         match self.srtt {

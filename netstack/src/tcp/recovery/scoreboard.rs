@@ -5,6 +5,9 @@
 //! start (as Linux does), so that a hostile peer cannot shred the window into bytes. Runs of SACKed
 //! records grow together. Every operation costs O(log n), amortised over the records it changes.
 
+#[cfg(test)]
+mod tests;
+
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -88,42 +91,42 @@ struct Again {
 
 /// A delivered transmission, as RACK and the RTT estimator look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tcp) struct Delivered {
-    pub(in crate::tcp) sent_at: Instant,
-    pub(in crate::tcp) end: Seq,
-    pub(in crate::tcp) retransmitted: bool,
+pub(super) struct Delivered {
+    pub(super) sent_at: Instant,
+    pub(super) end: Seq,
+    pub(super) retransmitted: bool,
 }
 
 /// What an acknowledgment did.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::tcp) struct Progress {
+pub(super) struct Progress {
     /// Bytes newly acknowledged or SACKed.
-    pub(in crate::tcp) delivered: usize,
+    pub(super) delivered: usize,
     /// Bytes newly acknowledged cumulatively.
-    pub(in crate::tcp) acked: usize,
+    pub(super) acked: usize,
     /// Bytes newly SACKed.
-    pub(in crate::tcp) sacked: usize,
+    pub(super) sacked: usize,
     /// The most recently sent of what was delivered.
-    pub(in crate::tcp) newest: Option<Delivered>,
+    pub(super) newest: Option<Delivered>,
     /// What RACK takes from it.
-    pub(in crate::tcp) rack: RackSample,
+    pub(super) rack: RackSample,
     /// When that was sent, and what was delivered by then.
-    pub(in crate::tcp) newest_stamp: Option<(Instant, Stamp)>,
+    pub(super) newest_stamp: Option<(Instant, Stamp)>,
     /// When the first and the last of what was acknowledged and sent only once were sent.
-    pub(in crate::tcp) clean_acked: Option<(Instant, Instant)>,
+    pub(super) clean_acked: Option<(Instant, Instant)>,
     /// The same of what was SACKed.
-    pub(in crate::tcp) clean_sacked: Option<(Instant, Instant)>,
+    pub(super) clean_sacked: Option<(Instant, Instant)>,
     /// The lowest position of what was delivered and sent only once, and when that was: its original
     /// arrived.
-    pub(in crate::tcp) lowest_original: Option<(Seq, Instant)>,
+    pub(super) lowest_original: Option<(Seq, Instant)>,
     /// Whether something that was sent more than once was acknowledged: what lies behind it may
     /// have waited for the repair, and its age is no round trip (Karn's rule as Linux applies it).
-    pub(in crate::tcp) repaired: bool,
+    pub(super) repaired: bool,
 }
 
 /// What of an acknowledgment RACK can use (RFC 8985 §6.2 step 2).
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::tcp) struct RackSample {
+pub(super) struct RackSample {
     now: Instant,
     /// A retransmission that seems to have come back sooner is the original, come late.
     min_rtt: Duration,
@@ -131,7 +134,7 @@ pub(in crate::tcp) struct RackSample {
     /// that left later is not what arrived.
     echo: Option<Instant>,
     /// The most recently sent.
-    pub(in crate::tcp) newest: Option<Delivered>,
+    pub(super) newest: Option<Delivered>,
     /// Round-trip times of the last acknowledged and the last SACKed, in the order of sequence.
     acked_rtt: Option<Duration>,
     sacked_rtt: Option<Duration>,
@@ -156,7 +159,7 @@ impl RackSample {
 
     /// RACK.rtt: as in Linux, and in the RFC's pseudocode, of what is looked at last, which is the last
     /// acknowledged. So a hole that was filled late gives what is still missing as much time.
-    pub(in crate::tcp) fn rtt(&self) -> Option<Duration> {
+    pub(super) fn rtt(&self) -> Option<Duration> {
         self.acked_rtt.or(self.sacked_rtt)
     }
 }
@@ -171,7 +174,7 @@ enum By {
 impl Progress {
     /// For an acknowledgment that comes at `now` on a path whose smallest round-trip time is `min_rtt`,
     /// and echoes the timestamp of what was sent at `echo`.
-    pub(in crate::tcp) fn new(now: Instant, min_rtt: Duration, echo: Option<Instant>) -> Self {
+    pub(super) fn new(now: Instant, min_rtt: Duration, echo: Option<Instant>) -> Self {
         Self { rack: RackSample { now, min_rtt, echo, ..RackSample::default() }, ..Self::default() }
     }
 
@@ -202,21 +205,21 @@ pub(in crate::tcp) struct Head {
     /// When it was last sent.
     pub(in crate::tcp) sent_at: Instant,
     /// Whether it was ever sent again.
-    pub(in crate::tcp) retransmitted: bool,
+    pub(super) retransmitted: bool,
     /// Whether the peer SACKed it, which makes no sense of what is next to be acknowledged: it has
     /// dropped it (RFC 2018 §8).
-    pub(in crate::tcp) sacked: bool,
+    pub(super) sacked: bool,
 }
 
 /// What RACK found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::tcp) struct Losses {
+pub(super) struct Losses {
     /// Bytes newly marked.
-    pub(in crate::tcp) lost: usize,
+    pub(super) lost: usize,
     /// Whether retransmissions are among them.
-    pub(in crate::tcp) again: bool,
+    pub(super) again: bool,
     /// When all will be due that is not marked yet although something sent later was delivered.
-    pub(in crate::tcp) next: Option<Instant>,
+    pub(super) next: Option<Instant>,
 }
 
 impl Scoreboard {
@@ -250,14 +253,14 @@ impl Scoreboard {
         &self.rate
     }
 
-    /// From now on, until what is in flight is acknowledged, the delivery rate does not tell the
+    /// From now on, until what is in flight is acknowledged, the delivery rate does not show the
     /// path's; `pipe` bytes are in the network.
-    pub(in crate::tcp) fn mark_app_limited(&mut self, pipe: usize) {
+    pub(super) fn mark_app_limited(&mut self, pipe: usize) {
         self.rate.mark_app_limited(pipe);
     }
 
     /// The delivery rate that an acknowledgment which made this progress shows, if it shows one.
-    pub(in crate::tcp) fn sample_rate(
+    pub(super) fn sample_rate(
         &mut self,
         now: Instant,
         progress: &Progress,
@@ -267,7 +270,7 @@ impl Scoreboard {
     }
 
     /// The MSS that the first range in flight was sent with, or 0.
-    pub(in crate::tcp) fn mss(&self) -> usize {
+    pub(super) fn mss(&self) -> usize {
         self.records.first_key_value().map_or(0, |(_, record)| record.mss)
     }
 
@@ -283,12 +286,12 @@ impl Scoreboard {
 
     /// Whether a retransmission is in flight, or the head was ever sent again
     /// (`tcp_any_retrans_done` in Linux).
-    pub(in crate::tcp) fn any_retransmitted(&self) -> bool {
+    pub(super) fn any_retransmitted(&self) -> bool {
         self.retransmitted > 0 || self.head().is_some_and(|head| head.retransmitted)
     }
 
     /// Whether exactly one segment is in flight.
-    pub(in crate::tcp) fn is_one_segment(&self) -> bool {
+    pub(super) fn is_one_segment(&self) -> bool {
         self.records.len() == 1 && self.outstanding <= self.mss()
     }
 
@@ -305,12 +308,12 @@ impl Scoreboard {
     }
 
     /// Whether `at` belongs to a range that was sent more than once.
-    pub(in crate::tcp) fn was_retransmitted(&self, at: Seq) -> bool {
+    pub(super) fn was_retransmitted(&self, at: Seq) -> bool {
         self.covering(at).is_some_and(|(_, record)| record.retransmissions > 0)
     }
 
     /// New data `start..end` was sent.
-    pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+    pub(super) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         let len = end.since(start);
         let stamp = self.rate.stamp(now, self.outstanding, self.pipe() + len);
         self.outstanding += len;
@@ -337,12 +340,12 @@ impl Scoreboard {
     }
 
     /// `start..end` was sent again, in segments of `mss` bytes.
-    pub(in crate::tcp) fn on_repaired(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+    pub(super) fn on_repaired(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.on_sent_again(now, Again { start, end, mss, repair: true });
     }
 
     /// `start..end`, which is not thought to be lost, was sent again.
-    pub(in crate::tcp) fn on_probed(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
+    pub(super) fn on_probed(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.on_sent_again(now, Again { start, end, mss, repair: false });
     }
 
@@ -368,7 +371,7 @@ impl Scoreboard {
     }
 
     /// Everything before `una` is acknowledged.
-    pub(in crate::tcp) fn on_ack(&mut self, una: Seq, progress: &mut Progress) {
+    pub(super) fn on_ack(&mut self, una: Seq, progress: &mut Progress) {
         while let Some((&start, _)) = self.records.first_key_value() {
             if start >= una {
                 break;
@@ -391,7 +394,7 @@ impl Scoreboard {
     }
 
     /// The peer reports `start..end` as received. Both must lie within what was sent.
-    pub(in crate::tcp) fn on_sack(&mut self, start: Seq, end: Seq, progress: &mut Progress) {
+    pub(super) fn on_sack(&mut self, start: Seq, end: Seq, progress: &mut Progress) {
         let start = self.border_at_or_after(start);
         let end = self.border_at_or_before(end);
         if start >= end {
@@ -444,12 +447,7 @@ impl Scoreboard {
     /// Marks what RACK finds lost: ranges in flight that were sent before the latest delivered one
     /// and are older than `window` (RFC 8985 §6.2 step 5). As there, one timer waits for all that is
     /// not certain yet.
-    pub(in crate::tcp) fn mark_lost_before(
-        &mut self,
-        now: Instant,
-        rack: Delivered,
-        window: Duration,
-    ) -> Losses {
+    pub(super) fn mark_lost_before(&mut self, now: Instant, rack: Delivered, window: Duration) -> Losses {
         let mut found = Losses::default();
         let before = |(sent_at, end)| (sent_at, end) < (rack.sent_at, rack.end);
         while let Some(&(sent_at, start)) = self.by_time.first() {
@@ -458,7 +456,7 @@ impl Scoreboard {
                 break;
             }
             if sent_at + window > now {
-                // Those that were sent at the very time of `rack` are told apart by their positions.
+                // Those that were sent at the very time of `rack` are distinguished by their positions.
                 let last = self.by_time.range(..(rack.sent_at, rack.end)).next_back();
                 found.next = last.map(|&(sent_at, _)| sent_at + window);
                 break;
@@ -470,7 +468,7 @@ impl Scoreboard {
     }
 
     /// What was marked lost is not: it may still be on its way (Linux's `tcp_undo_cwnd_reduction`).
-    pub(in crate::tcp) fn forgive_lost(&mut self) {
+    pub(super) fn forgive_lost(&mut self) {
         while let Some(&start) = self.lost.first() {
             let mut record = self.remove(start);
             record.fate = Fate::InFlight;
@@ -479,7 +477,7 @@ impl Scoreboard {
     }
 
     /// Marks the first `len` bytes that are not acknowledged as lost.
-    pub(in crate::tcp) fn mark_head_lost(&mut self, len: usize) -> usize {
+    pub(super) fn mark_head_lost(&mut self, len: usize) -> usize {
         let Some((&start, record)) = self.records.first_key_value() else { return 0 };
         if record.fate != Fate::InFlight {
             return 0;
@@ -491,7 +489,7 @@ impl Scoreboard {
     /// The retransmission timer expired: everything sent at or before `until` is lost, and the
     /// first range whatever its age (RFC 8985 §6.3). A peer that SACKed the first byte and did not
     /// acknowledge it has reneged: its SACKs mean nothing then (RFC 2018 §8).
-    pub(in crate::tcp) fn on_timeout(&mut self, until: Instant) {
+    pub(super) fn on_timeout(&mut self, until: Instant) {
         let reneged = self.records.first_key_value().is_some_and(|(_, r)| r.fate == Fate::Sacked);
         if reneged {
             self.highest_sacked = None;
@@ -516,8 +514,8 @@ impl Scoreboard {
     }
 
     /// Marks what is in flight in segments longer than `mss` as lost, to be sent again in shorter ones;
-    /// [`Scoreboard::take_losses`] does not tell of it. Returns the bytes marked.
-    pub(in crate::tcp) fn mark_longer_than(&mut self, mss: usize) -> usize {
+    /// [`Scoreboard::take_losses`] does not report it. Returns the bytes marked.
+    pub(super) fn mark_longer_than(&mut self, mss: usize) -> usize {
         let long: Vec<(Seq, Record)> = self
             .records
             .iter()
@@ -525,7 +523,7 @@ impl Scoreboard {
             .map(|(start, record)| (*start, *record))
             .collect();
         let mut marked = 0;
-        let told = self.losses.len();
+        let reported = self.losses.len();
         for (start, record) in long {
             // The last segment of a range may be short enough.
             let len = record.end.since(start);
@@ -536,12 +534,12 @@ impl Scoreboard {
                 marked += self.set_lost(start);
             }
         }
-        self.losses.truncate(told);
+        self.losses.truncate(reported);
         marked
     }
 
     /// The first position that is not acknowledged, if something is in flight.
-    pub(in crate::tcp) fn first(&self) -> Option<Seq> {
+    pub(super) fn first(&self) -> Option<Seq> {
         self.records.first_key_value().map(|(start, _)| *start)
     }
 
@@ -552,17 +550,17 @@ impl Scoreboard {
     }
 
     /// The sequence number after the highest that is SACKed.
-    pub(in crate::tcp) fn highest_sacked(&self) -> Option<Seq> {
+    pub(super) fn highest_sacked(&self) -> Option<Seq> {
         self.highest_sacked.filter(|_| self.sacked > 0)
     }
 
     /// Drops everything: the connection is over.
-    pub(in crate::tcp) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// What was found lost since the last call, in the order in which it was found.
-    pub(in crate::tcp) fn take_losses(&mut self) -> std::vec::Drain<'_, LossSample> {
+    pub(super) fn take_losses(&mut self) -> std::vec::Drain<'_, LossSample> {
         self.losses.drain(..)
     }
 
@@ -640,181 +638,5 @@ impl Scoreboard {
     fn border_at_or_before(&self, at: Seq) -> Seq {
         let Some((start, record)) = self.covering(at) else { return at };
         record.border_at_or_before(at).max(start)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::Duration;
-    use crate::wire::SeqNum;
-    use proptest::prelude::*;
-
-    fn seq(n: usize) -> Seq {
-        Seq::initial(SeqNum::new(u32::MAX - 5000)) + n
-    }
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_millis(ms)
-    }
-
-    /// Ten segments of 1,000 bytes, a millisecond apart.
-    fn ten() -> Scoreboard {
-        let mut board = Scoreboard::default();
-        for i in 0..10 {
-            board.on_sent(at(i as u64), seq(i * 1000), seq(i * 1000 + 1000), 1000);
-        }
-        board
-    }
-
-    fn sack(board: &mut Scoreboard, from: usize, to: usize) -> Progress {
-        let mut progress = Progress::default();
-        board.on_sack(seq(from), seq(to), &mut progress);
-        progress
-    }
-
-    #[test]
-    fn a_burst_is_one_record_and_sack_splits_it_at_segments() {
-        let mut board = Scoreboard::default();
-        board.on_sent(at(0), seq(0), seq(30_000), 1000);
-        board.on_sent(at(0), seq(30_000), seq(60_000), 1000);
-        assert_eq!(board.records.len(), 1);
-        let progress = sack(&mut board, 10_500, 20_500);
-        assert_eq!(progress.sacked, 9_000, "only whole segments count");
-        assert_eq!(board.records.len(), 3);
-        assert_eq!(board.pipe(), 51_000);
-    }
-
-    #[test]
-    fn sacked_runs_grow_together() {
-        let mut board = ten();
-        for i in [2, 4, 3, 5] {
-            assert_eq!(sack(&mut board, i * 1000, i * 1000 + 1000).sacked, 1000);
-        }
-        assert_eq!(board.records.len(), 7);
-        assert_eq!(sack(&mut board, 2000, 6000).sacked, 0);
-        assert_eq!(board.highest_sacked(), Some(seq(6000)));
-    }
-
-    #[test]
-    fn acknowledging_counts_sacked_bytes_once() {
-        let mut board = ten();
-        sack(&mut board, 1000, 3000);
-        let mut progress = Progress::default();
-        board.on_ack(seq(4000), &mut progress);
-        assert_eq!((progress.acked, progress.delivered), (4000, 2000));
-        assert_eq!(progress.newest.unwrap().end, seq(4000));
-        assert_eq!(progress.clean_acked, Some((at(0), at(3))));
-        assert_eq!((progress.clean_sacked, progress.lowest_original), (None, Some((seq(0), at(0)))));
-        assert_eq!((board.outstanding(), board.sacked()), (6000, 0));
-    }
-
-    #[test]
-    fn rack_marks_what_was_sent_before_and_is_late() {
-        let mut board = ten();
-        let rack = sack(&mut board, 5000, 6000).newest.unwrap();
-        let found = board.mark_lost_before(at(22), rack, Duration::from_millis(20));
-        assert_eq!((found.lost, found.again), (3000, false), "sent at 0, 1 and 2 ms, and 20 ms ago");
-        assert_eq!(found.next, Some(at(24)), "when the last of those that wait is due");
-        assert_eq!(board.next_lost(), Some((seq(0), seq(1000))));
-        board.on_repaired(at(22), seq(0), seq(500), 1000);
-        assert_eq!(board.next_lost(), Some((seq(500), seq(1000))));
-        assert_eq!((board.lost(), board.retransmitted()), (2500, 500));
-        board.forgive_lost();
-        assert_eq!((board.lost(), board.retransmitted(), board.next_lost()), (0, 500, None));
-    }
-
-    #[test]
-    fn an_acknowledgment_inside_a_segment_moves_no_border() {
-        let mut board = Scoreboard::default();
-        board.on_sent(at(0), seq(0), seq(10_000), 1000);
-        board.on_ack(seq(1300), &mut Progress::default());
-        assert_eq!(sack(&mut board, 3000, 5000).sacked, 2000);
-        assert_eq!(sack(&mut board, 1300, 2000).sacked, 700, "what is left of a segment is one");
-        assert_eq!(sack(&mut board, 6300, 7300).sacked, 0);
-    }
-
-    #[test]
-    fn the_last_segment_takes_the_fin_with_it() {
-        let mut board = Scoreboard::default();
-        board.on_sent(at(0), seq(0), seq(2501), 1000);
-        assert_eq!(board.last_segment(seq(2500)), Some((seq(2000), seq(2501))));
-        board.on_ack(seq(2000), &mut Progress::default());
-        assert!(board.is_one_segment());
-        let mut board = Scoreboard::default();
-        board.on_sent(at(0), seq(0), seq(2001), 1000);
-        assert_eq!(board.last_segment(seq(2000)), Some((seq(1000), seq(2001))));
-        board.on_ack(seq(2000), &mut Progress::default());
-        assert_eq!(board.last_segment(seq(2000)), Some((seq(2000), seq(2001))), "the FIN alone");
-    }
-
-    #[test]
-    fn a_timeout_loses_all_but_what_was_sent_just_now() {
-        let mut board = ten();
-        sack(&mut board, 2000, 3000);
-        board.on_timeout(at(7));
-        assert_eq!(board.lost(), 7000);
-        assert_eq!(board.pipe(), 2000);
-    }
-
-    #[test]
-    fn a_reneging_peers_sacks_are_forgotten() {
-        let mut board = ten();
-        sack(&mut board, 0, 3000);
-        board.on_timeout(at(100));
-        assert_eq!((board.sacked(), board.lost()), (0, 10_000));
-    }
-
-    proptest! {
-        #[test]
-        fn the_sums_agree_with_the_records(
-            steps in prop::collection::vec((0u8..5, 0usize..40, 1usize..12), 1..120)
-        ) {
-            let mut board = Scoreboard::default();
-            let (mut una, mut nxt, mut clock) = (0usize, 0usize, 0u64);
-            for (what, a, b) in steps {
-                clock += 1;
-                match what {
-                    0 => {
-                        board.on_sent(at(clock / 2), seq(nxt), seq(nxt + b * 70), 100);
-                        nxt += b * 70;
-                    }
-                    1 => {
-                        una = (una + a * 50).min(nxt);
-                        board.on_ack(seq(una), &mut Progress::default());
-                    }
-                    2 => {
-                        let from = (una + a * 60).min(nxt);
-                        let to = (from + b * 90).min(nxt);
-                        board.on_sack(seq(from), seq(to), &mut Progress::default());
-                    }
-                    3 => {
-                        if let Some((from, to)) = board.next_lost() {
-                            board.on_repaired(at(clock), from, to.min(from + 130), 100);
-                        }
-                    }
-                    _ => board.on_timeout(at(clock.saturating_sub(a as u64))),
-                }
-                let mut end = seq(una);
-                let (mut sacked, mut lost, mut flying) = (0, 0, 0);
-                for (start, record) in &board.records {
-                    prop_assert_eq!(*start, end, "records cover the window without gaps");
-                    prop_assert!(record.end > *start);
-                    end = record.end;
-                    match record.fate {
-                        Fate::InFlight => flying += record.end.since(*start),
-                        Fate::Sacked => sacked += record.end.since(*start),
-                        Fate::Lost => lost += record.end.since(*start),
-                    }
-                }
-                prop_assert_eq!(end, seq(nxt));
-                prop_assert_eq!((board.outstanding(), board.sacked(), board.lost()), (nxt - una, sacked, lost));
-                prop_assert_eq!(board.pipe(), flying);
-                let highest = board.records.values().rev().find(|r| r.fate == Fate::Sacked).map(|r| r.end);
-                prop_assert_eq!(board.highest_sacked(), highest);
-                prop_assert_eq!(board.lost.len(), board.records.values().filter(|r| r.fate == Fate::Lost).count());
-                prop_assert_eq!(board.by_time.len(), board.records.values().filter(|r| r.fate == Fate::InFlight).count());
-            }
-        }
     }
 }

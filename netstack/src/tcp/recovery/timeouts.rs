@@ -4,7 +4,7 @@ use crate::time::Instant;
 
 /// A series of time-outs: it ends with whatever the peer acknowledges.
 #[derive(Debug, Default)]
-pub(in crate::tcp) struct Timeouts {
+pub(super) struct Timeouts {
     /// Expirations of the retransmission timer in a row.
     count: u32,
     /// When the first retransmission left since the peer last acknowledged something (`retrans_stamp`
@@ -13,32 +13,32 @@ pub(in crate::tcp) struct Timeouts {
 }
 
 impl Timeouts {
-    pub(in crate::tcp) fn count(&self) -> u32 {
+    pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    pub(in crate::tcp) fn retrans_stamp(&self) -> Option<Instant> {
+    pub(super) fn retrans_stamp(&self) -> Option<Instant> {
         self.retrans_stamp
     }
 
     /// The timer expired.
-    pub(in crate::tcp) fn on_timeout(&mut self) {
+    pub(super) fn on_timeout(&mut self) {
         self.count += 1;
     }
 
     /// Something is sent again.
-    pub(in crate::tcp) fn on_retransmitted(&mut self, now: Instant) {
+    pub(super) fn on_retransmitted(&mut self, now: Instant) {
         self.retrans_stamp.get_or_insert(now);
     }
 
     /// The peer acknowledged something. What is given up is a peer that acknowledges nothing: each
     /// progress begins the time anew, however long the repair of all that was lost takes.
-    pub(in crate::tcp) fn on_progress(&mut self) {
+    pub(super) fn on_progress(&mut self) {
         *self = Self::default();
     }
 
     /// The time-outs were spurious.
-    pub(in crate::tcp) fn on_undo(&mut self) {
+    pub(super) fn on_undo(&mut self) {
         self.count = 0;
     }
 }

@@ -1,5 +1,5 @@
 //! The tail loss probe (RFC 8985 §7): when the last segments of a flight are lost, no acknowledgment
-//! tells. A segment sent after two round trips of silence makes the peer speak, long before the
+//! shows it. A segment sent after two round trips of silence makes the peer answer, long before the
 //! retransmission timer would.
 
 use super::rtt::RttEstimator;
@@ -22,23 +22,23 @@ struct Probe {
 
 /// The state of RFC 8985 §7.1.
 #[derive(Debug, Default)]
-pub(in crate::tcp) struct TailProbe {
+pub(super) struct TailProbe {
     probe: Option<Probe>,
 }
 
 /// What an acknowledgment says of a probe.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::tcp) struct ProbeAnswer {
-    pub(in crate::tcp) una: Seq,
+pub(super) struct ProbeAnswer {
+    pub(super) una: Seq,
     /// Whether a DSACK reports the probe itself.
-    pub(in crate::tcp) dsacked: bool,
+    pub(super) dsacked: bool,
     /// Whether it only repeats what the one before said.
-    pub(in crate::tcp) pure_duplicate: bool,
+    pub(super) pure_duplicate: bool,
 }
 
 impl TailProbe {
     /// PTO: how long to wait for an acknowledgment (RFC 8985 §7.2).
-    pub(in crate::tcp) fn timeout(rtt: &RttEstimator, one_segment: bool, config: &Config) -> Duration {
+    pub(super) fn timeout(rtt: &RttEstimator, one_segment: bool, config: &Config) -> Duration {
         match rtt.srtt() {
             // A lone segment's acknowledgment may be delayed (TLP.max_ack_delay).
             Some(srtt) => srtt * 2 + if one_segment { config.rto_min } else { SLACK },
@@ -47,33 +47,33 @@ impl TailProbe {
     }
 
     /// Whether a probe is out: one in a tail's episode is enough.
-    pub(in crate::tcp) fn is_out(&self) -> bool {
+    pub(super) fn is_out(&self) -> bool {
         self.probe.is_some()
     }
 
     /// Whether a probe is out that repeated something.
-    pub(in crate::tcp) fn is_retransmission_out(&self) -> bool {
+    pub(super) fn is_retransmission_out(&self) -> bool {
         self.probe.is_some_and(|probe| probe.retransmission)
     }
 
     /// A probe left.
-    pub(in crate::tcp) fn on_sent(&mut self, snd_nxt: Seq, retransmission: bool) {
+    pub(super) fn on_sent(&mut self, snd_nxt: Seq, retransmission: bool) {
         self.probe = Some(Probe { end: snd_nxt, retransmission });
     }
 
     /// Recovery began: what was lost will be found by other means.
-    pub(in crate::tcp) fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.probe = None;
     }
 
     /// Whether a DSACK up to `end` is about the probe.
-    pub(in crate::tcp) fn ends_at(&self, end: Seq) -> bool {
+    pub(super) fn ends_at(&self, end: Seq) -> bool {
         self.probe.is_some_and(|probe| probe.end == end)
     }
 
     /// RFC 8985 §7.4.2: whether the probe repaired a loss, for which the window must be reduced as
     /// for any other.
-    pub(in crate::tcp) fn repaired_a_loss(&mut self, answer: ProbeAnswer) -> bool {
+    pub(super) fn repaired_a_loss(&mut self, answer: ProbeAnswer) -> bool {
         let Some(probe) = self.probe.filter(|probe| answer.una >= probe.end) else { return false };
         // New data that arrived, or an original that arrived beside its copy: nothing was lost.
         if !probe.retransmission || answer.dsacked {

@@ -7,7 +7,7 @@ use crate::tcp::seq::Seq;
 
 /// What is known of the last reduction.
 #[derive(Debug, Default)]
-pub(in crate::tcp) struct Undo {
+pub(super) struct Undo {
     /// SND.UNA when the window was reduced; none if there is nothing to undo.
     marker: Option<Seq>,
     /// Segments sent again since and not reported as duplicates; none before the first.
@@ -17,28 +17,28 @@ pub(in crate::tcp) struct Undo {
 impl Undo {
     /// The window is reduced; `in_flight` retransmissions of before are still out, and may come back
     /// as duplicates.
-    pub(in crate::tcp) fn begin(&mut self, una: Seq, in_flight: u32) {
+    pub(super) fn begin(&mut self, una: Seq, in_flight: u32) {
         self.marker = Some(una);
         self.retransmitted = (in_flight > 0).then_some(in_flight);
     }
 
     /// There is nothing to undo any more.
-    pub(in crate::tcp) fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.marker = None;
     }
 
     /// Whether there is something to undo.
-    pub(in crate::tcp) fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.marker.is_some()
     }
 
     /// Segments were sent again.
-    pub(in crate::tcp) fn on_retransmitted(&mut self, segments: u32) {
+    pub(super) fn on_retransmitted(&mut self, segments: u32) {
         *self.retransmitted.get_or_insert(0) += segments;
     }
 
     /// The peer reported `segments` ending at `end` as duplicates.
-    pub(in crate::tcp) fn on_duplicates(&mut self, end: Seq, segments: u32) {
+    pub(super) fn on_duplicates(&mut self, end: Seq, segments: u32) {
         if let (Some(marker), Some(left)) = (self.marker, &mut self.retransmitted)
             && end > marker
         {
@@ -47,7 +47,7 @@ impl Undo {
     }
 
     /// Whether all that was sent again since the reduction was needless.
-    pub(in crate::tcp) fn all_were_duplicates(&self) -> bool {
+    pub(super) fn all_were_duplicates(&self) -> bool {
         self.marker.is_some() && self.retransmitted == Some(0)
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct SendSpace {
     locked: bool,
     /// Upper limit of what auto-tuning gives.
     max_limit: usize,
-    /// Whether the user was told that there is no room (`SOCK_NOSPACE`).
+    /// Whether the user was refused room and waits for it (`SOCK_NOSPACE`).
     wanted: bool,
     /// Whether something happened that may have made room for a user who waits for it.
     news: RoomNews,

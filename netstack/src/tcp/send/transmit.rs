@@ -1,6 +1,7 @@
 //! A segment that is proposed to the device.
 
 use super::send_buffer::Unit;
+use crate::reasons::ResetReason;
 use crate::tcp::seq::Seq;
 use crate::wire::{Flags, Segment};
 
@@ -29,7 +30,7 @@ pub(in crate::tcp) enum Kind {
     /// A probe without text.
     Probe,
     /// A reset.
-    Reset,
+    Reset(ResetReason),
     /// The SYN-ACK of a connection that Fast Open made.
     SynAck,
 }
@@ -57,8 +58,21 @@ impl Transmit {
     pub(in crate::tcp) fn payload_start(&self) -> Option<Seq> {
         match self.kind {
             Kind::New { start, .. } | Kind::Again { start, .. } | Kind::Tail { start, .. } => Some(start),
-            Kind::Ack | Kind::Probe | Kind::Reset | Kind::SynAck => None,
+            Kind::Ack | Kind::Probe | Kind::Reset(_) | Kind::SynAck => None,
         }
+    }
+
+    /// Why it is sent, if it is a reset.
+    pub fn reset_reason(&self) -> Option<ResetReason> {
+        match self.kind {
+            Kind::Reset(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether it was sent before.
+    pub fn is_again(&self) -> bool {
+        matches!(self.kind, Kind::Again { .. } | Kind::Tail { .. })
     }
 
     /// Whether this is new data that is less than a full segment, and no FIN.

@@ -1,4 +1,4 @@
-//! ECN and AccECN: what handshakes agree on, who is told of marks, and what comes of it.
+//! ECN and AccECN: what handshakes agree on, what is reported of marks, and what follows.
 
 use super::pair::{Pair, Wire, pattern};
 use super::table::{ISS, Table, segment};

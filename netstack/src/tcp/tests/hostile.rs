@@ -5,8 +5,8 @@ use crate::buffer::{Chunk, Pool};
 use crate::config::{Config, EcnNegotiation, MtuProbing};
 use crate::tcp::timers::Timer;
 use crate::tcp::{
-    Connection, Opening, OpeningStep, Path, SendFlags, Setup, SocketOptions, State, SynEntry, SynParts,
-    SynRetries, SynStep, SynTimeout,
+    Connection, MtuReport, Opening, OpeningStep, Path, SendFlags, Setup, SocketOptions, State, SynEntry,
+    SynParts, SynRetries, SynStep, SynTimeout,
 };
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Options, SackBlock, Segment, SeqNum, Timestamps};
@@ -152,7 +152,12 @@ impl Watched {
         match what % 32 {
             13 => {
                 let mtu = pick(&[0, 68, 552, 1280, 1400, 1500, 65_535], a);
-                self.conn.on_path_mtu(mtu, b % 4 == 0, b % 2 == 0);
+                let known = MtuReport { bytes: mtu, fragments: b % 4 == 0 };
+                if b % 2 == 0 {
+                    self.conn.on_packet_too_big(known);
+                } else {
+                    self.conn.on_path_mtu(known);
+                }
             }
             0..=12 => {
                 let (segment, payload) = segment(op, self.now, &self.landmarks());
@@ -300,15 +305,9 @@ fn syn(bits: u8) -> Segment {
         ..Options::default()
     };
     Segment {
-        seq: SeqNum::new(IRS),
-        ack: SeqNum::default(),
-        flags: Flags::SYN.with(Flags::from_ace(bits / 3)),
         window: u16::from(bits) * 256,
-        urgent: 0,
         options,
-        ecn: Ecn::NotEct,
-        payload_len: 0,
-        gso_size: None,
+        ..Segment::new(Flags::SYN.with(Flags::from_ace(bits / 3)), SeqNum::new(IRS), SeqNum::default())
     }
 }
 
@@ -366,8 +365,8 @@ proptest! {
                 segment.seq = SeqNum::new(IRS);
             }
             match opening.on_segment(now, &segment, payload) {
-                OpeningStep::Stay | OpeningStep::Reply(_) => {}
-                OpeningStep::Failed(_) => return Ok(()),
+                OpeningStep::Stay | OpeningStep::Ignore(_) | OpeningStep::Reset(_) => {}
+                OpeningStep::Refused => return Ok(()),
                 OpeningStep::Established(conn, _) => {
                     let mut watched = Watched::new(conn, now);
                     for op in ops.by_ref() {
@@ -400,11 +399,11 @@ proptest! {
             }
             let (segment, payload) = segment(op, now, &landmarks_of_handshake(bits & 2 == 0));
             match entry.on_segment(now, &segment, SynRetries::new(&config), &config) {
-                SynStep::Ignore
+                SynStep::Ignore(_)
                 | SynStep::Skip
                 | SynStep::Defer
                 | SynStep::Repeat(_)
-                | SynStep::Acknowledge(_)
+                | SynStep::Acknowledge(..)
                 | SynStep::Reset => {}
                 SynStep::Remove => return Ok(()),
                 SynStep::Establish => {

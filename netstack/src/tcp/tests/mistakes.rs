@@ -140,8 +140,8 @@ fn a_timeout_that_was_a_mistake_is_taken_back_by_two_new_segments() {
     let (_, cwnd, _) = state(&t);
     assert_eq!(expire(&mut t), segments(1, 2), "the time-out");
     assert_eq!(state(&t).0, CongestionState::Loss);
-    // The acknowledgment of the original, or of the copy: nobody can tell.
-    assert_eq!(sent(t.input(ack(2, &[]))), segments(12, 14), "new data asks");
+    // The acknowledgment of the original or of the copy: they cannot be distinguished.
+    assert_eq!(sent(t.input(ack(2, &[]))), segments(12, 14), "new data will show");
     // Something that was sent once arrived.
     t.input(ack(3, &[]));
     let (phase, now, ssthresh) = state(&t);

@@ -5,6 +5,7 @@ use super::pair::config;
 use super::table::{IRS, ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::reasons::DropReason;
 use crate::tcp::{Opening, OpeningStep, Path, Setup, SocketOptions, State, SynEntry, SynParts};
 use crate::time::{Duration, Instant};
 use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
@@ -215,7 +216,7 @@ fn sack_is_sent_to_those_who_offered_it_only() {
 
 #[test]
 fn the_urgent_byte_stays_in_the_stream() {
-    // RFC 6093 §6 recommends it; there is no urgent mode to be told of.
+    // RFC 6093 §6 recommends it; there is no urgent mode to be notified of.
     let mut t = Table::established();
     let urgent = Segment { urgent: 5, ..segment(ACK.with(Flags::URG), 1, 1, 10) };
     give(&mut t, &urgent);
@@ -296,10 +297,10 @@ fn a_reset_before_the_connection_must_acknowledge_the_syn() {
     );
     for (flags, ack) in [(Flags::RST, 0), (Flags::RST.with(ACK), 7)] {
         let step = opening.on_segment(now, &segment(flags, 0, ack, 0), Chunk::empty());
-        assert!(matches!(step, OpeningStep::Stay), "{step:?}");
+        assert!(matches!(step, OpeningStep::Ignore(DropReason::TcpReset)), "{step:?}");
     }
     let step = opening.on_segment(now, &segment(Flags::RST.with(ACK), 0, 1, 0), Chunk::empty());
-    assert!(matches!(step, OpeningStep::Failed(_)), "{step:?}");
+    assert!(matches!(step, OpeningStep::Refused), "{step:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Waits that must end: writers that are told, windows that open again, timers that run.
+//! Waits that must end: writers that are notified, windows that open again, timers that run.
 
 use super::table::{Table, segment};
 use crate::readiness::Events;

@@ -2,6 +2,7 @@
 
 use super::table::{Table, segment};
 use crate::readiness::Events;
+use crate::reasons::DropReason;
 use crate::tcp::{State, TcpError};
 use crate::time::Duration;
 use crate::wire::{Flags, Options, SackBlock, SeqNum, Timestamps};
@@ -292,12 +293,17 @@ fn time_wait_answers_a_repeated_fin_and_ends_by_an_exact_reset() {
     use crate::tcp::TimeWaitStep;
     let (t, peer, ours) = Table::in_state(State::TimeWait);
     let mut record = t.conn.time_wait(t.now);
-    let TimeWaitStep::Reply(ack) = record.on_segment(t.now, &segment(fin(), peer - 1, ours, 0)) else {
+    let TimeWaitStep::Answer(ack, DropReason::TcpTimewait) =
+        record.on_segment(t.now, &segment(fin(), peer - 1, ours, 0))
+    else {
         panic!("no answer");
     };
     assert_eq!(ack.ack, segment(ACK, peer, 0, 0).seq);
     assert_eq!(record.deadline() - t.now, Duration::from_secs(60), "two MSL begin anew");
-    assert_eq!(record.on_segment(t.now, &segment(rst(), peer + 5, 0, 0)), TimeWaitStep::Ignore);
+    assert_eq!(
+        record.on_segment(t.now, &segment(rst(), peer + 5, 0, 0)),
+        TimeWaitStep::Ignore(DropReason::TcpReset)
+    );
     assert_eq!(record.on_segment(t.now, &segment(rst(), peer, 0, 0)), TimeWaitStep::Remove);
 }
 
@@ -306,7 +312,10 @@ fn time_wait_reopens_for_a_newer_syn_only() {
     use crate::tcp::TimeWaitStep;
     let (t, peer, _) = Table::in_state(State::TimeWait);
     let mut record = t.conn.time_wait(t.now);
-    assert_eq!(record.on_segment(t.now, &segment(Flags::SYN, peer - 1, 0, 0)), TimeWaitStep::Ignore);
+    assert_eq!(
+        record.on_segment(t.now, &segment(Flags::SYN, peer - 1, 0, 0)),
+        TimeWaitStep::Ignore(DropReason::TcpTimewait)
+    );
     let reopened = record.on_segment(t.now, &segment(Flags::SYN, peer + 1, 0, 0));
     assert!(matches!(reopened, TimeWaitStep::Reopen { .. }), "{reopened:?}");
     assert_eq!(record.reuse(t.now + Duration::from_secs(5)), None, "not without timestamps");

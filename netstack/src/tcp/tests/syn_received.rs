@@ -4,6 +4,7 @@ use super::pair::config;
 use super::table::{IRS, ISS, segment};
 use crate::buffer::Pool;
 use crate::config::Config;
+use crate::reasons::DropReason;
 use crate::tcp::{
     Connection, Path, Setup, SocketOptions, SynCookies, SynEntry, SynParts, SynRetries, SynStep, SynTimeout,
 };
@@ -94,7 +95,7 @@ fn each_segment_has_its_step() {
                 assert_eq!(numbers(answer), (Flags::SYN.with(ACK), 0, 1), "{what}");
                 "Repeat"
             }
-            SynStep::Acknowledge(answer) => {
+            SynStep::Acknowledge(answer, _) => {
                 assert_eq!(numbers(answer), (ACK, 1, 1), "{what}");
                 assert!(answer.options.timestamps.is_some_and(|ts| ts.tsecr == 500), "{what}");
                 assert!(answer.window < 1024, "scaled, unlike that of a SYN-ACK");
@@ -103,7 +104,7 @@ fn each_segment_has_its_step() {
             SynStep::Establish => "Establish",
             SynStep::Reset => "Reset",
             SynStep::Remove => "Remove",
-            SynStep::Ignore => "Ignore",
+            SynStep::Ignore(_) => "Ignore",
             SynStep::Skip => "Skip",
             SynStep::Defer => "Defer",
         };
@@ -117,7 +118,7 @@ fn strays_are_answered_twice_a_second_at_most() {
     assert!(matches!(entry.input(0, segment(Flags::SYN, 0, 0, 0), 501), SynStep::Repeat(_)));
     assert_eq!(entry.input(499, segment(Flags::SYN, 0, 0, 0), 502), SynStep::Skip);
     assert_eq!(entry.input(499, segment(ACK, -9, 1, 0), 502), SynStep::Skip);
-    assert!(matches!(entry.input(500, segment(ACK, -9, 1, 0), 502), SynStep::Acknowledge(_)));
+    assert!(matches!(entry.input(500, segment(ACK, -9, 1, 0), 502), SynStep::Acknowledge(..)));
     assert_eq!(entry.input(501, segment(ACK, 1, 1, 0), 503), SynStep::Establish, "not a stray one");
 }
 
@@ -183,9 +184,12 @@ fn a_held_syn_absorbs_its_repetitions() {
     entry.entry.hold(at(9_000));
     for ms in [1_000, 3_000, 7_000] {
         let tsval = 500 + ms as u32;
-        assert_eq!(entry.input(ms, segment(Flags::SYN, 0, 0, 0), tsval), SynStep::Ignore);
+        assert_eq!(
+            entry.input(ms, segment(Flags::SYN, 0, 0, 0), tsval),
+            SynStep::Ignore(DropReason::SynHeld)
+        );
     }
-    assert_eq!(entry.input(7_000, segment(ACK, 1, 1, 0), 7_600), SynStep::Ignore);
+    assert_eq!(entry.input(7_000, segment(ACK, 1, 1, 0), 7_600), SynStep::Ignore(DropReason::SynHeld));
     assert_eq!(numbers(&entry.entry.reset()).0, Flags::RST.with(ACK));
     assert_eq!(entry.entry.reset().seq, SeqNum::default(), "as where nobody listens");
     let syn_ack = entry.entry.release(at(8_000), &entry.config.clone());
@@ -196,7 +200,7 @@ fn a_held_syn_absorbs_its_repetitions() {
     assert_eq!(entry.input(8_020, segment(ACK, 1, 1, 0), 8_500), SynStep::Establish);
     let mut entry = Entry::new();
     entry.entry.hold(at(9_000));
-    assert_eq!(entry.input(10, segment(Flags::RST, 2, 0, 0), 501), SynStep::Ignore);
+    assert_eq!(entry.input(10, segment(Flags::RST, 2, 0, 0), 501), SynStep::Ignore(DropReason::TcpReset));
     assert_eq!(entry.input(10, segment(Flags::RST, 1, 0, 0), 501), SynStep::Remove);
     assert_eq!(entry.timeout(), (Duration::from_secs(9), SynTimeout::GiveUp));
 }

@@ -23,15 +23,13 @@ pub(super) struct Table {
 /// A segment from the peer.
 pub(super) fn segment(flags: Flags, seq: i64, ack: i64, payload: usize) -> Segment {
     Segment {
-        seq: SeqNum::new((i64::from(IRS) + seq) as u32),
-        ack: SeqNum::new((i64::from(ISS) + ack) as u32),
-        flags,
         window: 30_000,
-        urgent: 0,
-        options: Options::default(),
-        ecn: crate::wire::Ecn::NotEct,
         payload_len: payload,
-        gso_size: None,
+        ..Segment::new(
+            flags,
+            SeqNum::new((i64::from(IRS) + seq) as u32),
+            SeqNum::new((i64::from(ISS) + ack) as u32),
+        )
     }
 }
 

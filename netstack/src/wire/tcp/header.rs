@@ -86,6 +86,7 @@ pub fn parse_ports(bytes: &[u8]) -> Option<(u16, u16)> {
 }
 
 /// Whether the checksum of a TCP segment, header and payload, is correct.
+#[inline]
 pub fn tcp_checksum_ok(src: IpAddr, dst: IpAddr, bytes: &[u8]) -> bool {
     transport_checksum_ok(src, dst, protocol::TCP, bytes)
 }

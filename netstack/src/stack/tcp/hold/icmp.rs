@@ -1,9 +1,10 @@
 //! What ICMP errors do to a held connection.
 
 use super::Held;
+use crate::reasons::DropReason;
 use crate::stack::paths::IPV6_MIN_MTU;
 use crate::stack::tcp::cell::Stage;
-use crate::tcp::TcpError;
+use crate::tcp::{MtuReport, TcpError};
 use crate::wire::SeqNum;
 
 impl Held<'_, '_> {
@@ -14,16 +15,22 @@ impl Held<'_, '_> {
             Stage::Connected(connection) if connection.expects_icmp(seq) => {
                 connection.on_icmp_error(seq, error);
             }
-            Stage::Connected(_) => tcp.counters.icmp_out_of_window.bump(),
+            Stage::Connected(_) => self.ignore_icmp(),
             Stage::Opening(opening) => match opening.on_icmp_error(seq, error) {
                 Some(error) => {
                     tcp.on_fast_open_failure(self.turn.now, self.cell.key(), opening);
-                    self.fail_opening(error);
+                    self.fail_opening(error, error.as_end());
                 }
-                None => tcp.counters.icmp_out_of_window.bump(),
+                None => self.ignore_icmp(),
             },
-            Stage::Over(_) => {}
+            Stage::Over(_) => self.turn.dropped(DropReason::TcpClose, || self.cell.about()),
         }
+    }
+
+    /// What is quoted is not in flight.
+    fn ignore_icmp(&mut self) {
+        self.tcp.counters.icmp_out_of_window.bump();
+        self.turn.dropped(DropReason::IcmpOutOfWindow, || self.cell.about());
     }
 
     /// A router says that a packet with the sequence number `seq` is longer than the `claimed` bytes
@@ -42,8 +49,7 @@ impl Held<'_, '_> {
             Stage::Over(_) => return,
         };
         if !connection.is_in_flight(seq) {
-            self.tcp.counters.icmp_out_of_window.bump();
-            return;
+            return self.ignore_icmp();
         }
         if !connection.options().mtu_discover.follows_icmp() {
             return;
@@ -51,13 +57,14 @@ impl Held<'_, '_> {
         let path = self.tcp.path(self.turn, self.cell.queue().interface, key.remote());
         let current = path.pmtu.min(connection.path_mtu());
         // Other connections to the host look the path up before they send again.
-        let told = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
-        // If another connection was told before, this one hears of it now.
-        let pmtu = told.map_or(path.pmtu, |told| told.bytes);
-        let fragments = told.map_or(path.fragments, |told| told.locked);
-        connection.on_path_mtu(pmtu, fragments, true);
-        if let Some(told) = told {
-            self.state.path_expires = told.expires;
+        let mtu = core.paths().on_packet_too_big(now, key.remote(), claimed, current);
+        // If the path was known to be smaller, from another connection, this one learns of it now.
+        connection.on_packet_too_big(MtuReport {
+            bytes: mtu.map_or(path.pmtu, |mtu| mtu.bytes),
+            fragments: mtu.map_or(path.fragments, |mtu| mtu.locked),
+        });
+        if let Some(mtu) = mtu {
+            self.state.path_expires = mtu.expires;
         }
     }
 }

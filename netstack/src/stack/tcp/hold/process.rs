@@ -4,8 +4,10 @@ use super::Held;
 use crate::buffer::Chunk;
 use crate::error::Failure;
 use crate::readiness::Events;
+use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::stack::tcp::cell::{BACKLOG, Over, Stage};
-use crate::tcp::{OpeningStep, TcpError};
+use crate::stack::tcp::reset::Receiver;
+use crate::tcp::{OpeningStep, Reset, TcpError};
 use crate::wire::Segment;
 
 impl Held<'_, '_> {
@@ -23,12 +25,16 @@ impl Held<'_, '_> {
         // The connection left the table while the segment was on its way here. If it still matters
         // to anyone, it comes again.
         if !self.state.attached {
-            return;
+            return self.dropped(DropReason::TcpClose);
         }
         match &mut self.state.stage {
             Stage::Connected(connection) => {
-                connection.on_segment(self.turn.now, segment, payload);
-                if connection.ack_urgent() {
+                let dropped = connection.on_segment(self.turn.now, segment, payload);
+                let urgent = connection.ack_urgent();
+                if let Some(reason) = dropped {
+                    self.dropped(reason);
+                }
+                if urgent {
                     let _ = self.transmit();
                 }
             }
@@ -36,18 +42,28 @@ impl Held<'_, '_> {
                 let step = opening.on_segment(self.turn.now, segment, payload);
                 self.on_opening_step(step);
             }
-            Stage::Over(_) => {}
+            Stage::Over(_) => self.dropped(DropReason::TcpClose),
         }
+    }
+
+    /// A segment, or its text, is dropped.
+    #[cold]
+    fn dropped(&mut self, reason: DropReason) {
+        self.turn.dropped(reason, || self.cell.about());
     }
 
     fn on_opening_step(&mut self, step: OpeningStep) {
         match step {
             // What it owes, a SYN-ACK if the SYNs crossed, follows at the end of the batch.
             OpeningStep::Stay => {}
-            OpeningStep::Reply(reply) => {
-                self.send(&reply);
+            OpeningStep::Ignore(reason) => self.dropped(reason),
+            OpeningStep::Reset(reset) => {
+                if let Some(reason) = reset.reason.drop_reason() {
+                    self.dropped(reason);
+                }
+                self.send_reset(&reset);
             }
-            OpeningStep::Failed(error) => self.fail_opening(error),
+            OpeningStep::Refused => self.fail_opening(TcpError::Refused, EndReason::Refused),
             OpeningStep::Established(connection, report) => {
                 if let Some(report) = report {
                     self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);
@@ -59,14 +75,15 @@ impl Held<'_, '_> {
     }
 
     /// Connecting failed.
-    pub(in crate::stack::tcp) fn fail_opening(&mut self, error: TcpError) {
+    pub(in crate::stack::tcp) fn fail_opening(&mut self, error: TcpError, end: EndReason) {
         self.tcp.counters.attempt_fails.bump();
-        drop(self.cut_off(Over::new(error.into(), false)));
+        drop(self.cut_off(Over::new(error.into(), false), end));
     }
 
     /// Ends a connection in another way than TCP's: nothing is sent. Returns what it was, to be dropped
     /// once nothing is locked.
-    pub(in crate::stack::tcp) fn cut_off(&mut self, over: Over) -> Stage {
+    pub(in crate::stack::tcp) fn cut_off(&mut self, over: Over, end: EndReason) -> Stage {
+        self.state.end.get_or_insert(end);
         self.retire();
         self.notify(
             Events::READABLE
@@ -80,21 +97,27 @@ impl Held<'_, '_> {
     }
 
     /// Gives up connecting. In SYN-SENT that is silent, as in Linux; a peer that sent a SYN of its
-    /// own is told.
+    /// own is sent a reset.
     pub(in crate::stack::tcp) fn drop_opening(&mut self) -> Stage {
         if let Stage::Opening(opening) = &mut self.state.stage
-            && let Some(reset) = opening.reset()
+            && let Some(segment) = opening.reset()
         {
-            let (queue, key, marks) = (self.cell.queue(), self.cell.key(), self.cell.marks());
-            self.tcp.send_reset(self.turn, queue, key, marks, &reset);
+            self.send_reset(&Reset { segment, reason: ResetReason::TcpState });
         }
-        self.cut_off(Over::new(TcpError::Aborted.into(), false))
+        self.cut_off(Over::new(TcpError::Aborted.into(), false), EndReason::Abandoned)
     }
 
-    /// Cuts a connection off: the device is gone or the stack was shut down. `for_good` makes every
-    /// later call fail, too. Returns what is to be dropped once nothing is locked.
-    pub(in crate::stack::tcp) fn fail(&mut self, cause: &Failure, for_good: bool) -> Option<Stage> {
-        let replaced = self.cut_off(Over::new(cause.clone(), for_good));
+    fn send_reset(&mut self, reset: &Reset) {
+        let cell = self.cell;
+        let to = Receiver { queue: cell.queue(), key: cell.key(), marks: cell.marks() };
+        self.tcp.send_reset(self.turn, &to, &reset.segment, reset.reason);
+    }
+
+    /// Cuts a connection off: the device is gone, or the stack was shut down, which makes every later
+    /// call fail, too. Returns what is to be dropped once nothing is locked.
+    pub(in crate::stack::tcp) fn fail(&mut self, cause: &Failure, end: EndReason) -> Option<Stage> {
+        let for_good = end == EndReason::StackShutDown;
+        let replaced = self.cut_off(Over::new(cause.clone(), for_good), end);
         match (replaced, &mut self.state.stage) {
             // What was acknowledged was promised: the application may read it.
             (Stage::Connected(connection), Stage::Over(over)) if connection.unread() > 0 && !for_good => {

@@ -3,11 +3,13 @@
 use super::{Held, Progress};
 use crate::buffer::MAX_PIECES;
 use crate::device::TxPacket;
+use crate::stack::counters::TcpCounters;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::tcp::cell::{Cell, Stage};
 use crate::stack::turn::Turn;
-use crate::tcp::Connection;
+use crate::tcp::{Connection, MtuReport};
 use crate::time::Instant;
+use crate::trace::EventKind;
 use crate::wire::{
     Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, TcpDatagram, emit_tcp, ip_header_len,
 };
@@ -40,6 +42,7 @@ struct Budget<'a> {
     sent: &'a mut usize,
     /// Whether a partial segment may wait for its turn.
     keeps_tail: bool,
+    counters: &'a TcpCounters,
 }
 
 impl Held<'_, '_> {
@@ -70,7 +73,9 @@ impl Held<'_, '_> {
                     state.path_seen = changes;
                     state.path_expires = refresh_path(self.turn, self.cell, connection, state.path_expires);
                 }
-                let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail: !state.served };
+                let keeps_tail = !state.served;
+                let counters = &self.tcp.counters;
+                let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail, counters };
                 transmit_connection(self.turn, self.cell, connection, budget)
             }
             Stage::Over(_) => Progress::Done,
@@ -79,12 +84,6 @@ impl Held<'_, '_> {
             self.wait_for_queue();
         }
         progress
-    }
-
-    /// Sends a segment without payload, outside the stream.
-    pub(super) fn send(&mut self, segment: &Segment) {
-        let (queue, key, marks) = (self.cell.queue(), self.cell.key(), self.cell.marks());
-        self.tcp.send_segment(self.turn, queue, key, marks, segment);
     }
 
     /// Puts the cell on the list of those that wait for their device.
@@ -109,7 +108,7 @@ fn transmit_connection(
     } else {
         0
     };
-    let Budget { sent: done, keeps_tail } = budget;
+    let Budget { sent: done, keeps_tail, counters } = budget;
     let now = turn.now;
     while let Some(transmit) = connection.poll_transmit(now, max_payload) {
         let tail = keeps_tail && *done >= TAIL_WAITS_AFTER && transmit.is_tail();
@@ -126,8 +125,12 @@ fn transmit_connection(
         match sent {
             Sent::Yes => {}
             Sent::Full => return Progress::Full,
-            // The connection is about to be told; nothing to wait for.
+            // The connection is about to fail; nothing to wait for.
             Sent::Failed => return Progress::Done,
+        }
+        if let Some(reason) = transmit.reset_reason() {
+            counters.count_reset(reason);
+            turn.trace(|| cell.about(), || EventKind::Reset(reason));
         }
         // Segments without payload count too, so the loop ends whatever the core does.
         *done += transmit.segment.payload_len.max(64);
@@ -171,12 +174,13 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
     let mtu = turn.core.mtu(cell.queue().interface);
     match turn.core.paths().mtu(turn.now, cell.key().remote()) {
         Some(known) => {
-            connection.on_path_mtu(known.bytes.min(mtu), known.locked, false);
+            let bytes = known.bytes.min(mtu);
+            connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
             known.expires
         }
         None if expires > turn.now => expires,
         None => {
-            connection.on_path_mtu(mtu, false, false);
+            connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
             Instant::FAR_FUTURE
         }
     }

@@ -11,6 +11,7 @@ use super::listener::{Listener, ListenerState, Tally};
 use super::pending_syn::PendingSyn;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
+use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::tcp::cell::{Cell, CellParts, Stage};
 use crate::stack::tcp::deadline::Deadline;
@@ -36,8 +37,10 @@ pub(in crate::stack::tcp) struct Received<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::stack::tcp) enum Verdict {
     Done,
+    /// It was of no use.
+    Dropped(DropReason),
     /// Answer as for a segment of no connection (RFC 9293 §3.10.7.2).
-    Reset,
+    Reset(ResetReason),
 }
 
 /// The segment that completed a handshake.

@@ -4,6 +4,7 @@ use super::listener::{Listener, ListenerParts, SynPolicy};
 use super::pending_syn::PendingSyn;
 use crate::config::FastOpenMode;
 use crate::error::{Failure, os};
+use crate::reasons::ResetReason;
 use crate::stack::hooks::Observer;
 use crate::stack::tcp::cell::{Cell, Stage};
 use crate::stack::tcp::hold::End;
@@ -126,7 +127,7 @@ impl Tcp {
     /// half-open ones are forgotten (inet_csk_listen_stop in Linux).
     pub fn close_listener(&self, turn: &mut Turn<'_>, listener: &Arc<Listener>) {
         for cell in self.empty_listener(turn, listener, Failure::Os(libc::EINVAL)) {
-            self.abort(turn, &cell);
+            self.reset(turn, &cell, Some(ResetReason::ListenerClosed));
         }
     }
 

@@ -43,13 +43,13 @@ pub struct PendingSyn {
     /// The connections that count against the listener's Fast Open limit, and whether this one does.
     fast_open_queue: Arc<FastOpenQueue>,
     counts: AtomicBool,
-    progress: Mutex<Progress>,
+    progress: Mutex<PendingState>,
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// How far a pending connection is.
 #[derive(Debug)]
-pub(super) enum Progress {
+pub(super) enum PendingState {
     /// Nobody has decided.
     Undecided,
     /// The SYN-ACK is on its way, again and again if need be.
@@ -101,7 +101,7 @@ impl PendingSyn {
             data: if opens { payload.into() } else { Box::default() },
             fast_open_queue: Arc::clone(fast_open_queue),
             counts: AtomicBool::new(opens),
-            progress: Mutex::new(Rank::Leaf, Progress::Undecided),
+            progress: Mutex::new(Rank::Leaf, PendingState::Undecided),
             observer: OnceLock::new(),
         })
     }
@@ -126,7 +126,7 @@ impl PendingSyn {
     }
 
     /// How far it is.
-    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(super) fn progress(&self) -> MutexGuard<'_, PendingState> {
         self.progress.lock()
     }
 
@@ -172,24 +172,24 @@ impl PendingSyn {
 
     /// Whether the peer has gone or the time is over: nothing can be decided any more.
     pub fn is_over(&self) -> bool {
-        matches!(*self.progress.lock(), Progress::Over(_))
+        matches!(*self.progress.lock(), PendingState::Over(_))
     }
 
-    /// Says who is told when the handshake completes or fails ([`Events::READABLE`]). The first one
+    /// Sets who is notified when the handshake completes or fails ([`Events::READABLE`]). The first one
     /// stays.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         let _ = self.observer.set(observer);
     }
 
     pub(super) fn established(self: &Arc<Self>, cell: Arc<Cell>, out: &mut Effects) {
-        self.turn(Progress::Established(cell), out);
+        self.turn(PendingState::Established(cell), out);
     }
 
     pub(super) fn over(self: &Arc<Self>, failure: Failure, out: &mut Effects) {
-        self.turn(Progress::Over(failure), out);
+        self.turn(PendingState::Over(failure), out);
     }
 
-    fn turn(self: &Arc<Self>, progress: Progress, out: &mut Effects) {
+    fn turn(self: &Arc<Self>, progress: PendingState, out: &mut Effects) {
         let before = std::mem::replace(&mut *self.progress.lock(), progress);
         drop(before);
         let subject = Arc::clone(self);

@@ -97,7 +97,7 @@ impl PathState {
         max.min((of_rate + near as usize).max(least)).max(mss)
     }
 
-    /// Somebody asks for what there is to send.
+    /// The connection is asked for what there is to send.
     pub(in crate::tcp) fn on_asked(&mut self) {
         self.pacer.ask();
     }

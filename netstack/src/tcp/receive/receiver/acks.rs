@@ -57,7 +57,7 @@ impl Receiver {
         }
     }
 
-    /// Acknowledges the peer's FIN, at once or with what the user may send when told of it. As in Linux
+    /// Acknowledges the peer's FIN, at once or with what the user may send when notified of it. As in Linux
     /// at once, too, if segments were to be acknowledged at once anyway.
     pub(in crate::tcp) fn acknowledge_fin(&mut self, now: Instant, at_once: bool, srtt: Option<Duration>) {
         let quick = self.ack.due() == Due::Now;
@@ -79,13 +79,13 @@ impl Receiver {
         }
     }
 
-    /// The delay of an owed acknowledgment may be over.
-    pub(in crate::tcp) fn on_ack_timeout(&mut self, now: Instant, rto: Duration) {
-        if let Due::At(at) = self.ack.due()
-            && at <= now
-        {
+    /// The delay of an owed acknowledgment may be over. Says whether it is.
+    pub(in crate::tcp) fn on_ack_timeout(&mut self, now: Instant, rto: Duration) -> bool {
+        let over = matches!(self.ack.due(), Due::At(at) if at <= now);
+        if over {
             self.ack.on_timeout(rto);
         }
+        over
     }
 
     /// Data was sent, perhaps in answer to what came.

@@ -43,7 +43,7 @@ impl Receiver {
         self.tuning.space()
     }
 
-    /// Reading makes room: the peer must be told, and an acknowledgment that waited for the user
+    /// Reading makes room: the peer must be notified, and an acknowledgment that waited for the user
     /// to answer need wait no longer once all was read (Linux's `tcp_cleanup_rbuf`).
     fn after_read(&mut self, now: Instant, n: usize, expects_more: bool) {
         let announce = self.on_read(now, n);
@@ -62,7 +62,7 @@ impl Receiver {
         if let Some(wanted) = self.tuning.on_read(now, self.read_position()) {
             self.space.tune(wanted);
         }
-        // Beside a SYN-ACK's window the full one is large: nothing to tell before data comes for it.
+        // Beside a SYN-ACK's window the full one is large: nothing to announce before data comes for it.
         if n == 0 || self.fin.is_some() || self.opening {
             return false;
         }

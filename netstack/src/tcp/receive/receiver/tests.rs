@@ -1,4 +1,5 @@
 use super::*;
+use crate::reasons::DropReason;
 use crate::wire::SeqNum;
 use std::io::IoSliceMut;
 
@@ -43,7 +44,7 @@ fn segments_that_touch_the_window_are_acceptable() {
     r.on_ack_sent(0);
     assert_eq!(r.wnd(), 0);
     assert!(r.acceptable(b + 10_000, 1), "a window probe: its acknowledgment counts");
-    assert_eq!(data(&mut r, 10_000, 1), Received::Old, "its text does not");
+    assert_eq!(data(&mut r, 10_000, 1), Received::Dropped(DropReason::TcpOverwindow), "its text does not");
     assert!(!r.acceptable(b + 10_001, 1));
 }
 
@@ -99,7 +100,7 @@ fn a_reader_that_is_behind_is_not_acknowledged_for_at_once() {
     assert!(r.full_segments_unacked(), "the window can move on");
     r.on_ack_sent(r.window_field());
     data(&mut r, 2_000, 7_500);
-    assert!(!r.full_segments_unacked(), "there is no room to tell of");
+    assert!(!r.full_segments_unacked(), "there is no room to announce");
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn duplicates_are_reported_once_and_first() {
     let mut r = receiver(10_000);
     data(&mut r, 0, 1000);
     data(&mut r, 2000, 1000);
-    assert_eq!(data(&mut r, 200, 300), Received::Old);
+    assert_eq!(data(&mut r, 200, 300), Received::Dropped(DropReason::TcpOldData));
     let blocks = r.sack_blocks(3);
     assert_eq!(blocks[0].start, (base() + 200).wire());
     assert_eq!(blocks[0].end, (base() + 500).wire());
@@ -145,7 +146,7 @@ fn data_beyond_the_window_is_cut_off() {
     data(&mut r, 0, 1000);
     data(&mut r, 1000, 1000);
     assert_eq!(r.buffer.len(), 1500);
-    assert_eq!(data(&mut r, 1500, 10), Received::Old);
+    assert_eq!(data(&mut r, 1500, 10), Received::Dropped(DropReason::TcpOverwindow));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::WindowScale;
 use crate::tcp::seq::Seq;
 
 impl Receiver {
-    /// RCV.WND: how much the peer may still send, as far as it was ever told.
+    /// RCV.WND: how much the peer may still send, as far as it was ever offered.
     pub(in crate::tcp) fn wnd(&self) -> usize {
         self.right_edge.since(self.rcv_nxt)
     }

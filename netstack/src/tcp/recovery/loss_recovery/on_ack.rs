@@ -73,7 +73,7 @@ enum Spurious {
 #[derive(Debug, Default)]
 struct Report {
     progress: Progress,
-    /// Whether a DSACK came that can be believed.
+    /// Whether a DSACK came that is plausible.
     dsack: bool,
     /// Whether it was of the tail loss probe.
     probe_dsacked: bool,
@@ -139,7 +139,7 @@ impl Recovery {
         if let Some((low, sent_at)) = progress.lowest_original {
             report.original_arrived = low < self.recovery_point && (self.sack || !progress.repaired);
             // RFC 8985 §6.2 step 3: the first transmission of something below what was already SACKed
-            // arrived after it. After a time-out originals tell nothing new once that stands.
+            // arrived after it. After a time-out originals show nothing new once that stands.
             let meaningful = self.state != CongestionState::Loss || self.undo.is_open();
             if let Some(before) = highest_before.filter(|before| low < *before && meaningful) {
                 let high = self.board.highest_sacked().unwrap_or(ack.una).max(before);
@@ -272,7 +272,7 @@ impl Recovery {
             if self.finish_recovery(ack, cc) {
                 return;
             }
-            // RFC 6937 §3: recovery ends with the window at its new size, unless that was a mistake.
+            // RFC 6937 §3: recovery ends with the window at its new size, unless it was spurious.
             if self.undo.is_open() && !cc.controls_window() {
                 cc.set_cwnd(cc.ssthresh());
             }
@@ -331,7 +331,7 @@ impl Recovery {
                 self.reordering.on_late_original(ack.prior_una, high, ack.mss);
             }
             if self.board.retransmitted() > 0 {
-                // What is still out may tell more; until then nothing more is sent again.
+                // What is still out may show more; until then nothing more is sent again.
                 return false;
             }
             if !self.board.any_retransmitted() {
@@ -374,7 +374,7 @@ impl Recovery {
         }
         if self.frto != Frto::Off {
             // RFC 5682 §3.1 step 3b: something that was sent only once arrived, so the time-out was
-            // a mistake.
+            // spurious.
             if report.original_arrived {
                 self.undo_timeout(ack, cc, true);
                 return;
@@ -385,7 +385,7 @@ impl Recovery {
                     self.frto = Frto::Off;
                 }
             } else if ack.advances() && !recovered {
-                // Step 2b: new data asks.
+                // Step 2b: new data will show.
                 self.recovery_point = ack.snd_nxt;
                 self.frto = if ack.has_new_data { Frto::NewData } else { Frto::Off };
                 if ack.has_new_data {
@@ -393,7 +393,7 @@ impl Recovery {
                 }
             }
             if self.frto == Frto::NewData {
-                self.frto = Frto::Asking;
+                self.frto = Frto::Undecided;
             }
         }
         if recovered {

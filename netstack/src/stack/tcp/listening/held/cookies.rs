@@ -3,6 +3,7 @@
 
 use super::{HeldListener, Received, Third, Verdict};
 use crate::buffer::Chunk;
+use crate::reasons::{DropReason, ResetReason};
 use crate::stack::core::Core;
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
@@ -23,24 +24,26 @@ pub(in crate::stack::tcp) struct CookieBack {
 impl Tcp {
     /// Whether an acknowledgment that belongs to no connection and no half-open one brings a SYN cookie back
     /// (cookie_v4_check in Linux). A forged one costs one keyed hash: neither is a listener locked for
-    /// it nor anything kept.
+    /// it nor anything kept. If it does not, the reason for the reset that answers it.
     pub(in crate::stack::tcp) fn cookie_back(
         &self,
         turn: &Turn<'_>,
         scratch: &mut Scratch,
         stray: &Stray<'_>,
-    ) -> Option<CookieBack> {
+    ) -> Result<CookieBack, ResetReason> {
         let Stray { from, key, segment } = *stray;
-        let listener = self.demux.listener(key, from.interface, &mut scratch.listeners)?;
+        let Some(listener) = self.demux.listener(key, from.interface, &mut scratch.listeners) else {
+            return Err(ResetReason::NoSocket);
+        };
         if segment.is_syn() || !listener.overflow().is_recent(turn.now) {
-            return None;
+            return Err(ResetReason::TcpFlags);
         }
         let mss = self.cookies.read(&mut scratch.cookies).check(turn.now, key, segment, key.is_ipv6());
         let Some(mss) = mss else {
             scratch.failed_cookies.note(listener, &self.counters);
-            return None;
+            return Err(ResetReason::TcpFlags);
         };
-        Some(CookieBack { listener: Arc::clone(listener), mss })
+        Ok(CookieBack { listener: Arc::clone(listener), mss })
     }
 
     /// A cookie came back, and the peer's MSS with it: the handshake is complete.
@@ -89,29 +92,32 @@ impl HeldListener<'_, '_> {
 
     fn complete_by_cookie(&mut self, mss: u16, received: &Received<'_>, payload: Chunk) -> Verdict {
         if self.state.binding.is_none() {
-            return Verdict::Reset;
+            return Verdict::Reset(ResetReason::ListenerClosed);
         }
         self.count(Tally::CookieReceived);
         let core = self.turn.core;
-        if self.state.accept_queue_is_full() || self.tcp.is_full(core) {
-            // The peer believes that it is connected, and its next segment is another chance.
-            if self.state.accept_queue_is_full() {
-                self.count(Tally::Overflow);
-            }
+        // The peer believes that it is connected, and its next segment is another chance.
+        if self.state.accept_queue_is_full() {
+            self.count(Tally::Overflow);
             self.count(Tally::Drop);
-            return Verdict::Done;
+            return Verdict::Dropped(DropReason::TcpListenOverflow);
+        }
+        if self.tcp.is_full(core) {
+            self.count(Tally::Drop);
+            return Verdict::Dropped(DropReason::ConnectionLimit);
         }
         let (now, segment) = (self.turn.now, received.segment);
         let entry = SynEntry::from_cookie(now, segment, mss, self.syn_parts(received));
         let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
         let connection = Connection::accept(now, &entry, segment, setup);
         let Some(cell) = self.child(received.key, received.queue, connection, None) else {
-            return Verdict::Done;
+            return Verdict::Dropped(DropReason::ListenerClosed);
         };
-        if self.adopt(&cell, Some(Third { segment, payload })) {
-            self.count(Tally::PassiveOpen);
-            self.enqueue(cell);
+        if !self.adopt(&cell, Some(Third { segment, payload })) {
+            return Verdict::Dropped(DropReason::Raced);
         }
+        self.count(Tally::PassiveOpen);
+        self.enqueue(cell);
         Verdict::Done
     }
 }

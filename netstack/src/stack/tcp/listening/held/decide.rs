@@ -4,13 +4,15 @@ use super::{HeldListener, arm, with_cookie};
 use crate::buffer::Chunk;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::ip::Cast;
+use crate::reasons::ResetReason;
 use crate::stack::egress::send_icmp_error;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::demux::Flow;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
-use crate::stack::tcp::listening::pending_syn::{PendingSyn, Progress, Rejection};
+use crate::stack::tcp::listening::pending_syn::{PendingState, PendingSyn, Rejection};
+use crate::stack::tcp::reset::Receiver;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, FastOpenSyn, Setup, TcpError};
 use crate::wire::{
@@ -27,10 +29,10 @@ impl Tcp {
         let mut held = HeldListener::new(self, turn, &listener);
         {
             let mut progress = pending.progress();
-            if !matches!(*progress, Progress::Undecided) {
+            if !matches!(*progress, PendingState::Undecided) {
                 return;
             }
-            *progress = Progress::Answered;
+            *progress = PendingState::Answered;
         }
         held.release(pending);
     }
@@ -39,12 +41,12 @@ impl Tcp {
     pub fn pending_result(&self, pending: &PendingSyn) -> Option<io::Result<Arc<Cell>>> {
         let mut progress = pending.progress();
         match &*progress {
-            Progress::Undecided | Progress::Answered => None,
-            Progress::Over(failure) => Some(Err(failure.into())),
-            Progress::Established(_) => {
-                let taken = Progress::Over(TcpError::Aborted.into());
+            PendingState::Undecided | PendingState::Answered => None,
+            PendingState::Over(failure) => Some(Err(failure.into())),
+            PendingState::Established(_) => {
+                let taken = PendingState::Over(TcpError::Aborted.into());
                 match std::mem::replace(&mut *progress, taken) {
-                    Progress::Established(cell) => Some(Ok(cell)),
+                    PendingState::Established(cell) => Some(Ok(cell)),
                     _ => None,
                 }
             }
@@ -59,16 +61,16 @@ impl Tcp {
         let before = {
             let mut progress = pending.progress();
             match &*progress {
-                Progress::Over(_) => return,
-                _ => std::mem::replace(&mut *progress, Progress::Over(TcpError::Aborted.into())),
+                PendingState::Over(_) => return,
+                _ => std::mem::replace(&mut *progress, PendingState::Over(TcpError::Aborted.into())),
             }
         };
         match (before, &mut held) {
-            (Progress::Established(cell), _) => {
+            (PendingState::Established(cell), _) => {
                 drop(held);
-                self.abort(turn, &cell);
+                self.reset(turn, &cell, Some(ResetReason::Rejected));
             }
-            (Progress::Undecided | Progress::Answered, Some(held)) => held.turn_away(pending, how),
+            (PendingState::Undecided | PendingState::Answered, Some(held)) => held.turn_away(pending, how),
             (_, _) => {}
         }
     }
@@ -132,9 +134,9 @@ impl HeldListener<'_, '_> {
         match how {
             Rejection::Unreachable(reason) => self.send_unreachable(half_open.queue, pending, reason),
             Rejection::Reset | Rejection::Silence => {
-                let marks = self.state.marks();
+                let to = Receiver { queue: half_open.queue, key, marks: self.state.marks() };
                 let reset = half_open.entry.reset();
-                self.tcp.send_reset(self.turn, half_open.queue, key, marks, &reset);
+                self.tcp.send_reset(self.turn, &to, &reset, ResetReason::Rejected);
             }
         }
     }

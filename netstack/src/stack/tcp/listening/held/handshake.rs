@@ -3,6 +3,7 @@
 
 use super::{HeldListener, Received, Third, Verdict, arm};
 use crate::buffer::Chunk;
+use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
@@ -45,9 +46,12 @@ impl Tcp {
         error: TcpError,
     ) {
         let mut held = HeldListener::new(self, turn, listener);
-        let Some(half_open) = held.state.syn_queue.entries.get(key) else { return };
+        let Some(half_open) = held.state.syn_queue.entries.get(key) else {
+            return held.turn.dropped(DropReason::Raced, || key.about());
+        };
         if half_open.entry.iss() != seq {
             self.counters.icmp_out_of_window.bump();
+            held.turn.dropped(DropReason::IcmpOutOfWindow, || key.about());
             return;
         }
         let is_final = match error {
@@ -69,19 +73,30 @@ impl HeldListener<'_, '_> {
         let retries = self.state.retries(core.config());
         let Received { key, queue, segment, .. } = *received;
         // Gone meanwhile: whatever it was is sent again.
-        let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) else { return Verdict::Done };
+        let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) else {
+            return Verdict::Dropped(DropReason::Raced);
+        };
         half_open.queue = queue;
         match half_open.entry.on_segment(now, segment, retries, core.config()) {
-            SynStep::Ignore => {}
-            SynStep::Skip => self.tcp.counters.syn_received_skips.bump(),
-            SynStep::Defer => self.count(Tally::DeferAcceptDrop),
+            SynStep::Ignore(reason) => return Verdict::Dropped(reason),
+            SynStep::Skip => {
+                self.tcp.counters.syn_received_skips.bump();
+                return Verdict::Dropped(DropReason::AckRatelimit);
+            }
+            SynStep::Defer => {
+                self.count(Tally::DeferAcceptDrop);
+                return Verdict::Dropped(DropReason::TcpDeferAccept);
+            }
             SynStep::Repeat(syn_ack) => {
                 arm(self.tcp, self.turn, self.listener, &key, half_open);
                 self.count(Tally::SynRetransmit);
                 self.send(queue, &key, &syn_ack);
             }
-            SynStep::Acknowledge(ack) => self.send(queue, &key, &ack),
-            SynStep::Reset => return Verdict::Reset,
+            SynStep::Acknowledge(ack, reason) => {
+                self.send(queue, &key, &ack);
+                return Verdict::Dropped(reason);
+            }
+            SynStep::Reset => return Verdict::Reset(ResetReason::TcpInvalidAckSequence),
             SynStep::Remove => {
                 self.count(Tally::EmbryonicReset);
                 self.tcp.counters.attempt_fails.bump();
@@ -105,29 +120,35 @@ impl HeldListener<'_, '_> {
                 if let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) {
                     half_open.entry.postpone();
                 }
-                return Verdict::Done;
+                return Verdict::Dropped(DropReason::TcpListenOverflow);
             }
             self.tcp.counters.abort_on_overflow.bump();
             self.count(Tally::EmbryonicReset);
             self.drop_half_open(&key, TcpError::Reset);
-            return Verdict::Reset;
+            return Verdict::Reset(ResetReason::TcpAbortOnOverflow);
         }
-        let Some(mut half_open) = self.state.syn_queue.remove(&key) else { return Verdict::Done };
+        let Some(mut half_open) = self.state.syn_queue.remove(&key) else {
+            return Verdict::Dropped(DropReason::Raced);
+        };
         self.tcp.deadlines.disarm(&mut half_open.timer);
         let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
         let connection = Connection::accept(self.turn.now, &half_open.entry, segment, setup);
-        let Some(cell) = self.child(key, queue, connection, None) else { return Verdict::Done };
+        let Some(cell) = self.child(key, queue, connection, None) else {
+            return Verdict::Dropped(DropReason::ListenerClosed);
+        };
         if self.adopt(&cell, Some(Third { segment, payload })) {
             self.count(Tally::PassiveOpen);
             match half_open.pending {
                 Some(pending) => pending.established(cell, self.turn.out),
                 None => self.enqueue(cell),
             }
-        } else if let Some(pending) = half_open.pending {
+            return Verdict::Done;
+        }
+        if let Some(pending) = half_open.pending {
             // Its place in the table was taken.
             pending.over(TcpError::Aborted.into(), self.turn.out);
         }
-        Verdict::Done
+        Verdict::Dropped(DropReason::Raced)
     }
 
     fn on_deadline(&mut self, key: &FlowKey) {

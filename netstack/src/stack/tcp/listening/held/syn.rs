@@ -3,6 +3,7 @@
 use super::{HeldListener, Received, Verdict, with_cookie};
 use crate::buffer::Chunk;
 use crate::config::SynCookieMode;
+use crate::reasons::{DropReason, ResetReason};
 use crate::stack::deadlines::Timer;
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::fast_open::SynOffer;
@@ -29,13 +30,13 @@ impl Tcp {
     ) -> Verdict {
         let segment = received.segment;
         if segment.is_rst() {
-            Verdict::Done
+            Verdict::Dropped(DropReason::TcpReset)
         } else if segment.is_ack() {
             // What may be a cookie goes to `cookie_back` and not here.
-            Verdict::Reset
+            Verdict::Reset(ResetReason::TcpFlags)
         } else if !segment.is_syn() || segment.is_fin() {
             // Linux drops a SYN with FIN, which only scanners send.
-            Verdict::Done
+            Verdict::Dropped(DropReason::TcpFlags)
         } else {
             HeldListener::new(self, turn, listener).on_syn(scratch, received, payload)
         }
@@ -46,7 +47,7 @@ impl HeldListener<'_, '_> {
     fn on_syn(&mut self, scratch: &mut Scratch, received: &Received<'_>, payload: Chunk) -> Verdict {
         if self.state.binding.is_none() {
             // Closed meanwhile: the segment belongs to nobody.
-            return Verdict::Reset;
+            return Verdict::Reset(ResetReason::ListenerClosed);
         }
         let config = self.turn.core.config();
         // Nothing could be decided about a cookie.
@@ -58,7 +59,7 @@ impl HeldListener<'_, '_> {
             if mode == SynCookieMode::Off {
                 self.count(Tally::SynQueueDrop);
                 self.count(Tally::Drop);
-                return Verdict::Done;
+                return Verdict::Dropped(DropReason::SynQueueFull);
             }
             self.count(Tally::SynQueueCookie);
             cookie = true;
@@ -66,25 +67,28 @@ impl HeldListener<'_, '_> {
         if self.state.accept_queue_is_full() {
             self.count(Tally::Overflow);
             self.count(Tally::Drop);
-            return Verdict::Done;
+            return Verdict::Dropped(DropReason::TcpListenOverflow);
         }
         // Without cookies the last quarter of max_syn_backlog is for those who are known to exist.
         let limit = config.max_syn_backlog as usize;
         let last_quarter = limit.saturating_sub(self.state.syn_queue.len()) < limit / 4;
-        if (mode == SynCookieMode::Off && !proven && last_quarter) || self.tcp.is_full(self.turn.core) {
+        if mode == SynCookieMode::Off && !proven && last_quarter {
             self.count(Tally::Drop);
-            return Verdict::Done;
+            return Verdict::Dropped(DropReason::SynQueueFull);
+        }
+        if self.tcp.is_full(self.turn.core) {
+            self.count(Tally::Drop);
+            return Verdict::Dropped(DropReason::ConnectionLimit);
         }
         if cookie {
             self.send_cookie(scratch, received);
-        } else {
-            self.queue(received, payload);
+            return Verdict::Done;
         }
-        Verdict::Done
+        self.queue(received, payload)
     }
 
     /// Answers a SYN and remembers it.
-    fn queue(&mut self, received: &Received<'_>, payload: Chunk) {
+    fn queue(&mut self, received: &Received<'_>, payload: Chunk) -> Verdict {
         let now = self.turn.now;
         let iss = received.iss.unwrap_or_else(|| self.tcp.isn.isn(now, &received.key));
         let entry = SynEntry::new(now, received.segment, iss, self.syn_parts(received));
@@ -92,24 +96,23 @@ impl HeldListener<'_, '_> {
         let queue = self.listener.fast_open();
         let verdict = self.tcp.judge_syn(self.turn, queue, &self.state.options, &offer);
         if self.listener.holds_syns() {
-            self.hold_syn(received, entry, &payload, verdict);
-            return;
+            return self.hold_syn(received, entry, &payload, verdict);
         }
         let option = match verdict {
             FastOpenVerdict::Open(option) => {
-                self.open_fast(received, entry, payload, option);
-                return;
+                return self.open_fast(received, entry, payload, option);
             }
             FastOpenVerdict::Ordinary(option) => option,
         };
         // Another thread may have been faster with the same SYN.
         if !self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener)) {
-            return;
+            return Verdict::Dropped(DropReason::Raced);
         }
         let syn_ack = with_cookie(entry.syn_ack(now), option);
         // If the device is full, the timer sends it again.
         self.send(received.queue, &received.key, &syn_ack);
         self.remember(received, entry, None);
+        Verdict::Done
     }
 
     /// Keeps a SYN until the application has decided about it.
@@ -119,9 +122,9 @@ impl HeldListener<'_, '_> {
         mut entry: SynEntry,
         payload: &Chunk,
         fast_open: FastOpenVerdict,
-    ) {
+    ) -> Verdict {
         if !self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener)) {
-            return;
+            return Verdict::Dropped(DropReason::Raced);
         }
         let now = self.turn.now;
         let pending = PendingSyn::new(&HeldSyn {
@@ -137,6 +140,7 @@ impl HeldListener<'_, '_> {
         self.state.pending.push_back(Arc::clone(&pending));
         self.notify();
         self.remember(received, entry, Some(pending));
+        Verdict::Done
     }
 
     fn remember(&mut self, received: &Received<'_>, entry: SynEntry, pending: Option<Arc<PendingSyn>>) {
@@ -152,22 +156,24 @@ impl HeldListener<'_, '_> {
         entry: SynEntry,
         payload: Chunk,
         option: Option<FastOpenOption>,
-    ) {
+    ) -> Verdict {
         let core = self.turn.core;
         let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
         let syn = FastOpenSyn { segment: received.segment, payload, cookie: option };
         let connection = Connection::accept_fast_open(self.turn.now, entry, syn, setup);
         let queue = Arc::clone(self.listener.fast_open());
         let child = self.child(received.key, received.queue, connection, Some(Arc::clone(&queue)));
-        let Some(cell) = child else { return };
+        let Some(cell) = child else { return Verdict::Dropped(DropReason::ListenerClosed) };
         queue.enter();
         if self.adopt(&cell, None) {
             self.count(Tally::PassiveOpen);
             self.tcp.counters.fast_open_passive.bump();
             self.enqueue(cell);
+            Verdict::Done
         } else {
             queue.leave(self.turn.now, PassiveEnd::Done);
             self.tcp.counters.fast_open_passive_fails.bump();
+            Verdict::Dropped(DropReason::Raced)
         }
     }
 }

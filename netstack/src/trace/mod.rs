@@ -1,0 +1,10 @@
+//! What happens in a stack, event by event: for whoever watches all of it ([`Trace`]), and for the
+//! [`History`] that a connection keeps of itself.
+//!
+//! Both are off by default. See [`StackBuilder::trace`](crate::StackBuilder::trace),
+//! [`EngineSetup::trace`](crate::stack::EngineSetup::trace) and
+//! [`Config::history`](crate::Config::history).
+
+mod event;
+
+pub use event::{About, Call, EventKind, SegmentInfo, TimerKind, TimerSet, Trace, TraceEvent, Windows};

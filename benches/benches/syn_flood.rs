@@ -1,11 +1,12 @@
-//! What a flood costs: one SYN, answered with a cookie or remembered, and one acknowledgment that
-//! claims to bring a cookie back and does not.
+//! The cost of a flood: one SYN, which is answered with a cookie or stored, and one acknowledgment
+//! with an invalid cookie.
 //!
-//! The last is what an attacker gets for free, so it is held against its parts, measured in the same
-//! run: the headers must be read, the checksum checked, and the claim takes one keyed hash.
-//! `NETSTACK_BENCH_CHECK=1` makes it an error if the whole is more than 1.5 times the sum. Buffers are
-//! filled before the clock starts: to receive is the device's work, and neither the stack's nor a part.
-//! The parts are what the stack calls too, over packets that are as much in the caches.
+//! The last is free for an attacker, so it is compared with its parts, which are measured in the
+//! same run: the headers must be read, the checksum checked, and the cookie takes one keyed hash.
+//! `NETSTACK_BENCH_CHECK=1` makes it an error if the whole is more than 1.5 times the sum. Buffers
+//! are filled before the clock starts, because receiving is the work of the device, and neither of
+//! the stack nor of a part. The parts are the functions that the stack calls, over packets that are
+//! in the caches to the same extent.
 
 use criterion::{Criterion, criterion_group};
 use netstack::buffer::PacketBuf;
@@ -34,12 +35,12 @@ const BATCH: usize = 64;
 const SOURCES: u32 = 64 * BATCH as u32;
 /// Half-open connections of a stack that is not idle.
 const HALF_OPEN: u32 = 1000;
-/// How much the whole may cost, in parts of the sum, in hundredths.
+/// How much the whole may cost, in percent of the sum.
 const LIMIT: u128 = 150;
 const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-/// Takes everything and keeps nothing.
+/// Accepts all packets and discards them.
 struct Sink(Signal);
 
 impl Device for Sink {
@@ -73,12 +74,12 @@ impl Observer for Nobody {
     fn on_ready(&self, _: Events) {}
 }
 
-/// Packets to flood with, each from a source of its own. They are made beforehand, and used again if more
-/// are asked for.
+/// The packets of a flood, each from its own source. They are made beforehand, and used again if
+/// more are needed.
 struct Flood(Vec<Vec<u8>>);
 
 impl Flood {
-    /// From sources that are counted from `first` on.
+    /// From sources with consecutive numbers from `first` on.
     fn new(first: u32, flags: Flags) -> Self {
         Self((first..first + SOURCES).map(|number| packet(number, flags)).collect())
     }
@@ -108,9 +109,9 @@ impl Victim {
         Ok(Self { engine, out: Batch::new(), now: Instant::from_millis(1_000_000), received, spare })
     }
 
-    /// Gives a batch to the stack, and says how long that took.
+    /// Passes a batch to the stack, and returns how long that took.
     fn batch(&mut self, packets: &[Vec<u8>]) -> Duration {
-        // To receive is what the device does: neither the stack's work nor one of the parts.
+        // Receiving is the work of the device, and neither of the stack nor one of the parts.
         for packet in packets {
             let mut buf = self.spare.pop().unwrap_or_else(|| self.engine.core().pool().take());
             buf.bytes_mut()[..packet.len()].copy_from_slice(packet);
@@ -119,7 +120,7 @@ impl Victim {
         let start = clock::now();
         for (buf, meta) in self.received.drain(..) {
             self.engine.on_packet(self.now, QUEUE, buf, meta, &mut self.out);
-            // As a driver does: the buffer of a packet that nobody keeps is that of another one.
+            // As in a driver: the buffer of a packet that was not kept is used for another one.
             if let Some(spare) = self.out.take_spare() {
                 self.spare.push(spare);
             }
@@ -135,7 +136,7 @@ impl Victim {
         let batches = count.div_ceil(BATCH as u64);
         let took: Duration =
             flood.0.chunks(BATCH).cycle().take(batches as usize).map(|packets| self.batch(packets)).sum();
-        // Whole batches: as much as `count` packets take.
+        // Whole batches, scaled to `count` packets.
         Duration::from_nanos(
             (took.as_nanos() * u128::from(count) / u128::from(batches * BATCH as u64)) as u64,
         )
@@ -178,12 +179,12 @@ fn packet(number: u32, flags: Flags) -> Vec<u8> {
     header.to_vec()
 }
 
-/// A victim that has sent cookies a moment ago, so that acknowledgments from nowhere are checked, and the
-/// flood of them. Each is looked for among `half_open` connections first, if there are any.
+/// A victim that has just sent cookies, so that stray acknowledgments are checked, and the flood of
+/// them. Each is looked up among `half_open` connections first, if there are any.
 fn under_attack(half_open: u32) -> io::Result<(Victim, Flood)> {
     let mut victim = Victim::new(half_open.saturating_sub(1), |config| {
         config.syncookies = if half_open == 0 { SynCookieMode::Always } else { SynCookieMode::Overflow };
-        // The answers are another cost, which the limit on resets bounds.
+        // The answers are a separate cost, which the limit on resets bounds.
         (config.reset_burst, config.reset_rate) = (0, 0);
     })?;
     victim.flood(&Flood::new(0, Flags::SYN), u64::from(SOURCES));
@@ -198,7 +199,7 @@ fn under_attack(half_open: u32) -> io::Result<(Victim, Flood)> {
     Ok((victim, flood))
 }
 
-/// The parts that cannot be saved.
+/// The parts that cannot be avoided.
 struct Parts {
     packets: Vec<Vec<u8>>,
     cookies: SynCookies,
@@ -236,7 +237,7 @@ impl Parts {
         })
     }
 
-    /// One SipHash over what a cookie is about: addresses, ports and a sequence number.
+    /// One SipHash over the input of a cookie: addresses, ports and a sequence number.
     fn hash(&self, count: u64) -> Duration {
         self.each(count, |packet| {
             let flow: [u8; 12] = packet[12..24].try_into().expect("a slice of 12 bytes");
@@ -272,8 +273,7 @@ fn floods(c: &mut Criterion) {
     group.bench_function("parts/siphash", |b| b.iter_custom(|n| parts.hash(n)));
 }
 
-/// The best of several rounds that take turns, so that a machine with other work to do disturbs all
-/// alike.
+/// The best of several interleaved rounds, so that other work of the machine disturbs all equally.
 fn compare() -> io::Result<bool> {
     const ROUNDS: usize = 200;
     const PACKETS: u64 = SOURCES as u64;

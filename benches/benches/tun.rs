@@ -1,4 +1,4 @@
-//! Over TUN, the kernel at the other end: netstack, the bare limit, and the kernel's own veth.
+//! Over TUN, with the kernel at the other end: netstack, the bare limit, and the kernel's veth.
 
 use criterion::{Criterion, Throughput, criterion_group};
 use netstack_benches::client::{self, Direction};
@@ -64,7 +64,7 @@ fn connections(c: &mut Criterion) {
     }
 }
 
-/// Short: connections leave a TIME-WAIT each, and there are contenders enough.
+/// Short measurements, because each connection leaves a TIME-WAIT and there are several contenders.
 fn config() -> Criterion {
     Criterion::default()
         .sample_size(10)

@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The congestion control that all kernel sockets ask for. A namespace may inherit another one, such
-/// as BBR, which halves the throughput of a local path.
+/// The congestion control that all kernel sockets request. A namespace may inherit another one,
+/// such as BBR, which halves the throughput of a local path.
 pub const CONGESTION_CONTROL: &[u8] = b"cubic";
 
-/// What is written at once.
+/// Bytes of one write.
 const WRITE: usize = 64 * 1024;
-/// What is read at once.
+/// Bytes of one read.
 const READ: usize = 128 * 1024;
 /// How long a connection may make no progress before the measurement fails.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stream runs before it is measured: windows and buffers grow.
+/// How long a stream runs before it is measured, so that windows and buffers grow.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// Where the bytes of a stream go, seen from the end that is measured.
+/// The direction of a stream, as seen from the measured end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// The kernel sends, the contender receives.
@@ -41,7 +41,7 @@ impl Direction {
         }
     }
 
-    /// The service of a contender that takes part.
+    /// The port of the contender's service for this direction.
     pub const fn port(self) -> u16 {
         match self {
             Self::In => SINK_PORT,
@@ -64,13 +64,14 @@ pub fn congestion_control() -> io::Result<String> {
 /// A socket, and whether it has [`CONGESTION_CONTROL`].
 fn socket(domain: Domain) -> io::Result<(Socket, bool)> {
     let socket = Socket::new(domain, Type::STREAM, None)?;
-    // Refused to who has no CAP_NET_ADMIN in the first namespace, if it is not the default.
+    // If it is not the default, it is refused without CAP_NET_ADMIN in the initial namespace.
     let chosen = socket.set_tcp_congestion(CONGESTION_CONTROL).is_ok();
     socket.set_tcp_nodelay(true)?;
     Ok((socket, chosen))
 }
 
-/// Connects to `to`, with [`CONGESTION_CONTROL`] if that may be, and without Nagle's algorithm.
+/// Connects to `to`, with [`CONGESTION_CONTROL`] if that is permitted, and without Nagle's
+/// algorithm.
 ///
 /// # Errors
 /// Those of connecting; [`io::ErrorKind::TimedOut`] after 10 s.
@@ -82,12 +83,12 @@ pub fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// What a measurement of throughput found.
+/// The result of a measurement of throughput.
 #[derive(Clone, Copy, Debug)]
 pub struct Throughput {
-    /// Bytes that the kernel's sockets took or gave.
+    /// Bytes that were written to or read from the kernel's sockets.
     pub bytes: u64,
-    /// In how long.
+    /// The time that it took.
     pub time: Duration,
 }
 
@@ -103,7 +104,7 @@ impl Throughput {
 /// of that time.
 ///
 /// # Errors
-/// Those of the connections, in which nothing moves for 10 s included.
+/// Those of the connections, including no progress for 10 s.
 pub fn throughput(
     to: SocketAddr,
     direction: Direction,
@@ -141,7 +142,7 @@ fn move_bytes(mut stream: Stream, bytes: &AtomicU64, stop: &AtomicBool) -> io::R
     Ok(())
 }
 
-/// A stream of which a given number of bytes at a time is moved.
+/// A stream that moves a given number of bytes at a time.
 #[derive(Debug)]
 pub struct Stream {
     stream: TcpStream,
@@ -182,7 +183,7 @@ impl Stream {
     }
 }
 
-/// One byte there and back, one after the other on one connection, for `time`.
+/// Sends one byte there and back on one connection, repeatedly for `time`.
 ///
 /// # Errors
 /// Those of the connection.
@@ -203,7 +204,7 @@ pub fn round_trips(at: impl Fn(u16) -> SocketAddr, time: Duration) -> io::Result
     Ok(Latencies::new(times))
 }
 
-/// One byte there and back. Returns when it was over.
+/// Sends one byte there and back. Returns the time of its return.
 ///
 /// # Errors
 /// Those of the connection.
@@ -214,7 +215,7 @@ pub fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
     Ok(clock::now())
 }
 
-/// What a measurement of short connections found.
+/// The result of a measurement of short connections.
 #[derive(Clone, Debug)]
 pub struct Connections {
     /// Per second, of all threads together.
@@ -223,9 +224,11 @@ pub struct Connections {
     pub latencies: Latencies,
 }
 
-/// `connections` times connect, one byte there and back, close; `at_a_time` of them at once.
+/// Opens `connections` connections, `at_a_time` of them at once: connect, one byte there and back,
+/// close.
 ///
-/// Each leaves the client a TIME-WAIT of a minute and takes one of its 64,512 ports to this contender.
+/// Each leaves the client in TIME-WAIT for a minute, and so takes one of its 64,512 ports to this
+/// contender.
 ///
 /// # Errors
 /// Those of the connections.
@@ -270,9 +273,10 @@ pub fn idle_connections(at: impl Fn(u16) -> SocketAddr, connections: usize) -> i
         .collect()
 }
 
-/// Keeps every processor from idling until this is dropped, by a thread each of the lowest priority.
+/// Keeps every processor from idling until this is dropped, with a thread of the lowest priority on
+/// each.
 ///
-/// Waking an idle virtual processor costs several times what a round trip does, and hides it.
+/// Waking an idle virtual processor takes several times as long as a round trip, and would hide it.
 #[derive(Debug)]
 pub struct Spinners {
     stop: std::sync::Arc<AtomicBool>,

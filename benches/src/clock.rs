@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The time that a device is told which has no use for it.
+/// The time for devices that do not use it.
 pub const EPOCH: netstack::time::Instant = netstack::time::Instant::ZERO;
 
 /// The time.

@@ -1,10 +1,10 @@
-//! Who is measured, and where it is to be found.
+//! The contenders, and their addresses.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// Who carries the connections at the end that is measured. At the other end is always the kernel.
+/// What carries the connections at the measured end. The other end is always the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Contender {
     /// The [bare limit](crate::limit) over TUN.

@@ -1,11 +1,11 @@
-//! A private network with a bad path in it, and transfers over that path.
+//! A private network with an impaired path, and transfers over that path.
 //!
 //! ```text
 //! netstack --- TUN --\
 //!                     forwarding --- wire0 === emulator === wire1 --- far host: the kernel
 //! kernel ---- veth --/
 //! ```
-//! Whoever is on the left, its packets are forwarded by the kernel of one namespace and cross the
+//! The packets of every host on the left are forwarded by the kernel of one namespace and pass the
 //! emulator of `examples/wire.rs` one by one. The far host is the kernel, and the same for all.
 
 use crate::clock;
@@ -31,18 +31,18 @@ const WIRE: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 2);
 const PORT: u16 = 5001;
 
-/// The kernel's buffers, which a new namespace may inherit from a host that was tuned: the defaults of
-/// Linux, and netstack's.
+/// The kernel's buffers: the defaults of Linux, and netstack's. A new namespace may inherit other
+/// values from a tuned host.
 const BUFFERS: [(&str, &str); 2] =
     [("net.ipv4.tcp_rmem", "4096 131072 6291456"), ("net.ipv4.tcp_wmem", "4096 16384 4194304")];
 
-/// What is read and written at once.
+/// Bytes of one read or write.
 const BLOCK: usize = 64 * 1024;
 
 /// How long connecting may take: some SYNs may be lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Who is on the left.
+/// The host on the left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// netstack over TUN.
@@ -78,31 +78,32 @@ impl FromStr for Host {
     }
 }
 
-/// What happens in a lane.
+/// The transfers of a lane.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    /// The hosts on the left: each has a flow of its own, all at the same time.
+    /// The hosts on the left. Each has its own flow, all at the same time.
     pub hosts: Vec<Host>,
-    /// Whether they send, rather than the far host.
+    /// Whether they send, and not the far host.
     pub outwards: bool,
     /// Congestion control of the senders.
     pub congestion: String,
-    /// What happens to data.
+    /// The impairments of data.
     pub data: LinkConfig,
-    /// What happens to acknowledgments.
+    /// The impairments of acknowledgments.
     pub acks: LinkConfig,
-    /// Time after the connections were begun that does not count.
+    /// Warm-up time after the start of the connections, which is not measured.
     pub warm_up: Duration,
-    /// Time that counts.
+    /// The measured time.
     pub time: Duration,
 }
 
-/// Runs a lane in a new network namespace and gives the bytes that the receiver of each flow was given.
-/// Call it first thing in a process, and end the process after it: the threads go on.
+/// Runs a lane in a new network namespace and returns the bytes that the receiver of each flow has
+/// read. It must be called first in a process, and the process must end after it, because the
+/// threads keep running.
 ///
 /// # Errors
-/// If namespaces or devices are refused, a host cannot have the congestion control, or a connection
-/// fails.
+/// If namespaces or devices are not permitted, a host does not have the congestion control, or a
+/// connection fails.
 pub fn run(lane: &Lane) -> io::Result<Vec<u64>> {
     netns::enter_private()?;
     netns::sysctl("net.ipv4.ip_forward", "1")?;
@@ -110,7 +111,7 @@ pub fn run(lane: &Lane) -> io::Result<Vec<u64>> {
     let counters: Vec<_> = lane.hosts.iter().map(|_| Arc::new(AtomicU64::new(0))).collect();
     listen(lane, &far, &counters)?;
     let (failed, failures) = mpsc::channel();
-    // All connect at once, and after everything is set up.
+    // All connect at the same time, after everything is set up.
     let start = Arc::new(Barrier::new(lane.hosts.len() + 1));
     let mut namespaces = Vec::new();
     for (number, (&host, counter)) in lane.hosts.iter().zip(&counters).enumerate() {
@@ -152,7 +153,7 @@ fn far_host(lane: &Lane) -> io::Result<Namespace> {
         interface::add_route(everywhere()?, Some(WIRE.into()), "wire1")?;
         BUFFERS.iter().try_for_each(|(name, value)| netns::sysctl(name, value))
     })??;
-    // What the link receives comes from the left.
+    // Packets that the link receives come from the left.
     let (right, left) = if lane.outwards { (&lane.data, &lane.acks) } else { (&lane.acks, &lane.data) };
     let link = Link::new(Arc::new(here), right.clone(), left.clone());
     let runtime = runtime()?;
@@ -166,7 +167,7 @@ fn far_host(lane: &Lane) -> io::Result<Namespace> {
     Ok(far)
 }
 
-/// The far end of each flow: found by the address of its near end.
+/// The far end of each flow, which is identified by the address of its near end.
 fn listen(lane: &Lane, far: &Namespace, counters: &[Arc<AtomicU64>]) -> io::Result<()> {
     let listener: TcpListener = far.run(|| {
         let socket = kernel_socket(&lane.congestion)?;
@@ -180,19 +181,19 @@ fn listen(lane: &Lane, far: &Namespace, counters: &[Arc<AtomicU64>]) -> io::Resu
             let Ok(SocketAddr::V4(peer)) = stream.peer_addr() else { continue };
             let counter = counters.get(usize::from(peer.ip().octets()[2]) - 1).cloned();
             let Some(counter) = counter else { continue };
-            // What ends a connection is for its other end to tell.
+            // The other end reports why a connection has ended.
             thread::spawn(move || if outwards { receive(stream, &counter) } else { send(stream) });
         }
     })?;
     Ok(())
 }
 
-/// One flow, as its near end is told of it.
+/// One flow, for its near end.
 struct Flow {
     number: u8,
     outwards: bool,
     congestion: String,
-    /// Bytes that the receiver was given.
+    /// Bytes that the receiver has read.
     received: Arc<AtomicU64>,
     start: Arc<Barrier>,
 }
@@ -219,7 +220,7 @@ impl Flow {
                 self.start.wait();
                 self.move_bytes(socket.connect((FAR, PORT).into()).await?).await
             });
-            // Nobody waits any more once the time is over.
+            // No thread waits any more after the time has passed.
             let _ = result.map_err(|error| failed.send(error));
         })?;
         Ok(())
@@ -266,15 +267,15 @@ impl Flow {
             } else {
                 receive(socket.into(), &self.received);
             }
-            // It can only have failed, and if all is over nobody listens.
+            // It can only have failed, and after the measurement no thread receives the error.
             let _ = failed.send(io::Error::other("the kernel's connection has ended"));
         })?;
         Ok(namespace)
     }
 }
 
-/// A socket with a congestion control of its own: a new namespace inherits its default from who knows
-/// whom.
+/// A socket with the given congestion control: the default that a new namespace inherits is not
+/// known.
 fn kernel_socket(congestion: &str) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_tcp_congestion(congestion.as_bytes()).map_err(|error| {
@@ -283,7 +284,7 @@ fn kernel_socket(congestion: &str) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Reads until the end, and counts.
+/// Reads until the end, and counts the bytes.
 fn receive(mut stream: TcpStream, received: &AtomicU64) {
     let mut block = vec![0; BLOCK];
     while let Ok(len) = stream.read(&mut block)

@@ -1,8 +1,8 @@
-//! What the benches of netstack measure with and against.
+//! The tools and contenders of netstack's benches.
 //!
-//! `README.md` beside this crate says how to run them and what each contender is. A measurement takes
-//! a [`server::Server`], a process that is one [`contender::Contender`], and a [`client`], which is the
-//! kernel's TCP.
+//! The `README.md` of this crate describes how to run them, and the contenders. A measurement needs
+//! a [`server::Server`], which is a process that runs one [`contender::Contender`], and a
+//! [`client`], which uses the kernel's TCP.
 
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]

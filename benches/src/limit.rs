@@ -1,10 +1,10 @@
-//! The bare limit: what a TCP that costs nothing would reach over a TUN device.
+//! The bare limit: the throughput that a TCP without any cost would reach over a TUN device.
 //!
-//! It does only what keeps the kernel's TCP at the other end going: handshakes, acknowledgments,
-//! windows, and going back when nothing moves. It has no buffers and no application: a sink drops what
-//! arrives, a source sends the same bytes for ever, an echo returns each segment as it came. Nothing
-//! is copied but by `read` and `write` themselves. It is no stack: it does not survive a network that
-//! loses packets, except by starting over.
+//! It does only what the kernel's TCP at the other end needs: handshakes, acknowledgments, windows,
+//! and going back if there is no progress. It has no buffers and no application: a sink drops what
+//! arrives, a source sends the same bytes for ever, an echo returns each segment unchanged. Only
+//! `read` and `write` copy. It is not a stack: after a loss it can only go back to the last
+//! acknowledgment.
 
 use crate::clock;
 use crate::services::RECEIVED;
@@ -26,33 +26,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Where bytes are received and dropped.
+/// The port where bytes are received and dropped.
 pub const SINK_PORT: u16 = 5001;
-/// Where bytes are sent as fast as the peer takes them.
+/// The port where bytes are sent as fast as the peer accepts them.
 pub const SOURCE_PORT: u16 = 5002;
-/// Where bytes are returned.
+/// The port where bytes are returned.
 pub const ECHO_PORT: u16 = 5003;
 
-/// What is advertised, and what a source keeps in flight at most, in bytes.
+/// The advertised window, and the maximum that a source keeps in flight, in bytes.
 const WINDOW: u32 = 4 << 20;
 const WINDOW_SHIFT: u8 = 10;
-/// Segments that one acknowledgment covers, unless the device runs dry before. With super-segments
-/// 1 and 4 measure the same; packet by packet more is better.
+/// Segments that one acknowledgment covers, unless the queue of the device becomes empty before.
+/// With super-segments 1 and 4 give the same result; with single packets more is better.
 const SEGMENTS_PER_ACK: u32 = 4;
 /// The largest IP packet.
 const MAX_PACKET: usize = 65_535;
-/// Without progress for so long the sources start over from what is acknowledged. Nothing is lost on
-/// a TUN device but what overflows its queue.
+/// After this time without progress, the sources restart from the last acknowledged byte. A TUN
+/// device loses only packets that overflow its queue.
 const STALL: Duration = Duration::from_millis(200);
-/// RFC 9293 §3.7.1: the MSS of a peer that does not name one.
+/// RFC 9293 §3.7.1: the MSS of a peer that does not advertise one.
 const DEFAULT_MSS: u16 = 536;
 /// More than the clients of any bench open; further ones get no answer.
 const MAX_CONNECTIONS: usize = 100_000;
 /// RFC 5681 §3.2.
 const DUPLICATES_TO_RETRANSMIT: u8 = 3;
 
-/// The payload of a source. Its bytes do not matter, but that they stay in the cache does: a stack
-/// would have written them a moment ago.
+/// The payload of a source. Its values do not matter, but it stays in the cache, as in a stack,
+/// which would just have written it.
 static PAYLOAD: [u8; MAX_PACKET] = [0x5a; MAX_PACKET];
 
 /// A limit that runs on a thread of its own until this is dropped.
@@ -92,14 +92,14 @@ impl Drop for Limit {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It looks at `stop` at least every `STALL`. Who wants its error calls `Limit::stop`.
+            // It checks `stop` at least every `STALL`. `Limit::stop` returns its error.
             let _ = thread.join();
         }
     }
 }
 
-/// Answers on the first queue of `tun` on this thread until `stop` is set, which takes up to 200 ms
-/// to be seen.
+/// Answers on the first queue of `tun` on this thread until `stop` is set, which takes effect
+/// within 200 ms.
 ///
 /// # Errors
 /// Those of the device.
@@ -134,7 +134,7 @@ impl Wait {
         Ok(Self { epoll })
     }
 
-    /// Whether something came before [`STALL`] was over.
+    /// Whether a packet arrived within [`STALL`].
     fn readable(&self) -> io::Result<bool> {
         let stall = rustix::event::Timespec::try_from(STALL).expect("200 ms are representable");
         let mut events =
@@ -165,7 +165,7 @@ impl Service {
     }
 }
 
-/// Who is at the other end, and of which service.
+/// The peer and the service of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     peer: IpAddr,
@@ -173,7 +173,7 @@ struct Key {
     port: u16,
 }
 
-/// The least state a connection needs. Names as in RFC 9293.
+/// The minimum state of a connection. Names as in RFC 9293.
 struct Connection {
     service: Service,
     key: Key,
@@ -187,16 +187,16 @@ struct Connection {
     /// In bytes.
     snd_wnd: u32,
     rcv_nxt: SeqNum,
-    /// Acknowledgments in a row that acknowledge nothing new.
+    /// Consecutive acknowledgments that acknowledge nothing new.
     duplicates: u8,
     /// Segments received and not acknowledged.
     unacknowledged: u32,
-    /// Whether our FIN is out.
+    /// Whether the FIN was sent.
     finished: bool,
 }
 
 impl Connection {
-    /// From a SYN. The initial sequence number need not be hard to guess here.
+    /// Creates a connection from a SYN. The initial sequence number need not be unpredictable here.
     fn accept(service: Service, key: Key, ip: IpMeta, syn: &Segment, mtu: usize) -> Self {
         const ISS: SeqNum = SeqNum::new(1000);
         let ours = own_mss(&key.peer, mtu);
@@ -216,13 +216,13 @@ impl Connection {
         }
     }
 
-    /// Takes the acknowledgment and the window of a segment. RFC 9293 §3.10.7.4, fifth.
+    /// Processes the acknowledgment and the window of a segment. RFC 9293 §3.10.7.4, fifth.
     fn on_ack(&mut self, segment: &Segment) {
         let window = u32::from(segment.window) << self.snd_wind_shift;
         if segment.ack.after(self.snd_una) {
             self.snd_una = segment.ack;
             self.duplicates = 0;
-            // What was sent before going back got there after all.
+            // Data that was sent before going back has arrived after all.
             if self.snd_nxt.before(segment.ack) {
                 self.snd_nxt = segment.ack;
             }
@@ -333,7 +333,7 @@ impl<'a> Endpoint<'a> {
         self.out.pump(connection)
     }
 
-    /// Acknowledges what is owed, when the device has run dry.
+    /// Sends outstanding acknowledgments, when the queue of the device is empty.
     fn acknowledge(&mut self) -> io::Result<()> {
         for key in self.owing.drain(..) {
             if let Some(connection) = self.connections.get_mut(&key)
@@ -345,7 +345,7 @@ impl<'a> Endpoint<'a> {
         Ok(())
     }
 
-    /// Has the sources start over.
+    /// Restarts the sources.
     fn on_stall(&mut self) -> io::Result<()> {
         for connection in self.connections.values_mut().filter(|connection| !connection.finished) {
             connection.snd_nxt = connection.snd_una;
@@ -355,11 +355,11 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// The device, and what writing to it takes.
+/// The device, and what is needed to write to it.
 struct Output<'a> {
     tun: &'a Tun,
     mtu: usize,
-    /// Whether the device sums and cuts.
+    /// Whether the device computes checksums and segments.
     offload: bool,
     header: HeaderBuf,
 }
@@ -397,7 +397,7 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Has a source fill the window with the largest segments there are.
+    /// Fills the window of a source with segments of the maximum size.
     fn pump(&mut self, connection: &mut Connection) -> io::Result<()> {
         if connection.service != Service::Source {
             return Ok(());
@@ -441,7 +441,7 @@ impl Output<'_> {
         let gso = cut.then_some(Gso { size: connection.mss, header_len });
         let packet = TxPacket { header: &self.header, payload: pieces, checksum, gso };
         match self.tun.transmit(clock::EPOCH, 0, &packet) {
-            // A lost packet: the peer or `on_stall` sees to it.
+            // A lost packet: the peer or `on_stall` recovers it.
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(()),
             result => result,
         }

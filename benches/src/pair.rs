@@ -1,25 +1,25 @@
-//! Two stacks in one thread, joined in memory: what the protocol costs without the system.
+//! Two stacks in one thread, connected in memory: the cost of the protocol without the system.
 
 pub mod netstack;
 pub mod smoltcp;
 
-/// What a transfer between two stacks takes.
+/// The link between two stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
     /// MTU in bytes.
     pub mtu: usize,
-    /// Whether each end sums what it sends and checks what it receives.
+    /// Whether each end computes the checksums of sent packets and checks those of received ones.
     pub checksums: bool,
 }
 
-/// What is written and read at once.
+/// Bytes of one read or write.
 const CHUNK: usize = 64 * 1024;
-/// Packets on the way in each direction at most.
+/// Maximum number of packets in transit in each direction.
 const QUEUE: usize = 256;
-/// Rounds without a byte moved that are not progress any more but a bug.
+/// Rounds without progress after which the transfer is considered stuck, which is a bug.
 const MAX_IDLE_ROUNDS: usize = 100_000;
 
-/// Panics when a transfer stands still, instead of hanging the benches.
+/// Panics when a transfer is stuck, instead of hanging the benches.
 #[derive(Debug, Default)]
 struct Watch {
     idle_rounds: usize,

@@ -1,4 +1,4 @@
-//! One contender as a process: the end that is measured.
+//! One contender as a process: the measured end.
 
 use crate::contender::Contender;
 use crate::limit;
@@ -14,18 +14,18 @@ use std::thread;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
-/// What the process prints when its services are there.
+/// What the process prints when its services are ready.
 pub const READY: &str = "ready";
-/// Asked on standard input, it is answered by the number of live bytes of the heap.
+/// A request on standard input. The answer is the number of live bytes of the heap.
 pub const ASK_MEMORY: &str = "memory";
 
-/// Asked on standard input, it is answered by the number of bytes that the sinks were given.
+/// A request on standard input. The answer is the number of bytes that the sinks have read.
 pub const ASK_RECEIVED: &str = "received";
 
-/// The kernel's default of 4,096 and less would refuse bursts; see `net.core.somaxconn`.
+/// The kernel's default. Less would refuse bursts; see `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// What kind of tokio runtime serves.
+/// The kind of tokio runtime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RuntimeKind {
     /// One thread.
@@ -35,23 +35,23 @@ pub enum RuntimeKind {
     Multi,
 }
 
-/// How a contender is to serve.
+/// The options of a contender.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The MTU of its TUN device, in bytes.
     pub mtu: u32,
     /// Number of queues of its TUN device.
     pub queues: usize,
-    /// The name of its TUN device, instead of its own one.
+    /// The name of an existing TUN device to use instead of a new one.
     pub tun: Option<String>,
     /// The runtime, where it has one.
     pub runtime: RuntimeKind,
-    /// Whether to answer questions on standard input, and to end with it.
+    /// Whether to answer requests on standard input, and to end when it ends.
     pub until_eof: bool,
 }
 
-/// Serves as `contender` until the process is told to end. `live_bytes` says how much of the heap is in
-/// use.
+/// Serves as `contender` until the process is ended. `live_bytes` returns the number of heap bytes
+/// in use.
 ///
 /// # Errors
 /// Those of setting up the devices and sockets, and of the device.
@@ -70,8 +70,8 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
     }
 }
 
-/// Answers questions until standard input ends, and the process with it. So does a child whose parent is
-/// killed.
+/// Answers requests until standard input ends, and then ends the process. So a child ends too if
+/// its parent is killed.
 fn answer(live_bytes: fn() -> usize) {
     for line in io::stdin().lock().lines() {
         match line.as_deref() {
@@ -142,8 +142,8 @@ fn kernel(options: &Options) -> io::Result<()> {
 
 fn kernel_listener(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    // Inherited by what is accepted. Without the right to choose it is whatever the kernel has, and
-    // the client says so.
+    // Accepted sockets inherit it. Without the right to select it, the kernel's default is used,
+    // and the client reports that.
     let _ = socket.set_tcp_congestion(crate::client::CONGESTION_CONTROL);
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     socket.listen(BACKLOG)?;

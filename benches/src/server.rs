@@ -1,4 +1,4 @@
-//! The processes of the contenders, as their parent sees them.
+//! The processes of the contenders, for their parent.
 
 use crate::clock;
 use crate::contender::Contender;
@@ -36,11 +36,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Runs `command`, which is to end in [`serve::run`](crate::serve::run) with `until_eof`, in this
+    /// Runs `command`, which must call [`serve::run`](crate::serve::run) with `until_eof`, in this
     /// network namespace, or for [`Contender::Veth`] in one at the other end of a new veth pair.
     ///
     /// # Errors
-    /// If it does not run, or does not say in time that it is ready; it is then gone.
+    /// If it does not run, or does not report in time that it is ready. It is then ended.
     pub fn spawn(contender: Contender, mut command: Command, mtu: u32) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let namespace = match contender {
@@ -53,7 +53,7 @@ impl Server {
         };
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("it is piped");
-        // From here on dropping it ends the child.
+        // From here on, dropping it ends the child.
         let server = Self { contender, child, stdin, lines: read_lines(stdout)?, _namespace: namespace };
         match server.line()?.as_str() {
             READY => Ok(server),
@@ -61,12 +61,12 @@ impl Server {
         }
     }
 
-    /// Who it is.
+    /// The contender.
     pub fn contender(&self) -> Contender {
         self.contender
     }
 
-    /// Where its service `port` is.
+    /// The address of its service at `port`.
     pub fn address(&self, port: u16) -> SocketAddr {
         (self.contender.address(), port).into()
     }
@@ -79,7 +79,7 @@ impl Server {
         self.ask(ASK_MEMORY)
     }
 
-    /// Bytes that its sinks were given since it started.
+    /// Bytes that its sinks have read since it started.
     ///
     /// # Errors
     /// If it does not answer.
@@ -97,7 +97,7 @@ impl Server {
     /// Processor time that it has used, in user space and in the kernel.
     ///
     /// # Errors
-    /// If `/proc` does not tell.
+    /// If `/proc` cannot be read.
     pub fn cpu_time(&self) -> io::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // proc(5): utime and stime are fields 14 and 15, and the name before field 3 may have spaces.
@@ -121,14 +121,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stdin = None;
         if self.contender == Contender::Veth {
-            // The other namespace, and with it the pair, is taken down some time after its last process
-            // has ended; the next server would find the name taken. Should it be gone already, all is well.
+            // The other namespace, and with it the pair, is removed some time after its last
+            // process has ended; until then, the name is taken for the next server. An error means
+            // that the pair is gone already.
             let _ = interface::delete(VETH_HERE);
         }
         let end = clock::now() + LAST_WORDS;
         while let Ok(None) = self.child.try_wait() {
             if clock::now() > end {
-                // If it cannot be killed it has just ended.
+                // If it cannot be killed, it has just ended.
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 return;
@@ -138,7 +139,7 @@ impl Drop for Server {
     }
 }
 
-/// Reads lines on a thread, so that waiting for one can have an end.
+/// Reads lines on a thread, so that waiting for one can time out.
 fn read_lines(stdout: ChildStdout) -> io::Result<Receiver<io::Result<String>>> {
     let (sender, lines) = mpsc::channel();
     thread::Builder::new().name("lines".to_owned()).spawn(move || {

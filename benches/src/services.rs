@@ -1,4 +1,5 @@
-//! The services that the contenders with sockets offer, written once for all that have tokio's traits.
+//! The services of the contenders with sockets, written once for all types that have tokio's
+//! traits.
 
 use std::future::Future;
 use std::io;
@@ -8,26 +9,26 @@ use tokio::sync::mpsc;
 
 pub use crate::limit::{ECHO_PORT, SINK_PORT, SOURCE_PORT};
 
-/// Where a byte is returned and the connection then kept, by nothing but its stream.
+/// The port where a byte is returned and the stream is then kept open, without a task.
 pub const HOLD_PORT: u16 = 5004;
 
-/// Bytes that the sinks of this process were given. A stream inwards is measured by it: what the client
-/// has written may have got nowhere.
+/// Bytes that the sinks of this process have read. They measure an inward stream, because data that
+/// the client has written may not have arrived.
 pub static RECEIVED: AtomicU64 = AtomicU64::new(0);
 
-/// Connections that are kept at [`HOLD_PORT`] at most.
+/// Maximum number of connections that are kept at [`HOLD_PORT`].
 const MAX_HELD: usize = 1 << 20;
 
-/// What is read at once.
+/// Bytes of one read.
 const READ: usize = 128 * 1024;
-/// What is written at once.
+/// Bytes of one write.
 const WRITE: usize = 64 * 1024;
-/// What an echo moves at once.
+/// Bytes that an echo moves at once.
 const ECHO: usize = 16 * 1024;
 
 /// A listener of tokio or of netstack.
 pub trait Listener: Send + Sync + 'static {
-    /// What it accepts.
+    /// The type of accepted streams.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next connection, without Nagle's algorithm.
@@ -73,7 +74,7 @@ pub async fn serve<L: Listener>(listeners: Listeners<L>) {
     tokio::join!(each(sinks, sink), each(sources, source), each(echoes, echo), hold(holds));
 }
 
-/// Spawns `service` for each connection. How one ends is its client's to judge.
+/// Spawns `service` for each connection. Its client judges how it ends.
 async fn each<L: Listener, F>(listener: L, service: impl Fn(L::Stream) -> F)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,
@@ -101,7 +102,7 @@ pub async fn sink(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
     }
 }
 
-/// Writes until the peer has enough.
+/// Writes until the peer closes the connection.
 ///
 /// # Errors
 /// Those of the stream; it ends with one.
@@ -127,8 +128,8 @@ pub async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result
     }
 }
 
-/// Echoes one byte on each connection and keeps it: no task and no buffer stays, so that what an idle
-/// connection costs is the stack's alone.
+/// Echoes one byte on each connection and keeps the connection. No task and no buffer remains, so
+/// that the memory of an idle connection is that of the stack alone.
 async fn hold<L: Listener>(listener: L) {
     let (keep, mut kept) = mpsc::unbounded_channel();
     let first_byte = async |mut stream: L::Stream| {

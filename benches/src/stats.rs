@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The median of `values`; of an even number the mean of the two in the middle. NaN of none.
+/// The median of `values`; for an even number of them, the mean of the two in the middle. NaN if
+/// there are none.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -13,20 +14,21 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// How long a number of operations took, each.
+/// The durations of a number of operations.
 #[derive(Clone, Debug)]
 pub struct Latencies {
     sorted: Vec<Duration>,
 }
 
 impl Latencies {
-    /// From single times in any order.
+    /// From the durations in any order.
     pub fn new(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
         Self { sorted: times }
     }
 
-    /// The time that `fraction` of the operations stayed under, in microseconds. NaN of none.
+    /// The time below which `fraction` of the operations are, in microseconds. NaN if there are
+    /// none.
     pub fn percentile(&self, fraction: f64) -> f64 {
         let last = self.sorted.len().saturating_sub(1);
         let at = ((self.sorted.len() as f64 * fraction) as usize).min(last);
@@ -38,7 +40,7 @@ impl Latencies {
         self.sorted.len()
     }
 
-    /// Whether there was none.
+    /// Whether there were none.
     pub fn is_empty(&self) -> bool {
         self.sorted.is_empty()
     }

@@ -1,14 +1,15 @@
-//! A congestion control of one's own, registered by name.
+//! A custom congestion control, registered by name.
 //!
 //! ```text
 //! cargo run --release -p netstack-examples --example custom_congestion
 //! ```
 //!
-//! The algorithm `delay` takes a growing queue for congestion, and not a loss: on a path that loses
-//! packets at random it keeps the link busy where CUBIC, which takes each loss for a full queue, does
-//! not. (It is an example of the interface, and no good neighbour: where a queue is short, nothing
-//! tells it to slow down.) Two stacks in virtual time, joined by such a path, know it by name: one
-//! chooses it for all of its connections in its configuration, the other for one of its sockets.
+//! The algorithm `delay` interprets a growing queue as congestion, and not a loss. On a path that
+//! loses packets at random it keeps the link busy, while CUBIC, which interprets each loss as a
+//! full queue, does not. (It is an example of the interface and not fair to other flows: if the
+//! queue is short, it has no signal to slow down.) Two stacks in virtual time, connected by such a
+//! path, register it. One selects it in its configuration for all of its connections, the other for
+//! one of its sockets.
 
 use clap::Parser;
 use netstack::device::{Link, LinkConfig};
@@ -25,11 +26,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// 20 Mbit/s with a round-trip time of 20 ms, which loses one packet in a hundred.
 const PATH: &str = "delay=10ms,rate=20mbit,queue=100kb,loss=1%";
-/// How long a queue `delay` allows itself.
+/// The queueing delay that `delay` permits.
 const ALLOWED: Duration = Duration::from_millis(4);
 const NAME: &str = "delay";
 
-/// Compares a congestion control of one's own with CUBIC over a path with random loss, in virtual time.
+/// Compares a custom congestion control with CUBIC over a path with random loss, in virtual time.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -51,7 +52,7 @@ struct Delay {
     calls: Arc<Calls>,
 }
 
-/// What the application knows of the controllers of its stack.
+/// What the application records about the controllers of its stack.
 #[derive(Debug, Default)]
 struct Calls {
     controllers: AtomicU64,
@@ -100,7 +101,7 @@ impl CongestionControl for Delay {
         }
     }
 
-    /// A loss is congestion if there is a queue. Recovery leads the window to the threshold.
+    /// A loss is congestion only if there is a queue. Recovery reduces the window to the threshold.
     fn on_congestion(&mut self, _now: Instant) {
         self.ssthresh = if self.queued { self.cwnd / 4 * 3 } else { self.cwnd }.max(2 * self.mss);
     }
@@ -132,7 +133,7 @@ async fn compare(mib: usize) -> io::Result<()> {
         Link::pair(path(1), path(2))
     };
     let calls = Arc::new(Calls::default());
-    // Both stacks know the algorithm; the left one uses it unless a socket asks for another.
+    // Both stacks register the algorithm. The left one uses it unless a socket selects another.
     let left = build("left", near, NAME, &calls)?;
     let right = build("right", far, "cubic", &calls)?;
     let listener = right.listen("10.0.0.2:7").await?;
@@ -175,7 +176,7 @@ async fn compare(mib: usize) -> io::Result<()> {
     ensure(refused == Err(io::ErrorKind::NotFound), || "a name that nobody registered was taken".to_owned())
 }
 
-/// A stack that knows the algorithm and uses `congestion` unless a socket asks for another.
+/// A stack that registers the algorithm and uses `congestion` unless a socket selects another.
 fn build(name: &str, link: Link, congestion: &str, calls: &Arc<Calls>) -> io::Result<Stack> {
     let address = if name == "left" { "10.0.0.1/24" } else { "10.0.0.2/24" };
     let congestion = congestion.parse().map_err(io::Error::other)?;

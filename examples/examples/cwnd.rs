@@ -1,11 +1,11 @@
-//! A picture of a transfer: what the congestion control did, and what passed the wire.
+//! A plot of a transfer: the congestion control, and the segments on the wire.
 //!
 //! ```text
 //! cargo run --release -p netstack-examples --example cwnd -- --congestion cubic --cell 10000,50000,100,0,100,1
 //! ```
-//! The transfer happens in virtual time, and each run of the same cell is the same. The SVG shows the
-//! congestion window with the slow start threshold, the pacing rate, the round-trip time, and sequence
-//! numbers over time: what was sent, sent again and acknowledged.
+//! The transfer runs in virtual time, so that each run of the same cell gives the same result. The
+//! SVG shows the congestion window with the slow start threshold, the pacing rate, the round-trip
+//! time, and sequence numbers over time: data that was sent, retransmitted and acknowledged.
 
 use clap::Parser;
 use netstack::config::CongestionName;
@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Size of the picture.
+/// Size of the plot.
 const SIZE: (u32, u32) = (1200, 1500);
 
-/// Points of the time–sequence graph at most: more than that are not to be told apart, and make files
-/// of many megabytes.
+/// Maximum number of points in the time–sequence graph. More cannot be distinguished, and make
+/// files of many megabytes.
 const MARKS: usize = 6_000;
 
 /// Draws a transfer over a bad path, as its sender sees it.
@@ -40,7 +40,7 @@ struct Args {
     /// Seconds of virtual time.
     #[arg(long, default_value_t = 20.0, value_parser = seconds)]
     seconds: f64,
-    /// Where the picture goes.
+    /// File for the plot.
     #[arg(long, value_name = "FILE", default_value = "cwnd.svg")]
     output: PathBuf,
 }
@@ -77,7 +77,7 @@ type Kind = (&'static str, RGBColor, fn(&Mark) -> bool);
 
 const KIB: f64 = 1024.0;
 
-/// The slow start threshold is infinite at first, which is not to be drawn.
+/// The slow start threshold is infinite at first, and not drawn then.
 const WINDOWS: [Curve; 3] = [
     ("cwnd", BLUE, |sample| Some(sample.info.snd_cwnd as f64 / KIB)),
     ("ssthresh", RED, |sample| finite(sample.info.snd_ssthresh as u64).map(|bytes| bytes / KIB)),
@@ -93,7 +93,7 @@ const TIMES: [Curve; 2] = [
 ];
 
 fn finite(value: u64) -> Option<f64> {
-    // Half of the range is further than any path goes.
+    // No path reaches half of the range.
     (value < 1 << 62).then_some(value as f64)
 }
 
@@ -121,7 +121,7 @@ fn curves(
     seconds: f64,
 ) -> Result<(), Box<dyn Error>> {
     let values = curves.iter().flat_map(|(.., value)| samples.iter().filter_map(value));
-    // Slow start may ask for a rate that no path has: the graph is for what comes after.
+    // Slow start can request a rate that no path has. The graph is scaled for the time after it.
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     let most = sorted.get(sorted.len().saturating_sub(1) * 99 / 100).copied().unwrap_or(1.0);

@@ -1,17 +1,18 @@
-//! An echo over netstack, and the same over the kernel's loopback: a demonstration that needs nothing.
+//! An echo over netstack, and the same over the kernel's loopback: a demonstration without any
+//! setup.
 //!
 //! ```text
 //! cargo run --release -p netstack-examples --example echo
 //! ```
 //!
-//! In a private network namespace (no root needed where the system allows them) a TUN device joins
-//! netstack to the kernel. An echo server runs on netstack, and a client of the kernel's TCP sends it
-//! 256 MiB, compares what comes back byte for byte, and then measures 10,000 round trips of one byte;
-//! over IPv4 and over IPv6. The same client then does the same with the same server on the kernel's
-//! own loopback.
+//! In a private network namespace (without root, where the system permits that) a TUN device
+//! connects netstack to the kernel. An echo server runs on netstack. A client that uses the
+//! kernel's TCP sends it 256 MiB, compares the echo byte for byte, and then measures 10,000 round
+//! trips of one byte, over IPv4 and over IPv6. Then the same client does the same with the same
+//! server on the kernel's loopback.
 //!
-//! Where namespaces or TUN devices are refused, it says so, and a second netstack in the same process
-//! is the client, over a cable in memory.
+//! Where namespaces or TUN devices are not permitted, the program says so, and the client is a
+//! second netstack in the same process, over an in-memory link.
 
 use clap::Parser;
 use netstack::device::{Device, Pair, PairConfig};
@@ -41,10 +42,10 @@ const ECHO: u16 = 7;
 
 /// How long everything may take together.
 const LIMIT: Duration = Duration::from_secs(55);
-/// How long the end of the connections is waited for.
+/// How long to wait for the connections to end.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Sends data to an echo server on netstack, compares what comes back, and measures.
+/// Sends data to an echo server on netstack, compares the echo, and measures.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -54,7 +55,7 @@ struct Args {
     /// Round trips of one byte that are measured.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     round_trips: usize,
-    /// Stay in memory, even where a TUN device is to be had.
+    /// Stay in memory, even where a TUN device is available.
     #[arg(long)]
     memory: bool,
 }
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What joins client and server.
+/// What connects client and server.
 enum Network {
     /// To the kernel.
     Tun { tun: Tun, families: &'static [Family] },
@@ -148,7 +149,7 @@ fn demonstrate(args: &Args, network: Network) -> io::Result<()> {
     })
 }
 
-/// One thread for the client and one for the server, whoever they are.
+/// One thread each for the client and for the server.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
@@ -201,7 +202,7 @@ async fn measure_all(args: &Args, network: Network) -> io::Result<()> {
     Ok(())
 }
 
-/// What one pair of connections showed.
+/// The measurements of one pair of connections.
 struct Measured {
     took: Duration,
     round_trips: RoundTrips,
@@ -218,7 +219,7 @@ where
     Ok(Measured { took, round_trips })
 }
 
-/// What is printed, a row as soon as it is there.
+/// The printed table. Each row is printed as soon as it is known.
 struct Table<'a> {
     args: &'a Args,
     header: bool,
@@ -336,9 +337,9 @@ impl Server {
         }
     }
 
-    /// Ends the server in order.
+    /// Ends the server gracefully.
     fn stop(self) -> io::Result<()> {
-        // It may have ended by itself; its result tells.
+        // It may have ended by itself; its result says whether it failed.
         let _ = self.stop.send(());
         join(self.thread)
     }

@@ -1,14 +1,14 @@
-//! A `main` that writes 16 MiB, drops the stream and returns, and the reader gets every byte.
+//! A `main` that writes 16 MiB, drops the stream and returns, while the reader receives every byte.
 //!
 //! ```text
 //! cargo run --release -p netstack-examples --example exit_drain
 //! ```
 //!
-//! What an application has written is the stack's to deliver. A kernel keeps that promise when the
-//! process is gone; a stack inside the process has to keep it before it goes. This program runs
-//! itself a second time as the writer, in the same private network namespace, while a deliberately
-//! slow reader of the kernel takes the bytes; once with the stack's driver on the runtime, which ends
-//! with `main`, and once with the driver on a thread of its own.
+//! A stack has to deliver the data that an application has written. A kernel can do that after the
+//! process has ended; a stack inside the process has to do it before. This program runs itself a
+//! second time as the writer, in the same private network namespace, while a deliberately slow
+//! reader on the kernel's TCP takes the bytes. It does so once with the stack's driver on the
+//! runtime, which ends with `main`, and once with the driver on a dedicated thread.
 
 use clap::{Parser, ValueEnum};
 use netstack::net::Driver;
@@ -31,8 +31,8 @@ const KERNEL: &str = "10.9.0.1/24";
 const STACK: &str = "10.9.0.2/24";
 const SEED: u64 = 16;
 
-/// How long the reader waits before each read, and how much that reads: 8 MiB/s, so that it takes
-/// well longer than writing does and well shorter than the 10 s of `Config::exit_drain`.
+/// How long the reader waits before each read, and how much it reads: 8 MiB/s, so that reading
+/// takes much longer than writing, and much less than the 10 s of `Config::exit_drain`.
 const PAUSE: Duration = Duration::from_millis(31);
 const BITE: usize = 256 << 10;
 /// How long anything may take.
@@ -42,7 +42,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
-    /// Be the writer, to this address (as this program starts itself).
+    /// Act as the writer, to this address. The program starts itself with this option.
     #[arg(long, hide = true, requires = "driver")]
     write_to: Option<SocketAddr>,
     /// Who drives the writer's stack.
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The writer: a program like any other. What follows its return is the stack's affair.
+/// The writer, an ordinary program. After it returns, delivery is up to the stack.
 #[tokio::main]
 async fn write(address: SocketAddr, driver: DriverName) -> io::Result<()> {
     let driver = match driver {

@@ -1,14 +1,15 @@
-//! The small services of the early Internet, on netstack behind a TUN device: echo (7), discard (9),
-//! daytime (13) and character generator (19), over TCP.
+//! The simple services of the early Internet on netstack behind a TUN device: echo (7), discard
+//! (9), daytime (13) and character generator (19), over TCP.
 //!
-//! As root, or where the device was made for this user beforehand:
+//! As root, or on a device that was created for this user before:
 //! ```text
 //! cargo run --release -p netstack-examples --example inetd -- \
 //!     --tun tun0 --address 10.9.0.2/24 --address fd09::2/64 --peer 10.9.0.1/24 --peer fd09::1/64
 //! nc 10.9.0.2 7
 //! ```
 //!
-//! It serves until Ctrl-C and then closes in order; a second Ctrl-C does not wait for that.
+//! It serves until Ctrl-C, and then closes all connections gracefully. A second Ctrl-C ends it at
+//! once.
 
 use clap::Parser;
 use netstack::config::Config;
@@ -32,7 +33,7 @@ use tokio::task::JoinSet;
 /// How long connections may take to close after Ctrl-C.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// The exit status of a process that SIGINT ended, as shells give it.
+/// The exit status that shells report for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
 /// Serves echo (7), discard (9), daytime (13) and chargen (19) over TCP, until Ctrl-C.
@@ -45,7 +46,8 @@ struct Args {
     /// Address of the stack with the length of its prefix, IPv4 or IPv6; repeatable.
     #[arg(long, value_name = "CIDR", required = true)]
     address: Vec<Cidr>,
-    /// Address to give to the kernel's side of the device, repeatable. Without, that side is left alone.
+    /// Address for the kernel's side of the device, repeatable. Without it, that side is not
+    /// changed.
     #[arg(long, value_name = "CIDR")]
     peer: Vec<Cidr>,
     /// Added to the port of each service.
@@ -54,7 +56,7 @@ struct Args {
     /// Whether checksums and segmentation are left to the device (virtio-net header, TSO).
     #[arg(long, value_name = "on|off", default_value = "on", hide_possible_values = true)]
     offload: Switch,
-    /// Queues of the device, each served by a task of its own.
+    /// Queues of the device, each served by its own task.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     queues: u16,
     /// A bad network in front of the device, in both directions: delay=20ms,jitter=2ms,loss=1%,
@@ -67,12 +69,12 @@ struct Args {
     /// A setting of the stack, such as time_wait=10s; repeatable.
     #[arg(long, value_name = "KEY=VALUE", value_parser = cli::setting)]
     config: Vec<(String, String)>,
-    /// Say of every connection that ends what went through it, with the Adler-32 of what was discarded.
+    /// Report the traffic of every connection that ends, with the Adler-32 of discarded data.
     #[arg(long)]
     report: bool,
 }
 
-/// The highest of the services still has a port with this base.
+/// With this base, the highest port of a service is still valid.
 const HIGHEST_BASE: i64 = (u16::MAX - Service::Chargen.port()) as i64;
 
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +121,7 @@ async fn run(args: &Args) -> io::Result<()> {
     let config = cli::config(&args.config)?;
     check_addresses(args)?;
     let mut capture = args.pcap.as_deref().map(Capture::open).transpose()?;
-    // Before anything is announced: who waits for the line may interrupt us at once.
+    // Before anything is printed: a process that waits for the line may interrupt this one at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
 
@@ -156,7 +158,7 @@ async fn run(args: &Args) -> io::Result<()> {
     result
 }
 
-/// Looks for addresses that somebody has already.
+/// Checks for addresses that are already in use.
 fn check_addresses(args: &Args) -> io::Result<()> {
     let in_use = |text| Err(io::Error::new(io::ErrorKind::AddrInUse, text));
     for (at, cidr) in args.address.iter().enumerate() {
@@ -178,7 +180,7 @@ fn check_addresses(args: &Args) -> io::Result<()> {
             ));
         }
     }
-    // On a device that exists it may well be there already.
+    // An existing device may have the address already.
     let attach = interface::exists(&args.tun)?;
     match args.peer.iter().find(|peer| is_of_the_kernel(peer.address())) {
         Some(peer) if !attach => in_use(format!(
@@ -194,7 +196,7 @@ fn is_of_the_kernel(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-/// The file of a capture, which goes again if the capture never begins.
+/// The file of a capture, which is removed if the capture never begins.
 struct Capture {
     file: File,
     path: PathBuf,
@@ -203,7 +205,7 @@ struct Capture {
 }
 
 impl Capture {
-    /// Opens a file, and leaves what it has as it is.
+    /// Opens a file without changing its contents.
     fn open(path: &Path) -> io::Result<Self> {
         let explain = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot write the capture {}: {error}", path.display()))
@@ -222,7 +224,7 @@ impl Capture {
 
     /// The file, emptied.
     fn begin(&mut self) -> io::Result<File> {
-        // A pipe, say, cannot be emptied and need not be.
+        // A pipe, for example, cannot be truncated and need not be.
         if self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
         }
@@ -234,7 +236,7 @@ impl Capture {
 impl Drop for Capture {
     fn drop(&mut self) {
         if self.remove {
-            // What is reported is why the capture never began.
+            // The error to report is why the capture never began.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -274,7 +276,7 @@ async fn serve(service: Service, listener: TcpListener, report: bool) -> io::Res
     loop {
         match listener.accept().await {
             Ok((stream, client)) => drop(tokio::spawn(attend(service, stream, client, report))),
-            // The client took it back before it was accepted.
+            // The client aborted the connection before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => return Err(error),
         }

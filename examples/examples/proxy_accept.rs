@@ -1,17 +1,18 @@
-//! A proxy that connects its upstream before it answers its client.
+//! A proxy that connects to its upstream before it answers its client.
 //!
 //! ```text
 //! cargo run -p netstack-examples --example proxy_accept
 //! ```
 //!
-//! A proxy on ordinary sockets learns of a client when the handshake is over: the client believes that
-//! it is connected before anybody knows whether the server behind the proxy can be reached. If it
-//! cannot, the client sees a connection that works and then breaks. A `PendingListener` hands out the
-//! SYN instead. The proxy connects its upstream first, and then completes the handshake, or refuses
-//! the client as it was refused itself.
+//! A proxy on ordinary sockets is notified of a client after the handshake: the client is connected
+//! before the proxy knows whether the server behind it can be reached. If it cannot, the client
+//! sees a connection that opens and then fails. A `PendingListener` returns the SYN instead. The
+//! proxy connects to its upstream first, and then completes the handshake or refuses the client
+//! with the error that it got.
 //!
-//! With Fast Open the client's SYN brings its first words, and the proxy reads them before it decides:
-//! where to connect to, as from the name in a TLS ClientHello, or that it had better not.
+//! With Fast Open the client's SYN carries its first data, which the proxy reads before it decides
+//! where to connect to, for example by the server name in a TLS ClientHello, or that it refuses the
+//! client.
 //!
 //! The Linux kernel is the client and the server behind the proxy; the proxy between them runs on
 //! netstack. The last scene does the same with an ordinary listener, for comparison.
@@ -32,12 +33,12 @@ use tokio::time::{Instant, sleep};
 const PROXY: u16 = 8080;
 /// Where the server behind it listens.
 const SERVER: u16 = 9000;
-/// How long a slow upstream takes: longer than a client waits before it repeats its SYN, 1 s.
+/// How long a slow upstream takes: longer than the 1 s after which a client retransmits its SYN.
 const SLOW: Duration = Duration::from_millis(1500);
 const SLACK: Duration = Duration::from_millis(500);
 /// `MSG_FASTOPEN` of the kernel's sendto.
 const MSG_FASTOPEN: i32 = 0x2000_0000;
-/// What clients ask for: the second name is of nobody behind the proxy.
+/// The requests of the clients. There is no server behind the proxy with the second name.
 const WANTED: &[u8] = b"GET http://known.example/";
 const UNKNOWN: &[u8] = b"GET http://unknown.example/";
 const ANSWER: &[u8] = b"200 OK";
@@ -67,7 +68,7 @@ async fn listen(net: &Net) -> io::Result<(Stack, PendingListener)> {
     Ok((stack, listener))
 }
 
-/// One client of the proxy. This is all that there is to it.
+/// Serves one client of the proxy. This is the whole proxy.
 async fn proxy(
     net: &Net,
     stack: &Stack,
@@ -91,7 +92,7 @@ async fn proxy(
     }
 }
 
-/// The upstream takes its time. The client repeats its SYN and knows nothing.
+/// The upstream is slow. The client retransmits its SYN in the meantime.
 fn slow_upstream(tour: &mut Tour) -> io::Result<()> {
     let scene = tour
         .scene("slow", "The upstream is slow", Peer::Kernel(Side::Left))
@@ -100,7 +101,7 @@ fn slow_upstream(tour: &mut Tour) -> io::Result<()> {
         let (stack, listener) = listen(net).await?;
         let server = net.left.listen(SERVER)?;
         let proxy = async {
-            // As long as a busy server might let it wait.
+            // As long as a busy server may take.
             sleep(SLOW).await;
             proxy(net, &stack, &listener, net.left.at(SERVER)).await
         };
@@ -136,7 +137,7 @@ fn slow_upstream(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// What the client of a proxy with this upstream sees, and what was on the wire.
+/// What the client of a proxy with this upstream sees, and what is on the wire.
 fn refusal(
     tour: &mut Tour,
     name: &str,
@@ -167,7 +168,7 @@ fn refused(tour: &mut Tour) -> io::Result<()> {
 }
 
 fn unreachable(tour: &mut Tour) -> io::Result<()> {
-    // TEST-NET-1 (RFC 5737): no route of the proxy leads there.
+    // TEST-NET-1 (RFC 5737): the proxy has no route to it.
     let nowhere = SocketAddr::from(([192, 0, 2, 1], SERVER));
     let (error, answered) = refusal(tour, "unreachable", "No route leads to the upstream", Some(nowhere))?;
     tour.equal("that is, by way of ICMP,", &error, &"ENETUNREACH".to_owned());
@@ -210,7 +211,7 @@ async fn ask(net: &Net, request: &'static [u8]) -> io::Result<Vec<u8>> {
     tokio::task::spawn_blocking(ask).await.map_err(io::Error::other)?
 }
 
-/// Decides by what the SYN says; what that was.
+/// Decides by the data in the SYN, and returns that data.
 async fn proxy_by_name(net: &Net, stack: &Stack, pending: PendingStream) -> io::Result<Vec<u8>> {
     let said = pending.fast_open_data().to_vec();
     net.right.says(format!("a SYN that says {:?}", String::from_utf8_lossy(&said)));
@@ -218,15 +219,15 @@ async fn proxy_by_name(net: &Net, stack: &Stack, pending: PendingStream) -> io::
         pending.refuse();
         return Ok(said);
     }
-    // A SYN that says nothing is of a client without a cookie. It gets one when it is accepted, and
-    // its words come afterwards; there is one upstream only in this play.
+    // A SYN without data is that of a client without a cookie. The client gets a cookie when it is
+    // accepted, and its request comes afterwards. In this scene there is only one upstream.
     let mut upstream = TcpStream::connect_on(stack, net.left.at(SERVER)).await?;
     let mut client = pending.accept().await?;
     copy_bidirectional(&mut client, &mut upstream).await?;
     Ok(said)
 }
 
-/// Fast Open: the client says what it wants before it is connected.
+/// Fast Open: the client sends its request before it is connected.
 fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
     let scene = tour
         .scene("named", "The SYN says where the client wants to go", Peer::Kernel(Side::Left))
@@ -278,7 +279,7 @@ fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// The same upstream as in `refused`, behind a proxy that hears of its client afterwards.
+/// The same upstream as in `refused`, behind a proxy that is notified after the handshake.
 fn ordinary_listener(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("ordinary", "For comparison: an ordinary listener", Peer::Kernel(Side::Left));
     let scene = scene.names("client", "proxy").run(async |net| {

@@ -4,15 +4,16 @@
 //! cargo run -p netstack-examples --example s01_dead_peer
 //! ```
 //!
-//! Nothing, and for ever: an idle TCP connection sends nothing, and no state of it can time out. Only
-//! `SO_KEEPALIVE` makes it ask. After `TCP_KEEPIDLE` (7,200 s) of silence it sends a probe, a segment
-//! with a number that the peer acknowledged long ago. An answer restarts the idle time. Without one
-//! there is another probe each `TCP_KEEPINTVL` (75 s), and after `TCP_KEEPCNT` (9) of them the
-//! connection is dead: 7,875 s after the last sign of life (RFC 9293 §3.8.4). While data is
-//! unacknowledged its retransmissions ask the same question, and no probes are sent.
+//! Nothing, for ever: an idle TCP connection sends nothing, and none of its states times out. Only
+//! `SO_KEEPALIVE` makes it check the peer. After `TCP_KEEPIDLE` (7,200 s) without traffic it sends
+//! a probe, a segment with a sequence number that the peer has already acknowledged. An answer
+//! restarts the idle time. Without an answer there is another probe every `TCP_KEEPINTVL` (75 s),
+//! and after `TCP_KEEPCNT` (9) of them the connection times out: 7,875 s after the last segment of
+//! the peer (RFC 9293 §3.8.4). While data is unacknowledged, its retransmissions serve the same
+//! purpose, and no probes are sent.
 //!
-//! The scenes in virtual time take no time at all. In the others the Linux kernel answers netstack's
-//! probes, and probes a netstack that has no power any more.
+//! The scenes in virtual time take no real time. In the others the Linux kernel answers netstack's
+//! probes, and probes a netstack that has lost power.
 
 use netstack::tcp::State;
 use netstack_examples::tour::{self, Net, Peer, Seg, Segs, Side, Tour, errno};
@@ -27,7 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const IDLE: Duration = Duration::from_secs(7200);
 const INTERVAL: Duration = Duration::from_secs(75);
 const COUNT: u32 = 9;
-/// Round trips, and the milliseconds of timers.
+/// Round trips, and the resolution of timers in milliseconds.
 const SLACK: Duration = Duration::from_millis(30);
 
 fn main() -> ExitCode {
@@ -182,7 +183,8 @@ fn quick_end(tour: &mut Tour, segments: &Segs, side: Side, end: &End) {
     );
 }
 
-/// The segments by which a side asks: without data, with the number before the next one to send.
+/// The keep-alive probes of a side: without data, with the sequence number before the next one to
+/// send.
 fn probes(segments: &Segs, side: Side) -> Vec<Seg> {
     let next = |index: usize| {
         let before = &segments[..index];

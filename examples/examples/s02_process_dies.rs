@@ -4,17 +4,18 @@
 //! cargo run -p netstack-examples --example s02_process_dies
 //! ```
 //!
-//! At once: the connection belongs to the stack, not to the process, and the stack closes it as if the
-//! process had. What goes out depends on how the socket was left: FIN as a rule; RST if data was not
-//! read (the peer must not believe that it was) or if `SO_LINGER` is 0.
+//! It notices at once: the connection belongs to the stack, not to the process, and the stack
+//! closes it as if the process had done so. What it sends depends on the state of the socket:
+//! normally a FIN; a RST if there is unread data (the peer must not believe that it was read) or if
+//! `SO_LINGER` is 0.
 //!
-//! netstack's processes are tasks: here the server's task is aborted, or it panics, while its client
-//! is a socket of the Linux kernel. In the end netstack is the client, and a task that owns a kernel
-//! socket dies.
+//! With netstack, tasks take the place of processes: here the server's task is aborted, or it
+//! panics, while its client is a socket of the Linux kernel. In the last scene netstack is the
+//! client, and a task that owns a kernel socket dies.
 //!
-//! One thing is different with a stack inside the process. Is that killed (`kill -9`), the stack dies
-//! with it, and to the peer it looks like a loss of power (S1, S3). Does `main` return, netstack
-//! delivers what was written, as the example `exit_drain` shows.
+//! One thing is different with a stack inside the process. If the process is killed (`kill -9`),
+//! the stack dies with it, and to the peer this looks like a loss of power (S1, S3). If `main`
+//! returns, netstack delivers the written data, as the example `exit_drain` shows.
 
 use netstack_examples::tour::{self, Net, Peer, Segs, Side, Stream, Tour, errno};
 use std::io;
@@ -28,7 +29,7 @@ const A_LITTLE: Duration = Duration::from_millis(300);
 /// How the server's task ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Death {
-    /// Somebody aborts it.
+    /// It is aborted.
     Aborted,
     /// It panics.
     Panics,
@@ -98,7 +99,7 @@ async fn idle_connection_whose_server_dies(net: &Net, death: Death) -> io::Resul
     let host = net.right.clone();
     let task = tokio::spawn(async move {
         if death == Death::AbortedWithUnreadData {
-            // It is busy with something else.
+            // It does not read.
             std::future::pending::<()>().await;
         }
         if death == Death::Panics {
@@ -110,7 +111,7 @@ async fn idle_connection_whose_server_dies(net: &Net, death: Death) -> io::Resul
     });
     sleep(A_LITTLE).await;
     if death == Death::Panics {
-        // The panic is part of the show, its message is not.
+        // The panic is intended, its message would only distract.
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
         let died = task.await;

@@ -4,18 +4,19 @@
 //! cargo run -p netstack-examples --example s03_peer_dies_in_flight
 //! ```
 //!
-//! The retransmission timeout (RTO) doubles from try to try, up to 120 s. The tries are not counted:
-//! `tcp_retries2` (15) stands for the *time* that so many doublings would take from the smallest
-//! timeout, 200 ms, which is 924.6 s. The connection is given up at the first timeout at which so much
-//! time has passed since the first retransmission. From a timeout of 201 ms on that takes 15
-//! retransmissions and 925.6 s, from one of 1 s on 13 and 967 s. A tail loss probe (RFC 8985 §7)
-//! comes before all of them; it is no timeout, doubles nothing, and the times count from it.
+//! The retransmission timeout (RTO) doubles with each retransmission, up to 120 s. The limit is not
+//! a number of retransmissions: `tcp_retries2` (15) represents the *time* that this number of
+//! doublings takes from the minimum timeout of 200 ms on, which is 924.6 s. The connection is
+//! aborted at the first timeout at which this time has passed since the first retransmission. With
+//! an initial timeout of 201 ms that takes 15 retransmissions and 925.6 s, with one of 1 s it takes
+//! 13 and 967 s. A tail loss probe (RFC 8985 §7) precedes all of them. It is not a timeout and
+//! doubles nothing, and the times count from it.
 //!
-//! (The smallest timeout is 200 ms *and the round trip*: Linux never takes less than 200 ms for the
+//! (The minimum timeout is 200 ms *plus the round-trip time*: Linux uses at least 200 ms for the
 //! variation.)
 //!
-//! The quarter of an hour passes in virtual time. Against Linux the limit is set to `tcp_retries2` = 3
-//! on both sides, which stands for 200 + 400 + 800 + 1,600 ms, and both must keep to the same rule.
+//! The quarter of an hour passes in virtual time. Against Linux the limit is `tcp_retries2` = 3 on
+//! both sides, which represents 200 + 400 + 800 + 1,600 ms, and both must follow the same rule.
 
 use netstack_examples::tour::{self, Net, Peer, Segs, Side, Tour, errno};
 use netstack_tun::netns;
@@ -73,7 +74,7 @@ fn quarter_of_an_hour(
     }
     tour.equal(format!("{tries} retransmissions by timeout"), &retransmissions, &tries);
     tour.equal("read fails", &error.as_deref(), &Some("ETIMEDOUT"));
-    // From the moment at which the first timeout began to run.
+    // From the start of the first timeout.
     let (expected, slack) = (Duration::from_millis(millis), Duration::from_millis(20));
     let what = if probes == 0 { "data" } else { "probe" };
     let claim = format!("{:.1} s after the {what} was sent", expected.as_secs_f64());
@@ -98,13 +99,14 @@ fn three_retries(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// The time that `retries` stands for: so many doublings, and the wait after the last of them.
+/// The time that `retries` represents: this number of doublings, and the wait after the last of
+/// them.
 fn model(retries: u32) -> Duration {
     (0..=retries).map(|doublings| RTO_MIN.saturating_mul(1 << doublings).min(RTO_MAX)).sum()
 }
 
 /// Claims that the timeouts doubled, and that the end came at the first of them that was `limit`
-/// after the first. Gives the numbers of probes and of retransmissions by timeout.
+/// after the first. Returns the numbers of probes and of retransmissions by timeout.
 fn follows_the_rule(
     tour: &mut Tour,
     sent: &[Duration],
@@ -112,8 +114,8 @@ fn follows_the_rule(
     rto: Duration,
     limit: Duration,
 ) -> (usize, usize) {
-    // A probe comes no later than the timeout would, and the timeout counts anew from it: the first
-    // wait is not doubled then.
+    // A probe is sent no later than the timeout, which is restarted then, so that the first wait is
+    // not doubled.
     let waits: Vec<_> =
         sent.windows(2).map(|pair| pair[1] - pair[0]).chain([end - sent[sent.len() - 1]]).collect();
     let probes = usize::from(waits.len() > 1 && waits[1] < rto * 3 / 2);
@@ -135,19 +137,19 @@ fn follows_the_rule(
     (probes, sent.len() - 1 - probes)
 }
 
-/// What became of the sender.
+/// The end of the sender's connection.
 struct Death {
     error: Option<String>,
-    /// Its timeout when it sent the data; 200 ms for the kernel, which does not tell here.
+    /// Its timeout when it sent the data; 200 ms for the kernel, whose value is not read here.
     rto: Duration,
     end: Duration,
 }
 
-/// A connection; the server loses power; the client writes and waits for what comes.
+/// Opens a connection; the server loses power; the client writes and waits for the end.
 async fn die_in_flight(net: &Net) -> io::Result<Death> {
     let (mut client, _server) = net.connect(PORT).await?;
     if net.right.is_kernel() {
-        // It has to stay on: the cable does as well.
+        // The kernel's host has to stay on, so the cable is pulled instead.
         net.wire.set_down(true);
     } else {
         net.right.power_off().await;
@@ -160,7 +162,7 @@ async fn die_in_flight(net: &Net) -> io::Result<Death> {
     Ok(Death { error, rto, end })
 }
 
-/// When the data was sent, and sent again.
+/// When the data was sent and retransmitted.
 fn transmissions(segments: &Segs) -> Vec<Duration> {
     segments.iter().filter(|seg| seg.len() == MESSAGE.len()).map(|seg| seg.sent).collect()
 }

@@ -4,13 +4,13 @@
 //! cargo run -p netstack-examples --example s04_reboot
 //! ```
 //!
-//! The server goes on retransmitting, and at last a retransmission meets a host that is up again and
-//! has never heard of the connection. It answers with RST, and whether a process has bound the port
-//! makes no difference: the segment belongs to no connection (RFC 9293 §3.10.7.1), and to a listener
-//! an ACK without a SYN is no reason to begin one (§3.10.7.2).
+//! The server keeps retransmitting, until a retransmission reaches the host that has booted and
+//! does not know the connection. It answers with RST. It makes no difference whether a process
+//! listens on the port: the segment belongs to no connection (RFC 9293 §3.10.7.1), and a listener
+//! answers an ACK without SYN with RST as well (§3.10.7.2).
 //!
 //! The host that boots is a netstack, and the server is the Linux kernel. Then a segment of a
-//! connection that never was reaches the kernel, which answers it in the same way.
+//! connection that never existed reaches the kernel, which answers it in the same way.
 
 use netstack::wire::{Flags, SeqNum};
 use netstack_examples::tour::{self, Forgery, Peer, Side, Tour, errno};
@@ -70,7 +70,7 @@ fn reboots(tour: &mut Tour, name: &str, title: &str, listens: bool) -> io::Resul
     Ok(())
 }
 
-/// A segment of a connection that never was, to a port with a listener and to one without.
+/// A segment of a connection that never existed, to a port with a listener and to one without.
 fn unknown_to(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "A segment of an unknown connection", peer).run(async |net| {
         let _listener = net.right.listen(PORT)?;

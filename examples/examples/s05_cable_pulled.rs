@@ -4,11 +4,11 @@
 //! cargo run -p netstack-examples --example s05_cable_pulled
 //! ```
 //!
-//! A cable is no part of a connection: what is pulled changes no state of any socket, and only what
-//! is sent and not answered can. Put back in time, the transfer goes on as if nothing had happened.
-//! Put back after the sender gave up (S3), the other side still believes in the connection until it
-//! sends something, and gets RST. Without traffic both believe in it for ever, unless one of them has
-//! keep-alive.
+//! Pulling a cable changes the state of no socket; only segments that are sent and not answered
+//! can. If the cable is reconnected in time, the transfer continues as if nothing had happened. If
+//! it is reconnected after the sender has given up (S3), the connection remains open at the other
+//! side until that sends something and gets a RST. Without traffic it remains open at both sides
+//! for ever, unless one of them uses keep-alive.
 
 use netstack::tcp::State;
 use netstack_examples::tour::{self, Peer, Side, Tour, errno};
@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 const PORT: u16 = 80;
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The model of `tcp_retries2` = 15, in seconds, and what the round trip and the next timeout add.
+/// The limit of `tcp_retries2` = 15 in seconds, plus the round trip and the next timeout.
 const GIVEN_UP: std::ops::Range<u64> = 924..1_050;
 
 fn main() -> ExitCode {
@@ -49,7 +49,7 @@ fn back_in_time(tour: &mut Tour, name: &str, peer: Peer, outage: Duration) -> io
                 client.write(piece).await?;
                 sleep(Duration::from_millis(20)).await;
             }
-            // Shortly before the cable is back.
+            // Shortly before the cable is reconnected.
             sleep(outage - Duration::from_millis(200)).await;
             let state = client.state();
             client.close();
@@ -80,7 +80,7 @@ fn back_in_time(tour: &mut Tour, name: &str, peer: Peer, outage: Duration) -> io
     Ok(())
 }
 
-/// The cable comes back when the sender has given up.
+/// The cable is reconnected after the sender has given up.
 fn back_too_late(tour: &mut Tour) -> io::Result<()> {
     let scene =
         tour.scene("back_too_late", "Back after the sender gave up", Peer::Netstack).run(async |net| {
@@ -111,7 +111,7 @@ fn back_too_late(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// Nobody says anything while the cable is away.
+/// No side sends anything while the cable is disconnected.
 fn idle(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("idle", "Idle for a day without cable, no keep-alive", Peer::Netstack).run(
         async |net| {

@@ -4,24 +4,26 @@
 //! cargo run -p netstack-examples --example s06_time_wait
 //! ```
 //!
-//! The side that closes first keeps the pair of addresses for a minute, so that what is left of the
-//! connection on the network cannot meet a new one, and so that its last acknowledgment can be
-//! repeated. `tcp_tw_reuse` lets `connect` take the place earlier: 0 never, 1 if timestamps tell old
-//! segments from new ones and the connection has been quiet for a second, 2 the same on loopback
-//! alone. 2 is the default of Linux and of netstack (`Config::tw_reuse`). It is asked only where the
-//! stack chooses the port: who binds the port himself needs timestamps and nothing else, in Linux and
-//! here.
+//! The side that closes first keeps the pair of addresses for a minute, so that old segments that
+//! are still on the network cannot reach a new connection, and so that its last acknowledgment can
+//! be repeated. `tcp_tw_reuse` lets `connect` reuse the pair earlier: 0 never; 1 if timestamps
+//! distinguish old segments from new ones and the connection has been quiet for a second; 2 the
+//! same, on loopback only. 2 is the default of Linux and of netstack (`Config::tw_reuse`). The
+//! setting applies only where the stack selects the port: for a socket that was bound to the port,
+//! timestamps are sufficient, in Linux and here.
 //!
-//! What can go wrong then, and what keeps it from going wrong:
-//! - Old data fails the test of timestamps (PAWS, RFC 7323 §5) and is thrown away.
-//! - An old RST is not judged by PAWS, but it resets only at exactly RCV.NXT; anywhere else in the
-//!   window it is answered with a challenge ACK (RFC 5961 §3). So the seed's accident, an old RST that
-//!   kills the new connection, needs a RST that hits one number of four billion. Here it is crafted.
-//! - The peer may still wait for the last acknowledgment of the old connection. Its challenge ACK, or
-//!   its FIN, meets a socket in SYN-SENT, which answers RST; that ends the old connection, and the
-//!   repeated SYN opens the new one. Both stacks repeat it at once rather than after a second.
+//! What can go wrong then, and what prevents it:
+//! - Old data fails the check of timestamps (PAWS, RFC 7323 §5) and is dropped.
+//! - An old RST is not subject to PAWS, but it resets the connection only at exactly RCV.NXT;
+//!   anywhere else in the window it is answered with a challenge ACK (RFC 5961 §3). So an old RST
+//!   ends the new connection only if it has one particular number out of four billion. Here it is
+//!   crafted.
+//! - The peer may still wait for the last acknowledgment of the old connection. Its challenge ACK,
+//!   or its FIN, reaches a socket in SYN-SENT, which answers with RST. That ends the old
+//!   connection, and the retransmitted SYN opens the new one. Both stacks retransmit it at once
+//!   instead of after a second.
 //!
-//! The Linux kernel plays the client that comes back, the server that is still in LAST-ACK, and the
+//! The Linux kernel is the client that reconnects, the server that is still in LAST-ACK, and the
 //! target of the forged segments.
 
 use netstack::config::TimeWaitReuse;
@@ -86,12 +88,12 @@ async fn from_the_port(net: &Net) -> io::Result<Stream> {
     socket.connect(net.right.at(PORT)).await
 }
 
-/// Connects from the one port that the stack has to choose from.
+/// Connects from the only port that the stack can select.
 async fn from_the_only_port(net: &Net) -> io::Result<Stream> {
     net.left.connect(net.right.at(PORT)).await
 }
 
-/// Nobody may take the place for a minute.
+/// The pair cannot be reused for a minute.
 fn sixty_seconds(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("sixty_seconds", "A minute in TIME-WAIT, tw_reuse = 0", Peer::Netstack);
     let scene = scene.config(|config| {
@@ -168,7 +170,7 @@ async fn reuse_in_time(net: &Net) -> io::Result<[bool; 2]> {
     Ok([early, late])
 }
 
-/// The kernel as the client that comes back.
+/// The kernel as the client that reconnects.
 fn linux_reuses(tour: &mut Tour) -> io::Result<()> {
     if tour.has_kernel() {
         netns::sysctl("net.ipv4.ip_local_port_range", "45000 45000")?;
@@ -191,7 +193,7 @@ fn linux_reuses(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// A port that was bound needs no permission.
+/// A port that was bound does not depend on the setting.
 fn bound_port(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     if tour.has_kernel() {
         netns::sysctl("net.ipv4.tcp_tw_reuse", "0")?;
@@ -226,7 +228,7 @@ fn old_segments(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
             net.wire.says(text);
             let mark = net.wire.segments().len();
             net.wire.forge(Side::Left, &forgery)?;
-            // Challenges are rationed: one in half a second.
+            // Challenge ACKs are limited to one in half a second.
             sleep(Duration::from_millis(700)).await;
             io::Result::Ok(net.wire.segments().since_index(mark).from(Side::Right).numbers())
         };
@@ -269,7 +271,7 @@ fn old_forgery(net: &Net) -> Forgery {
     Forgery { timestamps, ..Forgery::new(last.src, last.dst, Flags::ACK, next, last.header.ack) }
 }
 
-/// The last acknowledgment is lost, and the client comes back while the server waits for it.
+/// The last acknowledgment is lost, and the client reconnects while the server waits for it.
 fn last_ack(tour: &mut Tour, name: &str, peer: Peer, syn_is_lost: bool) -> io::Result<()> {
     if tour.has_kernel() {
         netns::sysctl("net.ipv4.tcp_tw_reuse", "1")?;

@@ -4,13 +4,14 @@
 //! cargo run -p netstack-examples --example s07_fast_open
 //! ```
 //!
-//! The first connection asks for a cookie with an empty option; the second one carries cookie and
-//! request in its SYN, and the answer is there after one round trip instead of two. The Linux kernel is
-//! the server, and then the client, with `net.ipv4.tcp_fastopen` = 0x403 in the private namespace: 3
-//! for both roles, and 0x400 so that the kernel's listener takes part without an option of its own.
+//! The first connection requests a cookie with an empty option. The second one carries the cookie
+//! and the request in its SYN, and the answer arrives after one round trip instead of two. The
+//! Linux kernel is the server, and then the client, with `net.ipv4.tcp_fastopen` = 0x403 in the
+//! private namespace: 3 for both roles, and 0x400 so that the kernel's listener uses Fast Open
+//! without a socket option.
 //!
-//! Then what goes wrong: a cookie of a key that was replaced, and a SYN that something on the way
-//! swallows for its data. And what does not take part: data in a SYN to a server without Fast Open.
+//! Then there are the failures: a cookie of a key that was replaced, and a middlebox that drops
+//! SYNs with data. The last scene sends data in a SYN to a server without Fast Open.
 
 use netstack::config::{FastOpenKey, FastOpenKeys, FastOpenMode};
 use netstack::net::TcpStream;
@@ -39,7 +40,8 @@ fn main() -> ExitCode {
     })
 }
 
-/// Listens; a listener of netstack is told to take part, one of the kernel does by the variable.
+/// Listens. A listener of netstack enables Fast Open, one of the kernel uses it because of the
+/// variable.
 fn listen(net: &Net) -> io::Result<Listener> {
     if net.right.is_kernel() || net.left.is_kernel() {
         netns::sysctl("net.ipv4.tcp_fastopen", "0x403")?;
@@ -51,7 +53,7 @@ fn listen(net: &Net) -> io::Result<Listener> {
     Ok(listener)
 }
 
-/// Sends the request, with Fast Open or not; the time until the answer.
+/// Sends the request, with or without Fast Open, and returns the time until the answer.
 async fn fetch(net: &Net, fast_open: bool) -> io::Result<Duration> {
     let to = net.right.at(PORT);
     let start = net.wire.now();
@@ -107,7 +109,7 @@ async fn exchange(net: &Net, listener: &Listener, fast_open: bool) -> io::Result
     time
 }
 
-/// Of a SYN or SYN-ACK: whether it has a cookie, and its data.
+/// Whether a SYN or SYN-ACK has a cookie, and the length of its data.
 fn opening(seg: &Seg) -> (&'static str, usize) {
     let option = seg.header.options.fast_open;
     let what = match option.map(|option| option.cookie) {
@@ -143,7 +145,7 @@ fn three_connections(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> 
             ("no option", 0),
         ],
     );
-    // Of the last connection alone: the one before may still be closing.
+    // Of the last connection only: the one before may still be closing.
     let port = syns.iter().rev().find(|seg| seg.is("SYN")).map(|seg| seg.src);
     let last = scene.segments.since(start).filter(|seg| [Some(seg.src), Some(seg.dst)].contains(&port));
     let syn_ack = last.filter(|seg| seg.is("SYN,ACK"));
@@ -171,7 +173,7 @@ fn three_connections(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> 
     Ok(())
 }
 
-/// The server has another key: it takes the SYN, not the data, and gives out a new cookie.
+/// The server has another key. It accepts the SYN without the data, and sends a new cookie.
 fn replaced_key(tour: &mut Tour) -> io::Result<()> {
     let scene =
         tour.scene("replaced_key", "A cookie that is not good any more", Peer::Netstack).delay(RTT / 2);
@@ -225,7 +227,7 @@ fn swallowed(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// Data in a SYN without Fast Open: RFC 9293 allows it, the server need not keep it.
+/// Data in a SYN without Fast Open: RFC 9293 permits it, and the server need not keep it.
 fn not_asked_for(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("not_asked_for", "Data in a SYN to a server without Fast Open", Peer::Netstack);
     let scene = scene.delay(RTT / 2).config_of(Side::Left, |config| {

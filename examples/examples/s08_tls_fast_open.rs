@@ -4,16 +4,16 @@
 //! cargo run -p netstack-examples --example s08_tls_fast_open
 //! ```
 //!
-//! Two stacks in this process, 50 ms apart, in virtual time: what is measured is exact, and nothing
-//! but round trips. The handshakes of TCP and TLS overlap where the SYN carries the ClientHello, and
-//! with a session to resume it carries the request as well, so that the answer is there after one
-//! round trip.
+//! Two stacks in this process, with a round-trip time of 50 ms, in virtual time: the measurements
+//! are exact and consist of round trips only. The handshakes of TCP and TLS overlap if the SYN
+//! carries the ClientHello. With a session to resume it carries the request as well, so that the
+//! answer arrives after one round trip.
 //!
-//! Early data and data in a SYN may reach the server twice, if somebody repeats what they saw or a
-//! SYN comes a second time: only requests that do no harm then belong there.
+//! Early data and data in a SYN can reach the server twice, if an attacker replays it or a SYN is
+//! duplicated. It must therefore contain idempotent requests only.
 //!
-//! The client pins X25519. The share of a post-quantum key exchange is 1184 bytes longer, and the last
-//! row says what that means for the SYN.
+//! The client uses X25519 only. The share of a post-quantum key exchange is 1184 bytes longer, and
+//! the last row shows what that means for the SYN.
 
 use netstack::device::{Link, LinkConfig};
 use netstack::net::{TcpListener, TcpStream};
@@ -38,7 +38,7 @@ const NAME: &str = "server.example";
 const ADDRESS: &str = "10.0.0.2:443";
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: server.example\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
-/// What an SYN holds over Ethernet: the MSS less 40 bytes for options.
+/// The data that a SYN can carry over Ethernet: the MSS minus 40 bytes for options.
 const SYN_ROOM: usize = 1460 - 40;
 /// Bytes that the share of X25519MLKEM768 adds to a ClientHello
 /// (draft-ietf-tls-ecdhe-mlkem: 1216 instead of 32).
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What one row of the table does.
+/// One row of the table.
 struct Row {
     name: &'static str,
     version: &'static SupportedProtocolVersion,
@@ -104,7 +104,7 @@ async fn run() -> io::Result<bool> {
     let mut largest = 0;
     for row in &ROWS {
         let config = Arc::new(keys.client(row)?);
-        // A first connection brings the Fast Open cookie and the session to resume.
+        // A first connection obtains the Fast Open cookie and the session to resume.
         fetch(&client, row, &config).await?;
         let outcome = fetch(&client, row, &config).await?;
         let right = outcome.time == RTT * row.round_trips && outcome.fast_opened == row.fast_open;
@@ -140,7 +140,7 @@ fn stacks() -> io::Result<(Stack, Stack)> {
     Ok((build(left, "10.0.0.1/24")?, build(right, "10.0.0.2/24")?))
 }
 
-/// A certificate that signs itself, and its key.
+/// A self-signed certificate and its key.
 struct Keys {
     provider: Arc<CryptoProvider>,
     certificate: CertificateDer<'static>,
@@ -164,7 +164,8 @@ impl Keys {
             .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
             .map_err(io::Error::other)?;
         config.max_early_data_size = 16 << 10;
-        // The answer to early data leaves beside the server's handshake, before the client's Finished.
+        // The answer to early data is sent with the server's handshake, before the client's
+        // Finished.
         config.send_half_rtt_data = true;
         Ok(Arc::new(config))
     }
@@ -186,7 +187,7 @@ impl Keys {
     }
 }
 
-/// The pieces of what TLS wants to send, each as TLS made it.
+/// The pieces of data that TLS sends, each as TLS produced it.
 #[derive(Default)]
 struct Flight(Vec<Vec<u8>>);
 
@@ -207,7 +208,8 @@ impl Write for Flight {
 }
 
 impl Flight {
-    /// Writes all pieces in one vectored write, and what did not fit behind it; the bytes.
+    /// Writes all pieces in one vectored write, then what did not fit, and returns the number of
+    /// bytes.
     async fn send(&self, stream: &mut TcpStream) -> io::Result<usize> {
         let slices: Vec<_> = self.0.iter().map(|piece| IoSlice::new(piece)).collect();
         let sent = stream.write_vectored(&slices).await?;
@@ -217,7 +219,7 @@ impl Flight {
     }
 }
 
-/// What one fetch found out.
+/// The result of one fetch.
 struct Outcome {
     time: Duration,
     first_flight: usize,
@@ -291,8 +293,8 @@ async fn serve(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<(
     }
 }
 
-/// Drives rustls by hand: a ready-made acceptor returns only after the client's Finished, and early
-/// data is there before that.
+/// Drives rustls directly: a ready-made acceptor returns only after the client's Finished, and
+/// early data is available before that.
 async fn answer(mut stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;

@@ -1,15 +1,16 @@
-//! S9: the defects that TCP is said to have, each with a small demonstration.
+//! S9: defects that are attributed to TCP, each with a small demonstration.
 //!
 //! ```text
 //! cargo run -p netstack-examples --example s09_defects
 //! ```
 //!
-//! - Hard to upgrade, for it lives in kernels: not where the stack is a library.
+//! - Hard to upgrade, because it is part of the kernel: not if the stack is a library.
 //! - Slow to connect: Fast Open saves the round trip (more in `s07_fast_open` and `s08_tls_fast_open`).
-//! - Easy to reset: a forger has to hit the one right number (RFC 5961), and cannot guess where a
-//!   connection began (RFC 6528).
-//! - Head-of-line blocking: stays. What came behind a lost segment waits for it.
-//! - A connection belongs to its addresses: stays. From a new one it is unknown, and reset.
+//! - Easy to reset: a forged segment needs the exact sequence number (RFC 5961), and the initial
+//!   one cannot be guessed (RFC 6528).
+//! - Head-of-line blocking: remains. Data after a lost segment waits for it.
+//! - A connection is bound to its addresses: remains. From a new address its segments are unknown,
+//!   and answered with RST.
 
 use netstack::net::TcpStream;
 use netstack::wire::Flags;
@@ -37,7 +38,7 @@ fn missing(what: &str) -> io::Error {
     io::Error::other(format!("there is no {what}"))
 }
 
-/// A connection over a wire of a round trip of 50 ms: both ends.
+/// A connection over a wire with a round-trip time of 50 ms: both ends.
 async fn connected(net: &Net) -> io::Result<(Stream, Stream)> {
     let listener = net.right.listen(PORT)?;
     let (client, server) = tokio::join!(net.left.connect(net.right.at(PORT)), listener.accept());
@@ -92,7 +93,7 @@ fn latency(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// Resets by somebody who knows addresses and ports, and guesses the number.
+/// Resets by an attacker who knows addresses and ports, and guesses the sequence number.
 fn forged_resets(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("forged_resets", "Forged resets", Peer::Netstack);
     let scene = scene.run(async |net| {
@@ -105,7 +106,7 @@ fn forged_resets(tour: &mut Tour) -> io::Result<()> {
         let next = last.header.seq + last.header.len() as u32;
         let reset = |seq| Forgery::new(last.src, last.dst, Flags::RST, seq, last.header.ack);
         let mut lived = Vec::new();
-        // Far outside of the window, in it, and the one right number.
+        // Far outside the window, inside it, and the exact number.
         for offset in [1 << 20, 1000, 0] {
             sleep(Duration::from_secs(1)).await;
             net.wire.forge(Side::Left, &reset(next + offset))?;
@@ -138,7 +139,7 @@ fn forged_resets(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// One of three segments is lost. The two behind it are there, and wait.
+/// One of three segments is lost. The two after it have arrived, and wait.
 fn head_of_line(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("head_of_line", "One segment of three is lost", Peer::Netstack).delay(RTT / 2);
     let scene = scene.run(async |net| {
@@ -148,7 +149,7 @@ fn head_of_line(tour: &mut Tour) -> io::Result<()> {
         for part in [&b"one"[..], b"second", b"the third"] {
             client.write(part).await?;
         }
-        // All that was not lost has arrived by now.
+        // All segments that were not lost have arrived by now.
         let early = timeout(RTT * 3 / 4, server.read(100)).await;
         let waited = early.is_err();
         let read = server.read(100).await?;
@@ -165,7 +166,7 @@ fn head_of_line(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// The client goes on from another port, as behind an address translator that forgot it.
+/// The client continues from another port, as after a NAT has lost its mapping.
 fn migration(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("migration", "The client's address changes", Peer::Netstack);
     let scene = scene.run(async |net| {

@@ -5,12 +5,12 @@
 //! ```
 //!
 //! A socket that is bound but does not listen reserves a port and receives nothing: a SYN to it is
-//! answered like one to a port that nobody has. As the SYN has no ACK bit, the answer is RST with ACK,
+//! answered like one to an unused port. As the SYN has no ACK bit, the answer is a RST with ACK,
 //! with sequence number 0 and acknowledgment number ISN + 1 (RFC 9293 §3.10.7.1).
 //!
-//! Then the two things that come before that answer: a segment with a bad checksum is dropped in
-//! silence, and the look-up asks for the connection with all four addresses first and for a listener
-//! second. The Linux kernel is the client, and then the server.
+//! Then the two checks that come before that answer: a segment with a bad checksum is dropped
+//! silently, and the lookup searches for a connection with the addresses and ports of both ends
+//! first, and for a listener second. The Linux kernel is the client, and then the server.
 
 use netstack::wire::{Flags, SeqNum};
 use netstack_examples::tour::{self, Forgery, Peer, Side, Tour, errno};
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const PORT: u16 = 8888;
-/// A port of which nobody knows.
+/// An unused port.
 const OTHER: u16 = 45_678;
 /// Long enough for an answer to come.
 const A_LITTLE: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The seed's experiment.
+/// The socket is bound and does not listen.
 fn bound_only(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "Bound, and not listening", peer).run(async |net| {
         let bound = net.right.socket()?;
@@ -56,7 +56,7 @@ fn bound_only(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// The same SYN twice: its checksum is wrong, and then it is right.
+/// The same SYN twice, first with a wrong checksum and then with the correct one.
 fn bad_checksum(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "A bad checksum is not even worth a reset", peer).run(async |net| {
         let mut syn = Forgery::new(

@@ -4,21 +4,21 @@
 //! cargo run -p netstack-examples --example s11_without_listen
 //! ```
 //!
-//! Twice yes, and nobody calls `listen`. A socket can connect to its own address: its SYN comes back to
-//! it, in the state SYN-SENT, and is a SYN from the peer like any other. And two clients that connect
-//! to each other at the same time open one connection, if their SYNs cross (RFC 9293 §3.5, figure 7).
-//! Either way both ends go through SYN-RECEIVED, and a SYN is answered by a SYN-ACK of the side that
-//! has sent its SYN already.
+//! Yes, in two ways. A socket can connect to its own address: its SYN returns to it in the state
+//! SYN-SENT, and is processed like a SYN of a peer. And two clients that connect to each other at
+//! the same time open one connection, if their SYNs cross (RFC 9293 §3.5, figure 7). In both cases
+//! both ends go through SYN-RECEIVED, and each SYN is answered with a SYN-ACK by a side that has
+//! already sent its own SYN.
 //!
-//! The self-connection is netstack's, on its loopback. The simultaneous open is one of two netstacks,
-//! and then one of netstack and the Linux kernel.
+//! The self-connection is one of netstack, on its loopback. The simultaneous open is one between
+//! two netstacks, and then one between netstack and the Linux kernel.
 
 use netstack_examples::tour::{self, Peer, Side, Tour};
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The seed's port and its message.
+/// The port of both sides.
 const PORT: u16 = 34_567;
 const MESSAGE: &[u8] = b"Hello, myself~";
 
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The seed's program: bind, connect to the same address, send, receive.
+/// Binds, connects to the same address, sends and receives.
 fn to_itself(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("itself", "A socket connects to itself", Peer::Itself);
     let scene = scene.names("what the socket sends", "what the socket receives").run(async |net| {
@@ -60,7 +60,7 @@ fn to_itself(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// Two clients, and nobody who listens. The delay of the wire lets their SYNs cross.
+/// Two clients without a listener. The delay of the wire lets their SYNs cross.
 fn simultaneous(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "Two clients connect to each other", peer);
     let scene = scene.names("client", "client").delay(Duration::from_millis(20)).run(async |net| {

@@ -4,10 +4,11 @@
 //! cargo run -p netstack-examples --example s12_no_accept
 //! ```
 //!
-//! The handshake is the stack's affair: `accept` only takes a finished connection out of the queue.
-//! The server of the seed sleeps for 20 s before it accepts; meanwhile the handshake completes, the
-//! client's data is received and acknowledged, and then `accept` returns the stream with the bytes in
-//! it. With the Linux kernel on one side the server sleeps for two seconds, which shows the same.
+//! Yes: the stack completes the handshake, and `accept` only takes an established connection out of
+//! the queue. The server sleeps for 20 s before it accepts. In the meantime the handshake
+//! completes, and the client's data is received and acknowledged. Then `accept` returns the stream
+//! with the data. With the Linux kernel on one side the server sleeps for two seconds, which shows
+//! the same.
 
 use netstack_examples::tour::{self, Peer, Side, Tour};
 use std::io;

@@ -1,18 +1,19 @@
-//! S13: the two queues of a listener: what fits, what happens beyond, and what a flood does.
+//! S13: the two queues of a listener: their limits, what happens above them, and a SYN flood.
 //!
 //! ```text
 //! cargo run -p netstack-examples --example s13_queues
 //! ```
 //!
-//! A SYN makes a half-open connection, which waits in the SYN queue for the third segment; then it
-//! waits in the accept queue for the application. Both have a limit, the backlog. The program fills
-//! the one and the other and shows what the peers see, and how the counters change that tell of it:
-//! those that `ss -lnt` and `netstat -s` show on Linux. The Linux kernel is the client where the
-//! outcome depends on what a client does.
+//! A SYN creates a half-open connection, which waits in the SYN queue for the third segment. Then
+//! it waits in the accept queue for the application. The backlog limits both. The program fills one
+//! queue and the other and shows what the peers see and how the counters change, which are those of
+//! `ss -lnt` and `netstat -s` on Linux. The Linux kernel is the client where the outcome depends on
+//! the behaviour of the client.
 //!
-//! Then hosts that do not exist send SYNs, more than the queue holds. Without SYN cookies nobody else
-//! can connect; with them, everybody can, and the queue stays as long as it was. A cookie is our
-//! initial sequence number: what it says comes back in the third segment, and was not remembered.
+//! Then nonexistent hosts send more SYNs than the queue holds. Without SYN cookies no other client
+//! can connect; with them, all can, and the queue does not grow. A cookie is the initial sequence
+//! number of the SYN-ACK: it encodes the state of the connection, which returns in the third
+//! segment and is not stored.
 
 use netstack::Config;
 use netstack::config::SynCookieMode;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 const PORT: u16 = 8013;
-/// Long enough for everything that is under way to arrive.
+/// Long enough for everything in flight to arrive.
 const A_LITTLE: Duration = Duration::from_millis(300);
 /// SYNs of the flood: more than ten times what the queue holds.
 const FLOOD: u32 = 200;
@@ -57,7 +58,7 @@ fn listen(net: &Net, backlog: u32) -> io::Result<Listener> {
     socket.listen(backlog)
 }
 
-/// The queues now, written beside the listener's lifeline as well.
+/// The current queues, which are also written next to the listener's lifeline.
 fn look(net: &Net, listener: &Listener) -> ListenerQueues {
     let queues = listener.netstack().expect("the listener is netstack's").queues();
     net.right.says(format!(
@@ -67,7 +68,7 @@ fn look(net: &Net, listener: &Listener) -> ListenerQueues {
     queues
 }
 
-/// Prints what changed, under the names of Linux.
+/// Prints the changes, with the names of Linux.
 fn show_changes(tour: &Tour, when: &str, before: &ListenerQueues, after: &ListenerQueues) {
     let changes: Vec<String> = counted(before)
         .into_iter()
@@ -150,14 +151,14 @@ fn third_segment(tour: &mut Tour, abort: bool) -> io::Result<()> {
     });
     let scene = scene.run(async |net| {
         let listener = listen(net, 1)?;
-        // It is half open while others take the places.
+        // It is half open while others fill the queue.
         net.wire.lose(Side::Left, |segment| segment.is_ack() && !segment.is_syn());
         let mut late = net.left.connect(net.right.at(PORT)).await?;
         net.wire.says("the third segment was lost");
         let held = [net.left.connect(net.right.at(PORT)).await?, net.left.connect(net.right.at(PORT)).await?];
         sleep(A_LITTLE).await;
         let before = look(net, &listener);
-        // Its data is a third segment as well.
+        // Its data acts as the third segment too.
         late.write(b"hello").await?;
         sleep(A_LITTLE).await;
         let after = look(net, &listener);
@@ -198,7 +199,7 @@ fn third_segment(tour: &mut Tour, abort: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// After five retries nobody remembers.
+/// After five retransmissions the connection is dropped.
 fn forgotten(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene(
         "forgotten",
@@ -235,8 +236,8 @@ fn nobody(number: u32) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::from_bits(0xc612_0000 + number).into(), 5000)
 }
 
-/// Sends the flood: through the kernel, which forwards it, or onto the wire in memory. What it comes
-/// from must stay: the kernel reports networks that are gone.
+/// Sends the flood: through the kernel, which forwards it, or onto the wire in memory. The source
+/// must be kept: the kernel reports networks that do not exist any more.
 fn pour(net: &Net) -> io::Result<Option<Flood>> {
     let to = net.right.at(PORT);
     if let (true, SocketAddr::V4(to)) = (net.left.is_kernel(), to) {
@@ -251,7 +252,7 @@ fn pour(net: &Net) -> io::Result<Option<Flood>> {
     Ok(None)
 }
 
-/// SYNs from hosts that do not exist, and one client who does.
+/// SYNs from nonexistent hosts, and one real client.
 fn flood(tour: &mut Tour, mode: SynCookieMode) -> io::Result<()> {
     let (name, title) = match mode {
         SynCookieMode::Off => ("flood_off", "A flood of SYNs, and no cookies"),
@@ -308,7 +309,7 @@ async fn talk(net: &Net, listener: &Listener) -> io::Result<Vec<u8>> {
     client.read(100).await
 }
 
-/// Third segments that nobody asked for.
+/// Third segments without a handshake before them.
 fn forged(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("forged", "Acknowledgments of cookies that were never sent", Peer::Netstack);
     let scene =

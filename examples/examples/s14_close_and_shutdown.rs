@@ -4,16 +4,16 @@
 //! cargo run -p netstack-examples --example s14_close_and_shutdown
 //! ```
 //!
-//! `shutdown` ends a direction, whoever else holds the socket: that of writing with a FIN, that of
-//! reading with nothing on the wire. `close` gives a handle back, and the last of them ends both
-//! directions: what arrives later is answered with RST. Data that was not read makes it send RST at
-//! once (RFC 2525 §2.17), and so does `SO_LINGER` 0.
+//! `shutdown` ends one direction, even if there are other handles of the socket: writing with a
+//! FIN, reading with nothing on the wire. `close` drops a handle, and dropping the last one ends
+//! both directions: later segments are answered with RST. If there is unread data, it sends a RST
+//! at once (RFC 2525 §2.17), and so does `SO_LINGER` 0.
 //!
-//! What the peer of a RST is told: if it had read the end of the stream before, the end of the stream
-//! again and `EPIPE` for writing; if not, `ECONNRESET` once, from read or from write, and then the end
-//! of the stream and `EPIPE`. netstack never raises a signal.
+//! A peer that receives a RST after it has read the end of the stream reads the end of the stream
+//! again, and `EPIPE` when it writes. Otherwise it gets `ECONNRESET` once, from a read or a write,
+//! and then the end of the stream and `EPIPE`. netstack never raises a signal.
 //!
-//! All of it twice: netstack acts and the Linux kernel is told, and the other way round.
+//! All scenes run twice: netstack closes and the Linux kernel is the peer, and the other way round.
 
 use netstack_examples::tour::{self, Peer, Segs, Side, Stream, Tour, errno};
 use std::io;
@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const PORT: u16 = 80;
-/// For what is sent to arrive.
+/// Long enough for segments to arrive.
 const A_LITTLE: Duration = Duration::from_millis(60);
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// FIN, and reading goes on.
+/// A FIN; reading continues.
 fn shutdown_write(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "shutdown(Write): reading goes on", peer).run(async |net| {
         let (mut client, mut server) = net.connect(PORT).await?;
@@ -96,7 +96,7 @@ fn shutdown_read(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// The peer writes to a socket that nobody has any more.
+/// The peer writes to a socket that was closed.
 fn close_and_late_data(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "close, and data that comes later", peer).run(async |net| {
         let (client, mut server) = net.connect(PORT).await?;
@@ -116,7 +116,7 @@ fn close_and_late_data(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()
     Ok(())
 }
 
-/// Data that nobody read, and what the peer is told, whatever it tries first.
+/// Unread data, and what the calls of the peer return, whichever it tries first.
 fn unread_data(tour: &mut Tour, name: &str, peer: Peer, first: First) -> io::Result<()> {
     let title = format!("close with unread data; the peer {}s first", first.name());
     let scene = tour.scene(name, &title, peer).run(async |net| {
@@ -153,7 +153,8 @@ fn zero_linger(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// Handles count for close, and not for shutdown. netstack's clones are an `Arc` of the stream.
+/// The number of handles matters for close, and not for shutdown. Handles of netstack are clones of
+/// an `Arc` of the stream.
 fn handles(tour: &mut Tour) -> io::Result<()> {
     let title = "Two handles: the drop of one is nothing, shutdown counts for both";
     let scene = tour.scene("handles", title, Peer::Kernel(Side::Right)).run(async |net| {
@@ -184,7 +185,7 @@ fn handles(tour: &mut Tour) -> io::Result<()> {
         drop(read);
         sleep(A_LITTLE).await;
         sent.push(since(mark));
-        // As in tokio: the drop of the writing half shuts writing down.
+        // As in tokio, dropping the writing half shuts down writing.
         let mark = net.wire.segments().len();
         net.left.says("drop of the writing half");
         drop(write);
@@ -221,7 +222,7 @@ fn handles(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// What the peer of a reset tries first.
+/// The first call of the peer after a reset.
 #[derive(Clone, Copy)]
 enum First {
     Read,
@@ -236,7 +237,7 @@ impl First {
         }
     }
 
-    /// What it is told after a RST that came without a FIN before it.
+    /// What its calls return after a RST without a FIN before it.
     fn after_reset(self) -> Vec<String> {
         let told = match self {
             Self::Read => ["read ECONNRESET", "write EPIPE", "read 0", "write EPIPE"],

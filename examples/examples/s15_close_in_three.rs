@@ -4,11 +4,11 @@
 //! cargo run -p netstack-examples --example s15_close_in_three
 //! ```
 //!
-//! A client sends 19 bytes, waits a second and closes. The server answers the end of the stream with a
-//! close of its own. Does the acknowledgment of the client's FIN go by itself, or does it ride on the
-//! server's FIN? Delayed acknowledgments decide: if the server closes within the delay there are
-//! three segments. `TCP_QUICKACK` sends the acknowledgment at once, but only if it is set when the FIN
-//! is already there: a FIN puts the socket back into delayed mode.
+//! A client sends 19 bytes, waits a second and closes. The server answers the end of the stream
+//! with a close of its own. Is the acknowledgment of the client's FIN a segment of its own, or does
+//! the server's FIN carry it? That depends on delayed acknowledgments: if the server closes within
+//! the delay there are three segments. `TCP_QUICKACK` sends the acknowledgment at once, but only if
+//! it is set after the FIN has arrived, because a FIN puts the socket back into delayed mode.
 //!
 //! The Linux kernel is the client of netstack, and then netstack is the client of the Linux kernel.
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const PORT: u16 = 8888;
-/// The seed's client says this, 19 bytes.
+/// What the client sends: 19 bytes.
 const MESSAGE: &[u8] = b"hello, i am xiaolin";
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,7 +28,7 @@ const SECOND: Duration = Duration::from_secs(1);
 enum Server {
     /// Nothing, and closes as soon as it reads the end of the stream.
     Closes,
-    /// Sets `TCP_QUICKACK` after the read that returned 0, as the seed's second experiment does.
+    /// Sets `TCP_QUICKACK` after the read that returned 0.
     QuickAcksAfterTheEnd,
     /// Sets it before that read.
     QuickAcksBeforeTheEnd,
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
             let late = "Control: the server closes 300 ms later";
             let (late, waited) = experiment(tour, &format!("4_{role}"), late, peer, Server::ClosesLate)?;
             tour.equal("four segments", &late, &four());
-            // In real time a busy machine may be late; in virtual time nobody is.
+            // In real time a busy machine may be late; virtual time is exact.
             let slack = Duration::from_millis(if tour.has_kernel() { 110 } else { 0 });
             let expected = Duration::from_millis(40);
             tour.at("the ACK waited 40 ms for something to ride on", waited, expected, slack);
@@ -77,8 +77,8 @@ fn four() -> Vec<String> {
     ["> FIN,ACK 20/1", "< ACK 1/21", "< FIN,ACK 1/21", "> ACK 21/2"].map(str::to_owned).to_vec()
 }
 
-/// The seed's programs. Gives the segments from the FIN on, and how long the server's answer to it
-/// took.
+/// Runs client and server. Returns the segments from the FIN on, and how long the server took to
+/// answer it.
 fn experiment(
     tour: &mut Tour,
     name: &str,
@@ -110,7 +110,7 @@ fn experiment(
             io::Result::Ok(())
         };
         tokio::try_join!(serve, act)?;
-        // For what may still come.
+        // Wait for segments that may still follow.
         sleep(Duration::from_millis(100)).await;
         Ok(())
     })?;

@@ -4,15 +4,15 @@
 //! cargo run -p netstack-examples --example s16_delayed_ack
 //! ```
 //!
-//! An acknowledgment without data costs a whole segment, so the receiver waits a little for data that
-//! it can ride on: 40 ms in Linux and netstack, 200 ms at most (RFC 9293 §3.8.6.3 allows less than
-//! 500). It waits no longer when more than one full-sized segment is unacknowledged. The seed says so
-//! of every second segment; of small ones it is true only if the application has read them both: a
-//! peer that paused twice has nothing to say that an answer could come to.
+//! An acknowledgment without data takes a whole segment, so the receiver waits a little for data
+//! that can carry it: 40 ms in Linux and netstack, at most 200 ms (RFC 9293 §3.8.6.3 permits less
+//! than 500). It stops waiting when more than one full-sized segment is unacknowledged. It is often
+//! said that every second segment is acknowledged at once. For small segments that is true only if
+//! the application has read both of them.
 //!
-//! Each scene begins with a question and an answer, for at the beginning of a connection and after a
-//! pause both stacks acknowledge at once, so that the sender's window can grow. In virtual time the
-//! times are exact; the Linux kernel's are as its timers are.
+//! Each scene begins with a request and a response, because at the beginning of a connection and
+//! after a pause both stacks acknowledge at once, so that the sender's window can grow. In virtual
+//! time the times are exact; those of the Linux kernel have the resolution of its timers.
 
 use netstack_examples::tour::{self, Net, Peer, Segs, Side, Stream, Tour};
 use std::io;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const PORT: u16 = 80;
-/// Of a full segment: an MTU of 1,500 less 40 bytes of headers and 12 of timestamps.
+/// Payload of a full segment: an MTU of 1,500 minus 40 bytes of headers and 12 of timestamps.
 const FULL: usize = 1_448;
 const DELAY: Duration = Duration::from_millis(40);
 /// How late the kernel, or a process of a busy machine, may be.
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// A connection on which the two have talked: the server delays its acknowledgments now.
+/// A connection after a request and a response: the server delays its acknowledgments now.
 async fn talking(net: &Net) -> io::Result<(Stream, Stream)> {
     let (mut client, mut server) = net.connect(PORT).await?;
     client.set_nodelay()?;
@@ -133,7 +133,7 @@ fn two_full_segments(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> 
     Ok(())
 }
 
-/// Of small segments the second ends the waiting, if the application has read them both.
+/// The second of two small segments is acknowledged at once, if the application has read both.
 fn two_small_segments(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene =
         tour.scene(name, "Two small segments: at once when they are read", peer).run(async |net| {

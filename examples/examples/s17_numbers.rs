@@ -5,14 +5,15 @@
 //! ```
 //!
 //! A client connects, sends ten bytes and closes; the server closes a little later. The program
-//! prints what was on the wire beside what two formulas say: a segment's sequence number is that of
-//! the sender's last segment plus its length, and its acknowledgment number is that of the last
-//! segment received plus its length, where a SYN and a FIN count as one byte each. The Linux kernel
-//! is the client, and then the server.
+//! prints the segments on the wire next to the predictions of two formulas: a segment's sequence
+//! number is that of the sender's last segment plus its length, and its acknowledgment number is
+//! that of the last segment received plus its length, where a SYN and a FIN count as one byte each.
+//! The Linux kernel is the client, and then the server.
 //!
-//! The formulas describe an exchange in which nothing goes wrong. The last scene shows where they end:
-//! a retransmission repeats its number, the acknowledgment of a segment that came out of order repeats
-//! the old one (it is RCV.NXT, the next byte that is missing), and a keep-alive probe goes one back.
+//! The formulas describe an exchange in which nothing is lost. The last scene shows their limits: a
+//! retransmission repeats its sequence number, the acknowledgment of an out-of-order segment
+//! repeats the previous one (it is RCV.NXT, the next missing byte), and a keep-alive probe has the
+//! sequence number before the next one.
 
 use netstack_examples::tour::{self, Peer, Seg, Segs, Side, Tour};
 use std::io;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 const PORT: u16 = 8888;
-/// What the seed's client sends.
+/// What the client sends.
 const TEN_BYTES: &[u8] = b"0123456789";
 /// Longer than an acknowledgment can be delayed: 40 ms, and 200 ms at most.
 const A_LITTLE: Duration = Duration::from_millis(300);
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The seed's exchange: handshake, ten bytes, four-way close.
+/// Handshake, ten bytes, four-way close.
 fn ten_bytes(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "Ten bytes, and a close in four segments", peer);
     let scene = scene.run(async |net| {
@@ -77,7 +78,7 @@ fn ten_bytes(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
 }
 
 /// The third segment of the handshake is lost. The first data segment has the same numbers and the
-/// ACK bit, so it does the third one's work.
+/// ACK bit, so it takes its place.
 fn third_ack_lost(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     let scene = tour.scene(name, "The third segment of the handshake is lost", peer);
     let scene = scene.run(async |net| {
@@ -106,7 +107,7 @@ fn third_ack_lost(tour: &mut Tour, name: &str, peer: Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// A loss, what comes behind it, a probe, and a FIN that carries data.
+/// A loss, the segments after it, a probe, and a FIN that carries data.
 fn where_the_formulas_end(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("exceptions", "Where the formulas end", Peer::Netstack);
     let scene = scene.run(async |net| {
@@ -120,7 +121,7 @@ fn where_the_formulas_end(tour: &mut Tour) -> io::Result<()> {
         client.set_keepalive(Some((Duration::from_secs(5), Duration::from_secs(1), 3)))?;
         sleep(Duration::from_secs(6)).await;
         net.wire.says("a FIN can carry data");
-        // Held back until the FIN comes to it.
+        // Held back until the FIN is sent with it.
         let stream = client.netstack().expect("both sides are netstack");
         stream.set_tcp_cork(true)?;
         client.write(b"bye").await?;
@@ -153,7 +154,7 @@ fn where_the_formulas_end(tour: &mut Tour) -> io::Result<()> {
     Ok(())
 }
 
-/// What the formulas say a segment's numbers are, given those before it.
+/// The numbers of a segment that the formulas predict from those before it.
 fn predicted(before: &[Seg], seg: &Seg) -> Option<(u32, u32)> {
     let counts = |seg: &Seg| seg.header.len() as u32;
     // The first segment of each side begins with its initial number.
@@ -164,7 +165,7 @@ fn predicted(before: &[Seg], seg: &Seg) -> Option<(u32, u32)> {
     Some((number, acknowledged))
 }
 
-/// How many segments are as the formulas say.
+/// How many segments match the formulas.
 fn obeying(segments: &Segs) -> usize {
     let obeys = |(index, seg): (usize, &Seg)| predicted(&segments[..index], seg) == Some((seg.seq, seg.ack));
     segments.iter().enumerate().filter(|pair| obeys(*pair)).count()

@@ -1,8 +1,9 @@
-//! A bad network between two TUN devices: a network emulator in user space.
+//! An impaired network between two TUN devices: a network emulator in user space.
 //!
-//! What the kernel routes to one device comes out of the other, with the delay, loss, reordering and
-//! so on of a [`Link`]. The devices have no offloads, so everything happens packet by packet. Any two
-//! hosts can be put on such a network, also where the kernel has no netem.
+//! Packets that the kernel routes to one device arrive from the other, with the delay, loss,
+//! reordering and so on of a [`Link`]. The devices have no offloads, so that each packet is
+//! impaired separately. Any two hosts can be connected by such a network, even if the kernel has no
+//! netem.
 //!
 //! Two network namespaces as hosts, and 40 ms with a little loss between them (as root):
 //! ```text
@@ -15,7 +16,7 @@
 //! ip netns exec a ping 10.8.0.2
 //! ```
 //!
-//! Times are kept to a millisecond.
+//! Times have a resolution of one millisecond.
 
 use clap::Parser;
 use netstack::device::{Link, LinkConfig, LinkStats};
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Joins two TUN devices through a bad network, until Ctrl-C.
+/// Connects two TUN devices through an impaired network, until Ctrl-C.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -38,14 +39,14 @@ struct Args {
     /// TUN device of the other side; created if there is none.
     #[arg(long, value_name = "NAME")]
     right: String,
-    /// Network namespace to move the left device to, as a file: /run/netns/NAME or /proc/PID/ns/net.
-    /// There it is down and without addresses.
+    /// Network namespace to move the left device to, as a file: /run/netns/NAME or
+    /// /proc/PID/ns/net. There, it is down and has no addresses.
     #[arg(long, value_name = "FILE")]
     left_netns: Option<PathBuf>,
     /// Network namespace to move the right device to.
     #[arg(long, value_name = "FILE")]
     right_netns: Option<PathBuf>,
-    /// What happens to packets, in each direction: delay=20ms,jitter=2ms,loss=1%,reorder=5%,
+    /// Impairments of each direction: delay=20ms,jitter=2ms,loss=1%,reorder=5%,
     /// duplicate=1%,corrupt=0.1%,rate=100mbit,queue=256kb.
     #[arg(long, value_name = "LINK", default_value = "")]
     impair: LinkConfig,
@@ -74,7 +75,7 @@ async fn run(args: &Args) -> io::Result<()> {
     let right = open(&args.right, args.right_netns.as_deref(), args.mtu)?;
     let back = args.impair_back.clone().unwrap_or_else(|| args.impair.clone());
     let link = Link::new(Arc::new(left), args.impair.clone(), back);
-    // Before anything is announced: who waits for the line may end us at once.
+    // Before anything is printed: a process that waits for the line may end this one at once.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     println!("joined {} and {}; Ctrl-C ends it", args.left, args.right);
@@ -90,7 +91,7 @@ async fn run(args: &Args) -> io::Result<()> {
 
 /// Opens a device without offloads, and moves its interface to `namespace`.
 fn open(name: &str, namespace: Option<&Path>, mtu: u32) -> io::Result<Tun> {
-    // Looked at first, so that a wrong name leaves nothing behind.
+    // Opened first, so that a wrong name leaves nothing behind.
     let namespace = namespace.map(open_namespace).transpose()?;
     let tun = Tun::open(&TunConfig::new(name).offload(false).mtu(mtu))?;
     if let Some(namespace) = namespace {

@@ -1,12 +1,12 @@
-//! A checksum that other programs have too (`zlib.adler32` of Python), for reports.
+//! A checksum that other programs can compute too (`zlib.adler32` in Python), for reports.
 
 /// The largest prime below 2^16 (RFC 1950 §8.2).
 const BASE: u32 = 65_521;
 
-/// Bytes that can be summed before the sums must be reduced, lest 32 bits overflow.
+/// Bytes that can be summed before the sums must be reduced, so that 32 bits do not overflow.
 const NMAX: usize = 5_552;
 
-/// Adler-32 of bytes that come piece by piece (RFC 1950 §8.2).
+/// Adler-32 of bytes that are added piece by piece (RFC 1950 §8.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adler32 {
     a: u32,

@@ -6,7 +6,7 @@ use netstack::config::Config;
 use std::fmt::Display;
 use std::process::ExitCode;
 
-/// The exit status of a command that was called wrongly.
+/// The exit status after a usage error.
 const USAGE: u8 = 2;
 
 /// A switch.
@@ -37,7 +37,7 @@ pub fn parse<T: Parser>() -> T {
     })
 }
 
-/// Says what went wrong, in one line, and gives the status to end with.
+/// Prints what went wrong, in one line, and returns the exit status.
 pub fn fail(error: impl Display) -> ExitCode {
     eprintln!("error: {}", error.to_string().replace('\n', " "));
     ExitCode::FAILURE

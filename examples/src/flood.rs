@@ -1,7 +1,7 @@
-//! A flood of SYNs from hosts that do not exist, through the kernel: a second TUN device stands for
-//! the network that they come from, and the kernel forwards what comes out of it.
+//! A SYN flood from nonexistent hosts, through the kernel: a second TUN device represents the
+//! network that they are in, and the kernel forwards its packets.
 //!
-//! Only for a network namespace of one's own.
+//! Only for a private network namespace.
 
 use netstack::device::{Device, TxPacket};
 use netstack::time::Instant as StackInstant;
@@ -14,55 +14,56 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The network of those who do not exist, which is set aside for benchmarks (RFC 2544 appendix C.2.2).
+/// The network of the nonexistent hosts, which is reserved for benchmarks (RFC 2544 appendix
+/// C.2.2).
 const NETWORK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 const PREFIX: u32 = 15;
 
 /// How often packets are sent.
 const TICK: Duration = Duration::from_millis(1);
-/// Packets of one tick at most, however far behind.
+/// Maximum number of packets per tick, even if the flood is late.
 const BURST: u64 = 1024;
 
-/// Where the flood comes from.
+/// The source of the flood.
 #[derive(Debug)]
 pub struct Flood {
     tun: Tun,
 }
 
-/// What was sent.
+/// What the flood has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// SYNs.
     pub syns: u64,
-    /// In this time.
+    /// The time that it took.
     pub took: Duration,
 }
 
 impl Sent {
-    /// SYNs in a second.
+    /// SYNs per second.
     pub fn rate(&self) -> u64 {
         (self.syns as u128 * 1_000_000_000 / self.took.as_nanos().max(1)) as u64
     }
 }
 
 impl Flood {
-    /// Opens a TUN device called `name`, and has the kernel forward what comes from it.
+    /// Opens a TUN device called `name`, and lets the kernel forward its packets.
     ///
     /// # Errors
     /// Those of the device and of the kernel's settings.
     pub fn open(name: &str) -> io::Result<Self> {
-        // Answers to nobody need no room.
+        // Answers to nonexistent hosts need no queue.
         let config = TunConfig::new(name).offload(false).tx_queue_len(1);
         let tun = Tun::open(&config.address(format!("{}/{PREFIX}", host(1)))?)?;
         netns::sysctl("net.ipv4.ip_forward", "1")?;
-        // What comes from there leads there, but checking that costs the kernel a lookup.
+        // The route to these sources is correct, but checking it costs the kernel a lookup.
         netns::sysctl("net.ipv4.conf.all.rp_filter", "0")?;
         netns::sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "0")?;
         Ok(Self { tun })
     }
 
-    /// Sends `count` SYNs to `target`, `rate` in a second or as many as will go, each from an address
-    /// and port of its own as long as there are some.
+    /// Sends `count` SYNs to `target`, at most `rate` per second, each from its own address and
+    /// port while there are unused ones.
     ///
     /// # Errors
     /// Those of the device.
@@ -84,7 +85,7 @@ impl Flood {
 
     fn send_one(&self, target: SocketAddrV4, number: u32) -> io::Result<()> {
         let hosts = (1 << (32 - PREFIX)) - 4;
-        // Neighbours in time are not neighbours in the network.
+        // Successive SYNs have addresses that are not adjacent.
         let mixed = number.wrapping_mul(2_654_435_761);
         let src = host(2 + number % hosts);
         let src_port = 1024 + (number / hosts * 7919 + mixed % 7919) as u16 % 60_000;

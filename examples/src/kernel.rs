@@ -1,4 +1,4 @@
-//! The kernel's own sockets, for comparison and as the other end.
+//! Kernel sockets, for comparison and as the other end.
 
 use socket2::SockRef;
 use std::io;
@@ -17,13 +17,13 @@ pub struct Congestion {
     pub refused: Option<String>,
 }
 
-/// Has `socket` use CUBIC if this process may choose it.
+/// Selects CUBIC for `socket` if this process may.
 ///
-/// Unprivileged processes may choose only what `net.ipv4.tcp_allowed_congestion_control` lists, and
-/// new namespaces inherit a default that may be another one.
+/// Unprivileged processes may select only what `net.ipv4.tcp_allowed_congestion_control` lists, and
+/// the default that a new namespace inherits may be another one.
 ///
 /// # Errors
-/// If the socket does not say what it uses.
+/// If the socket does not report what it uses.
 pub fn prefer_cubic(socket: SockRef<'_>) -> io::Result<Congestion> {
     let refused = socket.set_tcp_congestion(b"cubic").err().map(|error| error.to_string());
     let name = socket.tcp_congestion()?;

@@ -1,5 +1,5 @@
-//! What the examples of netstack share: payloads that can be checked, the small services of inetd,
-//! transfers that notice a stall, command lines, and the guided tour's experiments.
+//! Code that the examples of netstack share: payloads that can be checked, the simple services of
+//! inetd, transfers that detect a stall, command lines, and the experiments of the guided tour.
 
 pub mod checksum;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! A payload that is computed from the position of each byte, so that neither side stores it.
+//! A payload that is computed from the position of each byte, so that neither side has to store it.
 
 use std::fmt;
 use std::io;
@@ -17,14 +17,14 @@ pub struct Pattern {
     seed: u64,
 }
 
-/// The first byte that is not what it should be.
+/// The first byte that differs from the pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// Its position in the sequence.
     pub offset: u64,
-    /// What the pattern has there.
+    /// The byte of the pattern.
     pub expected: u8,
-    /// What was found.
+    /// The byte that was found.
     pub found: u8,
 }
 
@@ -96,7 +96,8 @@ impl Pattern {
     }
 }
 
-/// Spreads the high bits, which a sum of [`STEP`]s has good ones of, over the low ones. A bijection.
+/// Mixes the high bits, which are well distributed in a multiple of [`STEP`], into the low ones. A
+/// bijection.
 fn mix(raw: u64) -> u64 {
     raw ^ (raw >> 32)
 }

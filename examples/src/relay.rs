@@ -12,11 +12,11 @@ use tokio::io::unix::AsyncFd;
 /// Packets moved in one direction before the other has its turn.
 const BATCH: usize = 256;
 
-/// Moves packets between the two ends for ever: from `link`, which has the left device behind it, to
-/// `right` and back. Times are kept to a millisecond, tokio's tick.
+/// Moves packets between the two ends for ever: from `link`, which is in front of the left device,
+/// to `right` and back. Times have a resolution of one millisecond, tokio's tick.
 ///
 /// # Errors
-/// Those of the devices; that they have no file descriptors.
+/// Those of the devices; an error if they have no file descriptors.
 pub async fn forward(link: &Link, right: &dyn Device) -> io::Result<()> {
     let [near, far] = [watch(link)?, watch(right)?];
     let pool = Pool::new();
@@ -50,7 +50,8 @@ fn watch(device: &dyn Device) -> io::Result<AsyncFd<OwnedFd>> {
     }
 }
 
-/// Moves packets until there are none or it is the other direction's turn: then there may be more.
+/// Moves packets until there are none, or until it is the other direction's turn. Returns whether
+/// there may be more.
 fn relay(now: Instant, from: &dyn Device, to: &dyn Device, buf: &mut PacketBuf) -> io::Result<bool> {
     for _ in 0..BATCH {
         let meta = match from.receive(now, 0, buf) {
@@ -61,7 +62,7 @@ fn relay(now: Instant, from: &dyn Device, to: &dyn Device, buf: &mut PacketBuf) 
         let packet = TxPacket { header: &buf.bytes()[..meta.len], payload: &[], checksum: None, gso: None };
         match to.transmit(now, 0, &packet) {
             Ok(()) => {}
-            // A wire does not wait: what the other side cannot take is lost.
+            // A wire does not wait: packets that the other side cannot take are lost.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! The small services of the early Internet: echo, discard, character generator, daytime.
+//! The simple services of the early Internet: echo, discard, character generator and daytime.
 
 use crate::checksum::Adler32;
 use std::convert::Infallible;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// Bytes of one read or write.
 const BLOCK: usize = 64 << 10;
 
-/// What went through a service.
+/// The traffic of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes read.
@@ -37,7 +37,7 @@ pub async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result
     }
 }
 
-/// Throws away what it receives (RFC 863). `checksum`, if there is one, sums it up first.
+/// Discards what it receives (RFC 863), after adding it to `checksum`, if there is one.
 ///
 /// # Errors
 /// Those of the stream.
@@ -63,7 +63,7 @@ pub async fn discard(
 /// The printable characters of ASCII, from which lines are taken.
 const FIRST: u8 = b' ';
 const PRINTABLE: usize = 95;
-/// Characters of a line, and with its end.
+/// Characters of a line, without its end.
 const LINE: usize = 72;
 const LINE_END: &[u8; 2] = b"\r\n";
 /// Bytes after which the lines begin anew.
@@ -76,9 +76,9 @@ pub fn chargen_period() -> Vec<u8> {
     (0..PRINTABLE).flat_map(|line| (line..line + LINE).map(character).chain(*LINE_END)).collect()
 }
 
-/// Sends lines of characters, whatever it receives, until the client breaks it off (RFC 864).
+/// Sends lines of characters, whatever it receives, until the client ends the connection (RFC 864).
 ///
-/// A client that only closes its own direction may still read, so that does not end it.
+/// A client that closes only its own direction may still read, so that does not end the service.
 ///
 /// # Errors
 /// Those of the stream, apart from the client's end.
@@ -115,7 +115,7 @@ pub async fn chargen(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<
     }
 }
 
-/// The error of what ends with nothing else.
+/// The error of a service that can only end with an error.
 fn never(result: io::Result<Infallible>) -> io::Error {
     let Err(error) = result;
     error
@@ -131,8 +131,8 @@ pub async fn daytime(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Res
     stream.write_all(line.as_bytes()).await?;
     stream.shutdown().await?;
     let mut traffic = Traffic { received: 0, sent: line.len() as u64 };
-    // Read to the client's end: closing with bytes unread would reset the connection and could
-    // take the answer with it.
+    // Reads until the client closes: closing with unread data would reset the connection, and the
+    // answer could be lost.
     let mut block = [0; 512];
     loop {
         match stream.read(&mut block).await? {

@@ -1,4 +1,4 @@
-//! Sending and receiving a [`Pattern`], with checks, and what is measured of it.
+//! Sending and receiving a [`Pattern`], with checks and measurements.
 
 use crate::pattern::Pattern;
 use std::io;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How long a transfer may stand still.
+/// How long a transfer may make no progress.
 pub const STALL: Duration = Duration::from_secs(10);
 
 /// Bytes of one read or write.
@@ -68,10 +68,10 @@ pub async fn receive(mut from: impl AsyncRead + Unpin, pattern: Pattern, len: u6
     Ok(())
 }
 
-/// Checks that nothing comes any more but the end of the stream.
+/// Checks that nothing follows but the end of the stream.
 ///
 /// # Errors
-/// If something does, or the connection breaks instead of ending.
+/// If something does, or the connection fails instead of ending.
 pub async fn expect_end(mut from: impl AsyncRead + Unpin) -> io::Result<()> {
     match progress("waiting for the end", from.read(&mut [0])).await? {
         0 => Ok(()),
@@ -105,7 +105,7 @@ pub struct Payload {
 }
 
 /// Sends bytes of a pattern while receiving others and comparing them, closes its own direction and
-/// waits for the end of the other. Returns the time until everything was sent and received.
+/// waits for the end of the other one. Returns the time until everything was sent and received.
 ///
 /// # Errors
 /// Those of [`send`], [`receive`] and [`expect_end`].
@@ -140,10 +140,10 @@ where
     exchange(halves, payload, payload).await
 }
 
-/// Sends one byte to an echo service and waits for it, `count` times over.
+/// Sends one byte to an echo service and waits for it, `count` times.
 ///
 /// # Errors
-/// Those of the stream, a stall, and a byte that comes back changed.
+/// Those of the stream, a stall, and a byte that returns changed.
 pub async fn round_trips(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,

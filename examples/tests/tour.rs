@@ -1,5 +1,5 @@
-//! The guided tour in virtual time: every experiment's claims hold, claims can fail, the diagrams in
-//! the repository are what the experiments draw, and every capture can be read.
+//! The guided tour in virtual time: the claims of every experiment hold, claims can fail, the
+//! diagrams in the repository are those that the experiments draw, and every capture can be read.
 //!
 //! To draw the diagrams of the repository anew:
 //! ```text
@@ -20,7 +20,7 @@ const ROWS: [&str; 16] = [
     "s17",
 ];
 
-/// What the network or a setting must not do, and an experiment that notices.
+/// Changes of the network or a setting, and an experiment that must fail with them.
 const SABOTAGE: &[(&str, &[&str])] = &[
     ("s01", &["--config", "keepalive_interval=60s"]),
     ("s01", &["--config", "keepalive_retries=8"]),
@@ -100,7 +100,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left of a failed test may be of use, and nothing depends on it.
+        // Files of a failed test may be useful, and nothing depends on them.
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -173,7 +173,7 @@ fn shown(tour: &str) -> Vec<String> {
     names.filter(|name| ROWS.contains(&&name[..3])).collect()
 }
 
-/// Wireshark's judgment of the captures, where it is to be had.
+/// Checks the captures with Wireshark, if it is available.
 fn tshark_reads(folder: &Folder) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("check-captures");
     let output = Command::new(script).arg(&folder.0).stdin(Stdio::null()).output().unwrap();

@@ -1,7 +1,8 @@
 //! The table of calls that packetdrill makes: `struct packetdrill_interface` of its `packetdrill.h`.
 //!
-//! Every function takes the userdata first, which is not used: there is one world in the process.
-//! Errors are -1 with `errno`. No panic leaves a function: it would cross frames of C.
+//! The first parameter of every function is the userdata, which is not used, because there is one
+//! world in the process. Errors are -1 with `errno`. No panic leaves a function, because it would
+//! unwind through C frames.
 
 use crate::blocking::Adapter;
 use crate::flags::Flags;
@@ -20,7 +21,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::IntoRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What scripts are told the userdata is.
+/// The type of the userdata.
 type User = *mut c_void;
 
 /// The table. fcntl and ioctl are variadic in C; on x86-64 and AArch64 Linux a function of fixed
@@ -139,7 +140,7 @@ const TABLE: Interface = Interface {
     splice,
 };
 
-/// Sets `errno`, and gives -1.
+/// Sets `errno`, and returns -1.
 pub(crate) fn fail(errno: c_int) -> c_int {
     // SAFETY: glibc's errno is a valid place of this thread.
     unsafe { *libc::__errno_location() = errno };
@@ -163,7 +164,7 @@ fn size(result: Call<usize>) -> ssize_t {
     }
 }
 
-/// Hands a value out as getsockopt does.
+/// Stores a value as getsockopt does.
 ///
 /// # Safety
 /// `len` is null or valid; if it is valid, `value` is valid for writing as many bytes as it says.
@@ -294,8 +295,8 @@ unsafe fn transmit_to(
     }))
 }
 
-/// The script is over. What the stack sent and no line expected is a failure, which the tool does
-/// not look for itself.
+/// The script has ended. Packets that the stack sent and no line expected are a failure, which the
+/// tool does not check.
 unsafe extern "C" fn free(_: User) {
     let left = run(|adapter| Ok(adapter.lock().world.leftovers().to_vec()));
     let Ok(left) = left else { return };
@@ -380,7 +381,7 @@ unsafe extern "C" fn recvfrom(
     // SAFETY: recvfrom(2): `data` is valid for `len` bytes, `address_len` is null or valid.
     unsafe {
         if !address_len.is_null() {
-            // A stream tells no address.
+            // A stream returns no address.
             *address_len = 0;
         }
         receive(fd, &raw const part, 1, flags)
@@ -513,8 +514,8 @@ unsafe extern "C" fn netdev_send(_: User, packet: *const c_void, len: size_t) ->
     }))
 }
 
-/// With nothing left to come the length is 0, which packetdrill takes as a bad packet and a failure;
-/// an error it would answer by asking again, for ever.
+/// If no packet can come any more, the length is 0, which packetdrill treats as a bad packet and so
+/// a failure. It would retry after an error, for ever.
 unsafe extern "C" fn netdev_receive(
     _: User,
     packet: *mut c_void,
@@ -591,12 +592,12 @@ unsafe extern "C" fn epoll_wait(
     }))
 }
 
-/// Not of TCP.
+/// Not a call of TCP.
 unsafe extern "C" fn pipe(_: User, _fds: *mut c_int) -> c_int {
     fail(libc::EOPNOTSUPP)
 }
 
-/// Not of TCP.
+/// Not a call of TCP.
 unsafe extern "C" fn splice(
     _: User,
     _from: c_int,

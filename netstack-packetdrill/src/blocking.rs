@@ -1,12 +1,12 @@
 //! Time and the two threads of packetdrill.
 //!
-//! The main thread plays the script; a second one makes the calls that a script says will block,
-//! one at a time, while main goes on. Time moves only in calls of the table: when main sleeps, asks
-//! for the time or waits for a packet. After each step of the clock a call that waits is tried
-//! again at that very moment, and if it returns, the clock stands still until its thread has asked
-//! for the time: that is what packetdrill checks the call's end against.
+//! The main thread plays the script. A second thread makes the calls that block according to the
+//! script, one at a time, while main continues. Time passes only in calls of the table: when main
+//! sleeps, reads the time or waits for a packet. After each step of the clock a blocked call is
+//! retried at that time. If it returns, the clock stops until its thread has read the time, because
+//! packetdrill compares that with the expected end of the call.
 //!
-//! When main has nothing to do but wait for the call, the thread of the call moves the clock itself.
+//! If main only waits for the call, the thread of the call moves the clock itself.
 
 use crate::world::World;
 use crate::{Call, Errno};
@@ -14,10 +14,11 @@ use netstack::time::{Duration, Instant};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 
-/// Real time after which a thread that waits for the other gives up: only if the tool is stopped.
+/// Real time after which a thread stops waiting for the other one. This happens only if the tool is
+/// stopped.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
-/// Real time without a call of main after which it may be waiting for the call that blocks; it
+/// Real time without a call of main after which it may be waiting for the blocked call. packetdrill
 /// gives up after one second.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -29,15 +30,15 @@ const FUTEX: &str = "202 ";
 
 static ADAPTER: OnceLock<Adapter> = OnceLock::new();
 
-/// Where the call that blocks is.
+/// The state of the blocked call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiter {
     None,
     /// Asleep until something happens.
     Waiting,
-    /// Told to try again.
+    /// Woken to retry.
     Trying,
-    /// It has its result; its thread has not asked for the time yet.
+    /// It has its result, and its thread has not read the time yet.
     Leaving,
 }
 
@@ -55,7 +56,7 @@ pub struct Shared {
     waiter: Waiter,
     /// Calls of the main thread so far.
     calls: u64,
-    /// A call that blocked has its result, and its thread may not have told packetdrill yet.
+    /// A blocked call has its result, and its thread may not have reported it to packetdrill yet.
     returned: bool,
 }
 
@@ -92,7 +93,7 @@ impl Adapter {
         std::thread::current().id() == self.main
     }
 
-    /// The lock, once no call is on its way out.
+    /// The lock, when no call is returning.
     pub fn lock(&'static self) -> Guard {
         let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if self.on_main() {
@@ -107,7 +108,7 @@ impl Adapter {
         (guard, result.timed_out())
     }
 
-    /// Waits until the call that blocks is asleep, or gone.
+    /// Waits until the blocked call is asleep, or has ended.
     fn hold(&'static self, mut guard: Guard) -> Guard {
         while matches!(guard.waiter, Waiter::Trying | Waiter::Leaving) {
             let timed_out;
@@ -119,7 +120,7 @@ impl Adapter {
         guard
     }
 
-    /// Something happened: the call that blocks tries again, now.
+    /// Something happened: the blocked call is retried now.
     fn retry(&'static self, mut guard: Guard) -> Guard {
         if self.on_main() && guard.waiter == Waiter::Waiting {
             guard.waiter = Waiter::Trying;
@@ -140,7 +141,8 @@ impl Adapter {
         guard
     }
 
-    /// Moves the clock to the next deadline, `limit` at most; false if there is neither.
+    /// Moves the clock to the next deadline, but not beyond `limit`. Returns false if there is
+    /// neither.
     fn step(&'static self, mut guard: Guard, limit: Option<Instant>) -> (Guard, bool) {
         let next = [guard.world.next_deadline(), limit].into_iter().flatten().min();
         let Some(at) = next else { return (guard, false) };
@@ -159,8 +161,7 @@ impl Adapter {
         Ok(())
     }
 
-    /// The next packet that the stack sends, however long that takes; none if it is going to send
-    /// none.
+    /// The next packet that the stack sends, however long that takes; none if it will not send any.
     pub fn next_packet(&'static self) -> Option<crate::device::Sent> {
         let mut guard = self.lock();
         for _ in 0..STEPS_AT_ONCE {
@@ -176,8 +177,8 @@ impl Adapter {
         None
     }
 
-    /// The time. It moves on by a microsecond each time, since packetdrill waits for its first event
-    /// by asking again and again.
+    /// The time. It advances by a microsecond with each call, because packetdrill waits for its
+    /// first event by polling the time.
     pub fn time(&'static self) -> Instant {
         let mut guard = self.lock();
         if guard.waiter == Waiter::Leaving {
@@ -195,8 +196,8 @@ impl Adapter {
         let guard = self.lock();
         let to = guard.world.now() + duration;
         let mut guard = self.advance(guard, to);
-        // While main sleeps, the thread of a call gets packetdrill's own lock and enters what the call
-        // returned. Virtual sleep is too short for that.
+        // While main sleeps, the thread of a call takes packetdrill's lock and records the result
+        // of the call. Virtual sleep is too short for that.
         if self.on_main() && std::mem::take(&mut guard.returned) {
             drop(self.sleep(guard, QUIET));
         }
@@ -239,7 +240,8 @@ impl Adapter {
         result
     }
 
-    /// Sleeps until main says that something happened, or moves the clock where main waits for us.
+    /// Sleeps until main signals that something happened, or moves the clock if main waits for this
+    /// thread.
     fn wait(&'static self, mut guard: Guard, limit: Option<Instant>) -> (Guard, bool) {
         guard.waiter = Waiter::Waiting;
         self.changed.notify_all();
@@ -251,7 +253,8 @@ impl Adapter {
                 return (guard, true);
             }
             if timed_out && guard.calls == calls {
-                // Without the lock, so that main is not seen waiting for it.
+                // Without the lock: main waiting for the lock would look like main waiting for this
+                // call.
                 drop(guard);
                 let idle = main_sleeps();
                 guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,7 +275,7 @@ fn main_sleeps() -> bool {
     let path = format!("/proc/self/task/{}/syscall", std::process::id());
     match std::fs::read_to_string(path) {
         Ok(text) => text.starts_with(FUTEX),
-        // Without the right to see: 20 ms of silence are a good sign.
+        // Without permission to read it, 20 ms without a call are taken as waiting.
         Err(_) => true,
     }
 }

@@ -1,4 +1,5 @@
-//! The device that keeps what the stack sends, with the time, until packetdrill asks for it.
+//! The device that keeps the packets that the stack sends, with their time, until packetdrill reads
+//! them.
 
 use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
@@ -11,14 +12,14 @@ use std::io;
 /// A packet that the stack sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// When.
+    /// The time.
     pub at: Instant,
     /// The whole IP packet.
     pub bytes: Vec<u8>,
 }
 
-/// Records every packet, as a wire would carry it: segments of one MSS with both checksums. With
-/// `offloads` it lets the stack send super-segments, and cuts them itself.
+/// Records every packet as on a wire: segments of one MSS with both checksums. With `offloads` it
+/// lets the stack send super-segments, and divides them itself.
 #[derive(Debug)]
 pub struct Recorder {
     mtu: usize,
@@ -57,7 +58,7 @@ impl Device for Recorder {
     }
 
     fn receive(&self, _now: Instant, _queue: usize, _buf: &mut PacketBuf) -> io::Result<RxMeta> {
-        // What comes in is handed to the engine directly.
+        // Incoming packets are passed to the engine directly.
         Err(io::ErrorKind::WouldBlock.into())
     }
 
@@ -101,7 +102,7 @@ pub fn describe(packet: &[u8]) -> String {
     format!("{flags}seq {} ack {} payload {payload} {hex}", word(4), word(8))
 }
 
-/// What a segment takes and says of sequence space.
+/// The sequence space of a segment, and its acknowledgment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// The ports, of the source and of the destination.

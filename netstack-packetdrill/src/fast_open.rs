@@ -1,4 +1,4 @@
-//! sendto(MSG_FASTOPEN) and writes that send a SYN, made of what the stack's sockets offer
+//! sendto(MSG_FASTOPEN) and writes that send a SYN, built from the methods of the stack's sockets
 //! (tcp_sendmsg_fastopen in Linux).
 
 use crate::blocking::{Adapter, Blocking};
@@ -12,22 +12,22 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What a call that may send the SYN did.
+/// The result of a call that can send the SYN.
 pub enum Opened {
-    /// The connection is there: an ordinary send.
+    /// The connection is open: an ordinary send.
     No,
-    /// The SYN has left, with this many bytes.
+    /// The SYN was sent, with this many bytes.
     With(usize),
 }
 
 impl Adapter {
     /// The part of a send that connects: with `MSG_FASTOPEN` on a new socket, or where
-    /// `TCP_FASTOPEN_CONNECT` left the SYN to the first write. A call that may wait returns when the
-    /// connection stands.
+    /// `TCP_FASTOPEN_CONNECT` left the SYN to the first write. A call that blocks returns when the
+    /// handshake is complete.
     ///
     /// # Errors
     /// `EOPNOTSUPP` if Fast Open is off; `EALREADY` while connecting; `EINPROGRESS` for a call that
-    /// does not wait and whose SYN carries no data; why connecting failed.
+    /// does not block and whose SYN carries no data; the error of connecting.
     pub fn open_by_sending(
         &'static self,
         fd: i32,
@@ -72,7 +72,8 @@ impl World {
         Ok(self.config()?.fastopen.contains(FastOpenMode::CLIENT))
     }
 
-    /// Sends the SYN of a socket that waits for it: the bytes in it; none if there is nothing to open.
+    /// Sends the SYN of a socket that waits for it, and returns the number of bytes in it; none if
+    /// there is nothing to open.
     fn send_syn(
         &mut self,
         fd: i32,

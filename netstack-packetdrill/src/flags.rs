@@ -1,25 +1,25 @@
-//! `--so_flags`: the addresses and the MTU, which packetdrill tells a library in no other way, and
-//! any setting of the stack.
+//! `--so_flags`: the addresses and the MTU, which packetdrill passes to a library in no other way,
+//! and any setting of the stack.
 
 use netstack::config::Config;
 use std::net::IpAddr;
 
-/// What `--so_flags=local_ip=ADDRESS,mtu=N,KEY=VALUE…` says.
+/// The contents of `--so_flags=local_ip=ADDRESS,mtu=N,KEY=VALUE…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flags {
     /// The addresses of the stack.
     pub local: Vec<IpAddr>,
     /// The MTU of the only interface, in bytes.
     pub mtu: usize,
-    /// Whether the stack may leave cutting segments to the device (`offloads=off` forbids it).
+    /// Whether the stack may leave segmentation to the device (`offloads=off` forbids it).
     pub offloads: bool,
-    /// Which packets that no line of the script expected make it fail.
+    /// Which unexpected packets make the script fail.
     pub leftovers: Leftovers,
-    /// Settings, in their order, checked to be such.
+    /// Valid settings, in their order.
     pub settings: Vec<(String, String)>,
 }
 
-/// Which packets that are left when a script ends are a failure (`leftovers=`).
+/// Which packets that no line has taken when a script ends are a failure (`leftovers=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leftovers {
     /// `late`, the default: any, but for data that the script acknowledged without looking at it and

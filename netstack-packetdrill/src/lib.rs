@@ -2,18 +2,19 @@
 //!
 //! packetdrill plays scripts of socket calls, injected segments and expected segments against a
 //! TCP. Loaded with `--so_filename`, this library takes the place of the kernel: the tool makes its
-//! calls through a table of function pointers ([`abi`]), and asks the same table for the time. So
-//! the time is ours, a whole script runs in moments, and every run is the same.
+//! calls through a table of function pointers ([`abi`]), and reads the time through the same table.
+//! So the library controls the time, a whole script takes little real time, and every run is the
+//! same.
 //!
-//! Nothing here knows what a script wants. Each call ends in [`netstack::stack::Engine`], each socket
-//! option in the field of [`netstack::tcp::SocketOptions`] behind it, and what netstack does not
-//! have fails with `ENOPROTOOPT`.
+//! Nothing here depends on what a script expects. Each call is one of [`netstack::stack::Engine`],
+//! each socket option is a field of [`netstack::tcp::SocketOptions`], and options that netstack
+//! does not have fail with `ENOPROTOOPT`.
 //!
-//! - [`world`]: the stack, its clock, the sockets, and how time goes on.
-//! - [`blocking`]: calls that wait, and the two threads of packetdrill.
+//! - [`world`]: the stack, its clock, the sockets, and the passing of time.
+//! - [`blocking`]: blocking calls, and the two threads of packetdrill.
 //! - [`sockets`], [`options`], [`poll`]: the calls.
-//! - [`flags`], [`sysctl`]: where the settings come from; [`nstat`]: where the counters go.
-//! - [`abi`], [`preload`]: the edge to C, and all unsafe code.
+//! - [`flags`], [`sysctl`]: the sources of settings; [`nstat`]: the output of counters.
+//! - [`abi`], [`preload`]: the interface to C, and all unsafe code.
 
 pub mod abi;
 pub mod address;
@@ -45,5 +46,5 @@ impl From<std::io::Error> for Errno {
     }
 }
 
-/// What a call gives.
+/// The result of a call.
 pub type Call<T = i32> = Result<T, Errno>;

@@ -1,5 +1,5 @@
-//! The stack's counters for nstat(8), which scripts call: the runner puts one of its own first in the
-//! path, and that reads what is written down here before each command of a script.
+//! The stack's counters for nstat(8), which scripts call: the runner puts its own nstat first in
+//! the path, which reads the file that this module writes before each command of a script.
 
 use netstack::stack::Counters;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("", &["IcmpInMsgs", "IcmpOutMsgs", "IcmpOutRateLimitGlobal"]),
 ];
 
-/// The counters under nstat's names, one a line.
+/// The counters with nstat's names, one per line.
 pub fn lines(counters: &Counters) -> String {
     let mut text = String::new();
     for (name, value) in counters.iter() {
@@ -30,7 +30,7 @@ pub fn lines(counters: &Counters) -> String {
 /// Writes the counters to the file that the runner named, if it did.
 pub fn write_down(counters: &Counters) {
     if let Some(path) = std::env::var_os(FILE_VARIABLE) {
-        // A script that needs them fails for want of them, and says so.
+        // A script that needs them fails without them, and reports that.
         let _ = std::fs::write(path, lines(counters));
     }
 }

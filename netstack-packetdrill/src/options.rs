@@ -1,4 +1,4 @@
-//! getsockopt and setsockopt: each option by the field of the stack that is behind it.
+//! getsockopt and setsockopt: each option reads or changes the corresponding field of the stack.
 
 use crate::blocking::Adapter;
 use crate::world::{Kind, World};
@@ -20,7 +20,7 @@ const MSS_RANGE: std::ops::RangeInclusive<i32> = 88..=32_767;
 const MAX_KEEPALIVE: i32 = 32_767;
 const MAX_COUNT: i32 = 127;
 
-/// What TCP_MAXSEG says before there is a connection (`TCP_MSS_DEFAULT`).
+/// The value of TCP_MAXSEG before there is a connection (`TCP_MSS_DEFAULT`).
 const DEFAULT_MSS: i32 = 536;
 
 const SO_MEMINFO: i32 = 55;
@@ -43,7 +43,7 @@ impl Adapter {
     /// setsockopt(2).
     ///
     /// # Errors
-    /// `ENOPROTOOPT` for an option that netstack does not have; `EINVAL` for a value that it refuses.
+    /// `ENOPROTOOPT` for an option that netstack does not have; `EINVAL` for an invalid value.
     pub fn set_option(&'static self, fd: i32, level: i32, name: i32, value: &[u8]) -> Call {
         let mut guard = self.lock();
         let world = &mut guard.world;
@@ -70,7 +70,7 @@ impl Adapter {
             (libc::SOL_SOCKET, SO_MEMINFO) => world.memory(fd),
             (libc::SOL_SOCKET, _) => world.socket_option(fd, name).map(|n| n.to_ne_bytes().to_vec()),
             (libc::SOL_TCP, libc::TCP_INFO) => world.info(fd),
-            // Linux, for an algorithm that has nothing to say.
+            // As Linux, for an algorithm without information.
             (libc::SOL_TCP, TCP_CC_INFO) => Ok(Vec::new()),
             (libc::SOL_TCP, libc::TCP_CONGESTION) => {
                 let mut name = world.options(fd)?.congestion.name().as_str().as_bytes().to_vec();

@@ -15,10 +15,10 @@ const ERR: u32 = libc::EPOLLERR as u32;
 const HUP: u32 = libc::EPOLLHUP as u32;
 const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 
-/// Bits that are reported whether asked for or not.
+/// Bits that are always reported.
 const ALWAYS: u32 = ERR | HUP;
 
-/// What happened to a socket since epoll last looked.
+/// What has happened to a socket since the last report to epoll.
 #[derive(Debug, Default)]
 pub struct Watch(AtomicU16);
 
@@ -48,7 +48,7 @@ struct Interest {
 pub struct Ready {
     /// The bits.
     pub events: u32,
-    /// What epoll_ctl was given.
+    /// The data of epoll_ctl.
     pub data: u64,
 }
 
@@ -72,7 +72,7 @@ fn bits(events: Events) -> u32 {
 
 fn levels(socket: &Socket) -> u32 {
     match &socket.kind {
-        // A socket that never was connected counts as one whose connection is over.
+        // A socket that was never connected is treated as one whose connection has ended.
         Kind::Unconnected(_) => libc::EPOLLOUT as u32 | libc::EPOLLWRNORM as u32 | HUP,
         Kind::Connection(cell) => bits(cell.readiness()),
         Kind::Listener(listener) => bits(listener.readiness()),
@@ -80,7 +80,7 @@ fn levels(socket: &Socket) -> u32 {
 }
 
 impl World {
-    /// Hands what happened to sockets to the epolls that watch them.
+    /// Passes the events of sockets to the epoll instances that watch them.
     fn collect_edges(&mut self) {
         let mut edges = Vec::new();
         for (fd, file) in self.files_mut() {
@@ -184,7 +184,7 @@ impl Adapter {
         polled.or_else(none_in_time)
     }
 
-    /// epoll_create(2), with the descriptor that is to stand for it.
+    /// epoll_create(2), with the descriptor for it.
     pub fn epoll_create(&'static self, fd: i32) {
         self.lock().world.add(fd, File::Epoll(Epoll::default()));
     }
@@ -197,7 +197,7 @@ impl Adapter {
         self.lock().world.control(epfd, op, fd, wanted)
     }
 
-    /// epoll_wait(2); empty when the time is over.
+    /// epoll_wait(2); empty when the time has passed.
     ///
     /// # Errors
     /// `EBADF`, `EINVAL`.

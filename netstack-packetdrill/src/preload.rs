@@ -1,4 +1,5 @@
-//! The functions of libc that packetdrill calls past its table, replaced by `LD_PRELOAD`.
+//! The functions of libc that packetdrill calls directly and not through its table, replaced by
+//! `LD_PRELOAD`.
 //!
 //! The library is loaded into the shell commands of a script too, where these must do what libc's
 //! do. They call the kernel directly: libc's own have the same names.
@@ -12,10 +13,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Clock ticks that [`times`] says have passed: one more at each call, so that nobody waits for one.
+/// The clock ticks that [`times`] reports: one more with each call, so that no caller waits for
+/// one.
 static TICKS: AtomicI64 = AtomicI64::new(0);
 
-/// getsockopt(2): assertions in scripts ask for `TCP_INFO` by it.
+/// getsockopt(2): assertions in scripts read `TCP_INFO` with it.
 ///
 /// # Safety
 /// As for libc's.
@@ -59,8 +61,8 @@ pub extern "C" fn mlockall(_flags: c_int) -> c_int {
     0
 }
 
-/// system(3): packetdrill runs the commands of a script by it. They may look at the counters. They are
-/// written for bash, whose `&>` is a background job to other shells, over at any time.
+/// system(3): packetdrill runs the commands of a script with it. They may read the counters. They
+/// are written for bash: in other shells, `&>` starts a background job, which may end at any time.
 ///
 /// # Safety
 /// As for libc's.
@@ -84,7 +86,8 @@ pub unsafe extern "C" fn system(command: *const c_char) -> c_int {
 }
 
 /// pthread_join(3): packetdrill ends its second thread when the script is over, before it takes the
-/// connections down with resets of its own. What the stack sent until now is the script's.
+/// connections down with resets of its own. The packets that the stack has sent until then belong
+/// to the script.
 ///
 /// # Safety
 /// As for libc's.

@@ -114,10 +114,10 @@ impl Adapter {
         )
     }
 
-    /// connect(2); no address disconnects.
+    /// connect(2); without an address it disconnects.
     ///
     /// # Errors
-    /// `EINPROGRESS`, `EALREADY`, `EISCONN`; why connecting failed.
+    /// `EINPROGRESS`, `EALREADY`, `EISCONN`; the error of connecting.
     pub fn connect(&'static self, fd: i32, to: Option<SocketAddr>) -> Call {
         let mut began = false;
         let result = self.call(
@@ -217,7 +217,8 @@ impl Adapter {
             |world| Ok(blocking(world.socket(fd)?, flags)),
             |world| {
                 let (cell, engine) = (world.connection(fd, libc::EPIPE)?, world.engine()?);
-                // A call that has to wait goes on when poll would say so, and no sooner.
+                // A call that has to wait continues when poll would report the socket as writable,
+                // and not before.
                 if waited && !cell.readiness().contains(Events::WRITABLE) {
                     return Ok(None);
                 }
@@ -344,7 +345,7 @@ impl World {
         }
     }
 
-    /// How connecting went, told once.
+    /// The result of connecting, which is reported once.
     pub(crate) fn end_connect(&mut self, fd: i32) -> Call<Option<i32>> {
         let (engine, now) = (self.engine()?, self.now());
         let cell = self.connection(fd, libc::EINVAL)?;
@@ -385,7 +386,7 @@ fn unless_it_blocks<R>(result: Call<R>) -> Call<Option<R>> {
     }
 }
 
-/// What was moved before an error counts more than the error.
+/// A call that has moved data before an error returns the number of bytes, and not the error.
 fn partial(done: usize, result: Call<()>) -> Call<usize> {
     match result {
         Err(errno) if done == 0 => Err(errno),

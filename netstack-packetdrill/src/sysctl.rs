@@ -1,10 +1,9 @@
 //! The settings that scripts make with `sysctl`, and those of the namespace that they run in.
 //!
 //! Scripts begin with commands such as `sysctl -q net.ipv4.tcp_timestamps=0`, or write below
-//! `/proc/sys`. In a network namespace of their own that changes nobody's network, so both are left
-//! to do what they do, and [`Sysctls::read`] looks at the result. Where `/proc/sys` is not to be
-//! written, the runner puts a `sysctl` first in the path that writes to a file, named by
-//! [`FILE_VARIABLE`].
+//! `/proc/sys`. In a private network namespace that affects no other network, so both have their
+//! usual effect, and [`Sysctls::read`] reads the result. Where `/proc/sys` is not writable, the
+//! runner puts a `sysctl` first in the path that writes to the file that [`FILE_VARIABLE`] names.
 
 use netstack::config::{Config, CongestionName};
 use std::collections::BTreeMap;
@@ -13,7 +12,7 @@ use std::path::Path;
 /// The environment variable with the name of a file of lines `net.ipv4.tcp_sack=0`.
 pub const FILE_VARIABLE: &str = "NETSTACK_PACKETDRILL_SYSCTL";
 
-/// How the text of a variable becomes that of a setting.
+/// How the text of a variable is converted to that of a setting.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Same,
@@ -58,8 +57,8 @@ const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/tcp_wmem", "send_buffer_max", Form::Field(2)),
 ];
 
-/// Variables that say something of the machine, its memory or the taste of its owner: they count only
-/// once somebody set them.
+/// Variables that depend on the machine, its memory or its configuration. They are used only if a
+/// script has set them.
 const OF_THE_MACHINE: &[(&str, &str, Form)] = &[
     ("core/somaxconn", "somaxconn", Form::Same),
     ("ipv4/tcp_congestion_control", "congestion", Form::Congestion),
@@ -73,7 +72,7 @@ const OF_THE_MACHINE: &[(&str, &str, Form)] = &[
 pub struct Sysctls(BTreeMap<String, String>);
 
 impl Sysctls {
-    /// What `/proc/sys` says, and what the file says that stands in for it.
+    /// Reads `/proc/sys`, and the file that replaces it.
     pub fn read() -> Self {
         let mut all = Self::default();
         all.add_proc(Path::new("/proc/sys/net"));
@@ -108,15 +107,15 @@ impl Sysctls {
         }
     }
 
-    /// What changes when the script makes the kernel forget the cookies of servers, in one of the ways
-    /// that there are: `ip tcp_metrics flush`, which the runner writes down, and a variable of some
+    /// The variables that change when the script makes the kernel drop the cookies of servers, in
+    /// one of two ways: `ip tcp_metrics flush`, which the runner records, and a variable of some
     /// kernels.
     pub fn flushes(&self) -> [Option<&String>; 2] {
         ["ipv4/tcp_metrics_flush", "ipv4/tcp_fastopen_cookies"].map(|name| self.0.get(name))
     }
 
-    /// Sets in `config` what has a setting there. Values that a setting refuses are left out: they
-    /// name things that netstack does not have.
+    /// Sets the variables in `config` that have a setting there. Values that a setting does not
+    /// accept are skipped, because they name things that netstack does not have.
     pub fn apply_all(&self, config: &mut Config) {
         for (name, value) in &self.0 {
             apply(config, name, value, false);
@@ -160,7 +159,7 @@ fn apply(config: &mut Config, name: &str, value: &str, changed: bool) {
 
 fn set(config: &mut Config, key: &str, value: Option<String>) {
     let Some(value) = value else { return };
-    // Refused: the value names something that this stack does not have.
+    // Not accepted: the value names something that this stack does not have.
     let _refused = config.set(key, &value).is_err();
 }
 

@@ -22,7 +22,7 @@ pub fn without_connection(state: State) -> Vec<u8> {
     raw
 }
 
-/// The structure. What [`TcpInfo`] does not tell stays zero.
+/// The structure. Fields that [`TcpInfo`] does not have are zero.
 pub fn encode(info: &TcpInfo) -> Vec<u8> {
     let mut raw = without_connection(info.state);
     let mss = info.snd_mss.max(1);
@@ -46,7 +46,8 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (20, word(info.rcv_mss)),
         (24, segments(info.unacked)),
         (28, segments(info.sacked)),
-        // The kernel counts what was lost until it is acknowledged, retransmitted or not.
+        // The kernel counts lost segments until they are acknowledged, whether or not they were
+        // retransmitted.
         (32, segments(info.lost + info.retrans)),
         (36, segments(info.retrans)),
         (44, millis(info.last_data_sent)),
@@ -68,7 +69,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (148, micros(info.min_rtt)),
         (152, count(info.data_segs_in)),
         (156, count(info.data_segs_out)),
-        // Linux counts segments, and our SYN as one of them.
+        // Linux counts segments, including the SYN that was sent.
         (192, if info.state == State::SynReceived { 0 } else { 1 + segments(info.delivered as usize) }),
         (196, info.delivered_ce),
         (216, count(info.dsack_dups)),

@@ -19,13 +19,13 @@ use std::sync::Arc;
 /// The one queue of the one interface.
 const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 
-/// Where the clock starts: far enough from zero that no time before it is negative.
+/// The start of the clock: far enough from zero that no earlier time is negative.
 const START: Instant = Instant::from_millis(1_000_000);
 
 /// The shortest time-out of a retransmission, `TCP_RTO_MIN` in Linux.
 const RTO_MIN: Duration = Duration::from_millis(200);
 
-/// Scripts do not care which random numbers they get, and should always get the same.
+/// Scripts do not depend on the random numbers, but should always get the same ones.
 const SEED: u64 = 1;
 
 /// Everything that a script can change.
@@ -42,12 +42,13 @@ pub struct World {
     /// When the stack sent the last packet that a line took.
     last_burst: Option<Instant>,
     leftovers: Vec<Sent>,
-    /// How far what lines of the script took goes in sequence space, and when the last of it was sent,
-    /// by the ports.
+    /// The sequence number up to which lines of the script took data, and when the last of that
+    /// data was sent, by the ports.
     taken: BTreeMap<(u16, u16), (u32, Instant)>,
-    /// How far what the script did not look at goes, by the ports.
+    /// The sequence number up to which the stack sent data that the script did not check, by the
+    /// ports.
     newest: BTreeMap<(u16, u16), u32>,
-    /// How far the script's packets acknowledge, by the ports.
+    /// The last sequence number that the script's packets acknowledge, by the ports.
     acknowledged: BTreeMap<(u16, u16), u32>,
     /// Connections that the script reset, by the ports.
     reset: BTreeSet<(u16, u16)>,
@@ -60,7 +61,7 @@ struct Stack {
     out: Batch,
 }
 
-/// What a file descriptor stands for.
+/// The file behind a descriptor.
 pub enum File {
     /// A socket.
     Socket(Socket),
@@ -70,19 +71,19 @@ pub enum File {
 
 /// A socket.
 pub struct Socket {
-    /// How far it is.
+    /// Its state.
     pub kind: Kind,
     /// `O_NONBLOCK`.
     pub nonblocking: bool,
-    /// `SO_REUSEADDR`, for getsockopt: the stack asks for it when binding only.
+    /// `SO_REUSEADDR`, for getsockopt: the stack uses it when binding only.
     pub reuse_address: bool,
-    /// A connect was started and its result not told yet.
+    /// A connect was started, and its result was not reported yet.
     pub connecting: bool,
-    /// What happened since epoll last looked.
+    /// What has happened since the last report to epoll.
     pub watch: Arc<Watch>,
 }
 
-/// How far a socket is.
+/// The state of a socket.
 pub enum Kind {
     /// Neither connected nor listening.
     Unconnected(Box<Unconnected>),
@@ -141,9 +142,9 @@ impl World {
         self.engine()
     }
 
-    /// Takes note of variables that the script has changed: what it does next is done by a new stack
-    /// with them, which knows the cookies of the former one. Connections that are still there then are
-    /// out of the script's way.
+    /// Applies variables that the script has changed: from then on, a new stack with these values
+    /// is used, which has the cookies of the previous one. Open connections of the previous stack
+    /// no longer affect the script.
     ///
     /// # Errors
     /// As [`World::start`].
@@ -168,7 +169,7 @@ impl World {
         Ok(())
     }
 
-    /// The namespace's variables, then so_flags, then what the script set.
+    /// The variables of the namespace, then so_flags, then the variables that the script set.
     pub fn config(&self) -> std::io::Result<Config> {
         let now = Sysctls::read();
         let mut config = Config::default().with(|config| {
@@ -211,7 +212,8 @@ impl World {
         self.stack.as_ref().map(|stack| Arc::clone(&stack.engine)).ok_or(Errno(libc::ENOTSOCK))
     }
 
-    /// Gives connections that sent their share in one call the next turn, as a driver would at once.
+    /// Lets connections that have sent their share in one call continue, as a driver would do at
+    /// once.
     fn serve(&mut self) {
         let now = self.now;
         if let Some(Stack { engine, out, .. }) = &mut self.stack {
@@ -237,7 +239,7 @@ impl World {
         Some(sent)
     }
 
-    /// The script is over: the packets that no line of it has taken are those that there are now.
+    /// Ends the script: the packets that exist now are those that no line of it has taken.
     pub fn end_script(&mut self) {
         self.serve();
         let mut left = self.stack.as_ref().map(|stack| stack.device.drain()).unwrap_or_default();
@@ -291,7 +293,7 @@ impl World {
         self.stack.as_ref()?.engine.next_deadline()
     }
 
-    /// Moves the clock on, never back, and does what is due then.
+    /// Moves the clock forward, never back, and processes what is due.
     pub fn move_to(&mut self, at: Instant) {
         self.serve();
         self.now = self.now.max(at);
@@ -382,7 +384,7 @@ impl World {
         self.files.insert(fd, file);
     }
 
-    /// Takes a file away.
+    /// Removes a file.
     pub fn remove(&mut self, fd: i32) -> Option<File> {
         self.files.remove(&fd)
     }

@@ -15,8 +15,8 @@ pub(crate) struct Attached {
     pub(crate) created: bool,
 }
 
-/// Creates the device or attaches to it. On failure everything is as before: the device, if it was
-/// created here, goes with its queues.
+/// Creates the device or attaches to it. On failure everything is as before: a device that was
+/// created here is removed with its queues.
 pub(crate) fn attach(config: &TunConfig) -> io::Result<Attached> {
     config.check()?;
     let First { file, name, flags, created } = first_queue(config)?;
@@ -36,7 +36,7 @@ pub(crate) fn attach(config: &TunConfig) -> io::Result<Attached> {
     Ok(Attached { name, queues: queues.into(), mtu, created })
 }
 
-/// Whether a process with these rights can open a TUN file at all. Says why if it cannot.
+/// Opens a TUN file. The error says why a process with these rights cannot.
 pub(crate) fn open_file() -> io::Result<File> {
     sys::open_tun().map_err(|err| {
         let path = sys::TUN_PATH;
@@ -83,7 +83,8 @@ fn first_queue(config: &TunConfig) -> io::Result<First> {
     }
     match sys::tun_set_iff(&file, name, flags) {
         Ok(name) => Ok(First { file, name, flags, created: false }),
-        // A device made for several queues takes only files that say so, though it be only one.
+        // A device that was created for several queues accepts only files with this flag, even if
+        // there is only one.
         Err(err) if err.raw_os_error() == Some(libc::EINVAL) && config.queues == 1 => {
             let flags = flags | libc::IFF_MULTI_QUEUE;
             let name = sys::tun_set_iff(&file, name, flags).map_err(|err| refused(&err, name, flags))?;
@@ -113,7 +114,7 @@ fn check_framing(queue: &File, name: &str, offload: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A persistent device keeps these settings from whoever had it before, so all of them are set.
+/// A persistent device keeps these settings from its previous user, so all of them are set.
 fn set_offloads(queue: &File, offload: bool) -> io::Result<()> {
     if !offload {
         return sys::tun_set_offload(queue, 0);
@@ -129,7 +130,7 @@ fn configure(name: &str, config: &TunConfig, created: bool) -> io::Result<()> {
     let mut added = Vec::new();
     let result = change(name, config, created, &before, &mut added);
     if result.is_err() && !created {
-        // The error of the change is what counts; should undoing it fail too, nothing is left to do.
+        // The error of the change is returned. If undoing it fails too, nothing else can be done.
         for cidr in added {
             let _ = interface::remove_address(name, cidr);
         }
@@ -156,15 +157,15 @@ fn change(
     if let Some(packets) = config.tx_queue_len.or(default).filter(|&len| len != before.tx_queue_len) {
         interface::set_tx_queue_len(name, packets)?;
     }
-    // Whoever made a device, and asks for no addresses here, decides when it is up. Before the
-    // addresses, so that each is usable when it is added.
+    // Without addresses here, the creator of a device decides when it is up. It is brought up
+    // before the addresses are added, so that each is usable at once.
     if created || (!config.addresses.is_empty() && !before.up) {
         interface::up(name)?;
     }
     for &cidr in &config.addresses {
         match interface::add_address(name, cidr) {
             Ok(()) => added.push(cidr),
-            // The interface has it already.
+            // The interface already has the address.
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
             Err(err) => return Err(err),
         }
@@ -172,7 +173,7 @@ fn change(
     Ok(())
 }
 
-/// Says of a refused TUNSETIFF what can be done.
+/// Explains a refused TUNSETIFF, and what can be done.
 fn refused(err: &io::Error, name: &str, flags: c_int) -> io::Error {
     let several = flags & libc::IFF_MULTI_QUEUE != 0;
     let (kind, text) = match err.raw_os_error() {

@@ -1,13 +1,13 @@
-//! Addresses with the length of their prefix.
+//! Addresses with a prefix length.
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// An address with the length of its network's prefix: `10.9.0.1/24`, `fd00::1/64`.
+/// An address with the prefix length of its network: `10.9.0.1/24`, `fd00::1/64`.
 ///
-/// Without a length it stands for the one address: `10.9.0.1` is `10.9.0.1/32`.
+/// Without a length it denotes a single address: `10.9.0.1` is `10.9.0.1/32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {
     address: IpAddr,

@@ -1,4 +1,4 @@
-//! What a TUN device is to be like.
+//! The settings of a TUN device.
 
 use crate::cidr::Cidr;
 use crate::interface;
@@ -21,8 +21,8 @@ const MAX_QUEUES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TunConfig {
-    /// The name of the interface, created if there is none. A name with `%d` (the default is
-    /// `tun%d`) is completed by the kernel with the first free number.
+    /// The name of the interface, which is created if it does not exist. A name with `%d` (the
+    /// default is `tun%d`) is completed by the kernel with the first free number.
     pub name: String,
     /// Number of queues, 1 (the default) to 256. Each is a file descriptor of its own; the kernel
     /// sends a flow to the queue on which it was last written.
@@ -30,25 +30,26 @@ pub struct TunConfig {
     /// An existing device must have been created for several queues (`multi_queue`) if this is more
     /// than 1.
     pub queues: usize,
-    /// Whether checksums and the cutting of TCP segments of up to 64 KiB are left to the device, in
-    /// both directions; on by default.
+    /// Whether checksums and the segmentation of TCP super-segments of up to 64 KiB are left to the
+    /// device, in both directions. On by default.
     pub offload: bool,
-    /// The MTU in bytes. `None` (the default) leaves it alone: 1500 on a device just created.
+    /// The MTU in bytes. `None` (the default) does not change it: a new device has 1500.
     pub mtu: Option<u32>,
     /// Addresses of the kernel's side, not of the stack's. None by default.
     pub addresses: Vec<Cidr>,
-    /// Packets for the stack that each queue holds at most; the kernel drops what does not fit.
+    /// Maximum number of packets for the stack in each queue. The kernel drops packets that do not
+    /// fit.
     ///
-    /// `None` (the default) is [`DEFAULT_TX_QUEUE_LEN`](Self::DEFAULT_TX_QUEUE_LEN) on a device just
-    /// created and leaves an existing one alone.
+    /// `None` (the default) is [`DEFAULT_TX_QUEUE_LEN`](Self::DEFAULT_TX_QUEUE_LEN) on a new device
+    /// and does not change an existing one.
     pub tx_queue_len: Option<u32>,
 }
 
 impl TunConfig {
     /// The queue length of devices that are created here.
     ///
-    /// The kernel's own default is 500 packets, which a window of 1 MiB overruns when segments come
-    /// one by one: throughput without offloads collapses to a hundredth. 10,000 packets hold 15 MB.
+    /// The kernel's default is 500 packets, which a window of 1 MiB overruns if segments are not
+    /// combined: without offloads, throughput drops to a hundredth. 10,000 packets hold 15 MB.
     pub const DEFAULT_TX_QUEUE_LEN: u32 = 10_000;
 
     /// The defaults, for the interface `name`.

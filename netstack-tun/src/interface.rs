@@ -4,10 +4,9 @@
 //! command is run. It needs CAP_NET_ADMIN there, which root of a user namespace has over the
 //! network namespaces made in it (see [`crate::netns`]).
 //!
-//! All functions name the interface and what was tried in their errors. The kind is
-//! [`io::ErrorKind::NotFound`] if there is no such interface,
-//! [`io::ErrorKind::PermissionDenied`] without the capability,
-//! [`io::ErrorKind::AlreadyExists`] if what is to be made exists, and
+//! The errors of all functions name the interface and the operation. The kind is
+//! [`io::ErrorKind::NotFound`] if there is no such interface, [`io::ErrorKind::PermissionDenied`]
+//! without the capability, [`io::ErrorKind::AlreadyExists`] if the object to create exists, and
 //! [`io::ErrorKind::InvalidInput`] for a name that no interface can have.
 
 use crate::cidr::Cidr;
@@ -27,7 +26,7 @@ const IFINFOMSG_LEN: usize = 16;
 const SETTLE_ATTEMPTS: u32 = 1_000;
 const SETTLE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the kernel says of an interface.
+/// The kernel's description of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Interface {
@@ -37,7 +36,8 @@ pub struct Interface {
     pub up: bool,
     /// The largest IP packet that it carries, in bytes.
     pub mtu: u32,
-    /// Packets that it queues for transmission at most; for a TUN device, each queue's ring.
+    /// Maximum number of packets in its transmit queue; for a TUN device, in the ring of each
+    /// queue.
     pub tx_queue_len: u32,
     /// The kind of a virtual interface: `tun` (TAP devices too), `veth`, ...
     pub kind: Option<String>,
@@ -106,7 +106,7 @@ pub fn set_mtu(name: &str, mtu: u32) -> io::Result<()> {
     change(name, &what, 0, |request| request.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes()))
 }
 
-/// Sets how many packets `name` queues for transmission.
+/// Sets the length of the transmit queue of `name` in packets.
 ///
 /// # Errors
 /// See the [module](self).
@@ -117,8 +117,8 @@ pub fn set_tx_queue_len(name: &str, packets: u32) -> io::Result<()> {
 
 /// Gives `name` the address `cidr`, without duplicate address detection.
 ///
-/// The address is usable when this returns, if the interface is up. On one that is down the kernel
-/// routes to an IPv6 address only some time after it has come up: bring it up first.
+/// The address is usable when this returns, if the interface is up. If it is down, the kernel
+/// routes to an IPv6 address only some time after it has come up, so bring it up first.
 ///
 /// # Errors
 /// See the [module](self); [`io::ErrorKind::TimedOut`] if the kernel does not route to the address
@@ -143,7 +143,7 @@ pub fn remove_address(name: &str, cidr: Cidr) -> io::Result<()> {
 }
 
 /// Routes packets for the network `to` out of the interface `name`: to the router `gateway`, or
-/// straight to their destinations.
+/// directly to their destinations.
 ///
 /// # Errors
 /// See the [module](self); [`io::ErrorKind::InvalidInput`] if `to` and `gateway` are of different
@@ -155,7 +155,7 @@ pub fn add_route(to: Cidr, gateway: Option<IpAddr>, name: &str) -> io::Result<()
         return Err(explain(err, name, &what));
     }
     let index = index(name)?;
-    // Linux wants IPv4 routes without a gateway to have the scope of the link.
+    // In Linux, IPv4 routes without a gateway must have link scope.
     let scope = if gateway.is_none() { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
     let rtmsg = [
         family(to.address()),
@@ -180,7 +180,7 @@ pub fn add_route(to: Cidr, gateway: Option<IpAddr>, name: &str) -> io::Result<()
     request.send().map_err(|err| explain(err, name, &what))
 }
 
-/// Creates two interfaces joined by a virtual cable, both down.
+/// Creates two interfaces connected by a virtual cable, both down.
 ///
 /// # Errors
 /// See the [module](self).
@@ -205,7 +205,7 @@ pub fn veth_pair(name: &str, peer: &str) -> io::Result<()> {
 /// Moves `name` to the network namespace that `namespace` refers to: a
 /// [`Namespace`](crate::netns::Namespace) or an open `/proc/PID/ns/net`.
 ///
-/// The kernel takes the interface down and its addresses away.
+/// The kernel brings the interface down and removes its addresses.
 ///
 /// # Errors
 /// See the [module](self).
@@ -216,7 +216,7 @@ pub fn move_to(name: &str, namespace: impl AsFd) -> io::Result<()> {
     })
 }
 
-/// Deletes the interface `name`; with one end of a veth pair goes the other.
+/// Deletes the interface `name`. Deleting one end of a veth pair deletes the other too.
 ///
 /// # Errors
 /// See the [module](self).
@@ -266,8 +266,8 @@ fn address(kind: u16, flags: i32, index: u32, cidr: Cidr) -> io::Result<()> {
         .send()
 }
 
-/// Waits until the kernel takes packets for `address` as its own. Linux acknowledges an IPv6 address
-/// before that: a worker adds its local route (`addrconf_dad_completed`), in a millisecond or so.
+/// Waits until the kernel accepts packets for `address`. Linux acknowledges an IPv6 address before
+/// that: a worker adds its local route (`addrconf_dad_completed`), in a millisecond or so.
 fn settle(index: u32, address: IpAddr) -> io::Result<()> {
     let IpAddr::V6(v6) = address else { return Ok(()) };
     for _ in 0..SETTLE_ATTEMPTS {
@@ -344,7 +344,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// The address with the bits behind the prefix cleared: the kernel refuses a route to 10.0.0.1/24.
+/// The address with the bits after the prefix cleared: the kernel refuses a route to 10.0.0.1/24.
 fn network(cidr: Cidr) -> Vec<u8> {
     let mut bytes = octets(cidr.address());
     for (byte, start) in bytes.iter_mut().zip((0u32..).step_by(8)) {
@@ -354,7 +354,7 @@ fn network(cidr: Cidr) -> Vec<u8> {
     bytes
 }
 
-/// Says of an error what was tried, and gives it a kind that a caller can act on.
+/// Adds the operation to an error, and gives it a kind that a caller can handle.
 fn explain(err: io::Error, name: &str, what: &str) -> io::Error {
     let (kind, why) = match err.raw_os_error() {
         Some(libc::ENODEV) => (io::ErrorKind::NotFound, "there is no such interface".to_owned()),

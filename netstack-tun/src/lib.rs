@@ -1,9 +1,9 @@
 //! Linux TUN devices for netstack, and network namespaces without root.
 //!
-//! A [`Tun`] joins a stack to the kernel of its machine: what the kernel routes to the interface
-//! arrives at the stack, and the other way round. With its offloads (a virtio-net header on each
-//! packet) TCP segments of up to 64 KiB cross in one system call both ways, and nobody sums their
-//! bytes.
+//! A [`Tun`] connects a stack to the kernel of its machine: packets that the kernel routes to the
+//! interface arrive at the stack, and the other way round. With its offloads (a virtio-net header
+//! on each packet) TCP super-segments of up to 64 KiB cross in one system call in either direction,
+//! and no checksum over their payload is computed.
 //!
 //! ```no_run
 //! use netstack::buffer::Pool;
@@ -31,13 +31,14 @@
 //!
 //! # What is here
 //! - [`Tun`] and [`TunConfig`]: create a device or attach to one, with one queue or many.
-//! - [`interface`]: set up the kernel's side (addresses, routes, veth pairs) without an `ip` command.
+//! - [`interface`]: sets up the kernel's side (addresses, routes, veth pairs) without the `ip`
+//!   command.
 //! - [`netns`]: private network namespaces for programs and for tests, with and without root.
 //!
 //! # Privileges
-//! Opening a device takes access to `/dev/net/tun` (mode 666 on most distributions) and, unless the
-//! device exists and is owned by the user, CAP_NET_ADMIN over the network namespace. A process has
-//! that in a namespace of its own making: [`netns::enter_private`].
+//! Opening a device requires access to `/dev/net/tun` (mode 666 on most distributions) and, unless
+//! the device exists and is owned by the user, CAP_NET_ADMIN over the network namespace. A process
+//! has that in a namespace that it has created: [`netns::enter_private`].
 //!
 //! # Other systems
 //! This crate is empty except on Linux.

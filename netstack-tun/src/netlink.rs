@@ -1,4 +1,4 @@
-//! The little of rtnetlink that this crate needs: a request, and the kernel's answer to it.
+//! The subset of rtnetlink that this crate needs: a request, and the kernel's answer.
 
 use crate::sys;
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ const MESSAGE_HEADER_LEN: usize = 16;
 const ATTRIBUTE_HEADER_LEN: usize = 4;
 /// The one request on its socket.
 const SEQUENCE: u32 = 1;
-/// More than any link's description takes.
+/// More than the description of any link.
 const ANSWER_LEN: usize = 64 * 1024;
 
 /// A request under construction.
@@ -49,7 +49,7 @@ impl Request {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; ATTRIBUTE_HEADER_LEN]);
         self = build(self);
-        // Padding behind a value belongs to no attribute.
+        // Padding after a value belongs to no attribute.
         let len = (self.bytes.len() - start) as u16;
         self.bytes[start..start + 2].copy_from_slice(&len.to_ne_bytes());
         self.bytes[start + 2..start + 4].copy_from_slice(&kind.to_ne_bytes());

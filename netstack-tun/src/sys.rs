@@ -1,5 +1,5 @@
-//! Every system call that has no safe form in `std`: the one module with unsafe code besides the
-//! hook in [`crate::netns`] that runs between fork and exec.
+//! All system calls that have no safe form in `std`. This is the only module with unsafe code,
+//! except for the hook in [`crate::netns`] that runs between fork and exec.
 
 use std::ffi::{CStr, c_int, c_ulong};
 use std::fs::{File, OpenOptions};
@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// Where the kernel offers TUN devices.
+/// The device file for TUN devices.
 pub(crate) const TUN_PATH: &str = "/dev/net/tun";
 
 /// The longest name of an interface in bytes: `IFNAMSIZ` without the terminating zero.
@@ -38,7 +38,7 @@ fn ifreq(name: &str) -> libc::ifreq {
     request
 }
 
-/// Creates the device `name`, or attaches to it, and returns the name that the kernel settled on.
+/// Creates the device `name`, or attaches to it, and returns the name that the kernel selected.
 pub(crate) fn tun_set_iff(tun: &File, name: &str, flags: c_int) -> io::Result<String> {
     let mut request = ifreq(name);
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
@@ -57,7 +57,7 @@ pub(crate) fn tun_get_iff(tun: &File) -> io::Result<c_int> {
     Ok(c_int::from(unsafe { request.ifr_ifru.ifru_flags } as u16))
 }
 
-/// Says which offloads (`TUN_F_*`) the reader of the device takes.
+/// Sets which offloads (`TUN_F_*`) the reader of the device accepts.
 pub(crate) fn tun_set_offload(tun: &File, offloads: u32) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value and touches no memory of ours.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETOFFLOAD, c_ulong::from(offloads)) }).map(drop)
@@ -87,8 +87,8 @@ pub(crate) fn netlink_socket() -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-/// Leaves namespaces for fresh ones: `CLONE_NEWUSER` the whole process (which must have one
-/// thread), `CLONE_NEWNET` this thread. Async-signal-safe.
+/// Moves to new namespaces: `CLONE_NEWUSER` the whole process (which must have one thread),
+/// `CLONE_NEWNET` this thread. Async-signal-safe.
 pub(crate) fn unshare(flags: c_int) -> io::Result<()> {
     // SAFETY: with the flags for namespaces `unshare` touches neither memory nor descriptors.
     check(unsafe { libc::unshare(flags) }).map(drop)
@@ -135,7 +135,7 @@ pub(crate) fn write_file(path: &CStr, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Has the kernel kill this process when the thread that forked it ends. Async-signal-safe.
+/// Makes the kernel kill this process when the thread that forked it ends. Async-signal-safe.
 pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: PR_SET_PDEATHSIG takes its argument by value and touches no memory of ours.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong) }).map(drop)

@@ -13,14 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A Linux TUN device: a network interface whose wire ends in this process.
 ///
-/// What the kernel routes to the interface is [received](Device::receive) here, and what is
-/// [transmitted](Device::transmit) here arrives at the kernel. The device is closed when this is
-/// dropped; with it goes the interface, unless someone made it persistent.
+/// Packets that the kernel routes to the interface are [received](Device::receive) here, and
+/// packets that are [transmitted](Device::transmit) here arrive at the kernel. Dropping this closes
+/// the device, which removes the interface unless it is persistent.
 ///
 /// # Lost packets
-/// A network may lose packets, so a packet that the kernel does not take is no error: it is lost, and
-/// counted by [`Tun::refused`]. That is the case while the interface is down (`EIO`), when the kernel
-/// is out of memory (`ENOMEM`, `ENOBUFS`), and for one that it finds malformed (`EINVAL`).
+/// A network may lose packets, so a packet that the kernel does not accept is not an error: it is
+/// lost, and counted by [`Tun::refused`]. That is the case while the interface is down (`EIO`),
+/// when the kernel is out of memory (`ENOMEM`, `ENOBUFS`), and for one that it finds malformed
+/// (`EINVAL`).
 ///
 /// When the interface is deleted, every operation fails with [`io::ErrorKind::NotConnected`].
 #[derive(Debug)]
@@ -38,17 +39,18 @@ impl Tun {
     /// namespace of this thread.
     ///
     /// A device that is created gets the MTU, queue length and addresses of `config` or their
-    /// defaults, and is brought up. Of one that exists (made by `ip tuntap add`, say) only what
-    /// `config` names is changed: with addresses in `config` it is brought up, without it is left as it
-    /// is. Attaching needs no privilege beyond being the device's owner.
+    /// defaults, and is brought up. For an existing device (created by `ip tuntap add`, for
+    /// example) only the settings in `config` are changed: it is brought up if `config` has
+    /// addresses, and not changed otherwise. Attaching requires no privilege other than being the
+    /// owner of the device.
     ///
     /// # Errors
-    /// One line that says what to do. On failure nothing is left behind.
+    /// One line that says what to do. A failure leaves nothing behind.
     /// - [`io::ErrorKind::Unsupported`]: the kernel offers no TUN devices.
-    /// - [`io::ErrorKind::PermissionDenied`]: `/dev/net/tun` is closed to this user, CAP_NET_ADMIN is
-    ///   missing, or the device belongs to someone else.
+    /// - [`io::ErrorKind::PermissionDenied`]: `/dev/net/tun` is not accessible to this user,
+    ///   CAP_NET_ADMIN is missing, or the device belongs to another user.
     /// - [`io::ErrorKind::ResourceBusy`]: another process uses the device.
-    /// - [`io::ErrorKind::InvalidInput`]: a name or a number of queues that cannot be, or an existing
+    /// - [`io::ErrorKind::InvalidInput`]: an invalid name or number of queues, or an existing
     ///   interface that is not a TUN device with these queues.
     pub fn open(config: &TunConfig) -> io::Result<Self> {
         let Attached { name, queues, mtu, created } = attach::attach(config)?;
@@ -75,7 +77,7 @@ impl Tun {
         self.offload
     }
 
-    /// Whether [`Tun::open`] created the interface, rather than attach to it.
+    /// Whether [`Tun::open`] created the interface, and did not attach to an existing one.
     pub fn created(&self) -> bool {
         self.created
     }
@@ -99,12 +101,12 @@ impl Tun {
             Some(libc::EBADFD | libc::ENODEV) => {
                 io::Error::new(io::ErrorKind::NotConnected, format!("TUN device {} is gone", self.name))
             }
-            // EAGAIN is on the hot path: passed on as it is, without an allocation.
+            // EAGAIN is on the hot path, so it is passed on unchanged, without an allocation.
             _ => err,
         }
     }
 
-    /// Makes an error of `write` a lost packet where the device lives on.
+    /// Converts an error of `write` to a lost packet if the device is still usable.
     fn write_failed(&self, err: io::Error) -> io::Result<()> {
         match err.raw_os_error() {
             Some(libc::EIO | libc::EINVAL | libc::ENOMEM | libc::ENOBUFS) => {

@@ -16,7 +16,7 @@ const F_DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
-/// May accompany each GSO type: the packet has CWR set.
+/// Can be combined with each GSO type: the packet has CWR set.
 const GSO_ECN: u8 = 0x80;
 
 /// The header for a packet to send.
@@ -41,20 +41,20 @@ pub(crate) fn encode(packet: &TxPacket<'_>) -> io::Result<[u8; HEADER_LEN]> {
             Some(6) => GSO_TCPV6,
             _ => return Err(invalid("a super-segment that is neither IPv4 nor IPv6")),
         };
-        // With its length known the kernel puts the header alone into the linear part of its
-        // buffer, and the payload into pages: no allocation of 64 KiB in one piece.
+        // With the header length, the kernel puts only the header into the linear part of its
+        // buffer, and the payload into pages, so that it need not allocate 64 KiB in one piece.
         header[2..4].copy_from_slice(&gso.header_len.to_ne_bytes());
         header[4..6].copy_from_slice(&gso.size.to_ne_bytes());
     }
     Ok(header)
 }
 
-/// What the header says of a received packet of `len` bytes.
+/// The metadata of a received packet of `len` bytes from its header.
 pub(crate) fn decode(header: &[u8; HEADER_LEN], len: usize) -> RxMeta {
     let &[flags, gso_type, _, _, size0, size1, ..] = header;
     let gso_size = match gso_type & !GSO_ECN {
         GSO_TCPV4 | GSO_TCPV6 => Some(u16::from_ne_bytes([size0, size1])).filter(|&size| size > 0),
-        // The kernel cuts other kinds itself unless TUNSETOFFLOAD asked for them.
+        // The kernel segments other kinds itself unless TUNSETOFFLOAD enables them.
         _ => None,
     };
     RxMeta { len, checksum_verified: flags & (F_NEEDS_CSUM | F_DATA_VALID) != 0, gso_size }

@@ -176,14 +176,15 @@ fn two_queues() {
             .unwrap();
             socket.recv_from(&mut [0; 8]).unwrap();
         }
-        // Enough flows that each queue gets some.
+        // Enough flows that each queue gets some of them.
         for port in 5000..5064 {
             socket.send_to(b"y", (stack, port)).unwrap();
         }
         for queue in [0, 1] {
             receive(&tun, queue, is(UDP));
         }
-        // A device made for several queues takes a further process with one queue.
+        // Another process can attach to a device that was created for several queues with one
+        // queue.
         let third = Tun::open(&TunConfig::new("tun0")).unwrap();
         assert!(!third.created());
         let text = refusal(&TunConfig::new("tun0").offload(false), io::ErrorKind::ResourceBusy);
@@ -210,7 +211,7 @@ fn a_busy_device_and_a_wrong_one_are_refused_in_one_line() {
 #[test]
 fn a_failure_leaves_nothing_behind() {
     isolated("a_failure_leaves_nothing_behind", || {
-        // The kernel takes no MTU above 65535.
+        // The kernel accepts no MTU above 65535.
         let err = Tun::open(&config().mtu(100_000)).unwrap_err();
         assert!(err.to_string().contains("tun0: setting its MTU to 100000"), "{err}");
         assert!(!interface::exists("tun0").unwrap());
@@ -231,14 +232,14 @@ fn an_existing_device_is_left_as_it_is_but_for_what_is_asked() {
         assert_eq!(interface::get("tun0").unwrap(), made);
         drop(tun);
 
-        // What fails halfway is undone: the MTU of an interface with IPv6 is at least 1280.
+        // A partial change is undone: the MTU of an interface with IPv6 is at least 1280.
         let other = || TunConfig::new("tun0").address("10.8.0.1/24").unwrap();
         let bad = other().mtu(1290).tx_queue_len(60).address("ff02::99/64").unwrap();
         Tun::open(&bad).expect_err("a multicast address is nobody's");
         assert_eq!(interface::get("tun0").unwrap(), made);
         UdpSocket::bind("10.8.0.1:0").expect_err("the address is gone");
 
-        // An address that is there is no error.
+        // An address that exists already is not an error.
         let tun = Tun::open(&other().address("10.9.0.1/24").unwrap().mtu(1290).tx_queue_len(60)).unwrap();
         assert_eq!(tun.mtu(), 1290);
         let seen = interface::get("tun0").unwrap();

@@ -1,4 +1,4 @@
-//! A program that enters a private namespace first in `main`, as programs do.
+//! A program that enters a private namespace at the beginning of `main`, as programs do.
 
 use netstack_tun::{Tun, TunConfig, interface, netns};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Namespaces, interfaces in them, and what happens where they are refused.
+//! Namespaces, interfaces in them, and what happens where they are not permitted.
 
 use netstack_tun::netns::{self, Isolated, Namespace, isolated, isolated_within};
 use netstack_tun::{Tun, TunConfig, interface};
@@ -136,7 +136,7 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        // Nothing better can be done about a temporary file that stays.
+        // Nothing can be done about a temporary file that remains.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -281,7 +281,7 @@ fn refused_namespaces_are_reported() {
         let text = text(&output);
         assert!(output.status.success(), "{text}");
         assert!(text.contains("this system refuses a private network namespace"), "{text}");
-        // What would have been an isolated test is skipped.
+        // An isolated test is skipped.
         let output = run_case("case_refused", |_| ());
         assert!(
             String::from_utf8_lossy(&output.stderr).contains("SKIPPED case_refused: this system refuses")

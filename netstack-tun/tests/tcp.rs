@@ -1,4 +1,4 @@
-//! Super-segments: the kernel's TCP against a few lines of TCP by hand, at MTU 1500.
+//! Super-segments: the kernel's TCP against a minimal hand-written TCP, at MTU 1500.
 
 mod common;
 
@@ -16,7 +16,7 @@ const MSS: u16 = 1400;
 const WINDOW_SCALE: u8 = 7;
 const PORT: u16 = 4321;
 
-/// The least TCP there is: one connection, in order, nothing lost.
+/// A minimal TCP: one connection, without reordering and loss.
 struct Peer<'a> {
     tun: &'a Tun,
     here: (IpAddr, u16),
@@ -162,7 +162,7 @@ fn the_kernel_sends_super_segments() {
 #[test]
 fn without_offloads_the_kernel_cuts_and_sums() {
     isolated("without_offloads_the_kernel_cuts_and_sums", || {
-        // The interface remembers that its last user had offloads.
+        // The interface keeps the offloads of its last user.
         common::persist(&open());
         let tun = Tun::open(&TunConfig::new("tun0").offload(false)).unwrap();
         assert!(!tun.created());

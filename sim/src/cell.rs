@@ -16,8 +16,8 @@ pub const MSS: u64 = 1448;
 /// Bytes of a full packet.
 pub const PACKET: u64 = 1500;
 
-/// A queue holds at least this many full packets, whatever the product of bandwidth and delay is:
-/// one of less than a sender's first flight is no router's.
+/// A queue holds at least this many full packets, whatever the bandwidth-delay product is: no
+/// router has a queue that is smaller than a sender's first flight.
 const SMALLEST_QUEUE: u64 = 16;
 
 /// A transfer ends after this many recoveries from a loss...
@@ -28,51 +28,51 @@ pub const BYTES: u64 = 2 << 30;
 const TIME: Duration = Duration::from_secs(30);
 const ROUNDS: u32 = 100;
 
-/// To what buffers grow. Larger than the default, so that it is congestion control that decides over
-/// most of the paths: the window is half of it, and `ideal` reckons with that.
+/// The size to which buffers grow. It is larger than the default, so that congestion control is the
+/// limit on most of the paths. The window is half of it, which `ideal` takes into account.
 pub const BUFFER: usize = 64 << 20;
 
 /// The columns of a cell in a snapshot.
 pub const COLUMNS: &str = "rate_kbit,rtt_us,buffer_percent,reorder_percent,loss_bp,burst";
 
-/// A path, as a matrix has it. Losses happen in both directions, all else to data alone.
+/// A path of the matrix. Losses occur in both directions, all other impairments affect data only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
     /// Rate of the link in kbit/s.
     pub rate_kbit: u64,
     /// Round-trip time without queueing, in microseconds.
     pub rtt_us: u64,
-    /// Size of the queue in hundredths of the product of bandwidth and delay, 16 packets at least.
+    /// Size of the queue in percent of the bandwidth-delay product, at least 16 packets.
     pub buffer_percent: u64,
-    /// Share of packets that overtake what is on the way, in percent.
+    /// Share of packets that overtake those in transit, in percent.
     pub reorder_percent: u64,
     /// Share of packets that are lost, in hundredths of a percent.
     pub loss_bp: u64,
-    /// Packets that are lost in a row, on average; 1: each by itself.
+    /// Packets that are lost in a row, on average; 1: each independently.
     pub burst: u64,
 }
 
-/// What came of a transfer.
+/// The result of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// Bytes that the receiving application read.
     pub bytes: u64,
-    /// From the call of connect until the transfer was ended.
+    /// From the call of connect until the end of the transfer.
     pub time: Duration,
-    /// Until the handshake was over. Where it lost something, that took a second or more.
+    /// Duration of the handshake. With a loss in it, it takes a second or more.
     pub handshake: Duration,
-    /// Times that recovery began because something was lost.
+    /// Number of recoveries that began with a loss.
     pub epochs: u32,
-    /// Times that the retransmission timer made recovery begin.
+    /// Number of recoveries that the retransmission timer began.
     pub timeouts: u32,
     /// Segments with data that were sent.
     pub sent: u64,
-    /// Segments that were sent again.
+    /// Retransmitted segments.
     pub retransmitted: u64,
-    /// Packets of the sender that the path lost, at random or for want of room.
+    /// Packets of the sender that the path lost, at random or because its queue was full.
     pub lost: u64,
-    /// Packets that the receiver threw away although it needed them, because something that was sent
-    /// later had overtaken them: its timestamp makes theirs old (PAWS, RFC 7323 §5.3).
+    /// Packets that the receiver dropped although it needed them, because a later packet had
+    /// overtaken them, whose timestamp makes theirs old (PAWS, RFC 7323 §5.3).
     pub refused: u64,
 }
 
@@ -83,7 +83,7 @@ impl Outcome {
         (u128::from(self.bytes) * 8_000 / micros) as u64
     }
 
-    /// The same, reckoned as if the handshake had taken a round trip, `rtt`.
+    /// The same, computed as if the handshake had taken one round trip, `rtt`.
     pub fn connected_kbit(&self, rtt: Duration) -> u64 {
         Self { time: self.time - self.handshake + rtt, ..*self }.goodput_kbit()
     }
@@ -93,7 +93,7 @@ impl Outcome {
         share_bp(self.retransmitted, self.bytes / MSS)
     }
 
-    /// Retransmissions that nothing lost or refused was the cause of.
+    /// Spurious retransmissions: those that no lost or refused packet has caused.
     pub fn spurious(&self) -> u64 {
         self.retransmitted.saturating_sub(self.lost + self.refused)
     }
@@ -109,7 +109,7 @@ fn share_bp(part: u64, whole: u64) -> u64 {
 }
 
 impl Cell {
-    /// The product of bandwidth and delay, in bytes.
+    /// The bandwidth-delay product, in bytes.
     pub fn bdp(&self) -> u64 {
         self.rate_kbit * self.rtt_us / 8_000
     }
@@ -129,7 +129,7 @@ impl Cell {
         TIME + ROUNDS * self.rtt()
     }
 
-    /// A number of its own, from which everything random starts (FNV-1a).
+    /// The seed of this cell, from which all randomness derives (FNV-1a).
     pub(crate) fn seed(&self) -> u64 {
         let parts = [
             self.rate_kbit,
@@ -169,10 +169,10 @@ impl Cell {
         })
     }
 
-    /// Two hosts joined by this path.
+    /// Two hosts connected by this path.
     ///
     /// # Errors
-    /// None that the cells of a matrix give cause for.
+    /// None for the cells of a matrix.
     pub fn net(&self) -> io::Result<Net> {
         Net::new(&self.path(), &Self::config(), self.seed())
     }
@@ -194,7 +194,8 @@ impl Cell {
             let now_calm = matches!(state, CongestionState::Open | CongestionState::Disorder);
             if calm && !now_calm {
                 outcome.timeouts += u32::from(state == CongestionState::Loss);
-                // What nothing was lost before is a mistake of the sender's and no epoch of loss.
+                // A recovery without a loss before it is a mistake of the sender, and not counted
+                // as a loss.
                 let (lost, refused) = losses(&net, flow);
                 outcome.epochs += u32::from(lost + refused > outcome.lost + outcome.refused);
                 (outcome.lost, outcome.refused) = (lost, refused);

@@ -1,5 +1,5 @@
-//! Whether what came of a cell is what it should be: as good as the model asks, unless it is known not
-//! to be, and the same as its snapshot.
+//! Checks the result of a cell: it must be as good as the model requires, unless it is a known
+//! failure, and the same as its snapshot.
 
 use crate::cell::{Cell, Outcome};
 use crate::matrix::{self, Entry, Shot, Snapshots};
@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What outcomes are compared with.
+/// The expectations to compare outcomes with.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
     snapshots: Snapshots,
@@ -21,16 +21,16 @@ pub struct Check {
 pub enum Finding {
     /// It is worse than the model allows.
     Fault(String),
-    /// It is worse than the model allows, and listed as such.
+    /// It is worse than the model allows, and listed as a known failure.
     Known {
-        /// What the model says.
+        /// The fault against the model.
         fault: String,
-        /// What the list says.
+        /// The reason in the list.
         reason: String,
     },
-    /// It is as good as the model asks, and still listed as a known failure.
+    /// It is as good as the model requires, and still listed as a known failure.
     Recovered,
-    /// It is not what its snapshot says, or has none.
+    /// It differs from its snapshot, or has none.
     Differs {
         /// The snapshot.
         before: Option<Shot>,
@@ -54,7 +54,7 @@ impl Check {
         Ok(Self::new(Snapshots::read(&Snapshots::path(directory, name))?, known))
     }
 
-    /// Everything there is to report about a cell: nothing, if all is well and no failure is known.
+    /// All findings about a cell. There are none if it passes and is not a known failure.
     pub fn findings(&self, entry: &Entry, outcome: &Outcome) -> Vec<Finding> {
         let mut findings = self.against_model(entry, outcome);
         let (before, now) = (self.snapshots.get(entry), Shot::from(outcome));
@@ -64,7 +64,7 @@ impl Check {
         findings
     }
 
-    /// What there is to report about a cell, whatever its snapshot says.
+    /// The findings about a cell, without comparing it with its snapshot.
     pub fn against_model(&self, entry: &Entry, outcome: &Outcome) -> Vec<Finding> {
         let faults = matrix::faults(entry, outcome);
         match self.known.reason(entry) {
@@ -77,7 +77,7 @@ impl Check {
         }
     }
 
-    /// Why the check of `outcomes` fails, a line for each reason; none if it passes.
+    /// The reasons why the check of `outcomes` fails, one line each; none if it passes.
     pub fn failures(&self, outcomes: &[(Entry, Outcome)]) -> Vec<String> {
         let of_cell = |(entry, outcome): &(Entry, Outcome)| {
             let failures = self.findings(entry, outcome).into_iter().filter(Finding::is_failure);
@@ -88,8 +88,8 @@ impl Check {
 }
 
 impl Finding {
-    /// Whether it makes the check fail. Everything does but a failure that is known: a list with a cell
-    /// that has recovered would hide its next failure.
+    /// Whether it makes the check fail. All findings do, except known failures. A recovered cell on
+    /// the list is a failure too, because the list would hide its next failure.
     pub fn is_failure(&self) -> bool {
         !matches!(self, Self::Known { .. })
     }
@@ -135,8 +135,8 @@ impl KnownFailures {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// If a line names no cell of the matrix, so that it would never apply, or gives no reason, or if a
-    /// cell is there twice.
+    /// If a line names no cell of the matrix, so that it would never apply, or has no reason, or if
+    /// a cell is listed twice.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut reasons = HashMap::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {

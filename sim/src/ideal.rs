@@ -1,31 +1,31 @@
-//! What a transfer is worth: an ideal sender, reckoned round by round.
+//! The expected goodput of a transfer: that of an ideal sender, computed round by round.
 //!
-//! A sender with a window of W packets over a path of B packets (its product of bandwidth and delay)
-//! sends W in each round; the round takes the path's round-trip time, and what the queue adds to it
-//! once W exceeds B. A loss shrinks the window by the law of its congestion control, a round is spent
-//! on repair, and the window grows again. There are no bursts, no timers, no delayed acknowledgments
-//! and no reordering in it. With random losses alone this gives the response functions in the
-//! literature (a test compares them): 1.22 / sqrt(p) packets for Reno (RFC 5348 §3.1 without its
-//! time-outs) and 1.054 (RTT / p)^(3/4) for CUBIC (RFC 9438 §5.1). In addition it knows of the link,
-//! its queue, the receive window, and of slow start where a cell is short.
+//! A sender with a window of W packets over a path of B packets (the bandwidth-delay product) sends
+//! W in each round. The round takes the round-trip time of the path, plus the queueing delay if W
+//! exceeds B. A loss reduces the window by the law of the congestion control, one round is spent on
+//! the repair, and the window grows again. The model has no bursts, no timers, no delayed
+//! acknowledgments and no reordering. With random losses alone this gives the response functions in
+//! the literature (a test compares them): 1.22 / sqrt(p) packets for Reno (RFC 5348 §3.1 without
+//! its timeouts) and 1.054 (RTT / p)^(3/4) for CUBIC (RFC 9438 §5.1). In addition it includes the
+//! link, its queue, the receive window, and slow start in short cells.
 
 use crate::cell::{BUFFER, BYTES, Cell, EPOCHS, MSS, PACKET};
 use netstack::config::CongestionName;
 use std::ops::RangeInclusive;
 
-/// How a congestion control moves its window.
+/// How a congestion control changes its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Law {
     /// Half after a loss, then a packet more in each round (RFC 5681).
     Reno,
     /// Seven tenths after a loss, then the cubic of the time, or Reno if that is faster (RFC 9438).
     Cubic,
-    /// Twice the product of bandwidth and delay, whatever is lost as long as that is little
+    /// Twice the bandwidth-delay product, regardless of losses as long as these are few
     /// (draft-ietf-ccwg-bbr).
     Bbr,
 }
 
-/// Share of packets that a path may lose without BBR taking it for congestion.
+/// Share of packets that a path may lose without BBR interpreting that as congestion.
 const BBR_LOSS: f64 = 0.02;
 
 /// Packets of the first flight (RFC 6928).
@@ -37,37 +37,37 @@ const SMALLEST: f64 = 2.0;
 /// The constant C of CUBIC, in packets per second cubed.
 const CUBIC_C: f64 = 0.4;
 
-/// Least time until the retransmission timer expires, beside the round trip.
+/// Minimum time until the retransmission timer expires, in addition to the round trip.
 const RTO_MIN: f64 = 0.2;
 
 /// On shorter round trips super-segments are as long as they can be, whatever the rate (as in Linux).
 const NEAR: f64 = 512e-6;
 
-/// Rounds that are reckoned at most: more than any cell takes in its time.
+/// Maximum number of rounds: more than any cell has.
 const ROUNDS: u32 = 10_000_000;
 
-/// What the model leaves out may make a transfer slower, or faster, by this factor.
+/// Effects that the model ignores may make a transfer slower or faster by this factor.
 const SLACK: RangeInclusive<f64> = 0.6..=1.5;
 
-/// How it goes where chance decides. What slow start reaches before the first loss may decide over
-/// the whole of a cell, and so may a time-out on a path of 0.1 ms.
+/// The outcome of random events. The window that slow start reaches before the first loss can
+/// determine the result of a cell, and so can a timeout on a path of 0.1 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Luck {
-    /// Losses come at even distances, and all are repaired within a round.
+    /// Losses occur at even distances, and all are repaired within a round.
     Even,
-    /// The first loss comes early, and a retransmission that is lost as well takes a time-out.
+    /// The first loss occurs early, and a lost retransmission takes a timeout.
     Bad,
-    /// The first loss comes late.
+    /// The first loss occurs late.
     Good,
 }
 
-/// What a sender under `law` reaches in a cell, in kbit/s of payload.
+/// The goodput of a sender under `law` in a cell, in kbit/s of payload.
 pub fn goodput_kbit(cell: &Cell, law: Law, luck: Luck) -> f64 {
     let sender = transfer(cell, law, luck);
     sender.delivered * MSS as f64 * 8e-3 / sender.time
 }
 
-/// Packets that a cell is of, about.
+/// The approximate number of packets of a cell.
 pub fn packets(cell: &Cell, law: Law) -> u64 {
     transfer(cell, law, Luck::Even).delivered as u64
 }
@@ -75,7 +75,7 @@ pub fn packets(cell: &Cell, law: Law) -> u64 {
 fn transfer(cell: &Cell, law: Law, luck: Luck) -> Sender {
     let mut sender = Sender::new(cell, law, luck);
     if luck != Luck::Even && law != Law::Bbr {
-        // The number of losses in a cell is a matter of chance: two standard deviations.
+        // The number of losses in a cell is random: two standard deviations.
         let spread = 2.0 / f64::from(transfer(cell, law, Luck::Even).epochs.max(1)).sqrt();
         sender.loss *= if luck == Luck::Bad { 1.0 + spread } else { (1.0 - spread).max(0.0) };
     }
@@ -90,18 +90,18 @@ fn transfer(cell: &Cell, law: Law, luck: Luck) -> Sender {
     sender
 }
 
-/// The goodputs, in kbit/s, that a sender under `law` that is worth its name reaches in a cell.
+/// The range of goodputs, in kbit/s, that a correct sender under `law` reaches in a cell.
 pub fn bounds_kbit(cell: &Cell, law: Law) -> RangeInclusive<u64> {
     let least = goodput_kbit(cell, law, Luck::Bad) * SLACK.start();
     let most = match law {
-        // A loss costs BBR nothing by itself, so that its luck has no bound but the link.
+        // A loss by itself has no cost for BBR, so that only the link bounds its luck.
         Law::Bbr => f64::INFINITY,
         Law::Reno | Law::Cubic => goodput_kbit(cell, law, Luck::Good) * SLACK.end(),
     };
     least as u64..=most.min(link_kbit(cell)) as u64
 }
 
-/// The most that a link carries, in kbit/s of payload.
+/// The maximum rate of a link, in kbit/s of payload.
 pub fn link_kbit(cell: &Cell) -> f64 {
     cell.rate_kbit as f64 * MSS as f64 / PACKET as f64
 }
@@ -111,7 +111,7 @@ struct Sender {
     law: Law,
     /// Round-trip time without queueing.
     rtt: f64,
-    /// Packets a second that the link carries.
+    /// Packets per second that the link carries.
     rate: f64,
     /// Packets that the queue holds.
     queue: f64,
@@ -121,16 +121,16 @@ struct Sender {
     loss: f64,
     /// Share of packets that are lost.
     lost_share: f64,
-    /// Probability that what is sent after a loss is lost, too.
+    /// Probability that a packet after a loss is lost, too.
     again: f64,
-    /// Share of packets that overtake what is on the way.
+    /// Share of packets that overtake those in transit.
     reordered: f64,
     luck: Luck,
     /// The receive window.
     most: f64,
     window: f64,
     ssthresh: f64,
-    /// Losses that have come together since the last one.
+    /// Expected losses that have accumulated since the last one.
     due: f64,
     cubic: Cubic,
     time: f64,
@@ -203,10 +203,10 @@ impl Sender {
         let duration = self.duration(window);
         self.time += duration;
         self.due += window * self.loss;
-        // What does not fit is dropped and costs its retransmission.
+        // Packets that do not fit are dropped and have to be retransmitted.
         self.delivered += window.min(self.room) * (1.0 - self.lost_share);
-        // Slow start sends two packets for each that left the link, so half of a round's packets are in
-        // the queue before the path is full: where nothing paces them, a short queue ends it.
+        // Slow start sends two packets for each that left the link, so half of a round's packets
+        // are in the queue before the path is full: without pacing, a short queue ends it.
         let slow_start = self.window < self.ssthresh && self.law != Law::Bbr;
         // And a super-segment within the machine room carries a third of the window.
         let near = self.rtt < NEAR && window / 3.0 > self.queue;
@@ -227,8 +227,8 @@ impl Sender {
 
     fn on_loss(&mut self, window: f64, bursts: bool) {
         self.epochs += 1;
-        // A retransmission that overtakes half a window makes the receiver refuse it, for its older
-        // timestamps (RFC 7323 §5.3): all that has to be sent again.
+        // A retransmission that overtakes half a window makes the receiver drop that half, because
+        // of its older timestamps (RFC 7323 §5.3), so all of it has to be retransmitted.
         let overtaken = if self.luck == Luck::Bad { self.reordered * window / 2.0 } else { 0.0 };
         self.delivered -= overtaken.min(self.delivered);
         let beta = match self.law {
@@ -236,7 +236,8 @@ impl Sender {
             Law::Bbr if !bursts && self.lost_share * (1.0 + overtaken) <= BBR_LOSS => 1.0,
             Law::Cubic | Law::Bbr => 0.7,
         };
-        // RFC 9438 §4.7: a flow that lost before it was back makes room.
+        // RFC 9438 §4.7: a flow with a loss before it has reached its former window releases
+        // bandwidth.
         let fast = window < self.cubic.w_max;
         self.cubic.w_max = if fast { window * (1.0 + beta) / 2.0 } else { window };
         self.cubic.since = Some(self.time);
@@ -256,7 +257,7 @@ impl Sender {
 
     fn grow(&mut self, window: f64, duration: f64) {
         if window < self.window {
-            // The receive window is what limits.
+            // The receive window is the limit.
             return;
         }
         if window < self.ssthresh {

@@ -1,4 +1,4 @@
-//! The matrix of all cells, its snapshots, and what each cell is held against.
+//! The matrix of all cells, its snapshots, and the limits of each cell.
 
 use crate::cell::{self, BUFFER, Cell, Outcome, PACKET};
 use crate::ideal::{self, Law, bounds_kbit};
@@ -14,7 +14,7 @@ use std::thread;
 const RATES: [u64; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 /// In microseconds.
 const ROUND_TRIPS: [u64; 3] = [100, 20_000, 300_000];
-/// In hundredths of the product of bandwidth and delay.
+/// In percent of the bandwidth-delay product.
 const BUFFERS: [u64; 3] = [10, 100, 400];
 /// In percent.
 const REORDERINGS: [u64; 3] = [0, 5, 30];
@@ -23,18 +23,18 @@ const LOSSES: [u64; 5] = [0, 1, 10, 100, 500];
 /// Packets lost in a row, on average.
 const BURSTS: [u64; 2] = [1, 4];
 
-/// Retransmissions of what was not lost, in hundredths of a percent: so many are in order. Where
-/// nothing is reordered they are those that a time-out or a probe sends in doubt.
+/// Spurious retransmissions that are acceptable, in hundredths of a percent. Without reordering,
+/// these are the ones that a timeout or a probe sends when an acknowledgment is missing.
 const SPURIOUS_BP: u64 = 100;
-/// The same where packets are reordered.
+/// The same with reordering.
 const SPURIOUS_REORDERED_BP: u64 = 200;
-/// Retransmissions of what was not lost, in segments, that are in order however short a cell is.
+/// Spurious retransmissions that are acceptable in a cell of any length, in segments.
 const SPURIOUS_SEGMENTS: u64 = 40;
 
 /// Cells of the sample, for each congestion control and rate.
 const SAMPLE_CELLS: usize = 4;
-/// What the sample is drawn by. With it, each value of each axis is there under each congestion control, as
-/// a test demands.
+/// The seed of the sample. With this one, the sample contains each value of each axis for each
+/// congestion control, which a test requires.
 const SAMPLE_SEED: u64 = 3;
 
 /// A cell under a congestion control.
@@ -46,14 +46,14 @@ pub struct Entry {
     pub cell: Cell,
 }
 
-/// What a snapshot remembers of a cell.
+/// The result of a cell that a snapshot contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shot {
     /// Payload in kbit/s.
     pub goodput_kbit: u64,
     /// Retransmissions in hundredths of a percent of what arrived.
     pub retransmitted_bp: u64,
-    /// The same of those that were not needed.
+    /// Spurious retransmissions, in the same unit.
     pub spurious_bp: u64,
 }
 
@@ -75,7 +75,7 @@ pub fn full(congestion: CongestionName) -> Vec<Entry> {
             for buffer_percent in BUFFERS {
                 for reorder_percent in REORDERINGS {
                     for loss_bp in LOSSES {
-                        // What does not happen does not happen in bursts.
+                        // Without losses there are no bursts.
                         for burst in BURSTS.into_iter().filter(|burst| loss_bp > 0 || *burst == 1) {
                             let cell =
                                 Cell { rate_kbit, rtt_us, buffer_percent, reorder_percent, loss_bp, burst };
@@ -100,7 +100,7 @@ pub fn quick(congestion: CongestionName) -> Vec<Entry> {
         burst,
     };
     [
-        // A slow link with nothing but its own queue, short and long.
+        // A slow link without impairments, with a short and a long queue.
         cell(1_000, 10_000, 100, 0, 0, 1),
         cell(1_000, 50_000, 400, 0, 0, 1),
         cell(10_000, 50_000, 50, 0, 0, 1),
@@ -113,10 +113,10 @@ pub fn quick(congestion: CongestionName) -> Vec<Entry> {
         cell(100_000, 10_000, 100, 0, 100, 1),
         cell(1_000_000, 10_000, 100, 0, 100, 1),
         cell(10_000_000, 50_000, 100, 0, 100, 1),
-        // A far path, and a near one.
+        // A long path, and a short one.
         cell(100_000, 300_000, 100, 0, 100, 1),
         cell(1_000_000, 100, 100, 0, 100, 1),
-        // As bad as it gets.
+        // The worst path.
         cell(10_000, 50_000, 100, 0, 500, 1),
         cell(100_000, 300_000, 100, 0, 500, 1),
         cell(1_000_000, 10_000, 10, 0, 500, 1),
@@ -136,8 +136,8 @@ pub fn quick(congestion: CongestionName) -> Vec<Entry> {
     .to_vec()
 }
 
-/// The sample, which `.ci/run` runs: cells of the matrix beyond the short list that chance has chosen,
-/// equally many of each rate.
+/// The sample, which `.ci/run` runs: randomly selected cells of the matrix beyond the short list,
+/// the same number for each rate.
 pub fn sample(congestion: CongestionName) -> Vec<Entry> {
     let quick = quick(congestion);
     let mut entries = full(congestion);
@@ -150,13 +150,13 @@ pub fn sample(congestion: CongestionName) -> Vec<Entry> {
     RATES.into_iter().flat_map(of_rate).collect()
 }
 
-/// The same list under every congestion control that there is.
+/// The same list under every congestion control.
 pub fn all(list: fn(CongestionName) -> Vec<Entry>) -> Vec<Entry> {
     CongestionName::BUILT_IN.into_iter().flat_map(list).collect()
 }
 
-/// Runs `entries` on `threads` threads, the longest first, and gives what came of them, in their order.
-/// Each is told to `done` as it ends.
+/// Runs `entries` on `threads` threads, the longest first, and returns the outcomes in the same
+/// order. `done` is called with each as it ends.
 ///
 /// # Errors
 /// The first failure of a connection.
@@ -190,12 +190,12 @@ pub fn run(
     Ok(outcomes.into_iter().map(|(at, outcome)| (entries[at], outcome)).collect())
 }
 
-/// What is wrong with an outcome by itself, whatever a snapshot says.
+/// The faults of an outcome against the model.
 pub fn faults(entry: &Entry, outcome: &Outcome) -> Vec<String> {
     let Entry { congestion, cell } = entry;
     let mut faults = Vec::new();
     let bounds = bounds_kbit(cell, Law::of(*congestion));
-    // A SYN that is lost says nothing of the transfer.
+    // A lost SYN says nothing about the transfer.
     let goodput = outcome.connected_kbit(cell.rtt());
     if !bounds.contains(&goodput) {
         faults.push(format!(
@@ -230,7 +230,7 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Where the committed files are.
+    /// The directory of the committed files.
     pub fn directory() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots")
     }
@@ -240,7 +240,7 @@ impl Snapshots {
         directory.join(format!("{name}.csv"))
     }
 
-    /// What `outcomes` are.
+    /// The snapshots of `outcomes`.
     pub fn of(outcomes: &[(Entry, Outcome)]) -> Self {
         let line = |(entry, outcome): &(Entry, Outcome)| (entry.to_string(), outcome.into());
         Self { lines: outcomes.iter().map(line).collect() }
@@ -251,15 +251,15 @@ impl Snapshots {
         self.lines.get(&entry.to_string()).copied()
     }
 
-    /// Takes over what is newer.
+    /// Replaces and adds snapshots.
     pub fn merge(&mut self, newer: Self) {
         self.lines.extend(newer.lines);
     }
 
-    /// Reads a file; one that is not there holds nothing.
+    /// Reads a file. A missing file is like an empty one.
     ///
     /// # Errors
-    /// If it cannot be read, or is no file of snapshots.
+    /// If it cannot be read, or is not a file of snapshots.
     pub fn read(path: &Path) -> io::Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -272,7 +272,7 @@ impl Snapshots {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// If a line is no snapshot, or is for the same cell as another.
+    /// If a line is not a snapshot, or is for the same cell as another one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut lines = BTreeMap::new();
         for line in text.lines().skip(1) {
@@ -310,7 +310,7 @@ impl Snapshots {
 }
 
 impl Entry {
-    /// A number that looks random, and is the same for the same cell, congestion control and `seed`.
+    /// A pseudo-random number, which is the same for the same cell, congestion control and `seed`.
     fn lot(&self, seed: u64) -> u64 {
         let name = self.congestion.as_str().bytes();
         let parts = name.fold(seed, |hash, byte| mix(hash ^ u64::from(byte)));

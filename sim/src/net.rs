@@ -20,28 +20,28 @@ const PORT: u16 = 5001;
 /// Bytes that the sending application writes at a time.
 const BLOCK: usize = 64 * 1024;
 
-/// Packets between the two ends of the link that have arrived and were not received. The receiver
-/// takes all at once, so that this is never reached.
+/// Maximum number of packets that have arrived and were not received. The receiver takes all at
+/// once, so that this is never reached.
 const ARRIVALS: usize = 1 << 20;
 
-/// Times that hosts may exchange packets at one instant.
+/// Maximum number of times that hosts exchange packets at one instant.
 const SETTLES: usize = 100_000;
 
 /// The path between the two hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Path {
-    /// From the sender to the receiver: the way of the data.
+    /// From the sender to the receiver: the path of the data.
     pub forward: LinkConfig,
-    /// The way of the acknowledgments.
+    /// The path of the acknowledgments.
     pub back: LinkConfig,
 }
 
-/// Remembers that something happened to a socket.
+/// Records that something has happened to a socket.
 #[derive(Debug)]
 struct Flag(AtomicBool);
 
 impl Flag {
-    /// Raised, because what there is at the beginning is told to nobody.
+    /// Raised, because the initial state is not reported.
     fn new() -> Arc<Self> {
         Arc::new(Self(AtomicBool::new(true)))
     }
@@ -76,7 +76,7 @@ impl Host {
         Ok(Self { engine, device, queue, out: Batch::new() })
     }
 
-    /// Does what there is to do now; says whether there was anything.
+    /// Does all work that is due now. Returns whether there was any.
     fn drive(&mut self, now: Instant) -> bool {
         let Self { engine, device, queue, out } = self;
         let mut progress = false;
@@ -113,7 +113,7 @@ impl Host {
     }
 }
 
-/// A transfer of as many bytes as the path takes, from an application that always has more to one
+/// A transfer of as many bytes as the path permits, from an application that always writes to one
 /// that always reads.
 #[derive(Debug)]
 pub struct Flow {
@@ -129,7 +129,7 @@ pub struct Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId(usize);
 
-/// Two hosts under one virtual clock: flows go from the one to the other.
+/// Two hosts under one virtual clock, with flows from one to the other.
 pub struct Net {
     now: Instant,
     sender: Host,
@@ -141,10 +141,10 @@ pub struct Net {
 }
 
 impl Net {
-    /// Two hosts of the same settings, joined by `path`.
+    /// Two hosts with the same settings, connected by `path`.
     ///
     /// # Errors
-    /// If the settings make no sense.
+    /// If the settings are invalid.
     pub fn new(path: &Path, config: &Config, seed: u64) -> io::Result<Self> {
         Self::tapped(path, config, seed, |link| link)
     }
@@ -152,7 +152,7 @@ impl Net {
     /// The same, with something around the sender's device.
     ///
     /// # Errors
-    /// If the settings make no sense.
+    /// If the settings are invalid.
     pub fn tapped(
         path: &Path,
         config: &Config,
@@ -166,7 +166,7 @@ impl Net {
         let receiver = Host::new("10.0.0.2/24", Arc::clone(&links[1]) as _, config, seed ^ 1)?;
         let mut socket = Unconnected::new(receiver.engine.core(), receiver.engine.tcp(), Family::V4);
         receiver.engine.tcp().bind(receiver.engine.core(), &mut socket, (SERVER, PORT).into())?;
-        // Not at zero, which might be taken for never.
+        // Not at zero, which could be mistaken for never.
         let now = Instant::from_millis(1_000);
         let listener =
             receiver.engine.with_tcp(now, |tcp, turn| tcp.listen(turn, socket, 128, Flag::new()))?;
@@ -179,7 +179,7 @@ impl Net {
         self.now
     }
 
-    /// Starts a flow of `bytes` at most under `congestion`.
+    /// Starts a flow of at most `bytes` under `congestion`.
     ///
     /// # Errors
     /// Those of connecting.
@@ -202,29 +202,29 @@ impl Net {
         self.flows[flow.0].received
     }
 
-    /// What the sender of a flow knows; none before it is connected.
+    /// The `TcpInfo` of the sender of a flow; none before it is connected.
     pub fn info(&self, flow: FlowId) -> Option<TcpInfo> {
         self.sender.engine.with_tcp(self.now, |tcp, turn| tcp.info(turn, &self.flows[flow.0].sender))
     }
 
-    /// What the receiver of a flow knows; none before it has accepted the connection.
+    /// The `TcpInfo` of the receiver of a flow; none before it has accepted the connection.
     pub fn receiver_info(&self, flow: FlowId) -> Option<TcpInfo> {
         let (cell, _) = self.flows[flow.0].receiver.as_ref()?;
         self.receiver.engine.with_tcp(self.now, |tcp, turn| tcp.info(turn, cell))
     }
 
-    /// What became of the packets from the sender to the receiver.
+    /// The statistics of the packets from the sender to the receiver.
     pub fn forward_stats(&self) -> LinkStats {
         self.links[0].egress_stats()
     }
 
-    /// Begins or ends an outage of the path.
+    /// Starts or ends an outage of the path.
     pub fn set_down(&self, down: bool) {
         self.links.iter().for_each(|link| link.set_down(down));
     }
 
-    /// Jumps to the next thing that happens, but not beyond `until`, and does it. False if that is
-    /// only that time has passed.
+    /// Advances to the next event, but not beyond `until`, and processes it. Returns false if there
+    /// was none until then.
     ///
     /// # Errors
     /// If a connection failed.
@@ -254,7 +254,7 @@ impl Net {
         Ok(())
     }
 
-    /// Does all that can be done without time passing.
+    /// Does all work that takes no time.
     fn settle(&mut self) -> io::Result<()> {
         for _ in 0..SETTLES {
             let mut progress = self.applications()?;

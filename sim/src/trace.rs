@@ -1,4 +1,4 @@
-//! What a sender did over time, for pictures.
+//! The behaviour of a sender over time, for plots.
 
 use crate::cell::Cell;
 use crate::net::Net;
@@ -19,18 +19,18 @@ const ACK: usize = 8;
 /// A moment of the sender.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Since the transfer was begun.
+    /// Time since the start of the transfer.
     pub at: Duration,
-    /// All that it knows.
+    /// Its `TcpInfo`.
     pub info: TcpInfo,
 }
 
-/// Something on the wire beside the sender.
+/// An event on the wire next to the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// It sent data for the first time, up to this many bytes from the beginning.
     Sent(u64),
-    /// It sent what ends there again.
+    /// It retransmitted data that ends there.
     SentAgain(u64),
     /// An acknowledgment of all before that arrived.
     Acked(u64),
@@ -41,11 +41,11 @@ pub enum Mark {
 pub struct Trace {
     /// The sender's state, at equal distances where something happened.
     pub samples: Vec<Sample>,
-    /// What passed its device, with the time since the transfer was begun.
+    /// The packets of its device, with the time since the start of the transfer.
     pub marks: Vec<(Duration, Mark)>,
 }
 
-/// Runs a cell for `time` and looks at its sender about `samples` times.
+/// Runs a cell for `time` and samples its sender about `samples` times.
 ///
 /// # Errors
 /// If the connection failed.
@@ -71,7 +71,7 @@ pub fn run(cell: &Cell, congestion: CongestionName, time: Duration, samples: u32
     Ok(trace)
 }
 
-/// What passed a device.
+/// The packets of a device.
 #[derive(Debug, Default)]
 struct Marks {
     /// The sequence number of the first byte, from the SYN on.
@@ -91,7 +91,7 @@ impl Marks {
 
     fn on_sent(&mut self, now: Instant, seq: u32, payload: usize) {
         if self.first.is_none() {
-            // The SYN takes a number.
+            // The SYN takes one sequence number.
             self.first = Some(seq.wrapping_add(1));
             return;
         }
@@ -110,7 +110,7 @@ impl Marks {
     }
 }
 
-/// A device that remembers the sequence numbers that pass it.
+/// A device that records the sequence numbers of its packets.
 struct Tap {
     device: Arc<dyn Device>,
     marks: Arc<Mutex<Marks>>,

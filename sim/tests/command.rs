@@ -1,4 +1,4 @@
-//! The command's exit status: what the check does not let pass, and what it does.
+//! The exit status of the command: which results make the check fail, and which do not.
 
 #![forbid(unsafe_code)]
 

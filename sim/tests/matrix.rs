@@ -1,5 +1,5 @@
-//! The short list of the matrix: no cell may be worse than the model allows, and none may change
-//! without somebody looking at it.
+//! The short list of the matrix: no cell may be worse than the model allows, and a change of any
+//! cell has to be reviewed.
 
 #![forbid(unsafe_code)]
 

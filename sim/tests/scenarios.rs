@@ -1,4 +1,4 @@
-//! Single properties of transfers over bad paths, with the numbers that they are held against.
+//! Individual properties of transfers over impaired paths, with numeric limits.
 
 #![forbid(unsafe_code)]
 
@@ -63,8 +63,8 @@ fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
     }
 }
 
-/// The link comes back while the sender waits for its next retransmission: that one, and nothing later,
-/// is where the transfer goes on.
+/// The link is restored while the sender waits for its next retransmission. The transfer must
+/// continue with that retransmission, and not later.
 #[test]
 fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
     for congestion in CongestionName::BUILT_IN {
@@ -84,19 +84,19 @@ fn after_an_outage_the_next_retransmission_that_was_due_resumes() {
             }
         }
         net.set_down(false);
-        // Each time-out is at most twice as long as the one before.
+        // Each timeout is at most twice as long as the one before.
         let [.., before, last] = retransmitted[..] else { panic!("{congestion}: {retransmitted:?}") };
         let due = last + 2 * (last - before) + Duration::from_millis(1);
         let received = net.received(flow);
-        // What it asks about may have arrived, and only the acknowledgment was lost: then what comes after
-        // it is new. Its echo even makes the time-out look like a mistake (RFC 4015), and it takes the
-        // next probe of the tail to see that it was none.
+        // The retransmitted data may have arrived before, if only its acknowledgment was lost; then
+        // the data after it is new. The echoed timestamp even makes the timeout look spurious (RFC
+        // 4015), and only the next tail loss probe shows that it was not.
         run_until(&mut net, due + 8 * CLEAN.rtt());
         assert!(
             net.received(flow) > received,
             "{congestion}: retransmitted at {retransmitted:?}, back at {back:?}"
         );
-        // And it is soon what it was.
+        // The goodput soon reaches its former value.
         run_until(&mut net, due + Duration::from_secs(5));
         let kbit = (net.received(flow) - received) * 8 / 5_000;
         assert!(kbit > CLEAN.rate_kbit * 6 / 10, "{congestion}: {kbit} kbit/s");

@@ -19,13 +19,13 @@ pub struct Transfer {
     receiver: TcpStream,
     out: Vec<u8>,
     into: Vec<u8>,
-    /// They live as long as their connection is used.
+    /// Kept for as long as their connection is used.
     _stacks: [Stack; 2],
 }
 
 impl Transfer {
-    /// Connects two stacks. With `segmentation` super-segments of up to 64 KiB cross as they are, as
-    /// they do over TUN; otherwise each packet fits the MTU.
+    /// Connects two stacks. With `segmentation`, super-segments of up to 64 KiB pass unchanged, as
+    /// over TUN; otherwise each packet fits the MTU.
     ///
     /// # Errors
     /// If they do not connect.
@@ -77,8 +77,8 @@ impl Transfer {
     }
 }
 
-/// A [`Pair`] that may pass unfinished checksums and yet no super-segments, which the pair itself only
-/// has together.
+/// A [`Pair`] that can pass incomplete checksums without super-segments. The pair itself has both
+/// or neither.
 struct Cable {
     end: Pair,
     segmentation: bool,

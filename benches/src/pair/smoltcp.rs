@@ -10,13 +10,13 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Of each socket, for each direction.
+/// Bytes of the buffer of each socket, for each direction.
 const BUFFER: usize = 1 << 20;
 const PORT: u16 = 80;
-/// Virtual time that a round takes.
+/// Virtual time of a round.
 const ROUND: Duration = Duration::from_micros(10);
 
-/// Packets on the way in one direction, and buffers that wait for their next use.
+/// Packets in transit in one direction, and buffers for reuse.
 #[derive(Default)]
 struct Wire {
     packets: VecDeque<Vec<u8>>,
@@ -77,7 +77,7 @@ impl Device for End {
         capabilities.max_transmission_unit = self.link.mtu;
         if !self.link.checksums {
             capabilities.checksum = ChecksumCapabilities::ignored();
-            // netstack always has this one, too.
+            // netstack always has this option, too.
             capabilities.checksum.ipv4 = Checksum::Both;
         }
         capabilities
@@ -167,7 +167,7 @@ impl Transfer {
     /// Moves `bytes` from one application's buffer to the other's.
     ///
     /// # Panics
-    /// If the transfer stands still.
+    /// If the transfer is stuck.
     pub fn run(&mut self, bytes: usize) {
         let (mut written, mut read) = (0, 0);
         let mut watch = Watch::default();

@@ -1,4 +1,4 @@
-//! The capture that a scene leaves behind, read back and held against the ladder.
+//! The capture of a scene, read back and compared with the ladder.
 
 use super::recording::Recorded;
 use netstack::wire::{parse_ip, protocol, transport_checksum_ok};
@@ -12,15 +12,15 @@ use std::path::Path;
 pub struct Checked {
     /// Packets in it.
     pub packets: usize,
-    /// Those with a wrong checksum. The tour leaves no checksum to a device, so these are the forged
-    /// ones that an experiment wanted so.
+    /// Those with a wrong checksum. The tour leaves no checksum to a device, so these are segments
+    /// that an experiment forged with a wrong checksum.
     pub bad_checksums: usize,
 }
 
-/// Reads a capture: every packet must be well-formed, and the checksums are summed.
+/// Reads a capture. Every packet must be well-formed, and its checksums are checked.
 ///
 /// # Errors
-/// If the file cannot be read, is no pcapng, or holds a packet that is malformed.
+/// If the file cannot be read, is not pcapng, or contains a malformed packet.
 pub fn check(path: &Path) -> io::Result<Checked> {
     let mut checked = Checked { packets: 0, bad_checksums: 0 };
     for packet in packets(path)? {
@@ -33,7 +33,7 @@ pub fn check(path: &Path) -> io::Result<Checked> {
 }
 
 /// Compares the capture with what the ladder was drawn from: the same packets in the same order.
-/// They were written down by two different programs.
+/// They were recorded by two independent pieces of code.
 pub(super) fn equals(path: &Path, recorded: &Recorded) -> Result<usize, String> {
     let captured = packets(path).map_err(|error| error.to_string())?;
     let drawn = recorded.captured.iter().map(|number| &recorded.packets[*number].bytes);
@@ -59,7 +59,7 @@ fn packets(path: &Path) -> io::Result<Vec<Vec<u8>>> {
     Ok(packets)
 }
 
-/// The IP header's checksum makes a packet malformed, the transport's does not.
+/// A wrong checksum of the IP header makes a packet malformed, one of the transport does not.
 fn checksum_ok(packet: &[u8]) -> io::Result<bool> {
     let ip = parse_ip(packet).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(match ip.protocol {

@@ -1,4 +1,4 @@
-//! Segments that no host sent: what an attacker, or the network's memory, would put on the wire.
+//! Segments that no host sent, such as those of an attacker, or old duplicates.
 
 use netstack::wire::{
     ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, Timestamps, emit_tcp,
@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 /// `header`.
 #[derive(Clone, Debug)]
 pub struct Forgery {
-    /// Who is to have sent it.
+    /// The apparent sender.
     pub src: SocketAddr,
-    /// To whom it goes.
+    /// The destination.
     pub dst: SocketAddr,
     /// Sequence number.
     pub seq: SeqNum,
-    /// Acknowledgment number; without [`Flags::ACK`] it means nothing.
+    /// Acknowledgment number; meaningless without [`Flags::ACK`].
     pub ack: SeqNum,
     /// Control bits.
     pub flags: Flags,

@@ -1,7 +1,7 @@
-//! The two machines of a scene, and sockets that write down what is called.
+//! The two hosts of a scene, and sockets that record the calls.
 //!
-//! A machine is a netstack or the kernel of this one; its sockets look the same, so that an
-//! experiment is written once and runs against either.
+//! A host is a netstack or the kernel of this machine. Its sockets have the same methods, so that
+//! an experiment is written once and runs against either.
 
 use super::Side;
 use super::recording::Recording;
@@ -45,7 +45,8 @@ struct Inner {
     address: IpAddr,
     recording: Arc<Recording>,
     boot: Option<Boot>,
-    /// Where packets are received that find the host without power, if nobody else sees them.
+    /// The device on which packets to a host without power are received, if they are not recorded
+    /// elsewhere.
     floor: Option<Arc<dyn Device>>,
     /// None for the kernel, and for a host without power.
     machine: Mutex<Option<Machine>>,
@@ -65,7 +66,7 @@ impl Host {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Says where packets are received while the host has no power.
+    /// Sets the device on which packets are received while the host has no power.
     pub(super) fn lost_packets_seen_by(self, device: Arc<dyn Device>) -> Self {
         let inner = Arc::into_inner(self.inner).expect("the host is new");
         Self { inner: Arc::new(Inner { floor: Some(device), ..inner }) }
@@ -99,7 +100,7 @@ impl Host {
         self.inner.machine.lock().as_ref().map(|machine| machine.stack.clone())
     }
 
-    /// Writes something beside its lifeline.
+    /// Writes a text next to its lifeline.
     pub fn says(&self, text: impl Into<String>) {
         self.inner.recording.call(self.inner.side, text.into());
     }
@@ -137,8 +138,8 @@ impl Host {
         self.socket()?.connect(to).await
     }
 
-    /// Pulls the plug: what the machine knew is lost, and nothing is heard of it. What its
-    /// applications do from here on fails.
+    /// Cuts the power: the state of the host is lost, and it sends nothing any more. Later calls of
+    /// its applications fail.
     ///
     /// # Panics
     /// On the kernel, which is needed.
@@ -156,7 +157,7 @@ impl Host {
         }
     }
 
-    /// Boots the machine: a new stack at the same address, which knows nothing of the old one.
+    /// Boots the host: a new stack with the same address and without the state of the old one.
     ///
     /// # Errors
     /// If the stack cannot be built.
@@ -172,7 +173,7 @@ impl Host {
         Ok(())
     }
 
-    /// Takes the host off the network at the end of the scene, without a word on the wire.
+    /// Disconnects the host from the network at the end of the scene, without sending anything.
     pub(super) async fn retire(&self) {
         let machine = self.inner.machine.lock().take();
         if let Some(Machine { stack, plug }) = machine {
@@ -181,7 +182,7 @@ impl Host {
         }
     }
 
-    /// Writes a call down, and its result when there is one.
+    /// Records a call, and its result when it returns.
     async fn call<T: Outcome>(
         &self,
         text: impl Into<String>,
@@ -193,8 +194,8 @@ impl Host {
         result
     }
 
-    /// The same for a call that does not wait. It is written down before it is made, for what it
-    /// sends comes after it.
+    /// The same for a call that does not wait. It is recorded before it is made, because the
+    /// segments that it sends come after it.
     fn call_now<T: Outcome>(
         &self,
         text: impl Into<String>,
@@ -207,7 +208,7 @@ impl Host {
     }
 }
 
-/// Receives what is sent to a host while it has no power, so that it is seen to be lost.
+/// Receives packets to a host while it has no power, so that the ladder shows them as lost.
 async fn sweep(host: Weak<Inner>) {
     let mut buf = Pool::new().take();
     while let Some(host) = host.upgrade() {
@@ -222,12 +223,12 @@ async fn sweep(host: Weak<Inner>) {
     }
 }
 
-/// What a successful call returned, in the words of the ladder.
+/// The result of a successful call, as the ladder shows it.
 pub(super) trait Outcome {
     fn text(&self) -> String;
 }
 
-/// Setting something: that it succeeded goes without saying.
+/// An option that was set: its success is not shown.
 impl Outcome for () {
     fn text(&self) -> String {
         String::new()
@@ -289,7 +290,7 @@ impl Socket {
         self.host.call_now(format!("bind(:{port})"), || self.bind_to(to))
     }
 
-    /// The socket, bound, with nothing written down.
+    /// Binds the socket without recording the call.
     fn bound(self, port: u16) -> io::Result<Self> {
         self.bind_to(self.host.at(port))?;
         Ok(self)
@@ -560,7 +561,7 @@ impl Stream {
         }
     }
 
-    /// The stream of netstack itself, for what only it has; its calls are not written down.
+    /// The stream of netstack itself, for methods that only it has. Its calls are not recorded.
     ///
     /// # Errors
     /// If it is the kernel's.
@@ -571,7 +572,7 @@ impl Stream {
         }
     }
 
-    /// The state of the connection, where the stack says it (netstack does).
+    /// The state of the connection, if the stack reports it (netstack does).
     pub fn state(&self) -> Option<State> {
         self.netstack().and_then(|stream| stream.tcp_info().ok()).map(|info| info.state)
     }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// A silence that is worth a word.
+/// A silence of this length is shown.
 const SILENCE: Duration = Duration::from_millis(700);
 
 /// Columns of the terminal's ladder.
@@ -28,11 +28,11 @@ pub(super) enum Row {
     Call { side: Side, text: String },
     /// A remark on the wire.
     Note { text: String },
-    /// Nothing happens for so long.
+    /// Nothing happens for this long.
     Silence { lasted: Duration },
 }
 
-/// What a scene looked like.
+/// The ladder of a scene.
 pub(super) struct Ladder {
     pub(super) title: String,
     /// Names of the left and the right lifeline.
@@ -60,7 +60,7 @@ impl Ladder {
                 Event::Departs(packet) => {
                     let Some(&seg) = by_packet.get(packet) else { continue };
                     let next = events.peek().map(|(_, next)| next);
-                    // While others are under way the order of arrivals is worth seeing.
+                    // While others are in flight, the order of arrivals is shown.
                     let is_next = matches!(next, Some(Event::Arrives(next)) if next == packet);
                     let arrives_here = is_next && under_way == 0;
                     if arrives_here {
@@ -137,7 +137,7 @@ fn arrow(seg: &Seg, arrives: bool) -> String {
     if label.chars().count() > most {
         label = label.chars().take(most - 1).chain(['…']).collect();
     }
-    // A dash, a blank, the label, a blank, dashes, and what becomes of it.
+    // A dash, a blank, the label, a blank, dashes, and the end of the arrow.
     let rest = room - label.chars().count() - 3;
     let line = |n: usize| stroke.repeat(n);
     match (seg.from, seg.lost) {

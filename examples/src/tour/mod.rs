@@ -1,5 +1,6 @@
-//! The experiments of the guided tour (`examples/README.md`): scenes between two hosts, drawn as
-//! ladder diagrams from what was on the wire, captured for Wireshark, and with claims that are checked.
+//! The experiments of the guided tour (`examples/README.md`): scenes between two hosts, which are
+//! drawn as ladder diagrams from the packets on the wire, captured for Wireshark, and checked
+//! against claims.
 //!
 //! An experiment is a program whose `main` is [`main`]:
 //!
@@ -25,8 +26,8 @@
 //! ```
 //!
 //! A scene against the kernel runs in real time over a TUN device in a private network namespace.
-//! With `--memory`, or where the system refuses namespaces, a second netstack plays the kernel's part
-//! in virtual time; then a scene is the same every time, byte for byte.
+//! With `--memory`, or where the system does not permit namespaces, a second netstack takes the
+//! place of the kernel, in virtual time. Then a scene is the same every time, byte for byte.
 
 pub mod capture;
 mod forge;
@@ -84,18 +85,18 @@ impl Side {
     }
 }
 
-/// Who plays opposite netstack.
+/// The peer of netstack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A second netstack, in virtual time.
     Netstack,
     /// The kernel, on this side, in real time.
     Kernel(Side),
-    /// Nobody: one netstack and its loopback, in virtual time.
+    /// None: one netstack and its loopback, in virtual time.
     Itself,
 }
 
-/// What every experiment can be told.
+/// The options of every experiment.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Args {
@@ -103,13 +104,14 @@ struct Args {
     /// not given.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Let a second netstack play the kernel's part, in virtual time.
+    /// Let a second netstack take the place of the kernel, in virtual time.
     #[arg(long)]
     memory: bool,
-    /// Change a setting of the stacks, and see which claims still hold. May be given several times.
+    /// Change a setting of the stacks, and see which claims still hold. Can be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = cli::setting)]
     config: Vec<(String, String)>,
-    /// Let the wire lose every segment with these flags (FIN, RST, SYN,ACK), and see what breaks.
+    /// Lose every segment with these flags (FIN, RST, SYN,ACK) on the wire, and see which claims
+    /// fail.
     #[arg(long, value_name = "FLAGS", value_parser = flags)]
     lose: Option<Flags>,
     /// Print the claims, and no ladders.
@@ -132,21 +134,21 @@ fn flags(text: &str) -> Result<Flags, String> {
     Ok(flags)
 }
 
-/// An experiment under way.
+/// A running experiment.
 pub struct Tour {
     /// Its name, with which its files begin.
     name: String,
     args: Args,
     out: PathBuf,
-    /// Why the kernel cannot play, if it cannot.
+    /// Why the kernel cannot take part, if it cannot.
     refused: Option<io::Error>,
     scenes: u8,
     held: usize,
     failed: usize,
 }
 
-/// Runs an experiment, prints what came of it, and gives the status to end with: success only if
-/// every claim was met.
+/// Runs an experiment, prints the results, and returns the exit status: success only if every claim
+/// holds.
 pub fn main(name: &str, question: &str, experiment: impl FnOnce(&mut Tour) -> io::Result<()>) -> ExitCode {
     let args: Args = cli::parse();
     let start = Instant::now();
@@ -178,12 +180,13 @@ impl Tour {
         Ok(Self { name: name.to_owned(), args, out, refused, scenes: 0, held: 0, failed: 0 })
     }
 
-    /// A scene to be set up and run. Its files are called after the experiment and `name`.
+    /// A scene to set up and run. The names of its files consist of that of the experiment and
+    /// `name`.
     pub fn scene(&mut self, name: &str, title: &str, peer: Peer) -> SceneBuilder<'_> {
         SceneBuilder::new(self, name, title, peer)
     }
 
-    /// Whether the kernel plays its part where it has one.
+    /// Whether the kernel takes part in the scenes that are against it.
     pub fn has_kernel(&self) -> bool {
         !self.args.memory && self.refused.is_none()
     }
@@ -218,7 +221,7 @@ impl Tour {
         }
     }
 
-    /// Something to tell the reader that is no claim.
+    /// Prints a remark for the reader that is not a claim.
     pub fn says(&self, text: impl Display) {
         println!("  {text}");
     }

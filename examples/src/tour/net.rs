@@ -19,10 +19,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// MTU of the loopback that the tour can look at; Linux's is 65,536.
+/// MTU of the loopback that the tour records; Linux's is 65,536.
 const LOOPBACK_MTU: usize = 65_535;
 
-/// Where a scene happens.
+/// How the network of a scene is set up.
 pub(super) struct Plan<'a> {
     pub(super) peer: Peer,
     /// From left to right, and back.
@@ -30,7 +30,7 @@ pub(super) struct Plan<'a> {
     /// Settings of the left and the right stack.
     pub(super) configs: [Config; 2],
     pub(super) capture: &'a Path,
-    /// Tells the networks of one process apart: the third number of their addresses.
+    /// Distinguishes the networks of one process: the third number of their addresses.
     pub(super) number: u8,
 }
 
@@ -40,11 +40,11 @@ pub struct Net {
     pub left: Host,
     /// The one on the right.
     pub right: Host,
-    /// What joins them.
+    /// The wire between them.
     pub wire: Wire,
 }
 
-/// What joins the hosts: packets can be lost on it, held up, and forged.
+/// The wire between the hosts, on which packets can be lost, delayed and forged.
 #[derive(Clone)]
 pub struct Wire {
     recording: Arc<Recording>,
@@ -64,7 +64,7 @@ impl Wire {
         self.recording.lose(from, count, Box::new(matches));
     }
 
-    /// Pulls the cable, or puts it back.
+    /// Pulls the cable, or reconnects it.
     pub fn set_down(&self, down: bool) {
         self.recording.note(if down { "the cable is pulled" } else { "the cable is back" });
         self.recording.set_down(down);
@@ -91,8 +91,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Ends the scene before its body ends: what comes after, such as the closing of sockets that the
-    /// body drops, is neither drawn nor captured, and reaches nobody.
+    /// Ends the scene before its body ends. What follows, such as the closing of sockets that the
+    /// body drops, is neither drawn nor captured, and reaches no host.
     pub fn cut(&self) {
         self.recording.cut();
     }
@@ -109,7 +109,7 @@ impl Wire {
 }
 
 impl Net {
-    /// Builds it. Inside the runtime of the scene.
+    /// Builds the network. It must be called in the runtime of the scene.
     pub(super) fn build(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Self> {
         match plan.peer {
             Peer::Netstack => in_memory(plan, recording),
@@ -129,14 +129,14 @@ impl Net {
         Ok((client?, server?))
     }
 
-    /// Takes everything off the network, without a word on the wire.
+    /// Disconnects everything from the network, without sending anything.
     pub(super) async fn retire(&self) {
         self.left.retire().await;
         self.right.retire().await;
     }
 }
 
-/// Two stacks with a cable of memory between them. The left host's packets are captured.
+/// Two stacks with an in-memory cable between them. The left host's packets are captured.
 fn in_memory(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
     let cable = PairConfig { offloads: false, ..PairConfig::default() };
     let [there, back] = plan.delays.map(with_delay);
@@ -163,7 +163,7 @@ fn in_memory(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
 fn with_kernel(plan: &Plan<'_>, recording: &Arc<Recording>, kernel_side: Side) -> io::Result<Net> {
     let side = kernel_side.other();
     let [kernel, own] = [1, 2].map(|host| IpAddr::from([10, 9, plan.number, host]));
-    // Router solicitations and the like would only be in the way.
+    // Router solicitations and similar packets would only distract.
     netns::sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
     let tun =
         TunConfig::new(format!("tour{}", plan.number)).offload(false).address(format!("{kernel}/24"))?;
@@ -176,7 +176,7 @@ fn with_kernel(plan: &Plan<'_>, recording: &Arc<Recording>, kernel_side: Side) -
     let captured = capture(Arc::clone(&near) as _, plan, since_1970)?;
     let boot =
         booting(captured, "tour", Some(format!("{own}/24")), plan.configs[side.index()].clone(), recording);
-    // The kernel goes on sending to a host without power, and somebody has to see it.
+    // The kernel keeps sending to a host without power, and these packets have to be recorded.
     let own = Host::netstack(side, own, recording, boot)?.lost_packets_seen_by(Arc::clone(&near) as _);
     let kernel = Host::kernel(kernel_side, kernel, recording);
     let (left, right, towards) = match kernel_side {
@@ -187,7 +187,7 @@ fn with_kernel(plan: &Plan<'_>, recording: &Arc<Recording>, kernel_side: Side) -
     Ok(Net { left, right, wire })
 }
 
-/// One stack with a loopback that can be looked at. Both lifelines are it.
+/// One stack with a loopback that is recorded. It is both lifelines.
 fn by_itself(plan: &Plan<'_>, recording: &Arc<Recording>) -> io::Result<Net> {
     let address = IpAddr::from([127, 0, 0, 1]);
     let tap = Arc::new(Tap::new(Arc::new(Loopback::new(LOOPBACK_MTU)), Place::Loop, recording, true));
@@ -202,14 +202,14 @@ fn with_delay(delay: Duration) -> LinkConfig {
     LinkConfig { delay, ..LinkConfig::default() }
 }
 
-/// A capture of what passes `device`.
+/// A capture of the packets of `device`.
 fn capture(device: Arc<dyn Device>, plan: &Plan<'_>, origin: Duration) -> io::Result<Arc<dyn Device>> {
     let file = File::create(plan.capture)?;
     Ok(Arc::new(PcapTap::new(device, file, SnapLen::default())?.with_origin(origin)))
 }
 
-/// How a host boots: with a stack of its own on the device, and nothing left of what came while it
-/// was off.
+/// How a host boots: with a new stack on the device, after packets that arrived while it was off
+/// have been dropped.
 fn booting(
     device: Arc<dyn Device>,
     name: &'static str,

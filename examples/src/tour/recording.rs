@@ -1,5 +1,5 @@
-//! What happened in a scene: packets that left and arrived, socket calls, remarks; and which packets
-//! the wire is to lose.
+//! The events of a scene: packets that left and arrived, socket calls, and remarks. Also which
+//! packets the wire loses.
 
 use super::Side;
 use netstack::sync::{Mutex, Rank};
@@ -7,18 +7,18 @@ use netstack::wire::{Segment, parse_ip, parse_tcp, protocol};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A socket call that took no longer than this, and that no packet ended, is shown with its result in
-/// one place.
+/// A socket call that took no longer than this, and that was not completed by a packet, is shown in
+/// one row with its result.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// Something that happened, in the order in which it did.
+/// An event. Events are in the order in which they happened.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     /// The packet of this number left its host.
     Departs(usize),
     /// It reached the other one.
     Arrives(usize),
-    /// A socket call, or what became of one.
+    /// A socket call, or the result of one.
     Call { side: Side, text: String },
     /// A remark that belongs to the wire.
     Note(String),
@@ -37,10 +37,10 @@ pub(super) struct Packet {
     pub(super) forged: bool,
 }
 
-/// What becomes of a packet that leaves a host.
+/// The fate of a packet that leaves a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It travels. The number is for [`Recording::undo`].
+    /// It is delivered. The number is for [`Recording::undo`].
     Passes(usize),
     /// It is lost.
     Lost,
@@ -51,7 +51,7 @@ pub(super) type Matches = Box<dyn Fn(&Segment) -> bool + Send>;
 
 struct Rule {
     from: Side,
-    /// Packets that it will still lose.
+    /// The number of packets that it still loses.
     left: usize,
     matches: Matches,
 }
@@ -77,7 +77,7 @@ pub(super) struct Recording {
     state: Mutex<State>,
 }
 
-/// All that was recorded.
+/// Everything that was recorded.
 pub(super) struct Recorded {
     pub(super) events: Vec<(Duration, Event)>,
     pub(super) packets: Vec<Packet>,
@@ -109,12 +109,12 @@ impl Recording {
         if lost { Verdict::Lost } else { Verdict::Passes(number) }
     }
 
-    /// The packet did not leave after all: the device asks to try again later.
+    /// The packet did not leave after all, because the device is full.
     pub(super) fn undo(&self, number: usize) {
         let mut state = self.state.lock();
         state.events.retain(|(_, event)| !matches!(event, Event::Departs(n) if *n == number));
         state.captured.retain(|n| *n != number);
-        // Its number stays taken, and must not be taken for a packet under way.
+        // Its number remains in use, and must not be treated as that of a packet in flight.
         state.packets[number].lost = true;
     }
 
@@ -135,7 +135,7 @@ impl Recording {
         let under_way = |packet: &Packet| {
             packet.from == at.other() && !packet.lost && packet.arrived.is_none() && packet.bytes == bytes
         };
-        // One that never left was there before the recording.
+        // A packet that never left was sent before the recording began.
         let Some(number) = state.packets.iter().position(under_way) else { return };
         state.packets[number].arrived = Some(now);
         state.events.push((now, Event::Arrives(number)));
@@ -156,7 +156,7 @@ impl Recording {
         state.events.len() - 1
     }
 
-    /// The call `number` returned `result`: said at its beginning if it came at once.
+    /// The call `number` returned `result`, which is shown with the call if it returned at once.
     pub(super) fn returned(&self, number: usize, result: &str) {
         let now = self.now();
         let mut state = self.state.lock();
@@ -183,7 +183,7 @@ impl Recording {
         self.state.lock().events.push((now, Event::Note(text.into())));
     }
 
-    /// Has the wire lose the next `count` segments from `from` that match.
+    /// Makes the wire lose the next `count` segments from `from` that match.
     pub(super) fn lose(&self, from: Side, count: usize, matches: Matches) {
         self.state.lock().rules.push(Rule { from, left: count, matches });
     }
@@ -193,12 +193,12 @@ impl Recording {
         self.state.lock().down = down;
     }
 
-    /// Takes the power of a host away or gives it back.
+    /// Switches the power of a host off or on.
     pub(super) fn set_off(&self, side: Side, off: bool) {
         self.state.lock().off[side.index()] = off;
     }
 
-    /// Ends the recording: nothing more is written down.
+    /// Ends the recording.
     pub(super) fn cut(&self) {
         self.state.lock().cut = true;
     }

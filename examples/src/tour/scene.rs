@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// What makes sequence numbers, ports and cookies the same every time.
+/// The seed, which makes sequence numbers, ports and cookies the same every time.
 const SEED: u64 = 9293;
 /// How long a scene may take in real time.
 const REAL_LIMIT: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub struct SceneBuilder<'a> {
     drawn: bool,
 }
 
-/// What came of a scene.
+/// The result of a scene.
 pub struct Scene<R> {
     /// What its body returned.
     pub value: R,
@@ -94,14 +94,13 @@ impl<'a> SceneBuilder<'a> {
         self
     }
 
-    /// Leaves the ladder out, because the scene is long and all alike. The capture is there.
+    /// Omits the ladder, because the scene is long and uniform. The capture is still written.
     pub fn undrawn(mut self) -> Self {
         self.drawn = false;
         self
     }
 
-    /// Runs the scene, prints and writes the ladder, writes the capture, and holds the two against
-    /// each other.
+    /// Runs the scene, prints and writes the ladder, writes the capture, and compares the two.
     ///
     /// # Errors
     /// Those of `body`, of the network and of the files.
@@ -138,7 +137,7 @@ impl<'a> SceneBuilder<'a> {
             let value = value.map_err(|_| too_long())?;
             io::Result::Ok((value, recorded))
         })?;
-        // With the last handle of the device the capture is whole.
+        // The capture is complete when the last handle of the device has been dropped.
         drop(runtime);
 
         let (segments, by_packet) = segment::read(&recorded.packets);
@@ -158,19 +157,19 @@ impl<'a> SceneBuilder<'a> {
         Ok(Scene { value, segments, is_virtual })
     }
 
-    /// What the command line says counts last.
+    /// The command line takes precedence.
     fn settings(&mut self, is_virtual: bool) -> io::Result<()> {
         for config in &mut self.configs {
             if is_virtual {
                 config.seed = Some(SEED);
             }
-            // What is under way when a scene is over is of no interest.
+            // Packets in flight at the end of a scene are not of interest.
             config.exit_drain = Duration::ZERO;
             for (key, value) in &self.tour.args.config {
                 config.set(key, value).map_err(io::Error::other)?;
             }
         }
-        // Of two hosts with the same secrets each could guess the other's numbers.
+        // Two hosts with the same secrets could guess each other's numbers.
         if is_virtual {
             self.configs[1].seed = Some(SEED + 1);
         }

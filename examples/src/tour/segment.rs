@@ -1,5 +1,5 @@
-//! A recorded packet as the ladder shows it and as claims look at it: numbers relative to the
-//! initial sequence numbers, the window in bytes, options in words.
+//! A recorded packet as the ladder shows it and as claims check it: numbers relative to the initial
+//! sequence numbers, the window in bytes, and options as text.
 
 use super::Side;
 use super::recording::Packet;
@@ -18,7 +18,7 @@ const SPAN: u32 = 1 << 26;
 /// A segment of the scene.
 #[derive(Clone, Debug)]
 pub struct Seg {
-    /// The side that sent it, or seems to have.
+    /// The side that sent it, or appears to have sent it.
     pub from: Side,
     /// When it left, since the beginning of the scene.
     pub sent: Duration,
@@ -38,15 +38,15 @@ pub struct Seg {
     pub ack: u32,
     /// Whether `seq` and `ack` count from the numbers of an earlier connection of the same pair.
     pub old: (bool, bool),
-    /// The window in bytes: scaled, as the connection agreed.
+    /// The window in bytes, scaled as negotiated.
     pub window: u32,
     /// The header as it is on the wire.
     pub header: Segment,
     /// The payload.
     pub payload: Vec<u8>,
-    /// Whether the TCP checksum is right.
+    /// Whether the TCP checksum is correct.
     pub checksum_ok: bool,
-    /// The options in words.
+    /// The options as text.
     pub options: String,
 }
 
@@ -61,7 +61,7 @@ impl Seg {
         self.payload.is_empty()
     }
 
-    /// Whether these are its flags, PSH aside.
+    /// Whether these are its flags, ignoring PSH.
     pub fn is(&self, flags: &str) -> bool {
         self.flags() == flags
     }
@@ -78,7 +78,7 @@ impl Seg {
     }
 }
 
-/// What stands at the segment's arrow.
+/// The label of the segment's arrow.
 impl fmt::Display for Seg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let old = |old| if old { "old " } else { "" };
@@ -145,7 +145,7 @@ impl Segs {
     }
 }
 
-/// What relative numbers are relative to, for one direction of one pair of addresses.
+/// The bases of relative numbers, for one direction of one pair of addresses.
 #[derive(Default)]
 struct Bases {
     /// Initial sequence numbers, the latest last.
@@ -165,8 +165,8 @@ impl Bases {
     }
 }
 
-/// Reads the recorded packets. Those that are not TCP are none of the ladder's business; the index of
-/// each packet leads to its segment.
+/// Reads the recorded packets. Packets other than TCP are ignored. The map leads from the index of
+/// each packet to its segment.
 pub(super) fn read(packets: &[Packet]) -> (Segs, HashMap<usize, usize>) {
     let mut reader = Reader::default();
     let mut segs = Vec::new();
@@ -235,7 +235,8 @@ impl Reader {
         })
     }
 
-    /// A SYN, or the first segment there is, tells where the numbers of its sender begin.
+    /// Takes the initial number of a sender from a SYN, or from the first segment if there is no
+    /// SYN.
     fn learn(&mut self, here: Direction, header: &Segment) {
         let bases = self.bases.entry(here).or_default();
         let begins = header.is_syn() && bases.isns.last() != Some(&header.seq);
@@ -315,7 +316,7 @@ impl Reader {
     }
 }
 
-/// The options in a header, NOPs left out, up to one that makes no sense.
+/// The options in a header without NOPs, up to the first invalid one.
 fn options(mut bytes: &[u8]) -> Vec<(u8, &[u8])> {
     let mut found = Vec::new();
     while let Some((&kind, rest)) = bytes.split_first() {

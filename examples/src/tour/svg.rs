@@ -15,7 +15,7 @@ const TOP: f64 = 74.0;
 /// Height of a row, and of one that only ends an arrow.
 const ROW: f64 = 24.0;
 const ARRIVAL: f64 = 14.0;
-/// How far a segment falls that arrives before anything else happens.
+/// The vertical distance of a segment that arrives before anything else happens.
 const SLOPE: f64 = 7.0;
 
 const LEFT_COLOUR: &str = "#1d4f91";
@@ -29,7 +29,7 @@ const STYLE: &str = "text{font:12px ui-monospace,Menlo,Consolas,monospace}\
 .t{fill:#666;text-anchor:end}.e{text-anchor:end}.m{text-anchor:middle}\
 .h{font-weight:bold}.n{font-style:italic;fill:#8a4b00}";
 
-/// Draws it.
+/// Draws the ladder.
 pub(super) fn draw(ladder: &Ladder) -> String {
     let ys = heights(ladder);
     let bottom = ys.last().copied().unwrap_or(TOP) + ROW;
@@ -139,7 +139,7 @@ fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
     }
 }
 
-/// What stands at its beginning.
+/// The label at the start of the arrow.
 fn label(out: &mut String, seg: &Seg, y: f64) {
     let mut label = seg.to_string();
     if seg.forged {

@@ -1,4 +1,4 @@
-//! The devices of the tour: one that writes down what passes, and one that can be unplugged.
+//! The devices of the tour: one that records packets, and one that can be unplugged.
 
 use super::Side;
 use super::recording::{Recording, Verdict};
@@ -24,16 +24,16 @@ pub(super) enum Place {
     Loop,
 }
 
-/// Records the packets that pass, loses those that the recording says are lost, and lets the
-/// experiment add some.
+/// Records the packets that pass, drops those that the recording declares lost, and lets the
+/// experiment add packets.
 ///
-/// It offers no offloads, so that what it sees is what a wire would carry: single segments with
-/// complete checksums.
+/// It has no offloads, so that it sees packets as they are on a wire: single segments with complete
+/// checksums.
 pub(super) struct Tap {
     inner: Arc<dyn Device>,
     place: Place,
     recording: Arc<Recording>,
-    /// Whether somebody captures packets here.
+    /// Whether packets are captured here.
     captured: bool,
     added: Mutex<VecDeque<Vec<u8>>>,
 }
@@ -54,12 +54,13 @@ impl Tap {
         self.added.lock().push_back(packet);
         match self.inner.readiness(0) {
             Readiness::Signal(signal) => signal.raise_readable(),
-            // Whoever waits for a file descriptor cannot be woken; the tour adds packets in memory.
+            // A reactor that waits for a file descriptor cannot be woken. The tour adds packets
+            // only to in-memory devices.
             Readiness::Fd(_) => {}
         }
     }
 
-    /// Hands a packet to the device below, as if the stack above had sent it.
+    /// Passes a packet to the device below, as if the stack above had sent it.
     pub(super) fn emit(&self, packet: &[u8]) -> io::Result<()> {
         let whole = TxPacket { header: packet, payload: &[], checksum: None, gso: None };
         self.transmit(Instant::ZERO, 0, &whole)?;
@@ -143,10 +144,10 @@ impl Device for Tap {
     }
 }
 
-/// The end of the cable that is in one machine. A machine without power is unplugged for ever; the
-/// one that boots in its place has a plug of its own.
+/// The end of the cable in one host. A host without power is unplugged for ever; after booting, it
+/// has a new plug.
 ///
-/// When the scene is cut every plug is pulled.
+/// When the scene is cut, every plug is pulled.
 pub(super) struct Plug {
     inner: Arc<dyn Device>,
     recording: Arc<Recording>,
@@ -158,7 +159,7 @@ impl Plug {
         Self { inner, recording: Arc::clone(recording), plugged: AtomicBool::new(true) }
     }
 
-    /// From now on nothing comes in and nothing goes out.
+    /// From now on no packet is received or sent.
     pub(super) fn pull(&self) {
         self.plugged.store(false, Ordering::Relaxed);
     }

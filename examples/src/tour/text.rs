@@ -1,10 +1,10 @@
-//! Words of the ladder: results of calls, times.
+//! The texts of the ladder: results of calls, times.
 
 use super::host::Outcome;
 use std::io;
 use std::time::Duration;
 
-/// The result of a call as a man page would put it.
+/// The result of a call, written as in a man page.
 pub(super) fn outcome<T: Outcome>(result: &io::Result<T>) -> String {
     match result {
         Ok(value) => value.text(),
@@ -12,7 +12,7 @@ pub(super) fn outcome<T: Outcome>(result: &io::Result<T>) -> String {
     }
 }
 
-/// The name of the OS error in `error`, or what else it says.
+/// The name of the OS error in `error`, or its text if it is none.
 pub fn errno(error: &io::Error) -> String {
     let names = [
         (libc_errno::EPIPE, "EPIPE"),
@@ -30,7 +30,7 @@ pub fn errno(error: &io::Error) -> String {
     known.map_or_else(|| error.to_string(), |(_, name)| (*name).to_owned())
 }
 
-/// The error numbers of Linux that the tour meets (asm-generic/errno.h).
+/// The error numbers of Linux that occur in the tour (asm-generic/errno.h).
 mod libc_errno {
     pub(super) const EPIPE: i32 = 32;
     pub(super) const EADDRINUSE: i32 = 98;

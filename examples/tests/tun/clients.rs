@@ -1,4 +1,4 @@
-//! Clients of other people against the inetd example: nc, socat, curl, Python.
+//! Third-party clients against the inetd example: nc, socat, curl, Python.
 //!
 //! A client that is not installed is reported as skipped.
 
@@ -105,7 +105,8 @@ impl Payload {
     }
 }
 
-/// Ends a process when it goes, also while a test fails: what waits for its pipes then ends too.
+/// Ends a process when it is dropped, also when a test fails, so that threads that wait for its
+/// pipes end too.
 struct Running(Child);
 
 impl Drop for Running {
@@ -116,7 +117,7 @@ impl Drop for Running {
     }
 }
 
-/// Where a client is, so that it is looked for once and outside of the namespace.
+/// The path of a client, which is searched for once and outside the namespace.
 fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|path| path.join(program))
@@ -130,7 +131,7 @@ struct Task<'a> {
     send: u64,
     /// How much of its output to wait for before it may be ended, if it does not end by itself.
     receive: u64,
-    /// Told each block of output with its offset.
+    /// Called with each block of output and its offset.
     on_output: &'a (dyn Fn(u64, &[u8]) + Sync),
 }
 
@@ -147,7 +148,7 @@ impl Client {
         let payload = Payload::of(self);
         let running = Running(child);
         let received = thread::scope(|scope| {
-            // Of those who do not end by themselves, or who are sent characters for ever.
+            // For clients that do not end by themselves, or to which characters are sent for ever.
             let _running = running;
             scope.spawn(move || {
                 let mut block = vec![0; BLOCK];

@@ -1,4 +1,4 @@
-//! What the tests share: sizes, families, and the two sides of a TUN device.
+//! Code that the tests share: sizes, families, and the two sides of a TUN device.
 
 use netstack::device::{Device, Link, LinkConfig};
 use netstack::{Config, Interface, Stack};

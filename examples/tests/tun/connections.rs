@@ -31,10 +31,10 @@ const MESSAGE: usize = 5_000;
 const ALLOWANCE: usize = 64 << 10;
 /// Instead of 60 s.
 const TIME_WAIT: Duration = Duration::from_secs(1);
-/// How long what should end by itself is waited for.
+/// How long to wait for connections to end by themselves.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The kernel's clients, in a thread whose memory is given back when it ends.
+/// The kernel's clients, in a thread whose memory is freed when it ends.
 ///
 /// All connect, then all are used, then all are closed: at one point all 1,000 exist.
 fn clients(address: SocketAddr) -> io::Result<()> {
@@ -128,7 +128,7 @@ fn a_thousand_connections_leave_nothing_behind() {
                     }
                 }
             });
-            // No connection has come yet: also what the first ones make grow has to shrink again.
+            // Before the first connection: what the first connections allocate has to be freed too.
             let before = allocated();
             for name in ["first", "second"] {
                 let time_waits = round(&stack, address).await;

@@ -1,4 +1,4 @@
-//! The examples as programs: that they do what they say, and refuse what they cannot do.
+//! The examples as programs: they do what they say, and refuse what they cannot do.
 
 use crate::common::{self, KERNEL, STACK};
 use crate::programs::{Inetd, example};

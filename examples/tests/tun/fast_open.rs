@@ -1,7 +1,7 @@
 //! Fast Open with the kernel at the other end, in both roles (RFC 7413).
 //!
-//! The variable has the bit 0x400 beside 1 and 2, which makes all listeners of the kernel take part:
-//! the option of one listener is out of reach without unsafe code.
+//! The variable has the bit 0x400 in addition to 1 and 2, which enables Fast Open for all listeners
+//! of the kernel, because setting the option of one listener would take unsafe code.
 
 use crate::common::{self, Family, OFFLOAD, at, runtime};
 use netstack::config::FastOpenKey;
@@ -80,7 +80,7 @@ fn the_kernel_sends_data_in_syns_to_the_stack() {
                 tokio::task::spawn_blocking(|| client.join().unwrap()).await.unwrap();
                 let passive = stack.counters().fast_open_passive - before.0;
                 let active = kernel_counters()["TCPFastOpenActive"] - before.1;
-                // The first one asks for a cookie.
+                // The first one requests a cookie.
                 assert_eq!((passive, active), (CONNECTIONS - 1, CONNECTIONS - 1), "{family:?}");
                 assert_eq!(listener.fast_open_queue_len(), 0);
             }
@@ -124,7 +124,7 @@ fn the_stack_sends_data_in_syns_to_the_kernel() {
                 let passive = kernel_counters()["TCPFastOpenPassive"] - before.1;
                 assert_eq!((active, passive), (CONNECTIONS - 1, CONNECTIONS - 1), "{family:?}");
             }
-            // The kernel computed what we would have.
+            // The kernel computed the same cookie as the stack.
             let key: FastOpenKey = KEY.parse().unwrap();
             let cookies = stack.fast_open_cache().export();
             assert_eq!(cookies.len(), 2);

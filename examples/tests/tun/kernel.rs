@@ -64,7 +64,7 @@ async fn beside<T: Send + 'static>(
     let thread = thread::spawn(move || runtime().block_on(kernel()));
     let ours = stack.await;
     let theirs = tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
-    // If both failed, the kernel's view would hide ours.
+    // If both failed, the kernel's error would hide that of the stack.
     match (ours, theirs) {
         (Ok(ours), Ok(theirs)) => Ok((ours, theirs)),
         (Err(ours), Err(theirs)) => {
@@ -133,7 +133,8 @@ fn transfers(
 
 /// What all transfers of one test may take.
 fn limit(path: Path, len: u64) -> Duration {
-    // On the bad network at least 2 Mbit/s, which a sender that takes every loss for congestion has.
+    // On the impaired network at least 2 Mbit/s, which a sender that interprets every loss as
+    // congestion reaches.
     if path.impair.is_empty() { time_limit(len * 8) } else { time_limit(len * 8 * 10) }
 }
 

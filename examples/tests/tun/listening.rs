@@ -18,16 +18,16 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-/// What a debug build does of the whole: it is some ten times slower.
+/// A part of the work for debug builds, which are about ten times slower.
 const fn scaled(whole: u64, part: u64) -> u64 {
     if cfg!(debug_assertions) { part } else { whole }
 }
 
 /// SYNs of the flood in a second.
 const RATE: u64 = scaled(125_000, 3_000);
-/// What the flood has to come to in a release build.
+/// The rate that the flood has to reach in a release build.
 const LEAST_RATE: u64 = 100_000;
-/// Packets that wait for the stack at most: what comes while its thread does not run.
+/// Maximum number of packets that wait for the stack while its thread does not run.
 const QUEUE: u32 = 10_000;
 /// What the stack may need for it, in bytes.
 const ALLOWANCE: usize = 4 << 20;
@@ -44,12 +44,12 @@ fn echo(address: SocketAddr) -> io::Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// A client who exists, again and again until the flood is over: its times, sorted.
+/// A real client, which connects until the flood is over. Returns its times, sorted.
 fn echoes(address: SocketAddr, over: &AtomicBool) -> io::Result<Vec<Duration>> {
     let mut times = Vec::with_capacity(100_000);
     while !over.load(Ordering::Relaxed) {
         times.push(echo(address)?);
-        // The pace of the kernel's client, in the kernel's time.
+        // The interval of the kernel's client, in real time.
         thread::sleep(Duration::from_millis(2));
     }
     times.sort_unstable();
@@ -70,7 +70,7 @@ async fn under_flood(address: SocketAddr, count: u64) -> io::Result<(Sent, Vec<D
     let mut most = 0;
     while !flood.is_finished() {
         most = most.max(allocated());
-        // Between two looks at the memory: the flood goes on in real time, through the kernel.
+        // Between two checks of the memory: the flood continues in real time, through the kernel.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     over.store(true, Ordering::Relaxed);
@@ -107,7 +107,7 @@ fn a_flood_of_syns_costs_little_and_stops_nobody() {
                     }
                 }
             });
-            // What the first connection makes grow is not the flood's.
+            // What the first connection allocates is not caused by the flood.
             tokio::task::spawn_blocking(move || echo(address)).await.unwrap().unwrap();
             let before = allocated();
             let (sent, times, most) = under_flood(address, count).await.unwrap();

@@ -1,5 +1,6 @@
-//! What the kernel does to packets on the way: a smaller MTU behind a router, with and without word of
-//! it, and marks in place of losses, with the kernel's TCP as the other end of ECN and AccECN.
+//! What the kernel does to packets on the path: a smaller MTU behind a router, with and without
+//! ICMP errors, and ECN marks instead of losses, with the kernel's TCP as the other end of ECN and
+//! AccECN.
 
 use crate::common::{self, Family, Path, at, runtime};
 use netstack::buffer::PacketBuf;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// The device does not deliver ICMP: a firewall as there are too many.
+/// The device does not deliver ICMP, as with many firewalls.
 struct Deaf(Tun);
 
 impl Device for Deaf {
@@ -46,7 +47,7 @@ impl Device for Deaf {
     }
 }
 
-/// MTU of the second device in the kernel's eyes; the stack behind it believes in 1,500.
+/// MTU of the second device in the kernel; the stack behind it uses 1,500.
 const SMALL: u32 = 1320;
 
 /// Two stacks behind TUN devices between which the kernel forwards: packets to the second one pass a
@@ -76,8 +77,8 @@ fn two_stacks(offload: bool, deaf: bool, config: &Config) -> [Stack; 2] {
 
 const LEN: u64 = 3 << 20;
 
-/// Bytes from the first stack to the second, which connects if `passive`, and as many back. The
-/// sender's connection afterwards.
+/// Bytes from the first stack to the second, which connects if `passive`, and as many back. Returns
+/// the sender's connection.
 async fn there_and_back(stacks: &[Stack; 2], family: Family, passive: bool) -> TcpStream {
     let address = |n: usize| match family {
         Family::V4 => format!("10.9.{n}.2:0"),
@@ -200,7 +201,7 @@ async fn with_kernel(stack: &Stack, passive: bool) -> netstack::tcp::TcpInfo {
     info
 }
 
-/// Whether the kernel speaks AccECN: Linux 6.18 has the code and does not accept the setting yet.
+/// Whether the kernel supports AccECN: Linux 6.18 has the code and does not accept the setting yet.
 fn kernel_has_acc_ecn() -> bool {
     sysctl("net.ipv4.tcp_ecn", "3").is_ok()
 }
@@ -241,7 +242,7 @@ fn ecn_with_the_kernel() {
             let heard = kernel_counter("TCPDeliveredCE") - before;
             let what = format!("tcp_ecn {theirs}, ours {ours}, passive {passive}: {info:?}");
             assert_eq!(info.ecn, agreed, "{what}");
-            // A machine under load may be late; marks are no losses all the same.
+            // A machine under load may be late; even so, marks are not losses.
             assert!(info.total_retrans <= 20, "{what}");
             assert_eq!(info.ecn_seen, agreed != Off, "{what}");
             assert!(agreed == Off || info.snd_ssthresh < usize::MAX, "we slow down for marks: {what}");

@@ -23,8 +23,9 @@ pub(crate) fn example(name: &str) -> PathBuf {
     path
 }
 
-/// Runs a program until its own input ends, and then interrupts it as Ctrl-C does: so that it ends
-/// with the test, whichever way that ends. (The shell has kill built in where no such program is.)
+/// Runs a program until its own input ends, and then interrupts it like Ctrl-C, so that it ends
+/// with the test, however that ends. (`kill` is a builtin of the shell, for systems without such a
+/// program.)
 const UNTIL_THE_END_OF_INPUT: &str = r#""$@" < /dev/null & cat > /dev/null; kill -INT $!; wait $!"#;
 
 /// A running inetd on the device `tun0`.
@@ -69,7 +70,7 @@ impl Inetd {
         }
     }
 
-    /// Interrupts it, and checks that it closes in order.
+    /// Interrupts it, and checks that it closes gracefully.
     pub(crate) fn stop(mut self) {
         drop(self.shell.stdin.take());
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Tests in a namespace of their own.
+//! Tests in private namespaces.
 
 use super::{Entry, before_exec, is_refusal, refused};
 use crate::{attach, sys};
@@ -9,18 +9,18 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// In the child: the name of the test that it is to run.
+/// In the child: the name of the test to run.
 const TEST_VARIABLE: &str = "NETSTACK_ISOLATED";
-/// Set to 1 it makes [`isolated()`] fail where it would skip.
+/// If it is 1, [`isolated()`] fails where it would otherwise skip.
 const REQUIRE_VARIABLE: &str = "NETSTACK_REQUIRE_NETNS";
 /// How long a test may take.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
-/// What a test may print; the rest is not kept.
+/// Maximum output of a test in bytes. The rest is dropped.
 const MAX_OUTPUT: usize = 4 << 20;
-/// How long the output of a killed child is waited for.
+/// How long to wait for the output of a killed child.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What became of an isolated test.
+/// The result of an isolated test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolated {
     /// It ran, and passed.
@@ -32,12 +32,12 @@ pub enum Isolated {
 /// Runs `body`, the whole of the test `test`, in a network namespace of its own where `lo` is up and
 /// it may create TUN devices, with or without root.
 ///
-/// The namespace has to be entered before there are threads, and the runner of tests has some. So
-/// this runs the test's program once more in a child, for the one test, in fresh namespaces; there
-/// it calls `body`.
+/// The namespace has to be entered before there are threads, and the test runner has some. So this
+/// runs the test program again in a child, for this test only, in new namespaces, and calls `body`
+/// there.
 ///
-/// `test` is the path of the test as `cargo test` prints it: the function's name in a file of `tests/`,
-/// `module::tests::name` in a library. With the crate's name in front it serves too:
+/// `test` is the path of the test as `cargo test` prints it: the function's name in a file of
+/// `tests/`, `module::tests::name` in a library. It may begin with the name of the crate:
 /// `concat!(module_path!(), "::name")`.
 ///
 /// ```no_run
@@ -49,13 +49,14 @@ pub enum Isolated {
 /// }
 /// ```
 ///
-/// Where the system refuses namespaces or `/dev/net/tun`, it says `SKIPPED`, the test and the reason
-/// on standard error (past the runner's capture) and returns [`Isolated::Skipped`]. With
-/// `NETSTACK_REQUIRE_NETNS=1` in the environment it panics instead, lest a CI skip in silence.
+/// Where the system does not permit namespaces or `/dev/net/tun`, it prints `SKIPPED`, the test and
+/// the reason to standard error (which the test runner does not capture) and returns
+/// [`Isolated::Skipped`]. With `NETSTACK_REQUIRE_NETNS=1` in the environment it panics instead, so
+/// that CI does not skip tests silently.
 ///
 /// # Panics
-/// If `body` panics, the child takes more than two minutes or `test` names no test. What the child
-/// printed is passed on.
+/// If `body` panics, the child takes more than two minutes or `test` names no test. The output of
+/// the child is passed on.
 pub fn isolated(test: &str, body: impl FnOnce()) -> Isolated {
     isolated_within(TIME_LIMIT, test, body)
 }
@@ -100,7 +101,7 @@ pub fn isolated_within(limit: Duration, test: &str, body: impl FnOnce()) -> Isol
     }
 }
 
-/// What the child prints first: that it found the test. The exit status tells the rest.
+/// What the child prints first, when it has found the test. The exit status is the result.
 fn marker(test: &str) -> String {
     format!("{test} runs in a namespace of its own")
 }
@@ -110,12 +111,12 @@ fn skip(test: &str, why: &io::Error) -> Isolated {
     assert!(!required, "{test} would be skipped, and {REQUIRE_VARIABLE}=1 forbids it: {why}");
     // The runner captures what eprintln! prints.
     let line = format!("SKIPPED {test}: {why}\n");
-    // Without a standard error there is nobody to tell.
+    // Without standard error it cannot be reported.
     let _ = io::stderr().lock().write_all(line.as_bytes());
     Isolated::Skipped
 }
 
-/// Runs this program for the one test, in fresh namespaces, and returns what it prints too.
+/// Runs this program for one test, in new namespaces. Returns its output too.
 fn spawn(test: &str) -> io::Result<(Child, io::PipeReader)> {
     let (output, stdout) = io::pipe()?;
     let mut command = Command::new(env::current_exe()?);
@@ -133,17 +134,17 @@ fn spawn(test: &str) -> io::Result<(Child, io::PipeReader)> {
         // Entering a user namespace resets this, so it comes after.
         sys::die_with_parent()
     });
-    // The command, which holds the writing end of the pipe, ends here.
+    // The command, which holds the writing end of the pipe, is dropped here.
     Ok((command.spawn()?, output))
 }
 
-/// Waits for the child to end, and kills it when its time is up: then there is no status.
+/// Waits for the child to end, and kills it when its time has passed; then there is no status.
 fn wait(mut child: Child, output: io::PipeReader, limit: Duration) -> (Option<ExitStatus>, Vec<u8>) {
     let (chunks, kept) = mpsc::channel();
     let (ended, end) = mpsc::channel();
-    // Not joined: should the test leave processes behind, they may hold the pipe for ever.
+    // Not joined: processes that the test leaves behind can keep the pipe open for ever.
     thread::spawn(move || {
-        // The receivers are gone if the time is up.
+        // The receivers are gone if the time has passed.
         let _ = ended.send(forward(output, &chunks));
     });
     let in_time = end.recv_timeout(limit).is_ok();

@@ -1,11 +1,12 @@
 //! Network namespaces without root: a private network for a program, a test or a second host.
 //!
-//! Who may not create network namespaces as such may create a user namespace, be root in it, and
-//! create network namespaces there; most distributions allow it. All of this module works either way.
+//! Without the right to create network namespaces, a process can create a user namespace and, as
+//! root of that, network namespaces in it; most distributions permit that. Everything in this
+//! module works either way.
 //!
-//! - [`enter_private`] moves a program into a namespace of its own, first thing in `main`.
-//! - [`isolated()`] runs a test in one, though the runner of tests has threads.
-//! - [`Namespace`] is a further one beside that of the process: the other host.
+//! - [`enter_private`] moves a program into a private namespace, at the beginning of `main`.
+//! - [`isolated()`] runs a test in one, although the test runner has threads.
+//! - [`Namespace`] is a further namespace in addition to that of the process: another host.
 
 mod isolated;
 mod namespace;
@@ -18,16 +19,16 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// The errno by which a forked child says that it entered a namespace, and did not go on to exec.
+/// The errno with which a forked child reports that it entered a namespace, and did not call exec.
 const ENTERED: i32 = libc::ECANCELED;
 
-/// Moves the process to a network namespace of its own, and brings `lo` up there.
+/// Moves the process to a private network namespace, and brings `lo` up there.
 ///
-/// With CAP_SYS_ADMIN that is all; without, the process first enters a user namespace in which it is
-/// root. Its rights over files stay as they were.
+/// Without CAP_SYS_ADMIN, the process first enters a user namespace in which it is root. Its rights
+/// over files do not change.
 ///
-/// Call it first thing in `main`, before anything starts a thread (such as tokio's runtime): a
-/// namespace is entered by a thread, and the threads that exist would stay behind.
+/// Call it at the beginning of `main`, before anything starts a thread (such as tokio's runtime),
+/// because only the calling thread enters the namespace.
 ///
 /// ```no_run
 /// fn main() -> std::io::Result<()> {
@@ -42,8 +43,9 @@ const ENTERED: i32 = libc::ECANCELED;
 /// # Errors
 /// The process is as it was before.
 /// - [`io::ErrorKind::InvalidInput`]: the process has threads.
-/// - [`io::ErrorKind::PermissionDenied`]: this system does not let this user create namespaces.
-/// - [`io::ErrorKind::Unsupported`]: its kernel has none.
+/// - [`io::ErrorKind::PermissionDenied`]: the system does not permit this user to create
+///   namespaces.
+/// - [`io::ErrorKind::Unsupported`]: the kernel has no namespaces.
 pub fn enter_private() -> io::Result<()> {
     let threads = std::fs::read_dir("/proc/self/task")?.count();
     if threads > 1 {
@@ -53,16 +55,15 @@ pub fn enter_private() -> io::Result<()> {
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    // Entering takes several steps. A child tries them all first, as there is no way back from half
-    // of them.
+    // Entering takes several steps. A child tries them all first, because they cannot be undone.
     probe()?;
     Entry::prepare().enter().map_err(|err| refused(&err))
 }
 
-/// Whether a private namespace with a TUN device in it is to be had.
+/// Whether a private namespace with a TUN device is available.
 ///
 /// # Errors
-/// Why not, in one line, with the kinds of [`enter_private`]; also if `/dev/net/tun` is not to be
+/// Why not, in one line, with the kinds of [`enter_private`]; also if `/dev/net/tun` cannot be
 /// opened.
 pub fn available() -> io::Result<()> {
     attach::open_file()?;
@@ -70,7 +71,7 @@ pub fn available() -> io::Result<()> {
 }
 
 /// Sets a variable of the kernel in the network namespace of this thread: `net.ipv4.tcp_rmem`, or
-/// `net/ipv4/conf/eth0.1/forwarding` where names have dots.
+/// `net/ipv4/conf/eth0.1/forwarding` if names contain dots.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] if `name` is not one of `net`; otherwise those of writing
@@ -88,7 +89,7 @@ pub fn sysctl(name: &str, value: &str) -> io::Result<()> {
 
 /// Tries in a forked child whether namespaces can be entered.
 fn probe() -> io::Result<()> {
-    // The program is never run.
+    // The program is never executed.
     let mut command = Command::new("/proc/self/exe");
     let entry = Entry::prepare();
     before_exec(&mut command, move || {
@@ -106,7 +107,7 @@ fn probe() -> io::Result<()> {
     }
 }
 
-/// What [`Entry::enter`] needs, made while allocating is allowed.
+/// The data for [`Entry::enter`], prepared while allocation is permitted.
 struct Entry {
     uid_map: Vec<u8>,
     gid_map: Vec<u8>,
@@ -115,7 +116,7 @@ struct Entry {
 impl Entry {
     fn prepare() -> Self {
         let (uid, gid) = sys::effective_ids();
-        // Root inside is who we are outside: being root keeps the capabilities across exec.
+        // Maps root inside to the user outside: root keeps its capabilities across exec.
         Self { uid_map: format!("0 {uid} 1\n").into(), gid_map: format!("0 {gid} 1\n").into() }
     }
 
@@ -126,13 +127,15 @@ impl Entry {
             Err(err) if err.raw_os_error() == Some(libc::EPERM) => self.enter_user_namespace()?,
             other => other?,
         }
-        // Some systems (AppArmor) give a user namespace, but no capabilities in it: this tells.
+        // Some systems (AppArmor) permit a user namespace without capabilities in it, which this
+        // call detects.
         sys::bring_loopback_up()
     }
 
     fn enter_user_namespace(&self) -> io::Result<()> {
         sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET)?;
-        // user_namespaces(7): without privileges outside, gid_map is open only to who gave up setgroups.
+        // user_namespaces(7): without privileges outside, gid_map is writable only after setgroups
+        // has been disabled.
         sys::write_file(c"/proc/self/setgroups", b"deny")?;
         sys::write_file(c"/proc/self/uid_map", &self.uid_map)?;
         sys::write_file(c"/proc/self/gid_map", &self.gid_map)
@@ -148,7 +151,7 @@ fn before_exec(command: &mut Command, hook: impl FnMut() -> io::Result<()> + Sen
     unsafe { command.pre_exec(hook) };
 }
 
-/// Whether an error of [`Entry::enter`] means that this system does not give namespaces, rather than
+/// Whether an error of [`Entry::enter`] means that the system does not permit namespaces, and not
 /// that something is broken.
 fn is_refusal(err: &io::Error) -> bool {
     matches!(

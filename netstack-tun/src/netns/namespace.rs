@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread;
 
-/// A network namespace beside that of the process: the other host of a test.
+/// A network namespace in addition to that of the process: another host of a test.
 ///
-/// It lives as long as this value, a socket or a thread in it. Creating one needs CAP_SYS_ADMIN:
-/// root, or root in a user namespace after [`enter_private`](super::enter_private) or within
-/// [`isolated`](super::isolated()).
+/// It exists as long as this value, or a socket or a thread in it. Creating one needs
+/// CAP_SYS_ADMIN: root, or root in a user namespace after [`enter_private`](super::enter_private)
+/// or within [`isolated`](super::isolated()).
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
@@ -43,7 +43,7 @@ impl Namespace {
     }
 
     /// Runs `body` inside, on a thread of its own, and returns its result. Sockets that it creates
-    /// and threads that it starts are of the namespace for good.
+    /// and threads that it starts remain in the namespace.
     ///
     /// # Errors
     /// Those of entering the namespace.
@@ -59,7 +59,7 @@ impl Namespace {
 }
 
 impl AsFd for Namespace {
-    /// The descriptor that stands for the namespace, as in [`interface::move_to`].
+    /// The descriptor of the namespace, for [`interface::move_to`].
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -1,4 +1,4 @@
-//! What the tests share: waiting on a device, and packets made by hand.
+//! Code that the tests share: waiting for a device, and hand-made packets.
 #![expect(dead_code, reason = "each test program uses some of it")]
 
 use netstack::buffer::{PacketBuf, Pool};
@@ -17,10 +17,10 @@ pub(crate) const SYN: u8 = 2;
 pub(crate) const PSH: u8 = 8;
 pub(crate) const ACK: u8 = 16;
 
-/// How long a packet is waited for.
+/// How long to wait for a packet.
 const TIMEOUT_MS: i32 = 5_000;
 
-/// Waits until `queue` is readable, in error, or `timeout_ms` are over: whether it is.
+/// Waits until `queue` is readable or in error, or `timeout_ms` have passed. Returns whether it is.
 pub(crate) fn readable(tun: &Tun, queue: usize, timeout_ms: i32) -> bool {
     let fd = tun.queue_fd(queue).as_raw_fd();
     let mut wait = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
@@ -28,7 +28,7 @@ pub(crate) fn readable(tun: &Tun, queue: usize, timeout_ms: i32) -> bool {
     unsafe { libc::poll(&raw mut wait, 1, timeout_ms) > 0 }
 }
 
-/// Has the interface of `tun` outlive it, as `ip tuntap add` does.
+/// Makes the interface of `tun` persistent, as `ip tuntap add` does.
 pub(crate) fn persist(tun: &Tun) {
     let on: libc::c_ulong = 1;
     // SAFETY: TUNSETPERSIST takes its argument by value and touches no memory of ours.
@@ -93,7 +93,7 @@ pub(crate) struct Segment {
     pub(crate) payload: Vec<u8>,
 }
 
-/// Receives on `queue` what is there, without waiting.
+/// Receives a packet on `queue`, without waiting.
 pub(crate) fn try_receive(tun: &Tun, queue: usize) -> io::Result<Received> {
     let mut buf = Pool::new().take();
     let meta = tun.receive(Instant::ZERO, queue, &mut buf)?;
@@ -164,14 +164,14 @@ fn ip_header(protocol: u8, from: IpAddr, to: IpAddr, len: usize) -> Vec<u8> {
     }
 }
 
-/// Who leaves which work to the device.
+/// The work that is left to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     /// The checksum is complete.
     Done,
     /// The checksum is left to the device.
     Checksum,
-    /// So are the cuts, to segments of this payload.
+    /// The checksum and the segmentation, to segments with this payload, are left to the device.
     Gso(u16),
 }
 

@@ -68,8 +68,9 @@ impl Addresses {
         addresses
     }
 
-    /// What `address` means. This is called twice for every packet.
-    #[inline]
+    /// What `address` means. This is called twice for every packet, and a call would cost as much as the
+    /// answer.
+    #[inline(always)]
     pub fn classify(&self, address: IpAddr) -> AddressKind {
         match address {
             IpAddr::V4(address) => {

@@ -41,17 +41,23 @@ pub(super) fn receive(
             return;
         }
     };
-    if header.fragment.is_none() {
-        deliver(turn, Arrival { from, header, cast, bytes: packet, meta });
-        return;
-    }
-    let Some(whole) = reassemble(turn, header, bytes) else { return };
-    // What the device says of one fragment does not hold for the datagram.
-    let meta = RxMeta { len: whole.capacity(), ..RxMeta::default() };
-    let parsed = parse_ip(whole.bytes());
-    let Ok(header) = &parsed else { return };
-    turn.core.counters().reassembled.bump();
-    deliver(turn, Arrival { from, header, cast, bytes: whole, meta });
+    let whole;
+    let (header, bytes, meta) = if header.fragment.is_none() {
+        (header, packet, meta)
+    } else {
+        let Some(datagram) = reassemble(turn, header, bytes) else { return };
+        whole = datagram.header;
+        (&whole, datagram.bytes, datagram.meta)
+    };
+    // In one place, so that it can be inlined.
+    deliver(turn, Arrival { from, header, cast, bytes, meta });
+}
+
+/// A datagram that fragments were joined to.
+struct Reassembled {
+    header: IpHeader,
+    bytes: PacketBuf,
+    meta: RxMeta,
 }
 
 /// A packet whose IP header makes no sense.
@@ -62,17 +68,23 @@ fn drop_unread(turn: &mut Turn<'_>, reason: DropReason) {
 }
 
 /// Takes a fragment, and gives the datagram that it completes.
-fn reassemble(turn: &mut Turn<'_>, header: &IpHeader, bytes: &[u8]) -> Option<PacketBuf> {
+#[cold]
+fn reassemble(turn: &mut Turn<'_>, header: &IpHeader, bytes: &[u8]) -> Option<Reassembled> {
     let inserted = turn.core.reassembly().lock().insert(turn.now, header, bytes);
     drop_incomplete(turn, DropReason::FragReasmTimeout, inserted.expired);
     drop_incomplete(turn, DropReason::FragMemory, inserted.evicted);
-    match inserted.outcome {
-        Ok(whole) => whole,
+    let bytes = match inserted.outcome {
+        Ok(whole) => whole?,
         Err(reason) => {
             turn.dropped(reason, || About::hosts(header.dst, header.src));
-            None
+            return None;
         }
-    }
+    };
+    // What the device says of one fragment does not hold for the datagram.
+    let meta = RxMeta { len: bytes.capacity(), ..RxMeta::default() };
+    let header = parse_ip(bytes.bytes()).ok()?;
+    turn.core.counters().reassembled.bump();
+    Some(Reassembled { header, bytes, meta })
 }
 
 /// Incomplete datagrams are given up, each of which counts as one packet.

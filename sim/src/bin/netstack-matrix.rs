@@ -1,4 +1,4 @@
-//! Runs the matrix of transfers in virtual time and holds it against the model and the snapshots.
+//! Runs the matrix of transfers in virtual time and compares it with the model and the snapshots.
 
 #![forbid(unsafe_code)]
 
@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Transfers over paths of many rates, delays, losses, reorderings and queues, in virtual time. Each is
-/// held against a model and against its snapshot.
+/// Runs transfers over paths of many rates, delays, losses, reorderings and queues, in virtual
+/// time. Compares each with a model and with its snapshot.
 ///
 /// Ends with status 0 if no cell fails but those on the list of known failures, if none of these has
 /// recovered, and if none differs from its snapshot.
@@ -25,7 +25,7 @@ struct Args {
     /// Run the short list, which the ordinary tests run as well.
     #[arg(long)]
     quick: bool,
-    /// Run the sample: 60 cells of the matrix that chance has chosen, always the same ones.
+    /// Run the sample: 60 cells of the matrix that were selected at random, always the same ones.
     #[arg(long, conflicts_with = "quick")]
     sample: bool,
     /// Write the snapshots instead of comparing with them. Faults against the model remain faults.
@@ -37,22 +37,23 @@ struct Args {
     /// Only this congestion control; repeatable [default: all].
     #[arg(long, value_parser = congestion)]
     congestion: Vec<CongestionName>,
-    /// Run this one cell and tell all of it: kbit/s, RTT in microseconds, buffer in percent of the BDP,
-    /// reordering in percent, loss in hundredths of a percent, packets lost in a row. It need not be one
-    /// of the matrix; if it is, its snapshot and the list of known failures count.
+    /// Run this cell only, and print all of its results: kbit/s, RTT in microseconds, buffer in
+    /// percent of the BDP, reordering in percent, loss in hundredths of a percent, packets lost in
+    /// a row. It need not be in the matrix. If it is, it is compared with its snapshot and the list
+    /// of known failures.
     #[arg(
         long,
         value_name = "RATE,RTT,BUFFER,REORDER,LOSS,BURST",
         conflicts_with_all = ["quick", "sample", "bless", "every"]
     )]
     cell: Option<Cell>,
-    /// Only every Nth cell of the matrix, for a look at all kinds of path.
+    /// Run only every Nth cell of the matrix, to cover all kinds of path.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["quick", "sample"])]
     every: usize,
     /// The directory of the snapshots and the list of known failures [default: the committed one].
     #[arg(long, value_name = "DIRECTORY")]
     snapshots: Option<PathBuf>,
-    /// Tell all of each cell as it ends.
+    /// Print all results of each cell as it ends.
     #[arg(long)]
     verbose: bool,
     /// Threads [default: as many as there are processors].
@@ -120,7 +121,7 @@ fn one(directory: &Path, chosen: &[CongestionName], cell: Cell) -> io::Result<bo
     Ok(good)
 }
 
-/// Runs `entries` and compares them with the file of snapshots called `name`, which is of `all`.
+/// Runs `entries` and compares them with the snapshot file `name`, which contains `all`.
 fn compare(args: &Args, directory: &Path, name: &str, entries: &[Entry], all: &[Entry]) -> io::Result<bool> {
     let threads = args.threads.map_or_else(|| thread::available_parallelism().map(usize::from), Ok)?;
     let path = Snapshots::path(directory, name);

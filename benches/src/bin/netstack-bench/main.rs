@@ -19,8 +19,8 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Counts what is live, for `memory`: two atomic additions for each allocation, and the paths that are
-/// measured allocate nothing for each packet.
+/// Counts live bytes, for `memory`: two atomic additions for each allocation. The measured paths do
+/// not allocate for each packet.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
@@ -31,8 +31,8 @@ fn live_bytes() -> usize {
 
 /// Measures netstack over TUN against the bare limit and the kernel itself, in a private network.
 ///
-/// All contenders of a round run one after the other, round after round, because machines have fast and
-/// slow minutes: read the ratios.
+/// All contenders of a round run one after the other, round after round, because the speed of a
+/// machine varies over time. Compare the ratios.
 #[derive(Debug, Parser)]
 #[command(name = "netstack-bench")]
 struct Cli {
@@ -67,18 +67,19 @@ enum Command {
         #[arg(long)]
         idle: bool,
     },
-    /// Connections a second: connect, one byte there and back, close.
+    /// Connections per second: connect, one byte there and back, close.
     Crr {
         #[command(flatten)]
         common: Common,
-        /// Connections of each measurement. The client has 64,512 ports for all of a minute.
+        /// Connections of each measurement. The client has 64,512 ports for all connections of a
+        /// minute.
         #[arg(long, default_value_t = 4000)]
         connections: usize,
         /// How many at a time; repeatable [default: 1 and 16].
         #[arg(long)]
         at_a_time: Vec<usize>,
     },
-    /// Bytes of the heap that an idle connection takes.
+    /// Heap bytes of an idle connection.
     Memory {
         #[command(flatten)]
         common: Common,
@@ -86,14 +87,14 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         connections: usize,
     },
-    /// Goodput over bad paths, beside the kernel's over the same: Mbit/s of netstack, of the kernel, and
-    /// their ratio.
+    /// Goodput over impaired paths, compared with the kernel's over the same paths: Mbit/s of
+    /// netstack, of the kernel, and their ratio.
     Recovery(recovery::Recovery),
-    /// One transfer of `recovery`, for its own use.
+    /// One transfer of `recovery`, for internal use.
     #[command(hide = true)]
     Lane(recovery::LaneArgs),
-    /// Serves as a contender in this network namespace: 5001 takes bytes, 5002 gives them, 5003 returns
-    /// them.
+    /// Serves as a contender in this network namespace: 5001 receives bytes, 5002 sends them, 5003
+    /// returns them.
     Serve(Serve),
 }
 
@@ -102,7 +103,7 @@ struct Common {
     /// Rounds; medians are taken over them.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
-    /// One JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
     /// MTU of all links, in bytes.
@@ -114,7 +115,7 @@ struct Common {
     /// Queues of netstack's TUN device.
     #[arg(long, default_value_t = 1)]
     queues: usize,
-    /// Contenders, in order: limit, netstack, veth, loopback [default: the first three, as far as they
+    /// Contenders, in order: limit, netstack, veth, loopback [default: the first three, if they
     /// apply].
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Contender>,
@@ -165,7 +166,7 @@ enum DirectionArg {
 }
 
 impl Common {
-    /// What a child is told to serve as `contender`.
+    /// The arguments of a child that serves as `contender`.
     fn arguments(&self, contender: Contender) -> Vec<String> {
         let runtime = match self.runtime {
             Runtime::Current => "current",
@@ -221,7 +222,7 @@ fn run_server(serve: Serve) -> io::Result<()> {
 fn run_benches(command: Command) -> io::Result<()> {
     // Before anything starts a thread.
     netstack_tun::netns::enter_private()?;
-    // More connections before TIME-WAIT has all ports; not to be had everywhere.
+    // More connections before all ports are in TIME-WAIT. Not available everywhere.
     let _ = netstack_tun::netns::sysctl("net.ipv4.ip_local_port_range", "1024 65535");
     let control = client::congestion_control()?;
     if control.as_bytes() != client::CONGESTION_CONTROL {

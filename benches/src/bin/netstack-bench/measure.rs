@@ -11,7 +11,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-/// Between measurements: what the last one left in flight is gone then.
+/// The pause between measurements, after which no packets of the last one are in flight.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Files of this process beside its connections.
 const OTHER_FILES: u64 = 64;
@@ -53,7 +53,7 @@ impl Bench {
             let (begin, before, cpu_before) = marks[0];
             let (end, after, cpu_after) = marks[1];
             let received = Throughput { bytes: after - before, time: end - begin };
-            // What counts is what the receiving application was given.
+            // The measure is what the receiving application has read.
             let moved = match direction {
                 Direction::In => received,
                 Direction::Out => measured,
@@ -93,8 +93,8 @@ impl Bench {
         })
     }
 
-    /// Per idle connection, the accepted socket of the application included, without a task or buffer
-    /// of its.
+    /// Per idle connection, including the accepted socket of the application, without a task or
+    /// buffer of the application.
     pub(crate) fn memory(&mut self, connections: usize) -> io::Result<()> {
         let test = json!({ "test": "memory", "connections": connections });
         self.rounds(test, "bytes_per_connection", |server| {
@@ -110,7 +110,7 @@ impl Bench {
         })
     }
 
-    /// Has `measure` measure each contender, round after round, every other one in reverse order, and
+    /// Measures each contender, round after round, every other round in reverse order, and
     /// summarises the values `key`.
     fn rounds(
         &mut self,
@@ -162,7 +162,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// Three significant digits after the point are more than any measurement here has.
+/// No measurement here has more than three significant digits after the point.
 fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! `recovery`: the same transfers over the same bad paths by netstack and by the kernel.
+//! `recovery`: the same transfers over the same impaired paths by netstack and by the kernel.
 
 use clap::Args;
 use netstack::config::CongestionName;
@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Bit/s of every path: little enough that several transfers at a time leave the processor idle.
+/// Bit/s of every path: low enough that several transfers at a time leave the processor idle.
 const RATE: u64 = 100_000_000;
 
-/// The paths: a name, the round-trip time, what happens to data in addition, and the queue in tenths of
-/// the product of bandwidth and delay. Losses happen to acknowledgments, too.
+/// The paths: a name, the round-trip time, further impairments of data, and the queue in tenths of
+/// the bandwidth-delay product. Acknowledgments are lost, too.
 const CELLS: [Path; 6] = [
     Path { name: "10ms", rtt_ms: 10, loss: 0.0, reorder: 0.0, queue_tenths: 10 },
     Path { name: "50ms loss 0.1%", rtt_ms: 50, loss: 0.001, reorder: 0.0, queue_tenths: 10 },
@@ -27,14 +27,14 @@ const CELLS: [Path; 6] = [
     Path { name: "20ms queue 2 BDP", rtt_ms: 20, loss: 0.0, reorder: 0.0, queue_tenths: 20 },
 ];
 
-/// The path that flows share to show that they share it fairly.
+/// The path for the test of fairness.
 const SHARED: Path = Path { name: "20ms queue 1 BDP", rtt_ms: 20, loss: 0.0, reorder: 0.0, queue_tenths: 10 };
 
-/// Who shares it.
+/// The pairs of hosts that share it.
 const SHARERS: [[Host; 2]; 3] =
     [[Host::Netstack, Host::Netstack], [Host::Netstack, Host::Kernel], [Host::Kernel, Host::Kernel]];
 
-/// Time of a shared path that counts, and the time before that which does not.
+/// The measured time on a shared path, and the warm-up before it.
 const SHARED_TIME: u64 = 50;
 const SHARED_WARM_UP: u64 = 10;
 
@@ -48,7 +48,7 @@ struct Path {
 }
 
 impl Path {
-    /// What happens to data, and what to acknowledgments.
+    /// The impairments of data, and those of acknowledgments.
     fn links(&self, seed: u64) -> (LinkConfig, LinkConfig) {
         let delay = Duration::from_micros(self.rtt_ms * 500);
         let acks = LinkConfig { delay, loss: self.loss, seed, ..LinkConfig::default() };
@@ -58,7 +58,7 @@ impl Path {
     }
 }
 
-/// What `recovery` is told.
+/// The options of `recovery`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Recovery {
     /// Seconds of each transfer.
@@ -70,11 +70,11 @@ pub(crate) struct Recovery {
     /// Transfers at a time, each in network namespaces of its own.
     #[arg(long, default_value_t = 4)]
     parallel: usize,
-    /// Congestion control of both senders: reno, cubic, bbr; repeatable [default: all of netstack's that
-    /// the kernel has as well].
+    /// Congestion control of both senders: reno, cubic, bbr; repeatable [default: all that netstack
+    /// and the kernel have].
     #[arg(long)]
     congestion: Vec<String>,
-    /// Only paths whose name has this in it.
+    /// Only paths whose name contains this.
     #[arg(long)]
     cell: Option<String>,
     /// Let two flows share a path for a minute instead, and print their Mbit/s and Jain's index.
@@ -120,11 +120,11 @@ impl LaneArgs {
             time: Duration::from_secs(self.seconds),
         })?;
         println!("{}", json!(bytes));
-        // The threads of the lane go on.
+        // The threads of the lane keep running.
         std::process::exit(0);
     }
 
-    /// Runs it in a process of its own, and gives the Mbit/s of each flow.
+    /// Runs it in a separate process, and returns the Mbit/s of each flow.
     fn spawn(&self) -> io::Result<Vec<f64>> {
         let hosts: Vec<_> = self.hosts.iter().map(|host| host.name()).collect();
         let mut command = Command::new(std::env::current_exe()?);
@@ -145,7 +145,7 @@ impl LaneArgs {
     }
 }
 
-/// Runs all, `parallel` at a time, and gives the Mbit/s of each flow of each, in their order.
+/// Runs all, `parallel` at a time, and returns the Mbit/s of each flow of each, in their order.
 fn run_all(lanes: &[LaneArgs], parallel: usize) -> io::Result<Vec<Vec<f64>>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(vec![Vec::new(); lanes.len()]);
@@ -292,7 +292,7 @@ fn rounded(values: &[f64]) -> Value {
     values.iter().map(|&value| round(value)).collect()
 }
 
-/// Three digits after the point are more than any measurement here has.
+/// No measurement here has more than three digits after the point.
 fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,10 +1,10 @@
-//! What was measured, for people or as JSON lines.
+//! The output of measurements, as text or as JSON lines.
 
 use netstack_benches::contender::Contender;
 use netstack_benches::stats::median;
 use serde_json::{Map, Value, json};
 
-/// Prints to standard output, line by line as it comes.
+/// Prints to standard output, line by line.
 pub(crate) struct Report {
     json: bool,
 }
@@ -82,7 +82,7 @@ impl Report {
     }
 }
 
-/// The fields in words: strings and numbers, without quotes.
+/// The fields as text: strings and numbers, without quotes.
 fn words(fields: &Map<String, Value>) -> String {
     let words = fields.iter().map(|(key, value)| match value {
         Value::String(text) if key == "test" => text.clone(),

@@ -7,7 +7,11 @@
 
 mod event;
 mod history;
+#[cfg(feature = "tracing")]
+mod tracing;
 
 pub use event::{About, Call, EventKind, SegmentInfo, TimerKind, TimerSet, Trace, TraceEvent, Windows};
 pub(crate) use history::Ring;
 pub use history::{Entry, History};
+#[cfg(feature = "tracing")]
+pub use tracing::Tracing;

@@ -1,7 +1,7 @@
 //! What all protocols of a stack share. It knows none of them.
 
 use super::counters::StackCounters;
-use super::flow::QueueId;
+use super::flow::{QueueId, WayBack};
 use super::hooks::DriverHook;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
@@ -21,6 +21,7 @@ use rand::{RngCore, SeedableRng, TryRngCore};
 use rand_chacha::ChaCha12Rng;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -166,6 +167,28 @@ impl Core {
 
     pub(super) fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// The queue that answers leave on for what came in on `from`: one of the interface that the route to
+    /// `remote` leads through, or of the one that the socket is bound to. It is `from` itself if that is
+    /// the interface, since devices steer a flow to the queue on which it was last written; `spread`
+    /// chooses another interface's.
+    pub(super) fn way_back(&self, from: QueueId, way: &WayBack) -> QueueId {
+        let WayBack { local, remote, bound, spread } = *way;
+        // RFC 4007 §9: a link-local address means somebody on the link of arrival.
+        let on_link = matches!(remote, IpAddr::V6(remote) if remote.is_unicast_link_local());
+        let bound = bound.or(on_link.then_some(from.interface));
+        match self.routes.lookup(&self.addresses, remote, Some(local), bound) {
+            Some(route) if route.interface != from.interface => self.queue_of(route.interface, spread),
+            // Where there is no route, whoever sent the packet is at least on the way that it came.
+            Some(_) | None => from,
+        }
+    }
+
+    /// One of the queues of an interface, chosen by `spread`.
+    pub(super) fn queue_of(&self, interface: u16, spread: usize) -> QueueId {
+        let queues = self.capabilities(interface).queues.max(1);
+        QueueId { interface, queue: (spread % queues) as u16 }
     }
 
     pub(super) fn paths(&self) -> &Paths {

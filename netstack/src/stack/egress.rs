@@ -2,14 +2,14 @@
 
 use super::core::Core;
 use super::effects::DeviceFailure;
-use super::flow::QueueId;
+use super::flow::{QueueId, WayBack};
 use super::turn::{Arrival, Turn};
 use crate::device::TxPacket;
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::reasons::DropReason;
 use crate::trace::About;
-use crate::wire::{ChecksumMode, IpMeta};
+use crate::wire::{ChecksumMode, IpHeader, IpMeta};
 use std::io;
 
 /// What became of a packet.
@@ -66,8 +66,15 @@ pub(super) fn send_unreachable(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reaso
     let bytes = &bytes.bytes()[..header.payload.end];
     let undelivered = Undelivered { header, bytes, cast: *cast };
     if emit_unreachable(&mut message, reason, &undelivered, turn.core.addresses(), &ip) {
-        send_icmp_error(turn, arrival.from, &message);
+        let queue = way_back(turn.core, arrival);
+        send_icmp_error(turn, queue, &message);
     }
+}
+
+/// The queue that leads back to the sender of a datagram.
+pub(super) fn way_back(core: &Core, arrival: &Arrival<'_>) -> QueueId {
+    let IpHeader { src: remote, dst: local, .. } = *arrival.header;
+    core.way_back(arrival.from, &WayBack { local, remote, bound: None, spread: 0 })
 }
 
 /// Who computes checksums for what leaves through `interface`.

@@ -25,6 +25,17 @@ impl QueueId {
     }
 }
 
+/// Who is answered, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WayBack {
+    pub(super) local: IpAddr,
+    pub(super) remote: IpAddr,
+    /// The interface that the socket is limited to.
+    pub(super) bound: Option<u16>,
+    /// A number that spreads flows over the queues of a device.
+    pub(super) spread: usize,
+}
+
 /// The address family of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -128,6 +139,11 @@ impl FlowKey {
     /// The two ends, for who is told what happens to them.
     pub(crate) fn about(&self) -> About {
         About::ends(self.local_addr(false), self.remote_addr(false))
+    }
+
+    /// Those who exchange the packets of the flow, as who answers and who is answered.
+    pub(super) fn way_back(&self, bound: Option<u16>) -> WayBack {
+        WayBack { local: self.local(), remote: self.remote(), bound, spread: self.spread() }
     }
 
     /// A number for spreading flows over shards. Not secret: whoever aims at one shard finds that

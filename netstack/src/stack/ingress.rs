@@ -1,6 +1,6 @@
 //! What arrives: from a packet to a datagram that is ours.
 
-use super::egress::send_icmp;
+use super::egress::{send_icmp, way_back};
 use super::flow::QueueId;
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
@@ -106,7 +106,8 @@ pub(super) fn on_icmp(turn: &mut Turn<'_>, arrival: &Arrival<'_>) -> Option<Icmp
             let mut reply = Vec::new();
             let ip = IpMeta::new(header.dst, header.src, turn.core.config().default_ttl);
             emit_echo_reply(&mut reply, &request, &ip);
-            send_icmp(turn, arrival.from, &reply);
+            let queue = way_back(turn.core, arrival);
+            send_icmp(turn, queue, &reply);
         } else {
             turn.dropped(DropReason::NotUnicast, || About::hosts(header.dst, header.src));
         }

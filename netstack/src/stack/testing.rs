@@ -410,6 +410,14 @@ impl Net {
         self.hosts[host] = Host { engine, out };
     }
 
+    /// Host 0 alone, with interfaces that a test brings. [`Net::cable`] is not in use.
+    pub(crate) fn alone(seed: u64, interfaces: Vec<Interface>) -> Self {
+        let config = Config { seed: Some(seed), ..Config::default() };
+        let host = Host { engine: Engine::new(config, interfaces).unwrap(), out: Batch::new() };
+        let now = Instant::from_millis(1_000_000);
+        Self { now, hosts: vec![host], cable: Cable::new(LinkSpec::default()) }
+    }
+
     /// The stack of a host.
     pub(crate) fn engine(&self, host: usize) -> &Arc<Engine> {
         &self.hosts[host].engine

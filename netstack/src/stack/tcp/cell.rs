@@ -43,13 +43,14 @@ pub struct Cell {
     /// The flow label of IPv6 packets (RFC 6437).
     flow_label: u32,
     state: Mutex<SocketState>,
-    backlog: Mutex<VecDeque<(Segment, Chunk)>>,
+    backlog: Mutex<VecDeque<(QueueId, Segment, Chunk)>>,
     /// Length of the backlog, readable without its lock.
     backlog_len: AtomicUsize,
     /// The cell is on some reactor's list of cells that got segments.
     dirty: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
-    /// The queue on which segments arrive, and on which the connection transmits.
+    /// The queue on which the connection transmits: that of its interface on which segments arrive. The
+    /// interface is the one that the route leads through, for good.
     queue: AtomicU32,
     ttl: AtomicU8,
     traffic_class: AtomicU8,
@@ -348,10 +349,12 @@ impl Cell {
         QueueId::from_bits(self.queue.load(Ordering::Relaxed))
     }
 
-    /// Remembers where segments arrive: that is where the connection transmits, since devices steer
-    /// a flow to the queue on which it was last written.
+    /// Remembers where an acceptable segment arrived: that is where the connection transmits, since
+    /// devices steer a flow to the queue on which it was last written. What arrives on another interface
+    /// says nothing of the way to the peer.
     pub(crate) fn arrived_on(&self, queue: QueueId) {
-        if self.queue.load(Ordering::Relaxed) != queue.bits() {
+        let current = self.queue();
+        if current != queue && current.interface == queue.interface {
             self.queue.store(queue.bits(), Ordering::Relaxed);
         }
     }
@@ -393,12 +396,12 @@ impl Cell {
 
     /// Leaves a segment for the holder of the lock; false if there are too many. The caller then
     /// puts the cell on its list of dirty cells: the holder may have looked for the last time.
-    pub(crate) fn push_backlog(&self, segment: Segment, payload: Chunk) -> bool {
+    pub(crate) fn push_backlog(&self, from: QueueId, segment: Segment, payload: Chunk) -> bool {
         let mut backlog = self.backlog.lock();
         if backlog.len() >= BACKLOG {
             return false;
         }
-        backlog.push_back((segment, payload));
+        backlog.push_back((from, segment, payload));
         self.backlog_len.store(backlog.len(), Ordering::Release);
         true
     }
@@ -415,7 +418,7 @@ impl Cell {
     }
 
     /// The oldest segment that arrived while the cell was locked.
-    pub(crate) fn pop_backlog(&self) -> Option<(Segment, Chunk)> {
+    pub(crate) fn pop_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
         if self.backlog_len.load(Ordering::Acquire) == 0 {
             return None;
         }

@@ -7,7 +7,7 @@ use super::socket::Unconnected;
 use super::{Tcp, flow_label};
 use crate::config::TimeWaitReuse;
 use crate::error::os;
-use crate::stack::flow::{Family, FlowKey, QueueId};
+use crate::stack::flow::{Family, FlowKey};
 use crate::stack::hooks::Observer;
 use crate::stack::ports::{Binding, Claim};
 use crate::stack::routes::Route;
@@ -162,13 +162,12 @@ impl Tcp {
             Some(attempt) => opening.with_fast_open(attempt),
             None => opening,
         };
-        let queues = core.capabilities(interface).queues.max(1);
         Cell::new(CellParts {
             id: core.new_id(),
             key,
             mapped: target.mapped,
             flow_label: flow_label(core, &key),
-            queue: QueueId { interface, queue: (key.spread() % queues) as u16 },
+            queue: core.queue_of(interface, key.spread()),
             ttl: socket.ip.ttl,
             traffic_class: socket.ip.traffic_class & !3,
             stage: Stage::Opening(Box::new(opening)),

@@ -11,6 +11,7 @@ mod transmit;
 
 use super::Tcp;
 use super::cell::{Cell, SocketState};
+use super::reset::Stray;
 use super::scratch::Scratch;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
@@ -18,7 +19,6 @@ use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
 use crate::trace::EventKind;
-use crate::wire::Segment;
 use std::sync::Arc;
 
 /// A locked connection, and what is at hand while it is.
@@ -68,16 +68,17 @@ impl Tcp {
         turn: &mut Turn<'_>,
         scratch: &mut Scratch,
         cell: &Arc<Cell>,
-        segment: &Segment,
+        stray: &Stray<'_>,
         payload: Chunk,
     ) {
+        let Stray { from, segment, .. } = *stray;
         match cell.try_lock_to_hold() {
             Some(state) => {
                 let held = Held { tcp: self, turn, cell, state };
-                held.run(End::EndOfBatch(scratch), |held| held.on_segment(segment, payload));
+                held.run(End::EndOfBatch(scratch), |held| held.on_segment_from(from, segment, payload));
                 return;
             }
-            None if cell.push_backlog(segment.clone(), payload) => self.counters.backlog_queued.bump(),
+            None if cell.push_backlog(from, segment.clone(), payload) => self.counters.backlog_queued.bump(),
             None => {
                 self.counters.backlog_drops.bump();
                 turn.dropped(DropReason::SocketBacklog, || cell.about());

@@ -91,8 +91,7 @@ impl Tcp {
         let received = |iss| Received { key: *key, queue: from, segment, iss };
         let verdict = match found {
             Found::Cell(cell) => {
-                cell.arrived_on(from);
-                self.on_cell_segment(turn, scratch, &cell, segment, payload());
+                self.on_cell_segment(turn, scratch, &cell, stray, payload());
                 return;
             }
             Found::HalfOpen(listener) => {

@@ -46,7 +46,7 @@ impl ResetLimit {
     }
 }
 
-/// A segment that belongs to no connection.
+/// A segment, with where it came from: mostly one that belongs to no connection.
 pub(super) struct Stray<'a> {
     pub(super) from: QueueId,
     pub(super) key: &'a FlowKey,
@@ -81,16 +81,20 @@ impl Tcp {
             turn.trace(|| stray.key.about(), || EventKind::Dropped(DropReason::RstRatelimit));
             return;
         }
-        self.answer_stray(turn, stray, reason);
+        // A listener's answers leave through the interface that it is bound to.
+        let listener = self.demux.listener(stray.key, stray.from.interface, &mut scratch.listeners);
+        let bound = listener.and_then(|listener| listener.interface());
+        self.answer_stray(turn, stray, bound, reason);
     }
 
     #[inline(never)]
-    fn answer_stray(&self, turn: &mut Turn<'_>, stray: &Stray<'_>, reason: ResetReason) {
+    fn answer_stray(&self, turn: &mut Turn<'_>, stray: &Stray<'_>, bound: Option<u16>, reason: ResetReason) {
         if let Some(dropped) = reason.drop_reason() {
             turn.dropped(dropped, || stray.key.about());
         }
         if let Some(reset) = reset_for_unknown(stray.segment) {
-            let to = Receiver { queue: stray.from, key: stray.key, marks: Marks::default_of(turn.core) };
+            let queue = turn.core.way_back(stray.from, &stray.key.way_back(bound));
+            let to = Receiver { queue, key: stray.key, marks: Marks::default_of(turn.core) };
             self.send_reset(turn, &to, &reset, reason);
         }
     }

@@ -22,11 +22,16 @@ impl Tcp {
         stray: &Stray<'_>,
     ) -> Option<SeqNum> {
         let Stray { from, key, segment } = *stray;
-        let step = self.demux.with_time_wait(key, |entry| {
-            entry.queue = from;
-            entry.record.on_segment(turn.now, segment)
+        let (step, queue) = self.demux.with_time_wait(key, |entry| {
+            let step = entry.record.on_segment(turn.now, segment);
+            let acceptable = matches!(step, TimeWaitStep::Acknowledge(_));
+            // As a connection: it stays with its interface (`Cell::arrived_on`).
+            if acceptable && from.interface == entry.queue.interface {
+                entry.queue = from;
+            }
+            (step, entry.queue)
         })?;
-        let to = Receiver { queue: from, key, marks: Marks::default_of(turn.core) };
+        let to = Receiver { queue, key, marks: Marks::default_of(turn.core) };
         match step {
             TimeWaitStep::Ignore(reason) => {
                 turn.dropped(reason, || key.about());
@@ -34,12 +39,12 @@ impl Tcp {
             }
             TimeWaitStep::Answer(ack, reason) => {
                 turn.dropped(reason, || key.about());
-                self.send_segment(turn, from, key, to.marks, &ack);
+                self.send_segment(turn, queue, key, to.marks, &ack);
                 self.arm_time_wait(turn, key);
                 None
             }
             TimeWaitStep::Acknowledge(ack) => {
-                self.send_segment(turn, from, key, to.marks, &ack);
+                self.send_segment(turn, queue, key, to.marks, &ack);
                 // The FIN that FIN-WAIT-2 waited for may have brought the end nearer.
                 self.arm_time_wait(turn, key);
                 None

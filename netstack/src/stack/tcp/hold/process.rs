@@ -5,6 +5,7 @@ use crate::buffer::Chunk;
 use crate::error::Failure;
 use crate::readiness::Events;
 use crate::reasons::{DropReason, EndReason, ResetReason};
+use crate::stack::flow::QueueId;
 use crate::stack::tcp::cell::{BACKLOG, Over, Stage};
 use crate::stack::tcp::reset::Receiver;
 use crate::tcp::{OpeningStep, Reset, TcpError};
@@ -16,17 +17,28 @@ impl Held<'_, '_> {
     /// the rest waits for the end of the batch.
     pub(super) fn drain_backlog(&mut self) {
         for _ in 0..BACKLOG {
-            let Some((segment, payload)) = self.cell.pop_backlog() else { return };
-            self.on_segment(&segment, payload);
+            let Some((from, segment, payload)) = self.cell.pop_backlog() else { return };
+            self.on_segment_from(from, &segment, payload);
         }
     }
 
-    /// Gives a segment to the connection.
-    pub(in crate::stack::tcp) fn on_segment(&mut self, segment: &Segment, payload: Chunk) {
+    /// Gives a segment to the connection, which came in on the queue `from`.
+    pub(super) fn on_segment_from(&mut self, from: QueueId, segment: &Segment, payload: Chunk) {
+        if self.on_segment(segment, payload).is_none() {
+            self.cell.arrived_on(from);
+        }
+    }
+
+    /// Gives a segment to the connection. Says why, if it or its text was of no use.
+    pub(in crate::stack::tcp) fn on_segment(
+        &mut self,
+        segment: &Segment,
+        payload: Chunk,
+    ) -> Option<DropReason> {
         // The connection left the table while the segment was on its way here. If it still matters
         // to anyone, it comes again.
         if !self.state.attached {
-            return self.dropped(DropReason::TcpClose);
+            return Some(self.dropped(DropReason::TcpClose));
         }
         self.note(|| EventKind::SegmentIn(segment.into()));
         match &mut self.state.stage {
@@ -39,32 +51,34 @@ impl Held<'_, '_> {
                 if urgent {
                     let _ = self.transmit();
                 }
+                dropped
             }
             Stage::Opening(opening) => {
                 let step = opening.on_segment(self.turn.now, segment, payload);
-                self.on_opening_step(step);
+                self.on_opening_step(step)
             }
-            Stage::Over(_) => self.dropped(DropReason::TcpClose),
+            Stage::Over(_) => Some(self.dropped(DropReason::TcpClose)),
         }
     }
 
     /// A segment, or its text, is dropped.
     #[cold]
-    fn dropped(&mut self, reason: DropReason) {
+    fn dropped(&mut self, reason: DropReason) -> DropReason {
         self.turn.core.counters().add_drops(reason, 1);
         self.note(|| EventKind::Dropped(reason));
+        reason
     }
 
-    fn on_opening_step(&mut self, step: OpeningStep) {
+    /// Says why, if the segment was of no use.
+    fn on_opening_step(&mut self, step: OpeningStep) -> Option<DropReason> {
         match step {
             // What it owes, a SYN-ACK if the SYNs crossed, follows at the end of the batch.
             OpeningStep::Stay => {}
-            OpeningStep::Ignore(reason) => self.dropped(reason),
+            OpeningStep::Ignore(reason) => return Some(self.dropped(reason)),
             OpeningStep::Reset(reset) => {
-                if let Some(reason) = reset.reason.drop_reason() {
-                    self.dropped(reason);
-                }
+                let reason = reset.reason.drop_reason().map(|reason| self.dropped(reason));
                 self.send_reset(&reset);
+                return reason;
             }
             OpeningStep::Refused => self.fail_opening(TcpError::Refused, EndReason::Refused),
             OpeningStep::Established(connection, report) => {
@@ -75,6 +89,7 @@ impl Held<'_, '_> {
                 self.notify(Events::WRITABLE);
             }
         }
+        None
     }
 
     /// Connecting failed.

@@ -24,7 +24,8 @@ use crate::tcp::{Connection, SynParts, TcpError};
 use crate::wire::{FastOpenOption, Segment, SeqNum};
 use std::sync::Arc;
 
-/// A segment for a listener, with where it came from.
+/// A segment for a listener, with where it came from or is answered.
+#[derive(Clone, Copy)]
 pub(in crate::stack::tcp) struct Received<'a> {
     pub(in crate::stack::tcp) key: FlowKey,
     pub(in crate::stack::tcp) queue: QueueId,
@@ -66,7 +67,13 @@ impl<'h, 't> HeldListener<'h, 't> {
         tally.count(&mut self.state.counters, &self.tcp.counters);
     }
 
-    /// What a half-open connection starts from.
+    /// The segment as it is answered: with the queue that leads back to whoever sent it.
+    fn to_answer<'a>(&self, received: &Received<'a>) -> Received<'a> {
+        let way = received.key.way_back(self.listener.interface());
+        Received { queue: self.turn.core.way_back(received.queue, &way), ..*received }
+    }
+
+    /// What a half-open connection starts from; it is answered on the queue of `received`.
     fn syn_parts(&self, received: &Received<'_>) -> SynParts<'_> {
         SynParts {
             ts_offset: self.tcp.timestamp_offset(&received.key),

@@ -337,6 +337,11 @@ impl Listener {
         self.address
     }
 
+    /// The interface that it is limited to.
+    pub(in crate::stack::tcp) fn interface(&self) -> Option<u16> {
+        self.interface
+    }
+
     /// How well the listener fits a segment to `local` that came in on `interface`; none if not.
     pub(crate) fn score(&self, local: IpAddr, interface: u16) -> Option<u8> {
         if self.interface.is_some_and(|bound| bound != interface) {

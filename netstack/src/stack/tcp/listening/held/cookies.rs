@@ -95,6 +95,7 @@ impl HeldListener<'_, '_> {
             return Verdict::Reset(ResetReason::ListenerClosed);
         }
         self.count(Tally::CookieReceived);
+        let received = &self.to_answer(received);
         let core = self.turn.core;
         // The peer believes that it is connected, and its next segment is another chance.
         if self.state.accept_queue_is_full() {

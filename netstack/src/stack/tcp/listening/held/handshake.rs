@@ -71,13 +71,20 @@ impl HeldListener<'_, '_> {
     fn on_syn_received(&mut self, received: &Received<'_>, payload: Chunk) -> Verdict {
         let (now, core) = (self.turn.now, self.turn.core);
         let retries = self.state.retries(core.config());
-        let Received { key, queue, segment, .. } = *received;
+        let Received { key, queue: from, segment, .. } = *received;
         // Gone meanwhile: whatever it was is sent again.
         let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) else {
             return Verdict::Dropped(DropReason::Raced);
         };
-        half_open.queue = queue;
-        match half_open.entry.on_segment(now, segment, retries, core.config()) {
+        let step = half_open.entry.on_segment(now, segment, retries, core.config());
+        // As a connection: it stays with its interface (`Cell::arrived_on`).
+        if matches!(step, SynStep::Repeat(_) | SynStep::Establish)
+            && from.interface == half_open.queue.interface
+        {
+            half_open.queue = from;
+        }
+        let queue = half_open.queue;
+        match step {
             SynStep::Ignore(reason) => return Verdict::Dropped(reason),
             SynStep::Skip => {
                 self.tcp.counters.syn_received_skips.bump();
@@ -109,7 +116,7 @@ impl HeldListener<'_, '_> {
 
     /// The third segment of the handshake is there.
     fn complete(&mut self, received: &Received<'_>, payload: Chunk) -> Verdict {
-        let Received { key, queue, segment, .. } = *received;
+        let Received { key, segment, .. } = *received;
         let core = self.turn.core;
         if !self.listener.holds_syns() && self.state.accept_queue_is_full() {
             self.count(Tally::Overflow);
@@ -133,7 +140,7 @@ impl HeldListener<'_, '_> {
         self.tcp.deadlines.disarm(&mut half_open.timer);
         let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
         let connection = Connection::accept(self.turn.now, &half_open.entry, segment, setup);
-        let Some(cell) = self.child(key, queue, connection, None) else {
+        let Some(cell) = self.child(key, half_open.queue, connection, None) else {
             return Verdict::Dropped(DropReason::ListenerClosed);
         };
         if self.adopt(&cell, Some(Third { segment, payload })) {

@@ -49,6 +49,7 @@ impl HeldListener<'_, '_> {
             // Closed meanwhile: the segment belongs to nobody.
             return Verdict::Reset(ResetReason::ListenerClosed);
         }
+        let received = &self.to_answer(received);
         let config = self.turn.core.config();
         // Nothing could be decided about a cookie.
         let mode = if self.listener.holds_syns() { SynCookieMode::Off } else { config.syncookies };

@@ -34,11 +34,16 @@ impl<T: ToTarget + ?Sized> ToSocketAddrs for T {}
 /// # }
 /// ```
 pub async fn lookup_host<T: ToSocketAddrs>(host: T) -> io::Result<impl Iterator<Item = SocketAddr>> {
-    Ok(resolve(&host).await?.into_iter())
+    let target = host.to_target();
+    Ok(resolve(target).await?.into_iter())
 }
 
-pub(crate) async fn resolve<T: ToSocketAddrs + ?Sized>(host: &T) -> io::Result<Vec<SocketAddr>> {
-    match host.to_target()? {
+/// The addresses of what [`ToTarget::to_target`] found.
+///
+/// The future does not borrow the value that names the target: a future that did would be `Send` only
+/// for a value that is `Sync`.
+pub(crate) async fn resolve(target: io::Result<Target>) -> io::Result<Vec<SocketAddr>> {
+    match target? {
         Target::Addresses(addresses) => Ok(addresses),
         Target::Name(name, port) if name.eq_ignore_ascii_case("localhost") => Ok(vec![
             SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
@@ -176,7 +181,7 @@ mod tests {
     use super::*;
 
     async fn all<T: ToSocketAddrs>(host: T) -> Vec<String> {
-        resolve(&host).await.unwrap().iter().map(ToString::to_string).collect()
+        resolve(host.to_target()).await.unwrap().iter().map(ToString::to_string).collect()
     }
 
     #[tokio::test]
@@ -199,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_address_says_so() {
         for (text, what) in [("localhost", "invalid socket address"), ("localhost:x", "invalid port value")] {
-            let error = resolve(text).await.unwrap_err();
+            let error = resolve(text.to_target()).await.unwrap_err();
             assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::InvalidInput, what.to_owned()));
         }
         assert_eq!(none_worked(None).to_string(), "could not resolve to any address");

@@ -2,7 +2,7 @@
 //!
 //! They stand apart from the type because the sockets are above it: each socket holds its stack.
 
-use crate::net::lookup::{self, ToSocketAddrs};
+use crate::net::lookup::{ToSocketAddrs, lookup_host};
 use crate::net::stack::Stack;
 use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
 use std::io;
@@ -50,6 +50,6 @@ impl Stack {
         &self,
         host: T,
     ) -> io::Result<impl Iterator<Item = SocketAddr>> {
-        Ok(lookup::resolve(&host).await?.into_iter())
+        lookup_host(host).await
     }
 }

@@ -70,3 +70,80 @@ async fn connecting_and_accepting_in_spawned_tasks() {
     let server = tokio::spawn(async move { listener.accept().await });
     assert_eq!(client.await.unwrap().unwrap().local_addr().unwrap(), server.await.unwrap().unwrap().1);
 }
+
+/// Shapes in which libraries pass an address on. They compile with tokio's sockets, which ask `Send` of
+/// the address and not `Sync`.
+mod addresses_that_are_send {
+    use netstack::Stack;
+    use netstack::net::{PendingListener, TcpListener, TcpStream, ToSocketAddrs, lookup_host};
+    use std::future::Future;
+    use std::io;
+    use std::pin::Pin;
+
+    /// A method of a trait whose future must be `Send`.
+    pub(super) trait Dial {
+        fn dial<A: ToSocketAddrs + Send>(addr: A) -> impl Future<Output = io::Result<TcpStream>> + Send;
+    }
+
+    impl Dial for TcpStream {
+        async fn dial<A: ToSocketAddrs + Send>(addr: A) -> io::Result<TcpStream> {
+            Self::connect(addr).await
+        }
+    }
+
+    /// What `async_trait` makes of a method.
+    pub(super) fn boxed<'a, A: ToSocketAddrs + Send + 'a>(
+        addr: A,
+    ) -> Pin<Box<dyn Future<Output = io::Result<TcpListener>> + Send + 'a>> {
+        Box::pin(async move { TcpListener::bind(addr).await })
+    }
+
+    /// A task.
+    pub(super) fn spawned<A: ToSocketAddrs + Send + 'static>(
+        stack: Stack,
+        addr: A,
+    ) -> tokio::task::JoinHandle<io::Result<TcpStream>> {
+        tokio::spawn(async move { stack.connect(addr).await })
+    }
+
+    /// A function that does more than one thing.
+    pub(super) fn first_of<A: ToSocketAddrs + Send>(
+        stack: &Stack,
+        addr: A,
+    ) -> impl Future<Output = io::Result<TcpStream>> + Send {
+        async move {
+            let found = stack.lookup_host(addr).await?.next().ok_or(io::ErrorKind::NotFound)?;
+            stack.connect(found).await
+        }
+    }
+
+    /// Every other constructor that takes an address.
+    pub(super) fn others<A: ToSocketAddrs + Send + Copy>(stack: &Stack, addr: A) {
+        super::future_is_send(lookup_host(addr));
+        super::future_is_send(stack.listen(addr));
+        super::future_is_send(TcpListener::bind_on(stack, addr));
+        super::future_is_send(TcpStream::connect_on(stack, addr));
+        super::future_is_send(TcpStream::connect_with_data(addr, b""));
+        super::future_is_send(TcpStream::connect_with_data_on(stack, addr, b""));
+        super::future_is_send(PendingListener::bind(addr));
+        super::future_is_send(PendingListener::bind_on(stack, addr));
+    }
+}
+
+fn future_is_send<T: Send>(_: T) {}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn futures_are_send_if_the_address_is() {
+    use addresses_that_are_send::{Dial, boxed, first_of, others, spawned};
+    let stack = Stack::builder().build().unwrap();
+    let _bound = stack.bind_runtime(&tokio::runtime::Handle::current()).unwrap();
+    let listener = boxed("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    others(&stack, addr);
+    let dialled = TcpStream::dial(addr).await.unwrap();
+    let spawned = spawned(stack.clone(), addr.to_string()).await.unwrap().unwrap();
+    let first = first_of(&stack, ("127.0.0.1", addr.port())).await.unwrap();
+    for client in [dialled, spawned, first] {
+        assert_eq!(listener.accept().await.unwrap().1, client.local_addr().unwrap());
+    }
+}

@@ -224,8 +224,8 @@ impl TcpListener {
             core.engine.tcp().bind(core.engine.core(), &mut socket, addr)?;
             Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
         };
-        let mut last = None;
-        for addr in resolve(&addr).await? {
+        let (target, mut last) = (addr.to_target(), None);
+        for addr in resolve(target).await? {
             match bound(addr) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),

@@ -116,8 +116,8 @@ impl TcpStream {
     /// # Cancel safety
     /// As [`TcpStream::connect`].
     pub async fn connect_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
-        let mut last = None;
-        for addr in resolve(&addr).await? {
+        let (target, mut last) = (addr.to_target(), None);
+        for addr in resolve(target).await? {
             let family = socket_family(addr);
             match Self::connect_socket(
                 stack,

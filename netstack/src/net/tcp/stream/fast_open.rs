@@ -37,8 +37,8 @@ impl TcpStream {
         addr: A,
         data: &[u8],
     ) -> io::Result<Self> {
-        let mut last = None;
-        for addr in resolve(&addr).await? {
+        let (target, mut last) = (addr.to_target(), None);
+        for addr in resolve(target).await? {
             let family = socket_family(addr);
             let mut socket = Unconnected::new(stack.engine().core(), stack.engine().tcp(), family);
             socket.options.fastopen_connect = true;

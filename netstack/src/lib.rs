@@ -37,6 +37,24 @@
 //! - `net` (default): [`Stack`], the sockets of [`net`] and the reactor that drives them on tokio.
 //!   Without it the crate is the stack without I/O, [`stack::Engine`], and depends on no runtime.
 //! - `tracing`: `trace::Tracing`, which hands the events of a stack on to the crate `tracing`.
+//!
+//! # Stability
+//! Until 1.0, a release with a new minor number (0.2, 0.3) may change any name; the changelog lists each
+//! change.
+//!
+//! - **Stable in intent:** [`net`] and what it names: [`Stack`], [`StackBuilder`], [`Driver`], the socket
+//!   types and their options. The sockets follow `tokio::net` and `socket2`: names, signatures, errors and
+//!   cancel safety change only when theirs do. The same holds for [`Interface`], [`Config`], the trait
+//!   [`device::Device`], the devices of [`device`], and [`tcp::CongestionControl`]. [`Config`] gains
+//!   settings in any release; their defaults follow Linux and the RFCs, and a default may change with them.
+//! - **For drivers, simulations and tests:** [`stack::Engine`] and the rest of [`stack`], [`tcp`], [`ip`],
+//!   [`icmp`], [`wire`], [`buffer`], [`time`] and [`sync`]. They are public so that the stack can be driven
+//!   without I/O, and they change when the stack needs it, in a minor release.
+//! - **Not promised:** the exact segments on the wire and their timing, beyond what the RFCs in
+//!   CONFORMANCE.md require; the text of error messages and of `Debug`; the set of reasons and counters.
+//!
+//! The minimum supported Rust version is the `rust-version` of Cargo.toml and rises only in a minor
+//! release. Features are additive: none changes the behaviour of what is there without it.
 #![forbid(unsafe_code)]
 
 pub mod buffer;

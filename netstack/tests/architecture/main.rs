@@ -150,6 +150,18 @@ fn no_function_takes_more_than_five_parameters() -> Verdict {
     )
 }
 
+/// Whoever changes a connection has to settle it, which `Tcp::hold` and its twin for segments do.
+#[test]
+fn nothing_but_hold_locks_a_connection() -> Verdict {
+    let may = ["stack/tcp/cell.rs", "stack/tcp/hold.rs"];
+    let locks = |source: &str| source.contains("lock_to_hold(");
+    let all = sources();
+    assert!(may.iter().all(|file| locks(&all[*file])), "the methods have other names now");
+    let others = all.iter().filter(|(file, source)| !may.contains(&file.as_str()) && locks(source));
+    let others: Vec<String> = others.map(|(file, _)| file.clone()).collect();
+    none(&others, "Use `Tcp::hold`.")
+}
+
 #[test]
 fn every_exception_is_needed() -> Verdict {
     none(&rules::unneeded_exceptions(&HOUSE, &FACTS), "An exception is for what the rules forbid.")

@@ -50,7 +50,7 @@ impl Subscriber for Collector {
 
 /// What a refused attempt to connect leaves in a subscriber of this level.
 fn lines(level: Level) -> Vec<String> {
-    let lines = Arc::default();
+    let lines = Arc::<Mutex<Vec<String>>>::default();
     let collector = Collector { level, lines: Arc::clone(&lines) };
     tracing::subscriber::with_default(collector, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -60,8 +60,7 @@ fn lines(level: Level) -> Vec<String> {
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         });
     });
-    let lines = std::mem::take(&mut *lines.lock().unwrap());
-    lines
+    std::mem::take(&mut *lines.lock().unwrap())
 }
 
 #[test]

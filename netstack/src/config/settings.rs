@@ -164,9 +164,9 @@ config! {
         max_orphans: u32 = 65_536;
         /// How long the process waits at its end for the acknowledgment of data that was written. 10 s.
         exit_drain: Duration = Duration::from_secs(10);
-        /// How many events a connection keeps of its history: segments, timers, retransmissions, window
-        /// changes, calls. Each takes 40 bytes, allocated as they happen. 0, which keeps none; why a
-        /// connection ended is known in any case.
+        /// Maximum number of events in the history of a connection: segments, timers, retransmissions,
+        /// window changes and calls. An event takes 32 bytes, which are allocated when it happens. 0, which
+        /// means no history. The reason for the end of a connection is always kept.
         history: u32 = 0;
     }
     "Options and acknowledgments" {

@@ -159,6 +159,11 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_as_small_as_the_documentation_says() {
+        assert_eq!(size_of::<Entry>(), 32);
+    }
+
+    #[test]
     fn a_history_is_text_and_json() {
         let mut ring = Ring::default();
         let segment = SegmentInfo::new(2, 7, 0).with(65_535, 0);

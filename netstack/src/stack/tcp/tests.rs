@@ -61,7 +61,7 @@ fn a_cookie_that_comes_back_twice_at_once_makes_one_connection() {
     let third = Segment { seq: SeqNum::new(2), ..segment(Flags::ACK, iss.raw().wrapping_add(1)) };
     let stray = Stray { from: queue, key: &key(), segment: &third };
     engine.with_tcp(net.now, |tcp, turn| {
-        let back = tcp.cookie_back(turn, &mut scratch, &stray).ok().expect("the cookie is good");
+        let back = tcp.cookie_back(turn, &mut scratch, &stray).expect("the cookie is good");
         let received = Received { key: key(), queue, segment: &third, iss: None };
         let verdicts = [(); 2].map(|()| tcp.on_cookie(turn, &back, &received, Chunk::empty()));
         assert_eq!(verdicts, [Verdict::Done, Verdict::Dropped(DropReason::Raced)]);

@@ -19,6 +19,9 @@ use crate::wire::{
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// Brings something about, and gives the network in which it happened.
+type Case = fn() -> Net;
+
 const MS: Duration = Duration::from_millis(1);
 
 fn net() -> Net {

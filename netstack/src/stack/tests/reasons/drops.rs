@@ -7,7 +7,7 @@ use crate::stack::testing::icmp_about;
 use std::collections::BTreeMap;
 
 /// What host 1 dropped for `reason`, after what `case` did.
-fn check(reason: DropReason, case: fn() -> Net) {
+fn check(reason: DropReason, case: Case) {
     let net = case();
     let counters = [0, 1].map(|host| net.engine(host).counters());
     let drops = counters[0].drops(reason) + counters[1].drops(reason);
@@ -19,7 +19,7 @@ fn check(reason: DropReason, case: fn() -> Net) {
 
 #[test]
 fn each_reason_has_its_case() {
-    let cases: BTreeMap<DropReason, fn() -> Net> = IP.iter().chain(TCP).chain(HANDSHAKE).copied().collect();
+    let cases: BTreeMap<DropReason, Case> = IP.iter().chain(TCP).chain(HANDSHAKE).copied().collect();
     for reason in DropReason::ALL {
         match cases.get(reason) {
             Some(case) => check(*reason, *case),
@@ -47,7 +47,7 @@ fn syn_to(dst: [u8; 4]) -> Vec<u8> {
     syn(&IpMeta { dst: dst.into(), ..stranger() })
 }
 
-const IP: &[(DropReason, fn() -> Net)] = &[
+const IP: &[(DropReason, Case)] = &[
     (DropReason::PktTooSmall, || given([vec![0x45; 10]])),
     (DropReason::IpInhdr, || given([vec![0x10; 40]])),
     (DropReason::IpCsum, || {
@@ -106,7 +106,7 @@ const IP: &[(DropReason, fn() -> Net)] = &[
     }),
 ];
 
-const TCP: &[(DropReason, fn() -> Net)] = &[
+const TCP: &[(DropReason, Case)] = &[
     (DropReason::TcpCsum, || {
         let mut packet = syn(&stranger());
         *packet.last_mut().unwrap() ^= 1;
@@ -205,7 +205,7 @@ const TCP: &[(DropReason, fn() -> Net)] = &[
     }),
 ];
 
-const HANDSHAKE: &[(DropReason, fn() -> Net)] = &[
+const HANDSHAKE: &[(DropReason, Case)] = &[
     (DropReason::TcpInvalidAckSequence, resets::invalid_ack),
     (DropReason::TcpOldAck, resets::old_ack),
     (DropReason::SynQueueFull, || {

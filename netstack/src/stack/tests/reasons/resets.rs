@@ -10,7 +10,7 @@ use std::net::Shutdown;
 
 #[test]
 fn each_reason_has_its_case() {
-    let cases: BTreeMap<ResetReason, fn() -> Net> = CASES.iter().copied().collect();
+    let cases: BTreeMap<ResetReason, Case> = CASES.iter().copied().collect();
     for &reason in ResetReason::ALL {
         let net = cases.get(&reason).unwrap_or_else(|| panic!("no case for {reason:?}"))();
         let counters = [0, 1].map(|host| net.engine(host).counters());
@@ -72,7 +72,7 @@ fn abort(net: &Net, socket: &Socket) {
     net.engine(socket.host).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &socket.cell));
 }
 
-const CASES: &[(ResetReason, fn() -> Net)] = &[
+const CASES: &[(ResetReason, Case)] = &[
     (ResetReason::NoSocket, || {
         let mut net = net();
         give(&mut net, [packet(&stranger(), &segment(Flags::SYN, 1, 0), &[])]);

@@ -16,6 +16,7 @@ use crate::time::Instant;
 use std::sync::Arc;
 
 /// A SYN cookie that came back to the listener that sent it, with the peer's MSS.
+#[derive(Debug)]
 pub(in crate::stack::tcp) struct CookieBack {
     listener: Arc<Listener>,
     mss: u16,

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Lost packets
 /// A network may lose packets, so a packet that the kernel does not take is no error: it is lost, and
 /// counted by [`Tun::refused`]. That is the case while the interface is down (`EIO`), when the kernel
-/// is out of memory (`ENOMEM`, `ENOBUFS`), and for one that it finds malformed (`EINVAL`).
+/// is out of memory (`ENOMEM`, `ENOBUFS`), and for one that it finds malformed (`EINVAL`), too long
+/// (`EMSGSIZE`) or not allowed (`EPERM`).
 ///
 /// When the interface is deleted, every operation fails with [`io::ErrorKind::NotConnected`].
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl Tun {
     /// Makes an error of `write` a lost packet where the device lives on.
     fn write_failed(&self, err: io::Error) -> io::Result<()> {
         match err.raw_os_error() {
-            Some(libc::EIO | libc::EINVAL | libc::ENOMEM | libc::ENOBUFS) => {
+            Some(libc::EIO | libc::EINVAL | libc::ENOMEM | libc::ENOBUFS | libc::EMSGSIZE | libc::EPERM) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A network may lose packets, so a packet that the kernel does not accept is not an error: it is
 /// lost, and counted by [`Tun::refused`]. That is the case while the interface is down (`EIO`),
 /// when the kernel is out of memory (`ENOMEM`, `ENOBUFS`), and for one that it finds malformed
-/// (`EINVAL`).
+/// (`EINVAL`), too long (`EMSGSIZE`) or not allowed (`EPERM`).
 ///
 /// When the interface is deleted, every operation fails with [`io::ErrorKind::NotConnected`].
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Tun {
     /// Converts an error of `write` to a lost packet if the device is still usable.
     fn write_failed(&self, err: io::Error) -> io::Result<()> {
         match err.raw_os_error() {
-            Some(libc::EIO | libc::EINVAL | libc::ENOMEM | libc::ENOBUFS) => {
+            Some(libc::EIO | libc::EINVAL | libc::ENOMEM | libc::ENOBUFS | libc::EMSGSIZE | libc::EPERM) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }

@@ -102,6 +102,10 @@ reasons! {
         IcmpOutOfWindow = "ICMP error about nothing in flight",
         /// Own: an ICMP error that the rate limit kept from being sent.
         IcmpRatelimit = "rate limit of ICMP errors",
+        /// Ours is longer than the MTU of the interface that it leaves through.
+        PktTooBig = "longer than the MTU",
+        /// Own: the device lost one of ours, and goes on.
+        DeviceLoss = "lost by the device",
         /// Nobody has the port.
         NoSocket = "no socket",
         /// Own: for nobody, and the rate limit of resets left it without an answer.

@@ -6,6 +6,7 @@
 
 mod link;
 mod loopback;
+mod loss;
 mod pair;
 mod pcap;
 mod queue;
@@ -13,6 +14,8 @@ mod signal;
 
 pub use link::{Link, LinkConfig, LinkStats, ParseLinkError};
 pub use loopback::Loopback;
+pub use loss::PacketLost;
+pub(crate) use loss::is_loss;
 pub use pair::{Pair, PairConfig};
 pub use pcap::{PcapTap, SnapLen};
 pub use signal::Signal;
@@ -66,6 +69,12 @@ impl TxPacket<'_> {
     /// Whether the packet has no bytes at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Length of the longest packet on the wire that it becomes, in bytes.
+    pub(crate) fn len_on_wire(&self) -> usize {
+        let whole = self.len();
+        self.gso.map_or(whole, |gso| whole.min(usize::from(gso.header_len) + usize::from(gso.size)))
     }
 
     /// Its parts in order.
@@ -127,11 +136,14 @@ pub trait Device: Send + Sync {
 
     /// Sends one packet on `queue`.
     ///
-    /// A packet that the device accepted may still be lost.
+    /// No packet is longer than [`Capabilities::mtu`], or is divided by [`TxPacket::gso`] into any that
+    /// is. A packet that the device accepted may still be lost.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if the queue is full: nothing was sent, and the device becomes
-    /// writable later. Any other error means that the device is unusable.
+    /// writable later. [`PacketLost`] if this one packet is lost; the error numbers `EMSGSIZE`, `ENOBUFS`,
+    /// `ENOMEM`, `EPERM`, `EINVAL`, `EIO` and `ENETDOWN`, which an operating system has for that, mean the
+    /// same. Any other error means that the device is unusable.
     fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()>;
 
     /// Wakes the receiver of what was transmitted on `queue`. It is called after one or more

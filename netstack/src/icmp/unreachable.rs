@@ -27,7 +27,7 @@ pub enum Unreachable {
 pub struct Undelivered<'a> {
     /// Its IP header.
     pub header: &'a IpHeader,
-    /// The packet itself.
+    /// The packet itself, or as much of its front as may be quoted.
     pub bytes: &'a [u8],
     /// The result of its validation.
     pub cast: Cast,

@@ -1,12 +1,15 @@
 //! The Internet protocols, without I/O: the classification of addresses, the validation of received
-//! packets, and the reassembly of fragments.
+//! packets, cutting datagrams into fragments, and
+//! putting them together.
 
 mod addresses;
 mod cidr;
+mod fragment;
 mod reassembly;
 mod validate;
 
 pub use addresses::{AddressKind, Addresses};
 pub use cidr::{Cidr, ParseCidrError};
+pub use fragment::fragment;
 pub use reassembly::{Inserted, Reassembly, ReassemblyConfig};
 pub use validate::{Cast, Martian, Origin, validate};

@@ -4,17 +4,19 @@ use super::core::Core;
 use super::effects::DeviceFailure;
 use super::flow::{QueueId, WayBack};
 use super::turn::{Arrival, Turn};
-use crate::device::TxPacket;
+use crate::device::{TxPacket, is_loss};
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
+use crate::ip::fragment;
 use crate::reasons::DropReason;
 use crate::trace::About;
-use crate::wire::{ChecksumMode, IpHeader, IpMeta};
+use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, ip_header_len};
 use std::io;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
+    /// The device has it, or it is lost, as it might be on the way.
     Yes,
     /// The queue is full; the device says when it is not.
     Full,
@@ -22,8 +24,14 @@ pub(super) enum Sent {
     Failed,
 }
 
+/// MTU below which a segment can be too long by its headers alone: 60 bytes of TCP after 40 of IPv6.
+const ALL_HEADERS: usize = 100;
+
 /// Sends a packet.
 pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket<'_>) -> Sent {
+    if packet.len_on_wire() > turn.core.mtu(queue.interface) {
+        return too_long(turn, queue);
+    }
     match turn.core.device(queue.interface).transmit(turn.now, queue.queue.into(), packet) {
         Ok(()) => {
             turn.out.transmitted(turn.core.queue_number(queue));
@@ -33,6 +41,10 @@ pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket
             turn.core.counters().device_full.bump();
             Sent::Full
         }
+        Err(error) if is_loss(&error) => {
+            turn.dropped(DropReason::DeviceLoss, || About::NOTHING);
+            Sent::Yes
+        }
         Err(error) => {
             let (at, interface) = (turn.now, queue.interface);
             turn.out.device_failed(DeviceFailure { at, interface, cause: Failure::from(&error) });
@@ -41,11 +53,30 @@ pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket
     }
 }
 
-/// Sends an ICMP message, a whole packet. If the device does not take it, it is lost, as it might be on
-/// the way.
+/// A packet that its device could not take. Whoever makes packets knows the MTU, but headers alone may be
+/// too long for the smallest.
+#[cold]
+fn too_long(turn: &mut Turn<'_>, queue: QueueId) -> Sent {
+    let mtu = turn.core.mtu(queue.interface);
+    debug_assert!(mtu < ALL_HEADERS, "a packet that is longer than the MTU, {mtu}");
+    turn.dropped(DropReason::PktTooBig, || About::NOTHING);
+    Sent::Yes
+}
+
+/// Sends an ICMP message, a whole packet, in fragments if it is longer than the MTU. What the device does
+/// not take is lost, as it might be on the way.
 pub(super) fn send_icmp(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]) {
     turn.core.counters().icmp_out.bump();
-    send_packet(turn, queue, &TxPacket { header: packet, payload: &[], checksum: None, gso: None });
+    let mtu = turn.core.mtu(queue.interface);
+    let core = turn.core;
+    let mut send = |header: &[u8]| {
+        send_packet(turn, queue, &TxPacket { header, payload: &[], checksum: None, gso: None });
+    };
+    if packet.len() <= mtu {
+        send(packet);
+    } else {
+        fragment(packet, mtu, core.random() as u32, send);
+    }
 }
 
 /// Sends an ICMP error, within the stack's limit for those.
@@ -61,14 +92,20 @@ pub(super) fn send_icmp_error(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]
 /// Tells the sender of a packet that it could not be delivered, if such a packet may be answered.
 pub(super) fn send_unreachable(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reason: Unreachable) {
     let Arrival { header, cast, bytes, .. } = arrival;
+    let queue = way_back(turn.core, arrival);
     let mut message = Vec::new();
     let ip = IpMeta::new(header.dst, header.src, turn.core.config().default_ttl);
-    let bytes = &bytes.bytes()[..header.payload.end];
+    let room = quote_room(turn.core, queue, header);
+    let bytes = &bytes.bytes()[..header.payload.end.min(room)];
     let undelivered = Undelivered { header, bytes, cast: *cast };
     if emit_unreachable(&mut message, reason, &undelivered, turn.core.addresses(), &ip) {
-        let queue = way_back(turn.core, arrival);
         send_icmp_error(turn, queue, &message);
     }
+}
+
+/// How much of a packet fits an ICMP error about it that leaves on `queue`.
+pub(super) fn quote_room(core: &Core, queue: QueueId, header: &IpHeader) -> usize {
+    core.mtu(queue.interface).saturating_sub(ip_header_len(&header.src) + ICMP_HEADER_LEN)
 }
 
 /// The queue that leads back to the sender of a datagram.

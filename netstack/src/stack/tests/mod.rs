@@ -8,6 +8,7 @@ mod fast_open;
 mod interfaces;
 mod listening;
 mod lossy;
+mod mtu;
 mod opening;
 mod path;
 mod pending;

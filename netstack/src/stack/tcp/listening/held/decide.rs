@@ -5,7 +5,7 @@ use crate::buffer::Chunk;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::ip::Cast;
 use crate::reasons::ResetReason;
-use crate::stack::egress::send_icmp_error;
+use crate::stack::egress::{quote_room, send_icmp_error};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::cell::Cell;
@@ -173,7 +173,9 @@ impl HeldListener<'_, '_> {
         let Ok(header) = parse_ip(&packet) else { return };
         let mut message = Vec::new();
         let ip = IpMeta::new(local, remote, hop_limit);
-        let undelivered = Undelivered { header: &header, bytes: &packet, cast: Cast::Unicast };
+        let room = quote_room(self.turn.core, queue, &header);
+        let bytes = &packet[..packet.len().min(room)];
+        let undelivered = Undelivered { header: &header, bytes, cast: Cast::Unicast };
         if emit_unreachable(&mut message, reason, &undelivered, self.turn.core.addresses(), &ip) {
             send_icmp_error(self.turn, queue, &message);
         }

@@ -312,11 +312,65 @@ fn time_wait_reopens_for_a_newer_syn_only() {
     use crate::tcp::TimeWaitStep;
     let (t, peer, _) = Table::in_state(State::TimeWait);
     let mut record = t.conn.time_wait(t.now);
-    assert_eq!(
-        record.on_segment(t.now, &segment(Flags::SYN, peer - 1, 0, 0)),
-        TimeWaitStep::Ignore(DropReason::TcpTimewait)
-    );
     let reopened = record.on_segment(t.now, &segment(Flags::SYN, peer + 1, 0, 0));
     assert!(matches!(reopened, TimeWaitStep::Reopen { .. }), "{reopened:?}");
     assert_eq!(record.reuse(t.now + Duration::from_secs(5)), None, "not without timestamps");
+}
+
+#[test]
+fn time_wait_acknowledges_all_that_is_out_of_place_but_resets() {
+    use crate::tcp::TimeWaitStep;
+    let none = Flags::default();
+    for (flags, at, len, extends) in [
+        (Flags::SYN, -1, 0, false),
+        (Flags::SYN, 0, 0, false),
+        (Flags::SYN, -100_000, 0, false),
+        (Flags::SYN, -1, 100, false),
+        (Flags::SYN.with(ACK), -1, 0, true),
+        (Flags::SYN.with(Flags::FIN), -100, 0, false),
+        (Flags::FIN, -1, 0, false),
+        (none, -1, 0, false),
+        (none, 0, 10, false),
+        (Flags::PSH, 90_000, 10, false),
+        (ACK, -1, 0, true),
+        (ACK, 5, 10, true),
+        (fin(), -1, 0, true),
+    ] {
+        let (mut t, peer, ours) = Table::in_state(State::TimeWait);
+        let mut record = t.conn.time_wait(t.now);
+        let before = record.deadline();
+        t.now += Duration::from_secs(1);
+        let step = record.on_segment(t.now, &segment(flags, peer + at, 1, len));
+        let TimeWaitStep::Answer(ack, _) = step else { panic!("{flags:?} {at} {len}: {step:?}") };
+        let expected = segment(ACK, peer, ours, 0);
+        assert_eq!((ack.flags, ack.ack), (ACK, expected.seq));
+        assert_eq!(ack.seq, expected.ack);
+        // A SYN without ACK may be a new connection's: it does not lengthen what is in its way.
+        assert_eq!(record.deadline() > before, extends, "{flags:?} {at} {len}");
+        for at in [-1, 5, 100_000] {
+            let step = record.on_segment(t.now, &segment(rst(), peer + at, 0, 0));
+            assert_eq!(step, TimeWaitStep::Ignore(DropReason::TcpReset));
+        }
+    }
+}
+
+#[test]
+fn a_record_limits_its_answers_to_what_carries_no_data() {
+    use crate::tcp::TimeWaitStep;
+    for (state, seg) in [(State::TimeWait, -1), (State::FinWait2, -100)] {
+        let (mut t, peer, ours) = Table::in_state(state);
+        if state == State::FinWait2 {
+            t.conn.close(t.now);
+        }
+        let mut record = t.conn.time_wait(t.now);
+        assert_eq!(record.state(), state);
+        let answered = |record: &mut crate::tcp::TimeWait, segment| {
+            matches!(record.on_segment(t.now, &segment), TimeWaitStep::Answer(..))
+        };
+        assert!(answered(&mut record, segment(ACK, peer + seg, ours, 0)), "{state}");
+        assert!(!answered(&mut record, segment(ACK, peer + seg, ours, 0)), "{state}");
+        assert!(!answered(&mut record, segment(Flags::SYN, peer + seg, ours, 0)), "{state}");
+        assert!(answered(&mut record, segment(ACK, peer + seg, ours, 1)), "{state}: data");
+        assert!(answered(&mut record, segment(fin(), peer + seg, ours, 0)), "{state}: a FIN");
+    }
 }

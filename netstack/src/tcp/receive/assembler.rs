@@ -55,6 +55,12 @@ impl Assembler {
         !self.holes(start, end, &mut None).is_empty()
     }
 
+    /// The first part of what is before `end` and queued.
+    pub(super) fn first_before(&self, end: Seq) -> Option<(Seq, Seq)> {
+        let (&start, &run_end) = self.runs.first_key_value()?;
+        (start < end).then(|| (start, end.min(run_end)))
+    }
+
     /// The end of the highest run.
     pub(super) fn highest(&self) -> Option<Seq> {
         self.runs.last_key_value().map(|(_, end)| *end)

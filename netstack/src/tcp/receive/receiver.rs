@@ -190,7 +190,10 @@ impl Receiver {
             }
             Received::InOrder => {
                 self.ack.on_data(now, meta.rto, window, mss);
-                if had_hole {
+                if self.duplicate.is_some() && had_hole {
+                    // The acknowledgment of another segment might have to report another duplicate.
+                    self.ack.now_urgently();
+                } else if had_hole {
                     self.ack.now();
                 } else {
                     let full = self.full_segments_unacked();
@@ -339,6 +342,9 @@ impl Receiver {
                 Received::Dropped(DropReason::TcpOfoDrop)
             };
         }
+        if let Some((start, end)) = self.assembler.first_before(seq + chunk.len()) {
+            self.report_more(start, end);
+        }
         self.accept(chunk);
         if !self.assembler.is_empty() {
             self.drain_assembler();
@@ -360,6 +366,16 @@ impl Receiver {
         self.assembler.drop_before(self.rcv_nxt);
         while let Some(chunk) = self.assembler.pop_at(self.rcv_nxt) {
             self.accept(chunk);
+        }
+    }
+
+    /// The range `start..end` came a second time. If a duplicate is to be reported already, there is room
+    /// for this one only where it continues the other (`tcp_dsack_extend` in Linux).
+    fn report_more(&mut self, start: Seq, end: Seq) {
+        match &mut self.duplicate {
+            Some((_, reported)) if *reported == start => *reported = end,
+            Some(_) => {}
+            None => self.report_duplicate(start, end),
         }
     }
 

@@ -21,6 +21,9 @@ impl Connection {
         seq: Seq,
         payload: Chunk,
     ) -> Step<Option<DropReason>> {
+        if seg.is_fin() && self.state.can_receive() {
+            self.rcv.expect_fin(seq, seq + payload.len());
+        }
         if payload.is_empty() {
             return Step::Continue(None);
         }

@@ -61,6 +61,12 @@ impl Assembler {
         (start < end).then(|| (start, end.min(run_end)))
     }
 
+    /// The run that holds `position` or ends there.
+    pub(super) fn ending_after(&self, position: Seq) -> Option<(Seq, Seq)> {
+        let (&start, &end) = self.runs.range(..=position).next_back()?;
+        (position <= end).then_some((start, end))
+    }
+
     /// The end of the highest run.
     pub(super) fn highest(&self) -> Option<Seq> {
         self.runs.last_key_value().map(|(_, end)| *end)

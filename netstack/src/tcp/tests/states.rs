@@ -374,3 +374,34 @@ fn a_record_limits_its_answers_to_what_carries_no_data() {
         assert!(answered(&mut record, segment(fin(), peer + seg, ours, 0)), "{state}: a FIN");
     }
 }
+
+#[test]
+fn a_fin_counts_where_the_stream_comes_to_it() {
+    // Each segment: where, how many bytes, whether with FIN. Then how much can be read, and whether the
+    // stream has ended.
+    type Segments<'a> = &'a [(i64, usize, bool)];
+    let cases: [(&str, Segments<'_>, usize, bool); 11] = [
+        ("inside queued text", &[(5, 20, false), (10, 0, true), (0, 5, false), (25, 0, true)], 25, true),
+        ("with text that is queued", &[(5, 20, false), (7, 3, true), (0, 5, false), (25, 0, true)], 25, true),
+        ("text in order passes it", &[(10, 0, true), (0, 25, false)], 25, false),
+        ("and the true one follows", &[(10, 0, true), (0, 25, false), (25, 0, true)], 25, true),
+        ("text out of order covers it", &[(10, 0, true), (5, 20, false), (0, 5, false)], 25, false),
+        ("text covers its segment", &[(5, 5, true), (5, 20, false), (0, 5, false)], 25, false),
+        ("text begins within its segment", &[(5, 5, true), (7, 18, false), (0, 5, false)], 10, true),
+        ("it reaches into queued text", &[(5, 20, false), (3, 7, true), (0, 5, false)], 10, true),
+        ("in order before queued text", &[(5, 20, false), (0, 10, true)], 10, true),
+        ("the earlier of two", &[(20, 0, true), (10, 0, true), (0, 10, false)], 10, true),
+        ("text behind it", &[(10, 0, true), (15, 5, false), (0, 10, false)], 10, true),
+    ];
+    for (what, segments, bytes, ended) in cases {
+        let (mut t, peer, ours) = Table::in_state(State::Established);
+        for (at, len, with_fin) in segments {
+            let flags = if *with_fin { fin() } else { ACK };
+            t.input(segment(flags, peer + at, ours, *len));
+        }
+        let state = if ended { State::CloseWait } else { State::Established };
+        assert_eq!((t.conn.unread(), t.conn.state()), (bytes, state), "{what}");
+        let next = peer + bytes as i64 + i64::from(ended);
+        assert_eq!(t.input(segment(ACK, peer - 1, ours, 0)), challenge(next, ours), "{what}");
+    }
+}

@@ -197,12 +197,13 @@ fn data_beyond_the_window_is_cut_off() {
 #[test]
 fn the_fin_waits_for_what_is_before_it_and_nothing_comes_after() {
     let mut r = receiver(10_000);
-    r.on_fin(base() + 1000, true);
+    r.expect_fin(base() + 1000, base() + 1000);
     assert!(!r.take_fin());
-    data(&mut r, 1000, 500);
-    assert!(r.assembler.is_empty(), "data after the FIN is dropped");
+    data(&mut r, 1001, 500);
     data(&mut r, 0, 1000);
     assert!(r.take_fin());
+    assert!(r.assembler.is_empty(), "data after the FIN is dropped");
+    assert_eq!(r.buffer.len(), 1000);
     assert_eq!(r.rcv_nxt, base() + 1001);
 }
 

@@ -405,3 +405,24 @@ fn a_fin_counts_where_the_stream_comes_to_it() {
         assert_eq!(t.input(segment(ACK, peer - 1, ours, 0)), challenge(next, ours), "{what}");
     }
 }
+
+#[test]
+fn old_text_is_acknowledged_after_the_peers_fin_too() {
+    for state in [State::CloseWait, State::Closing, State::LastAck] {
+        // A keep-alive with its byte of garbage, where the FIN was; a retransmission; one that reaches
+        // beyond the FIN.
+        for (at, len) in [(-1, 1), (-2, 1), (-2, 2), (-1, 100)] {
+            let (mut t, peer, ours) = Table::in_state(state);
+            let ack = if state == State::CloseWait { ours } else { ours - 1 };
+            assert_eq!(
+                t.input(segment(ACK, peer + at, ack, len)),
+                challenge(peer, ours),
+                "{state} {at} {len}"
+            );
+            assert_eq!((t.conn.state(), t.conn.unread()), (state, 0));
+        }
+        let (mut t, peer, ours) = Table::in_state(state);
+        let ack = if state == State::CloseWait { ours } else { ours - 1 };
+        assert!(t.input(segment(ACK, peer, ack, 10)).is_empty(), "{state}: text is ignored (RFC 9293)");
+    }
+}

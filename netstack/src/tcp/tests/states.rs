@@ -86,14 +86,38 @@ fn challenges_are_limited_in_rate() {
 #[test]
 fn acks_of_what_was_never_sent_or_long_ago_are_challenged() {
     for state in SYNCHRONIZED {
-        for ack in [50_000, -100_000] {
-            let (mut t, peer, ours) = Table::in_state(state);
-            // Linux drops the first kind in silence while the connection is established.
-            let silent = state == State::Established && ack > 0;
-            let answer = if silent { Vec::new() } else { challenge(peer, ours) };
-            assert_eq!(t.input(segment(ACK, peer, ours + ack, 0)), answer, "{state} {ack}");
-            assert_eq!(t.conn.state(), state);
+        for ack in [50_000, 1, -2, -1_000, -100_000] {
+            for len in [0, 10] {
+                let (mut t, peer, ours) = Table::in_state(state);
+                let una = t.conn.info(t.now).bytes_acked;
+                assert_eq!(
+                    t.input(segment(ACK, peer, ours + ack, len)),
+                    challenge(peer, ours),
+                    "{state} {ack} {len}"
+                );
+                assert_eq!((t.conn.state(), t.conn.unread()), (state, 0));
+                assert_eq!(t.conn.info(t.now).bytes_acked, una);
+                // RFC 5961 §7.
+                assert!(t.input(segment(ACK, peer, ours + ack, len)).is_empty());
+            }
         }
+    }
+}
+
+#[test]
+fn an_old_ack_is_believed_as_far_as_something_was_acknowledged() {
+    for (acked, ack, counts) in
+        [(500, 1, true), (500, 0, false), (60_000, 30_001, true), (60_000, 30_000, false)]
+    {
+        let mut t = Table::established();
+        while t.conn.info(t.now).bytes_acked < acked {
+            t.write(500);
+            let at = t.conn.info(t.now).bytes_acked as i64 + 501;
+            t.input(segment(ACK, 1, at, 0));
+        }
+        t.input(segment(ACK, 1, ack, 10));
+        // The window that was offered is 30,000 bytes.
+        assert_eq!(t.conn.unread(), if counts { 10 } else { 0 }, "{acked} {ack}");
     }
 }
 

@@ -122,6 +122,8 @@ reasons! {
         TcpClose = "connection closed",
         /// An old timestamp, or an echo of one that was never sent.
         TcpRfc7323Paws = "PAWS",
+        /// In SYN-RECEIVED: the timestamp that is echoed was never sent.
+        TcpRfc7323Tsecr = "echo of a timestamp that was never sent",
         /// Outside of the receive window.
         TcpInvalidSequence = "sequence number out of window",
         /// A duplicate without data.

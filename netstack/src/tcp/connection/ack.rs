@@ -19,15 +19,15 @@ impl Connection {
         }
         let ack = self.snd.una().nearest(seg.ack);
         if ack > self.snd.nxt() {
-            // Something that was never sent is acknowledged. RFC 5961 §5.2 asks for a challenge ACK;
-            // Linux drops it in silence while the connection is established.
-            if self.state != State::Established {
-                self.challenge(now, seg);
-            }
+            // Something that was never sent is acknowledged (RFC 5961 §5.2, MUST).
+            self.rcv.challenge(now, self.config.challenge_ack_interval);
             return dropped(DropReason::TcpAckUnsentData);
         }
-        if ack + self.snd.max_wnd() < self.snd.una() {
-            self.challenge(now, seg);
+        // The same section's lower limit is MAX.SND.WND below SND.UNA. As in Linux it is not below what was
+        // acknowledged so far either: before that nothing was ever sent ("ghost ACKs").
+        let reach = self.snd.max_wnd().min(usize::try_from(self.counters.bytes_acked).unwrap_or(usize::MAX));
+        if ack + reach < self.snd.una() {
+            self.rcv.challenge(now, self.config.challenge_ack_interval);
             return dropped(DropReason::TcpTooOldAck);
         }
         self.liveness.on_received(now);

@@ -21,13 +21,20 @@ impl Connection {
         seq: Seq,
         payload: Chunk,
     ) -> Step<Option<DropReason>> {
+        if seg.is_fin() && self.state.can_receive() {
+            self.rcv.expect_fin(seq, seq + payload.len());
+        }
         if payload.is_empty() {
             return Step::Continue(None);
         }
         let before = self.rcv.nxt();
         if !self.state.can_receive() {
-            // After the peer's FIN there is no text.
+            // After the peer's FIN there is no text (RFC 9293 §3.10.7.4). What comes from before it asks
+            // for an acknowledgment all the same, as a keep-alive probe with a byte of garbage does.
             let old = seq + payload.len() <= before;
+            if seq < before {
+                self.rcv.on_old_text(seq, payload.len().min(before.since(seq)));
+            }
             let reason = if old { DropReason::TcpOldData } else { DropReason::TcpOverwindow };
             return Step::Continue(Some(reason));
         }

@@ -34,6 +34,8 @@ pub struct SynEntry {
     timeouts: u32,
     /// When the first SYN-ACK was sent, if that is known.
     sent_at: Option<Instant>,
+    /// When the last one was sent.
+    last_sent_at: Instant,
     deadline: Instant,
     /// Answers to stray segments.
     answers: AnswerLimit,
@@ -126,6 +128,7 @@ impl SynEntry {
             ecn: Grant::Nothing,
             timeouts: 0,
             sent_at: Some(now),
+            last_sent_at: now,
             deadline: now + parts.config.rto_initial,
             answers: AnswerLimit::default(),
             acked: false,
@@ -217,6 +220,7 @@ impl SynEntry {
     pub fn release(&mut self, now: Instant, config: &Config) -> Segment {
         self.held = false;
         self.sent_at = Some(now);
+        self.last_sent_at = now;
         self.deadline = now + config.rto_initial;
         self.syn_ack(now)
     }
@@ -256,7 +260,11 @@ impl SynEntry {
         let resend = !deferring || self.timeouts + 1 >= defer;
         self.timeouts += 1;
         self.deadline = now + backed_off(config, self.timeouts);
-        if resend { SynTimeout::Retransmit(self.syn_ack(now)) } else { SynTimeout::Wait }
+        if !resend {
+            return SynTimeout::Wait;
+        }
+        self.last_sent_at = now;
+        SynTimeout::Retransmit(self.syn_ack(now))
     }
 
     /// A segment came for the entry (RFC 9293 §3.10.7.4 as far as SYN-RECEIVED goes, in the order of
@@ -277,15 +285,21 @@ impl SynEntry {
             // Our SYN-ACK was lost or is slow. The time-out starts again, but is not shorter for it.
             return self.answer(now, config, |entry| {
                 entry.deadline = now + backed_off(config, entry.timeouts);
+                entry.last_sent_at = now;
                 SynStep::Repeat(entry.syn_ack(now))
             });
         }
         if seg.is_ack() && seg.ack != self.iss + 1 {
             return SynStep::Reset;
         }
-        // First: sequence number, and PAWS.
-        if old || !self.in_window(seg) {
-            let reason = if old { DropReason::TcpRfc7323Paws } else { DropReason::TcpOverwindow };
+        // First: sequence number, PAWS, and whether an echo is of a timestamp that we sent.
+        let forged = self.echoes_nonsense(seg);
+        if old || forged || !self.in_window(seg) {
+            let reason = match (old, forged) {
+                (true, _) => DropReason::TcpRfc7323Paws,
+                (_, true) => DropReason::TcpRfc7323Tsecr,
+                _ => DropReason::TcpOverwindow,
+            };
             return if seg.is_rst() {
                 SynStep::Ignore(DropReason::TcpReset)
             } else {
@@ -359,6 +373,14 @@ impl SynEntry {
     fn is_old(&self, now: Instant, seg: &Segment) -> bool {
         let ts = self.offer.agree(now, &self.theirs).ts;
         ts.zip(seg.options.timestamps).is_some_and(|(ts, option)| ts.is_old(now, option.tsval))
+    }
+
+    /// Whether the echo in `seg` is of a timestamp that none of our SYN-ACKs carried (`tsecr_reject` in
+    /// Linux's tcp_check_req). Zero is no echo.
+    fn echoes_nonsense(&self, seg: &Segment) -> bool {
+        let (Some(first), Some(_)) = (self.sent_at, self.theirs.timestamps) else { return false };
+        let echo = seg.options.timestamps.filter(|ts| ts.tsecr != 0);
+        echo.is_some_and(|ts| !self.offer.echoes(ts.tsecr, first, self.last_sent_at))
     }
 
     /// An acknowledgment that says what we expect (RFC 5961 §7 limits it).

@@ -182,11 +182,12 @@ impl TimeWait {
         if seg.is_rst() {
             return TimeWaitStep::Ignore(DropReason::TcpReset);
         }
-        if !(old || seg.is_ack()) {
-            return TimeWaitStep::Ignore(DropReason::TcpTimewait);
+        // RFC 9293 §3.10.7.4: a retransmitted FIN is acknowledged and begins the 2 MSL anew. A segment without
+        // ACK is acknowledged too, but does not lengthen anything: it may be the SYN of a new connection
+        // with a lower number, whose sender resets the old one once it sees our acknowledgment.
+        if old || seg.is_ack() {
+            self.deadline = now + self.length;
         }
-        // RFC 9293 §3.10.7.4: a retransmitted FIN is acknowledged and begins the 2 MSL anew.
-        self.deadline = now + self.length;
         self.answer(now, seg, if old { DropReason::TcpRfc7323Paws } else { DropReason::TcpTimewait })
     }
 
@@ -215,13 +216,13 @@ impl TimeWait {
         }
     }
 
-    /// An acknowledgment for a segment that is out of place. A FIN that is repeated always gets one;
-    /// others within the limit.
+    /// An acknowledgment for a segment that is out of place. Data and a FIN always get one, as they are
+    /// not the answer to an answer; others within the limit (`tcp_oow_rate_limited` in Linux).
     fn answer(&mut self, now: Instant, seg: &Segment, reason: DropReason) -> TimeWaitStep {
-        if !seg.is_fin() && !self.answers.allows(now, self.answer_interval) {
+        let unlimited = !seg.is_empty() && !seg.is_syn();
+        if !unlimited && !self.answers.take(now, self.answer_interval) {
             return TimeWaitStep::Ignore(reason);
         }
-        self.answers.on_answer(now);
         TimeWaitStep::Answer(self.ack(now), reason)
     }
 

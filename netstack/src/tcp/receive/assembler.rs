@@ -55,6 +55,18 @@ impl Assembler {
         !self.holes(start, end, &mut None).is_empty()
     }
 
+    /// The first part of what is before `end` and queued.
+    pub(super) fn first_before(&self, end: Seq) -> Option<(Seq, Seq)> {
+        let (&start, &run_end) = self.runs.first_key_value()?;
+        (start < end).then(|| (start, end.min(run_end)))
+    }
+
+    /// The run that holds `position` or ends there.
+    pub(super) fn ending_after(&self, position: Seq) -> Option<(Seq, Seq)> {
+        let (&start, &end) = self.runs.range(..=position).next_back()?;
+        (position <= end).then_some((start, end))
+    }
+
     /// The end of the highest run.
     pub(super) fn highest(&self) -> Option<Seq> {
         self.runs.last_key_value().map(|(_, end)| *end)

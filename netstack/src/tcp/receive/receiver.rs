@@ -41,8 +41,8 @@ pub(in crate::tcp) struct Receiver {
     buffer: RecvBuffer,
     /// Data beyond a hole.
     assembler: Assembler,
-    /// Position of the peer's FIN, if it is known.
-    fin: Option<Seq>,
+    /// The peer's FIN, if it is known.
+    fin: Option<Fin>,
     /// A duplicate to report once (RFC 2883).
     duplicate: Option<(Seq, Seq)>,
     /// Whether SACK was negotiated.
@@ -58,6 +58,15 @@ pub(in crate::tcp) struct Receiver {
     tuning: RightSizing,
     /// Whether the user will read no more; what arrives is dropped.
     discard: bool,
+}
+
+/// A FIN of the peer. It counts once the stream comes to it; until then it may turn out to be misplaced.
+#[derive(Clone, Copy, Debug)]
+struct Fin {
+    /// Where the run of text begins that it ends; its own position if there is none. Text that covers all
+    /// of that, and goes on, takes the FIN's place.
+    start: Seq,
+    at: Seq,
 }
 
 /// What a connection knows of receiving when it begins.
@@ -190,7 +199,10 @@ impl Receiver {
             }
             Received::InOrder => {
                 self.ack.on_data(now, meta.rto, window, mss);
-                if had_hole {
+                if self.duplicate.is_some() && had_hole {
+                    // The acknowledgment of another segment might have to report another duplicate.
+                    self.ack.now_urgently();
+                } else if had_hole {
                     self.ack.now();
                 } else {
                     let full = self.full_segments_unacked();
@@ -213,22 +225,32 @@ impl Receiver {
         self.ack.now_urgently();
     }
 
-    /// The peer's FIN is at `seq`, where a first one counts if it is `expected`.
-    pub(in crate::tcp) fn on_fin(&mut self, seq: Seq, expected: bool) {
-        if seq < self.rcv_nxt {
-            // A retransmitted FIN: our acknowledgment was lost.
+    /// A segment, with text from `start` on, ends with a FIN at `at`; to be told before the text. A FIN in
+    /// the middle of queued text is dropped with its segment, as everything that is there already, and of
+    /// two the earlier one counts (as in Linux, where a FIN is queued like a byte).
+    pub(in crate::tcp) fn expect_fin(&mut self, start: Seq, at: Seq) {
+        if at < self.rcv_nxt || self.fin.is_some_and(|fin| fin.at <= at) {
+            return;
+        }
+        let run = self.assembler.ending_after(start);
+        if start > self.rcv_nxt && run.is_some_and(|(_, end)| at < end) {
+            self.report_duplicate(start, at + 1);
+            return;
+        }
+        self.fin = Some(Fin { start: run.map_or(start, |(run_start, _)| run_start), at });
+    }
+
+    /// Acknowledges a FIN at `at` that is not the next in order, where a first one is `expected`.
+    pub(in crate::tcp) fn on_fin(&mut self, at: Seq, expected: bool) {
+        // If it was taken before, our acknowledgment was lost.
+        if at < self.rcv_nxt || (expected && at > self.rcv_nxt) {
             self.ack.now_urgently();
-        } else if expected {
-            self.fin.get_or_insert(seq);
-            if seq > self.rcv_nxt {
-                self.ack.now_urgently();
-            }
         }
     }
 
     /// Takes the FIN if everything before it has arrived.
     pub(in crate::tcp) fn take_fin(&mut self) -> bool {
-        if self.fin != Some(self.rcv_nxt) {
+        if self.fin.is_none_or(|fin| fin.at != self.rcv_nxt) {
             return false;
         }
         self.rcv_nxt += 1;
@@ -240,12 +262,12 @@ impl Receiver {
 
     /// Whether the peer's FIN, and all before it, was received.
     pub(in crate::tcp) fn fin_taken(&self) -> bool {
-        self.fin.is_some_and(|fin| fin < self.rcv_nxt)
+        self.fin.is_some_and(|fin| fin.at < self.rcv_nxt)
     }
 
     /// Whether the peer's FIN was received and something before it was not.
     pub(in crate::tcp) fn fin_is_ahead(&self) -> bool {
-        self.fin.is_some_and(|fin| fin > self.rcv_nxt)
+        self.fin.is_some_and(|fin| fin.at > self.rcv_nxt)
     }
 
     /// The right edge of the latest SACK block, at which Linux accepts a reset too.
@@ -316,14 +338,11 @@ impl Receiver {
             chunk.advance(self.rcv_nxt.since(seq));
         }
         let seq = seq.max(self.rcv_nxt);
-        let mut room = self.right_edge.since(seq);
-        if let Some(fin) = self.fin {
-            room = room.min(fin.since(seq));
-        }
-        chunk.truncate(room);
+        chunk.truncate(self.right_edge.since(seq));
         if chunk.is_empty() {
             return Received::Dropped(DropReason::TcpOverwindow);
         }
+        self.drop_covered_fin(seq, seq + chunk.len());
         if seq > self.rcv_nxt {
             let all = Some((seq, seq + chunk.len()));
             let memory = self.space.limit().saturating_mul(4);
@@ -338,6 +357,9 @@ impl Receiver {
             } else {
                 Received::Dropped(DropReason::TcpOfoDrop)
             };
+        }
+        if let Some((start, end)) = self.assembler.first_before(seq + chunk.len()) {
+            self.report_more(start, end);
         }
         self.accept(chunk);
         if !self.assembler.is_empty() {
@@ -358,8 +380,32 @@ impl Receiver {
     /// that reached into queued data has already been taken, so the queued copy of that part goes.
     fn drain_assembler(&mut self) {
         self.assembler.drop_before(self.rcv_nxt);
-        while let Some(chunk) = self.assembler.pop_at(self.rcv_nxt) {
+        let end = self.fin.map(|fin| fin.at);
+        while end != Some(self.rcv_nxt)
+            && let Some(mut chunk) = self.assembler.pop_at(self.rcv_nxt)
+        {
+            if let Some(end) = end {
+                chunk.truncate(end.since(self.rcv_nxt));
+            }
             self.accept(chunk);
+        }
+    }
+
+    /// Text covers `start..end`: a FIN that was queued within it was misplaced, if the text covers its
+    /// segment whole or comes in order.
+    fn drop_covered_fin(&mut self, start: Seq, end: Seq) {
+        let in_order = start == self.rcv_nxt;
+        let covered = |fin: &mut Fin| fin.at < end && (in_order || start <= fin.start);
+        self.fin.take_if(covered);
+    }
+
+    /// The range `start..end` came a second time. If a duplicate is to be reported already, there is room
+    /// for this one only where it continues the other (`tcp_dsack_extend` in Linux).
+    fn report_more(&mut self, start: Seq, end: Seq) {
+        match &mut self.duplicate {
+            Some((_, reported)) if *reported == start => *reported = end,
+            Some(_) => {}
+            None => self.report_duplicate(start, end),
         }
     }
 

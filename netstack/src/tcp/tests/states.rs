@@ -86,14 +86,38 @@ fn challenges_are_limited_in_rate() {
 #[test]
 fn acks_of_what_was_never_sent_or_long_ago_are_challenged() {
     for state in SYNCHRONIZED {
-        for ack in [50_000, -100_000] {
-            let (mut t, peer, ours) = Table::in_state(state);
-            // Linux drops the first kind in silence while the connection is established.
-            let silent = state == State::Established && ack > 0;
-            let answer = if silent { Vec::new() } else { challenge(peer, ours) };
-            assert_eq!(t.input(segment(ACK, peer, ours + ack, 0)), answer, "{state} {ack}");
-            assert_eq!(t.conn.state(), state);
+        for ack in [50_000, 1, -2, -1_000, -100_000] {
+            for len in [0, 10] {
+                let (mut t, peer, ours) = Table::in_state(state);
+                let una = t.conn.info(t.now).bytes_acked;
+                assert_eq!(
+                    t.input(segment(ACK, peer, ours + ack, len)),
+                    challenge(peer, ours),
+                    "{state} {ack} {len}"
+                );
+                assert_eq!((t.conn.state(), t.conn.unread()), (state, 0));
+                assert_eq!(t.conn.info(t.now).bytes_acked, una);
+                // RFC 5961 §7.
+                assert!(t.input(segment(ACK, peer, ours + ack, len)).is_empty());
+            }
         }
+    }
+}
+
+#[test]
+fn an_old_ack_is_believed_as_far_as_something_was_acknowledged() {
+    for (acked, ack, counts) in
+        [(500, 1, true), (500, 0, false), (60_000, 30_001, true), (60_000, 30_000, false)]
+    {
+        let mut t = Table::established();
+        while t.conn.info(t.now).bytes_acked < acked {
+            t.write(500);
+            let at = t.conn.info(t.now).bytes_acked as i64 + 501;
+            t.input(segment(ACK, 1, at, 0));
+        }
+        t.input(segment(ACK, 1, ack, 10));
+        // The window that was offered is 30,000 bytes.
+        assert_eq!(t.conn.unread(), if counts { 10 } else { 0 }, "{acked} {ack}");
     }
 }
 
@@ -312,11 +336,117 @@ fn time_wait_reopens_for_a_newer_syn_only() {
     use crate::tcp::TimeWaitStep;
     let (t, peer, _) = Table::in_state(State::TimeWait);
     let mut record = t.conn.time_wait(t.now);
-    assert_eq!(
-        record.on_segment(t.now, &segment(Flags::SYN, peer - 1, 0, 0)),
-        TimeWaitStep::Ignore(DropReason::TcpTimewait)
-    );
     let reopened = record.on_segment(t.now, &segment(Flags::SYN, peer + 1, 0, 0));
     assert!(matches!(reopened, TimeWaitStep::Reopen { .. }), "{reopened:?}");
     assert_eq!(record.reuse(t.now + Duration::from_secs(5)), None, "not without timestamps");
+}
+
+#[test]
+fn time_wait_acknowledges_all_that_is_out_of_place_but_resets() {
+    use crate::tcp::TimeWaitStep;
+    let none = Flags::default();
+    for (flags, at, len, extends) in [
+        (Flags::SYN, -1, 0, false),
+        (Flags::SYN, 0, 0, false),
+        (Flags::SYN, -100_000, 0, false),
+        (Flags::SYN, -1, 100, false),
+        (Flags::SYN.with(ACK), -1, 0, true),
+        (Flags::SYN.with(Flags::FIN), -100, 0, false),
+        (Flags::FIN, -1, 0, false),
+        (none, -1, 0, false),
+        (none, 0, 10, false),
+        (Flags::PSH, 90_000, 10, false),
+        (ACK, -1, 0, true),
+        (ACK, 5, 10, true),
+        (fin(), -1, 0, true),
+    ] {
+        let (mut t, peer, ours) = Table::in_state(State::TimeWait);
+        let mut record = t.conn.time_wait(t.now);
+        let before = record.deadline();
+        t.now += Duration::from_secs(1);
+        let step = record.on_segment(t.now, &segment(flags, peer + at, 1, len));
+        let TimeWaitStep::Answer(ack, _) = step else { panic!("{flags:?} {at} {len}: {step:?}") };
+        let expected = segment(ACK, peer, ours, 0);
+        assert_eq!((ack.flags, ack.ack), (ACK, expected.seq));
+        assert_eq!(ack.seq, expected.ack);
+        // A SYN without ACK may be a new connection's: it does not lengthen what is in its way.
+        assert_eq!(record.deadline() > before, extends, "{flags:?} {at} {len}");
+        for at in [-1, 5, 100_000] {
+            let step = record.on_segment(t.now, &segment(rst(), peer + at, 0, 0));
+            assert_eq!(step, TimeWaitStep::Ignore(DropReason::TcpReset));
+        }
+    }
+}
+
+#[test]
+fn a_record_limits_its_answers_to_what_carries_no_data() {
+    use crate::tcp::TimeWaitStep;
+    for (state, seg) in [(State::TimeWait, -1), (State::FinWait2, -100)] {
+        let (mut t, peer, ours) = Table::in_state(state);
+        if state == State::FinWait2 {
+            t.conn.close(t.now);
+        }
+        let mut record = t.conn.time_wait(t.now);
+        assert_eq!(record.state(), state);
+        let answered = |record: &mut crate::tcp::TimeWait, segment| {
+            matches!(record.on_segment(t.now, &segment), TimeWaitStep::Answer(..))
+        };
+        assert!(answered(&mut record, segment(ACK, peer + seg, ours, 0)), "{state}");
+        assert!(!answered(&mut record, segment(ACK, peer + seg, ours, 0)), "{state}");
+        assert!(!answered(&mut record, segment(Flags::SYN, peer + seg, ours, 0)), "{state}");
+        assert!(answered(&mut record, segment(ACK, peer + seg, ours, 1)), "{state}: data");
+        assert!(answered(&mut record, segment(fin(), peer + seg, ours, 0)), "{state}: a FIN");
+    }
+}
+
+#[test]
+fn a_fin_counts_where_the_stream_comes_to_it() {
+    // Each segment: where, how many bytes, whether with FIN. Then how much can be read, and whether the
+    // stream has ended.
+    type Segments<'a> = &'a [(i64, usize, bool)];
+    let cases: [(&str, Segments<'_>, usize, bool); 11] = [
+        ("inside queued text", &[(5, 20, false), (10, 0, true), (0, 5, false), (25, 0, true)], 25, true),
+        ("with text that is queued", &[(5, 20, false), (7, 3, true), (0, 5, false), (25, 0, true)], 25, true),
+        ("text in order passes it", &[(10, 0, true), (0, 25, false)], 25, false),
+        ("and the true one follows", &[(10, 0, true), (0, 25, false), (25, 0, true)], 25, true),
+        ("text out of order covers it", &[(10, 0, true), (5, 20, false), (0, 5, false)], 25, false),
+        ("text covers its segment", &[(5, 5, true), (5, 20, false), (0, 5, false)], 25, false),
+        ("text begins within its segment", &[(5, 5, true), (7, 18, false), (0, 5, false)], 10, true),
+        ("it reaches into queued text", &[(5, 20, false), (3, 7, true), (0, 5, false)], 10, true),
+        ("in order before queued text", &[(5, 20, false), (0, 10, true)], 10, true),
+        ("the earlier of two", &[(20, 0, true), (10, 0, true), (0, 10, false)], 10, true),
+        ("text behind it", &[(10, 0, true), (15, 5, false), (0, 10, false)], 10, true),
+    ];
+    for (what, segments, bytes, ended) in cases {
+        let (mut t, peer, ours) = Table::in_state(State::Established);
+        for (at, len, with_fin) in segments {
+            let flags = if *with_fin { fin() } else { ACK };
+            t.input(segment(flags, peer + at, ours, *len));
+        }
+        let state = if ended { State::CloseWait } else { State::Established };
+        assert_eq!((t.conn.unread(), t.conn.state()), (bytes, state), "{what}");
+        let next = peer + bytes as i64 + i64::from(ended);
+        assert_eq!(t.input(segment(ACK, peer - 1, ours, 0)), challenge(next, ours), "{what}");
+    }
+}
+
+#[test]
+fn old_text_is_acknowledged_after_the_peers_fin_too() {
+    for state in [State::CloseWait, State::Closing, State::LastAck] {
+        // A keep-alive with its byte of garbage, where the FIN was; a retransmission; one that reaches
+        // beyond the FIN.
+        for (at, len) in [(-1, 1), (-2, 1), (-2, 2), (-1, 100)] {
+            let (mut t, peer, ours) = Table::in_state(state);
+            let ack = if state == State::CloseWait { ours } else { ours - 1 };
+            assert_eq!(
+                t.input(segment(ACK, peer + at, ack, len)),
+                challenge(peer, ours),
+                "{state} {at} {len}"
+            );
+            assert_eq!((t.conn.state(), t.conn.unread()), (state, 0));
+        }
+        let (mut t, peer, ours) = Table::in_state(state);
+        let ack = if state == State::CloseWait { ours } else { ours - 1 };
+        assert!(t.input(segment(ACK, peer, ack, 10)).is_empty(), "{state}: text is ignored (RFC 9293)");
+    }
 }

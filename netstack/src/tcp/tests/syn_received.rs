@@ -113,6 +113,41 @@ fn each_segment_has_its_step() {
 }
 
 #[test]
+fn the_third_segment_must_echo_a_timestamp_that_was_sent() {
+    // Two SYN-ACKs: at 0 s and, after a time-out, at 1 s. Our clock is 1,000 ahead.
+    let (first, last) = (101_000, 102_000);
+    for (tsecr, counts) in
+        [(0, true), (first, true), (first + 500, true), (last, true), (first - 1, false), (last + 1, false)]
+    {
+        for flags in [ACK, ACK.with(Flags::PSH), ACK.with(Flags::FIN)] {
+            let mut entry = Entry::new();
+            assert!(matches!(entry.timeout().1, SynTimeout::Retransmit(_)));
+            let mut third = segment(flags, 1, 1, 0);
+            third.options.timestamps = Some(Timestamps { tsval: 501, tsecr });
+            let step = entry.entry.on_segment(at(1_500), &third, entry.retries, &entry.config);
+            match step {
+                SynStep::Establish => assert!(counts, "{tsecr}"),
+                SynStep::Acknowledge(_, DropReason::TcpRfc7323Tsecr) => assert!(!counts, "{tsecr}"),
+                other => panic!("{tsecr}: {other:?}"),
+            }
+        }
+        let mut entry = Entry::new();
+        entry.timeout();
+        let mut reset = segment(Flags::RST, 1, 0, 0);
+        reset.options.timestamps = Some(Timestamps { tsval: 501, tsecr });
+        let step = entry.entry.on_segment(at(1_500), &reset, entry.retries, &entry.config);
+        let expected = if counts { SynStep::Remove } else { SynStep::Ignore(DropReason::TcpReset) };
+        assert_eq!(step, expected, "a reset with {tsecr}");
+    }
+    // A SYN that came again was answered again.
+    let mut entry = Entry::new();
+    entry.input(700, segment(Flags::SYN, 0, 0, 0), 501);
+    let mut third = segment(ACK, 1, 1, 0);
+    third.options.timestamps = Some(Timestamps { tsval: 502, tsecr: first + 700 });
+    assert_eq!(entry.entry.on_segment(at(800), &third, entry.retries, &entry.config), SynStep::Establish);
+}
+
+#[test]
 fn strays_are_answered_twice_a_second_at_most() {
     let mut entry = Entry::new();
     assert!(matches!(entry.input(0, segment(Flags::SYN, 0, 0, 0), 501), SynStep::Repeat(_)));

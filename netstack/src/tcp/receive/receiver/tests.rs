@@ -140,6 +140,51 @@ fn a_duplicate_of_queued_data_names_its_run_second() {
     assert_eq!(blocks[2].start, (base() + 5000).wire());
 }
 
+/// RFC 2883 §4. The text in order takes the place of what
+/// waited.
+#[test]
+fn text_in_order_over_queued_text_is_reported_as_a_duplicate() {
+    // What waits, what comes; what is acknowledged, what is reported first.
+    for (queued, (at, len), nxt, duplicate) in [
+        (&[(1000, 1000)][..], (0, 2000), 2000, Some((1000, 2000))),
+        (&[(1000, 2000)], (0, 2000), 3000, Some((1000, 2000))),
+        (&[(500, 100)], (0, 2000), 2000, Some((500, 600))),
+        (&[(500, 100), (800, 100)], (0, 2000), 2000, Some((500, 600))),
+        (&[(500, 100), (600, 100)], (0, 2000), 2000, Some((500, 700))),
+        (&[(1000, 1000), (5000, 1000)], (0, 1500), 2000, Some((1000, 1500))),
+        (&[(1000, 1000)], (0, 1000), 2000, None),
+    ] {
+        let mut r = receiver(10_000);
+        for (at, len) in queued {
+            data(&mut r, *at, *len);
+        }
+        r.on_ack_sent(r.window_field());
+        assert_eq!(data(&mut r, at, len), Received::InOrder);
+        assert_eq!(r.rcv_nxt, base() + nxt);
+        let range = |from, to| SackBlock { start: (base() + from).wire(), end: (base() + to).wire() };
+        let later = queued.iter().filter(|(at, _)| *at > nxt).map(|(at, len)| range(*at, at + len));
+        let expected: Vec<_> = duplicate.map(|(from, to)| range(from, to)).into_iter().chain(later).collect();
+        assert_eq!(r.sack_blocks(3).as_slice(), expected, "{queued:?} {at} {len}");
+    }
+    // What lay before RCV.NXT comes first.
+    let mut r = receiver(10_000);
+    data(&mut r, 0, 500);
+    data(&mut r, 1000, 500);
+    r.on_ack_sent(r.window_field());
+    data(&mut r, 0, 2000);
+    assert_eq!(r.sack_blocks(3).len(), 1);
+    assert_eq!(r.sack_blocks(3)[0].end, (base() + 500).wire());
+    let mut r = receiver(10_000);
+    data(&mut r, 0, 500);
+    data(&mut r, 1000, 500);
+    r.on_text(Instant::ZERO, base() + 500, Chunk::copy_from(&[0; 1000]), &plain());
+    assert!(r.ack_is_urgent(), "the next acknowledgment would not say it");
+}
+
+fn plain() -> TextMeta {
+    TextMeta { gso_size: None, push: false, echo: None, rto: Duration::from_secs(1), srtt: None }
+}
+
 #[test]
 fn data_beyond_the_window_is_cut_off() {
     let mut r = receiver(1500);
@@ -152,12 +197,13 @@ fn data_beyond_the_window_is_cut_off() {
 #[test]
 fn the_fin_waits_for_what_is_before_it_and_nothing_comes_after() {
     let mut r = receiver(10_000);
-    r.on_fin(base() + 1000, true);
+    r.expect_fin(base() + 1000, base() + 1000);
     assert!(!r.take_fin());
-    data(&mut r, 1000, 500);
-    assert!(r.assembler.is_empty(), "data after the FIN is dropped");
+    data(&mut r, 1001, 500);
     data(&mut r, 0, 1000);
     assert!(r.take_fin());
+    assert!(r.assembler.is_empty(), "data after the FIN is dropped");
+    assert_eq!(r.buffer.len(), 1000);
     assert_eq!(r.rcv_nxt, base() + 1001);
 }
 

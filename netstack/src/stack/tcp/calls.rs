@@ -161,7 +161,12 @@ impl Tcp {
                     opening.close();
                     None
                 }
-                Stage::Opening(_) => Some(held.drop_opening()),
+                Stage::Opening(opening) => match opening.close_in_syn_received(now) {
+                    Some(connection) => {
+                        Some(std::mem::replace(&mut held.state.stage, Stage::Connected(connection)))
+                    }
+                    None => Some(held.drop_opening()),
+                },
                 Stage::Over(_) => None,
             }
         });

@@ -358,3 +358,47 @@ fn the_dscp_and_the_hop_limit_of_a_socket_are_on_its_packets() {
         net.engine(1).with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
     }
 }
+
+#[test]
+fn close_between_crossed_syns_sends_a_fin() {
+    for (lost, lingers) in [(None, true), (Some(0), true), (Some(1), true), (None, false)] {
+        let what = format!("lost: {lost:?}, linger: {lingers}");
+        let mut net = Net::pair(18, LinkSpec::default());
+        let [one, other] = ["10.0.0.1:40000", "10.0.0.2:40000"].map(|at| at.parse::<SocketAddr>().unwrap());
+        let connect = |net: &mut Net, host: usize, (from, to)| {
+            let mut socket = net.socket(host, Family::V4);
+            if !lingers {
+                socket.options.linger = Some(Duration::ZERO);
+            }
+            net.engine(host).tcp().bind(net.engine(host).core(), &mut socket, from).unwrap();
+            net.connect_from(host, socket, to).unwrap()
+        };
+        let a = connect(&mut net, 0, (one, other));
+        let b = connect(&mut net, 1, (other, one));
+        net.run_until(SECOND, |net| net.state(&a) == State::SynReceived);
+        net.settle();
+        let _ = net.cable.take_trace();
+        // The FIN, or its acknowledgment, or nothing gets lost once.
+        let mut left = 1;
+        net.cable.set_filter(move |passing| {
+            let drops = Some(passing.from) == lost && left > 0;
+            left -= usize::from(drops);
+            if drops { Verdict::Drop } else { Verdict::Pass }
+        });
+        net.close(a);
+        net.run_for(30 * SECOND);
+        let trace = net.cable.take_trace();
+        let resets = trace.iter().filter(|passing| passing.segment().is_rst()).count();
+        if !lingers {
+            assert!(resets > 0 && net.state(&b) == State::Closed, "{what}");
+            continue;
+        }
+        assert!(trace[0].segment().is_fin() && trace[0].from == 0, "{what}: {:?}", trace[0].segment());
+        assert_eq!((resets, net.state(&b)), (0, State::CloseWait), "{what}");
+        assert_eq!(net.read_available(&b), (vec![], true), "{what}");
+        net.close(b);
+        net.run_for(120 * SECOND);
+        assert_empty(net.engine(0));
+        assert_empty(net.engine(1));
+    }
+}

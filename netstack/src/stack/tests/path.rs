@@ -117,7 +117,7 @@ fn later_connections_know_and_after_ten_minutes_larger_packets_are_tried_again()
     let data = bytes(50_000);
     assert!(net.transfer(&client, &server, &data, SECOND) == data);
     let (second, server_2) = net.connected();
-    assert_eq!(info(&net, &second).advmss, 1360, "as Linux: the way back is probably the same");
+    assert_eq!(info(&net, &second).advmss, 1460, "that of the interface (RFC 9293 section 3.7.1)");
     let _ = net.cable.take_trace();
     assert!(net.transfer(&second, &server_2, &data, SECOND) == data);
     assert_eq!(longest_payload(&net), 1348, "nothing too long was sent");

@@ -64,6 +64,29 @@ impl Connection {
         connection
     }
 
+    /// The connection of a simultaneous open whose user closes it before the peer has acknowledged our SYN.
+    /// The peer's SYN, which `entry` remembers, offers a window of `snd_wnd` bytes.
+    pub(in crate::tcp) fn in_syn_received(
+        now: Instant,
+        entry: SynEntry,
+        snd_wnd: usize,
+        setup: Setup<'_>,
+    ) -> Box<Self> {
+        let mut connection = Self::new(now, entry.established_by_syn(now, snd_wnd), setup);
+        connection.state = State::SynReceived;
+        let mut passive = PassiveOpen::new(entry, connection.rcv.nxt().wire(), None);
+        passive.on_accepted();
+        connection.passive = Some(passive);
+        connection
+    }
+
+    /// The SYN-ACK was sent before the connection was made.
+    pub(in crate::tcp) fn on_syn_ack_sent(&mut self) {
+        if let Some(passive) = &mut self.passive {
+            passive.on_transmitted();
+        }
+    }
+
     /// A user holds the connection now.
     pub fn on_accepted(&mut self) {
         if let Some(passive) = &mut self.passive {

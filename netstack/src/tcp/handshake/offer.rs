@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::tcp::options::SocketOptions;
-use crate::tcp::path::{Path, payload_of};
+use crate::tcp::path::Path;
 use crate::tcp::receive::window_limit;
 use crate::tcp::timestamps::{TimestampState, clock};
 use crate::tcp::window::WindowScale;
@@ -13,10 +13,9 @@ use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     path: Path,
-    /// The MSS that we advertise.
-    advertised_mss: usize,
-    /// The largest segment to send, whatever the peer takes: what the interface and the user allow.
-    limit: usize,
+    /// The MSS that we advertise, and the largest segment to send, whatever the peer takes: what the
+    /// interface and the user allow.
+    max_segment: usize,
     /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
     window: usize,
     scale: Option<WindowScale>,
@@ -30,17 +29,16 @@ pub(super) struct Offer {
 impl Offer {
     pub(super) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
         let limit = options.max_segment_size.map_or(usize::MAX, usize::from);
-        let advertised_mss = path.advertised_mss().min(limit);
-        let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
+        let max_segment = path.max_segment().min(limit);
         let clamp = options.window_clamp.unwrap_or(usize::MAX);
+        let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
         let most = window_limit(size).min(clamp).min(usize::from(u16::MAX));
         // Whole segments, as Linux offers: a partial one could never be used.
-        let window = if most > advertised_mss { most / advertised_mss * advertised_mss } else { most };
+        let window = if most > max_segment { most / max_segment * max_segment } else { most };
         let largest = options.recv_buffer_size.unwrap_or(config.recv_buffer_max).min(clamp);
         Self {
             path,
-            advertised_mss,
-            limit: path.max_segment().min(limit),
+            max_segment,
             window,
             scale: config.window_scaling.then(|| WindowScale::for_window(largest)),
             sack: config.sack,
@@ -57,7 +55,7 @@ impl Offer {
 
     /// The MSS that we advertise.
     pub(super) fn advertised_mss(&self) -> usize {
-        self.advertised_mss
+        self.max_segment
     }
 
     /// The window of the SYN, in bytes.
@@ -65,13 +63,11 @@ impl Offer {
         self.window
     }
 
-    /// A router forwards packets of `mtu` bytes at most: the peer need not try what will not come back.
-    /// Says whether that is less than was known.
+    /// A router forwards packets of `mtu` bytes at most. Says whether that is less than was known.
     pub(super) fn on_packet_too_big(&mut self, mtu: usize) -> bool {
         let less = mtu < self.path.pmtu;
         if less {
             self.path.pmtu = mtu;
-            self.advertised_mss = self.advertised_mss.min(payload_of(mtu, self.path.ipv6));
         }
         less
     }
@@ -90,7 +86,7 @@ impl Offer {
         let echo = syn.and_then(|syn| syn.timestamps).map_or(0, |ts| ts.tsval);
         let timestamps = self.timestamps && theirs(|syn| syn.timestamps.is_some());
         Options {
-            mss: Some(self.advertised_mss as u16),
+            mss: Some(self.max_segment as u16),
             window_scale: self
                 .scale
                 .filter(|_| theirs(|syn| syn.window_scale.is_some()))
@@ -136,8 +132,8 @@ impl Offer {
         Negotiated {
             // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
             // for every few bytes (tcp_min_snd_mss).
-            max_segment: peer_mss.min(self.limit).max(self.min_mss),
-            advertised_mss: self.advertised_mss,
+            max_segment: peer_mss.min(self.max_segment).max(self.min_mss),
+            advertised_mss: self.max_segment,
             our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
             peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),
             sack: self.sack && theirs.sack_permitted,

@@ -4,6 +4,7 @@ use super::established::Established;
 use super::fast_open::{FastOpenNotes, FastOpenReport, SynDataFate};
 use super::offer::Offer;
 use super::syn_data::{FastOpenAttempt, SynData};
+use super::syn_queue::{CrossedSyns, SynEntry};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::reasons::{DropReason, EndReason, ResetReason};
@@ -182,6 +183,29 @@ impl Opening {
     /// deliver.
     pub fn close(&mut self) {
         self.after.close = true;
+    }
+
+    /// Closes a simultaneous open that has no data to deliver: the connection that sends its FIN at once,
+    /// while what is left of the handshake goes on beside it (RFC 9293 §3.10.4). None before the peer's
+    /// SYN came, of which a connection could be made.
+    pub fn close_in_syn_received(&self, now: Instant) -> Option<Box<Connection>> {
+        let peer = self.peer.as_ref()?;
+        let entry = SynEntry::of_crossed_syns(CrossedSyns {
+            iss: self.iss,
+            irs: peer.irs,
+            theirs: peer.options.clone(),
+            offer: self.offer.clone(),
+            timeouts: self.timeouts,
+            sent_at: self.sent_at,
+            deadline: self.deadline,
+        });
+        let setup = Setup { options: &self.options, config: &self.config, pool: &self.pool };
+        let mut connection = Connection::in_syn_received(now, entry, peer.window, setup);
+        if !self.due {
+            connection.on_syn_ack_sent();
+        }
+        connection.close(now);
+        Some(connection)
     }
 
     /// Does what the user asked for meanwhile.

@@ -58,6 +58,21 @@ pub struct SynParts<'a> {
     pub config: &'a Config,
 }
 
+/// What both ends of a simultaneous open have said.
+#[derive(Debug)]
+pub(super) struct CrossedSyns {
+    pub(super) iss: SeqNum,
+    pub(super) irs: SeqNum,
+    /// What the peer's SYN offered.
+    pub(super) theirs: Options,
+    pub(super) offer: Offer,
+    /// Time-outs so far.
+    pub(super) timeouts: u32,
+    /// When our SYN was sent.
+    pub(super) sent_at: Instant,
+    pub(super) deadline: Instant,
+}
+
 /// How often a listener at the moment repeats what its half-open connections do not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynRetries {
@@ -130,6 +145,25 @@ impl SynEntry {
             sent_at: Some(now),
             last_sent_at: now,
             deadline: now + parts.config.rto_initial,
+            answers: AnswerLimit::default(),
+            acked: false,
+            held: false,
+        }
+    }
+
+    /// The entry of a simultaneous open: no listener waits for it.
+    pub(super) fn of_crossed_syns(crossed: CrossedSyns) -> Self {
+        let CrossedSyns { iss, irs, theirs, offer, timeouts, sent_at, deadline } = crossed;
+        Self {
+            iss,
+            irs,
+            theirs,
+            offer,
+            ecn: Grant::Nothing,
+            timeouts,
+            sent_at: Some(sent_at),
+            last_sent_at: sent_at,
+            deadline,
             answers: AnswerLimit::default(),
             acked: false,
             held: false,

@@ -3,9 +3,6 @@
 
 use crate::time::Duration;
 
-/// However small the path, this much is advertised (`route.min_adv_mss` in Linux).
-const MIN_ADVERTISED_MSS: usize = 256;
-
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
@@ -30,17 +27,11 @@ impl Path {
         Self { mtu, pmtu: mtu, fragments: false, ipv6, metrics: PathMetrics::NONE }
     }
 
-    /// The payload of the largest segment without options that the interface takes (RFC 9293 MUST-67).
+    /// The payload of the largest segment without options that the interface takes. It is what a SYN
+    /// advertises (RFC 9293 MUST-67): the path MTU is of the way there, and the peer's packets may take
+    /// another.
     pub(in crate::tcp) fn max_segment(self) -> usize {
         payload_of(self.mtu, self.ipv6).clamp(8, usize::from(u16::MAX))
-    }
-
-    /// What the MSS option of a new connection advertises. The peer's packets may take another way, and
-    /// RFC 9293 would have the interface's MTU here; but as a rule the way back has the same bottleneck,
-    /// and as Linux does (`ipv4_default_advmss`) the peer is spared to find out. A connection that
-    /// stands says nothing new.
-    pub(in crate::tcp) fn advertised_mss(self) -> usize {
-        payload_of(self.pmtu, self.ipv6).max(MIN_ADVERTISED_MSS).min(self.max_segment())
     }
 
     /// The MSS of a peer that does not say (RFC 9293 MUST-15).

@@ -77,6 +77,10 @@ fn the_advertised_mss_is_what_the_interface_takes_without_headers() {
     for (path, mss) in [(Path::new(1500, false), 1460), (Path::new(1500, true), 1440)] {
         assert_eq!(syn(path, &config()).options.mss, Some(mss));
         assert_eq!(syn_ack(all_options(), path, &config()).options.mss, Some(mss));
+        // What is known of the way there says nothing of the way back.
+        let path = Path { pmtu: 1200, ..path };
+        assert_eq!(syn(path, &config()).options.mss, Some(mss));
+        assert_eq!(syn_ack(all_options(), path, &config()).options.mss, Some(mss));
     }
 }
 

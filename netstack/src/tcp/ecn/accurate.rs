@@ -66,6 +66,8 @@ pub(super) const fn reflect(field: Ecn) -> u8 {
     }
 }
 
+/// Both halves of a connection with AccECN: what it reports, and what is reported to it.
+// More than 16 fields: the two halves share what the handshake and the settings decide for both.
 #[derive(Debug)]
 pub(super) struct Accurate {
     /// Packets that came with a CE mark.

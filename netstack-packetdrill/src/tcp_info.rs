@@ -76,6 +76,13 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (220, count(info.reord_seen)),
         (228, word(info.snd_wnd)),
         (232, word(info.rcv_wnd)),
+        (248, info.received_ce),
+        (252, info.delivered_e1_bytes),
+        (256, info.delivered_e0_bytes),
+        (260, info.delivered_ce_bytes),
+        (264, info.received_e1_bytes),
+        (268, info.received_e0_bytes),
+        (272, info.received_ce_bytes),
     ] {
         raw[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }

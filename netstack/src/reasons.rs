@@ -177,6 +177,8 @@ reasons! {
         NoSocket = "no socket",
         /// In the handshake: the acknowledgment is not of our SYN.
         TcpInvalidAckSequence = "ACK of another SYN",
+        /// In SYN-RECEIVED: the SYN came again and asks for another kind of ECN feedback (RFC 9768 §3.1.5).
+        TcpInvalidSyn = "SYN that contradicts the first",
         /// In SYN-SENT: the timestamp that is echoed was never sent.
         TcpRfc7323Paws = "PAWS",
         /// In the handshake of Fast Open: data is acknowledged that was never sent.
@@ -222,6 +224,7 @@ impl ResetReason {
         Some(match self {
             Self::NoSocket => DropReason::NoSocket,
             Self::TcpInvalidAckSequence => DropReason::TcpInvalidAckSequence,
+            Self::TcpInvalidSyn => DropReason::TcpInvalidSyn,
             Self::TcpRfc7323Paws => DropReason::TcpRfc7323Paws,
             Self::TcpAckUnsentData => DropReason::TcpAckUnsentData,
             Self::TcpOldAck => DropReason::TcpOldAck,

@@ -264,14 +264,19 @@ config! {
     "ECN" {
         /// Explicit congestion notification (`tcp_ecn`). `accept`, which is 2 in Linux.
         ecn: EcnNegotiation = EcnNegotiation::Accept;
-        /// Retransmit an unanswered SYN without requesting ECN (`tcp_ecn_fallback`,
-        /// RFC 3168 §6.1.1.1). On.
+        /// Retransmit an unanswered SYN without requesting ECN (`tcp_ecn_fallback`, RFC 3168 §6.1.1.1), an
+        /// unanswered SYN-ACK without AccECN's option and then without its bits (RFC 9768 §3.2.3.2.2), and send
+        /// no ECT where the handshake shows that something changes the ECN field (RFC 9768 §3.2.2.3). On.
         ecn_fallback: bool = true;
         /// When segments carry the AccECN option (`tcp_ecn_option`). `always`, which is 2 in Linux.
         ecn_option: EcnOption = EcnOption::Always;
         /// With `ecn_option` `minimal`, the minimum number of AccECN options per round trip
         /// (`tcp_ecn_option_beacon`). 3.
         ecn_option_beacon: u32 = 3;
+        /// Use AccECN as Linux does: the option has all counters that fit, ECT(1) first, and every segment is
+        /// ECN-capable, acknowledgments and retransmissions too. Off: the option leaves out counters at its
+        /// end that never moved, and only new data is ECN-capable (RFC 3168 §6.1.4 to 6.1.6). Off.
+        ecn_like_linux: bool = false;
     }
     "MSS and path MTU" {
         /// Path MTU discovery of new sockets (`IP_MTU_DISCOVER`; in Linux, `ip_no_pmtu_disc` sets it to

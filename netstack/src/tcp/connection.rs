@@ -35,12 +35,14 @@ use counters::Counters;
 use liveness::Liveness;
 use outcome::Outcome;
 
-use super::ecn::EcnState;
+use super::ecn::{EcnState, SecondSyn};
+use super::error::TcpError;
 use super::handshake::{Established, FastOpenNotes, PassiveOpen};
 use super::options::SocketOptions;
 use super::path::{PathSetup, PathState};
 use super::receive::{Due, Receiver, ReceiverSetup};
 use super::recovery::Recovery;
+use super::reset::Reset;
 use super::send::{Sender, SenderSetup};
 use super::seq::Seq;
 use super::setup::Setup;
@@ -49,7 +51,7 @@ use super::timers::Timers;
 use super::timestamps::{TIMESTAMPS_LEN, TimestampState};
 use crate::config::Config;
 use crate::readiness::Events;
-use crate::reasons::DropReason;
+use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::time::Instant;
 use crate::wire::Segment;
 use std::ops::ControlFlow;
@@ -220,7 +222,10 @@ impl Connection {
             && seg.is_syn()
             && !seg.is_ack()
         {
-            passive.on_syn(now, seg, &self.config);
+            if passive.on_syn(now, seg, &self.config) == SecondSyn::Contradiction {
+                self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpInvalidSyn));
+                self.enter_closed(EndReason::ResetByPeer, Some(TcpError::Reset));
+            }
             return;
         }
         if seg.payload_len > 0 && !seg.is_syn() && !seg.is_rst() {
@@ -229,6 +234,12 @@ impl Connection {
             return;
         }
         self.rcv.challenge(now, self.config.challenge_ack_interval);
+        if let Some(ecn) = &mut self.ecn
+            && ecn.repeats_syn_ack(seg)
+            && self.rcv.ack_is_urgent()
+        {
+            ecn.on_syn_ack(seg);
+        }
     }
 
     /// Chance for congestion control, at this moment.

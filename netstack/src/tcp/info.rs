@@ -39,6 +39,19 @@ pub struct TcpInfo {
     pub delivered_ce: u32,
     /// With AccECN: packets that came with a mark.
     pub received_ce: u32,
+    /// With AccECN's option: bytes that the peer reported as received with ECT(1), modulo 2³² as all of
+    /// these.
+    pub delivered_e1_bytes: u32,
+    /// The same for ECT(0).
+    pub delivered_e0_bytes: u32,
+    /// The same for CE.
+    pub delivered_ce_bytes: u32,
+    /// With AccECN: payload bytes that came with ECT(1).
+    pub received_e1_bytes: u32,
+    /// The same for ECT(0).
+    pub received_e0_bytes: u32,
+    /// The same for CE.
+    pub received_ce_bytes: u32,
     /// MTU of the path, in bytes, headers included.
     pub pmtu: usize,
     /// The MSS that we advertised, in bytes.

@@ -515,3 +515,17 @@ fn congestion_is_marked_where_the_transport_is_capable() {
         assert_eq!(parse_ip(&bytes).unwrap().ecn(), 0);
     }
 }
+
+#[test]
+fn an_accecn_option_of_another_length_is_used_by_whole_fields() {
+    // RFC 9768 section 3.2.3: lengths 3, 7, 10, 12 and 15.
+    for (body, fields) in [(1, 0), (5, 1), (8, 2), (10, 3), (13, 3)] {
+        let mut header = [0; 40];
+        header[12] = 10 << 4;
+        header[20] = 172;
+        header[21] = 2 + body;
+        header[22..22 + usize::from(body)].fill(1);
+        let option = parse_tcp(&header).unwrap().0.options.acc_ecn.expect("it is there");
+        assert_eq!(option.fields.as_slice(), &[0x01_0101; 3][..fields], "{body} bytes");
+    }
+}

@@ -18,6 +18,7 @@ impl Connection {
         let counters = self.recovery.counters();
         let reordering = self.recovery.reordering();
         let times = self.snd.times(now);
+        let (delivered, received) = self.ecn.as_ref().map_or_else(Default::default, |ecn| ecn.bytes());
         TcpInfo {
             state: self.state,
             ca_state: self.recovery.state(),
@@ -33,6 +34,12 @@ impl Connection {
             ecn_seen: self.ecn.as_ref().is_some_and(|ecn| ecn.seen()),
             delivered_ce: self.ecn.as_ref().map_or(0, |ecn| ecn.delivered_ce()),
             received_ce: self.ecn.as_ref().map_or(0, |ecn| ecn.received_ce()),
+            delivered_e1_bytes: delivered[0],
+            delivered_e0_bytes: delivered[1],
+            delivered_ce_bytes: delivered[2],
+            received_e1_bytes: received[0],
+            received_e0_bytes: received[1],
+            received_ce_bytes: received[2],
             pmtu: self.path_mtu(),
             advmss: self.rcv.advertised_mss(),
             unacked: board.outstanding(),

@@ -1,15 +1,12 @@
 //! The segments of a connection: header and options.
 
 use super::Connection;
+use crate::tcp::ecn::{OptionRoom, SACK_BASE_LEN, SACK_BLOCK_LEN, Text};
 use crate::tcp::send::{Kind, Span, Transmit};
 use crate::tcp::seq::Seq;
 use crate::tcp::timestamps::TIMESTAMPS_LEN;
 use crate::time::Instant;
-use crate::wire::{AccEcn, Flags, Segment};
-
-/// Bytes of options for each SACK block, and for the option itself with its padding.
-const SACK_BLOCK_LEN: usize = 8;
-const SACK_BASE_LEN: usize = 4;
+use crate::wire::{AccEcn, Ecn, Flags, Segment};
 
 /// Bytes of options in a TCP header at most.
 const MAX_OPTIONS: usize = 40;
@@ -28,8 +25,10 @@ impl Connection {
     /// AccECN's option, if the next segment is to carry it.
     pub(super) fn acc_ecn(&self, now: Instant) -> Option<AccEcn> {
         let ecn = self.ecn.as_ref()?;
-        let crowded = !self.rcv.sack_blocks(1).is_empty();
-        ecn.option(now, self.path.srtt().unwrap_or_default(), crowded)
+        let blocks = self.rcv.sack_blocks(self.max_sack_blocks(0)).len();
+        let taken = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
+        let room = OptionRoom { free: MAX_OPTIONS - taken, blocks };
+        ecn.option(now, self.path.srtt().unwrap_or_default(), room)
     }
 
     /// A segment with `span` of what was written.
@@ -42,23 +41,22 @@ impl Connection {
         if len > 0 && self.snd.is_pushed(start + len) {
             flags = flags.with(Flags::PSH);
         }
-        let mut segment = self.header(now, start, flags);
+        let new = len > 0 && matches!(kind, Kind::New { .. });
+        let text = if new { Text::New } else { Text::Again };
+        let mut segment = self.header(now, start, flags, text);
         segment.payload_len = len;
-        if let (Some(ecn), Kind::New { .. }, true) = (&self.ecn, kind, len > 0) {
-            segment.flags = segment.flags.with(ecn.flags(true));
-            segment.ecn = ecn.field();
-        }
         Transmit::new(kind, segment)
     }
 
-    /// A segment at `seq` without payload.
-    pub(super) fn header(&self, now: Instant, seq: Seq, mut flags: Flags) -> Segment {
+    /// A segment at `seq`, which is to carry `text`.
+    pub(super) fn header(&self, now: Instant, seq: Seq, mut flags: Flags, text: Text) -> Segment {
         let acc_ecn = self.acc_ecn(now);
         let blocks = self.max_sack_blocks(acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire));
         if let Some(ecn) = &self.ecn {
-            flags = flags.with(ecn.flags(false));
+            flags = flags.with(ecn.flags(text));
         }
         let mut segment = Segment::new(flags, seq.wire(), self.rcv.nxt().wire());
+        segment.ecn = self.ecn.as_ref().map_or(Ecn::NotEct, |ecn| ecn.field(text));
         segment.window = self.rcv.window_field();
         segment.options.timestamps = self.ts.map(|ts| ts.option(now));
         segment.options.sack = self.rcv.sack_blocks(blocks);

@@ -8,6 +8,7 @@ use super::Connection;
 use super::liveness::Probe;
 use super::path::MtuProbe;
 use crate::buffer::MAX_PIECES;
+use crate::tcp::ecn::Text;
 use crate::tcp::receive::Due;
 use crate::tcp::send::{Held, Kind, Limits, Span, Transmit, Unit};
 use crate::tcp::state::State;
@@ -181,7 +182,7 @@ impl Connection {
     /// its window (RFC 1122 §4.2.3.6). A window probe that may carry text has become new data above.
     fn next_probe(&self, now: Instant) -> Option<Transmit> {
         self.liveness.probe().filter(|probe| *probe != Probe::Tail)?;
-        let mut segment = self.header(now, self.snd.una() - 1, Flags::ACK);
+        let mut segment = self.header(now, self.snd.una() - 1, Flags::ACK, Text::None);
         segment.options.sack.clear();
         Some(Transmit::new(Kind::Probe, segment))
     }
@@ -190,7 +191,7 @@ impl Connection {
         if self.rcv.ack_due() != Due::Now {
             return None;
         }
-        Some(Transmit::new(Kind::Ack, self.header(now, self.snd.nxt(), Flags::ACK)))
+        Some(Transmit::new(Kind::Ack, self.header(now, self.snd.nxt(), Flags::ACK, Text::None)))
     }
 
     /// Whether pacing lets a segment leave now.

@@ -14,6 +14,6 @@ mod state;
 
 pub use state::EcnMode;
 
-pub(super) use feedback::{AckNeed, Feedback};
-pub(super) use negotiation::{Ask, Grant};
+pub(super) use feedback::{AckNeed, Feedback, OptionRoom, SACK_BASE_LEN, SACK_BLOCK_LEN, Text};
+pub(super) use negotiation::{Ask, Grant, SecondSyn};
 pub(super) use state::EcnState;

@@ -1,8 +1,8 @@
 //! ECN of a connection that agreed on it: what it says of marks that came, and what it reads of those
 //! that the peer reports.
 
-use super::accurate::Accurate;
-use super::feedback::{AckNeed, Feedback};
+use super::accurate::{Accurate, ByteCounters};
+use super::feedback::{AckNeed, Feedback, OptionRoom, Text};
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Segment};
 
@@ -80,6 +80,26 @@ impl EcnState {
         }
     }
 
+    /// Bytes that the peer reported by the field that they came with, and those that came here.
+    pub(in crate::tcp) fn bytes(&self) -> (ByteCounters, ByteCounters) {
+        match &self.mode {
+            Mode::Classic(_) => Default::default(),
+            Mode::Accurate(accurate) => accurate.bytes(),
+        }
+    }
+
+    /// Whether `seg` is the SYN-ACK again, and what acknowledges it has to tell its ECN field.
+    pub(in crate::tcp) fn repeats_syn_ack(&self, seg: &Segment) -> bool {
+        matches!(&self.mode, Mode::Accurate(accurate) if accurate.repeats_syn_ack(seg))
+    }
+
+    /// The SYN-ACK came again, and is acknowledged next.
+    pub(in crate::tcp) fn on_syn_ack(&mut self, syn_ack: &Segment) {
+        if let Mode::Accurate(accurate) = &mut self.mode {
+            accurate.take_syn_ack(syn_ack);
+        }
+    }
+
     /// A segment of the connection arrived.
     pub(in crate::tcp) fn on_received(&mut self, seg: &Segment) -> AckNeed {
         let seen_before = self.seen;
@@ -106,38 +126,39 @@ impl EcnState {
         }
     }
 
-    /// The flags of the next segment; `new_data` if it carries text for the first time.
-    pub(in crate::tcp) fn flags(&self, new_data: bool) -> Flags {
+    /// The flags of the next segment.
+    pub(in crate::tcp) fn flags(&self, text: Text) -> Flags {
         match &self.mode {
             Mode::Classic(classic) => {
                 let echo = if classic.demand_cwr { Flags::ECE } else { Flags::default() };
-                if classic.queue_cwr && new_data { echo.with(Flags::CWR) } else { echo }
+                if classic.queue_cwr && text == Text::New { echo.with(Flags::CWR) } else { echo }
             }
-            Mode::Accurate(accurate) => Flags::from_ace(accurate.ace()),
+            Mode::Accurate(accurate) => Flags::from_ace(accurate.ace(text)),
         }
     }
 
-    /// The ECN field of new data. Everything else that is sent (acknowledgments, retransmissions,
-    /// probes) has none (RFC 3168 §6.1.4 to 6.1.6).
-    pub(in crate::tcp) fn field(&self) -> Ecn {
-        match &self.mode {
-            Mode::Accurate(accurate) if !accurate.sends_ect() => Ecn::NotEct,
-            _ => Ecn::Ect0,
-        }
+    /// The ECN field of the next segment: only new data is capable, and nothing else that is sent
+    /// (acknowledgments, retransmissions, probes; RFC 3168 §6.1.4 to 6.1.6), unless it is to be as in Linux.
+    pub(in crate::tcp) fn field(&self, text: Text) -> Ecn {
+        let capable = match &self.mode {
+            Mode::Classic(_) => text == Text::New,
+            Mode::Accurate(accurate) => accurate.sends_ect(text),
+        };
+        if capable { Ecn::Ect0 } else { Ecn::NotEct }
     }
 
     /// Whether `new_data` must leave as one segment: a device that cuts super-segments leaves CWR to the
     /// first only (RFC 3168 §6.1.2 wants it in one; as a digit of a counter it would be lost in the
     /// others).
     pub(in crate::tcp) fn one_by_one(&self, new_data: bool) -> bool {
-        self.flags(new_data).contains(Flags::CWR)
+        self.flags(if new_data { Text::New } else { Text::Again }).contains(Flags::CWR)
     }
 
-    /// The option of the next segment; `crowded` if SACK blocks need the room.
-    pub(in crate::tcp) fn option(&self, now: Instant, srtt: Duration, crowded: bool) -> Option<AccEcn> {
+    /// The option of the next segment.
+    pub(in crate::tcp) fn option(&self, now: Instant, srtt: Duration, room: OptionRoom) -> Option<AccEcn> {
         match &self.mode {
             Mode::Classic(_) => None,
-            Mode::Accurate(accurate) => accurate.option(now, srtt, crowded),
+            Mode::Accurate(accurate) => accurate.option(now, srtt, room),
         }
     }
 

@@ -279,8 +279,7 @@ impl Opening {
                 let mut syn = self.offer.syn(now, self.iss);
                 syn.options.fast_open = self.fast_open.as_ref().and_then(|syn_data| syn_data.option());
                 syn.payload_len = self.payload().len();
-                // RFC 3168 §6.1.1.1: something on the way may swallow SYNs that ask.
-                if self.timeouts == 0 || !self.config.ecn_fallback {
+                if self.ecn.survives(self.timeouts, &self.config) {
                     syn.flags = syn.flags.with(self.ecn.flags());
                 }
                 syn

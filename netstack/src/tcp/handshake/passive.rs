@@ -4,7 +4,7 @@
 
 use super::syn_queue::{SynEntry, SynRetries, SynStep, SynTimeout};
 use crate::config::Config;
-use crate::tcp::ecn::EcnState;
+use crate::tcp::ecn::{EcnState, SecondSyn};
 use crate::time::{Duration, Instant};
 use crate::wire::{FastOpenOption, Segment, SeqNum};
 
@@ -107,10 +107,11 @@ impl PassiveOpen {
         self.option = None;
     }
 
-    /// The SYN came once more: its data is here already.
-    pub(in crate::tcp) fn on_syn(&mut self, now: Instant, seg: &Segment, config: &Config) {
+    /// The SYN came once more: its data is here already. Says whether it asks for the same.
+    pub(in crate::tcp) fn on_syn(&mut self, now: Instant, seg: &Segment, config: &Config) -> SecondSyn {
         let step = self.entry.on_segment(now, seg, retries(config), config);
         self.due |= matches!(step, SynStep::Repeat(_));
+        if step == SynStep::Abort { SecondSyn::Contradiction } else { SecondSyn::Answer }
     }
 
     /// When the SYN-ACK must be sent again.

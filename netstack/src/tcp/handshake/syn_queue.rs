@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::reasons::DropReason;
 use crate::tcp::answer_limit::AnswerLimit;
 use crate::tcp::backoff::backed_off;
-use crate::tcp::ecn::Grant;
+use crate::tcp::ecn::{Grant, SecondSyn};
 use crate::tcp::options::SocketOptions;
 use crate::tcp::path::Path;
 use crate::tcp::reset::reset_of_handshake;
@@ -104,6 +104,8 @@ pub enum SynStep {
     Acknowledge(Segment, DropReason),
     /// The segment must be answered as one of no connection (RFC 9293 §3.10.7.2).
     Reset,
+    /// The same, and the entry must be removed: the peer contradicts itself.
+    Abort,
     /// The peer gave up: remove the entry.
     Remove,
     /// The handshake is complete: [`Connection::accept`](crate::tcp::Connection::accept) makes the
@@ -297,6 +299,7 @@ impl SynEntry {
         if !resend {
             return SynTimeout::Wait;
         }
+        self.ecn.on_timeout(self.timeouts, config);
         self.last_sent_at = now;
         SynTimeout::Retransmit(self.syn_ack(now))
     }
@@ -316,6 +319,9 @@ impl SynEntry {
         let rcv_nxt = self.irs + 1;
         let old = self.is_old(now, seg);
         if seg.is_syn() && !seg.is_ack() && !seg.is_rst() && seg.seq == self.irs && !old {
+            if self.ecn.on_second_syn(seg, config) == SecondSyn::Contradiction {
+                return SynStep::Abort;
+            }
             // Our SYN-ACK was lost or is slow. The time-out starts again, but is not shorter for it.
             return self.answer(now, config, |entry| {
                 entry.deadline = now + backed_off(config, entry.timeouts);

@@ -405,7 +405,7 @@ proptest! {
                 | SynStep::Repeat(_)
                 | SynStep::Acknowledge(..)
                 | SynStep::Reset => {}
-                SynStep::Remove => return Ok(()),
+                SynStep::Remove | SynStep::Abort => return Ok(()),
                 SynStep::Establish => {
                     let mut watched = Watched::new(Connection::accept(now, &entry, &segment, Setup { options: &options, config: &config, pool: &Pool::new() }), now);
                     watched.conn.on_segment(now, &segment, payload);

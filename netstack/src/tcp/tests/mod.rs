@@ -1,6 +1,7 @@
 //! Tests of the core as a whole: two connections on a virtual clock ([`pair`]), and single
 //! connections that are given segments and watched ([`table`]).
 
+mod accurate_ecn;
 mod close;
 mod congestion;
 mod custom_congestion;

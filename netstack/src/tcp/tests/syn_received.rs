@@ -103,6 +103,7 @@ fn each_segment_has_its_step() {
             }
             SynStep::Establish => "Establish",
             SynStep::Reset => "Reset",
+            SynStep::Abort => "Abort",
             SynStep::Remove => "Remove",
             SynStep::Ignore(_) => "Ignore",
             SynStep::Skip => "Skip",

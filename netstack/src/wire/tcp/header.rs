@@ -182,12 +182,11 @@ fn apply_option(options: &mut Options, flags: Flags, kind: u8, body: &[u8]) {
                 options.fast_open = parse_fast_open(cookie, true);
             }
         }
-        // RFC 9768 §3.2.3: a length of another kind makes it as good as not there.
-        (kind::ACC_ECN_0 | kind::ACC_ECN_1, body) if body.len() <= 9 => {
-            if let (fields, []) = body.as_chunks::<{ length::ACC_ECN_FIELD }>() {
-                let fields = fields.iter().map(|&[a, b, c]| u32::from_be_bytes([0, a, b, c])).collect();
-                options.acc_ecn = Some(AccEcn { ect1_first: kind == kind::ACC_ECN_1, fields });
-            }
+        // RFC 9768 §3.2.3: of another length than its own, the whole fields count and the rest is padding.
+        (kind::ACC_ECN_0 | kind::ACC_ECN_1, body) => {
+            let (fields, _padding) = body.as_chunks::<{ length::ACC_ECN_FIELD }>();
+            let fields = fields.iter().take(3).map(|&[a, b, c]| u32::from_be_bytes([0, a, b, c])).collect();
+            options.acc_ecn = Some(AccEcn { ect1_first: kind == kind::ACC_ECN_1, fields });
         }
         _ => {}
     }
@@ -359,7 +358,18 @@ fn emit_options(to: &mut [u8], options: &Options) {
         put([a, b, kind::TIMESTAMPS, length::TIMESTAMPS]);
         put(tsval.to_be_bytes());
         put(tsecr.to_be_bytes());
-    } else if options.sack_permitted {
+    }
+    if let Some(option) = &options.acc_ecn {
+        let AccEcn { ect1_first, fields } = option;
+        let mut bytes = [kind::NOP; 12];
+        bytes[0] = if *ect1_first { kind::ACC_ECN_1 } else { kind::ACC_ECN_0 };
+        bytes[1] = (length::ACC_ECN + length::ACC_ECN_FIELD * fields.len()) as u8;
+        for (to, field) in bytes[2..].chunks_mut(length::ACC_ECN_FIELD).zip(fields) {
+            to.copy_from_slice(&field.to_be_bytes()[1..]);
+        }
+        bytes[..option.len_on_wire()].as_chunks::<4>().0.iter().for_each(|word| put(*word));
+    }
+    if options.sack_permitted && options.timestamps.is_none() {
         put([kind::NOP, kind::NOP, kind::SACK_PERMITTED, length::SACK_PERMITTED]);
     }
     if let Some(shift) = options.window_scale {
@@ -373,15 +383,5 @@ fn emit_options(to: &mut [u8], options: &Options) {
             put(block.start.raw().to_be_bytes());
             put(block.end.raw().to_be_bytes());
         }
-    }
-    if let Some(option) = &options.acc_ecn {
-        let AccEcn { ect1_first, fields } = option;
-        let mut bytes = [kind::NOP; 12];
-        bytes[0] = if *ect1_first { kind::ACC_ECN_1 } else { kind::ACC_ECN_0 };
-        bytes[1] = (length::ACC_ECN + length::ACC_ECN_FIELD * fields.len()) as u8;
-        for (to, field) in bytes[2..].chunks_mut(length::ACC_ECN_FIELD).zip(fields) {
-            to.copy_from_slice(&field.to_be_bytes()[1..]);
-        }
-        bytes[..option.len_on_wire()].as_chunks::<4>().0.iter().for_each(|word| put(*word));
     }
 }

@@ -104,6 +104,12 @@ impl HeldListener<'_, '_> {
                 return Verdict::Dropped(reason);
             }
             SynStep::Reset => return Verdict::Reset(ResetReason::TcpInvalidAckSequence),
+            SynStep::Abort => {
+                self.count(Tally::EmbryonicReset);
+                self.tcp.counters.attempt_fails.bump();
+                self.drop_half_open(&key, TcpError::Reset);
+                return Verdict::Reset(ResetReason::TcpInvalidSyn);
+            }
             SynStep::Remove => {
                 self.count(Tally::EmbryonicReset);
                 self.tcp.counters.attempt_fails.bump();

@@ -264,7 +264,11 @@ impl Tcp {
 
     /// Bytes received and not read yet (`SIOCINQ`).
     pub fn unread(&self, cell: &Cell) -> usize {
-        cell.look_connected(Connection::unread).unwrap_or(0)
+        cell.look(|state| match &state.stage {
+            Stage::Connected(connection) => connection.unread(),
+            Stage::Over(over) => over.unread.as_ref().map_or(0, |connection| connection.unread()),
+            Stage::Opening(_) => 0,
+        })
     }
 
     /// Connections, those that no application holds any more included. TIME-WAIT does not count.

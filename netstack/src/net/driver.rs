@@ -28,7 +28,8 @@ pub enum Driver {
     /// when the runtime ends.
     #[default]
     Tokio,
-    /// A dedicated thread, independent of any runtime.
+    /// A dedicated thread, independent of any runtime. The stack uses the monotonic clock, also where the
+    /// time of the runtime around it is paused.
     Thread,
 }
 
@@ -71,9 +72,9 @@ struct Driven<T> {
     /// Dropped first: it holds what the current runtime knows of the device.
     task: T,
     guard: EndGuard,
-}
     /// Dropped last.
     _running: Running,
+}
 
 impl<T: Future<Output = ()> + Unpin> Future for Driven<T> {
     type Output = ();
@@ -199,9 +200,9 @@ pub(crate) fn start_thread(core: &Arc<Core>) -> io::Result<()> {
     let (started, outcome) = mpsc::channel();
     let (mine, running) = (Arc::clone(core), core.running());
     let thread = std::thread::Builder::new().name("netstack".to_owned()).spawn(move || {
-        let _stop = StopOnDrop(Arc::clone(&mine));
         // Dropped last: the devices are free then.
         let _running = running;
+        let _stop = StopOnDrop(Arc::clone(&mine));
         let runtime = match own_runtime() {
             Ok(runtime) => runtime,
             Err(error) => {

@@ -287,6 +287,10 @@ async fn shutdown_closes_in_order() {
     left.shutdown(Duration::from_secs(10)).await;
 }
 
+fn was_shut_down(error: &std::io::Error) -> bool {
+    error.to_string() == "the network stack was shut down"
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stack_without_owners_ends() {
     let (left, right) = linked("delay=10ms");
@@ -349,7 +353,3 @@ fn wakeups_in_an_hour<T>(begin: impl AsyncFnOnce() -> T) -> u64 {
         metrics.worker_park_count(0) - before
     })
 }
-fn was_shut_down(error: &std::io::Error) -> bool {
-    error.to_string() == "the network stack was shut down"
-}
-

@@ -118,17 +118,23 @@ impl Tcp {
         });
     }
 
-    /// Shuts down reading, writing or both, as shutdown(2).
+    /// Shuts down reading, writing or both, as shutdown(2). An attempt to connect ends.
     ///
     /// # Errors
     /// `ENOTCONN` if there is no connection.
     pub fn shutdown(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, how: Shutdown) -> io::Result<()> {
         let now = turn.now;
-        self.call(turn, cell, |held| match &mut held.state.stage {
-            Stage::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
-            Stage::Connected(connection) => connection.shutdown(how).map_err(io::Error::from),
-            Stage::Over(_) => Err(os(libc::ENOTCONN)),
-        })
+        let (outcome, replaced) = self.call(turn, cell, |held| match &mut held.state.stage {
+            // connect(2) says ECONNABORTED if that ends it.
+            Stage::Opening(opening) => {
+                let goes_on = opening.shutdown(now, how);
+                (Ok(()), (!goes_on).then(|| held.drop_opening()))
+            }
+            Stage::Connected(connection) => (connection.shutdown(how).map_err(io::Error::from), None),
+            Stage::Over(_) => (Err(os(libc::ENOTCONN)), None),
+        });
+        drop(replaced);
+        outcome
     }
 
     /// The application is done with the connection. What was written is still sent, in the

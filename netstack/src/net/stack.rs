@@ -191,7 +191,7 @@ impl Stack {
             Driver::Thread => {
                 let end = core.now() + limit;
                 while !done(core) && core.now() < end {
-                    let wait = tokio::task::spawn_blocking(|| std::thread::sleep(CHECK_INTERVAL));
+                    let wait = tokio::task::spawn_blocking(|| std::thread::park_timeout(CHECK_INTERVAL));
                     if wait.await.is_err() {
                         // The runtime here ends.
                         break;

@@ -101,6 +101,11 @@ impl Connection {
         }
     }
 
+    /// Whether a read finds the end of the stream once the queue is empty.
+    pub(super) fn read_closed(&self) -> bool {
+        self.user.read_shut || !self.state.can_receive()
+    }
+
     /// Whether neither direction carries anything for the user any more: poll(2) says `POLLHUP` then, and
     /// not while one direction is open (tcp_poll in Linux).
     pub(super) fn both_closed(&self) -> bool {

@@ -242,9 +242,4 @@ impl Connection {
         }
         if self.read_closed() { Ok(0) } else { Err(TcpError::WouldBlock) }
     }
-
-    /// Whether a read finds the end of the stream once the queue is empty.
-    pub(super) fn read_closed(&self) -> bool {
-        self.user.read_shut || !self.state.can_receive()
-    }
 }

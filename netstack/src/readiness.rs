@@ -16,7 +16,7 @@ impl Events {
     pub const WRITABLE: Self = Self(1 << 1);
     /// The peer will send no more.
     pub const READ_CLOSED: Self = Self(1 << 2);
-    /// Nothing more can be sent.
+    /// Nothing more can be sent, and the peer will send no more: poll(2) has no flag for the first alone.
     pub const WRITE_CLOSED: Self = Self(1 << 3);
     /// An error is pending.
     pub const ERROR: Self = Self(1 << 4);

@@ -155,6 +155,10 @@ impl Device for Tap {
         self.device.next_deadline()
     }
 
+    fn is_transmitting(&self) -> bool {
+        self.device.is_transmitting()
+    }
+
     fn on_deadline(&self, now: Instant) {
         self.device.on_deadline(now);
     }

@@ -139,6 +139,10 @@ impl Device for Tap {
         self.inner.next_deadline()
     }
 
+    fn is_transmitting(&self) -> bool {
+        self.inner.is_transmitting()
+    }
+
     fn on_deadline(&self, now: Instant) {
         self.inner.on_deadline(now);
     }
@@ -198,6 +202,10 @@ impl Device for Plug {
 
     fn next_deadline(&self) -> Option<Instant> {
         if self.is_plugged() { self.inner.next_deadline() } else { None }
+    }
+
+    fn is_transmitting(&self) -> bool {
+        self.is_plugged() && self.inner.is_transmitting()
     }
 
     fn on_deadline(&self, now: Instant) {

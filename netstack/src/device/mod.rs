@@ -161,6 +161,12 @@ pub trait Device: Send + Sync {
         None
     }
 
+    /// Whether packets that were transmitted are still in the device and get out of it by calls of
+    /// [`Device::on_deadline`] only. A stack that ends waits for them. Default: no.
+    fn is_transmitting(&self) -> bool {
+        false
+    }
+
     /// Processes what is due at `now`. It may be called early or late, and is called while no lock
     /// is held.
     fn on_deadline(&self, now: Instant) {

@@ -205,6 +205,10 @@ impl Device for PcapTap {
         self.capture.lock().flush_at.into_iter().chain(inner).min()
     }
 
+    fn is_transmitting(&self) -> bool {
+        self.inner.is_transmitting()
+    }
+
     fn on_deadline(&self, now: Instant) {
         self.inner.on_deadline(now);
         let mut capture = self.capture.lock();

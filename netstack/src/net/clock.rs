@@ -104,6 +104,14 @@ pub(crate) fn is_paused() -> bool {
     tokio::time::Instant::now() == before
 }
 
+/// Whether the runtime that this thread is in has timers.
+///
+/// tokio does not say, so try: it panics where there are none, and its panic hook prints what it is
+/// about. The caller fails.
+pub(crate) fn has_timers() -> bool {
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! [`Core`]: what the handles, the sockets and the driver of one stack share.
 
 use crate::net::clock::Clock;
-use crate::net::error::stack_over;
+use crate::net::error::Cause;
 use crate::net::readiness::Registration;
 use crate::net::wakeups::Wakeups;
 use crate::stack::{Engine, give_back};
@@ -33,6 +33,10 @@ pub(crate) trait Endpoint: Send + Sync {
     fn registration(&self) -> &Registration;
     /// Closes it as the drop of its last handle would; only the first call counts.
     fn close(&self);
+    /// Ends it because the runtime of the stack did, while its handles live.
+    fn runtime_ended(&self) {
+        self.close();
+    }
 }
 
 /// What the handles, the sockets and the driver of one stack share.
@@ -49,6 +53,16 @@ pub(crate) struct Core {
     /// The driver's thread, or the one that drains after the driver's runtime ended.
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) drain_started: AtomicBool,
+    /// Why the stack is over, once it is.
+    cause: OnceLock<Cause>,
+    /// Held by everything that drives the stack, until it has let go of its devices.
+    running: Arc<()>,
+}
+
+/// Held by a task or a thread that drives a stack. It is dropped after all that the task has of the stack.
+#[derive(Debug)]
+pub(crate) struct Running {
+    _count: Arc<()>,
 }
 
 impl fmt::Debug for Core {
@@ -76,6 +90,8 @@ impl Core {
             next_endpoint: AtomicU64::new(1),
             thread: Mutex::new(Rank::Leaf, None),
             drain_started: AtomicBool::new(false),
+            cause: OnceLock::new(),
+            running: Arc::new(()),
         }
     }
 
@@ -103,7 +119,32 @@ impl Core {
 
     /// Fails if the stack takes no new sockets.
     pub(crate) fn ensure_open(&self) -> io::Result<()> {
-        if self.lifecycle() == Lifecycle::Open { Ok(()) } else { Err(stack_over()) }
+        if self.lifecycle() == Lifecycle::Open { Ok(()) } else { Err(self.cause().error()) }
+    }
+
+    /// Why the stack is over, which it is.
+    fn cause(&self) -> Cause {
+        self.cause.get().copied().unwrap_or(Cause::ShutDown)
+    }
+
+    /// For something that drives the stack.
+    pub(crate) fn running(&self) -> Running {
+        Running { _count: Arc::clone(&self.running) }
+    }
+
+    /// Whether a task or a thread drives the stack.
+    pub(crate) fn is_driven(&self) -> bool {
+        Arc::strong_count(&self.running) > 1
+    }
+
+    /// Whether no connection is left, and nothing of theirs in a device that only the driver gets out.
+    pub(crate) fn is_done(&self) -> bool {
+        let engine = &self.engine;
+        let transmitting = |index| {
+            let interface = self.wakeups.queue_id(index).interface;
+            engine.core().device(interface).is_transmitting()
+        };
+        engine.tcp().connections() == 0 && !self.wakeups.live().any(transmitting)
     }
 
     /// A number for a new socket of this stack.
@@ -116,7 +157,7 @@ impl Core {
         let weak: Weak<E> = Arc::downgrade(endpoint);
         self.endpoints.lock().insert(id, weak);
         if self.lifecycle() != Lifecycle::Open {
-            endpoint.registration().shut_down();
+            endpoint.registration().shut_down(self.cause());
         }
     }
 
@@ -131,31 +172,39 @@ impl Core {
         drop(forgotten);
     }
 
-    /// The sockets there are. Collected first, because dropping the last handle of one comes back
-    /// for the lock.
+    /// The sockets there are, in the order in which they were made. Collected first, because dropping
+    /// the last handle of one comes back for the lock.
     fn endpoints(&self) -> Vec<Arc<dyn Endpoint>> {
-        self.endpoints.lock().values().filter_map(Weak::upgrade).collect()
+        let known = |(id, endpoint): (&u64, &Weak<dyn Endpoint>)| Some((*id, endpoint.upgrade()?));
+        let mut endpoints: Vec<_> = self.endpoints.lock().iter().filter_map(known).collect();
+        endpoints.sort_unstable_by_key(|(id, _)| *id);
+        endpoints.into_iter().map(|(_, endpoint)| endpoint).collect()
     }
 
     /// Takes no new sockets and no new data, and closes the sockets there are as if their handles
     /// had been dropped. What was written is still sent.
-    pub(crate) fn start_closing(&self) {
+    pub(crate) fn start_closing(&self, cause: Cause) {
+        let cause = *self.cause.get_or_init(|| cause);
         self.lifecycle.fetch_max(Lifecycle::Draining as u8, Ordering::AcqRel);
         for endpoint in self.endpoints() {
-            endpoint.registration().shut_down();
-            endpoint.close();
+            endpoint.registration().shut_down(cause);
+            match cause {
+                Cause::RuntimeEnded => endpoint.runtime_ended(),
+                Cause::ShutDown => endpoint.close(),
+            }
         }
     }
 
     /// Ends everything at once.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(&self, cause: Cause) {
+        let cause = *self.cause.get_or_init(|| cause);
         if self.lifecycle.swap(Lifecycle::Stopped as u8, Ordering::AcqRel) == Lifecycle::Stopped as u8 {
             return;
         }
         for endpoint in self.endpoints() {
-            endpoint.registration().shut_down();
+            endpoint.registration().shut_down(cause);
         }
-        self.engine.fail_all(self.now(), &stack_over());
+        self.engine.fail_all(self.now(), &cause.error());
         self.wakeups.all();
     }
 
@@ -168,10 +217,9 @@ impl Core {
     /// Stops an abandoned stack once its connections are over or [`Core::exit_drain`] has passed.
     /// Whether the stack is stopped.
     pub(crate) fn finish_if_abandoned(&self, now: Instant) -> bool {
-        let over =
-            |since: &Instant| self.engine.tcp().connections() == 0 || now >= *since + self.exit_drain();
+        let over = |since: &Instant| self.is_done() || now >= *since + self.exit_drain();
         if self.abandoned.get().is_some_and(over) {
-            self.stop();
+            self.stop(Cause::ShutDown);
         }
         self.lifecycle() == Lifecycle::Stopped
     }

@@ -7,7 +7,8 @@
 
 use crate::device::{Device, Readiness};
 use crate::net::clock;
-use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
+use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle, Running};
+use crate::net::error::Cause;
 use crate::net::reactor::{DeadlineTask, QueueTask};
 use crate::sync::{Mutex, Rank};
 use std::future::Future;
@@ -27,7 +28,8 @@ pub enum Driver {
     /// when the runtime ends.
     #[default]
     Tokio,
-    /// A dedicated thread, independent of any runtime.
+    /// A dedicated thread, independent of any runtime. The stack uses the monotonic clock, also where the
+    /// time of the runtime around it is paused.
     Thread,
 }
 
@@ -54,9 +56,10 @@ pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
     let drains = !clock::is_paused();
     let guard = || EndGuard { core: Arc::clone(core), handle: handle.clone(), drains, finished: false };
     for task in queues {
-        handle.spawn(Driven { task, guard: guard() });
+        handle.spawn(Driven { task, guard: guard(), _running: core.running() });
     }
-    handle.spawn(Driven { task: DeadlineTask::new(Arc::clone(core)), guard: guard() });
+    let task = DeadlineTask::new(Arc::clone(core));
+    handle.spawn(Driven { task, guard: guard(), _running: core.running() });
     Ok(())
 }
 
@@ -69,6 +72,8 @@ struct Driven<T> {
     /// Dropped first: it holds what the current runtime knows of the device.
     task: T,
     guard: EndGuard,
+    /// Dropped last.
+    _running: Running,
 }
 
 impl<T: Future<Output = ()> + Unpin> Future for Driven<T> {
@@ -94,8 +99,8 @@ impl Drop for EndGuard {
             return;
         }
         if std::thread::panicking() || !self.drains {
-            self.core.start_closing();
-            self.core.stop();
+            self.core.start_closing(Cause::RuntimeEnded);
+            self.core.stop(Cause::RuntimeEnded);
             return;
         }
         let runtime = self.handle.id();
@@ -141,16 +146,16 @@ fn start_drain(core: &Arc<Core>) {
         return;
     }
     core.clock.detach();
-    core.start_closing();
+    core.start_closing(Cause::RuntimeEnded);
     if core.engine.is_drained() {
-        core.stop();
+        core.stop(Cause::RuntimeEnded);
         return;
     }
     let mine = Arc::clone(core);
     match std::thread::Builder::new().name("netstack-drain".to_owned()).spawn(move || drain(&mine)) {
         Ok(thread) => *core.thread.lock() = Some(thread),
         // Nothing can be done for the data without a thread.
-        Err(_) => core.stop(),
+        Err(_) => core.stop(Cause::RuntimeEnded),
     }
 }
 
@@ -186,15 +191,17 @@ struct StopOnDrop(Arc<Core>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.stop();
+        self.0.stop(Cause::RuntimeEnded);
     }
 }
 
 /// Starts the reactor on a thread of its own.
 pub(crate) fn start_thread(core: &Arc<Core>) -> io::Result<()> {
     let (started, outcome) = mpsc::channel();
-    let mine = Arc::clone(core);
+    let (mine, running) = (Arc::clone(core), core.running());
     let thread = std::thread::Builder::new().name("netstack".to_owned()).spawn(move || {
+        // Dropped last: the devices are free then.
+        let _running = running;
         let _stop = StopOnDrop(Arc::clone(&mine));
         let runtime = match own_runtime() {
             Ok(runtime) => runtime,

@@ -9,7 +9,7 @@
 //! that write (the latest caller wins), and a list of any length for the `async` methods. They are
 //! cloned, dropped and called with no lock held, because each of the three may run foreign code.
 
-use crate::net::error::stack_over;
+use crate::net::error::Cause;
 use crate::readiness::Events;
 use crate::stack::Observer;
 use crate::sync::{Mutex, Rank};
@@ -26,8 +26,10 @@ use tokio::task::coop;
 const FLAGS: u64 = 0x1f;
 /// Set once the stack is over: every wait ends with an error from then on.
 const SHUTDOWN: u64 = 1 << 8;
+/// Set beside it if the stack is over because its runtime is.
+const RUNTIME_ENDED: u64 = 1 << 9;
 /// One event. The tick fills the bits from here on and may wrap.
-const TICK: u64 = 1 << 9;
+const TICK: u64 = 1 << 10;
 
 /// Wakers called in one go, between two holds of the lock.
 const WAKE_BATCH: usize = 32;
@@ -146,9 +148,21 @@ impl Registration {
     }
 
     /// Ends every wait, now and later, with the error of a stack that is over.
-    pub(crate) fn shut_down(&self) {
-        self.word.fetch_or(SHUTDOWN, Ordering::AcqRel);
+    pub(crate) fn shut_down(&self, cause: Cause) {
+        let bits = match cause {
+            Cause::RuntimeEnded => SHUTDOWN | RUNTIME_ENDED,
+            Cause::ShutDown => SHUTDOWN,
+        };
+        // The first cause counts.
+        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            (word & SHUTDOWN == 0).then_some(word | bits)
+        });
         self.wake(Events::from_bits(FLAGS as u16));
+    }
+
+    /// Whether the stack is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.word.load(Ordering::Acquire) & SHUTDOWN != 0
     }
 
     fn wake(&self, happened: Events) {
@@ -165,7 +179,8 @@ impl Registration {
     fn look(&self, mask: Events) -> io::Result<Seen> {
         let word = self.word.load(Ordering::Acquire);
         if word & SHUTDOWN != 0 {
-            return Err(stack_over());
+            let ended = word & RUNTIME_ENDED != 0;
+            return Err(if ended { Cause::RuntimeEnded } else { Cause::ShutDown }.error());
         }
         Ok(Seen { word, ready: Events::from_bits((word & FLAGS) as u16 & mask.bits()) })
     }
@@ -450,7 +465,7 @@ mod tests {
         let mut cx = Context::from_waker(&waker);
         let mut future = registration.ready(Interest::WRITABLE);
         assert!(Pin::new(&mut future).poll(&mut cx).is_pending());
-        registration.shut_down();
+        registration.shut_down(Cause::RuntimeEnded);
         assert_eq!(count.0.load(Ordering::SeqCst), 1);
         for _ in 0..2 {
             let Poll::Ready(Err(error)) = registration.poll_ready(&mut cx, Direction::Read) else {

@@ -6,10 +6,14 @@ pub(crate) mod builder;
 use crate::config::FastOpenKeys;
 use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
 use crate::net::driver::{self, Driver};
+use crate::net::error::Cause;
 use crate::stack::{ConnectionEnd, Counters, Destination, Engine, FastOpenCache};
 use crate::time::{Duration, Instant};
 use std::fmt;
 use std::sync::Arc;
+
+/// For how long [`Stack::shutdown`] waits for the driver's tasks to end.
+const DRIVER_END: Duration = Duration::from_secs(1);
 
 /// A TCP/IP stack.
 ///
@@ -140,22 +144,27 @@ impl Stack {
     /// # Cancel safety
     /// Waiting has no effect of its own.
     pub async fn drain(&self, limit: Duration) -> bool {
-        self.wait_until(limit, Engine::is_drained).await
+        let over = |core: &Core| core.lifecycle() == Lifecycle::Stopped;
+        self.wait_until(limit, |core| core.engine.is_drained() || over(core)).await;
+        self.engine().is_drained()
     }
 
     /// Shuts the stack down gracefully: closes all sockets, waits until the connections have ended
-    /// or `limit` has passed, resets the remaining connections, and stops the driver.
+    /// or `limit` has passed and their last packets have left a [`Link`](crate::device::Link), resets the
+    /// remaining connections, and stops the driver. When it returns, the driver has let go of the devices,
+    /// which are free once the last handle of the stack and its last socket have been dropped.
     ///
-    /// Pending and later operations on the stack's sockets fail with an error for which
-    /// [`tokio::runtime::is_rt_shutdown_err`] returns true.
+    /// Pending and later operations on the stack's sockets fail with an error that says so.
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the sockets are closed, and the driver
     /// continues until the last handle is dropped.
     pub async fn shutdown(&self, limit: Duration) {
-        self.owner.core.start_closing();
-        self.wait_until(limit, |engine| engine.tcp().connections() == 0).await;
-        self.owner.core.stop();
+        self.owner.core.start_closing(Cause::ShutDown);
+        self.wait_until(limit, |core| core.is_done() || core.lifecycle() == Lifecycle::Stopped).await;
+        self.owner.core.stop(Cause::ShutDown);
+        // A runtime that nobody runs does not let its tasks end.
+        self.wait_until(DRIVER_END, |core| !core.is_driven()).await;
     }
 
     /// The cache of Fast Open cookies that clients of this stack use.
@@ -186,14 +195,30 @@ impl Stack {
         self.owner.core.now()
     }
 
-    async fn wait_until(&self, limit: Duration, done: impl Fn(&Engine) -> bool) -> bool {
+    /// Waits until `done`, for at most `limit`. Whether it is done.
+    async fn wait_until(&self, limit: Duration, done: impl Fn(&Core) -> bool) -> bool {
         let core = &self.owner.core;
-        let wait = async {
-            while !done(&core.engine) && core.lifecycle() != Lifecycle::Stopped {
-                tokio::time::sleep(CHECK_INTERVAL).await;
+        match self.owner.driver {
+            Driver::Tokio => {
+                let wait = async {
+                    while !done(core) {
+                        tokio::time::sleep(CHECK_INTERVAL).await;
+                    }
+                };
+                let _ = tokio::time::timeout(limit, wait).await;
             }
-        };
-        let _ = tokio::time::timeout(limit, wait).await;
-        done(&core.engine)
+            // The thread goes on in real time, whatever the time of the runtime here does.
+            Driver::Thread => {
+                let end = core.now() + limit;
+                while !done(core) && core.now() < end {
+                    let wait = tokio::task::spawn_blocking(|| std::thread::park_timeout(CHECK_INTERVAL));
+                    if wait.await.is_err() {
+                        // The runtime here ends.
+                        break;
+                    }
+                }
+            }
+        }
+        done(core)
     }
 }

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::flow::{Family, present};
 use super::ports::{Binding, Claim, PortError, Ports};
 use crate::error::os;
+use crate::ip::AddressKind;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -88,17 +89,22 @@ impl IpSocket {
     /// Binds the socket: reserves the port, or one of the automatic ones for port 0.
     ///
     /// # Errors
-    /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
-    /// `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
+    /// `EINVAL` if it is bound already, for an IPv6 group and for a link-local address without a scope,
+    /// `EAFNOSUPPORT` for an address of the other family, `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
     pub(super) fn bind(&mut self, core: &Core, ports: &Arc<Ports>, address: SocketAddr) -> io::Result<()> {
         core.check_alive()?;
         if self.binding.is_some() {
             return Err(os(libc::EINVAL));
         }
-        let (ip, mapped) = self.wire_address(address.ip()).ok_or_else(|| os(libc::EAFNOSUPPORT))?;
-        if !ip.is_unspecified() && core.addresses().owner(ip).is_none() {
-            return Err(os(libc::EADDRNOTAVAIL));
+        let (ip, mapped) = self.wire_address(address.ip()).ok_or_else(|| {
+            // IPV6_V6ONLY refuses a mapped address in another way than a foreign family.
+            let same_family = address.is_ipv6() && self.family == Family::V6;
+            os(if same_family { libc::EINVAL } else { libc::EAFNOSUPPORT })
+        })?;
+        if self.lacks_scope(address) {
+            return Err(os(libc::EINVAL));
         }
+        check_bindable(core, ip)?;
         let claim = Claim {
             address: ip,
             dual_stack: ip.is_ipv6() && ip.is_unspecified() && !self.only_v6,
@@ -142,6 +148,16 @@ impl IpSocket {
         }
     }
 
+    /// Whether `address` means something on one link only, and nobody says on which.
+    pub(super) fn lacks_scope(&self, address: SocketAddr) -> bool {
+        match address {
+            SocketAddr::V6(v6) => {
+                v6.ip().is_unicast_link_local() && v6.scope_id() == 0 && self.interface.is_none()
+            }
+            SocketAddr::V4(_) => false,
+        }
+    }
+
     pub(crate) fn is_mapped(&self) -> bool {
         self.mapped
     }
@@ -152,5 +168,16 @@ impl IpSocket {
 
     pub(crate) fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
+    }
+}
+
+/// Whether a socket can be bound to `address`, as inet_bind and inet6_bind in Linux decide for TCP: over
+/// IPv4 to groups too, from which nothing comes and which are no source.
+fn check_bindable(core: &Core, address: IpAddr) -> io::Result<()> {
+    match (address, core.addresses().classify(address)) {
+        (IpAddr::V6(_), AddressKind::Multicast) => Err(os(libc::EINVAL)),
+        (IpAddr::V4(_), AddressKind::Multicast | AddressKind::Broadcast) | (_, AddressKind::Own(_)) => Ok(()),
+        _ if address.is_unspecified() => Ok(()),
+        _ => Err(os(libc::EADDRNOTAVAIL)),
     }
 }

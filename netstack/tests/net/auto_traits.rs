@@ -86,7 +86,7 @@ mod addresses_that_are_send {
     }
 
     impl Dial for TcpStream {
-        async fn dial<A: ToSocketAddrs + Send>(addr: A) -> io::Result<TcpStream> {
+        async fn dial<A: ToSocketAddrs + Send>(addr: A) -> io::Result<Self> {
             Self::connect(addr).await
         }
     }
@@ -107,6 +107,7 @@ mod addresses_that_are_send {
     }
 
     /// A function that does more than one thing.
+    #[expect(clippy::manual_async_fn, reason = "an async fn does not promise Send")]
     pub(super) fn first_of<A: ToSocketAddrs + Send>(
         stack: &Stack,
         addr: A,

@@ -1,10 +1,11 @@
 //! The stack's time is its runtime's, and what cannot follow it is refused.
 
-use crate::common::linked;
+use crate::common::{connect, linked};
 use netstack::{Driver, Stack};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Builder;
 
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_virtual_time_is_short() {
@@ -38,10 +39,26 @@ fn begin() -> Instant {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thread_cannot_follow_paused_time() {
-    let error = Stack::builder().driver(Driver::Thread).build().unwrap_err();
+async fn a_thread_keeps_real_time_when_the_runtime_that_builds_it_is_paused() {
+    let stack = Stack::builder().driver(Driver::Thread).build().unwrap();
+    let real = begin();
+    let (mut client, mut server) = connect(&stack).await;
+    client.write_all(b"x").await.unwrap();
+    assert_eq!(server.read_u8().await.unwrap(), b'x');
+    drop((client, server));
+    stack.shutdown(Duration::from_secs(20)).await;
+    assert!(real.elapsed() < Duration::from_secs(20));
+    assert_eq!(stack.connections(), 0, "shutdown waits in the time of the stack");
+}
+
+#[test]
+fn tasks_need_a_runtime_with_time() {
+    let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+    let error = runtime.block_on(async { Stack::builder().build().unwrap_err() });
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("paused"), "{error}");
+    assert!(error.to_string().contains("enable_time"), "{error}");
+    let stack = runtime.block_on(async { Stack::builder().driver(Driver::Thread).build().unwrap() });
+    drop(stack);
 }
 
 #[test]

@@ -115,6 +115,146 @@ fn a_thread_drives_a_stack_for_any_runtime_and_for_none() {
     });
 }
 
+#[test]
+fn data_that_is_there_can_be_read_after_the_runtime_ended() {
+    for runtime in [
+        Builder::new_current_thread().enable_all().build().unwrap(),
+        Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+    ] {
+        let (client, server) = runtime.block_on(async {
+            let (client, server) = connect(&stack()).await;
+            client.try_write(b"left behind").unwrap();
+            server.readable().await.unwrap();
+            while server.tcp_info().unwrap().bytes_received < 11 {
+                tokio::task::yield_now().await;
+            }
+            (client, server)
+        });
+        drop(runtime);
+        let mut buf = [0; 6];
+        assert_eq!(server.try_read(&mut buf).unwrap(), 6);
+        assert_eq!(&buf, b"left b");
+        let mut rest = Vec::with_capacity(16);
+        assert_eq!(server.try_read_buf(&mut rest).unwrap(), 5);
+        assert_eq!(rest, b"ehind");
+        assert!(is_rt_shutdown_err(&server.try_read(&mut buf).unwrap_err()), "no end of the stream");
+        assert!(is_rt_shutdown_err(&server.try_read(&mut buf).unwrap_err()));
+        drop(client);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_acknowledgment_leaves_a_link_before_shutdown_returns() {
+    for client_first in [true, false] {
+        let (server, client) = linked("delay=5ms");
+        let listener = server.listen("10.0.0.1:7").await.unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await?;
+            let (mut read, mut write) = stream.split();
+            tokio::io::copy(&mut read, &mut write).await
+        });
+        let mut stream = client.connect("10.0.0.1:7").await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut echoed = String::new();
+        stream.read_to_string(&mut echoed).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let limit = Duration::from_secs(10);
+        if client_first {
+            client.shutdown(limit).await;
+            server.shutdown(limit).await;
+        } else {
+            tokio::join!(client.shutdown(limit), server.shutdown(limit));
+        }
+        let took = begin.elapsed();
+        assert!(took < Duration::from_millis(30), "{client_first}: {took:?}");
+        assert_eq!((client.connections(), server.connections()), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_closes_sockets_in_the_order_of_their_making() {
+    use netstack::Interface;
+    use netstack::device::{Link, LinkConfig, PcapTap, SnapLen};
+    use std::sync::Arc;
+
+    const CLIENTS: usize = 24;
+    let config: LinkConfig = "delay=1ms".parse().unwrap();
+    let (near, far) = Link::pair(config.clone(), config);
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Shared {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(buf);
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let tap = PcapTap::new(Arc::new(near), Shared(Arc::clone(&seen)), SnapLen::default()).unwrap();
+    let near = Interface::new(Arc::new(tap)).address("10.0.0.1/24");
+    let far = Interface::new(Arc::new(far)).address("10.0.0.2/24");
+    let left = Stack::builder().interface(near).build().unwrap();
+    let right = Stack::builder().interface(far).build().unwrap();
+    let listener = right.listen("10.0.0.2:80").await.unwrap();
+    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+    for _ in 0..CLIENTS {
+        let (client, server) = tokio::join!(left.connect("10.0.0.2:80"), listener.accept());
+        clients.push(client.unwrap());
+        servers.push(server.unwrap().0);
+    }
+    let ports: Vec<u16> = clients.iter().map(|client| client.local_addr().unwrap().port()).collect();
+    left.shutdown(Duration::from_millis(50)).await;
+    // The tap writes what it has.
+    drop((clients, left));
+    let capture = seen.lock().unwrap().clone();
+    assert_eq!(fins_from(&capture, &ports), ports);
+}
+
+/// The ports of `ports` in the order in which their FINs are in `capture`, each once: TCP from 10.0.0.1
+/// to 10.0.0.2, found by the bytes of the IPv4 header.
+fn fins_from(capture: &[u8], ports: &[u16]) -> Vec<u16> {
+    let addresses = [10, 0, 0, 1, 10, 0, 0, 2];
+    let mut found = Vec::new();
+    for at in 12..capture.len().saturating_sub(8 + 20) {
+        let header = &capture[at - 12..];
+        if header[0] != 0x45 || header[9] != 6 || header[12..20] != addresses {
+            continue;
+        }
+        let port = u16::from_be_bytes([header[20], header[21]]);
+        if header[33] & 1 != 0 && ports.contains(&port) && !found.contains(&port) {
+            found.push(port);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn shutdown_says_so_and_frees_the_devices() {
+    use netstack::Interface;
+    use netstack::device::{Pair, PairConfig};
+    use std::sync::Arc;
+    for driver in [Driver::Tokio, Driver::Thread] {
+        let (near, _far) = Pair::new(PairConfig::default());
+        let near = Arc::new(near);
+        let interface = Interface::new(Arc::clone(&near) as _).address("10.0.0.1/24");
+        let stack = Stack::builder().driver(driver).interface(interface).build().unwrap();
+        let (client, server) = connect(&stack).await;
+        stack.shutdown(Duration::from_secs(10)).await;
+        for error in [
+            client.readable().await.unwrap_err(),
+            server.try_write(b"x").unwrap_err(),
+            stack.listen("127.0.0.1:0").await.unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("shut down"), "{error}");
+            assert!(!error.to_string().contains("Tokio"), "{error}");
+        }
+        drop((client, server, stack));
+        assert_eq!(Arc::strong_count(&near), 1, "nothing of the driver is left: {driver:?}");
+    }
+}
+
 #[tokio::test]
 async fn shutdown_closes_in_order() {
     let (left, right) = {
@@ -141,10 +281,14 @@ async fn shutdown_closes_in_order() {
     left.shutdown(Duration::from_secs(10)).await;
     assert_eq!(reader.await.unwrap().unwrap(), "last words", "and then the end, not a reset");
     assert_eq!(left.connections(), 0);
-    assert!(is_rt_shutdown_err(&pending.await.unwrap().unwrap_err()));
-    assert!(is_rt_shutdown_err(&left.listen("10.0.0.1:81").await.unwrap_err()));
-    assert!(is_rt_shutdown_err(&listener.accept().await.unwrap_err()));
+    assert!(was_shut_down(&pending.await.unwrap().unwrap_err()));
+    assert!(was_shut_down(&left.listen("10.0.0.1:81").await.unwrap_err()));
+    assert!(was_shut_down(&listener.accept().await.unwrap_err()));
     left.shutdown(Duration::from_secs(10)).await;
+}
+
+fn was_shut_down(error: &std::io::Error) -> bool {
+    error.to_string() == "the network stack was shut down"
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! Options under the names of tokio and socket2.
 
 use crate::common::{connected, stack};
-use netstack::SockRef;
+use netstack::net::TcpSocket;
 use netstack::net::tcp::TcpKeepalive;
+use netstack::{Config, SockRef, Stack};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -125,4 +126,73 @@ async fn debug_names_the_addresses_and_the_stack() {
     assert!(text.contains("netstack"), "{text}");
     assert!(format!("{:?}", stack.tcp_socket_v4().unwrap()).starts_with("TcpSocket"));
     assert!(format!("{stack:?}").contains("netstack"));
+}
+
+#[tokio::test]
+async fn the_order_of_config_and_loopback_does_not_matter() {
+    for stack in [
+        Stack::builder().loopback(false).config(Config::default()).build().unwrap(),
+        Stack::builder().config(Config::default()).loopback(false).build().unwrap(),
+    ] {
+        assert!(stack.listen("127.0.0.1:0").await.is_err());
+    }
+    let without = Config::default().with(|config| config.loopback = false);
+    assert!(Stack::builder().config(without).build().unwrap().listen("127.0.0.1:0").await.is_err());
+}
+
+/// What Linux says, asked with `connect` and `bind` of the same addresses.
+#[tokio::test]
+async fn addresses_that_cannot_be_used_have_the_error_numbers_of_linux() {
+    let stack = stack();
+    let v6 = || stack.tcp_socket_v6().unwrap();
+    let parse = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+    let bind = |socket: &TcpSocket, text: &str| {
+        socket.bind(parse(text)).map_or_else(|error| error.raw_os_error().unwrap(), |()| 0)
+    };
+    for (text, number) in [
+        ("127.0.0.1:0", libc::EAFNOSUPPORT),
+        ("[fe80::1]:0", libc::EINVAL),
+        ("[ff02::1]:0", libc::EINVAL),
+        ("[ff0e::1]:0", libc::EINVAL),
+        ("[2001:db8::1]:0", libc::EADDRNOTAVAIL),
+        ("[::ffff:192.0.2.1]:0", libc::EADDRNOTAVAIL),
+        ("[::ffff:224.0.0.1]:0", 0),
+    ] {
+        assert_eq!(bind(&v6(), text), number, "bind {text}");
+    }
+    let only = v6();
+    only.set_only_v6(true).unwrap();
+    assert_eq!(bind(&only, "[::ffff:127.0.0.1]:0"), libc::EINVAL);
+    for (text, number) in [
+        ("224.0.0.1:0", 0),
+        ("239.1.2.3:0", 0),
+        ("255.255.255.255:0", 0),
+        ("127.255.255.255:0", 0),
+        ("0.0.0.1:0", libc::EADDRNOTAVAIL),
+        ("240.0.0.1:0", libc::EADDRNOTAVAIL),
+        ("192.0.2.1:0", libc::EADDRNOTAVAIL),
+        ("[::1]:0", libc::EAFNOSUPPORT),
+    ] {
+        assert_eq!(bind(&stack.tcp_socket_v4().unwrap(), text), number, "bind {text}");
+    }
+    for (bound, text, number) in [
+        (None, "127.0.0.1:80", libc::EAFNOSUPPORT),
+        (None, "[fe80::1]:80", libc::EINVAL),
+        (None, "[ff02::1]:80", libc::ENETUNREACH),
+        (Some("[::1]:0"), "[::ffff:127.0.0.1]:80", libc::ENETUNREACH),
+        (Some("[::ffff:127.0.0.1]:0"), "[::1]:80", libc::EAFNOSUPPORT),
+    ] {
+        let socket = v6();
+        if let Some(bound) = bound {
+            assert_eq!(bind(&socket, bound), 0);
+        }
+        let error = socket.connect(parse(text)).await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(number), "connect {bound:?} to {text}");
+    }
+    // A group is no source: the connection takes the address of its route.
+    let listener = stack.listen("127.0.0.1:0").await.unwrap();
+    let socket = stack.tcp_socket_v4().unwrap();
+    assert_eq!(bind(&socket, "224.0.0.1:0"), 0);
+    let stream = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+    assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.1");
 }

@@ -148,3 +148,16 @@ async fn families_do_not_mix() {
     let error = stack.tcp_socket_v4().unwrap().connect(v6).await.unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
 }
+
+#[tokio::test]
+async fn localhost_is_what_the_host_says() {
+    let theirs: Vec<_> = tokio::net::lookup_host("localhost:80").await.unwrap().collect();
+    let ours: Vec<_> = netstack::net::lookup_host("localhost:80").await.unwrap().collect();
+    assert_eq!(ours, theirs);
+}
+
+#[tokio::test(start_paused = true)]
+async fn localhost_is_the_same_everywhere_in_paused_time() {
+    let ours: Vec<_> = netstack::net::lookup_host("localhost:80").await.unwrap().collect();
+    assert_eq!(ours, ["127.0.0.1:80".parse().unwrap(), "[::1]:80".parse().unwrap()]);
+}

@@ -5,7 +5,7 @@ use netstack::SockRef;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 #[tokio::test]
 async fn shutting_down_writing_leaves_reading() {
@@ -40,6 +40,27 @@ async fn unread_data_makes_a_drop_a_reset() {
     client.local_addr().expect("still known");
 }
 
+/// As epoll says it: EPOLLHUP once both directions are closed, and nothing of the kind before.
+#[tokio::test]
+async fn writing_is_closed_for_readiness_once_both_directions_are() {
+    for peer_first in [true, false] {
+        let (_stack, mut client, mut server) = connected().await;
+        let (first, second) =
+            if peer_first { (&mut server, &mut client) } else { (&mut client, &mut server) };
+        first.shutdown().await.unwrap();
+        let ready = first.ready(Interest::WRITABLE).await.unwrap();
+        assert!(ready.is_writable() && !ready.is_write_closed(), "only our own direction: {ready:?}");
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0);
+        second.shutdown().await.unwrap();
+        assert!(second.ready(Interest::WRITABLE).await.unwrap().is_write_closed(), "both directions");
+        assert_eq!(first.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(first.ready(Interest::WRITABLE).await.unwrap().is_write_closed(), "both directions");
+    }
+    let (_stack, client, _server) = connected().await;
+    SockRef::from(&client).shutdown(Shutdown::Both).unwrap();
+    assert!(client.ready(Interest::WRITABLE).await.unwrap().is_write_closed());
+}
+
 #[tokio::test]
 async fn zero_linger_makes_a_drop_a_reset() {
     let (_stack, client, mut server) = connected().await;
@@ -55,7 +76,7 @@ async fn after_a_reset_every_state_holds_and_the_error_can_be_taken() {
     let (stack, client, server) = connected().await;
     client.set_zero_linger().unwrap();
     drop(client);
-    let all = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE | tokio::io::Interest::ERROR;
+    let all = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
     loop {
         let ready = server.ready(all).await.unwrap();
         if ready.is_error() {

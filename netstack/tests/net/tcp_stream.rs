@@ -229,3 +229,84 @@ async fn data_survives_both_ways_at_once() {
     };
     tokio::join!(run(client, data.clone()), run(server, data));
 }
+
+/// recv(2) of nothing at an empty queue is EAGAIN, and zero once there is something.
+#[tokio::test]
+async fn an_empty_buffer_waits_for_something_to_read() {
+    let (_stack, client, mut server) = connected().await;
+    assert_eq!(server.try_read(&mut []).unwrap_err().kind(), ErrorKind::WouldBlock);
+    let empty = |server: &mut netstack::net::TcpStream| {
+        poll_once(|cx| Pin::new(server).poll_read(cx, &mut ReadBuf::new(&mut [])).map(Result::unwrap))
+    };
+    assert!(empty(&mut server).is_pending());
+    assert!(poll_once(|cx| server.poll_peek(cx, &mut ReadBuf::new(&mut []))).is_pending());
+    client.try_write(b"x").unwrap();
+    server.readable().await.unwrap();
+    assert!(empty(&mut server).is_ready());
+    assert_eq!(server.try_read(&mut []).unwrap(), 0);
+    assert_eq!(server.peek(&mut []).await.unwrap(), 0);
+    assert_eq!(server.read(&mut [0; 2]).await.unwrap(), 1);
+}
+
+/// Reading initialises what it fills, however much room there is.
+#[tokio::test]
+async fn reading_touches_no_more_memory_than_it_fills() {
+    let (_stack, mut client, mut server) = connected().await;
+    let mut memory = vec![std::mem::MaybeUninit::uninit(); 8 << 20];
+    for chunk in [1, 4, 4096, 100_000] {
+        client.write_all(&vec![7; chunk]).await.unwrap();
+        let mut got = 0;
+        while got < chunk {
+            let mut buf = ReadBuf::uninit(&mut memory);
+            std::future::poll_fn(|cx| Pin::new(&mut server).poll_read(cx, &mut buf)).await.unwrap();
+            assert!(buf.filled().iter().all(|byte| *byte == 7));
+            assert_eq!(buf.initialized().len(), buf.filled().len(), "{chunk}");
+            got += buf.filled().len();
+        }
+        client.write_all(&vec![7; chunk]).await.unwrap();
+        server.readable().await.unwrap();
+        let mut buf = ReadBuf::uninit(&mut memory);
+        let peeked = std::future::poll_fn(|cx| server.poll_peek(cx, &mut buf)).await.unwrap();
+        assert_eq!(buf.initialized().len(), peeked, "{chunk}");
+        server.read_exact(&mut vec![0; chunk]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_write_costs_one_unit_of_the_budget_whatever_its_size() {
+    let (_stack, mut client, mut server) = connected().await;
+    client.set_send_buffer_size(1 << 20).unwrap();
+    let written = client.write(&[0; 300_000]).await.unwrap();
+    assert!(written > 100_000, "{written}");
+    let mut ready = 0;
+    let nothing = std::future::poll_fn(|cx| {
+        while let std::task::Poll::Ready(unit) = tokio::task::coop::poll_proceed(cx) {
+            unit.made_progress();
+            ready += 1;
+        }
+        std::task::Poll::Ready(())
+    });
+    nothing.await;
+    assert!(ready >= 120, "of 128 units: {ready}");
+    server.read_exact(&mut vec![0; written]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_that_never_waits_gives_others_their_turn() {
+    let (_stack, mut client, mut server) = connected().await;
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = std::sync::Arc::clone(&turns);
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        std::task::Poll::<()>::Pending
+    }));
+    let reader = tokio::spawn(async move {
+        let mut all = vec![0; 8 << 20];
+        server.read_exact(&mut all).await.map(drop)
+    });
+    client.write_all(&vec![0; 8 << 20]).await.unwrap();
+    reader.await.unwrap().unwrap();
+    let turns = turns.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(turns >= 16, "one for half a megabyte at least: {turns}");
+}

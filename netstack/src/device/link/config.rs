@@ -201,10 +201,14 @@ fn size(text: &str) -> Result<usize, String> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    number(text, "%")
-        .filter(|percent| *percent <= 100.0)
-        .map(|percent| percent / 100.0)
-        .ok_or_else(|| format!("'{text}' is no share from 0% to 100%"))
+    let percent = |text: &str| number(text, "%").filter(|percent| *percent <= 100.0);
+    percent(text).map(|percent| percent / 100.0).ok_or_else(|| {
+        let with_unit = format!("{text}%");
+        match percent(&with_unit) {
+            Some(_) => format!("'{text}' is no share: write {with_unit}"),
+            None => format!("'{text}' is no share from 0% to 100%"),
+        }
+    })
 }
 
 fn whole(text: &str) -> Result<u64, String> {
@@ -249,7 +253,10 @@ mod tests {
             ("delay", "link impairment 'delay': lacks '=' and a value"),
             ("delay=20", "link impairment 'delay': '20' is no time up to an hour, as in 20ms, 1.5s or 100us"),
             ("loss=101%", "link impairment 'loss': '101%' is no share from 0% to 100%"),
-            ("loss=1", "link impairment 'loss': '1' is no share from 0% to 100%"),
+            ("loss=1", "link impairment 'loss': '1' is no share: write 1%"),
+            ("loss=5", "link impairment 'loss': '5' is no share: write 5%"),
+            ("mark=0.5", "link impairment 'mark': '0.5' is no share: write 0.5%"),
+            ("loss=500", "link impairment 'loss': '500' is no share from 0% to 100%"),
             ("corrupt=-1%", "link impairment 'corrupt': '-1%' is no share from 0% to 100%"),
             ("loss=nan%", "link impairment 'loss': 'nan%' is no share from 0% to 100%"),
             ("rate=0bit", "link impairment 'rate': '0bit' is no rate, as in 100mbit, 1.5gbit or 64kbit"),

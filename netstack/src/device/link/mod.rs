@@ -346,6 +346,10 @@ impl Device for Link {
         deadline
     }
 
+    fn is_transmitting(&self) -> bool {
+        self.state.lock().egress.next_due().is_some() || self.inner.is_transmitting()
+    }
+
     fn on_deadline(&self, now: Instant) {
         self.inner.on_deadline(now);
         let readable = {

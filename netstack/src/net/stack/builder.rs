@@ -40,6 +40,8 @@ pub struct StackBuilder {
     name: String,
     interfaces: Vec<Interface>,
     config: Config,
+    /// What [`StackBuilder::loopback`] set.
+    loopback: Option<bool>,
     driver: Driver,
     fast_open_cache: Option<Arc<FastOpenCache>>,
     /// The first registration that failed stays until `build` returns it.
@@ -49,11 +51,12 @@ pub struct StackBuilder {
 
 impl fmt::Debug for StackBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, interfaces, config, driver, fast_open_cache, congestion, trace } = self;
+        let Self { name, interfaces, config, loopback, driver, fast_open_cache, congestion, trace } = self;
         f.debug_struct("StackBuilder")
             .field("name", name)
             .field("interfaces", interfaces)
             .field("config", config)
+            .field("loopback", loopback)
             .field("driver", driver)
             .field("fast_open_cache", fast_open_cache)
             .field("congestion", congestion)
@@ -69,6 +72,7 @@ impl Stack {
             name: "netstack".to_owned(),
             interfaces: Vec::new(),
             config: Config::default(),
+            loopback: None,
             driver: Driver::default(),
             fast_open_cache: None,
             congestion: Ok(CongestionRegistry::default()),
@@ -91,13 +95,14 @@ impl StackBuilder {
         self
     }
 
-    /// Sets whether the stack has a loopback interface with 127.0.0.0/8 and ::1. Default true.
+    /// Sets whether the stack has a loopback interface with 127.0.0.0/8 and ::1, whatever
+    /// [`Config::loopback`] says. Default true.
     pub fn loopback(mut self, on: bool) -> Self {
-        self.config.loopback = on;
+        self.loopback = Some(on);
         self
     }
 
-    /// Replaces all settings, including that of [`StackBuilder::loopback`].
+    /// Replaces all settings except those that the builder has methods for.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -214,19 +219,20 @@ impl StackBuilder {
     /// Builds the stack and starts its driver.
     ///
     /// # Errors
-    /// - [`io::ErrorKind::Unsupported`] if [`Driver::Tokio`] is used outside a tokio runtime, or if
-    ///   the time of the current runtime is paused and a device waits on a file descriptor or the
-    ///   driver is [`Driver::Thread`], because these cannot use virtual time.
+    /// - [`io::ErrorKind::Unsupported`] if [`Driver::Tokio`] is used outside a tokio runtime, or in one
+    ///   that was built without its time driver; or if the time of the current runtime is paused and a
+    ///   device waits on a file descriptor, because that cannot use virtual time.
     /// - [`io::ErrorKind::InvalidInput`] if an address, a gateway or a setting is invalid, if a
     ///   congestion control is registered by a name that is invalid or taken, or if
     ///   [`Config::congestion`] is not registered.
     /// - The error of the operating system if the driver's thread cannot be started.
     ///
     /// # Panics
-    /// If the runtime was built without its time driver, or without the I/O driver that a device
-    /// needs.
+    /// If the runtime was built without the I/O driver that a device needs.
     pub fn build(self) -> io::Result<Stack> {
-        let Self { name, interfaces, config, driver, fast_open_cache, congestion, trace } = self;
+        let Self { name, interfaces, mut config, loopback, driver, fast_open_cache, congestion, trace } =
+            self;
+        config.loopback = loopback.unwrap_or(config.loopback);
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;
@@ -251,13 +257,13 @@ fn check_clock(driver: Driver, runtime: Option<&Handle>, interfaces: &[Interface
     if driver == Driver::Tokio && runtime.is_none() {
         return unsupported("no tokio runtime here: build the stack inside one, or choose Driver::Thread");
     }
+    if driver == Driver::Tokio && !clock::has_timers() {
+        return unsupported(
+            "the tokio runtime here has no timers: build it with enable_time, or choose Driver::Thread",
+        );
+    }
     if runtime.is_none() || !clock::is_paused() {
         return Ok(());
-    }
-    if driver == Driver::Thread {
-        return unsupported(
-            "the runtime's time is paused, which Driver::Thread cannot follow: use Driver::Tokio",
-        );
     }
     if interfaces.iter().any(|interface| driver::waits_on_fd(interface.device.as_ref())) {
         return unsupported(

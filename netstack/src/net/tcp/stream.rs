@@ -16,11 +16,12 @@ use crate::tcp::SendFlags;
 use crate::time::Instant;
 use bytes::BufMut;
 use std::fmt;
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
@@ -65,6 +66,8 @@ struct StreamEndpoint {
     closed: AtomicBool,
     /// The SYN may be waiting for the first write (`TCP_FASTOPEN_CONNECT`).
     deferred: AtomicBool,
+    /// Bytes written since the writing task last yielded here: see [`WRITTEN_PER_TURN`].
+    written_since_turn: AtomicUsize,
     id: u64,
 }
 
@@ -77,6 +80,18 @@ impl Endpoint for StreamEndpoint {
         if !self.closed.swap(true, Ordering::AcqRel) {
             self.stack.engine().with_tcp(self.stack.now(), |tcp, turn| tcp.close(turn, &self.cell));
         }
+    }
+
+    /// A stream with something to read is not closed, which would throw that away: no more is written.
+    fn runtime_ended(&self) {
+        let engine = self.stack.engine();
+        if engine.tcp().unread(&self.cell) == 0 {
+            self.close();
+            return;
+        }
+        // An error says that the connection is over already.
+        let _ =
+            engine.with_tcp(self.stack.now(), |tcp, turn| tcp.shutdown(turn, &self.cell, Shutdown::Write));
     }
 }
 
@@ -180,6 +195,7 @@ impl TcpStream {
             registration,
             closed: AtomicBool::new(false),
             deferred: AtomicBool::new(false),
+            written_since_turn: AtomicUsize::new(0),
             id,
         });
         core.remember(id, &endpoint);
@@ -355,10 +371,10 @@ impl TcpStream {
 /// Reading and writing without waiting, and peeking.
 impl TcpStream {
     /// Reads what has been received, without waiting. `Ok(0)` means the end of the stream, or that
-    /// `buf` is empty.
+    /// `buf` is empty. What was received before the runtime of the stack ended can still be read.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read; `ECONNRESET` once if the peer has
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read, even if `buf` is empty; `ECONNRESET` once if the peer has
     /// reset the connection, after all data that was received before.
     ///
     /// # Examples
@@ -384,7 +400,7 @@ impl TcpStream {
     /// # }
     /// ```
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.registration().try_io(Interest::READABLE, || self.read_now(&mut [IoSliceMut::new(buf)]))
+        self.try_reading(|| self.read_now(&mut [IoSliceMut::new(buf)]))
     }
 
     /// As [`TcpStream::try_read`], into several buffers one after the other.
@@ -392,7 +408,11 @@ impl TcpStream {
     /// # Errors
     /// As [`TcpStream::try_read`].
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.registration().try_io(Interest::READABLE, || self.read_now(bufs))
+        if bufs.iter().all(|buf| buf.is_empty()) {
+            // readv(2) does not look at the socket then.
+            return Ok(0);
+        }
+        self.try_reading(|| self.read_now(bufs))
     }
 
     /// As [`TcpStream::try_read`], into the first contiguous part of the free space of `buf`.
@@ -400,7 +420,7 @@ impl TcpStream {
     /// # Errors
     /// As [`TcpStream::try_read`].
     pub fn try_read_buf<B: BufMut>(&self, buf: &mut B) -> io::Result<usize> {
-        self.registration().try_io(Interest::READABLE, || {
+        self.try_reading(|| {
             // Memory that is not initialised can only be filled by copying to it.
             let mut piece = [0; COPY_PIECE];
             let (room, mut filled) = (buf.chunk_mut().len(), 0);
@@ -410,7 +430,7 @@ impl TcpStream {
                 buf.put_slice(&piece[..n]);
                 filled += n;
                 // Another attempt could meet an error, which is reported once, and lose it.
-                if filled == room || n == 0 || self.engine().tcp().unread(&self.endpoint.cell) == 0 {
+                if filled == room || n == 0 || self.unread() == 0 {
                     return Ok(filled);
                 }
             }
@@ -488,24 +508,44 @@ impl TcpStream {
     /// As [`TcpStream::peek`].
     pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
         self.stop_deferring();
-        let peeked =
-            self.registration().poll_io(cx, Direction::Read, |_| self.peek_now(buf.initialize_unfilled()));
+        let peeked = self.registration().poll_io(cx, Direction::Read, |_| self.peek_now(self.room(buf)));
         let n = ready!(peeked)?;
         buf.advance(n);
         Poll::Ready(Ok(n))
     }
 
-    fn read_now(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if bufs.iter().all(|buf| buf.is_empty()) {
-            return Ok(0);
+    /// The part of `buf` that a read may fill now. Memory has to be initialised before it is filled, so
+    /// there is no more of it than can be read, and the cost of a read does not depend on how much room
+    /// there is. A byte more than there is to read finds out that there is nothing, or what came since.
+    fn room<'a>(&self, buf: &'a mut ReadBuf<'_>) -> &'a mut [u8] {
+        let room = buf.remaining();
+        if buf.initialized().len() == buf.capacity() {
+            return buf.initialize_unfilled_to(room);
         }
+        buf.initialize_unfilled_to(room.min(self.unread().max(1)))
+    }
+
+    /// Bytes that can be read now.
+    fn unread(&self) -> usize {
+        self.engine().tcp().unread(&self.endpoint.cell)
+    }
+
+    /// Attempts to read, if the stream is readable. What had been received when the stack's runtime ended
+    /// can still be read in this way, as from a socket of the kernel.
+    fn try_reading(&self, attempt: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+        if self.registration().is_over() && self.unread() > 0 {
+            return attempt();
+        }
+        self.registration().try_io(Interest::READABLE, attempt)
+    }
+
+    /// Reads into `bufs`. For no bytes at all this is recv(2) of none: it fails with
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing to read.
+    fn read_now(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.engine().with_tcp(self.now(), |tcp, turn| tcp.read(turn, &self.endpoint.cell, bufs))
     }
 
     fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
         self.engine().with_tcp(self.now(), |tcp, turn| {
             tcp.peek(turn, &self.endpoint.cell, &mut [IoSliceMut::new(buf)])
         })
@@ -525,10 +565,11 @@ impl TcpStream {
     pub(super) fn poll_read_priv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.stop_deferring();
         let read = self.registration().poll_io(cx, Direction::Read, |seen| {
-            let room = buf.initialize_unfilled();
-            let wanted = room.len();
+            let wanted = buf.remaining();
+            let room = self.room(buf);
+            let offered = room.len();
             let n = self.read_now(&mut [IoSliceMut::new(room)])?;
-            if 0 < n && n < wanted {
+            if 0 < n && n < wanted && (n < offered || self.unread() == 0) {
                 // The queue is empty: the next read waits without trying.
                 self.registration().clear(seen);
             }
@@ -544,6 +585,12 @@ impl TcpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let since_turn = &self.endpoint.written_since_turn;
+        if since_turn.load(Ordering::Relaxed) >= WRITTEN_PER_TURN {
+            since_turn.store(0, Ordering::Relaxed);
+            // Wakes the task once the runtime has looked at its events, as an exhausted budget does.
+            return pin!(tokio::task::yield_now()).poll(cx).map(|()| Ok(0));
+        }
         let written = self.registration().poll_io(cx, Direction::Write, |seen| {
             let n = self.write_now(bufs)?;
             if 0 < n && n < bufs.iter().map(|buf| buf.len()).sum() {
@@ -551,8 +598,10 @@ impl TcpStream {
             }
             Ok(n)
         });
-        if let Poll::Ready(Ok(n)) = written {
-            charge(cx, n);
+        match written {
+            Poll::Ready(Ok(n)) => drop(since_turn.fetch_add(n, Ordering::Relaxed)),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => since_turn.store(0, Ordering::Relaxed),
         }
         written
     }
@@ -565,24 +614,13 @@ impl TcpStream {
     }
 }
 
-/// Bytes written that cost as much of a task's budget as any one operation does.
+/// Bytes that a task writes to a stream before others have their turn.
 ///
 /// A writer shares its runtime with the reactor, which receives the acknowledgments. A task in the
 /// middle of a long write should yield to it after a quarter of a megabyte, and not after 128 writes of
-/// any size: memory that is acknowledged soon is still in the cache when it is written again.
-const BYTES_PER_UNIT: usize = 2048;
-
-/// Takes from the task's budget what writing `n` bytes costs beyond the one unit that was taken.
-fn charge(cx: &mut Context<'_>, n: usize) {
-    for _ in 0..(n / BYTES_PER_UNIT).saturating_sub(1) {
-        if !tokio::task::coop::has_budget_remaining() {
-            break;
-        }
-        if let Poll::Ready(unit) = tokio::task::coop::poll_proceed(cx) {
-            unit.made_progress();
-        }
-    }
-}
+/// any size: memory that is acknowledged soon is still in the cache when it is written again. The
+/// task's budget does not count this: a write costs one unit of it, whatever its size.
+const WRITTEN_PER_TURN: usize = 256 << 10;
 
 impl AsyncRead for TcpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

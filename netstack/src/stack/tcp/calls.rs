@@ -112,23 +112,29 @@ impl Tcp {
         });
     }
 
-    /// Shuts down reading, writing or both, as shutdown(2).
+    /// Shuts down reading, writing or both, as shutdown(2). An attempt to connect ends.
     ///
     /// # Errors
     /// `ENOTCONN` if there is no connection.
     pub fn shutdown(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, how: Shutdown) -> io::Result<()> {
         let now = turn.now;
-        self.call(turn, cell, |held| {
+        let (outcome, replaced) = self.call(turn, cell, |held| {
             held.note(|| {
                 let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
                 EventKind::Call(Call::Shutdown { read, write })
             });
             match &mut held.state.stage {
-                Stage::Opening(opening) => opening.shutdown(now, how).map_err(io::Error::from),
-                Stage::Connected(connection) => connection.shutdown(how).map_err(io::Error::from),
-                Stage::Over(_) => Err(os(libc::ENOTCONN)),
+                // connect(2) says ECONNABORTED if that ends it.
+                Stage::Opening(opening) => {
+                    let goes_on = opening.shutdown(now, how);
+                    (Ok(()), (!goes_on).then(|| held.drop_opening()))
+                }
+                Stage::Connected(connection) => (connection.shutdown(how).map_err(io::Error::from), None),
+                Stage::Over(_) => (Err(os(libc::ENOTCONN)), None),
             }
-        })
+        });
+        drop(replaced);
+        outcome
     }
 
     /// The application is done with the connection. What was written is still sent, in the
@@ -285,7 +291,11 @@ impl Tcp {
 
     /// Bytes received and not read yet (`SIOCINQ`).
     pub fn unread(&self, cell: &Cell) -> usize {
-        cell.look_connected(Connection::unread).unwrap_or(0)
+        cell.look(|state| match &state.stage {
+            Stage::Connected(connection) => connection.unread(),
+            Stage::Over(over) => over.unread.as_ref().map_or(0, |connection| connection.unread()),
+            Stage::Opening(_) => 0,
+        })
     }
 
     /// Connections, those that no application holds any more included. TIME-WAIT does not count.

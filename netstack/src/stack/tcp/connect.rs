@@ -188,8 +188,12 @@ fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Res
         return Err(os(if same_family { libc::ENETUNREACH } else { libc::EAFNOSUPPORT }));
     };
     let source = socket.ip.binding().map(|binding| binding.claim().address);
-    let source = source.filter(|address| !address.is_unspecified());
-    if source.is_some_and(|source| source.is_ipv4() != ip.is_ipv4()) {
+    // A group is no source, and neither is the unspecified address.
+    let source = source.filter(|address| turn.core.addresses().owner(*address).is_some());
+    if let Some(source) = source.filter(|source| source.is_ipv4() != ip.is_ipv4()) {
+        return Err(os(if source.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH }));
+    }
+    if socket.ip.lacks_scope(remote) {
         return Err(os(libc::EINVAL));
     }
     if ip.is_unspecified() {

@@ -82,7 +82,7 @@ fn icmp_errors_go_to_hosts_and_never_to_groups() {
 }
 
 #[test]
-fn sockets_are_bound_to_own_addresses_only() {
+fn sockets_are_bound_to_own_addresses_and_over_ipv4_to_groups() {
     let net = Net::pair(122, LinkSpec::default());
     let bind = |family, address: &str| {
         let address = SocketAddr::new(ip(address), 80);
@@ -91,19 +91,21 @@ fn sockets_are_bound_to_own_addresses_only() {
             .bind(net.engine(1).core(), &mut net.socket(1, family), address)
             .map_err(|error| error.raw_os_error().unwrap())
     };
-    for own in ["10.0.0.2", "127.0.0.1", "127.3.4.5", "0.0.0.0"] {
+    let groups = ["10.0.0.255", "255.255.255.255", "127.255.255.255", "224.0.0.1"];
+    for own in ["10.0.0.2", "127.0.0.1", "127.3.4.5", "0.0.0.0"].into_iter().chain(groups) {
         assert_eq!(bind(Family::V4, own), Ok(()), "{own}");
     }
-    for other in
-        ["10.0.0.1", "10.0.0.255", "255.255.255.255", "127.255.255.255", "224.0.0.1", "0.0.0.1", "240.0.0.1"]
-    {
+    for other in ["10.0.0.1", "0.0.0.1", "240.0.0.1"] {
         assert_eq!(bind(Family::V4, other), Err(libc::EADDRNOTAVAIL), "{other}");
     }
     for own in ["fd00::2", "::1", "::", "::ffff:10.0.0.2"] {
         assert_eq!(bind(Family::V6, own), Ok(()), "{own}");
     }
-    for other in ["fd00::1", "ff02::1", "::ffff:10.0.0.1"] {
+    for other in ["fd00::1", "::ffff:10.0.0.1"] {
         assert_eq!(bind(Family::V6, other), Err(libc::EADDRNOTAVAIL), "{other}");
+    }
+    for other in ["ff02::1", "ff0e::1", "fe80::1"] {
+        assert_eq!(bind(Family::V6, other), Err(libc::EINVAL), "{other}");
     }
 }
 

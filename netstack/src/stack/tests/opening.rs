@@ -8,7 +8,7 @@ use crate::stack::{Family, Unconnected};
 use crate::tcp::State;
 use crate::time::Duration;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 
 fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> i32 {
@@ -50,6 +50,20 @@ fn an_ipv6_socket_connects_to_mapped_addresses_unless_it_is_v6_only() {
     let mut only = net.socket(0, Family::V6);
     only.ip.set_only_v6(true).unwrap();
     assert_eq!(errno(net.connect_from(0, only, mapped)), libc::ENETUNREACH);
+}
+
+#[test]
+fn shutdown_ends_an_attempt_to_connect() {
+    for how in [Shutdown::Read, Shutdown::Write, Shutdown::Both] {
+        let mut net = Net::pair(13, LinkSpec::default());
+        let client = net.connect(0, "10.0.0.2:80".parse().unwrap()).unwrap();
+        net.engine(0).with_tcp(net.now, |tcp, turn| tcp.shutdown(turn, &client.cell, how)).unwrap();
+        let error = client.cell.connect_result().expect("the attempt is over").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ECONNABORTED));
+        net.run_for(SECOND);
+        drop(client);
+        assert_empty(net.engine(0));
+    }
 }
 
 #[test]

@@ -96,6 +96,25 @@ impl Connection {
         if let Some(next) = self.state.next(Input::Close) {
             self.snd.queue_fin();
             self.state = next;
+            self.outcome.notify(Events::WRITABLE);
+            self.notify_if_both_closed();
+        }
+    }
+
+    /// Whether a read finds the end of the stream once the queue is empty.
+    pub(super) fn read_closed(&self) -> bool {
+        self.user.read_shut || !self.state.can_receive()
+    }
+
+    /// Whether neither direction carries anything for the user any more: poll(2) says `POLLHUP` then, and
+    /// not while one direction is open (tcp_poll in Linux).
+    pub(super) fn both_closed(&self) -> bool {
+        !self.state.can_send() && self.read_closed()
+    }
+
+    /// Tells of that, when one of the directions was closed.
+    pub(super) fn notify_if_both_closed(&mut self) {
+        if self.both_closed() {
             self.outcome.notify(Events::WRITE_CLOSED | Events::WRITABLE);
         }
     }
@@ -145,7 +164,7 @@ impl Connection {
 
     pub(super) fn enter_time_wait(&mut self) {
         self.leave_record();
-        self.outcome.notify(Events::READABLE | Events::WRITABLE | Events::READ_CLOSED);
+        self.outcome.notify(Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED);
     }
 
     /// Whether Fast Open was used for a SYN of ours, and no data ever came back.

@@ -79,6 +79,7 @@ impl Connection {
         let Some(next) = self.state.next(Input::Fin) else { return NEXT };
         self.state = next;
         self.outcome.notify(Events::READABLE | Events::READ_CLOSED);
+        self.notify_if_both_closed();
         // The acknowledgment may ride on our own FIN or answer, if one can follow.
         self.rcv.acknowledge_fin(now, next != State::CloseWait, self.path.srtt());
         if next == State::TimeWait {

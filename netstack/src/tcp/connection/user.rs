@@ -27,11 +27,10 @@ impl Connection {
         if read_closed {
             ready |= Events::READ_CLOSED;
         }
-        let write_closed = !self.state.can_send();
-        if write_closed {
+        if self.both_closed() {
             ready |= Events::WRITE_CLOSED;
         }
-        if write_closed || dead || self.snd.is_writable(self.notsent_lowat()) {
+        if !self.state.can_send() || dead || self.snd.is_writable(self.notsent_lowat()) {
             ready |= Events::WRITABLE;
         }
         if dead {
@@ -150,6 +149,7 @@ impl Connection {
         if matches!(how, Shutdown::Read | Shutdown::Both) {
             self.user.read_shut = true;
             self.outcome.notify(Events::READABLE | Events::READ_CLOSED);
+            self.notify_if_both_closed();
         }
         if matches!(how, Shutdown::Write | Shutdown::Both) {
             self.queue_fin();
@@ -241,10 +241,5 @@ impl Connection {
             return Err(error);
         }
         if self.read_closed() { Ok(0) } else { Err(TcpError::WouldBlock) }
-    }
-
-    /// Whether a read finds the end of the stream once the queue is empty.
-    fn read_closed(&self) -> bool {
-        self.user.read_shut || !self.state.can_receive()
     }
 }

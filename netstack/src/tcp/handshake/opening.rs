@@ -145,21 +145,19 @@ impl Opening {
         }
     }
 
-    /// Shuts down what is not there yet, as soon as it is: for users of Fast Open, to whom a
-    /// connection seems to stand before it does.
-    ///
-    /// # Errors
-    /// [`TcpError::WouldBlock`] without Fast Open.
-    pub fn shutdown(&mut self, now: Instant, how: Shutdown) -> Result<(), TcpError> {
-        if self.fast_open.is_none() {
-            return Err(TcpError::WouldBlock);
+    /// Shuts down what is not there yet, as soon as it is: once the peer has sent its SYN, and for users
+    /// of Fast Open, to whom a connection seems to stand before it does. False otherwise: in SYN-SENT
+    /// a shutdown ends the attempt (inet_shutdown in Linux).
+    pub fn shutdown(&mut self, now: Instant, how: Shutdown) -> bool {
+        if self.fast_open.is_none() && self.state == State::SynSent {
+            return false;
         }
         self.after.shut_read |= matches!(how, Shutdown::Read | Shutdown::Both);
         self.after.shut_write |= matches!(how, Shutdown::Write | Shutdown::Both);
         if self.after.shut_write {
             self.go(now);
         }
-        Ok(())
+        true
     }
 
     /// Somebody waits to write more than the SYN holds: what it writes can carry the acknowledgment that

@@ -138,7 +138,7 @@ impl Held<'_, '_> {
         let replaced = self.cut_off(Over::new(cause.clone(), for_good), end);
         match (replaced, &mut self.state.stage) {
             // What was acknowledged was promised: the application may read it.
-            (Stage::Connected(connection), Stage::Over(over)) if connection.unread() > 0 && !for_good => {
+            (Stage::Connected(connection), Stage::Over(over)) if connection.unread() > 0 => {
                 over.unread = Some(connection);
                 None
             }

@@ -166,6 +166,10 @@ impl Engine {
                 drop_datagram(turn, &arrival, DropReason::NoSocket);
                 send_unreachable(turn, &arrival, Unreachable::Port);
             }
+            // RFC 8200 §4.7: nothing follows, and nobody is told.
+            protocol::NO_NEXT_HEADER if arrival.header.src.is_ipv6() => {
+                drop_datagram(turn, &arrival, DropReason::IpNoproto);
+            }
             _ => {
                 self.core.counters().in_unknown_protocols.bump();
                 drop_datagram(turn, &arrival, DropReason::IpNoproto);

@@ -11,6 +11,8 @@ pub struct EchoRequest<'a> {
     pub src: IpAddr,
     /// The host that the request is for.
     pub dst: IpAddr,
+    /// The code, which says nothing and is returned, as Linux does.
+    pub code: u8,
     /// Identifier and sequence number as received.
     pub id: [u8; 4],
     /// Data to be returned.
@@ -22,10 +24,16 @@ pub struct EchoRequest<'a> {
 pub fn parse_echo_request<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<EchoRequest<'a>> {
     let message = parse_icmp(header, packet)?;
     let expected = if header.src.is_ipv4() { kind::v4::ECHO_REQUEST } else { kind::v6::ECHO_REQUEST };
-    if (message.kind, message.code) != (expected, 0) {
+    if message.kind != expected {
         return None;
     }
-    Some(EchoRequest { src: header.src, dst: header.dst, id: message.word, data: message.body })
+    Some(EchoRequest {
+        src: header.src,
+        dst: header.dst,
+        code: message.code,
+        id: message.word,
+        data: message.body,
+    })
 }
 
 /// Replaces the contents of `to` with the reply to an echo request. `ip` gives hop limit, traffic
@@ -34,5 +42,5 @@ pub fn parse_echo_request<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<Ech
 pub fn emit_echo_reply(to: &mut Vec<u8>, request: &EchoRequest<'_>, ip: &IpMeta) {
     let kind = if request.src.is_ipv4() { kind::v4::ECHO_REPLY } else { kind::v6::ECHO_REPLY };
     let ip = IpMeta { src: request.dst, dst: request.src, ..*ip };
-    emit_icmp(to, &ip, &IcmpMessage { kind, code: 0, word: request.id, body: request.data });
+    emit_icmp(to, &ip, &IcmpMessage { kind, code: request.code, word: request.id, body: request.data });
 }

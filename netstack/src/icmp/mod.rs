@@ -10,7 +10,7 @@ pub use crate::wire::Quoted;
 pub use echo::{EchoRequest, emit_echo_reply, parse_echo_request};
 pub use error::{IcmpError, IcmpErrorKind, parse_error};
 pub use rate_limit::RateLimit;
-pub use unreachable::{Undelivered, Unreachable, emit_unreachable};
+pub use unreachable::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
 
 /// Message types that the stack reads or writes.
 mod kind {

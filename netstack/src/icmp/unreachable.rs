@@ -1,7 +1,7 @@
 //! ICMP errors to send.
 
 use super::kind;
-use crate::ip::{Addresses, Cast};
+use crate::ip::{Addresses, Cast, Problem};
 use crate::wire::{
     ICMP_HEADER_LEN, IcmpMessage, IpHeader, IpMeta, emit_icmp, ip_header_len, protocol, protocol_offset,
 };
@@ -46,9 +46,6 @@ pub fn emit_unreachable(
     addresses: &Addresses,
     ip: &IpMeta,
 ) -> bool {
-    if !may_answer(packet, addresses) {
-        return false;
-    }
     let Undelivered { header, bytes, .. } = *packet;
     let (kind, code, word) = match (header.src, reason) {
         (IpAddr::V4(_), Unreachable::Protocol) => (kind::v4::UNREACHABLE, 2, 0),
@@ -67,6 +64,37 @@ pub fn emit_unreachable(
             (kind::v6::PARAMETER_PROBLEM, 1, protocol_offset(header, bytes) as u32)
         }
     };
+    may_answer(packet, addresses) && {
+        emit_about(to, (kind, code, word), packet, ip);
+        true
+    }
+}
+
+/// As [`emit_unreachable`], that a field of the packet keeps it from being delivered: "parameter problem"
+/// (RFC 792, RFC 4443 §3.4).
+pub fn emit_parameter_problem(
+    to: &mut Vec<u8>,
+    problem: Problem,
+    packet: &Undelivered<'_>,
+    addresses: &Addresses,
+    ip: &IpMeta,
+) -> bool {
+    let Problem { code, pointer, .. } = problem;
+    // In IPv4 the pointer is the first byte of the word.
+    let (kind, word) = match packet.header.src {
+        IpAddr::V4(_) => (kind::v4::PARAMETER_PROBLEM, pointer << 24),
+        IpAddr::V6(_) => (kind::v6::PARAMETER_PROBLEM, pointer),
+    };
+    may_answer(packet, addresses) && {
+        emit_about(to, (kind, code, word), packet, ip);
+        true
+    }
+}
+
+/// The error with this type, code and second word about a packet.
+fn emit_about(to: &mut Vec<u8>, error: (u8, u8, u32), packet: &Undelivered<'_>, ip: &IpMeta) {
+    let (kind, code, word) = error;
+    let Undelivered { header, bytes, .. } = *packet;
     // As much as is certain to arrive: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c).
     let longest = if header.src.is_ipv4() { 576 } else { 1280 };
     let room = longest - ip_header_len(&header.src) - ICMP_HEADER_LEN;
@@ -74,7 +102,6 @@ pub fn emit_unreachable(
     let body = &whole[..whole.len().min(room)];
     let ip = IpMeta { src: header.dst, dst: header.src, ..*ip };
     emit_icmp(to, &ip, &IcmpMessage { kind, code, word: word.to_be_bytes(), body });
-    true
 }
 
 fn may_answer(packet: &Undelivered<'_>, addresses: &Addresses) -> bool {

@@ -5,11 +5,13 @@
 mod addresses;
 mod cidr;
 mod fragment;
+mod options;
 mod reassembly;
 mod validate;
 
 pub use addresses::{AddressKind, Addresses};
 pub use cidr::{Cidr, ParseCidrError};
 pub use fragment::fragment;
+pub use options::{OptionsV4, Problem, check_options_v4, extension_problem};
 pub use reassembly::{Inserted, Reassembly, ReassemblyConfig};
 pub use validate::{Cast, Martian, Origin, validate};

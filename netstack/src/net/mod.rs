@@ -31,7 +31,7 @@ mod wakeups;
 
 pub use driver::Driver;
 pub use lookup::{ToSocketAddrs, lookup_host};
-pub use stack::Stack;
 pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;
+pub use stack::{InterfaceFailure, Stack};
 pub use tcp::{PendingListener, PendingStream, SockRef, TcpListener, TcpSocket, TcpStream};

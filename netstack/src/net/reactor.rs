@@ -9,7 +9,7 @@ use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
 use crate::net::core::{Core, Lifecycle};
 use crate::stack::{Batch, QueueId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::future::Future;
 use std::io;
 #[cfg(unix)]
@@ -17,7 +17,6 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::Interest;
 #[cfg(unix)]
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::is_rt_shutdown_err;
@@ -30,6 +29,12 @@ const BATCH_PACKETS: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
 /// How many busy polls in a row may find the queue empty before busy polling stops.
 const MAX_EMPTY_POLLS: u8 = 4;
+/// Times in a row that receiving may be interrupted before the task waits.
+const MAX_INTERRUPTIONS: u8 = 16;
+/// Times in a row that a device may say that it takes packets and take none before the task waits.
+const MAX_REFUSALS: u8 = 4;
+/// How long the task waits before it tries a device again that promises what it does not keep.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Batches after which a busy poll is tried again once busy polling has stopped.
 const RETRY_EVERY: u8 = 64;
 
@@ -114,6 +119,17 @@ pub(crate) struct QueueTask {
     id: QueueId,
     io: QueueIo,
     alarm: Alarm,
+    /// Of the device's deadlines, the one that was served last.
+    served: Option<Instant>,
+    /// When to go on with a device that is to be left alone for a while.
+    pause: Option<Instant>,
+    pause_alarm: Alarm,
+    /// The device said that it takes packets.
+    promised: bool,
+    /// Attempts to transmit in a row that it refused after it had said so.
+    refusals: u8,
+    /// The device hung up, and was looked at for that reason.
+    hung_up: bool,
     effects: Batch,
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
@@ -176,6 +192,26 @@ impl QueueIo {
             Self::Fd(_, fd) => fd.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
         }
     }
+
+    /// Waits until a descriptor reports that nothing can be written any more, which is how the end of a
+    /// device shows that has nothing to read. That it can be written is forgotten: nobody waits for it.
+    fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Signal(_) => Poll::Pending,
+            #[cfg(unix)]
+            Self::Fd(_, fd) => {
+                // Twice: the first forgets what was known, the second waits for news.
+                for _ in 0..2 {
+                    let mut guard = std::task::ready!(fd.poll_write_ready(cx))?;
+                    if guard.ready().is_write_closed() {
+                        break;
+                    }
+                    guard.clear_ready();
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
 }
 
 fn poll_signal(
@@ -196,8 +232,21 @@ enum BatchEnd {
     Drained(usize),
     /// The limit of a batch; there may be more.
     Full,
+    /// Receiving is interrupted all the time.
+    Interrupted,
     /// The device cannot be used any more.
     Failed(io::Error),
+}
+
+/// Room in the device, for the connections that wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// None waits.
+    Enough,
+    /// Some wait for their next turn only.
+    ForMore,
+    /// The device is full.
+    None,
 }
 
 impl QueueTask {
@@ -213,6 +262,12 @@ impl QueueTask {
             id,
             io,
             alarm: Alarm::default(),
+            served: None,
+            pause: None,
+            pause_alarm: Alarm::default(),
+            promised: false,
+            refusals: 0,
+            hung_up: false,
             effects: Batch::new(),
             spare,
             empty_polls: 0,
@@ -226,7 +281,7 @@ impl QueueTask {
     }
 
     fn receive_batch(&mut self) -> BatchEnd {
-        let (mut packets, mut bytes) = (0, 0);
+        let (mut packets, mut bytes, mut interruptions) = (0, 0, 0);
         while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
             // Each packet has its own time: on a short path the answer to what one packet of the
             // batch made us send may be among the next ones, and its round trip is measured.
@@ -245,7 +300,13 @@ impl QueueTask {
                     self.core.engine.trim_if_idle();
                     return BatchEnd::Drained(packets);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.spare = Some(buf),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.spare = Some(buf);
+                    interruptions += 1;
+                    if interruptions == MAX_INTERRUPTIONS {
+                        return BatchEnd::Interrupted;
+                    }
+                }
                 Err(error) => return BatchEnd::Failed(error),
             }
         }
@@ -273,15 +334,25 @@ impl QueueTask {
         Poll::Ready(())
     }
 
-    /// Sends for the connections that wait for room in the device. Returns what to wait for next:
-    /// for room too, if some of them still do.
-    fn serve_waiting(&mut self, now: Instant) -> Interest {
-        if self.core.engine.has_waiting(self.id) {
-            self.core.engine.on_writable(now, self.id, &mut self.effects);
-            self.effects.deliver(&self.core.engine);
+    /// Sends for the connections that wait for room in the device, once for each.
+    fn serve_waiting(&mut self, now: Instant) -> Room {
+        if !self.core.engine.has_waiting(self.id) {
+            self.refusals = 0;
+            return Room::Enough;
         }
-        let full = self.core.engine.has_waiting(self.id);
-        if full { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
+        let takes = self.core.engine.on_writable(now, self.id, &mut self.effects);
+        let promised = std::mem::take(&mut self.promised);
+        if takes || self.effects.has_transmitted() {
+            self.refusals = 0;
+        } else if promised {
+            self.refusals = self.refusals.saturating_add(1);
+        }
+        self.effects.deliver(&self.core.engine);
+        if !self.core.engine.has_waiting(self.id) {
+            self.refusals = 0;
+            return Room::Enough;
+        }
+        if takes { Room::ForMore } else { Room::None }
     }
 
     /// The device's own deadlines, which the task of its first queue serves.
@@ -292,6 +363,13 @@ impl QueueTask {
         let Some(at) = self.io.device().next_deadline() else { return Poll::Pending };
         let now = self.core.clock.now();
         if at <= now {
+            // One that is not over once it was served does not become so by serving it all the time.
+            let at = Some(at);
+            if self.served == at {
+                self.pause.get_or_insert(now + PAUSE);
+                return Poll::Pending;
+            }
+            self.served = at;
             self.io.device().on_deadline(now);
             return Poll::Ready(());
         }
@@ -307,13 +385,38 @@ impl QueueTask {
     }
 
     /// Waits for the next event; ready if there has been one already.
-    fn poll_events(&mut self, interest: Interest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_events(&mut self, room: Room, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let queue = self.queue();
         let mut any = self.poll_device_deadline(cx).map(Ok);
         let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
         let readable = self.io.poll_readable(queue, cx);
-        let writable = if interest.is_writable() { self.io.poll_writable(queue, cx) } else { Poll::Pending };
-        for event in [wakeup, readable, writable] {
+        let writable = match room {
+            Room::None if self.refusals < MAX_REFUSALS => {
+                let writable = self.io.poll_writable(queue, cx);
+                self.promised = writable.is_ready();
+                writable
+            }
+            Room::None => {
+                // What is tried after the pause counts, too: one that keeps a promise ends it.
+                self.promised = true;
+                self.pause.get_or_insert_with(|| self.core.clock.now() + PAUSE);
+                Poll::Pending
+            }
+            _ if self.hung_up => Poll::Pending,
+            _ => {
+                let hung_up = self.io.poll_hang_up(cx);
+                self.hung_up = hung_up.is_ready();
+                hung_up
+            }
+        };
+        let pause = match self.pause {
+            Some(at) => self.pause_alarm.poll(&self.core, at, cx).map(Ok),
+            None => Poll::Pending,
+        };
+        if pause.is_ready() {
+            (self.pause, self.served) = (None, None);
+        }
+        for event in [wakeup, readable, writable, pause] {
             match event {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => any = Poll::Ready(Ok(())),
@@ -330,22 +433,28 @@ impl Future for QueueTask {
     /// One batch per poll, so that other tasks of the runtime have their turn in between.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        this.take_events(cx);
+        // Afterwards, since the end of the stack is an event, too.
         if this.core.lifecycle() == Lifecycle::Stopped {
             return Poll::Ready(());
         }
-        this.take_events(cx);
         let batch = this.receive_batch();
         let now = this.core.clock.now();
         this.core.engine.end_batch(now, &mut this.effects);
         this.effects.deliver(&this.core.engine);
-        let interest = this.serve_waiting(now);
+        let room = this.serve_waiting(now);
         let again = match batch {
             BatchEnd::Failed(error) => return this.fail(error),
             BatchEnd::Full => true,
+            BatchEnd::Interrupted => {
+                this.pause.get_or_insert(now + PAUSE);
+                false
+            }
             BatchEnd::Drained(packets) => this.keep_polling(packets),
         };
+        let again = again || room == Room::ForMore;
         if !again {
-            match this.poll_events(interest, cx) {
+            match this.poll_events(room, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 // The runtime ends and will drop this task; the device is not to blame.

@@ -10,6 +10,7 @@ use crate::net::error::Cause;
 use crate::stack::{ConnectionEnd, Counters, Destination, Engine, FastOpenCache};
 use crate::time::{Duration, Instant};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// For how long [`Stack::shutdown`] waits for the driver's tasks to end.
@@ -55,6 +56,28 @@ const DRIVER_END: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Stack {
     owner: Arc<Owner>,
+}
+
+/// An interface whose device is gone: what [`Stack::failed`] returns.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct InterfaceFailure {
+    /// The name of the interface.
+    pub interface: String,
+    /// What its device failed with.
+    pub error: io::Error,
+}
+
+impl fmt::Display for InterfaceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interface `{}` failed: {}", self.interface, self.error)
+    }
+}
+
+impl std::error::Error for InterfaceFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 /// What keeps a stack owned: its handles and its sockets. The driver only keeps the [`Core`].
@@ -165,6 +188,25 @@ impl Stack {
         self.owner.core.stop(Cause::ShutDown);
         // A runtime that nobody runs does not let its tasks end.
         self.wait_until(DRIVER_END, |core| !core.is_driven()).await;
+    }
+
+    /// Waits until the device of an interface is gone, and says which and why: a TUN device that was
+    /// deleted, a [`Pair`](crate::device::Pair) whose other end was dropped. Every socket of the interface
+    /// has its error then. If several are gone, it is the first. It waits for ever if none is.
+    ///
+    /// # Cancel safety
+    /// Waiting has no effect of its own.
+    pub async fn failed(&self) -> InterfaceFailure {
+        let core = &self.owner.core;
+        loop {
+            let mut told = std::pin::pin!(core.wakeups.failures().notified());
+            // From here on nothing is missed.
+            told.as_mut().enable();
+            if let Some((interface, error)) = core.engine.core().first_failure() {
+                return InterfaceFailure { interface: interface.to_owned(), error };
+            }
+            told.await;
+        }
     }
 
     /// The cache of Fast Open cookies that clients of this stack use.

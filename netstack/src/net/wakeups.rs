@@ -4,6 +4,7 @@ use crate::device::Signal;
 use crate::stack::{DriverHook, QueueId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use tokio::sync::Notify;
 
 /// The signals of a stack's reactor: one for the deadlines, one for each device queue.
 ///
@@ -12,6 +13,8 @@ use std::task::{Context, Poll};
 pub(crate) struct Wakeups {
     deadline: Signal,
     queues: Vec<QueueWakeup>,
+    /// Who waits for the failure of an interface.
+    failures: Notify,
 }
 
 #[derive(Debug)]
@@ -26,7 +29,8 @@ impl Wakeups {
     pub(crate) fn new(queues: &[QueueId]) -> Self {
         let queue =
             |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
-        Self { deadline: Signal::new(), queues: queues.iter().map(queue).collect() }
+        let queues = queues.iter().map(queue).collect();
+        Self { deadline: Signal::new(), queues, failures: Notify::new() }
     }
 
     /// Wakes every task of the stack.
@@ -43,6 +47,11 @@ impl Wakeups {
     /// Waits for the next wake-up of the queue at `index`.
     pub(crate) fn poll_queue(&self, index: usize, cx: &mut Context<'_>) -> Poll<()> {
         self.queues[index].signal.poll_readable(cx)
+    }
+
+    /// Who waits for the failure of an interface.
+    pub(crate) fn failures(&self) -> &Notify {
+        &self.failures
     }
 
     /// The queue at `index` of the stack's list.
@@ -70,6 +79,10 @@ impl DriverHook for Wakeups {
         if let Some(queue) = self.queues.iter().find(|queue| queue.id == id) {
             queue.signal.raise_readable();
         }
+    }
+
+    fn interface_failed(&self) {
+        self.failures.notify_waiters();
     }
 }
 

@@ -152,6 +152,11 @@ impl Core {
         self.interfaces.failure(interface)
     }
 
+    /// The name of the interface whose device was gone first, and why.
+    pub fn first_failure(&self) -> Option<(&str, io::Error)> {
+        self.interfaces.first_failure().map(|(name, failure)| (name, failure.into()))
+    }
+
     /// Notes that the device of an interface is gone. False if that was known.
     pub(super) fn fail_interface(&self, interface: u16, cause: &Failure) -> bool {
         self.interfaces.fail(interface, cause)

@@ -20,6 +20,10 @@ impl QueueSet {
         self.0 |= 1 << (number % 64);
     }
 
+    fn remove(&mut self, number: usize) {
+        self.0 &= !(1 << (number % 64));
+    }
+
     fn contains(self, number: usize) -> bool {
         self.0 & 1 << (number % 64) != 0
     }
@@ -46,6 +50,8 @@ pub(super) struct Effects {
     deadline_moved: bool,
     notices: Vec<(Arc<dyn Subject>, Events)>,
     failed: Option<DeviceFailure>,
+    /// The sockets of an interface were failed.
+    interface_failed: bool,
     /// What happened, where somebody wants to know.
     trace: Vec<TraceEvent>,
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
@@ -76,6 +82,11 @@ impl Effects {
         self.waiting.insert(queue_number);
     }
 
+    /// The driver need not be told who waits for this queue: it has just served them, and looks itself.
+    pub(super) fn served(&mut self, queue_number: usize) {
+        self.waiting.remove(queue_number);
+    }
+
     pub(super) fn deadline_moved(&mut self, moved: bool) {
         self.deadline_moved |= moved;
     }
@@ -93,6 +104,16 @@ impl Effects {
 
     pub(super) fn device_failed(&mut self, failure: DeviceFailure) {
         self.failed.get_or_insert(failure);
+    }
+
+    /// The sockets of an interface were failed: the driver is told.
+    pub(super) fn interface_failed(&mut self) {
+        self.interface_failed = true;
+    }
+
+    /// Whether packets were transmitted since the last delivery.
+    pub(super) fn has_transmitted(&self) -> bool {
+        self.out_packets > 0
     }
 
     /// The first device that failed in this turn.
@@ -118,6 +139,11 @@ impl Effects {
             queues()
                 .filter(|(number, _)| waiting.contains(*number) && has_waiting(*number))
                 .for_each(|(_, queue)| hook.waiting(queue));
+        }
+        if std::mem::take(&mut self.interface_failed)
+            && let Some(hook) = core.hook()
+        {
+            hook.interface_failed();
         }
         if let Some(trace) = core.trace() {
             self.trace.drain(..).for_each(|event| trace.event(&event));

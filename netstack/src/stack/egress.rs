@@ -6,8 +6,8 @@ use super::flow::{QueueId, WayBack};
 use super::turn::{Arrival, Turn};
 use crate::device::{TxPacket, is_loss};
 use crate::error::Failure;
-use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
-use crate::ip::fragment;
+use crate::icmp::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
+use crate::ip::{Cast, Problem, fragment};
 use crate::reasons::DropReason;
 use crate::trace::About;
 use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, ip_header_len};
@@ -99,6 +99,33 @@ pub(super) fn send_unreachable(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reaso
     let bytes = &bytes.bytes()[..header.payload.end.min(room)];
     let undelivered = Undelivered { header, bytes, cast: *cast };
     if emit_unreachable(&mut message, reason, &undelivered, turn.core.addresses(), &ip) {
+        send_icmp_error(turn, queue, &message);
+    }
+}
+
+/// Tells the sender of a packet which field keeps it from being delivered, if such a packet may be
+/// answered.
+pub(super) fn send_parameter_problem(
+    turn: &mut Turn<'_>,
+    from: QueueId,
+    packet: &Undelivered<'_>,
+    problem: Problem,
+) {
+    let (core, header) = (turn.core, packet.header);
+    let (mut cast, mut local) = (packet.cast, header.dst);
+    if cast == Cast::Multicast && problem.even_to_groups {
+        // It comes from an address of ours, not from the group.
+        let route = core.routes().lookup(core.addresses(), header.src, None, Some(from.interface));
+        let Some(route) = route else { return };
+        (cast, local) = (Cast::Unicast, route.source);
+    }
+    let queue = core.way_back(from, &WayBack { local, remote: header.src, bound: None, spread: 0 });
+    let bytes = &packet.bytes[..packet.bytes.len().min(quote_room(core, queue, header))];
+    let header = IpHeader { dst: local, ..header.clone() };
+    let undelivered = Undelivered { header: &header, bytes, cast };
+    let mut message = Vec::new();
+    let ip = IpMeta::new(local, header.src, core.config().default_ttl);
+    if emit_parameter_problem(&mut message, problem, &undelivered, core.addresses(), &ip) {
         send_icmp_error(turn, queue, &message);
     }
 }

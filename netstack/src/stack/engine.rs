@@ -81,6 +81,11 @@ impl Batch {
         self.effects.take_spare()
     }
 
+    /// Whether packets were transmitted since the last [`Batch::deliver`].
+    pub fn has_transmitted(&self) -> bool {
+        self.effects.has_transmitted()
+    }
+
     /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// Call it with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
@@ -166,6 +171,10 @@ impl Engine {
                 drop_datagram(turn, &arrival, DropReason::NoSocket);
                 send_unreachable(turn, &arrival, Unreachable::Port);
             }
+            // RFC 8200 §4.7: nothing follows, and nobody is told.
+            protocol::NO_NEXT_HEADER if arrival.header.src.is_ipv6() => {
+                drop_datagram(turn, &arrival, DropReason::IpNoproto);
+            }
             _ => {
                 self.core.counters().in_unknown_protocols.bump();
                 drop_datagram(turn, &arrival, DropReason::IpNoproto);
@@ -206,12 +215,19 @@ impl Engine {
         self.guests().into_iter().filter_map(Guest::next_deadline).chain(fragments).min()
     }
 
-    /// The device takes packets of `queue` again: the sockets that wait for it send.
-    pub fn on_writable(&self, now: Instant, queue: QueueId, batch: &mut Batch) {
+    /// The device takes packets of `queue` again: the sockets that wait for it send. Says whether it still
+    /// takes some after that.
+    pub fn on_writable(&self, now: Instant, queue: QueueId, batch: &mut Batch) -> bool {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
         let number = self.core.queue_number(queue);
         // Who waits longest comes first within a protocol, and the protocols take turns.
-        self.rotation.of(self.guests()).all(|guest| guest.on_writable(&mut turn, number));
+        let takes = self.rotation.of(self.guests()).all(|guest| guest.on_writable(&mut turn, number));
+        // To tell the driver would be to wake it for its own attempt, and so without end. Where one bit stands
+        // for two queues, it is told.
+        if self.core.queues().len() <= 64 {
+            batch.effects.served(number);
+        }
+        takes
     }
 
     /// Whether sockets wait until `queue` takes packets.
@@ -229,6 +245,7 @@ impl Engine {
         if self.core.fail_interface(interface, cause) {
             let mut turn = Turn::new(&self.core, now, effects);
             self.guests().into_iter().for_each(|guest| guest.fail_interface(&mut turn, interface, cause));
+            effects.interface_failed();
         }
     }
 

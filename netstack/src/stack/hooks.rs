@@ -24,4 +24,6 @@ pub trait DriverHook: Send + Sync {
     /// A socket waits until `queue` takes packets: call
     /// [`Engine::on_writable`](super::Engine::on_writable) when it does.
     fn waiting(&self, queue: QueueId);
+    /// The device of an interface is gone: [`Core::first_failure`](super::Core::first_failure).
+    fn interface_failed(&self) {}
 }

@@ -1,15 +1,15 @@
 //! What arrives: from a packet to a datagram that is ours.
 
-use super::egress::{send_icmp, way_back};
+use super::egress::{send_icmp, send_parameter_problem, way_back};
 use super::flow::QueueId;
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
 use crate::device::RxMeta;
-use crate::icmp::{IcmpError, emit_echo_reply, parse_echo_request, parse_error};
-use crate::ip::{Cast, Origin, validate};
+use crate::icmp::{IcmpError, Undelivered, emit_echo_reply, parse_echo_request, parse_error};
+use crate::ip::{Cast, OptionsV4, Origin, check_options_v4, extension_problem, validate};
 use crate::reasons::DropReason;
 use crate::trace::{About, EventKind};
-use crate::wire::{IpHeader, IpMeta, parse_icmp, parse_ip};
+use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, parse_icmp, parse_ip};
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
@@ -28,7 +28,10 @@ pub(super) fn receive(
     let parsed = parse_ip(bytes);
     let header = match &parsed {
         Ok(header) => header,
-        Err(error) => return drop_unread(turn, DropReason::from(*error)),
+        Err(error) => {
+            answer_unread(turn, from, bytes);
+            return drop_unread(turn, DropReason::from(*error));
+        }
     };
     let inside = turn.core.is_loopback(from.interface);
     let origin = if inside { Origin::Loopback } else { Origin::Outside };
@@ -41,11 +44,17 @@ pub(super) fn receive(
             return;
         }
     };
+    if header.src.is_ipv4()
+        && header.payload.start > IPV4_HEADER_LEN
+        && !options_pass(turn, from, &Undelivered { header, bytes, cast })
+    {
+        return;
+    }
     let whole;
     let (header, bytes, meta) = if header.fragment.is_none() {
         (header, packet, meta)
     } else {
-        let Some(datagram) = reassemble(turn, header, bytes) else { return };
+        let Some(datagram) = reassemble(turn, from, header, bytes) else { return };
         whole = datagram.header;
         (&whole, datagram.bytes, datagram.meta)
     };
@@ -60,6 +69,35 @@ struct Reassembled {
     meta: RxMeta,
 }
 
+/// Looks at the options of an IPv4 packet. False if it is dropped for them.
+#[cold]
+fn options_pass(turn: &mut Turn<'_>, from: QueueId, packet: &Undelivered<'_>) -> bool {
+    let Undelivered { header, bytes, .. } = *packet;
+    let found = check_options_v4(&bytes[IPV4_HEADER_LEN..header.payload.start]);
+    if found == OptionsV4::Harmless {
+        return true;
+    }
+    turn.core.counters().in_header_errors.bump();
+    turn.dropped(DropReason::IpInhdr, || About::hosts(header.dst, header.src));
+    if let OptionsV4::Broken(problem) = found {
+        let packet = Undelivered { bytes: &bytes[..header.payload.end], ..*packet };
+        send_parameter_problem(turn, from, &packet, problem);
+    }
+    false
+}
+
+/// Tells the sender of a packet that cannot be read why, where that is asked for.
+#[cold]
+fn answer_unread(turn: &mut Turn<'_>, from: QueueId, bytes: &[u8]) {
+    let Some((header, problem)) = extension_problem(bytes) else { return };
+    let inside = turn.core.is_loopback(from.interface);
+    let origin = if inside { Origin::Loopback } else { Origin::Outside };
+    if let Ok(cast) = validate(&header, origin, turn.core.addresses()) {
+        let bytes = &bytes[..header.payload.end];
+        send_parameter_problem(turn, from, &Undelivered { header: &header, bytes, cast }, problem);
+    }
+}
+
 /// A packet whose IP header makes no sense.
 #[cold]
 fn drop_unread(turn: &mut Turn<'_>, reason: DropReason) {
@@ -69,7 +107,7 @@ fn drop_unread(turn: &mut Turn<'_>, reason: DropReason) {
 
 /// Takes a fragment, and gives the datagram that it completes.
 #[cold]
-fn reassemble(turn: &mut Turn<'_>, header: &IpHeader, bytes: &[u8]) -> Option<Reassembled> {
+fn reassemble(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader, bytes: &[u8]) -> Option<Reassembled> {
     let inserted = turn.core.reassembly().lock().insert(turn.now, header, bytes);
     drop_incomplete(turn, DropReason::FragReasmTimeout, inserted.expired);
     drop_incomplete(turn, DropReason::FragMemory, inserted.evicted);
@@ -82,7 +120,14 @@ fn reassemble(turn: &mut Turn<'_>, header: &IpHeader, bytes: &[u8]) -> Option<Re
     };
     // What the device says of one fragment does not hold for the datagram.
     let meta = RxMeta { len: bytes.capacity(), ..RxMeta::default() };
-    let header = parse_ip(bytes.bytes()).ok()?;
+    let header = match parse_ip(bytes.bytes()) {
+        Ok(header) => header,
+        Err(error) => {
+            answer_unread(turn, from, bytes.bytes());
+            drop_unread(turn, DropReason::from(error));
+            return None;
+        }
+    };
     turn.core.counters().reassembled.bump();
     Some(Reassembled { header, bytes, meta })
 }

@@ -19,6 +19,8 @@ pub(super) struct Interfaces {
     attached: Vec<Attached>,
     /// The queues of all interfaces, by their number.
     queues: Vec<QueueId>,
+    /// The interface whose device was gone first.
+    first_failed: OnceLock<u16>,
 }
 
 /// An interface in use.
@@ -60,7 +62,7 @@ impl Interfaces {
             let of_device = 0..capabilities.queues.max(1) as u16;
             queues.extend(of_device.map(|queue| QueueId { interface: index as u16, queue }));
         }
-        Self { attached, queues }
+        Self { attached, queues, first_failed: OnceLock::new() }
     }
 
     fn get(&self, interface: u16) -> &Attached {
@@ -97,7 +99,17 @@ impl Interfaces {
 
     /// Notes that the device of an interface is gone. The first cause stays; false if there is one.
     pub(super) fn fail(&self, interface: u16, cause: &Failure) -> bool {
-        self.get(interface).failure.set(cause.clone()).is_ok()
+        let news = self.get(interface).failure.set(cause.clone()).is_ok();
+        if news {
+            self.first_failed.get_or_init(|| interface);
+        }
+        news
+    }
+
+    /// The interface whose device was gone first, and why.
+    pub(super) fn first_failure(&self) -> Option<(&str, &Failure)> {
+        let first = *self.first_failed.get()?;
+        Some((self.name(first), self.failure(first)?))
     }
 }
 

@@ -31,6 +31,16 @@ impl Routes {
         Self { links }
     }
 
+    /// The addresses of an interface.
+    pub(crate) fn addresses(&self, interface: u16) -> &[Cidr] {
+        &self.links[usize::from(interface)].addresses
+    }
+
+    /// The numbers of all interfaces.
+    pub(crate) fn interfaces(&self) -> std::ops::Range<u16> {
+        0..self.links.len() as u16
+    }
+
     /// The way to `remote`, from `source` if the socket is bound to an address, through `interface`
     /// if it is bound to a device. None if there is none (`ENETUNREACH`).
     pub(crate) fn lookup(

@@ -9,6 +9,7 @@ mod clock;
 mod congestion;
 mod driver;
 mod fast_open;
+mod faults;
 #[cfg(unix)]
 mod fd_device;
 mod options;

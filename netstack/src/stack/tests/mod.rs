@@ -5,6 +5,7 @@ mod arriving;
 mod closing;
 mod ending;
 mod fast_open;
+mod headers;
 mod interfaces;
 mod listening;
 mod lossy;

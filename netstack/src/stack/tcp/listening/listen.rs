@@ -7,6 +7,7 @@ use crate::error::{Failure, os};
 use crate::reasons::ResetReason;
 use crate::stack::hooks::Observer;
 use crate::stack::tcp::cell::{Cell, Stage};
+use crate::stack::tcp::failure::cut_off;
 use crate::stack::tcp::hold::End;
 use crate::stack::tcp::{Tcp, Unconnected};
 use crate::stack::turn::Turn;
@@ -24,7 +25,8 @@ impl Tcp {
     /// Listens. An unbound socket gets a port of its own.
     ///
     /// # Errors
-    /// `EADDRINUSE` if the port is taken by another listener.
+    /// `EADDRINUSE` if the port is taken by another listener; what the device failed with, if no other
+    /// leads to the socket.
     pub fn listen(
         &self,
         turn: &mut Turn<'_>,
@@ -86,6 +88,9 @@ impl Tcp {
             keyed: core.keyed().clone(),
             overflow,
         });
+        if let Some(failure) = cut_off(core, &listener) {
+            return Err(failure.into());
+        }
         self.demux.insert_listener(Arc::clone(&listener));
         Ok(listener)
     }
@@ -160,10 +165,10 @@ impl Tcp {
 /// Takes the connection that has waited longest.
 fn pop_accept_queue(listener: &Listener) -> io::Result<Arc<Cell>> {
     let mut state = listener.lock();
-    if let Some(failure) = &state.failure {
+    let first = state.accept_queue.pop_front();
+    if let (None, Some(failure)) = (&first, &state.failure) {
         return Err(failure.into());
     }
-    let first = state.accept_queue.pop_front();
     if state.accept_queue.is_empty() {
         state.accept_queue.shrink_to(KEPT);
     }

@@ -337,6 +337,11 @@ impl Listener {
         self.address
     }
 
+    /// Connections that can be accepted although the listener has ended.
+    pub(in crate::stack::tcp) fn keep(&self, cells: impl Iterator<Item = Arc<Cell>>) {
+        self.lock().accept_queue.extend(cells);
+    }
+
     /// The interface that it is limited to.
     pub(in crate::stack::tcp) fn interface(&self) -> Option<u16> {
         self.interface

@@ -65,7 +65,7 @@ pub fn emit_unreachable(
         }
     };
     may_answer(packet, addresses) && {
-        emit_about(to, (kind, code, word), packet, ip);
+        emit_about(to, &IcmpMessage { kind, code, word: word.to_be_bytes(), body: &[] }, packet, ip);
         true
     }
 }
@@ -86,14 +86,13 @@ pub fn emit_parameter_problem(
         IpAddr::V6(_) => (kind::v6::PARAMETER_PROBLEM, pointer),
     };
     may_answer(packet, addresses) && {
-        emit_about(to, (kind, code, word), packet, ip);
+        emit_about(to, &IcmpMessage { kind, code, word: word.to_be_bytes(), body: &[] }, packet, ip);
         true
     }
 }
 
-/// The error with this type, code and second word about a packet.
-fn emit_about(to: &mut Vec<u8>, error: (u8, u8, u32), packet: &Undelivered<'_>, ip: &IpMeta) {
-    let (kind, code, word) = error;
+/// An error about a packet, which it quotes.
+fn emit_about(to: &mut Vec<u8>, error: &IcmpMessage<'_>, packet: &Undelivered<'_>, ip: &IpMeta) {
     let Undelivered { header, bytes, .. } = *packet;
     // As much as is certain to arrive: RFC 1812 §4.3.2.3, RFC 4443 §2.4 (c).
     let longest = if header.src.is_ipv4() { 576 } else { 1280 };
@@ -101,7 +100,7 @@ fn emit_about(to: &mut Vec<u8>, error: (u8, u8, u32), packet: &Undelivered<'_>, 
     let whole = &bytes[..header.payload.end.min(bytes.len())];
     let body = &whole[..whole.len().min(room)];
     let ip = IpMeta { src: header.dst, dst: header.src, ..*ip };
-    emit_icmp(to, &ip, &IcmpMessage { kind, code, word: word.to_be_bytes(), body });
+    emit_icmp(to, &ip, &IcmpMessage { body, ..*error });
 }
 
 fn may_answer(packet: &Undelivered<'_>, addresses: &Addresses) -> bool {

@@ -3,38 +3,17 @@
 use super::Tcp;
 use super::cell::{Cell, Stage};
 use super::hold::End;
-use super::listening::Listener;
 use crate::error::Failure;
 use crate::readiness::Events;
 use crate::reasons::{EndReason, ResetReason};
-use crate::stack::core::Core;
 use crate::stack::turn::Turn;
 use std::sync::Arc;
-
-/// Why nobody from outside reaches a listener any more: every interface that leads to it is gone. The
-/// loopback interface does not count for a listener at all addresses, which waits for others.
-pub(super) fn cut_off<'c>(core: &'c Core, listener: &Listener) -> Option<&'c Failure> {
-    let everywhere = listener.interface().is_none() && listener.address().is_unspecified();
-    let leads_there = |interface: u16| match listener.interface() {
-        Some(bound) => bound == interface,
-        None if everywhere && core.is_loopback(interface) => false,
-        None => {
-            let addresses = core.routes().addresses(interface);
-            addresses.iter().any(|cidr| listener.score(cidr.address(), interface).is_some())
-        }
-    };
-    let mut cause = None;
-    for interface in core.routes().interfaces().filter(|interface| leads_there(*interface)) {
-        cause = Some(core.interface_failure(interface)?);
-    }
-    cause
-}
 
 impl Tcp {
     /// The device of an interface is gone: every socket of it fails with `cause`.
     pub(super) fn fail_sockets_of(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
         for listener in self.demux.all_listeners() {
-            if cut_off(turn.core, &listener).is_some() {
+            if listener.cut_off(turn.core).is_some() {
                 let waiting = self.empty_listener(turn, &listener, cause.clone());
                 // Those that came in another way can still be accepted.
                 listener.keep(waiting.into_iter().filter(|cell| cell.queue().interface != interface));

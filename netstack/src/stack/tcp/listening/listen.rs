@@ -7,7 +7,6 @@ use crate::error::{Failure, os};
 use crate::reasons::ResetReason;
 use crate::stack::hooks::Observer;
 use crate::stack::tcp::cell::{Cell, Stage};
-use crate::stack::tcp::failure::cut_off;
 use crate::stack::tcp::hold::End;
 use crate::stack::tcp::{Tcp, Unconnected};
 use crate::stack::turn::Turn;
@@ -88,7 +87,7 @@ impl Tcp {
             keyed: core.keyed().clone(),
             overflow,
         });
-        if let Some(failure) = cut_off(core, &listener) {
+        if let Some(failure) = listener.cut_off(core) {
             return Err(failure.into());
         }
         self.demux.insert_listener(Arc::clone(&listener));

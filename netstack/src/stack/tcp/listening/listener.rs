@@ -7,6 +7,7 @@ use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::readiness::Events;
+use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
 use crate::stack::flow::{FlowKey, present};
 use crate::stack::hooks::{Observer, Subject};
@@ -333,10 +334,6 @@ impl Listener {
         self.port
     }
 
-    pub(crate) fn address(&self) -> IpAddr {
-        self.address
-    }
-
     /// Connections that can be accepted although the listener has ended.
     pub(in crate::stack::tcp) fn keep(&self, cells: impl Iterator<Item = Arc<Cell>>) {
         self.lock().accept_queue.extend(cells);
@@ -345,6 +342,25 @@ impl Listener {
     /// The interface that it is limited to.
     pub(in crate::stack::tcp) fn interface(&self) -> Option<u16> {
         self.interface
+    }
+
+    /// Why nobody from outside reaches it any more: every interface that leads to it is gone. The loopback
+    /// interface does not count for a listener at all addresses, which waits for others.
+    pub(in crate::stack::tcp) fn cut_off<'c>(&self, core: &'c Core) -> Option<&'c Failure> {
+        let everywhere = self.interface.is_none() && self.address.is_unspecified();
+        let leads_here = |interface: u16| match self.interface {
+            Some(bound) => bound == interface,
+            None if everywhere && core.is_loopback(interface) => false,
+            None => {
+                let addresses = core.routes().addresses(interface);
+                addresses.iter().any(|cidr| self.score(cidr.address(), interface).is_some())
+            }
+        };
+        let mut cause = None;
+        for interface in core.routes().interfaces().filter(|interface| leads_here(*interface)) {
+            cause = Some(core.interface_failure(interface)?);
+        }
+        cause
     }
 
     /// How well the listener fits a segment to `local` that came in on `interface`; none if not.

@@ -14,7 +14,7 @@ fn answer(packet: &[u8]) -> Option<(u8, u8, u32, Vec<u8>)> {
     let device: Arc<dyn Device> = cable.end(0);
     cable.inject(net.now, 1, packet);
     net.settle();
-    net.now = net.now + LinkSpec::default().delay;
+    net.now += LinkSpec::default().delay;
     let mut buf = net.engine(0).core().pool().take();
     let meta = device.receive(net.now, 0, &mut buf).ok()?;
     let bytes = &buf.bytes()[..meta.len];

@@ -9,7 +9,10 @@ use crate::stack::testing::{Cable, LinkSpec, Net, address};
 use crate::stack::{Family, Interface};
 use crate::sync::{Mutex, Rank};
 use crate::time::{Duration, Instant};
-use crate::wire::{IcmpMessage, IpMeta, emit_icmp, parse_icmp, parse_ip};
+use crate::wire::{
+    ChecksumMode, FastOpenOption, Flags, HeaderBuf, IcmpMessage, IpMeta, Options, Segment, SeqNum,
+    TcpDatagram, Timestamps, emit_icmp, emit_tcp, parse_icmp, parse_ip,
+};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -118,6 +121,39 @@ fn an_icmp_error_fits_the_mtu() {
         assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [longest], "MTU {mtu}");
         assert!(parse_icmp(&parse_ip(&sent[0]).unwrap(), &sent[0]).is_some());
     }
+}
+
+/// The device of host 1 has lost a segment.
+pub(super) fn lost_by_the_device() -> Net {
+    let (mut net, _cable, device) = pair(215, 1500);
+    let (_client, server) = net.connected();
+    device.fails.store(libc::ENOBUFS, Ordering::Relaxed);
+    net.write(&server, b"lost").unwrap();
+    net
+}
+
+/// The headers of a SYN-ACK with a cookie, 72 bytes, are longer than the MTU.
+pub(super) fn headers_too_long() -> Net {
+    let (mut net, cable, device) = v4_only(68);
+    let listener = net.listen(0, 80, 8);
+    listener.with_options(|options| options.fastopen_queue = 8);
+    let mut syn = Segment { window: 1000, ..Segment::new(Flags::SYN, SeqNum::new(1), SeqNum::new(0)) };
+    syn.options = Options {
+        mss: Some(500),
+        window_scale: Some(2),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { tsval: 1, tsecr: 0 }),
+        fast_open: Some(FastOpenOption { cookie: None, experimental: false }),
+        ..Options::default()
+    };
+    let ip = IpMeta::new(address(0, Family::V4), address(1, Family::V4), 64);
+    let mut packet = HeaderBuf::new();
+    let datagram = TcpDatagram { ip: &ip, src_port: 5000, dst_port: 80, segment: &syn, payload: &[] };
+    emit_tcp(&mut packet, &datagram, ChecksumMode::Full);
+    cable.inject(net.now, 1, &packet);
+    net.settle();
+    assert!(device.take().is_empty(), "nothing reaches the device");
+    net
 }
 
 /// Host 0 alone, 10.0.0.2, on an interface of IPv4 only with this MTU.

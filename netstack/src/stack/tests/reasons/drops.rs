@@ -2,18 +2,19 @@
 
 use super::*;
 use crate::config::SynCookieMode;
-use crate::stack::Batch;
 use crate::stack::testing::icmp_about;
+use crate::stack::tests::mtu;
+use crate::stack::{Batch, Counters};
 use std::collections::BTreeMap;
 
 /// What host 1 dropped for `reason`, after what `case` did.
 fn check(reason: DropReason, case: Case) {
     let net = case();
-    let counters = [0, 1].map(|host| net.engine(host).counters());
-    let drops = counters[0].drops(reason) + counters[1].drops(reason);
+    let counters: Vec<_> = net.hosts.iter().map(|host| host.engine.counters()).collect();
+    let drops: u64 = counters.iter().map(|counters| counters.drops(reason)).sum();
     assert!(drops > 0, "{reason:?} does not count");
-    let listed = counters.map(|counters| counters.iter().find(|(name, _)| *name == reason.counter_name()));
-    let listed: u64 = listed.into_iter().flatten().map(|(_, count)| count).sum();
+    let listed = counters.iter().flat_map(Counters::iter).filter(|(name, _)| *name == reason.counter_name());
+    let listed: u64 = listed.map(|(_, count)| count).sum();
     assert_eq!(listed, drops, "{reason:?}");
 }
 
@@ -97,6 +98,8 @@ const IP: &[(DropReason, Case)] = &[
         give(&mut net, (0..2).map(|_| datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 0, 0])));
         net
     }),
+    (DropReason::PktTooBig, mtu::headers_too_long),
+    (DropReason::DeviceLoss, mtu::lost_by_the_device),
     (DropReason::NoSocket, || given([syn(&stranger())])),
     (DropReason::RstRatelimit, || {
         let mut net = net_with(|config| (config.reset_burst, config.reset_rate) = (1, 1));
@@ -208,6 +211,18 @@ const TCP: &[(DropReason, Case)] = &[
 const HANDSHAKE: &[(DropReason, Case)] = &[
     (DropReason::TcpInvalidAckSequence, resets::invalid_ack),
     (DropReason::TcpOldAck, resets::old_ack),
+    (DropReason::TcpRfc7323Tsecr, || {
+        let mut net = net();
+        let _listener = net.listen(1, 80, 8);
+        let with = |mut segment: Segment, tsval, tsecr| {
+            segment.options.timestamps = Some(Timestamps { tsval, tsecr });
+            packet(&stranger(), &segment, &[])
+        };
+        give(&mut net, [with(segment(Flags::SYN, 1000, 0), 5, 0)]);
+        let iss = net.cable.take_trace()[0].segment().seq;
+        give(&mut net, [with(segment(Flags::ACK, 1001, iss.raw().wrapping_add(1)), 6, 0xdead_beef)]);
+        net
+    }),
     (DropReason::SynQueueFull, || {
         let mut net = net_with(|config| config.syncookies = SynCookieMode::Off);
         let _listener = net.listen(1, 80, 1);

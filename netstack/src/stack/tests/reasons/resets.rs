@@ -1,6 +1,7 @@
 //! A case for each reason for a reset.
 
 use super::*;
+use crate::config::EcnNegotiation;
 use crate::reasons::ResetReason;
 use crate::stack::Rejection;
 use crate::tcp::State;
@@ -79,6 +80,16 @@ const CASES: &[(ResetReason, Case)] = &[
         net
     }),
     (ResetReason::TcpInvalidAckSequence, invalid_ack),
+    (ResetReason::TcpInvalidSyn, || {
+        let mut net = net_with(|config| config.ecn = EcnNegotiation::AcceptAccurate);
+        let _listener = net.listen(1, 80, 8);
+        // RFC 3168 first, and then AccECN: RFC 9768 section 3.1.5.
+        let classic = Flags::SYN.with(Flags::ECE).with(Flags::CWR);
+        for flags in [classic, classic.with(Flags::AE)] {
+            give(&mut net, [packet(&stranger(), &segment(flags, 1000, 0), &[])]);
+        }
+        net
+    }),
     (ResetReason::TcpRfc7323Paws, || {
         let mut net = net();
         let _listener = net.listen(1, 80, 8);

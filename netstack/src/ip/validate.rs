@@ -62,7 +62,8 @@ impl From<Martian> for DropReason {
 ///
 /// # Errors
 /// If the packet has to be dropped.
-#[inline]
+// It runs for every packet, and what else calls it is cold.
+#[inline(always)]
 pub fn validate(header: &IpHeader, origin: Origin, addresses: &Addresses) -> Result<Cast, Martian> {
     let (src, dst) = (header.src, header.dst);
     let outside = origin == Origin::Outside;

@@ -31,6 +31,8 @@ enum Found {
 
 impl Tcp {
     /// A TCP segment arrived. What connections answer waits for [`Tcp::end_batch`], unless it must not.
+    // One caller: inlined, the arrival is taken apart where it was made.
+    #[inline(always)]
     pub(in crate::stack) fn on_segment(
         &self,
         turn: &mut Turn<'_>,

@@ -63,7 +63,7 @@ pub(super) struct Receiver<'a> {
 impl Tcp {
     /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1), within the
     /// limit that keeps a flood from being answered by one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reset_stray(
         &self,
         turn: &mut Turn<'_>,

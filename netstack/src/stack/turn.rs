@@ -29,8 +29,15 @@ impl<'a> Turn<'a> {
     #[inline]
     pub(super) fn trace(&mut self, about: impl FnOnce() -> About, kind: impl FnOnce() -> EventKind) {
         if self.core.trace().is_some() {
-            self.out.trace(TraceEvent::new(self.now, about(), kind()));
+            self.put_event(about, kind);
         }
+    }
+
+    /// Out of the way of what is not traced.
+    #[cold]
+    #[inline(never)]
+    fn put_event(&mut self, about: impl FnOnce() -> About, kind: impl FnOnce() -> EventKind) {
+        self.out.trace(TraceEvent::new(self.now, about(), kind()));
     }
 
     /// A packet is dropped.

@@ -134,8 +134,15 @@ impl Held<'_, '_> {
     #[inline]
     pub(super) fn note(&mut self, kind: impl FnOnce() -> EventKind) {
         if self.state.watch.is_on() {
-            self.state.watch.note(self.turn, || self.cell.about(), kind());
+            self.put_note(kind);
         }
+    }
+
+    /// Out of the way of what nobody wants to know of.
+    #[cold]
+    #[inline(never)]
+    fn put_note(&mut self, kind: impl FnOnce() -> EventKind) {
+        self.state.watch.note(self.turn, || self.cell.about(), kind());
     }
 
     /// Lets the connection's observer know.

@@ -72,6 +72,7 @@ impl Tcp {
     }
 
     /// Finds who a segment is for.
+    #[inline(always)]
     fn find_receiver(
         &self,
         turn: &mut Turn<'_>,

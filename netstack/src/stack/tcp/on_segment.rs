@@ -72,7 +72,6 @@ impl Tcp {
     }
 
     /// Finds who a segment is for.
-    #[inline(always)]
     fn find_receiver(
         &self,
         turn: &mut Turn<'_>,

@@ -121,18 +121,27 @@ fn large_sum(bytes: &[u8]) -> u64 {
 }
 
 /// The ones' complement sum of the 16-bit words of `sum`.
+///
+/// Added to itself with its halves exchanged, a number has their sum in its upper half, and the carry of
+/// the lower half is the one that goes around.
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    ((sum >> 16) + (sum & 0xffff)) as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn folding_is_the_remainder_by_ones_complement(sum: u64) {
+            let folded = u64::from(fold(sum));
+            prop_assert_eq!(folded % 0xffff, sum % 0xffff);
+            prop_assert_eq!(folded == 0, sum == 0, "negative zero stays what it is");
+        }
+    }
 
     fn naive(bytes: &[u8]) -> u16 {
         let mut sum = 0u32;

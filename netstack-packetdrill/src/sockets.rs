@@ -52,7 +52,7 @@ impl Adapter {
     /// bind(2).
     ///
     /// # Errors
-    /// As [`Unconnected::bind`].
+    /// As [`Tcp::bind`].
     pub fn bind(&'static self, fd: i32, address: Option<SocketAddr>) -> Call {
         let mut guard = self.lock();
         let engine = guard.world.engine()?;

@@ -1,4 +1,4 @@
-//! Which packets may come in at all.
+//! Validation of the addresses of received packets.
 
 use super::addresses::{AddressKind, Addresses};
 use crate::reasons::DropReason;
@@ -10,15 +10,15 @@ use std::net::IpAddr;
 pub enum Origin {
     /// The stack's own loopback.
     Loopback,
-    /// A device with somebody else behind it.
+    /// A device with other hosts behind it.
     Outside,
 }
 
-/// To how many a packet is addressed.
+/// The kind of destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cast {
-    /// To us alone: any own address will do, whatever the interface (the weak host model of RFC 1122
-    /// §3.3.4.2, as in Linux).
+    /// To this host alone. Every address of the stack is accepted on every interface (the weak host
+    /// model of RFC 1122 §3.3.4.2, as in Linux).
     Unicast,
     /// To a multicast group.
     Multicast,
@@ -26,22 +26,22 @@ pub enum Cast {
     Broadcast,
 }
 
-/// Why a packet may not come in. All of them are dropped in silence.
+/// Why a packet is rejected. Such packets are dropped silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Martian {
     /// The source cannot be one host: unspecified, multicast or broadcast (RFC 1122 §3.2.1.3,
     /// RFC 4291 §2.5.2 and §2.7).
     Source,
-    /// The source is one of our own addresses, yet the packet comes from outside.
+    /// The source is an address of this stack, but the packet comes from outside.
     OwnSource,
     /// A loopback address from outside (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3).
     Loopback,
-    /// The destination is no address to send to: unspecified or of network 0.
+    /// The destination is not a valid one: unspecified or of network 0.
     Destination,
-    /// An IPv4 address dressed up as one of IPv6. Linux drops them, since they may pass filters
-    /// that look at IPv4 addresses only.
+    /// An IPv4-mapped IPv6 address. Linux drops such packets, because they can bypass filters that
+    /// check IPv4 addresses only.
     MappedAddress,
-    /// The destination is somebody else: we forward nothing.
+    /// The destination is another host, and the stack does not forward.
     NotOurs,
 }
 

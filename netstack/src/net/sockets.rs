@@ -45,7 +45,7 @@ impl Stack {
     /// Resolves a name in the same way as the sockets of this stack, by the resolver of the host.
     ///
     /// # Errors
-    /// As [`lookup_host`](crate::net::lookup_host).
+    /// As [`lookup_host`].
     pub async fn lookup_host<T: ToSocketAddrs>(
         &self,
         host: T,

@@ -1,4 +1,4 @@
-//! What all protocols of a stack share. It knows none of them.
+//! The state that all protocols of a stack share. It does not depend on any of them.
 
 use super::counters::StackCounters;
 use super::flow::{QueueId, WayBack};
@@ -25,8 +25,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// What all protocols of a stack share: its settings, interfaces, addresses and routes, what is known of
-/// paths, buffers, chance, and who drives it.
+/// The state that all protocols of a stack share: its settings, interfaces, addresses and routes,
+/// path MTUs, buffers, the random generator, and the driver.
 pub struct Core {
     config: Arc<Config>,
     interfaces: Interfaces,
@@ -118,12 +118,12 @@ impl Core {
         self.interfaces.index(name)
     }
 
-    /// Where receive buffers come from.
+    /// The pool of receive buffers.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// Sets who sleeps until the next deadline. The first one stays.
+    /// Sets the driver that sleeps until the next deadline. Only the first call has an effect.
     pub fn set_driver_hook(&self, hook: Arc<dyn DriverHook>) {
         let set = self.hook.set(hook);
         debug_assert!(set.is_ok(), "a stack has one driver");

@@ -1,4 +1,4 @@
-//! Counters, under the names of `netstat -s` where Linux has them.
+//! Counters, with the names of `netstat -s` for those that Linux has.
 
 use crate::reasons::{DropReason, ResetReason};
 use std::array;
@@ -11,7 +11,7 @@ macro_rules! counters {
         stack { $( $(#[$stack_attr:meta])* $stack:ident, $stack_text:literal; )* }
         tcp { $( $(#[$tcp_attr:meta])* $tcp:ident, $tcp_text:literal; )* }
     ) => {
-        /// What a stack has counted since it was built.
+        /// The counters of a stack, since it was built.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counters {
@@ -22,8 +22,9 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// The names of Linux, or of this stack where Linux has none, with the values. The counts by
-            /// reason are last: `DropTcpCsum`, `RstNoSocket`.
+            /// The names and values of all counters. The names are those of Linux, or of this stack
+            /// for counters that Linux does not have. The counts by reason are last: `DropTcpCsum`,
+            /// `RstNoSocket`.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 let drops = DropReason::ALL.iter().map(|reason| (reason.counter_name(), self.drops(*reason)));
                 let resets =

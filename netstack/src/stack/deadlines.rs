@@ -1,8 +1,9 @@
-//! The deadlines of one protocol: of its sockets, and of whatever else waits for a time.
+//! The deadlines of one protocol: those of its sockets, and of everything else that waits for a
+//! time.
 //!
-//! A binary heap that knows where each entry is, so that an owner has at most one entry and can move
-//! or remove it. Owners are lazy: a deadline that moves later is left alone, fires early, and is
-//! armed again then, so that the segments of a busy connection do not touch the heap.
+//! A binary heap with the position of each entry, so that an owner has at most one entry and can
+//! move or remove it. Updates are lazy: a deadline that moves later is not changed, fires early,
+//! and is armed again then, so that the segments of a busy connection do not touch the heap.
 
 use crate::sync::{Mutex, Rank};
 use crate::time::Instant;

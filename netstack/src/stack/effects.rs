@@ -1,4 +1,4 @@
-//! What a turn leaves to do once no lock is held.
+//! The work that a turn leaves until no lock is held.
 
 use super::core::Core;
 use super::hooks::Subject;

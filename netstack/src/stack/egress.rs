@@ -1,4 +1,4 @@
-//! What leaves: packets, and ICMP messages.
+//! Sending: packets, and ICMP messages.
 
 use super::core::Core;
 use super::effects::DeviceFailure;

@@ -1,4 +1,4 @@
-//! The stack without I/O: construction, and what the driver calls.
+//! The stack without I/O: its construction, and the calls of the driver.
 
 use super::core::Core;
 use super::counters::Counters;
@@ -27,29 +27,28 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A TCP/IP stack without I/O, clock or threads: it is told the time with each call.
+/// A TCP/IP stack without I/O, clock or threads. Each call has the time as an argument.
 ///
-/// A driver hands packets to [`Engine::on_packet`], ends each batch with [`Engine::end_batch`],
-/// calls [`Engine::on_timer`] at [`Engine::next_deadline`] and [`Engine::on_writable`] when a device
-/// that was full takes packets again, and lets [`Batch::deliver`] do what is left after each.
-/// Applications call the protocols, by [`Engine::with_tcp`], from any thread; those calls transmit
-/// inline.
+/// A driver passes packets to [`Engine::on_packet`], ends each batch with [`Engine::end_batch`],
+/// calls [`Engine::on_timer`] at [`Engine::next_deadline`] and [`Engine::on_writable`] when a full
+/// device has room again, and calls [`Batch::deliver`] after each. Applications call the protocols,
+/// by [`Engine::with_tcp`], from any thread; those calls transmit inline.
 pub struct Engine {
     core: Core,
     tcp: Tcp,
     rotation: Rotation,
 }
 
-/// What a stack is given beside its settings and interfaces.
+/// The parameters of a stack in addition to its settings and interfaces.
 #[derive(Clone, Default)]
 pub struct EngineSetup {
-    /// Where the stack looks for Fast Open cookies, which other stacks may use too. Default none: it has
-    /// a cache of its own.
+    /// The cache of Fast Open cookies, which other stacks can share. Default none: the stack has
+    /// its own cache.
     pub fast_open_cache: Option<Arc<FastOpenCache>>,
-    /// The congestion controls that sockets can choose from, and [`Config::congestion`] can name.
-    /// Default the built-in ones.
+    /// The congestion controls that sockets and [`Config::congestion`] can select. Default the
+    /// built-in ones.
     pub congestion: CongestionRegistry,
-    /// Who is told of everything that happens. Default none, which costs nothing.
+    /// The hook that receives all trace events. Default none, which costs nothing.
     pub trace: Option<Arc<dyn Trace>>,
 }
 
@@ -63,7 +62,8 @@ impl fmt::Debug for EngineSetup {
     }
 }
 
-/// What a driver of a queue keeps from call to call: what the calls leave to do, and the memory for it.
+/// The state that a driver of a queue keeps between calls: the work that the calls have left, and
+/// the memory for it.
 #[derive(Default)]
 pub struct Batch {
     effects: Effects,
@@ -71,12 +71,12 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Nothing to do.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The buffer of the last packet, if nobody holds on to it.
+    /// The buffer of the last packet, if it is not in use any more.
     pub fn take_spare(&mut self) -> Option<PacketBuf> {
         self.effects.take_spare()
     }
@@ -86,8 +86,8 @@ impl Batch {
         self.effects.has_transmitted()
     }
 
-    /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
-    /// Call it with no lock held.
+    /// Does the remaining work: flushes devices, notifies the driver, and calls observers, in this
+    /// order. It must be called with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {
         self.tcp.release(&engine.core, engine.tcp.counters());
         engine.deliver(&mut self.effects);
@@ -105,13 +105,13 @@ impl Engine {
     /// says otherwise. One with the name `lo` is that loopback interface.
     ///
     /// # Errors
-    /// Of kind `InvalidInput` if a setting or an address makes no sense; any error of the operating
-    /// system's random source.
+    /// An error of kind `InvalidInput` if a setting or an address is invalid; any error of the
+    /// operating system's random source.
     pub fn new(config: Config, interfaces: Vec<Interface>) -> io::Result<Arc<Self>> {
         Self::with_setup(config, interfaces, EngineSetup::default())
     }
 
-    /// As [`Engine::new`], with what `setup` says.
+    /// As [`Engine::new`], with the parameters of `setup`.
     ///
     /// # Errors
     /// As [`Engine::new`]; of kind `InvalidInput`, too, if [`Config::congestion`] is not in the registry.
@@ -126,18 +126,18 @@ impl Engine {
         Ok(Arc::new(Self { core, tcp, rotation: Rotation::default() }))
     }
 
-    /// What the protocols share: settings, interfaces, buffers.
+    /// The shared state of the protocols: settings, interfaces, buffers.
     pub fn core(&self) -> &Core {
         &self.core
     }
 
-    /// TCP, for what needs no turn.
+    /// TCP, for calls that need no turn.
     pub fn tcp(&self) -> &Tcp {
         &self.tcp
     }
 
-    /// Calls `f` with TCP and a turn at `now`, and delivers what it leaves to do. Not to be called under
-    /// a lock.
+    /// Calls `f` with TCP and a turn at `now`, and does the work that it leaves. It must be called
+    /// with no lock held.
     #[inline]
     pub fn with_tcp<R>(&self, now: Instant, f: impl FnOnce(&Tcp, &mut Turn<'_>) -> R) -> R {
         let mut effects = Effects::default();
@@ -146,9 +146,10 @@ impl Engine {
         result
     }
 
-    /// A packet arrived on the queue `from`. Whatever it is, it is consumed.
+    /// Processes a packet that arrived on the queue `from`. The packet is always consumed.
     ///
-    /// What connections answer waits for [`Engine::end_batch`], unless it must not.
+    /// Connections send their answers in [`Engine::end_batch`], except for those that must not
+    /// wait.
     pub fn on_packet(&self, now: Instant, from: QueueId, packet: PacketBuf, meta: RxMeta, batch: &mut Batch) {
         let Batch { effects, tcp } = batch;
         let mut turn = Turn::new(&self.core, now, effects);
@@ -192,14 +193,14 @@ impl Engine {
         }
     }
 
-    /// All packets that there were are delivered: connections answer now, and those who wait are
-    /// notified by [`Batch::deliver`].
+    /// Ends a batch of packets: connections send their answers, and [`Batch::deliver`] notifies
+    /// waiting sockets.
     pub fn end_batch(&self, now: Instant, batch: &mut Batch) {
         let Batch { effects, tcp } = batch;
         self.tcp.end_batch(&mut Turn::new(&self.core, now, effects), tcp);
     }
 
-    /// Does what is due at `now`. May be called early or late.
+    /// Processes what is due at `now`. It may be called early or late.
     pub fn on_timer(&self, now: Instant, batch: &mut Batch) {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
         self.guests().into_iter().for_each(|guest| guest.on_timer(&mut turn));
@@ -209,13 +210,13 @@ impl Engine {
         }
     }
 
-    /// The earliest deadline of the stack's own. Those of devices are the driver's to ask for.
+    /// The earliest deadline of the stack itself. The driver has to check those of devices.
     pub fn next_deadline(&self) -> Option<Instant> {
         let fragments = self.core.reassembly().lock().next_deadline();
         self.guests().into_iter().filter_map(Guest::next_deadline).chain(fragments).min()
     }
 
-    /// The device takes packets of `queue` again: the sockets that wait for it send. Says whether it still
+    /// The device has room in `queue` again: sockets that wait for it send. Says whether it still
     /// takes some after that.
     pub fn on_writable(&self, now: Instant, queue: QueueId, batch: &mut Batch) -> bool {
         let mut turn = Turn::new(&self.core, now, &mut batch.effects);
@@ -230,7 +231,7 @@ impl Engine {
         takes
     }
 
-    /// Whether sockets wait until `queue` takes packets.
+    /// Whether sockets wait for room in `queue`.
     pub fn has_waiting(&self, queue: QueueId) -> bool {
         let number = self.core.queue_number(queue);
         self.guests().into_iter().any(|guest| guest.has_waiting(number))
@@ -270,7 +271,7 @@ impl Engine {
             .deliver(&self.core, |number| self.guests().into_iter().any(|guest| guest.has_waiting(number)));
     }
 
-    /// Whether nothing that was written on any socket is still unsent or unacknowledged.
+    /// Whether all data that was written on any socket has been sent and acknowledged.
     pub fn is_drained(&self) -> bool {
         self.guests().into_iter().all(Guest::is_drained)
     }
@@ -291,13 +292,13 @@ impl Engine {
         self.tcp.recent_ends()
     }
 
-    /// What went on since the stack was built.
+    /// The counters since the stack was built.
     pub fn counters(&self) -> Counters {
         Counters::of(self.core.counters(), self.tcp.counters())
     }
 
-    /// What the stack remembers of the hosts that it talked to, in the order of their addresses: `ip
-    /// tcp_metrics show` and the path MTUs of `ip route get`.
+    /// The metrics of the hosts that the stack has communicated with, in the order of their
+    /// addresses: `ip tcp_metrics show` and the path MTUs of `ip route get`.
     pub fn destinations(&self, now: Instant) -> Vec<Destination> {
         let mut all = BTreeMap::<IpAddr, Destination>::new();
         for (address, mtu, used) in self.core.paths().all(now) {
@@ -310,13 +311,13 @@ impl Engine {
         all.into_values().collect()
     }
 
-    /// What the stack remembers of one host.
+    /// The metrics of one host.
     pub fn destination(&self, now: Instant, address: IpAddr) -> Option<Destination> {
         self.destinations(now).into_iter().find(|known| known.address == address)
     }
 
-    /// Forgets what connections measured and the MTUs of all paths. Running connections keep theirs
-    /// until they expire.
+    /// Clears the metrics and the MTUs of all paths. Open connections keep theirs until they
+    /// expire.
     pub fn forget_destinations(&self) {
         self.core.paths().clear();
         self.tcp.metrics().clear();

@@ -1,4 +1,4 @@
-//! The names of things: flows, queues, address families.
+//! Identifiers: flows, queues, address families.
 
 use crate::trace::About;
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// The address that means any, in this family.
+    /// The unspecified address of this family.
     pub const fn unspecified(self) -> IpAddr {
         match self {
             Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),

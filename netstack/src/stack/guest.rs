@@ -1,4 +1,4 @@
-//! A protocol as the engine sees it, and whose turn it is.
+//! The interface between the engine and a protocol, and the order in which protocols are served.
 
 use super::turn::Turn;
 use crate::error::Failure;

@@ -1,9 +1,10 @@
-//! Whom the stack calls: observers of sockets, and its driver. All of it with no lock held.
+//! The hooks that the stack calls: observers of sockets, and its driver. They are called with no
+//! lock held.
 
 use super::flow::QueueId;
 use crate::readiness::Events;
 
-/// Who is notified when something happens to a socket. Called with no lock held.
+/// The observer of a socket, which is notified of its events. It is called with no lock held.
 pub trait Observer: Send + Sync {
     /// Something happened: edges, not levels.
     fn on_ready(&self, ready: Events);
@@ -15,8 +16,8 @@ pub(crate) trait Subject: Send + Sync {
     fn observer(&self) -> Option<&dyn Observer>;
 }
 
-/// What sleeps until the next deadline, and waits for devices to become writable. Called with no
-/// lock held.
+/// The driver, which sleeps until the next deadline and waits for devices to become writable. It is
+/// called with no lock held.
 pub trait DriverHook: Send + Sync {
     /// The earliest deadline is now before what [`Engine::next_deadline`](super::Engine::next_deadline)
     /// said last.

@@ -1,9 +1,8 @@
-//! A bounded table of what is known of hosts.
+//! A bounded table of information about hosts.
 //!
-//! It costs nothing to hold on to: it has buckets of a few entries, chosen by a keyed hash, and a bucket
-//! that is full forgets the entry that was not used for longest. So a peer with many addresses makes the
-//! stack forget, and never remember more than it may; and whose entries it makes it forget is not for
-//! it to choose.
+//! It has buckets of a few entries, selected by a keyed hash, and a full bucket drops its least
+//! recently used entry. So a peer with many addresses can make the stack drop entries, but it can
+//! neither exceed the limit nor select which entries are dropped.
 
 use super::keyed::Keyed;
 use crate::time::Instant;
@@ -25,7 +24,7 @@ pub(super) struct Hosts<V> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Host<V> {
     pub(super) address: IpAddr,
-    /// When something was last learned or looked up.
+    /// The time of the last update or lookup.
     pub(super) used: Instant,
     pub(super) value: V,
 }

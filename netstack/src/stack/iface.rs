@@ -6,9 +6,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A device, the addresses that the stack has on it, and whether it leads to the rest of the world.
+/// A network interface: a device, the addresses of the stack on it, and the gateways behind it.
 ///
-/// An address that cannot be parsed, or that makes no sense, is an error when the stack is built.
+/// An invalid address or gateway is an error when the stack is built.
 ///
 /// ```
 /// use netstack::device::{Pair, PairConfig};
@@ -49,11 +49,12 @@ impl Interface {
         Self { name: None, device, addresses: Vec::new(), gateways: Vec::new(), error: None }
     }
 
-    /// Names the interface. Default: `net` and its number.
+    /// Sets the name of the interface. Default: `net` followed by its number.
     ///
-    /// `lo` is the name of the loopback interface: an interface with this name takes its place and
-    /// gets its addresses. Its device must give back what it gets, as [`Loopback`] does; a
-    /// [`PcapTap`] or a [`Link`] in front of that captures or hinders what a stack sends to itself.
+    /// `lo` is the name of the loopback interface: an interface with this name replaces it and gets
+    /// its addresses. Its device must return every packet that it is sent, as [`Loopback`] does. A
+    /// [`PcapTap`] or a [`Link`] in front of a `Loopback` captures or impairs the packets that a
+    /// stack sends to itself.
     ///
     /// [`Loopback`]: crate::device::Loopback
     /// [`PcapTap`]: crate::device::PcapTap
@@ -64,8 +65,8 @@ impl Interface {
         self
     }
 
-    /// Adds an address of the stack, such as `10.0.0.2/24`. The addresses of its network are reached
-    /// through this interface.
+    /// Adds an address of the stack with its prefix length, such as `10.0.0.2/24`. Other addresses
+    /// in this network are reached through this interface.
     #[must_use]
     pub fn address(mut self, cidr: &str) -> Self {
         match cidr.parse() {
@@ -79,10 +80,10 @@ impl Interface {
     /// no network of the stack leave through it.
     ///
     /// On a point-to-point device ([`Capabilities::point_to_point`]), as all devices of this crate
-    /// and the TUN device are, that is all: whoever is at the other end takes every packet, the
-    /// gateway's own address does not matter, and it need not be in a network of the interface. On
-    /// any other device the gateway has to be another host in a network of the interface, or have a
-    /// link-local address, so that the device can find it; building the stack fails otherwise.
+    /// and the TUN device are, that is all: the other end accepts every packet, the address of the
+    /// gateway is not used, and it need not be in a network of the interface. On any other device
+    /// the gateway has to be another host in a network of the interface, or have a link-local
+    /// address, so that the device can resolve it; otherwise building the stack fails.
     ///
     /// [`Capabilities::point_to_point`]: crate::device::Capabilities::point_to_point
     #[must_use]

@@ -1,4 +1,4 @@
-//! What arrives: from a packet to a datagram that is ours.
+//! Receiving: from a packet to a datagram for this stack.
 
 use super::egress::{send_icmp, send_parameter_problem, way_back};
 use super::flow::QueueId;

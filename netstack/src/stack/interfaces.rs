@@ -1,4 +1,4 @@
-//! The interfaces of a stack in use: devices, their queues and their failures.
+//! The interfaces of a running stack: devices, their queues and their failures.
 
 use super::flow::QueueId;
 use super::iface::Interface;

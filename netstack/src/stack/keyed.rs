@@ -1,4 +1,4 @@
-//! The keyed hash for tables whose keys peers choose.
+//! The keyed hash for tables with keys that peers can choose.
 
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, Hash};

@@ -1,12 +1,13 @@
-//! The stack: what lies between devices below, the protocols beside, and sockets above.
+//! The stack, between devices below and sockets above.
 //!
-//! [`Engine`] is the whole of it, without I/O. It has a [`Core`], which knows no protocol, and the
-//! protocols, which know the core and not each other. `ingress` makes datagrams of packets, the engine
-//! hands each to its protocol, and what leaves goes through `egress`. A [`Turn`] is what functions pass on
-//! to one another: the core, the time, and what is left to do.
+//! [`Engine`] is the whole stack without I/O. It consists of a [`Core`], which does not depend on
+//! any protocol, and of the protocols, which depend on the core and not on each other. `ingress`
+//! turns packets into datagrams, the engine passes each to its protocol, and packets are sent
+//! through `egress`. Functions pass on a [`Turn`]: the core, the time, and the work to do when no
+//! lock is held.
 //!
-//! Nothing here calls a waker or flushes a device under a lock: that is gathered in `Effects` and done
-//! once no lock is held.
+//! Nothing here calls a waker or flushes a device under a lock. Such work is collected in `Effects`
+//! and done when no lock is held.
 
 mod core;
 mod counters;

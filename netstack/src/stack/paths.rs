@@ -14,12 +14,12 @@ pub(super) const IPV6_MIN_MTU: usize = 1280;
 /// The MTU of a path that ICMP reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PathMtu {
-    /// The largest packet that passes, in bytes.
+    /// The MTU in bytes.
     pub bytes: usize,
-    /// A router claimed an MTU below [`Config::min_pmtu`]: no path is made smaller than that, and
-    /// packets are sent without DF instead, so that they can be fragmented (as in Linux).
+    /// Whether a router reported an MTU below [`Config::min_pmtu`]. The MTU is then `min_pmtu`, and
+    /// packets are sent without DF, so that they can be fragmented (as in Linux).
     pub locked: bool,
-    /// When it counts no more and larger packets are tried again (RFC 1191 §6.3).
+    /// The time at which the entry expires and larger packets are tried again (RFC 1191 §6.3).
     pub expires: Instant,
 }
 

@@ -1,6 +1,6 @@
-//! Which ports are in use, and by whom.
+//! The table of ports in use.
 //!
-//! A port holds groups of sockets that are alike in everything that decides about sharing, so that a
+//! A port holds groups of sockets with the same properties that matter for sharing, so that a
 //! listener with 10,000 connections costs two entries and not 10,001.
 
 use super::flow::give_back;

@@ -1,4 +1,4 @@
-//! Where packets go, and which address they come from.
+//! The routes of packets, and the selection of source addresses.
 
 use crate::ip::{AddressKind, Addresses, Cidr};
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! What the sockets of all protocols share, with Linux's rules for binding.
+//! The common part of the sockets of all protocols, with Linux's rules for binding.
 
 use super::core::Core;
 use super::flow::{Family, present};
@@ -9,16 +9,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// A socket as far as IP goes. Dropping it gives its port up.
+/// The IP part of a socket. Dropping it releases its port.
 #[derive(Debug)]
 pub struct IpSocket {
-    /// `SO_REUSEADDR`. Counts when binding. Default off.
+    /// `SO_REUSEADDR`. Applies when binding. Default off.
     pub reuse_address: bool,
-    /// `SO_REUSEPORT`. Counts when binding. Default off.
+    /// `SO_REUSEPORT`. Applies when binding. Default off.
     pub reuse_port: bool,
     /// `IP_TTL`, or the hop limit.
     pub ttl: u8,
-    /// `IP_TOS` or `IPV6_TCLASS`; the two bits of ECN are not used. Default 0.
+    /// `IP_TOS` or `IPV6_TCLASS`; the two ECN bits are not used. Default 0.
     pub traffic_class: u8,
     family: Family,
     only_v6: bool,
@@ -69,12 +69,12 @@ impl IpSocket {
         }
     }
 
-    /// The index of the interface that the socket is limited to (`SO_BINDTODEVICE`).
+    /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`).
     pub fn interface(&self) -> Option<u16> {
         self.interface
     }
 
-    /// Limits the socket to the interface called `name`, or to none.
+    /// Binds the socket to the interface `name`, or removes the binding.
     ///
     /// # Errors
     /// `ENODEV` if there is no such interface.
@@ -126,7 +126,8 @@ impl IpSocket {
         Ok(())
     }
 
-    /// The address that the socket is bound to; the unspecified address and port 0 before.
+    /// The address that the socket is bound to; the unspecified address with port 0 if it is not
+    /// bound.
     pub fn local_addr(&self) -> SocketAddr {
         match &self.binding {
             Some(binding) => SocketAddr::new(present(binding.claim().address, self.mapped), binding.port()),

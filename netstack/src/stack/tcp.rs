@@ -1,9 +1,10 @@
-//! TCP as a guest of the stack: its tables, its sockets, and the way of a segment through them.
+//! TCP in the stack: its tables, its sockets, and the path of a segment through them.
 //!
-//! A segment comes in through [`Tcp::on_segment`], finds its connection in `demux`, and is processed
-//! under the lock of its `cell`; what the connection then has to send leaves by `hold/transmit`.
-//! Applications take the same lock from above, through `connect` and `calls`, and transmit inline.
-//! `hold` is the one way to lock a connection, and `listening` what happens before there is one.
+//! A segment comes in through [`Tcp::on_segment`], finds its connection in `demux`, and is
+//! processed under the lock of its `cell`; what the connection then has to send leaves by
+//! `hold/transmit`. Applications take the same lock from above, through `connect` and `calls`, and
+//! transmit inline. `hold` is the only way to lock a connection, and `listening` handles
+//! connections before they are established.
 
 mod calls;
 mod cell;
@@ -62,11 +63,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-/// TCP: connections, listeners and what they need. It reaches its own tables and the [`Core`] of the
+/// TCP: connections, listeners and their state. It uses its own tables and the [`Core`] of the
 /// [`Turn`], and nothing else.
 ///
 /// The calls of applications are its public methods. [`Engine::with_tcp`](super::Engine::with_tcp)
-/// gives them a turn, and delivers what they leave to do.
+/// gives them a turn, and does the work that they leave.
 pub struct Tcp {
     demux: Demux,
     ports: Arc<Ports>,

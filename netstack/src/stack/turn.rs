@@ -1,4 +1,4 @@
-//! One turn of the stack: what goes along from function to function.
+//! One turn of the stack: the values that functions pass on.
 
 use super::core::Core;
 use super::effects::Effects;
@@ -12,8 +12,8 @@ use crate::trace::{About, EventKind, TraceEvent};
 use crate::wire::IpHeader;
 use std::fmt;
 
-/// What is at hand while a packet, a deadline or a call is processed: the stack's core, the time, and
-/// what is left to do once no lock is held.
+/// The context in which a packet, a deadline or a call is processed: the stack's core, the time,
+/// and the work to do when no lock is held.
 pub struct Turn<'a> {
     pub(super) core: &'a Core,
     pub(super) now: Instant,

@@ -1,4 +1,4 @@
-//! Who waits until a queue of a device takes packets.
+//! The sockets that wait for room in a queue of a device.
 
 use crate::sync::{Mutex, Rank};
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Delivery rate samples: how fast the path took what was sent.
+//! Delivery rate samples: how fast the path delivered the data.
 //!
 //! Each range in flight remembers what had been delivered when it left ([`Stamp`]). Its
 //! acknowledgment then says how much was delivered in between and in what time, which is a sample of
@@ -49,7 +49,7 @@ impl Stamp {
     }
 }
 
-/// What one acknowledgment says of the path: the variables `RS.` of the draft.
+/// The delivery rate sample of one acknowledgment: the variables `RS.` of the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RateSample {
@@ -73,7 +73,7 @@ impl RateSample {
         Self { delivered, interval, prior_delivered: 0, tx_in_flight: 0, lost: 0, app_limited: false }
     }
 
-    /// Bytes a second.
+    /// Bytes per second.
     pub fn rate(&self) -> u64 {
         per_second(self.delivered, self.interval)
     }

@@ -5,11 +5,11 @@ use crate::reasons::EndReason;
 use std::fmt;
 use std::io;
 
-/// The errors of the core. Each stands for one error number of Linux, which the conversion into
-/// [`io::Error`] gives.
+/// The errors of the core. Each corresponds to an error number of Linux, which the conversion to
+/// [`io::Error`] uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TcpError {
-    /// Nothing to do now, try later (`EAGAIN`).
+    /// The operation would block (`EAGAIN`).
     WouldBlock,
     /// A reset answered the SYN (`ECONNREFUSED`).
     Refused,
@@ -17,21 +17,21 @@ pub enum TcpError {
     Reset,
     /// The peer stopped answering (`ETIMEDOUT`).
     TimedOut,
-    /// Writing after the own FIN, or to a peer that is gone (`EPIPE`).
+    /// A write after `shutdown`, or after the connection has ended (`EPIPE`).
     BrokenPipe,
     /// There is no connection (`ENOTCONN`).
     NotConnected,
-    /// The connection was given up on this side (`ECONNABORTED`).
+    /// The connection was aborted on this side (`ECONNABORTED`).
     Aborted,
     /// No route to the network (`ENETUNREACH`).
     NetworkUnreachable,
-    /// No way to the host (`EHOSTUNREACH`).
+    /// No route to the host (`EHOSTUNREACH`).
     HostUnreachable,
-    /// The peer does not speak TCP (`ENOPROTOOPT`).
+    /// The peer does not support TCP (`ENOPROTOOPT`).
     ProtocolUnreachable,
     /// A router could not parse the header (`EPROTO`).
     Protocol,
-    /// Forbidden by policy on the way (`EACCES`).
+    /// A policy on the path prohibits it (`EACCES`).
     Forbidden,
     /// The packet was too big for the path (`EMSGSIZE`).
     MessageSize,

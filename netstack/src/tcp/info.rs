@@ -1,4 +1,4 @@
-//! What `TCP_INFO` says of a connection.
+//! The information of `TCP_INFO` about a connection.
 
 use crate::tcp::ecn::EcnMode;
 use crate::tcp::handshake::FastOpenFail;
@@ -7,13 +7,13 @@ use crate::tcp::state::State;
 use crate::time::Duration;
 use std::fmt;
 
-/// The state of a connection in numbers, under the kernel's names without their prefix. Times are
-/// [`Duration`]s where the kernel has microseconds.
+/// The state of a connection in numbers. The names are those of the kernel without the prefix
+/// `tcpi_`. Times are [`Duration`]s where the kernel has microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpInfo {
     /// State of the connection.
     pub state: State,
-    /// Where loss recovery stands.
+    /// The phase of loss recovery.
     pub ca_state: CongestionState,
     /// Expirations of the retransmission timer in a row.
     pub retransmits: u32,
@@ -23,7 +23,7 @@ pub struct TcpInfo {
     pub backoff: u32,
     /// The peer's window scale shift.
     pub snd_wscale: u8,
-    /// Retransmission time-out.
+    /// Retransmission timeout.
     pub rto: Duration,
     /// Delay of acknowledgments.
     pub ato: Duration,
@@ -31,13 +31,13 @@ pub struct TcpInfo {
     pub snd_mss: usize,
     /// Payload bytes of a full segment received, estimated.
     pub rcv_mss: usize,
-    /// What the handshake agreed on about ECN.
+    /// The ECN mode that the handshake negotiated.
     pub ecn: EcnMode,
-    /// Whether anything came that was marked as capable of ECN.
+    /// Whether a packet marked ECT or CE was received.
     pub ecn_seen: bool,
-    /// With AccECN: packets of ours that the peer reported as marked.
+    /// With AccECN: sent packets that the peer reported as CE-marked.
     pub delivered_ce: u32,
-    /// With AccECN: packets that came with a mark.
+    /// With AccECN: CE-marked packets that were received.
     pub received_ce: u32,
     /// With AccECN's option: bytes that the peer reported as received with ECT(1), modulo 2³² as all of
     /// these.
@@ -54,7 +54,7 @@ pub struct TcpInfo {
     pub received_ce_bytes: u32,
     /// MTU of the path, in bytes, headers included.
     pub pmtu: usize,
-    /// The MSS that we advertised, in bytes.
+    /// The advertised MSS in bytes.
     pub advmss: usize,
     /// Bytes in flight that are not acknowledged.
     pub unacked: usize,
@@ -68,13 +68,15 @@ pub struct TcpInfo {
     pub rtt: Duration,
     /// Round-trip time variation.
     pub rttvar: Duration,
-    /// Smallest round-trip time seen; zero before the first sample.
+    /// Minimum round-trip time; zero before the first sample.
     pub min_rtt: Duration,
-    /// The rate of pacing in bytes a second, whether or not it is enforced; `u64::MAX` before there is one.
+    /// Pacing rate in bytes per second, whether or not the connection is paced; `u64::MAX` before
+    /// it is known.
     pub pacing_rate: u64,
-    /// `SO_MAX_PACING_RATE` in bytes a second; `u64::MAX` if it is not set.
+    /// `SO_MAX_PACING_RATE` in bytes per second; `u64::MAX` if it is not set.
     pub max_pacing_rate: u64,
-    /// The latest delivery rate that says something of the path, in bytes a second; 0 before there is one.
+    /// The latest meaningful sample of the delivery rate, in bytes per second; 0 before the first
+    /// one.
     pub delivery_rate: u64,
     /// Whether the application and not the path limited the delivery rate.
     pub delivery_rate_app_limited: bool,
@@ -86,19 +88,19 @@ pub struct TcpInfo {
     pub snd_cwnd: usize,
     /// The receiver's estimate of the round-trip time.
     pub rcv_rtt: Duration,
-    /// Bytes that the user read in the busiest round trip.
+    /// Bytes that the application read in the busiest round trip.
     pub rcv_space: usize,
-    /// Upper limit of our window in bytes.
+    /// Upper limit of the advertised window in bytes.
     pub rcv_ssthresh: usize,
-    /// The window that the peer offers, in bytes.
+    /// The peer's window in bytes.
     pub snd_wnd: usize,
-    /// The window that we offer, in bytes.
+    /// The advertised window in bytes.
     pub rcv_wnd: usize,
-    /// Segments retransmitted in all.
+    /// Total number of retransmitted segments.
     pub total_retrans: u64,
-    /// Bytes retransmitted in all.
+    /// Total number of retransmitted bytes.
     pub bytes_retrans: u64,
-    /// Bytes sent in all, retransmissions included.
+    /// Total number of sent bytes, including retransmissions.
     pub bytes_sent: u64,
     /// Bytes acknowledged.
     pub bytes_acked: u64,
@@ -110,8 +112,9 @@ pub struct TcpInfo {
     pub segs_out: u64,
     /// Segments with data received.
     pub data_segs_in: u64,
-    /// Segments with new data that were dropped for an old timestamp (RFC 7323 §5.3): on a path that
-    /// reorders, a retransmission that overtakes what was sent before it makes that old.
+    /// Segments with new data that were dropped because of an old timestamp (PAWS, RFC 7323 §5.3).
+    /// On a path that reorders packets, a retransmission that overtakes earlier segments makes
+    /// their timestamps old.
     pub paws_drops: u64,
     /// Segments with data sent.
     pub data_segs_out: u64,
@@ -119,24 +122,25 @@ pub struct TcpInfo {
     pub notsent_bytes: usize,
     /// DSACK blocks received.
     pub dsack_dups: u64,
-    /// Times that reordering was seen.
+    /// Number of reordering events.
     pub reord_seen: u64,
-    /// How far the path reorders, in segments; at least three.
+    /// Reordering distance of the path in segments; at least three.
     pub reordering: u32,
-    /// Time with data to send or in flight, for whatever reason it was not acknowledged yet.
+    /// Time during which data was queued or in flight.
     pub busy_time: Duration,
-    /// Part of it in which the peer's window held the sender back.
+    /// Part of `busy_time` during which the peer's window limited the sender.
     pub rwnd_limited: Duration,
-    /// Part of it in which all was sent and the send buffer was too small for more.
+    /// Part of `busy_time` during which all data was sent and the size of the send buffer limited
+    /// the sender.
     pub sndbuf_limited: Duration,
-    /// Since data was last sent.
+    /// Time since data was last sent.
     pub last_data_sent: Duration,
-    /// Since data was last received, or since the handshake.
+    /// Time since data was last received, or since the handshake.
     pub last_data_recv: Duration,
-    /// Whether all the data of a Fast Open SYN, ours or the peer's, was acknowledged with the SYN
+    /// Whether all data of a Fast Open SYN, sent or received, was acknowledged with the SYN
     /// (`TCPI_OPT_SYN_DATA`).
     pub syn_data_acked: bool,
-    /// Why data was not accepted with our SYN, if Fast Open was asked for.
+    /// Why the peer did not accept the data of the SYN, if Fast Open was used.
     pub fastopen_client_fail: FastOpenFail,
 }
 

@@ -1,4 +1,4 @@
-//! The options of one socket, under the names of Linux and socket2.
+//! The options of one socket, with the names of Linux and socket2.
 
 use super::backoff::backed_off;
 use super::congestion::{CongestionChoice, CongestionError};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct SocketOptions {
     /// `TCP_NODELAY`: no Nagle algorithm. Default off.
     pub nodelay: bool,
-    /// `TCP_CORK`: hold back partial segments, for 200 ms at most. Default off.
+    /// `TCP_CORK`: hold back partial segments, for at most 200 ms. Default off.
     pub cork: bool,
     /// `SO_KEEPALIVE`: probe an idle peer. Default off (RFC 9293 MUST-25).
     pub keepalive: bool,
@@ -22,7 +22,7 @@ pub struct SocketOptions {
     pub keepalive_time: Duration,
     /// `TCP_KEEPINTVL`: time between probes. Default [`Config::keepalive_interval`].
     pub keepalive_interval: Duration,
-    /// `TCP_KEEPCNT`: unanswered probes after which the connection is dead. Default
+    /// `TCP_KEEPCNT`: the number of unanswered probes after which the connection ends. Default
     /// [`Config::keepalive_retries`].
     pub keepalive_retries: u32,
     /// `TCP_USER_TIMEOUT`: how long data may stay unacknowledged. Default none.
@@ -32,34 +32,35 @@ pub struct SocketOptions {
     /// `TCP_LINGER2`: how long an orphan stays in FIN-WAIT-2, at least 3.5 times the retransmission
     /// timeout; `Some(0)` resets the connection instead. Default [`Config::fin_timeout`].
     pub linger2: Option<Duration>,
-    /// `SO_SNDBUF` in bytes, before Linux's doubling: the send buffer may cost twice as much, memory
-    /// beside the data included. None means auto-tuned.
+    /// `SO_SNDBUF` in bytes, before Linux's doubling: the send buffer may use twice as much memory,
+    /// including overhead. None means auto-tuned.
     pub send_buffer_size: Option<usize>,
     /// `SO_RCVBUF`: receive buffer in bytes; none means auto-tuned.
     pub recv_buffer_size: Option<usize>,
     /// `TCP_MAXSEG`: upper limit of the MSS, in bytes, and what the SYN advertises.
     pub max_segment_size: Option<u16>,
-    /// `TCP_NOTSENT_LOWAT`: unsent bytes from which on nothing more may be written; the socket is
-    /// writable below half of it. None means [`Config::notsent_lowat`].
+    /// `TCP_NOTSENT_LOWAT`: the number of unsent bytes at which writes are no longer accepted; the
+    /// socket is writable below half of it. None means [`Config::notsent_lowat`].
     pub notsent_lowat: Option<usize>,
     /// `TCP_SYNCNT`: retransmissions of a SYN. Default [`Config::syn_retries`].
     pub syn_retries: u32,
-    /// `TCP_DEFER_ACCEPT`, as retransmissions of the SYN-ACK: for so long a listener waits for a peer's
-    /// first data before it hands the connection out; a client delays the acknowledgment of the
-    /// SYN-ACK so that its first data can carry it. Default 0, off.
+    /// `TCP_DEFER_ACCEPT`, as a number of SYN-ACK retransmissions: how long a listener waits for a
+    /// peer's first data before `accept` returns the connection. A client delays the acknowledgment
+    /// of the SYN-ACK so that its first data can carry it. Default 0, off.
     pub defer_accept: u8,
     /// `TCP_WINDOW_CLAMP`: upper limit of the advertised window in bytes.
     pub window_clamp: Option<usize>,
     /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
     pub mtu_discover: MtuDiscover,
-    /// `SO_MAX_PACING_RATE` in bytes a second: pace, and not faster than this. Default none.
+    /// `SO_MAX_PACING_RATE` in bytes per second: segments are paced, and this is the maximum rate.
+    /// Default none.
     pub max_pacing_rate: Option<u64>,
     /// `TCP_CONGESTION`. Default [`Config::congestion`]. See [`SocketOptions::set_congestion`].
     pub congestion: CongestionChoice,
-    /// `TCP_FASTOPEN`: connections of a listener that may wait for the third segment of their
-    /// handshake; 0 turns Fast Open off. Default 0.
+    /// `TCP_FASTOPEN`: the maximum number of connections of a listener that wait for the third
+    /// segment of their handshake. 0 turns Fast Open off. Default 0.
     pub fastopen_queue: u32,
-    /// `TCP_FASTOPEN_CONNECT`: the first write leaves with the SYN. Default off.
+    /// `TCP_FASTOPEN_CONNECT`: the SYN carries the data of the first write. Default off.
     pub fastopen_connect: bool,
     /// `TCP_FASTOPEN_NO_COOKIE`: data in SYNs needs no cookie. Default off.
     pub fastopen_no_cookie: bool,
@@ -70,7 +71,7 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
-    /// What a new socket starts with, under the congestion control that [`Config::congestion`] names.
+    /// The options of a new socket, with the congestion control that [`Config::congestion`] names.
     pub fn with_congestion(config: &Config, congestion: CongestionChoice) -> Self {
         Self {
             nodelay: false,
@@ -102,11 +103,11 @@ impl SocketOptions {
 }
 
 impl SocketOptions {
-    /// Sets `TCP_CONGESTION` from its value, as setsockopt(2) takes it: the name ends at the first NUL, and
-    /// after 15 bytes.
+    /// Sets `TCP_CONGESTION` from its value, in the form of setsockopt(2): the name ends at the
+    /// first NUL, and after 15 bytes.
     ///
     /// # Errors
-    /// [`CongestionError::Unknown`] if the stack knows no algorithm of this name.
+    /// [`CongestionError::Unknown`] if the stack has no algorithm of this name.
     pub fn set_congestion(&mut self, value: &[u8]) -> Result<(), CongestionError> {
         let value = &value[..value.len().min(CongestionName::MAX_LEN)];
         let name = value.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -11,7 +11,7 @@ pub enum State {
     Listen,
     /// A SYN was sent.
     SynSent,
-    /// A SYN was received and answered, and the answer is not acknowledged yet.
+    /// A SYN was received and answered, and the answer was not acknowledged yet.
     SynReceived,
     /// Data flows both ways.
     Established,
@@ -19,17 +19,17 @@ pub enum State {
     FinWait1,
     /// Our FIN was acknowledged; the peer may still send.
     FinWait2,
-    /// The peer's FIN was received; we may still send.
+    /// The peer's FIN was received; this side may still send.
     CloseWait,
-    /// Both FINs crossed; ours is not acknowledged yet.
+    /// The FINs of both sides crossed; that of this side was not acknowledged yet.
     Closing,
-    /// The peer closed first, then we; our FIN is not acknowledged yet.
+    /// The peer closed first, then this side, whose FIN was not acknowledged yet.
     LastAck,
-    /// Both sides closed, ours first; old segments die out.
+    /// Both sides closed, this side first; old segments expire.
     TimeWait,
 }
 
-/// What moves a connection from one state to another.
+/// The inputs that change the state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// The user listens.
@@ -48,7 +48,7 @@ pub enum Input {
     Fin,
     /// Our FIN was acknowledged.
     AckOfFin,
-    /// A reset, an abort, or a time-out that gives up.
+    /// A reset, an abort, or a timeout that ends the connection.
     Abort,
     /// The 2 MSL of TIME-WAIT are over.
     TimeWaitOver,
@@ -57,7 +57,7 @@ pub enum Input {
 use Input as I;
 use State as S;
 
-/// Every transition there is; [`State::next`] is a look-up in it.
+/// All transitions; [`State::next`] looks them up here.
 const TRANSITIONS: &[(State, Input, State)] = &[
     (S::Closed, I::PassiveOpen, S::Listen),
     (S::Closed, I::ActiveOpen, S::SynSent),

@@ -1,4 +1,4 @@
-//! What applications do with a connection.
+//! The calls of applications on a connection.
 
 use super::Tcp;
 use super::cell::{Cell, Stage};
@@ -19,7 +19,7 @@ impl Tcp {
     /// Reads into `bufs`, filled in order. Zero at the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` if there is nothing yet; the connection's error, once.
+    /// `WouldBlock` if there is no data; the error of the connection, once.
     pub fn read(
         &self,
         turn: &mut Turn<'_>,
@@ -30,7 +30,7 @@ impl Tcp {
         self.reading(turn, cell, 0, |connection| connection.read(now, bufs), |bytes| Some(*bytes))
     }
 
-    /// As [`Tcp::read`], but leaves the bytes where they are.
+    /// As [`Tcp::read`], without consuming the bytes.
     ///
     /// # Errors
     /// As [`Tcp::read`].
@@ -43,7 +43,7 @@ impl Tcp {
         self.reading(turn, cell, 0, |connection| connection.peek(bufs), |_| None)
     }
 
-    /// Reads the bytes of one segment without a copy, as they came; none at the end of the stream.
+    /// Reads the bytes of one received segment without a copy; none at the end of the stream.
     ///
     /// # Errors
     /// As [`Tcp::read`].
@@ -53,7 +53,7 @@ impl Tcp {
         self.reading(turn, cell, None, |connection| connection.read_chunk(now), bytes)
     }
 
-    /// Writes from `bufs`, in order, and sends what may be sent.
+    /// Writes from `bufs`, in order, and sends as much as is permitted.
     ///
     /// # Errors
     /// `WouldBlock` if the send buffer is full; the connection's error, once; then `EPIPE`.
@@ -81,8 +81,8 @@ impl Tcp {
         })
     }
 
-    /// Sends what is queued at once, whatever holds partial segments back: what setting `TCP_NODELAY`
-    /// does each time.
+    /// Sends all queued data at once, even if partial segments are held back. Setting `TCP_NODELAY`
+    /// does this each time.
     pub fn push(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
         self.call(turn, cell, |held| {
             if let Stage::Connected(connection) = &mut held.state.stage {
@@ -91,8 +91,8 @@ impl Tcp {
         });
     }
 
-    /// The rest of a first write waits for the connection to stand: it can carry the acknowledgment
-    /// that completes the handshake.
+    /// The rest of a first write waits for the handshake: it can carry the acknowledgment that
+    /// completes it.
     pub fn expect_write(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
         self.call(turn, cell, |held| {
             if let Stage::Opening(opening) = &mut held.state.stage {
@@ -137,8 +137,8 @@ impl Tcp {
         outcome
     }
 
-    /// The application is done with the connection. What was written is still sent, in the
-    /// background; unread data makes it a reset (RFC 2525 §2.17), as in Linux.
+    /// Closes the connection: the last handle was dropped. Written data is still sent in the
+    /// background. If there is unread data, the connection is reset (RFC 2525 §2.17), as in Linux.
     pub fn close(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
         let now = turn.now;
         let replaced = self.call(turn, cell, |held| {
@@ -206,7 +206,7 @@ impl Tcp {
         drop(replaced);
     }
 
-    /// The pending error, and clears it (`SO_ERROR`).
+    /// Returns and clears the pending error (`SO_ERROR`).
     pub fn take_error(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) -> Option<io::Error> {
         self.call(turn, cell, |held| match &mut held.state.stage {
             Stage::Opening(_) => None,
@@ -269,27 +269,27 @@ impl Tcp {
         cell.look_connected(Connection::quickack).unwrap_or(true)
     }
 
-    /// `TCP_INFO`; none before the connection is established, and if it never was.
+    /// `TCP_INFO`; none if the connection was not established.
     pub fn info(&self, turn: &Turn<'_>, cell: &Cell) -> Option<TcpInfo> {
         cell.look_connected(|connection| connection.info(turn.now))
     }
 
-    /// Bytes written and not sent yet (`SIOCOUTQNSD`).
+    /// Bytes that were written and not sent yet (`SIOCOUTQNSD`).
     pub fn unsent(&self, cell: &Cell) -> usize {
         cell.look_connected(Connection::unsent).unwrap_or(0)
     }
 
-    /// Bytes written and not acknowledged yet (`SIOCOUTQ`).
+    /// Bytes that were written and not acknowledged yet (`SIOCOUTQ`).
     pub fn unacked(&self, cell: &Cell) -> usize {
         cell.look_connected(Connection::unacked).unwrap_or(0)
     }
 
-    /// What the send queue counts for against `SO_SNDBUF`, in bytes.
+    /// The size of the send queue in bytes, as it counts against `SO_SNDBUF`.
     pub fn send_queue_cost(&self, cell: &Cell) -> usize {
         cell.look_connected(Connection::send_queue_cost).unwrap_or(0)
     }
 
-    /// Bytes received and not read yet (`SIOCINQ`).
+    /// Bytes that were received and not read yet (`SIOCINQ`).
     pub fn unread(&self, cell: &Cell) -> usize {
         cell.look(|state| match &state.stage {
             Stage::Connected(connection) => connection.unread(),
@@ -298,7 +298,7 @@ impl Tcp {
         })
     }
 
-    /// Connections, those that no application holds any more included. TIME-WAIT does not count.
+    /// The number of connections, including orphans and excluding those in TIME-WAIT.
     pub fn connections(&self) -> usize {
         self.demux.cells()
     }
@@ -313,7 +313,7 @@ impl Tcp {
         self.ends.all()
     }
 
-    /// Connections that no application holds any more.
+    /// The number of orphans: connections that no application holds any more.
     pub fn orphans(&self) -> usize {
         self.orphans.load(Ordering::Relaxed)
     }
@@ -323,7 +323,7 @@ impl Tcp {
         self.ports.len()
     }
 
-    /// Whether nothing that was written on any connection is still unsent or unacknowledged.
+    /// Whether all data that was written on any connection has been sent and acknowledged.
     pub fn has_delivered_all(&self) -> bool {
         self.demux.all_cells().iter().all(|cell| {
             cell.look(|state| match &state.stage {

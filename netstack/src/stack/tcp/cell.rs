@@ -1,10 +1,10 @@
 //! A connection behind its lock.
 //!
-//! Two sides want the lock: the application's task and the reactor. A segment that finds the lock
-//! taken goes to the backlog (Linux's `sk_backlog`), and whoever holds the lock processes it before
-//! unlocking. One that comes after the holder's last look is not forgotten: whoever pushes also puts
-//! the cell on its list of dirty cells, and looks into the backlog under the lock when its batch
-//! ends.
+//! Two threads can compete for the lock: the application's task and the reactor. A segment that
+//! arrives while the connection is locked goes to the backlog (Linux's `sk_backlog`), which the
+//! holder of the lock processes before it unlocks. A segment that arrives after the holder's last
+//! check is not lost: the thread that pushes it also puts the cell on its list of dirty cells, and
+//! processes the backlog under the lock when its batch ends.
 
 use super::fast_open_queue::FastOpenQueue;
 use super::send::Marks;
@@ -34,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 /// that time, and a fast network without offloads delivers about a hundred packets.
 pub(super) const BACKLOG: usize = 256;
 
-/// A connection: what a stream holds, and what the table of flows leads to.
+/// A connection, which streams hold and the table of flows refers to.
 pub struct Cell {
     id: u64,
     key: FlowKey,
@@ -211,7 +211,7 @@ impl Cell {
         })
     }
 
-    /// A number that no other connection of the stack has or had.
+    /// A number that is unique among all connections of the stack.
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -224,7 +224,7 @@ impl Cell {
     /// The address and port of the peer.
     ///
     /// # Errors
-    /// `ENOTCONN` once the connection is over, as getpeername(2) has it.
+    /// `ENOTCONN` after the connection has ended, as in getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         let connected = match &self.state.lock().stage {
             Stage::Opening(_) | Stage::Over(_) => false,
@@ -233,7 +233,7 @@ impl Cell {
         if connected { Ok(self.key.remote_addr(self.mapped)) } else { Err(os(libc::ENOTCONN)) }
     }
 
-    /// What poll(2) would say now: levels.
+    /// The current readiness, as poll(2) reports it.
     pub fn readiness(&self) -> Events {
         match &self.state.lock().stage {
             // The first write sends the SYN.
@@ -247,8 +247,8 @@ impl Cell {
         }
     }
 
-    /// How connecting went; none while it goes on. With `TCP_FASTOPEN_CONNECT` it went well as long
-    /// as the SYN waits for the first write.
+    /// The result of connecting; none while it is in progress. With `TCP_FASTOPEN_CONNECT` it is
+    /// success while the SYN waits for the first write.
     pub fn connect_result(&self) -> Option<io::Result<()>> {
         match &self.state.lock().stage {
             Stage::Opening(opening) => opening.is_deferred().then_some(Ok(())),
@@ -257,8 +257,8 @@ impl Cell {
         }
     }
 
-    /// Sets whom to notify when something happens. The first one stays; what happened before is in
-    /// [`Cell::readiness`].
+    /// Sets the observer, which is notified of events. Only the first call has an effect. Earlier
+    /// events are in [`Cell::readiness`].
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         // A later observer is a mistake of the caller, not worth a panic in release builds.
         let set = self.observer.set(observer);
@@ -289,7 +289,7 @@ impl Cell {
         self.look(|state| state.watch.history(self.about(), state.end_reason()))
     }
 
-    /// Sets the time to live of what is sent from now on.
+    /// Sets the time to live of packets that are sent from now on.
     pub fn set_ttl(&self, ttl: u8) {
         self.ttl.store(ttl, Ordering::Relaxed);
     }
@@ -299,7 +299,8 @@ impl Cell {
         self.traffic_class.load(Ordering::Relaxed)
     }
 
-    /// Sets the traffic class of what is sent from now on. The two bits of ECN belong to TCP.
+    /// Sets the traffic class of packets that are sent from now on. The two ECN bits are set by
+    /// TCP.
     pub fn set_traffic_class(&self, class: u8) {
         self.traffic_class.store(class & !3, Ordering::Relaxed);
     }

@@ -51,13 +51,13 @@ struct Target {
 }
 
 impl Tcp {
-    /// Starts to connect: a SYN is sent. [`Events::WRITABLE`](crate::readiness::Events) says that the
-    /// attempt ended, and [`Cell::connect_result`] how.
+    /// Starts to connect: a SYN is sent. [`Events::WRITABLE`](crate::readiness::Events) signals
+    /// that the attempt has ended, and [`Cell::connect_result`] returns the result.
     ///
     /// # Errors
-    /// Those that Linux's connect(2) gives at once: `EAFNOSUPPORT`, `ENETUNREACH`, `EADDRNOTAVAIL` if
-    /// no port is free, `ECONNREFUSED` for port 0, `ENFILE` at the limit of connections; what the
-    /// device failed with, if it did.
+    /// Those that Linux's connect(2) returns at once: `EAFNOSUPPORT`, `ENETUNREACH`,
+    /// `EADDRNOTAVAIL` if no port is free, `ECONNREFUSED` for port 0, `ENFILE` at the limit of
+    /// connections; the error of the device, if it has failed.
     pub fn connect(
         &self,
         turn: &mut Turn<'_>,

@@ -1,4 +1,4 @@
-//! From the addresses of a segment to the connection, TIME-WAIT entry or listener that it is for.
+//! The lookup of the connection, TIME-WAIT entry or listener for the addresses of a segment.
 
 use super::cell::Cell;
 use super::listening::{Listener, Overflow};

@@ -1,6 +1,6 @@
-//! Fast Open as far as it is the stack's: whose cookie is good, how many connections of a listener
-//! wait for their third segment, when to pause (RFC 7413). What clients know of servers is in
-//! [`fast_open_cache`](super::fast_open_cache).
+//! Fast Open in the stack (RFC 7413): the validity of cookies, the limit on connections of a
+//! listener that wait for their third segment, and pauses after failures. The cookies that clients
+//! have of servers are in [`fast_open_cache`](super::fast_open_cache).
 
 use super::Tcp;
 use super::cell::{Cell, SocketState, Stage};
@@ -100,14 +100,14 @@ impl BlackHole {
 }
 
 impl Tcp {
-    /// The keys that cookies of this stack are made and checked with, for listeners without keys of
-    /// their own.
+    /// The keys with which cookies of this stack are generated and checked, for listeners without
+    /// their own keys.
     pub fn fast_open_keys(&self) -> FastOpenKeys {
         *self.fast_open.keys.lock()
     }
 
-    /// Replaces the keys. To go over to a new key, make it the primary one and keep the former one
-    /// as the backup for a while: [`FastOpenKeys::rotated`].
+    /// Replaces the keys. To replace a key, make the new one the primary key and keep the previous
+    /// one as the backup key for a while: [`FastOpenKeys::rotated`].
     pub fn set_fast_open_keys(&self, keys: FastOpenKeys) {
         *self.fast_open.keys.lock() = keys;
     }
@@ -165,7 +165,7 @@ impl Tcp {
         }
     }
 
-    /// What is known of servers for Fast Open.
+    /// The cache of Fast Open cookies.
     pub fn fast_open_cache(&self) -> &Arc<FastOpenCache> {
         &self.fast_open.cache
     }

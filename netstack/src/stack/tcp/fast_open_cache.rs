@@ -1,4 +1,4 @@
-//! What clients know of the servers that they used Fast Open with (RFC 7413 §4.1.3).
+//! The information that clients keep about servers with Fast Open (RFC 7413 §4.1.3).
 
 use crate::stack::flow::FlowKey;
 use crate::sync::{Mutex, Rank};
@@ -22,10 +22,11 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Ports of one server that failures are remembered of.
 const MAX_FAILING_PORTS: usize = 4;
 
-/// Cookies, MSS and failures by server: bounded, and forgetful.
+/// A bounded cache of Fast Open cookies, MSS values and failures for each server. Entries expire.
 ///
-/// Several stacks may share one, if they have the same addresses: a cookie belongs to the address of
-/// the client, too. A program may keep it over a restart: see [`FastOpenCache::export`].
+/// Several stacks can share a cache if they have the same addresses, because a cookie is bound to
+/// the address of the client too. A program can save the cache across restarts; see
+/// [`FastOpenCache::export`].
 #[derive(Debug)]
 pub struct FastOpenCache {
     table: Mutex<Table>,
@@ -99,45 +100,45 @@ pub(crate) enum Known {
     Paused,
 }
 
-/// One server in an export.
+/// The entry of one server, for export and import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FastOpenEntry {
     /// The address of the client.
     pub client: IpAddr,
     /// The address of the server.
     pub server: IpAddr,
-    /// Its cookie, in the form of the option that it came in.
+    /// The cookie of the server, in the option format in which it was received.
     pub cookie: FastOpenOption,
-    /// The MSS that it offered last, in bytes.
+    /// The last MSS that the server advertised, in bytes.
     pub mss: Option<u16>,
-    /// How old the cookie is.
+    /// The age of the cookie.
     pub age: Duration,
 }
 
 impl FastOpenCache {
-    /// An empty cache for `capacity` servers, whose cookies count for `max_age`.
+    /// An empty cache for `capacity` servers, whose cookies expire after `max_age`.
     pub fn new(capacity: usize, max_age: Duration) -> Arc<Self> {
         Arc::new(Self { table: Mutex::new(Rank::Leaf, Table::default()), capacity, max_age })
     }
 
-    /// Servers that something is known of.
+    /// The number of servers in the cache.
     pub fn len(&self) -> usize {
         self.table.lock().servers.len()
     }
 
-    /// Whether nothing is known.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub fn clear(&self) {
         let mut table = self.table.lock();
         *table = Table { latest: table.latest, ..Table::default() };
     }
 
-    /// All cookies, the least recently used first. Write them down to have them after a restart; who
-    /// can read them can use Fast Open in this client's name.
+    /// All cookies, the least recently used first. Save them to have them after a restart. Keep
+    /// them secret: with them, Fast Open can be used in the name of this client.
     pub fn export(&self) -> Vec<FastOpenEntry> {
         let table = self.table.lock();
         let entry = |key: &Addresses| {
@@ -153,8 +154,8 @@ impl FastOpenCache {
         table.by_use.values().filter_map(entry).filter(|entry| entry.age < self.max_age).collect()
     }
 
-    /// Adds cookies, of an export for example. Those that are too old are left out, and so are
-    /// entries without a cookie; what was known of a server is replaced.
+    /// Adds cookies, for example those of an export. Expired entries and entries without a cookie
+    /// are skipped. Existing entries of the same servers are replaced.
     pub fn import(&self, entries: impl IntoIterator<Item = FastOpenEntry>) {
         let mut table = self.table.lock();
         // So that there is a past in which cookies can have been learnt.

@@ -1,4 +1,5 @@
-//! The Fast Open connections of a listener whose handshake is not over, and what is decided about a SYN.
+//! The Fast Open connections of a listener whose handshake is not complete, and the decision about
+//! a SYN.
 
 use crate::sync::{Mutex, Rank};
 use crate::tcp::PassiveEnd;

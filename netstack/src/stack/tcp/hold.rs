@@ -1,8 +1,9 @@
-//! Holding a connection: the one way to lock it.
+//! Holding a connection: the only way to lock it.
 //!
-//! Whoever changes a connection leaves something to do: segments to send, a deadline to arm, somebody to
-//! notify, a table to leave. So nothing but [`Tcp::hold`] and its twin for segments locks a cell; both
-//! process the segments that came while it was locked, and settle before they unlock.
+//! A change of a connection causes further work: segments to send, a deadline to arm, an observer
+//! to notify, a table entry to remove. So only [`Tcp::hold`] and its counterpart for segments lock
+//! a cell. Both process the segments that arrived while it was locked, and settle before they
+//! unlock.
 
 mod icmp;
 mod process;

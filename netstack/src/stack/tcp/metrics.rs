@@ -1,4 +1,4 @@
-//! What connections measured of the hosts that they talked to: `tcp_metrics` of Linux.
+//! The metrics that connections have measured for hosts: `tcp_metrics` of Linux.
 
 use crate::config::Config;
 use crate::stack::hosts::Hosts;
@@ -12,15 +12,15 @@ use std::net::IpAddr;
 /// How long measurements count (`TCP_METRICS_TIMEOUT` in Linux).
 const METRICS_AGE: Duration = Duration::from_secs(3600);
 
-/// What is remembered of one host.
+/// The metrics of one destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Destination {
-    /// The host.
+    /// The address of the destination.
     pub address: IpAddr,
-    /// The MTU of the path, in bytes, if it was found to be less than the interface's.
+    /// The MTU of the path, if it is smaller than that of the interface.
     pub mtu: Option<PathMtu>,
-    /// What connections measured.
+    /// The measurements of earlier connections.
     pub metrics: PathMetrics,
     /// When something was last learned or looked up.
     pub used: Instant,

@@ -8,10 +8,10 @@ use crate::tcp::SocketOptions;
 use std::io;
 use std::net::SocketAddr;
 
-/// A socket that is neither connected nor listening yet. Dropping it gives its port up.
+/// A socket that is neither connected nor listening yet. Dropping it releases its port.
 #[derive(Debug)]
 pub struct Unconnected {
-    /// What it shares with the sockets of other protocols.
+    /// The part that the sockets of all protocols have.
     pub ip: IpSocket,
     /// The options that the connection, or those that the listener accepts, start with.
     pub options: SocketOptions,
@@ -26,11 +26,11 @@ impl Unconnected {
 }
 
 impl Tcp {
-    /// Binds a socket: reserves the port, or one of the automatic ones for port 0.
+    /// Binds a socket: reserves the port, or a free ephemeral port for port 0.
     ///
     /// # Errors
     /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
-    /// `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
+    /// `EADDRNOTAVAIL` if the stack does not have the address, `EADDRINUSE`.
     pub fn bind(&self, core: &Core, socket: &mut Unconnected, address: SocketAddr) -> io::Result<()> {
         socket.ip.bind(core, &self.ports, address)
     }

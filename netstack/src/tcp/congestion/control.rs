@@ -6,7 +6,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::SeqNum;
 use std::fmt;
 
-/// The congestion control of one connection: how much may be in flight, and how fast it leaves.
+/// The congestion control of one connection: how much may be in flight, and how fast it is sent.
 ///
 /// Windows are in bytes. The connection reads [`cwnd`](Self::cwnd), [`ssthresh`](Self::ssthresh) and
 /// [`pacing_rate`](Self::pacing_rate) whenever it may send, and calls the other methods when something
@@ -24,12 +24,12 @@ use std::fmt;
 ///   that begins a recovery, or [`on_ecn`](Self::on_ecn) if it reports marks; [`on_loss`](Self::on_loss)
 ///   for each range that was lost; then [`on_ack`](Self::on_ack). A timer finds losses, too (RFC 8985
 ///   §6.3): `on_loss` comes before `on_congestion` then, and there is no `on_ack`.
-/// - While a recovery lasts, [`set_cwnd`](Self::set_cwnd) moves the window from what it was to the new
-///   threshold by proportional rate reduction (RFC 6937), and `on_ack` is not called. At the end comes
-///   [`on_recovered`](Self::on_recovered), and the window is set to [`ssthresh`](Self::ssthresh). An
-///   algorithm that [controls its window](Self::controls_window) gets `on_ack` throughout instead, and
-///   `set_cwnd` only after a time-out.
-/// - When the retransmission timer expires: `on_loss` for all that is now taken for lost,
+/// - While a recovery lasts, [`set_cwnd`](Self::set_cwnd) moves the window from what it was to the
+///   new threshold by proportional rate reduction (RFC 6937), and `on_ack` is not called. At the
+///   end comes [`on_recovered`](Self::on_recovered), and the window is set to
+///   [`ssthresh`](Self::ssthresh). An algorithm that [controls its window](Self::controls_window)
+///   gets `on_ack` throughout instead, and `set_cwnd` only after a timeout.
+/// - When the retransmission timer expires: `on_loss` for everything that is now considered lost,
 ///   [`on_timeout`](Self::on_timeout), and `set_cwnd` with what may still be in the network and one
 ///   segment. `on_ack` goes on, so that the window grows by slow start.
 /// - [`on_undo`](Self::on_undo) if a reduction proves to have been spurious.
@@ -196,7 +196,8 @@ pub trait CongestionControl: Send + fmt::Debug {
     }
 }
 
-/// What a controller begins with: the values of a new connection, or those of the controller before.
+/// The initial values of a controller: those of a new connection, or those of the previous
+/// controller.
 ///
 /// # Example
 /// For tests of an algorithm:
@@ -248,7 +249,7 @@ impl CongestionStart {
     }
 }
 
-/// What an acknowledgment says that congestion control may want to know.
+/// The information that an acknowledgment gives to congestion control.
 ///
 /// # Example
 /// For tests of an algorithm:
@@ -269,8 +270,8 @@ pub struct AckSample {
     pub now: Instant,
     /// Bytes newly acknowledged or SACKed.
     pub delivered: usize,
-    /// Bytes that the peer reports as received twice (RFC 2883): as much was retransmitted although it was
-    /// not lost.
+    /// Bytes that the peer reports as received twice (RFC 2883): the bytes of spurious
+    /// retransmissions.
     pub duplicates: usize,
     /// The round-trip time of the newest data that it acknowledges, if that was sent only once; on a path
     /// that reorders, only if that came in order, since what overtakes the rest is faster than the path.

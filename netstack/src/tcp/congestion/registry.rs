@@ -1,4 +1,4 @@
-//! The congestion controls that a stack knows, by name.
+//! The congestion controls of a stack, by name.
 
 use super::bbr::Bbr;
 use super::cubic::Cubic;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Makes the controller of a connection.
 type Factory = dyn Fn(&CongestionStart) -> Box<dyn CongestionControl> + Send + Sync;
 
-/// The congestion controls that a stack knows: `cubic`, `reno` and `bbr`, and those that are registered.
+/// The congestion controls of a stack: `cubic`, `reno` and `bbr`, and those that are registered.
 ///
 /// `StackBuilder::congestion_control` registers an algorithm with a stack that has the facade;
 /// [`EngineSetup::congestion`](crate::stack::EngineSetup::congestion) takes a registry for one without.
@@ -137,7 +137,7 @@ impl fmt::Debug for CongestionRegistry {
     }
 }
 
-/// One of the algorithms that a stack knows: what `TCP_CONGESTION` of a socket is set to.
+/// One of the algorithms of a stack: the value of `TCP_CONGESTION` of a socket.
 ///
 /// Cheap to clone. Two choices are equal if their names are.
 #[derive(Clone)]
@@ -155,7 +155,7 @@ impl CongestionChoice {
     /// Another algorithm of the same stack.
     ///
     /// # Errors
-    /// [`CongestionError::Unknown`] if the stack knows none of this name.
+    /// [`CongestionError::Unknown`] if the stack has none of this name.
     pub fn choose(&self, name: &str) -> Result<Self, CongestionError> {
         self.registry.choose(name)
     }
@@ -184,7 +184,7 @@ impl fmt::Debug for CongestionChoice {
     }
 }
 
-/// A congestion control that cannot be registered, or that there is none of.
+/// A congestion control cannot be registered, or does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CongestionError {

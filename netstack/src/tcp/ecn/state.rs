@@ -6,10 +6,10 @@ use super::feedback::{AckNeed, Feedback, OptionRoom, Text};
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Segment};
 
-/// What a connection agreed on.
+/// The ECN mode that a connection negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum EcnMode {
-    /// Nothing: congestion shows as loss.
+    /// None: only losses indicate congestion.
     #[default]
     Off,
     /// RFC 3168: one echo for each round trip.

@@ -13,18 +13,18 @@ use std::net::IpAddr;
 /// Time-outs in a row that make Fast Open suspect (tcp_fastopen_active_detect_blackhole in Linux).
 const SUSPICIOUS_TIMEOUTS: u32 = 2;
 
-/// What a cookie is worth.
+/// The result of checking a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CookieCheck {
-    /// The primary key made it.
+    /// It was generated with the primary key.
     Valid,
-    /// The backup key made it. The client should get this one instead.
+    /// It was generated with the backup key. The client should get this cookie instead.
     Outdated(FastOpenCookie),
-    /// Neither did. The client should get this one instead.
+    /// It was generated with neither key. The client should get this cookie instead.
     Invalid(FastOpenCookie),
 }
 
-/// What a cookie is computed from, besides the key (RFC 7413 §4.1.2).
+/// The input of a cookie in addition to the key (RFC 7413 §4.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieInput {
     /// Source address of the SYN, as it stands in its IP header.
@@ -59,7 +59,7 @@ impl CookieInput {
         FastOpenCookie::new(&bytes[..self.len]).expect("an even length between 4 and 16")
     }
 
-    /// Judges the cookie that the client sent to a server with `keys`.
+    /// Checks the cookie that the client sent to a server with `keys`.
     pub fn check(&self, keys: &FastOpenKeys, cookie: &FastOpenCookie) -> CookieCheck {
         let fresh = self.cookie(&keys.primary);
         if fresh.matches(cookie) {
@@ -82,7 +82,7 @@ pub enum FastOpenFail {
     CookieUnavailable,
     /// The SYN-ACK did not acknowledge all of the data (`TFO_DATA_NOT_ACKED`).
     DataNotAcked,
-    /// The SYN had to be sent again, and the SYN-ACK did not acknowledge all of the data
+    /// The SYN had to be retransmitted, and the SYN-ACK did not acknowledge all of the data
     /// (`TFO_SYN_RETRANSMITTED`).
     SynRetransmitted,
 }

@@ -1,28 +1,29 @@
-//! What the stack knows of the way to a peer before a connection begins, and what a connection
-//! leaves behind for the next one.
+//! What the stack knows of the path to a peer before a connection is opened, and what a connection
+//! saves for the next one.
 
 use crate::time::Duration;
 
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
-/// The way to a peer, as it is known when a connection starts.
+/// The path to a peer, as it is known when a connection is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// The largest packet that leaves through the interface, in bytes.
+    /// The MTU of the interface in bytes.
     pub mtu: usize,
-    /// The largest packet that the whole way takes, as far as it is known; at most `mtu`.
+    /// The known path MTU in bytes; at most `mtu`.
     pub pmtu: usize,
-    /// Whether routers have to fragment, because `pmtu` is more than one of them claims to forward.
+    /// Whether routers have to fragment, because `pmtu` is larger than the MTU that one of them
+    /// reported.
     pub fragments: bool,
     /// Whether packets are IPv6.
     pub ipv6: bool,
-    /// What earlier connections measured.
+    /// The measurements of earlier connections.
     pub metrics: PathMetrics,
 }
 
 impl Path {
-    /// A way of which nothing is known but the interface.
+    /// A path of which only the interface is known.
     pub const fn new(mtu: usize, ipv6: bool) -> Self {
         Self { mtu, pmtu: mtu, fragments: false, ipv6, metrics: PathMetrics::NONE }
     }
@@ -43,9 +44,10 @@ impl Path {
 /// The MTU of a path that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MtuReport {
-    /// Bytes of the largest packet that the whole way takes, as far as it is known.
+    /// The known path MTU in bytes.
     pub bytes: usize,
-    /// Whether routers have to fragment, because that is more than one of them claims to forward.
+    /// Whether routers have to fragment, because that is larger than the MTU that one of them
+    /// reported.
     pub fragments: bool,
 }
 
@@ -55,19 +57,19 @@ pub(in crate::tcp) fn payload_of(mtu: usize, ipv6: bool) -> usize {
     mtu.saturating_sub(ip_header + TCP_HEADER)
 }
 
-/// What connections learned of a path, for those to come (`tcp_metrics` in Linux). Windows are in
-/// segments, because the next connection's MSS may be another.
+/// The metrics of a path that connections save for later ones (`tcp_metrics` in Linux). Windows are
+/// in segments, because the MSS of the next connection may differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathMetrics {
-    /// Smoothed round-trip time: the largest of late, going down slowly.
+    /// Smoothed round-trip time: the recent maximum, which decays slowly.
     pub rtt: Option<Duration>,
     /// Round-trip time variation.
     pub rttvar: Option<Duration>,
     /// Slow start threshold, in segments; kept only if
     /// [`Config::no_ssthresh_metrics_save`](crate::config::Config::no_ssthresh_metrics_save) is off.
     pub ssthresh: Option<u32>,
-    /// Congestion window, in segments. For people to look at: Linux starts no window from it either.
+    /// Congestion window, in segments. For information only: as in Linux, no window starts from it.
     pub cwnd: Option<u32>,
 }
 

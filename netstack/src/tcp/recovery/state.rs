@@ -1,6 +1,6 @@
-//! Where loss recovery stands, in the terms of Linux.
+//! The phases of loss recovery, with the names of Linux.
 
-/// Where loss recovery stands (`tcp_ca_state` in Linux, `ca_state` of `TCP_INFO`).
+/// The phase of loss recovery (`tcp_ca_state` in Linux, `ca_state` of `TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CongestionState {
     /// Nothing unusual.
@@ -8,10 +8,10 @@ pub enum CongestionState {
     Open,
     /// Something was received out of order; nothing is lost yet.
     Disorder,
-    /// The peer reported marks (RFC 3168): the window goes down without a loss.
+    /// The peer reported marks (RFC 3168): the window is reduced without a loss.
     Cwr,
     /// Fast recovery.
     Recovery,
-    /// After a retransmission time-out.
+    /// After a retransmission timeout.
     Loss,
 }

@@ -1,6 +1,6 @@
-//! What a write may ask for beyond its bytes.
+//! The flags of a write.
 
-/// Flags of one write, as send(2) has them.
+/// Flags of a write, as in send(2).
 ///
 /// # Examples
 /// ```
@@ -12,11 +12,12 @@
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendFlags {
-    /// `MSG_MORE`: more data follows at once. A partial segment waits for it, until the next write
-    /// without this flag, the next acknowledgment or 200 ms, and does not carry PSH.
+    /// `MSG_MORE`: more data follows. A partial segment waits until the next write without this
+    /// flag or the next acknowledgment, for at most 200 ms, and does not have PSH set.
     pub more: bool,
-    /// `MSG_EOR`: the last byte ends a record. No segment carries it together with bytes of later
-    /// writes, not even when it is sent again. Does not count if only a part was written.
+    /// `MSG_EOR`: the last byte ends a record. No segment contains it together with bytes of later
+    /// writes, not even in a retransmission. The flag has no effect if only part of the data was
+    /// written.
     pub end_of_record: bool,
 }
 

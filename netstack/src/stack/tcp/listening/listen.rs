@@ -1,4 +1,4 @@
-//! What applications do with a listener.
+//! The calls of applications on a listener.
 
 use super::listener::{Listener, ListenerParts, SynPolicy};
 use super::pending_syn::PendingSyn;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 const KEPT: usize = 16;
 
 impl Tcp {
-    /// Listens. An unbound socket gets a port of its own.
+    /// Starts listening. An unbound socket gets a free port.
     ///
     /// # Errors
     /// `EADDRINUSE` if the port is taken by another listener; what the device failed with, if no other
@@ -36,8 +36,7 @@ impl Tcp {
         self.start_listening(turn, socket, backlog, observer, SynPolicy::Answer)
     }
 
-    /// Listens, and leaves it to the application to decide about each SYN:
-    /// [`Tcp::accept_pending`].
+    /// Starts listening, and lets the application decide about each SYN: [`Tcp::accept_pending`].
     ///
     /// # Errors
     /// As [`Tcp::listen`].
@@ -94,11 +93,11 @@ impl Tcp {
         Ok(listener)
     }
 
-    /// Takes the connection that has waited longest. Give it an observer, and then look at its
-    /// [`Cell::readiness`]: data may be there already.
+    /// Takes the connection that has waited longest. Set its observer, and then check its
+    /// [`Cell::readiness`], because data may have arrived already.
     ///
     /// # Errors
-    /// `WouldBlock` if none waits; what the interface or the stack failed with.
+    /// `WouldBlock` if none waits; the error of the interface or the stack, if it has failed.
     pub fn accept(
         &self,
         turn: &mut Turn<'_>,
@@ -120,7 +119,7 @@ impl Tcp {
     /// Takes the SYN that has waited longest for a decision.
     ///
     /// # Errors
-    /// `WouldBlock` if none waits; what the interface or the stack failed with.
+    /// `WouldBlock` if none waits; the error of the interface or the stack, if it has failed.
     pub fn accept_pending(&self, listener: &Listener) -> io::Result<Arc<PendingSyn>> {
         let mut state = listener.lock();
         if let Some(failure) = &state.failure {
@@ -129,8 +128,8 @@ impl Tcp {
         state.pending.pop_front().ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    /// Stops listening: the port is free at once, connections that nobody accepted are reset, and
-    /// half-open ones are forgotten (inet_csk_listen_stop in Linux).
+    /// Stops listening: the port is free at once, connections that were not accepted are reset, and
+    /// half-open ones are dropped (inet_csk_listen_stop in Linux).
     pub fn close_listener(&self, turn: &mut Turn<'_>, listener: &Arc<Listener>) {
         for cell in self.empty_listener(turn, listener, Failure::Os(libc::EINVAL)) {
             self.reset(turn, &cell, Some(ResetReason::ListenerClosed));

@@ -1,5 +1,5 @@
-//! A listening socket: its address, its options, and its two queues. What segments do to the SYN
-//! queue is in [`half_open`](super::half_open).
+//! A listening socket: its address, its options, and its two queues. The processing of segments for
+//! the SYN queue is in [`half_open`](super::half_open).
 
 use super::half_open::SynQueue;
 use super::overflow::Overflow;
@@ -89,25 +89,25 @@ impl ListenerState {
     }
 }
 
-/// The queues of a listener at one moment, as `ss -lnt` shows them, and what it has counted.
+/// A snapshot of the queues of a listener, as `ss -lnt` shows them, and its counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerQueues {
-    /// Connections that wait for accept: Recv-Q.
+    /// Connections that wait for `accept` (Recv-Q).
     pub accept_queue: usize,
-    /// The backlog: Send-Q. One more connection than this fits the accept queue, and one more the
-    /// SYN queue.
+    /// The backlog (Send-Q). The accept queue and the SYN queue each have room for one connection
+    /// more than this.
     pub backlog: usize,
     /// Half-open connections.
     pub syn_queue: usize,
     /// Those of them whose SYN-ACK has not timed out yet.
     pub syn_queue_young: usize,
-    /// What happened so far.
+    /// The counters of the listener.
     pub counters: ListenerCounters,
 }
 
-/// What one listener has counted, under the names of `netstat -s`; see
-/// [`Counters`](crate::stack::Counters) for the sums over the stack.
+/// The counters of one listener, with the names of `netstat -s`.
+/// [`Counters`](crate::stack::Counters) has the sums for the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerCounters {
@@ -119,17 +119,17 @@ pub struct ListenerCounters {
     pub listen_drops: u64,
     /// SYNs dropped because the SYN queue was full: TCPReqQFullDrop.
     pub syn_queue_drops: u64,
-    /// SYNs for which a cookie stood in: TCPReqQFullDoCookies.
+    /// SYNs that were answered with a cookie because the SYN queue was full: TCPReqQFullDoCookies.
     pub syn_queue_cookies: u64,
     /// SYN cookies sent.
     pub syncookies_sent: u64,
-    /// SYN cookies that came back: SyncookiesRecv.
+    /// Valid SYN cookies that were received: SyncookiesRecv.
     pub syncookies_received: u64,
-    /// Acknowledgments that were no SYN cookie of ours.
+    /// Acknowledgments without a valid SYN cookie.
     pub syncookies_failed: u64,
-    /// SYN-ACKs sent again: TCPSynRetrans.
+    /// Retransmitted SYN-ACKs: TCPSynRetrans.
     pub syn_retransmits: u64,
-    /// Acknowledgments without data that `TCP_DEFER_ACCEPT` did not take.
+    /// Acknowledgments without data that were ignored because of `TCP_DEFER_ACCEPT`.
     pub defer_accept_drops: u64,
     /// Half-open connections that ended with a reset: EmbryonicRsts.
     pub embryonic_resets: u64,
@@ -228,12 +228,12 @@ impl Listener {
         })
     }
 
-    /// The address that it listens on; the unspecified address stays what it is.
+    /// The address that it listens on, which can be the unspecified address.
     pub fn local_addr(&self) -> SocketAddr {
         SocketAddr::new(present(self.address, self.mapped), self.port)
     }
 
-    /// What poll(2) would say now: readable if a connection waits.
+    /// The current readiness, as poll(2) reports it: readable if a connection waits.
     pub fn readiness(&self) -> Events {
         let state = self.state.lock();
         match (&state.failure, state.accept_queue.is_empty() && state.pending.is_empty()) {
@@ -243,7 +243,7 @@ impl Listener {
         }
     }
 
-    /// Connections that wait for accept.
+    /// The number of connections that wait for `accept`.
     pub fn accept_queue_len(&self) -> usize {
         self.state.lock().accept_queue.len()
     }
@@ -253,7 +253,7 @@ impl Listener {
         self.state.lock().syn_queue.len()
     }
 
-    /// Both queues at this moment, and what the listener has counted.
+    /// A snapshot of both queues, and the counters of the listener.
     pub fn queues(&self) -> ListenerQueues {
         let state = self.state.lock();
         ListenerQueues {
@@ -268,8 +268,8 @@ impl Listener {
         }
     }
 
-    /// Connections that Fast Open made and that wait for the third segment of their handshake, and
-    /// those that were reset before it came and count for a while (RFC 7413 §5.1).
+    /// The number of Fast Open connections that wait for the third segment of their handshake,
+    /// including those that were reset before it arrived, which count for a while (RFC 7413 §5.1).
     pub fn fast_open_queue_len(&self) -> usize {
         self.fast_open.len()
     }

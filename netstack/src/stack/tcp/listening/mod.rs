@@ -1,4 +1,4 @@
-//! Listening: a listener and its two queues, and connections between SYN and accept.
+//! Listening: a listener and its two queues, and connections from the SYN to `accept`.
 
 mod half_open;
 mod held;

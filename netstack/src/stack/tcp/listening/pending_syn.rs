@@ -1,15 +1,16 @@
-//! Pending accept: a SYN that the application decides about before anything answers it.
+//! Pending accept: the application decides about a SYN before it is answered.
 //!
-//! A listener in this mode puts each new SYN into its SYN queue as usual, but holds the answer back
-//! and hands out a [`PendingSyn`]. What the peer repeats meanwhile is absorbed. Once the application
-//! has decided, the handshake goes on, or is refused with a reset or an ICMP message. The SYN queue's
-//! limit bounds how many wait, and [`Config::pending_accept_timeout`] for how long. There are no SYN
-//! cookies in this mode: nothing could be decided about them.
+//! A listener in this mode puts each new SYN into its SYN queue as usual, but does not answer it
+//! and returns a [`PendingSyn`]. Retransmissions of the peer are ignored in the meantime. After the
+//! decision of the application the handshake continues, or is refused with a reset or an ICMP
+//! message. The limit of the SYN queue bounds the number of SYNs that wait, and
+//! [`Config::pending_accept_timeout`] the time. There are no SYN cookies in this mode, because they
+//! leave no SYN to decide about.
 //!
-//! Fast Open is judged when the SYN arrives: the application sees the data behind a good cookie
-//! before it decides, and its yes opens the connection at once (RFC 7413 §4.2.2). Such a SYN counts
-//! against the listener's Fast Open limit for as long as somebody holds it, so the limit bounds the
-//! memory, too: one segment's payload each, copied out of its packet buffer.
+//! A Fast Open cookie is checked when the SYN arrives: with a valid cookie, the application sees
+//! the data before it decides, and accepting opens the connection at once (RFC 7413 §4.2.2). Such a
+//! SYN counts against the listener's Fast Open limit for as long as it is held, so the limit bounds
+//! the memory, too: the payload of one segment each, copied out of its packet buffer.
 //!
 //! [`Config::pending_accept_timeout`]: crate::config::Config::pending_accept_timeout
 
@@ -60,14 +61,14 @@ pub(super) enum PendingState {
     Over(Failure),
 }
 
-/// How to turn a peer away.
+/// How to reject a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// With a reset: the port is closed, to the peer's eyes.
+    /// With a reset, as for a closed port.
     Reset,
     /// With an ICMP error, within the stack's limit for those.
     Unreachable(Unreachable),
-    /// With silence: what the peer repeats is absorbed until the entry's time is over.
+    /// Without an answer: retransmissions of the peer are ignored until the entry expires.
     Silence,
 }
 
@@ -111,7 +112,7 @@ impl PendingSyn {
         self.key.local_addr(self.mapped)
     }
 
-    /// The peer.
+    /// The address of the peer.
     pub fn remote_addr(&self) -> SocketAddr {
         self.key.remote_addr(self.mapped)
     }
@@ -140,8 +141,8 @@ impl PendingSyn {
         self.syn.window.into()
     }
 
-    /// What the SYN carried, if Fast Open takes it: its cookie is good, or none is asked for. Empty
-    /// otherwise. The connection's first bytes will be the same ones.
+    /// The data of the SYN, if the Fast Open cookie is valid or not required; otherwise empty. The
+    /// stream of the connection begins with the same bytes.
     pub fn fast_open_data(&self) -> &[u8] {
         &self.data
     }
@@ -170,13 +171,13 @@ impl PendingSyn {
         self.arrived
     }
 
-    /// Whether the peer has gone or the time is over: nothing can be decided any more.
+    /// Whether the peer is gone or the time has passed, so that no decision is possible any more.
     pub fn is_over(&self) -> bool {
         matches!(*self.progress.lock(), PendingState::Over(_))
     }
 
-    /// Sets who is notified when the handshake completes or fails ([`Events::READABLE`]). The first one
-    /// stays.
+    /// Sets the observer, which is notified when the handshake completes or fails
+    /// ([`Events::READABLE`]). Only the first call has an effect.
     pub fn set_observer(&self, observer: Arc<dyn Observer>) {
         let _ = self.observer.set(observer);
     }

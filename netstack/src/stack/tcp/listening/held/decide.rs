@@ -22,8 +22,8 @@ use std::io;
 use std::sync::Arc;
 
 impl Tcp {
-    /// Decides for the peer: the SYN-ACK is sent, and the handshake takes its course. With Fast Open
-    /// the connection is there at once. Only the first decision counts.
+    /// Accepts the peer: the SYN-ACK is sent, and the handshake continues. With Fast Open the
+    /// connection is open at once. Only the first decision has an effect.
     pub fn answer_pending(&self, turn: &mut Turn<'_>, pending: &Arc<PendingSyn>) {
         let Some(listener) = self.listener_of(pending) else { return };
         let mut held = HeldListener::new(self, turn, &listener);
@@ -37,7 +37,7 @@ impl Tcp {
         held.release(pending);
     }
 
-    /// What became of the handshake; none while it goes on. A connection is given away once.
+    /// The result of the handshake; none while it is in progress. A connection is returned once.
     pub fn pending_result(&self, pending: &PendingSyn) -> Option<io::Result<Arc<Cell>>> {
         let mut progress = pending.progress();
         match &*progress {
@@ -53,7 +53,7 @@ impl Tcp {
         }
     }
 
-    /// Decides against the peer. If the handshake is complete already, the connection is reset.
+    /// Rejects the peer. If the handshake is complete already, the connection is reset.
     pub fn reject_pending(&self, turn: &mut Turn<'_>, pending: &PendingSyn, how: Rejection) {
         // The listener is locked first: it may be about to complete the handshake.
         let listener = self.listener_of(pending);

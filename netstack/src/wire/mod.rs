@@ -13,6 +13,7 @@ mod header;
 mod icmp;
 mod ip;
 mod offload;
+pub mod protocol;
 mod tcp;
 
 pub use checksum::{Checksum, ChecksumOffload, checksum, pseudo_header, transport_checksum_ok};
@@ -28,20 +29,6 @@ pub use tcp::{
     SackBlock, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram, TcpHeaderError, Timestamps, emit_tcp,
     options_len, parse_ports, parse_tcp, tcp_checksum_ok,
 };
-
-/// IP protocol numbers that the stack knows.
-pub mod protocol {
-    /// ICMP for IPv4.
-    pub const ICMP: u8 = 1;
-    /// TCP.
-    pub const TCP: u8 = 6;
-    /// UDP.
-    pub const UDP: u8 = 17;
-    /// ICMP for IPv6.
-    pub const ICMPV6: u8 = 58;
-    /// Nothing follows an IPv6 header (RFC 8200 §4.7).
-    pub const NO_NEXT_HEADER: u8 = 59;
-}
 
 #[cfg(test)]
 mod tests;

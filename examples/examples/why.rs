@@ -4,9 +4,9 @@
 //! cargo run --release -p netstack-examples --example why -- --history
 //! ```
 //!
-//! Two stacks in virtual time, connected by a link in memory, are made anew for each death. Whoever holds
-//! the `TcpStream` asks `end_reason()`; where the application has dropped it, `Stack::recent_ends` has the
-//! answer. The example fails if an answer is not the expected one.
+//! Two stacks in virtual time, connected by a link in memory, are made for each ending. An application
+//! that holds the `TcpStream` asks `end_reason()`; after it has dropped the stream, `Stack::recent_ends`
+//! has the answer. The example fails if an answer is not the expected one.
 
 use clap::Parser;
 use netstack::device::{Link, LinkConfig};

@@ -157,8 +157,8 @@ impl QueueIo {
             let fd = fd.try_clone_to_owned()?;
             #[expect(
                 deprecated,
-                reason = "the function that replaces it is unsafe, which this crate forbids; \
-                          an OwnedFd that is never taken out upholds what that one asks for"
+                reason = "this crate forbids the kind of block that the replacement needs; an OwnedFd \
+                          that is never taken out upholds its contract"
             )]
             let fd = AsyncFd::new(fd)?;
             return Ok(Self::Fd(device, fd));

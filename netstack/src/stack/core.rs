@@ -185,7 +185,7 @@ impl Core {
         let bound = bound.or(on_link.then_some(from.interface));
         match self.routes.lookup(&self.addresses, remote, Some(local), bound) {
             Some(route) if route.interface != from.interface => self.queue_of(route.interface, spread),
-            // Where there is no route, whoever sent the packet is at least on the way that it came.
+            // Without a route the queue of arrival is used: the sender can be reached through it.
             Some(_) | None => from,
         }
     }

@@ -82,8 +82,8 @@ impl<T> Deadlines<T> {
         Self { heap: Mutex::new(Rank::Deadlines, heap) }
     }
 
-    /// Makes the timer fire at `at` the latest. Says whether that is earlier than what whoever
-    /// sleeps was told.
+    /// Makes the timer fire at `at` the latest. Says whether that is earlier than what the
+    /// sleeping task was told.
     #[must_use]
     pub(crate) fn arm(&self, timer: &mut Timer, at: Instant, target: impl FnOnce() -> T) -> bool {
         if !timer.misses(at) {

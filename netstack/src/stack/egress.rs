@@ -53,7 +53,7 @@ pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket
     }
 }
 
-/// A packet that its device could not take. Whoever makes packets knows the MTU, but headers alone may be
+/// A packet that its device could not take. Senders respect the MTU, but headers alone may be
 /// too long for the smallest.
 #[cold]
 fn too_long(turn: &mut Turn<'_>, queue: QueueId) -> Sent {

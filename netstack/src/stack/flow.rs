@@ -146,8 +146,8 @@ impl FlowKey {
         WayBack { local: self.local(), remote: self.remote(), bound, spread: self.spread() }
     }
 
-    /// A number for spreading flows over shards. Not secret: whoever aims at one shard finds that
-    /// the table inside is keyed.
+    /// A number for spreading flows over shards. Not secret: an attacker who aims at one shard
+    /// still meets a keyed table inside.
     pub(crate) fn spread(&self) -> usize {
         let ports = u32::from(self.local_port) << 16 | u32::from(self.remote_port);
         (ports.wrapping_mul(0x9e37_79b1) >> 16) as usize

@@ -43,7 +43,7 @@ impl Paths {
         }
     }
 
-    /// How often an MTU has changed so far. Whoever has seen another number looks its path up again.
+    /// How often an MTU has changed so far. A connection that has seen another number looks its path up again.
     pub(super) fn changes(&self) -> u32 {
         self.changes.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What happens in a stack, event by event: for whoever watches all of it ([`Trace`]), and for the
+//! What happens in a stack, event by event: for an observer of all of it ([`Trace`]), and for the
 //! [`History`] that a connection keeps of itself.
 //!
 //! Both are off by default. See [`StackBuilder::trace`](crate::StackBuilder::trace),

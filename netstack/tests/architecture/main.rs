@@ -150,7 +150,7 @@ fn no_function_takes_more_than_five_parameters() -> Verdict {
     )
 }
 
-/// Whoever changes a connection has to settle it, which `Tcp::hold` and its twin for segments do.
+/// A changed connection must be settled, which `Tcp::hold` and its twin for segments do.
 #[test]
 fn nothing_but_hold_locks_a_connection() -> Verdict {
     let may = ["stack/tcp/cell.rs", "stack/tcp/hold.rs"];
@@ -168,7 +168,7 @@ fn every_exception_is_needed() -> Verdict {
 }
 
 #[test]
-#[ignore = "prints the graph of imports, for whoever moves files"]
+#[ignore = "prints the graph of imports, for those who move files"]
 fn graph() {
     println!("{}", rules::print_graph(&HOUSE, &FACTS));
 }

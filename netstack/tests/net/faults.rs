@@ -100,7 +100,7 @@ impl Device for Broken {
 #[test]
 fn the_reactor_does_a_bounded_amount_of_work_between_two_waits() {
     for (fault, most) in [
-        // An attempt by whoever has something to send, and the reactor's own: three SYNs in five seconds.
+        // An attempt by the connection that has something to send, and the reactor's own: three SYNs in five seconds.
         (Fault::Full, 20),
         // Two more in each millisecond, at most.
         (Fault::Fickle, 12_000),

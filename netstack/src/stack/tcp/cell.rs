@@ -360,7 +360,7 @@ impl Cell {
         }
     }
 
-    /// Locks the cell, waiting for it. For `hold` alone: whoever changes a connection has to settle it.
+    /// Locks the cell, waiting for it. For `hold` alone, because a changed connection must be settled.
     pub(super) fn lock_to_hold(&self) -> MutexGuard<'_, SocketState> {
         self.state.lock()
     }

@@ -20,8 +20,8 @@ pub(crate) struct FastOpenQueue(Mutex<Unfinished>);
 struct Unfinished {
     /// Those that wait, and those in `resets`.
     count: usize,
-    /// Until when connections count that their peer has reset. Whoever forges addresses causes such
-    /// resets: the victim never sent a SYN.
+    /// Until when connections count that their peer has reset. An attacker with forged
+    /// addresses causes such resets: the victim never sent a SYN.
     resets: VecDeque<Instant>,
 }
 

@@ -219,8 +219,8 @@ fn the_limit_bounds_the_data_that_is_held() {
     let shown = taken.iter().filter(|pending| pending.fast_open_data() == b"hello").count();
     assert_eq!((shown, listener.fast_open_queue_len()), (2, 2));
     assert_eq!(net.engine(1).counters().fast_open_listen_overflows, 3);
-    // A reset makes no room while the application holds the data: whoever has a cookie could fill
-    // the memory so.
+    // A reset makes no room while the application holds the data: a client with a cookie
+    // could fill the memory that way.
     let syn = net.cable.take_trace().remove(0);
     let reset = syn.forged(|segment, payload| {
         (segment.flags, segment.seq) = (Flags::RST, segment.seq + 1);

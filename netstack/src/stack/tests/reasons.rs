@@ -112,6 +112,23 @@ fn after_talking(change: impl FnOnce(&mut Segment, &mut Vec<u8>)) -> Net {
     net
 }
 
+/// After a connection has carried a byte, host 1 gets a reset and another segment of it in one batch, at
+/// the end of which the connection leaves the table.
+fn segment_behind_a_reset() -> Net {
+    let mut net = net();
+    let (_, _, carried) = talking(&mut net);
+    let next = |segment: &mut Segment, payload: &mut Vec<u8>| {
+        payload.clear();
+        segment.seq = segment.seq + 1;
+    };
+    let reset = carried.forged(|segment, payload| {
+        next(segment, payload);
+        segment.flags = Flags::RST;
+    });
+    give(&mut net, [reset, carried.forged(next)]);
+    net
+}
+
 /// A connection of a stranger that Fast Open made at host 1, and the number of its SYN-ACK.
 fn opened_fast(net: &mut Net) -> SeqNum {
     let listener = net.listen(1, 80, 8);

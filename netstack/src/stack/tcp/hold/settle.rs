@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Held<'_, '_> {
-    /// Sends what there is to send, notifies whoever waits, takes a connection that is over out of the
+    /// Sends what there is to send, notifies the observer, takes a connection that is over out of the
     /// tables, and arms its deadline.
     pub(super) fn settle(&mut self) -> Progress {
         let progress = self.transmit();
@@ -88,8 +88,8 @@ impl Held<'_, '_> {
         }
     }
 
-    /// Takes a connection out of the tables: nothing more is sent or accepted for it. Whoever holds
-    /// it can still read.
+    /// Takes a connection out of the tables: nothing more is sent or accepted for it. The
+    /// application can still read.
     pub(super) fn retire(&mut self) {
         if std::mem::replace(&mut self.state.attached, false) {
             self.tcp.demux.remove(self.cell);

@@ -67,7 +67,7 @@ impl<'h, 't> HeldListener<'h, 't> {
         tally.count(&mut self.state.counters, &self.tcp.counters);
     }
 
-    /// The segment as it is answered: with the queue that leads back to whoever sent it.
+    /// The segment as it is answered: with the queue that leads back to its sender.
     fn to_answer<'a>(&self, received: &Received<'a>) -> Received<'a> {
         let way = received.key.way_back(self.listener.interface());
         Received { queue: self.turn.core.way_back(received.queue, &way), ..*received }
@@ -110,7 +110,7 @@ impl<'h, 't> HeldListener<'h, 't> {
         self.state.pending.retain(|other| !Arc::ptr_eq(other, pending));
     }
 
-    /// Forgets a half-open connection, which ended with `error` for whoever waits for it.
+    /// Forgets a half-open connection, which ended with `error` for the task that waits for it.
     fn drop_half_open(&mut self, key: &FlowKey, error: TcpError) {
         if let Some(pending) = self.take_half_open(key).and_then(|half_open| half_open.pending) {
             pending.over(error.into(), self.turn.out);

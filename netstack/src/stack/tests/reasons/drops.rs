@@ -120,21 +120,7 @@ const TCP: &[(DropReason, Case)] = &[
         after_talking(|segment, _| (segment.flags, segment.seq) = (Flags::RST, segment.seq + 100))
     }),
     (DropReason::TcpInvalidSyn, || after_talking(|segment, _| segment.flags = Flags::SYN)),
-    (DropReason::TcpClose, || {
-        let mut net = net();
-        let (_, _, carried) = talking(&mut net);
-        let next = |segment: &mut Segment, payload: &mut Vec<u8>| {
-            payload.clear();
-            segment.seq = segment.seq + 1;
-        };
-        let reset = carried.forged(|segment, payload| {
-            next(segment, payload);
-            segment.flags = Flags::RST;
-        });
-        // Both are in one batch, at the end of which the connection leaves the table.
-        give(&mut net, [reset, carried.forged(next)]);
-        net
-    }),
+    (DropReason::TcpClose, segment_behind_a_reset),
     (DropReason::TcpRfc7323Paws, || {
         after_talking(|segment, _| {
             let Timestamps { tsval, tsecr } = segment.options.timestamps.unwrap();

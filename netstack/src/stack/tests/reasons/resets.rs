@@ -134,20 +134,7 @@ const CASES: &[(ResetReason, Case)] = &[
         net.run_for(SECOND);
         net
     }),
-    (ResetReason::TcpClose, || {
-        let mut net = net();
-        let (_, _, carried) = talking(&mut net);
-        let next = |segment: &mut Segment, payload: &mut Vec<u8>| {
-            payload.clear();
-            segment.seq = segment.seq + 1;
-        };
-        let reset = carried.forged(|segment, payload| {
-            next(segment, payload);
-            segment.flags = Flags::RST;
-        });
-        give(&mut net, [reset, carried.forged(next)]);
-        net
-    }),
+    (ResetReason::TcpClose, segment_behind_a_reset),
     (ResetReason::TcpAbortOnClose, || {
         let mut net = net();
         let (_client, server, _) = talking(&mut net);

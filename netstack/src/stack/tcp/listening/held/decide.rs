@@ -99,8 +99,8 @@ impl HeldListener<'_, '_> {
         self.send(queue, key, &syn_ack);
     }
 
-    /// Fast Open where the application decides: makes a connection of the SYN and gives it to whoever
-    /// decided. The SYN-ACK is the first thing that it sends.
+    /// Fast Open where the application decides: makes a connection of the SYN and gives it to the
+    /// caller. The SYN-ACK is the first thing that it sends.
     fn open(&mut self, pending: &Arc<PendingSyn>, syn: &Segment, option: Option<FastOpenOption>) {
         let Some(mut half_open) = self.state.syn_queue.remove(pending.key()) else { return };
         self.tcp.deadlines.disarm(&mut half_open.timer);

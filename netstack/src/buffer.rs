@@ -24,18 +24,27 @@ const POOL_KEEPS: usize = 128;
 /// refuses: an empty pool allocates, a full one frees.
 pub struct Pool {
     free: Mutex<Vec<Box<[u8]>>>,
+    /// Buffers that are in use.
+    #[cfg(feature = "simulation")]
+    in_use: std::sync::atomic::AtomicUsize,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(Rank::Pool, Vec::new()) })
+        Arc::new(Self {
+            free: Mutex::new(Rank::Pool, Vec::new()),
+            #[cfg(feature = "simulation")]
+            in_use: std::sync::atomic::AtomicUsize::new(0),
+        })
     }
 
     /// A buffer of [`BUFFER_SIZE`] bytes with unspecified contents.
     pub fn take(self: &Arc<Self>) -> PacketBuf {
         let data = self.free.lock().pop();
         let data = data.unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice());
+        #[cfg(feature = "simulation")]
+        self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         PacketBuf { data, pool: Some(Arc::clone(self)) }
     }
 
@@ -45,7 +54,15 @@ impl Pool {
         drop(unused);
     }
 
+    /// How many buffers are in use.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     fn put(&self, data: Box<[u8]>) {
+        #[cfg(feature = "simulation")]
+        self.in_use.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         let mut free = self.free.lock();
         if free.len() < POOL_KEEPS {
             free.push(data);

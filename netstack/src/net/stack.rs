@@ -233,6 +233,13 @@ impl Stack {
         &self.owner.core.engine
     }
 
+    /// The stack without I/O behind this handle, for simulations.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn engine_to_inspect(&self) -> Arc<Engine> {
+        Arc::clone(&self.owner.core.engine)
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.owner.core.now()
     }

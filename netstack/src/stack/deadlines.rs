@@ -146,8 +146,15 @@ impl<T> Deadlines<T> {
         next
     }
 
+    /// Whether the timer has an entry that fires at `at` the latest.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn covers(&self, timer: &Timer, at: Instant) -> bool {
+        let heap = self.heap.lock();
+        timer.armed.is_some_and(|armed| armed.at <= at && heap.is_current(armed))
+    }
+
     /// How many entries there are.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn len(&self) -> usize {
         self.heap.lock().entries.len()
     }

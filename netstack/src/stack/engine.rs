@@ -281,6 +281,32 @@ impl Engine {
         [&self.tcp]
     }
 
+    /// What the stack holds at `now`, when everything that can be done has been done.
+    ///
+    /// # Errors
+    /// What of its state is not consistent.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn inspect(&self, now: Instant) -> Result<super::Inspection, String> {
+        let found = self.tcp.inspect(&self.core, now)?;
+        Ok(super::Inspection { buffers: self.core.pool().in_use(), ..found })
+    }
+
+    /// What each connection takes for received by its peer: its addresses, the peer's last, and ranges of
+    /// sequence numbers.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn sacked(&self) -> Vec<(std::net::SocketAddr, std::net::SocketAddr, Vec<(u32, u32)>)> {
+        self.tcp.sacked()
+    }
+
+    /// The histories of all connections in the table.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn histories(&self) -> Vec<crate::trace::History> {
+        self.tcp.histories()
+    }
+
     /// Gives buffers back that nothing needs any more.
     #[cfg(feature = "net")]
     pub(crate) fn trim_if_idle(&self) {

@@ -46,6 +46,9 @@ pub use hooks::{DriverHook, Observer};
 pub use iface::Interface;
 pub use paths::PathMtu;
 pub use socket::IpSocket;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use tcp::Inspection;
 pub use tcp::{
     Cell, ConnectionEnd, Destination, FastOpenCache, FastOpenEntry, Listener, ListenerCounters,
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,

@@ -18,6 +18,8 @@ mod fast_open_cache;
 mod fast_open_queue;
 mod hold;
 mod icmp;
+#[cfg(feature = "simulation")]
+mod inspect;
 mod listening;
 mod metrics;
 mod on_segment;
@@ -34,6 +36,8 @@ mod tests;
 pub use cell::Cell;
 pub use ends::ConnectionEnd;
 pub use fast_open_cache::{FastOpenCache, FastOpenEntry};
+#[cfg(feature = "simulation")]
+pub use inspect::Inspection;
 pub use listening::{Listener, ListenerCounters, ListenerQueues, PendingSyn, Rejection};
 pub use metrics::Destination;
 pub(super) use scratch::Scratch;

@@ -7,6 +7,8 @@
 //! parts, and pass on to each what it has to know of the others.
 
 mod ack;
+#[cfg(any(test, feature = "simulation"))]
+mod check;
 mod counters;
 mod ending;
 mod handshake;
@@ -27,6 +29,8 @@ mod transmitted;
 mod user;
 mod window;
 
+#[cfg(any(test, feature = "simulation"))]
+pub use check::Holdings;
 pub use handshake::FastOpenSyn;
 pub(super) use handshake::SynDataSent;
 pub use outcome::Completion;

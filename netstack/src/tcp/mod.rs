@@ -67,6 +67,8 @@ mod tests;
 pub use congestion::{
     AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
 };
+#[cfg(any(test, feature = "simulation"))]
+pub use connection::Holdings;
 pub use connection::{Completion, Connection, FastOpenSyn};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;

@@ -407,6 +407,12 @@ impl Cell {
         true
     }
 
+    /// How many segments wait for the holder of the lock.
+    #[cfg(feature = "simulation")]
+    pub(super) fn backlog_len(&self) -> usize {
+        self.backlog.lock().len()
+    }
+
     /// Marks the cell as one that got segments; true if it was not marked yet.
     pub(crate) fn mark_dirty(&self) -> bool {
         // Release: who clears the mark sees what was pushed before.

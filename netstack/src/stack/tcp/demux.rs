@@ -252,6 +252,26 @@ impl Demux {
         cells
     }
 
+    /// How many flows are half open, as the table has it; or what does not agree.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn check(&self) -> Result<usize, String> {
+        let (mut cells, mut half_open, mut time_waits) = (0, 0, 0);
+        for shard in &self.shards {
+            for flow in shard.table.read().values() {
+                match flow {
+                    Flow::Cell(_) => cells += 1,
+                    Flow::HalfOpen(_) => half_open += 1,
+                    Flow::TimeWait(_) => time_waits += 1,
+                }
+            }
+        }
+        if (cells, time_waits) == (self.cells(), self.time_waits()) {
+            return Ok(half_open);
+        }
+        let counted = (self.cells(), self.time_waits());
+        Err(format!("connections and TIME-WAITs are {:?}, and counted as {counted:?}", (cells, time_waits)))
+    }
+
     /// Enters a listener.
     pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
         self.listeners.change(|listeners| listeners.entry(listener.port()).or_default().push(listener));

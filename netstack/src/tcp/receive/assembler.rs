@@ -1,5 +1,8 @@
 //! Bytes that arrived out of order (RFC 9293 SHLD-31), and the SACK blocks that describe them.
 
+#[cfg(any(test, feature = "simulation"))]
+mod check;
+
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use crate::buffer::Chunk;
 use crate::tcp::seq::Seq;
@@ -39,13 +42,13 @@ impl Assembler {
     }
 
     /// Queued bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Memory held, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn truesize(&self) -> usize {
         self.truesize
     }

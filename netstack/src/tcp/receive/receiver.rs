@@ -2,6 +2,8 @@
 //! acknowledgments that are owed.
 
 mod acks;
+#[cfg(any(test, feature = "simulation"))]
+mod check;
 mod reading;
 #[cfg(test)]
 mod tests;

@@ -116,6 +116,19 @@ impl RecvBuffer {
         Some(chunk)
     }
 
+    /// Memory held, in bytes.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn memory(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.capacity() + CHUNK_OVERHEAD).sum()
+    }
+
+    /// Checks that what is counted is there.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn check(&self) -> Result<(), String> {
+        let len: usize = self.chunks.iter().map(Chunk::len).sum();
+        if len == self.len { Ok(()) } else { Err(format!("{len} unread bytes count as {}", self.len)) }
+    }
+
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         self.chunks.clear();

@@ -5,6 +5,8 @@
 //! start (as Linux does), so that a hostile peer cannot shred the window into bytes. Runs of SACKed
 //! records grow together. Every operation costs O(log n), amortised over the records it changes.
 
+#[cfg(any(test, feature = "simulation"))]
+mod check;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,9 @@
 //! share a super-segment. Where a record ends decides which segments carry PSH, what `MSG_EOR` keeps
 //! apart, and how much the queue is taken to cost.
 
+#[cfg(any(test, feature = "simulation"))]
+mod check;
+
 use crate::buffer::{Chunk, MAX_PIECES, Pool};
 use crate::tcp::seq::Seq;
 use arrayvec::ArrayVec;

@@ -301,6 +301,15 @@ impl Sender {
         self.chrono.times(now)
     }
 
+    /// Checks that what was written and not acknowledged is all here.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::tcp) fn check(&self) -> Result<(), String> {
+        if self.snd_una > self.snd_nxt {
+            return Err(format!("SND.UNA is {:?}, and SND.NXT {:?}", self.snd_una, self.snd_nxt));
+        }
+        self.buffer.check(self.snd_nxt)
+    }
+
     /// The connection is over: nothing more is sent.
     pub(in crate::tcp) fn clear(&mut self) {
         self.buffer.clear();

@@ -1,0 +1,358 @@
+//! What applications were promised and what they got, of every connection.
+
+use crate::plan::{Ending, Plan, Side};
+use crate::rng::mix;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
+
+/// A connection of the plan: the number of its talk, and its own.
+pub(crate) type Id = (usize, usize);
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    records: Mutex<HashMap<Id, Record>>,
+    violations: Mutex<Vec<String>>,
+    /// By host: what starts now is excused.
+    down: Mutex<HashMap<usize, &'static str>>,
+    closing: AtomicBool,
+    /// Who waits for the end.
+    waiting: Mutex<Vec<Waker>>,
+    /// What each end has to tell of itself, if a report was asked for.
+    histories: Mutex<Vec<String>>,
+}
+
+/// One connection.
+#[derive(Debug, Default)]
+struct Record {
+    hosts: [usize; 2],
+    started: bool,
+    /// By [`Side`]: whether the application has begun with the connection, and whether it is done.
+    begun: [bool; 2],
+    done: [bool; 2],
+    /// Why it may fail.
+    excuse: Option<&'static str>,
+    /// Nobody waits for it any more.
+    given_up: bool,
+    /// By the side that writes.
+    streams: [Stream; 2],
+    addresses: Option<(SocketAddr, SocketAddr)>,
+    wakers: [Vec<Waker>; 2],
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stream {
+    /// Bytes that a write has taken.
+    pub(crate) written: u64,
+    /// Everything was written.
+    pub(crate) finished: bool,
+    pub(crate) read: u64,
+    /// The reader has seen the end.
+    pub(crate) ended: bool,
+}
+
+/// The content of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content(u64);
+
+impl Content {
+    pub(crate) fn new(plan: &Plan, id: Id, from: Side) -> Self {
+        let (talk, connection) = id;
+        // An echo is what came in.
+        let echo = plan.talks.iter().any(|it| it.number == talk && it.kind == crate::plan::Kind::Echo);
+        let from = if echo { Side::Client } else { from };
+        Self(mix(plan.seed ^ mix((talk * 1_000 + connection) as u64 * 2 + from as u64)))
+    }
+
+    pub(crate) fn fill(self, at: u64, bytes: &mut [u8]) {
+        let mut at = at;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let word = mix(self.0 ^ (at / 8)).to_le_bytes();
+            let from = &word[(at % 8) as usize..];
+            let n = from.len().min(rest.len());
+            rest[..n].copy_from_slice(&from[..n]);
+            rest = &mut rest[n..];
+            at += n as u64;
+        }
+    }
+
+    /// Where `bytes`, which should be those from `at` on, differ first.
+    pub(crate) fn differs(self, at: u64, bytes: &[u8]) -> Option<u64> {
+        let mut expected = vec![0; bytes.len()];
+        self.fill(at, &mut expected);
+        if expected == bytes {
+            return None;
+        }
+        let first = expected.iter().zip(bytes).position(|(expected, got)| expected != got)?;
+        Some(at + first as u64)
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(plan: &Plan) -> Arc<Self> {
+        let ledger = Self::default();
+        {
+            let mut records = ledger.records();
+            for talk in &plan.talks {
+                for connection in 0..talk.connections {
+                    // As in Linux: while its queues are full, a server may reset who thinks that it is
+                    // connected.
+                    let overrun = (talk.sockets.backlog as usize) < talk.connections;
+                    let excuses = [
+                        (talk.ending != Ending::Graceful, "one end is abrupt"),
+                        (overrun, "the server may be overrun"),
+                    ];
+                    let record = Record {
+                        hosts: [talk.client, talk.server],
+                        excuse: excuses.iter().find_map(|(is, why)| is.then_some(*why)),
+                        ..Record::default()
+                    };
+                    records.insert((talk.number, connection), record);
+                }
+            }
+        }
+        Arc::new(ledger)
+    }
+
+    fn records(&self) -> MutexGuard<'_, HashMap<Id, Record>> {
+        self.records.lock().expect("no panic under the lock of the ledger")
+    }
+
+    fn with<R>(&self, id: Id, f: impl FnOnce(&mut Record) -> R) -> R {
+        f(self.records().get_mut(&id).expect("a connection of the plan"))
+    }
+
+    /// Something happened that must not.
+    pub(crate) fn violation(&self, what: String) {
+        self.violations.lock().expect("no panic under this lock").push(what);
+    }
+
+    pub(crate) fn take_violation(&self) -> Option<String> {
+        let mut violations = self.violations.lock().expect("no panic under this lock");
+        (!violations.is_empty()).then(|| violations.remove(0))
+    }
+
+    /// The client of a connection starts.
+    pub(crate) fn start(&self, id: Id) {
+        let down = self.down.lock().expect("no panic under this lock").clone();
+        self.with(id, |record| {
+            record.started = true;
+            record.begun[Side::Client as usize] = true;
+            let excuse = record.hosts.iter().find_map(|host| down.get(host));
+            record.excuse = record.excuse.or(excuse.copied());
+        });
+    }
+
+    /// The server knows which connection it has.
+    pub(crate) fn begin_serving(&self, id: Id) {
+        let again = self.with(id, |record| {
+            std::mem::replace(&mut record.begun[Side::Server as usize], true) && record.excuse.is_none()
+        });
+        if again {
+            self.violation(format!("connection {id:?}: the server got it twice"));
+        }
+    }
+
+    pub(crate) fn is_known(&self, id: Id) -> bool {
+        self.records().contains_key(&id)
+    }
+
+    pub(crate) fn connected(&self, id: Id, client: SocketAddr, server: SocketAddr) {
+        self.with(id, |record| record.addresses = Some((client, server)));
+    }
+
+    /// One end is done with a connection.
+    pub(crate) fn done(&self, id: Id, side: Side) {
+        self.with(id, |record| record.done[side as usize] = true);
+    }
+
+    /// From now on the connections of a host may fail, until [`Ledger::host_is_up`].
+    pub(crate) fn host_is_down(&self, host: usize, why: &'static str) {
+        self.down.lock().expect("no panic under this lock").insert(host, why);
+        for record in self.records().values_mut() {
+            let over = record.begun.iter().zip(record.done).all(|(begun, done)| *begun && done);
+            if record.hosts.contains(&host) && record.started && !over {
+                record.excuse.get_or_insert(why);
+            }
+        }
+    }
+
+    pub(crate) fn host_is_up(&self, host: usize) {
+        self.down.lock().expect("no panic under this lock").remove(&host);
+    }
+
+    /// The applications of a host are gone, with what they had begun, and what they would have begun.
+    pub(crate) fn host_lost_its_applications(&self, host: usize, why: &'static str) {
+        for record in self.records().values_mut() {
+            if record.hosts[0] == host && !record.done[0] {
+                record.started = true;
+                record.excuse.get_or_insert(why);
+                record.done[0] = true;
+            }
+            if record.hosts[1] == host && record.begun[1] {
+                record.done[1] = true;
+            }
+        }
+    }
+
+    /// An operation of one end failed.
+    pub(crate) fn failed(&self, id: Id, side: Side, what: &str, error: &std::io::Error) {
+        let (excuse, streams) = self.with(id, |record| (record.excuse, record.streams));
+        if excuse.is_none() {
+            self.violation(format!(
+                "connection {id:?}: {side:?} cannot {what}: {error} ({:?}); streams {streams:?}",
+                error.kind()
+            ));
+        }
+    }
+
+    pub(crate) fn stream(&self, id: Id, from: Side) -> Stream {
+        self.with(id, |record| record.streams[from as usize])
+    }
+
+    pub(crate) fn wrote(&self, id: Id, from: Side, bytes: usize) {
+        self.with(id, |record| record.streams[from as usize].written += bytes as u64);
+    }
+
+    pub(crate) fn finished(&self, id: Id, from: Side) {
+        self.with(id, |record| record.streams[from as usize].finished = true);
+    }
+
+    /// One end read `bytes`, or the end of the stream from `from`.
+    pub(crate) fn read(&self, id: Id, from: Side, bytes: &[u8], content: Content) {
+        let problem = self.with(id, |record| {
+            let stream = &mut record.streams[from as usize];
+            let at = stream.read;
+            stream.read += bytes.len() as u64;
+            if bytes.is_empty() {
+                stream.ended = true;
+                let whole = stream.finished && stream.read == stream.written;
+                return (!whole).then(|| format!("the stream from the {from:?} ends early: {stream:?}"));
+            }
+            if stream.read > stream.written {
+                return Some(format!("more was read from the {from:?} than was written: {stream:?}"));
+            }
+            let wrong = content.differs(at, bytes)?;
+            Some(format!("byte {wrong} from the {from:?} is wrong"))
+        });
+        if let Some(problem) = problem {
+            self.violation(format!("connection {id:?}: {problem}"));
+        }
+    }
+
+    /// Runs what one end does, unless it is given up.
+    pub(crate) async fn unless_given_up<F: Future>(&self, id: Id, side: Side, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            let given_up = self.with(id, |record| {
+                let wakers = &mut record.wakers[side as usize];
+                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    wakers.push(cx.waker().clone());
+                }
+                record.given_up
+            });
+            if given_up { Poll::Ready(None) } else { work.as_mut().poll(cx).map(Some) }
+        })
+        .await
+    }
+
+    /// Runs `work` unless everything is over.
+    pub(crate) async fn unless_closing<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if self.closing.load(Ordering::Relaxed) {
+                return Poll::Ready(None);
+            }
+            let mut waiting = self.waiting.lock().expect("no panic under this lock");
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
+            }
+            drop(waiting);
+            work.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+
+    /// Whether all that was begun is done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.records().values().all(|record| {
+            let ends = [Side::Client as usize, Side::Server as usize];
+            record.started && ends.into_iter().all(|end| record.done[end] || !record.begun[end])
+        })
+    }
+
+    /// The connections that are not over, sorted, and whether they are excused.
+    pub(crate) fn unfinished(&self) -> Vec<(Id, bool, String)> {
+        let records = self.records();
+        let open =
+            |record: &&Record| !record.started || (0..2).any(|end| record.begun[end] && !record.done[end]);
+        let mut all: Vec<_> = records
+            .iter()
+            .filter(|(_, record)| open(record))
+            .map(|(id, record)| (*id, record.excuse.is_some(), format!("{record:?}")))
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Nobody waits for this connection any more.
+    pub(crate) fn give_up(&self, id: Id) {
+        let wakers = self.with(id, |record| {
+            record.given_up = true;
+            std::mem::take(&mut record.wakers)
+        });
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Listeners, and tasks that never learned which connection they have, end.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        let waiting = std::mem::take(&mut *self.waiting.lock().expect("no panic under this lock"));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// What is missing at the end.
+    pub(crate) fn check_complete(&self, plan: &Plan) {
+        let mut missing = Vec::new();
+        for (id, record) in &*self.records() {
+            let talk = plan.talks.iter().find(|talk| talk.number == id.0).expect("a talk of the plan");
+            if record.excuse.is_some() {
+                continue;
+            }
+            for from in [Side::Client, Side::Server] {
+                let stream = record.streams[from as usize];
+                let all = talk.bytes(from);
+                if (stream.written, stream.read) != (all, all) || !stream.ended {
+                    missing.push((*id, format!("{all} bytes from the {from:?} became {stream:?}")));
+                }
+            }
+        }
+        missing.sort();
+        for (id, what) in missing {
+            self.violation(format!("connection {id:?} is incomplete: {what}"));
+        }
+    }
+
+    pub(crate) fn keep_history(&self, of: String) {
+        self.histories.lock().expect("no panic under this lock").push(of);
+    }
+
+    pub(crate) fn take_histories(&self) -> Vec<String> {
+        std::mem::take(&mut *self.histories.lock().expect("no panic under this lock"))
+    }
+
+    /// The addresses of connections, client first, and what they are.
+    pub(crate) fn lookup(&self, from: SocketAddr, to: SocketAddr) -> Option<(Id, Side)> {
+        self.records().iter().find_map(|(id, record)| match record.addresses {
+            Some(ends) if ends == (from, to) => Some((*id, Side::Client)),
+            Some(ends) if ends == (to, from) => Some((*id, Side::Server)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! The network between the hosts: delays, losses, and what routers do.
+
+use crate::apps::address;
+use crate::nic::Frame;
+use crate::packet::ip;
+use crate::plan::{PathPlan, Plan};
+use crate::rng::Rng;
+use netstack::ip::fragment;
+use netstack::wire::{IcmpMessage, IpMeta, emit_icmp, mark_congestion, split_super_segment};
+use std::net::IpAddr;
+
+/// A share of a million.
+const MILLION: u64 = 1_000_000;
+
+/// A packet on its way to a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Travelling {
+    pub(crate) at: u64,
+    pub(crate) to: usize,
+    pub(crate) frame: Frame,
+    /// A bit of it was inverted.
+    pub(crate) corrupt: bool,
+    /// It is one of the fragments of this packet.
+    pub(crate) fragment_of: Option<Vec<u8>>,
+}
+
+pub(crate) struct Network {
+    /// By the sending host, then by the receiving one.
+    paths: Vec<Vec<Path>>,
+    rng: Rng,
+    ident: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Path {
+    plain: PathPlan,
+    storm: Option<PathPlan>,
+    /// Outages that last.
+    outages: u32,
+    mtu: Option<usize>,
+    /// When the last packet arrives that keeps its place.
+    last: u64,
+}
+
+impl Network {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let path = |plain: &PathPlan| Path { plain: *plain, storm: None, outages: 0, mtu: None, last: 0 };
+        let paths = plan.paths.iter().map(|row| row.iter().map(path).collect()).collect();
+        Self { paths, rng: Rng::new(plan.seed, 7), ident: 0 }
+    }
+
+    pub(crate) fn set_outage(&mut self, (a, b): (usize, usize), on: bool) {
+        for (from, to) in [(a, b), (b, a)] {
+            let outages = &mut self.paths[from][to].outages;
+            *outages = if on { *outages + 1 } else { *outages - 1 };
+        }
+    }
+
+    pub(crate) fn set_storm(&mut self, (from, to): (usize, usize), storm: Option<PathPlan>) {
+        self.paths[from][to].storm = storm;
+    }
+
+    pub(crate) fn set_mtu(&mut self, (a, b): (usize, usize), mtu: Option<usize>) {
+        (self.paths[a][b].mtu, self.paths[b][a].mtu) = (mtu, mtu);
+    }
+
+    /// Takes a packet that leaves host `from` at `now`, and passes on what comes of it.
+    pub(crate) fn carry(&mut self, now: u64, from: usize, frame: Frame, out: &mut dyn FnMut(Travelling)) {
+        let Some((_, to, ..)) = ip(&frame.bytes) else { return };
+        let hosts = self.paths.len();
+        let Some(to) = (0..hosts).find(|host| [false, true].into_iter().any(|v6| address(*host, v6) == to))
+        else {
+            return;
+        };
+        let path = &self.paths[from][to];
+        let whole = path.plain.whole && path.storm.is_none();
+        match frame.gso_size {
+            Some(size) if !whole => {
+                let mut pieces = Vec::new();
+                split_super_segment(&frame.bytes, size.into(), &mut |piece| {
+                    pieces.push(Frame { bytes: piece.to_vec(), gso_size: None, checksum_verified: false });
+                });
+                for piece in pieces {
+                    self.route(now, (from, to), piece, out);
+                }
+            }
+            _ => self.route(now, (from, to), frame, out),
+        }
+    }
+
+    /// A router on the path looks at a packet.
+    fn route(&mut self, now: u64, (from, to): (usize, usize), frame: Frame, out: &mut dyn FnMut(Travelling)) {
+        let len =
+            frame.gso_size.map_or(frame.bytes.len(), |size| frame.bytes.len().min(usize::from(size) + 120));
+        let Some(mtu) = self.paths[from][to].mtu.filter(|mtu| len > *mtu) else {
+            self.travel(now, (from, to), (frame, None), out);
+            return;
+        };
+        let v4 = frame.bytes[0] >> 4 == 4;
+        if v4 && frame.bytes[6] & 0x40 == 0 && frame.gso_size.is_none() {
+            self.ident += 1;
+            let mut pieces = Vec::new();
+            let ident = u32::from(u16::from_be_bytes([frame.bytes[4], frame.bytes[5]]));
+            fragment(&frame.bytes, mtu, ident, |piece| pieces.push(piece.to_vec()));
+            for bytes in pieces {
+                let piece = Frame { bytes, gso_size: None, checksum_verified: false };
+                self.travel(now, (from, to), (piece, Some(frame.bytes.clone())), out);
+            }
+            return;
+        }
+        let answer = too_big(&frame.bytes, mtu);
+        let answer = Frame { bytes: answer, gso_size: None, checksum_verified: false };
+        self.travel(now, (to, from), (answer, None), out);
+    }
+
+    fn travel(
+        &mut self,
+        now: u64,
+        (from, to): (usize, usize),
+        (frame, fragment_of): (Frame, Option<Vec<u8>>),
+        out: &mut dyn FnMut(Travelling),
+    ) {
+        let rng = &mut self.rng;
+        let path = &mut self.paths[from][to];
+        let it = path.storm.unwrap_or(path.plain);
+        let mut share = |of: u64| of > 0 && rng.below(MILLION) < of;
+        if path.outages > 0 || share(it.loss) {
+            return;
+        }
+        let (duplicate, reorder, corrupt) = (share(it.duplicate), share(it.reorder), share(it.corrupt));
+        let mark = share(it.mark);
+        let mut frame = frame;
+        if mark {
+            mark_congestion(&mut frame.bytes);
+        }
+        if corrupt {
+            // Where a checksum shows it: not in the rest of the IPv6 header.
+            let first = if frame.bytes[0] >> 4 == 4 { 0 } else { 40 };
+            let bit = rng.below((frame.bytes.len() - first) as u64 * 8) as usize;
+            frame.bytes[first + bit / 8] ^= 1 << (bit % 8);
+        } else {
+            frame.checksum_verified = rng.chance(200);
+        }
+        let delay = it.delay + rng.below(it.jitter + 1);
+        let at = if reorder {
+            now + delay + rng.range(1..=20_000_000)
+        } else {
+            path.last = path.last.max(now + delay);
+            path.last
+        };
+        let travelling = Travelling { at, to, frame, corrupt, fragment_of };
+        if duplicate {
+            let later = at + rng.below(30_000_000);
+            out(Travelling { at: later, ..travelling.clone() });
+        }
+        out(travelling);
+    }
+}
+
+/// What a router says of a packet that is longer than the next link takes.
+fn too_big(packet: &[u8], mtu: usize) -> Vec<u8> {
+    let (source, destination, ..) = ip(packet).expect("only packets are routed");
+    let quoted = &packet[..packet.len().min(576 - 48)];
+    // The router has the address that the packet was for: all that matters is where it goes.
+    let meta = IpMeta::new(destination, source, 64);
+    let mut answer = Vec::new();
+    let [a, b] = (mtu as u16).to_be_bytes();
+    let message = match source {
+        IpAddr::V4(_) => IcmpMessage { kind: 3, code: 4, word: [0, 0, a, b], body: quoted },
+        IpAddr::V6(_) => IcmpMessage { kind: 2, code: 0, word: [0, 0, a, b], body: quoted },
+    };
+    emit_icmp(&mut answer, &meta, &message);
+    answer
+}

@@ -139,7 +139,7 @@ fn the_pointer_goes_to_the_last_extension_header() {
     let mut packet = ours(true);
     packet[6] = 60;
     let tcp = packet.split_off(40);
-    packet.extend([60, 0, 1, 4, 0, 0, 0, 0, 99, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet.extend([60, 0, 1, 4, 0, 0, 0, 0, 99, 1, 0x1e, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     packet.extend(&tcp);
     let len = (packet.len() - 40) as u16;
     packet[4..6].copy_from_slice(&len.to_be_bytes());

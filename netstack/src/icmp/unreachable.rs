@@ -1,9 +1,10 @@
 //! ICMP errors to send.
 
 use super::kind;
-use crate::ip::{Addresses, Cast, Problem};
+use crate::ip::{Addresses, Cast};
 use crate::wire::{
-    ICMP_HEADER_LEN, IcmpMessage, IpHeader, IpMeta, emit_icmp, ip_header_len, protocol, protocol_offset,
+    ICMP_HEADER_LEN, IcmpMessage, IpHeader, IpMeta, Problem, emit_icmp, ip_header_len, protocol,
+    protocol_offset,
 };
 use std::net::IpAddr;
 

@@ -7,10 +7,10 @@ use super::turn::{Arrival, Turn};
 use crate::device::{TxPacket, is_loss};
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
-use crate::ip::{Cast, Problem, fragment};
+use crate::ip::{Cast, fragment};
 use crate::reasons::DropReason;
 use crate::trace::About;
-use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, ip_header_len};
+use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, Problem, ip_header_len};
 use std::io;
 
 /// What became of a packet.

@@ -6,10 +6,10 @@ use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
 use crate::device::RxMeta;
 use crate::icmp::{IcmpError, Undelivered, emit_echo_reply, parse_echo_request, parse_error};
-use crate::ip::{Cast, OptionsV4, Origin, check_options_v4, extension_problem, validate};
+use crate::ip::{Cast, OptionsV4, Origin, check_options_v4, validate};
 use crate::reasons::DropReason;
 use crate::trace::{About, EventKind};
-use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, parse_icmp, parse_ip};
+use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, extension_problem, parse_icmp, parse_ip};
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.

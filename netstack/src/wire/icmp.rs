@@ -1,9 +1,8 @@
 //! ICMP messages and the packets that they quote.
 
 use super::checksum::{checksum, transport_checksum_ok};
-use super::ip::{
-    IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, IpMeta, emit_ip, ip_header_len, walk_extensions,
-};
+use super::extensions::walk_extensions;
+use super::ip::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, IpMeta, emit_ip, ip_header_len};
 use super::tcp::parse_ports;
 use super::{protocol, pseudo_header};
 use crate::wire::SeqNum;

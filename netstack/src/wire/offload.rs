@@ -1,7 +1,8 @@
 //! The offloads of a device in software: completing checksums and dividing super-segments.
 
 use super::checksum::{checksum, pseudo_header};
-use super::ip::{IpHeader, parse_ip};
+use super::ip::IpHeader;
+use super::parse::parse_ip;
 use super::protocol;
 use super::tcp::{CHECKSUM_OFFSET, TCP_HEADER_LEN};
 use crate::wire::Flags;

@@ -390,7 +390,7 @@ fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
 fn extension_headers_are_walked() {
     let hop = [60, 0, 5, 2, 0, 0, 0, 0];
     let destination = [43, 0, 1, 4, 0, 0, 0, 0];
-    let routing = [44, 0, 4, 0, 0, 0, 0, 0];
+    let routing = [44, 0, 77, 0, 0, 0, 0, 0];
     let atomic = [6, 0, 0, 0, 0, 0, 0, 9];
     let bytes = ipv6(0, &[&hop[..], &destination, &routing, &atomic, b"tcp"].concat());
     let ip = parse_ip(&bytes).unwrap();

@@ -34,7 +34,7 @@ const PORT: u16 = 5001;
 /// The kernel's buffers: the defaults of Linux, and netstack's. A new namespace may inherit other
 /// values from a tuned host.
 const BUFFERS: [(&str, &str); 2] =
-    [("net.ipv4.tcp_rmem", "4096 131072 6291456"), ("net.ipv4.tcp_wmem", "4096 16384 4194304")];
+    [("net.ipv4.tcp_rmem", "4096 131072 33554432"), ("net.ipv4.tcp_wmem", "4096 16384 4194304")];
 
 /// Bytes of one read or write.
 const BLOCK: usize = 64 * 1024;

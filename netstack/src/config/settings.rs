@@ -112,8 +112,13 @@ config! {
         /// Upper bound of the retransmission timeout. 120 s as in Linux; RFC 6298 §2.5 permits no less
         /// than 60 s.
         rto_max: Duration = Duration::from_secs(120);
-        /// Retransmissions of a SYN before an active open fails (`tcp_syn_retries`). 6: 127 s.
+        /// Retransmissions of a SYN before an active open fails, after those that `syn_linear_timeouts`
+        /// adds (`tcp_syn_retries`). 6: 131 s.
         syn_retries: u32 = 6;
+        /// Retransmissions of a SYN that come `rto_initial` apart, before the time-outs begin to double
+        /// (`tcp_syn_linear_timeouts`). They are in addition to `syn_retries` and TCP_SYNCNT. 4: a SYN is
+        /// sent after 0, 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s.
+        syn_linear_timeouts: u32 = 4;
         /// Retransmissions of a SYN-ACK before a half-open connection is dropped
         /// (`tcp_synack_retries`). 5: 63 s.
         synack_retries: u32 = 5;
@@ -217,10 +222,12 @@ config! {
         send_buffer_initial: usize = 16 << 10;
         /// Maximum size of an auto-tuned send buffer in bytes of memory (`tcp_wmem[2]`). 4 MiB.
         send_buffer_max: usize = 4 << 20;
-        /// Initial size of a receive buffer in bytes (`tcp_rmem[1]`). 128 KiB.
+        /// Initial size of a receive buffer in bytes of memory, half of which is the window
+        /// (`tcp_rmem[1]`). 128 KiB.
         recv_buffer_initial: usize = 128 << 10;
-        /// Maximum size of an auto-tuned receive buffer in bytes (`tcp_rmem[2]`). 6 MiB.
-        recv_buffer_max: usize = 6 << 20;
+        /// Maximum size of an auto-tuned receive buffer in bytes of memory, and of `SO_RCVBUF`
+        /// (`tcp_rmem[2]`). 32 MiB, as in Linux since 6.16.
+        recv_buffer_max: usize = 32 << 20;
         /// Number of unsent bytes at which writes are no longer accepted; a socket is writable below
         /// half of it (`tcp_notsent_lowat`). 4294967295: no limit.
         notsent_lowat: usize = u32::MAX as usize;
@@ -367,6 +374,7 @@ impl Config {
             "rto_initial: must be between rto_min and rto_max",
         )?;
         ensure((1..=127).contains(&self.syn_retries), "syn_retries: must be 1 to 127")?;
+        ensure(self.syn_linear_timeouts <= 127, "syn_linear_timeouts: must be at most 127")?;
         ensure(self.synack_retries <= 127, "synack_retries: must be at most 127")?;
         ensure(self.retries1 <= self.retries2, "retries1: must not exceed retries2")?;
         ensure(self.retries2 <= 255, "retries2: must be at most 255")?;
@@ -500,10 +508,11 @@ mod tests {
             config.validate().unwrap_err().to_string()
         };
         assert!(bad(|c| c.rto_min = Duration::from_secs(2)).starts_with("rto_initial:"));
-        assert!(bad(|c| c.recv_buffer_initial = 8 << 20).starts_with("recv_buffer_initial:"));
+        assert!(bad(|c| c.recv_buffer_initial = 64 << 20).starts_with("recv_buffer_initial:"));
         assert!(bad(|c| c.fastopen_cookie_len = 7).starts_with("fastopen_cookie_len:"));
         assert!(bad(|c| c.port_range = 0..=5).starts_with("port_range:"));
         assert!(bad(|c| c.syn_retries = 0).starts_with("syn_retries:"));
+        assert!(bad(|c| c.syn_linear_timeouts = 128).starts_with("syn_linear_timeouts:"));
         assert!(bad(|c| c.delayed_ack_max = Duration::from_millis(500)).starts_with("delayed_ack_max:"));
     }
 }

@@ -223,8 +223,9 @@ impl Connection {
             && !seg.is_ack()
         {
             if passive.on_syn(now, seg, &self.config) == SecondSyn::Contradiction {
-                self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpInvalidSyn));
-                self.enter_closed(EndReason::ResetByPeer, Some(TcpError::Reset));
+                let reason = ResetReason::TcpInvalidSyn;
+                self.outcome.set_reset(Reset::answer(seg, reason));
+                self.enter_closed(EndReason::by_reset(reason), Some(TcpError::Reset));
             }
             return;
         }

@@ -102,7 +102,7 @@ pub struct TcpInfo {
     pub bytes_retrans: u64,
     /// Total number of sent bytes, including retransmissions.
     pub bytes_sent: u64,
-    /// Bytes acknowledged.
+    /// Bytes acknowledged. As in Linux, the SYN of an active open and our FIN count as one each.
     pub bytes_acked: u64,
     /// Bytes received in order.
     pub bytes_received: u64,

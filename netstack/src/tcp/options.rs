@@ -35,14 +35,16 @@ pub struct SocketOptions {
     /// `SO_SNDBUF` in bytes, before Linux's doubling: the send buffer may use twice as much memory,
     /// including overhead. None means auto-tuned.
     pub send_buffer_size: Option<usize>,
-    /// `SO_RCVBUF`: receive buffer in bytes; none means auto-tuned.
+    /// `SO_RCVBUF` in bytes, before Linux's doubling: the receive buffer may use twice as much memory, and
+    /// half of that, this size, is the largest window. None means auto-tuned.
     pub recv_buffer_size: Option<usize>,
     /// `TCP_MAXSEG`: upper limit of the MSS, in bytes, and what the SYN advertises.
     pub max_segment_size: Option<u16>,
     /// `TCP_NOTSENT_LOWAT`: the number of unsent bytes at which writes are no longer accepted; the
     /// socket is writable below half of it. None means [`Config::notsent_lowat`].
     pub notsent_lowat: Option<usize>,
-    /// `TCP_SYNCNT`: retransmissions of a SYN. Default [`Config::syn_retries`].
+    /// `TCP_SYNCNT`: retransmissions of a SYN, after those of [`Config::syn_linear_timeouts`]. Default
+    /// [`Config::syn_retries`].
     pub syn_retries: u32,
     /// `TCP_DEFER_ACCEPT`, as a number of SYN-ACK retransmissions: how long a listener waits for a
     /// peer's first data before `accept` returns the connection. A client delays the acknowledgment

@@ -97,7 +97,7 @@ impl Opening {
         Self {
             state: State::SynSent,
             iss,
-            offer: Offer::new(path, options, ts_offset, config),
+            offer: Offer::new(path, options, ts_offset, None, config),
             ecn: Ask::new(config),
             options: options.clone(),
             config: Arc::clone(config),
@@ -303,15 +303,17 @@ impl Opening {
         }
     }
 
-    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times. Then it is over, for the
-    /// reason that is returned.
+    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times beside those that come at
+    /// even intervals ([`Config::syn_linear_timeouts`]). Then it is over, for the reason that is returned.
     pub fn on_timeout(&mut self, now: Instant) -> Option<EndReason> {
         if now < self.deadline || self.is_deferred() {
             return None;
         }
         let waited = now - self.sent_at;
         let too_long = self.options.user_timeout.is_some_and(|limit| waited >= limit);
-        let last = self.timeouts >= self.options.syn_retries || too_long;
+        // As in Linux, for a SYN only: a SYN-ACK backs off from the first time-out.
+        let linear = if self.state == State::SynSent { self.config.syn_linear_timeouts } else { 0 };
+        let last = self.timeouts >= self.options.syn_retries.saturating_add(linear) || too_long;
         if let Some(syn_data) = &mut self.fast_open {
             syn_data.on_timeout(self.timeouts, last);
         }
@@ -319,7 +321,7 @@ impl Opening {
             return Some(if too_long { EndReason::UserTimeout } else { EndReason::ConnectTimeout });
         }
         self.timeouts += 1;
-        self.deadline = now + backed_off(&self.config, self.timeouts);
+        self.deadline = now + backed_off(&self.config, self.timeouts.saturating_sub(linear));
         self.due = true;
         None
     }
@@ -489,6 +491,7 @@ impl Opening {
         };
         let setup = Setup { options: &self.options, config: &self.config, pool: &self.pool };
         let mut connection = Connection::new(now, from, setup);
+        connection.count_acked_syn();
         let report = syn_data.map(|syn_data| {
             let (data, sent) = (syn_data.data(), syn_data.sent());
             connection.take_syn_data(now, SynDataSent { data, sent, acked });

@@ -137,16 +137,17 @@ impl SynEntry {
 
     /// Without ECN.
     fn with(now: Instant, iss: SeqNum, irs: SeqNum, theirs: Options, parts: SynParts<'_>) -> Self {
+        let SynParts { ts_offset, path, options, config } = parts;
         Self {
             iss,
             irs,
+            offer: Offer::new(path, options, ts_offset, Some(&theirs), config),
             theirs,
-            offer: Offer::new(parts.path, parts.options, parts.ts_offset, parts.config),
             ecn: Grant::Nothing,
             timeouts: 0,
             sent_at: Some(now),
             last_sent_at: now,
-            deadline: now + parts.config.rto_initial,
+            deadline: now + config.rto_initial,
             answers: AnswerLimit::default(),
             acked: false,
             held: false,

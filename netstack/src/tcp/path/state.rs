@@ -47,6 +47,11 @@ pub(in crate::tcp) struct PathSetup {
 }
 
 impl PathState {
+    /// The settings were changed.
+    pub(in crate::tcp) fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
     pub(in crate::tcp) fn new(
         now: Instant,
         setup: &PathSetup,

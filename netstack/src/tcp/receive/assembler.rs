@@ -3,7 +3,7 @@
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use crate::buffer::Chunk;
 use crate::tcp::seq::Seq;
-use crate::wire::{MAX_SACK_BLOCKS, SackBlock};
+use crate::wire::MAX_SACK_BLOCKS;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
 
@@ -221,21 +221,21 @@ impl Assembler {
         *self = Self::default();
     }
 
-    /// The SACK blocks to send: the run that changed last first, then those before it, then the
+    /// The runs that SACK blocks report: the one that changed last first, then those before it, then the
     /// lowest ones (RFC 2018 §4).
-    pub(super) fn blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
-        let mut blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> = ArrayVec::new();
+    pub(super) fn latest_runs(&self, max: usize) -> ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> {
+        let mut latest = ArrayVec::new();
         let known = self.recent.iter().filter_map(|position| self.run_at(*position));
         let lowest = self.runs.iter().map(|(start, end)| (*start, *end)).take(MAX_SACK_BLOCKS);
         for run in known.chain(lowest) {
-            if blocks.len() == max.min(MAX_SACK_BLOCKS) {
+            if latest.len() == max.min(MAX_SACK_BLOCKS) {
                 break;
             }
-            if !blocks.contains(&run) {
-                blocks.push(run);
+            if !latest.contains(&run) {
+                latest.push(run);
             }
         }
-        blocks.iter().map(|(start, end)| SackBlock { start: start.wire(), end: end.wire() }).collect()
+        latest
     }
 
     /// The run that holds `position`, if it is queued.
@@ -266,8 +266,8 @@ mod tests {
     }
 
     fn blocks(a: &Assembler, max: usize) -> Vec<(usize, usize)> {
-        let position = |n: SeqNum| seq(0).nearest(n).since(seq(0));
-        a.blocks(max).iter().map(|b| (position(b.start), position(b.end))).collect()
+        let position = |at: Seq| at.since(seq(0));
+        a.latest_runs(max).iter().map(|(start, end)| (position(*start), position(*end))).collect()
     }
 
     #[test]

@@ -73,14 +73,14 @@ fn an_acknowledgment_of_something_old_is_reset_and_the_syn_soon_repeated_once() 
     let mut opening = opening(1000);
     sent(&mut opening, at(0));
     let old = Segment { ack: SeqNum::new(500), ..segment(Flags::ACK, 7, 0, 0) };
-    for (now, next) in [(at(10), at(12)), (at(13), at(2_012))] {
+    for (now, next) in [(at(10), at(12)), (at(13), at(1_012))] {
         let OpeningStep::Reset(crate::tcp::Reset { segment: reset, .. }) =
             opening.on_segment(now, &old, Chunk::empty())
         else {
             panic!("a reset was expected");
         };
         assert_eq!((reset.flags, reset.seq), (Flags::RST, SeqNum::new(500)));
-        // The second time there is no hurry: the wait has doubled as after any other.
+        // The second time there is no hurry.
         assert_eq!(opening.poll_timeout(), Some(next));
         if now == at(10) {
             assert_eq!(opening.on_timeout(next), None);

@@ -33,9 +33,13 @@ pub(crate) trait Endpoint: Send + Sync {
     fn registration(&self) -> &Registration;
     /// Closes it as the drop of its last handle would; only the first call counts.
     fn close(&self);
-    /// Ends it because the runtime of the stack did, while its handles live.
+    /// Begins to end it because the runtime of the stack did, while its handles live.
     fn runtime_ended(&self) {
         self.close();
+    }
+    /// Ends it: what was accepted is delivered, or time is up. Says whether that sent a reset.
+    fn runtime_is_over(&self) -> bool {
+        false
     }
 }
 
@@ -139,12 +143,15 @@ impl Core {
 
     /// Whether no connection is left, and nothing of theirs in a device that only the driver gets out.
     pub(crate) fn is_done(&self) -> bool {
-        let engine = &self.engine;
-        let transmitting = |index| {
+        self.engine.tcp().connections() == 0 && !self.is_transmitting()
+    }
+
+    /// Whether a device has packets that only the driver gets out.
+    pub(crate) fn is_transmitting(&self) -> bool {
+        self.wakeups.live().any(|index| {
             let interface = self.wakeups.queue_id(index).interface;
-            engine.core().device(interface).is_transmitting()
-        };
-        engine.tcp().connections() == 0 && !self.wakeups.live().any(transmitting)
+            self.engine.core().device(interface).is_transmitting()
+        })
     }
 
     /// A number for a new socket of this stack.
@@ -193,6 +200,13 @@ impl Core {
                 Cause::ShutDown => endpoint.close(),
             }
         }
+    }
+
+    /// Ends the sockets that still have something to read after the end of the runtime, once what they
+    /// accepted is delivered. Says whether there were any.
+    pub(crate) fn reset_unread(&self) -> bool {
+        let reset = self.endpoints().iter().filter(|endpoint| endpoint.runtime_is_over()).count();
+        reset > 0
     }
 
     /// Ends everything at once.

@@ -16,6 +16,7 @@
 //! Many methods return a result although they cannot fail, because those of `tokio::net` and
 //! `socket2` do. Methods that can fail have a section "Errors".
 
+mod alarm;
 mod clock;
 mod core;
 mod driver;
@@ -27,6 +28,7 @@ mod readiness;
 mod sockets;
 mod stack;
 pub mod tcp;
+mod timer;
 mod wakeups;
 
 pub use driver::Driver;

@@ -18,7 +18,7 @@ const KEYS: &str =
 /// as in netem); shares `%`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// The delay of each packet.
+    /// The delay of each packet. [`Link`](super::Link#precision) says how exactly it is kept.
     pub delay: Duration,
     /// The delay varies uniformly by up to this much in either direction. Jitter never reorders
     /// packets: a packet that would overtake its predecessor waits until the predecessor has

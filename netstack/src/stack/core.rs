@@ -63,7 +63,7 @@ impl Core {
         let random = Mutex::new(Rank::Leaf, seeded(config.seed)?);
         let given = if config.loopback { interfaces::with_loopback(given) } else { given };
         let loopback = config.loopback.then(|| given.len() as u16 - 1);
-        let addresses = Addresses::new(given.iter().map(|interface| &interface.addresses), loopback);
+        let addresses = interfaces::addresses_of(&given, loopback);
         interfaces::check(&given, &addresses)?;
         let links = given.iter().map(interfaces::links_of).collect();
         let interfaces = Interfaces::new(given);
@@ -183,6 +183,10 @@ impl Core {
         // RFC 4007 §9: a link-local address means somebody on the link of arrival.
         let on_link = matches!(remote, IpAddr::V6(remote) if remote.is_unicast_link_local());
         let bound = bound.or(on_link.then_some(from.interface));
+        // Who sent it is in this stack, whatever address it has.
+        if self.is_loopback(from.interface) {
+            return from;
+        }
         match self.routes.lookup(&self.addresses, remote, Some(local), bound) {
             Some(route) if route.interface != from.interface => self.queue_of(route.interface, spread),
             // Without a route the queue of arrival is used: the sender can be reached through it.

@@ -34,7 +34,7 @@ pub(super) fn receive(
         }
     };
     let inside = turn.core.is_loopback(from.interface);
-    let origin = if inside { Origin::Loopback } else { Origin::Outside };
+    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
     // RFC 1122 §3.2.1.3.
     let cast = match validate(header, origin, turn.core.addresses()) {
         Ok(cast) => cast,
@@ -91,7 +91,7 @@ fn options_pass(turn: &mut Turn<'_>, from: QueueId, packet: &Undelivered<'_>) ->
 fn answer_unread(turn: &mut Turn<'_>, from: QueueId, bytes: &[u8]) {
     let Some((header, problem)) = extension_problem(bytes) else { return };
     let inside = turn.core.is_loopback(from.interface);
-    let origin = if inside { Origin::Loopback } else { Origin::Outside };
+    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
     if let Ok(cast) = validate(&header, origin, turn.core.addresses()) {
         let bytes = &bytes[..header.payload.end];
         send_parameter_problem(turn, from, &Undelivered { header: &header, bytes, cast }, problem);

@@ -113,6 +113,14 @@ impl Interfaces {
     }
 }
 
+/// Whose each address is on these interfaces, the last of which may be loopback.
+pub(super) fn addresses_of(interfaces: &[Interface], loopback: Option<u16>) -> Addresses {
+    let own = Addresses::new(interfaces.iter().map(|interface| &interface.addresses), loopback);
+    let with_any_ip =
+        |own: Addresses, (index, interface): (u16, &Interface)| own.with_any_ip(index, &interface.any_ip);
+    (0..).zip(interfaces).fold(own, with_any_ip)
+}
+
 /// Refuses interfaces that cannot work: the first mistake, in words.
 pub(super) fn check(interfaces: &[Interface], own: &Addresses) -> io::Result<()> {
     let mut names = HashSet::new();
@@ -135,7 +143,8 @@ pub(super) fn check(interfaces: &[Interface], own: &Addresses) -> io::Result<()>
         interface.check_gateways(&name_of(interface, index), own).map_err(|error| invalid(&error))?;
         let mtu = interface.device.capabilities().mtu;
         // RFC 791 §3.1: a host takes packets of 68 bytes; RFC 8200 §5: links of IPv6 carry 1280.
-        let floor = if interface.addresses.iter().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };
+        let networks = || interface.addresses.iter().chain(&interface.any_ip);
+        let floor = if networks().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };
         if mtu < floor {
             let name = name_of(interface, index);
             return Err(invalid(&format!("the MTU of `{name}` is {mtu}, under the {floor} that IP needs")));

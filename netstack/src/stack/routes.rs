@@ -52,13 +52,14 @@ impl Routes {
     ) -> Option<Route> {
         let allowed = |index: u16| interface.is_none_or(|bound| bound == index);
         let loopback = addresses.loopback();
-        let (egress, sender) = match addresses.classify(remote) {
+        let (egress, sender) = match addresses.classify(remote, interface) {
             // To an own address from the same one; Linux answers 127.0.0.1 for all of 127.0.0.0/8.
             AddressKind::Own(owner) => {
                 let inside = |loopback: &u16| allowed(owner) || allowed(*loopback);
                 (loopback.filter(inside)?, owner)
             }
-            AddressKind::Foreign => {
+            // Any-IP is about what arrives: to such an address a packet leaves as to any other.
+            AddressKind::Foreign | AddressKind::AnyIp => {
                 let egress = self.egress(remote, interface)?;
                 (egress, egress)
             }

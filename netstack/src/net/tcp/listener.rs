@@ -282,6 +282,10 @@ impl HasTcpOptions for TcpListener {
         self.endpoint.stack.engine().core().config()
     }
 
+    fn family(&self) -> Family {
+        socket_family(self.endpoint.listener.local_addr())
+    }
+
     fn options(&self) -> SocketOptions {
         self.endpoint.listener.options()
     }

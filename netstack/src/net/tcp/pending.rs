@@ -11,7 +11,7 @@ use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::readiness::Events;
-use crate::stack::{ListenerQueues, Observer, PendingSyn, Rejection};
+use crate::stack::{Family, ListenerQueues, Observer, PendingSyn, Rejection};
 use crate::tcp::SocketOptions;
 use crate::wire::Options;
 use std::fmt;
@@ -151,6 +151,10 @@ impl PendingListener {
 impl HasTcpOptions for PendingListener {
     fn config(&self) -> &Config {
         self.listener.config()
+    }
+
+    fn family(&self) -> Family {
+        self.listener.family()
     }
 
     fn options(&self) -> SocketOptions {

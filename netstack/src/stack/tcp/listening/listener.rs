@@ -6,6 +6,7 @@ use super::overflow::Overflow;
 use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
+use crate::ip::AddressKind;
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
@@ -20,7 +21,7 @@ use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{SocketOptions, SynRetries};
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -354,6 +355,7 @@ impl Listener {
             None => {
                 let addresses = core.routes().addresses(interface);
                 addresses.iter().any(|cidr| self.score(cidr.address(), interface).is_some())
+                    || self.takes_any_ip_of(core, interface)
             }
         };
         let mut cause = None;
@@ -361,6 +363,16 @@ impl Listener {
             cause = Some(core.interface_failure(interface)?);
         }
         cause
+    }
+
+    /// Whether connections to addresses that `interface` accepts by any-IP can come to it.
+    fn takes_any_ip_of(&self, core: &Core, interface: u16) -> bool {
+        let addresses = core.addresses();
+        if !self.address.is_unspecified() {
+            return addresses.classify(self.address, Some(interface)) == AddressKind::AnyIp;
+        }
+        addresses.accepts_any_ip(interface, self.address)
+            || self.dual_stack && addresses.accepts_any_ip(interface, Ipv4Addr::UNSPECIFIED.into())
     }
 
     /// How well the listener fits a segment to `local` that came in on `interface`; none if not.

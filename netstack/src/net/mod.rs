@@ -34,4 +34,7 @@ pub use lookup::{ToSocketAddrs, lookup_host};
 pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;
 pub use stack::{InterfaceFailure, Stack};
-pub use tcp::{PendingListener, PendingStream, SockRef, TcpListener, TcpSocket, TcpStream};
+pub use tcp::{
+    PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket,
+    TcpStream,
+};

@@ -4,7 +4,7 @@
 
 use crate::net::lookup::{ToSocketAddrs, lookup_host};
 use crate::net::stack::Stack;
-use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
+use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
 use std::io;
 use std::net::SocketAddr;
 
@@ -24,6 +24,15 @@ impl Stack {
     /// As [`TcpListener::bind`].
     pub async fn listen<A: ToSocketAddrs>(&self, addr: A) -> io::Result<TcpListener> {
         TcpListener::bind_on(self, addr).await
+    }
+
+    /// Takes every SYN for which this stack has no listener, whatever its destination is, before it is
+    /// answered: [`TcpForwarder::start_on`].
+    ///
+    /// # Errors
+    /// As [`TcpForwarder::start_on`].
+    pub fn tcp_forwarder(&self, config: TcpForwarderConfig) -> io::Result<TcpForwarder> {
+        TcpForwarder::start_on(self, config)
     }
 
     /// A new IPv4 socket of this stack: [`TcpSocket::new_v4_on`].

@@ -15,6 +15,7 @@ mod fd_device;
 mod options;
 mod tcp_accept;
 mod tcp_connect;
+mod tcp_forwarder;
 mod tcp_into_split;
 mod tcp_peek;
 mod tcp_pending;

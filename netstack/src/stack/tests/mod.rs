@@ -6,6 +6,7 @@ mod arriving;
 mod closing;
 mod ending;
 mod fast_open;
+mod forwarder;
 mod headers;
 mod interfaces;
 mod listening;

@@ -3,6 +3,7 @@
 //! ```text
 //! sockets    a stack's methods that make sockets
 //! tcp        the TCP sockets                          options   what sockets have in common
+//! echo       pings that the application answers
 //! stack      Stack, its builder, the current stack    lookup    names and literals
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
 //! core       what handles, sockets and driver share   wakeups   signals for the reactor's tasks
@@ -19,6 +20,7 @@
 mod clock;
 mod core;
 mod driver;
+mod echo;
 mod error;
 mod lookup;
 mod options;
@@ -30,6 +32,7 @@ pub mod tcp;
 mod wakeups;
 
 pub use driver::Driver;
+pub use echo::{EchoForwarder, PendingEcho};
 pub use lookup::{ToSocketAddrs, lookup_host};
 pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;

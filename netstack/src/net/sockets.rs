@@ -2,6 +2,7 @@
 //!
 //! They stand apart from the type because the sockets are above it: each socket holds its stack.
 
+use crate::net::echo::EchoForwarder;
 use crate::net::lookup::{ToSocketAddrs, lookup_host};
 use crate::net::stack::Stack;
 use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
@@ -33,6 +34,15 @@ impl Stack {
     /// As [`TcpForwarder::start_on`].
     pub fn tcp_forwarder(&self, config: TcpForwarderConfig) -> io::Result<TcpForwarder> {
         TcpForwarder::start_on(self, config)
+    }
+
+    /// Takes the echo requests to addresses that an interface accepts for others:
+    /// [`EchoForwarder::start_on`].
+    ///
+    /// # Errors
+    /// As [`EchoForwarder::start_on`].
+    pub fn echo_forwarder(&self) -> io::Result<EchoForwarder> {
+        EchoForwarder::start_on(self)
     }
 
     /// A new IPv4 socket of this stack: [`TcpSocket::new_v4_on`].

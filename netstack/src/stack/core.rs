@@ -1,6 +1,7 @@
 //! The state that all protocols of a stack share. It does not depend on any of them.
 
 use super::counters::StackCounters;
+use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
 use super::hooks::DriverHook;
 use super::iface::Interface;
@@ -35,6 +36,8 @@ pub struct Core {
     paths: Paths,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<RateLimit>,
+    /// Where echo requests to the addresses of others go, if the application answers them.
+    echo: Mutex<Option<Arc<EchoQueue>>>,
     pool: Arc<Pool>,
     keyed: Keyed,
     random: Mutex<ChaCha12Rng>,
@@ -75,6 +78,7 @@ impl Core {
             paths: Paths::new(&config, keyed.clone()),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            echo: Mutex::new(Rank::Leaf, None),
             pool: Pool::new(),
             keyed,
             random,
@@ -210,6 +214,11 @@ impl Core {
 
     pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
         &self.icmp_limit
+    }
+
+    /// Where echo requests to the addresses of others go, if the application answers them.
+    pub(super) fn echo(&self) -> &Mutex<Option<Arc<EchoQueue>>> {
+        &self.echo
     }
 
     pub(super) fn keyed(&self) -> &Keyed {

@@ -12,6 +12,8 @@
 mod core;
 mod counters;
 mod deadlines;
+mod echo;
+mod echo_queue;
 mod effects;
 mod egress;
 mod engine;
@@ -38,6 +40,7 @@ mod tests;
 
 pub use core::Core;
 pub use counters::Counters;
+pub use echo_queue::{EchoQueue, HeldEcho};
 pub use engine::{Batch, Engine, EngineSetup};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;

@@ -1,7 +1,7 @@
 //! Interfaces that accept packets for any address, and sockets at the addresses of other hosts.
 
 use super::{SECOND, assert_empty};
-use crate::config::Config;
+use crate::config::{Config, EchoPolicy};
 use crate::stack::testing::{LinkSpec, Net, Passing, Recorder, Socket, icmp_about};
 use crate::stack::{Batch, Engine, Family, Interface, Listener, Unconnected};
 use crate::tcp::{SocketOptions, State};
@@ -22,6 +22,10 @@ fn ip(text: &str) -> IpAddr {
 /// Hosts 0 and 1, of which the first sends everything to the second, and the second accepts what is for
 /// `prefixes`.
 fn net(seed: u64, prefixes: &[&str]) -> Net {
+    net_with(seed, prefixes, EchoPolicy::Reply)
+}
+
+fn net_with(seed: u64, prefixes: &[&str], any_ip_echo: EchoPolicy) -> Net {
     let mut net = Net::pair(seed, LinkSpec::default());
     for (host, prefixes) in [(0, &[][..]), (1, prefixes)] {
         let interface = Interface::new(net.cable.end(host))
@@ -30,7 +34,7 @@ fn net(seed: u64, prefixes: &[&str]) -> Net {
             .gateway(&format!("10.0.0.{}", 2 - host))
             .gateway(&format!("fd00::{}", 2 - host));
         let interface = prefixes.iter().fold(interface, |interface, prefix| interface.any_ip(prefix));
-        let config = Config { seed: Some(2 * seed + host as u64), ..Config::default() };
+        let config = Config { seed: Some(2 * seed + host as u64), any_ip_echo, ..Config::default() };
         net.replace_host(host, Engine::new(config, vec![interface]).unwrap(), Batch::new());
     }
     net
@@ -81,6 +85,19 @@ fn connected(net: &mut Net, listener: &Arc<Listener>, to: SocketAddr) -> (Socket
     net.run_until(SECOND, |net| net.state(&client) == State::Established && listener.accept_queue_len() > 0);
     let server = net.accept(1, listener).unwrap();
     (client, server)
+}
+
+/// Host 1, with somebody who takes the requests and does nothing, after so many of them.
+pub(super) fn pinged(policy: EchoPolicy, requests: usize) -> Net {
+    let mut net = net_with(211, &EVERYTHING, policy);
+    let queue = net.engine(1).forward_echo(Arc::new(Recorder::default()));
+    assert_eq!(queue.is_ok(), policy == EchoPolicy::Forward);
+    for _ in 0..requests {
+        assert!(
+            answers(&mut net, &ipv4("10.0.0.9", "8.8.8.8", protocol::ICMP, &ping(b"x"), None)).is_empty()
+        );
+    }
+    net
 }
 
 fn bind(net: &Net, socket: &mut Unconnected, address: &str) -> Result<(), i32> {
@@ -373,4 +390,47 @@ fn the_stack_reaches_itself_from_an_address_of_any_ip() {
     let server = net.accept(1, &listener).unwrap();
     assert_eq!(net.transfer(&server, &client, b"inside", SECOND), b"inside");
     assert!(net.cable.take_trace().is_empty());
+}
+
+#[test]
+fn echo_requests_to_other_hosts_go_as_the_policy_says() {
+    let to = |dst| ipv4("10.0.0.9", dst, protocol::ICMP, &ping(b"data"), None);
+    for policy in [EchoPolicy::Reply, EchoPolicy::Ignore, EchoPolicy::Forward] {
+        let mut net = net_with(212, &EVERYTHING, policy);
+        let sent = answers(&mut net, &to("8.8.8.8"));
+        assert_eq!(sent.len(), usize::from(policy == EchoPolicy::Reply), "{policy:?}");
+        assert!(sent.iter().all(|reply| (reply.ip.src, reply.ip.dst) == (ip("8.8.8.8"), ip("10.0.0.9"))));
+        assert_eq!(answers(&mut net, &to("10.0.0.2")).len(), 1, "{policy:?}: our own address");
+    }
+}
+
+#[test]
+fn the_application_answers_echo_requests_or_does_not() {
+    let mut net = net_with(213, &EVERYTHING, EchoPolicy::Forward);
+    let observer = Arc::new(Recorder::default());
+    let queue = net.engine(1).forward_echo(Arc::clone(&observer) as _).unwrap();
+    assert_eq!(error(net.engine(1).forward_echo(observer.clone())), Some(libc::EADDRINUSE));
+    let request = ipv4("10.0.0.9", "8.8.8.8", protocol::ICMP, &ping(b"data"), None);
+    for (reason, kind) in [(None, 0), (Some(crate::icmp::Unreachable::Host), 3)] {
+        assert!(answers(&mut net, &request).is_empty());
+        assert!(observer.take().contains(crate::readiness::Events::READABLE));
+        let held = queue.pop().unwrap();
+        assert_eq!(
+            (held.src(), held.dst(), held.request().data),
+            (ip("10.0.0.9"), ip("8.8.8.8"), &b"data"[..])
+        );
+        assert_eq!((held.hop_limit(), held.request().id), (64, [1, 2, 3, 4]));
+        net.engine(1).answer_echo(net.now, &held, reason);
+        let sent = net.cable.take_trace();
+        assert_eq!(
+            (sent.len(), sent[0].ip.src, sent[0].ip.dst),
+            (1, ip("8.8.8.8"), ip("10.0.0.9")),
+            "{kind}"
+        );
+    }
+    // Once nobody takes them, they are dropped.
+    net.engine(1).close_echo(&queue);
+    assert!(answers(&mut net, &request).is_empty());
+    assert!(queue.pop().is_err());
+    assert!(net.engine(1).forward_echo(observer).is_ok(), "and somebody else may");
 }

@@ -1,9 +1,9 @@
 //! A case for each reason for a drop.
 
 use super::*;
-use crate::config::SynCookieMode;
+use crate::config::{EchoPolicy, SynCookieMode};
 use crate::stack::testing::icmp_about;
-use crate::stack::tests::mtu;
+use crate::stack::tests::{any_ip, mtu};
 use crate::stack::{Batch, Counters};
 use std::collections::BTreeMap;
 
@@ -98,6 +98,8 @@ const IP: &[(DropReason, Case)] = &[
         give(&mut net, (0..2).map(|_| datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 0, 0])));
         net
     }),
+    (DropReason::EchoIgnored, || any_ip::pinged(EchoPolicy::Ignore, 1)),
+    (DropReason::EchoQueueFull, || any_ip::pinged(EchoPolicy::Forward, 257)),
     (DropReason::PktTooBig, mtu::headers_too_long),
     (DropReason::DeviceLoss, mtu::lost_by_the_device),
     (DropReason::NoSocket, || given([syn(&stranger())])),

@@ -111,6 +111,8 @@ reasons! {
         PktTooBig = "longer than the MTU",
         /// Own: the device lost one of ours, and goes on.
         DeviceLoss = "lost by the device",
+        /// Own: the interface that it came in on, or was to leave through, was taken down.
+        InterfaceDown = "interface down",
         /// Nobody has the port.
         NoSocket = "no socket",
         /// Own: for nobody, and the rate limit of resets left it without an answer.

@@ -2,9 +2,11 @@
 //! host.
 
 use super::cidr::Cidr;
+use crate::sync::{Rank, RwLock};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Up to so many addresses are compared one by one, which is faster than a search among few.
 const SCANNED: usize = 16;
@@ -45,8 +47,20 @@ impl AddressKind {
 }
 
 /// The addresses of a stack: the one answer to the question whether an address is the stack's.
-#[derive(Clone, Debug, Default)]
+///
+/// They seldom change. Until they do, no lock is taken to look at them.
+#[derive(Debug)]
 pub struct Addresses {
+    initial: Tables,
+    /// Set once `current` counts.
+    changed: AtomicBool,
+    current: RwLock<Tables>,
+    loopback: Option<u16>,
+}
+
+/// The addresses at one time.
+#[derive(Clone, Debug, Default)]
+struct Tables {
     v4: Known<Ipv4Addr>,
     v6: Known<Ipv6Addr>,
     any_v4: Ranges<u32>,
@@ -142,7 +156,7 @@ impl Addresses {
     ///
     /// An address that means more than one host or none does not become the stack's own.
     pub fn new(interfaces: impl IntoIterator<Item: AsRef<[Cidr]>>, loopback: Option<u16>) -> Self {
-        let mut addresses = Self { loopback, ..Self::default() };
+        let mut addresses = Tables { loopback, ..Tables::default() };
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let mut broadcasts = BTreeSet::from([Ipv4Addr::BROADCAST]);
         for (interface, cidrs) in (0..).zip(interfaces) {
@@ -163,7 +177,15 @@ impl Addresses {
         v4.retain(|(address, _)| !broadcasts.contains(address));
         v4.extend(broadcasts.into_iter().map(|address| (address, AddressKind::Broadcast)));
         (addresses.v4, addresses.v6) = (Known::new(v4), Known::new(v6));
-        addresses
+        let current = RwLock::new(Rank::Leaf, Tables::default());
+        Self { initial: addresses, changed: AtomicBool::new(false), current, loopback }
+    }
+
+    /// Puts others in their place.
+    pub fn replace(&self, others: Self) {
+        let before = std::mem::replace(&mut *self.current.write(), others.initial);
+        self.changed.store(true, Ordering::Release);
+        drop(before);
     }
 
     /// Also accepts, on an interface, all unicast addresses in `prefixes`.
@@ -172,16 +194,16 @@ impl Addresses {
         for prefix in prefixes {
             match (prefix.network(), prefix.last()) {
                 (IpAddr::V4(first), IpAddr::V4(last)) => {
-                    self.any_v4.push(interface, first.to_bits(), last.to_bits());
+                    self.initial.any_v4.push(interface, first.to_bits(), last.to_bits());
                 }
                 (IpAddr::V6(first), IpAddr::V6(last)) => {
-                    self.any_v6.push(interface, first.to_bits(), last.to_bits());
+                    self.initial.any_v6.push(interface, first.to_bits(), last.to_bits());
                 }
                 _ => unreachable!("the addresses of a prefix are of one family"),
             }
         }
-        self.any_v4.arrange();
-        self.any_v6.arrange();
+        self.initial.any_v4.arrange();
+        self.initial.any_v6.arrange();
         self
     }
 
@@ -191,6 +213,50 @@ impl Addresses {
     /// This is called twice for every packet, and a call would cost as much as the answer.
     #[inline(always)]
     pub fn classify(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
+        if self.changed.load(Ordering::Acquire) {
+            return self.classify_anew(address, interface);
+        }
+        self.initial.classify(address, interface)
+    }
+
+    #[inline(never)]
+    fn classify_anew(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
+        self.current.read().classify(address, interface)
+    }
+
+    /// The number of the interface that has `address`, if it is the stack's own.
+    pub fn owner(&self, address: IpAddr) -> Option<u16> {
+        match self.classify(address, None) {
+            AddressKind::Own(interface) => Some(interface),
+            _ => None,
+        }
+    }
+
+    /// Whether `interface` accepts addresses of the family of `address` that are not the stack's own.
+    pub fn accepts_any_ip(&self, interface: u16, address: IpAddr) -> bool {
+        let has = |tables: &Tables| match address {
+            IpAddr::V4(_) => tables.any_v4.has(interface),
+            IpAddr::V6(_) => tables.any_v6.has(interface),
+        };
+        if self.changed.load(Ordering::Acquire) { has(&self.current.read()) } else { has(&self.initial) }
+    }
+
+    /// The number of the loopback interface, if there is one.
+    pub const fn loopback(&self) -> Option<u16> {
+        self.loopback
+    }
+
+    /// Whether a prefix has no address of a host at all.
+    pub fn names_no_host(prefix: &Cidr) -> bool {
+        let alone = Tables::default();
+        let [first, last] = [prefix.network(), prefix.last()].map(|end| alone.classify(end, None));
+        first == last && !first.is_one_host()
+    }
+}
+
+impl Tables {
+    #[inline(always)]
+    fn classify(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
         match address {
             IpAddr::V4(address) => {
                 let kind = self.v4.get(address).unwrap_or_else(|| self.general_v4(address));
@@ -207,34 +273,6 @@ impl Addresses {
                 kind
             }
         }
-    }
-
-    /// The number of the interface that has `address`, if it is the stack's own.
-    pub fn owner(&self, address: IpAddr) -> Option<u16> {
-        match self.classify(address, None) {
-            AddressKind::Own(interface) => Some(interface),
-            _ => None,
-        }
-    }
-
-    /// Whether `interface` accepts addresses of the family of `address` that are not the stack's own.
-    pub fn accepts_any_ip(&self, interface: u16, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(_) => self.any_v4.has(interface),
-            IpAddr::V6(_) => self.any_v6.has(interface),
-        }
-    }
-
-    /// The number of the loopback interface, if there is one.
-    pub const fn loopback(&self) -> Option<u16> {
-        self.loopback
-    }
-
-    /// Whether a prefix has no address of a host at all.
-    pub fn names_no_host(prefix: &Cidr) -> bool {
-        let alone = Self::default();
-        let [first, last] = [prefix.network(), prefix.last()].map(|end| alone.classify(end, None));
-        first == last && !first.is_one_host()
     }
 
     /// What an IPv4 address means that no interface has.
@@ -473,5 +511,22 @@ mod tests {
                 assert_eq!(own.classify(address.into(), None), expected, "{address} of {count}");
             }
         }
+    }
+
+    #[test]
+    fn addresses_change() {
+        let own = addresses(&["10.0.0.2/24"], &[], true);
+        own.replace(addresses(&["192.0.2.2/24"], &[], true).with_any_ip(0, &["8.0.0.0/8".parse().unwrap()]));
+        for (address, kind) in [
+            ("10.0.0.2", Foreign),
+            ("10.0.0.255", Foreign),
+            ("192.0.2.2", Own(0)),
+            ("192.0.2.255", Broadcast),
+            ("8.8.8.8", AnyIp),
+            ("127.0.0.1", Own(2)),
+        ] {
+            assert_eq!(own.classify(ip(address), Some(0)), kind, "{address}");
+        }
+        assert!(own.accepts_any_ip(0, ip("8.8.8.8")));
     }
 }

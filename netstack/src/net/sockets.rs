@@ -3,11 +3,44 @@
 //! They stand apart from the type because the sockets are above it: each socket holds its stack.
 
 use crate::net::echo::EchoForwarder;
+use crate::net::interface::{InterfaceHandle, Monitor};
 use crate::net::lookup::{ToSocketAddrs, lookup_host};
 use crate::net::stack::Stack;
 use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
+use crate::stack::{InterfaceInfo, RouteInfo, SocketInfo};
 use std::io;
 use std::net::SocketAddr;
+
+/// Interfaces.
+impl Stack {
+    /// A handle to the interface `name`, to change its addresses, routes, MTU and state.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is none.
+    pub fn interface(&self, name: &str) -> io::Result<InterfaceHandle> {
+        InterfaceHandle::of(self, name)
+    }
+
+    /// All interfaces, with their addresses: `ip addr`.
+    pub fn interfaces(&self) -> Vec<InterfaceInfo> {
+        self.engine().core().all_interfaces()
+    }
+
+    /// All routes: `ip route`.
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        self.engine().core().all_routes()
+    }
+
+    /// All sockets: `ss -tuanoi`, line by line if they are printed.
+    pub fn sockets(&self) -> Vec<SocketInfo> {
+        self.engine().tcp().sockets(self.now())
+    }
+
+    /// Watches the interfaces: `ip monitor`.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::of(self)
+    }
+}
 
 /// Sockets.
 impl Stack {

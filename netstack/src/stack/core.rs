@@ -1,5 +1,7 @@
 //! The state that all protocols of a stack share. It does not depend on any of them.
 
+pub(super) mod change;
+
 use super::counters::StackCounters;
 use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
@@ -8,7 +10,7 @@ use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
 use super::keyed::Keyed;
 use super::paths::Paths;
-use super::routes::Routes;
+use super::routes::{Links, Routes};
 use crate::buffer::Pool;
 use crate::config::Config;
 use crate::device::{Capabilities, Device};
@@ -66,9 +68,9 @@ impl Core {
         let random = Mutex::new(Rank::Leaf, seeded(config.seed)?);
         let given = if config.loopback { interfaces::with_loopback(given) } else { given };
         let loopback = config.loopback.then(|| given.len() as u16 - 1);
-        let addresses = interfaces::addresses_of(&given, loopback);
+        let links: Vec<_> = given.iter().map(interfaces::links_of).collect();
+        let addresses = interfaces::addresses_of(&links, loopback);
         interfaces::check(&given, &addresses)?;
-        let links = given.iter().map(interfaces::links_of).collect();
         let interfaces = Interfaces::new(given);
         let keyed = Keyed::new(secret(&random));
         Ok(Self {
@@ -148,7 +150,33 @@ impl Core {
     /// The largest packet that leaves through an interface; no IP packet is longer than its length
     /// field can say.
     pub(super) fn mtu(&self, interface: u16) -> usize {
-        self.capabilities(interface).mtu.min(usize::from(u16::MAX))
+        self.interfaces.mtu(interface)
+    }
+
+    /// Whether an interface was taken down.
+    #[inline]
+    pub(super) fn is_down(&self, interface: u16) -> bool {
+        self.interfaces.is_down(interface)
+    }
+
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// Changes the addresses and routes of an interface, one change at a time.
+    ///
+    /// # Errors
+    /// Those of `change`, and nothing has changed then.
+    pub(super) fn change_links<R>(
+        &self,
+        interface: u16,
+        change: impl FnOnce(&mut Links) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.routes.change(|all| {
+            let result = change(&mut all[usize::from(interface)])?;
+            self.addresses.replace(interfaces::addresses_of(all, self.addresses.loopback()));
+            Ok(result)
+        })
     }
 
     /// The failure of an interface whose device is gone.

@@ -29,6 +29,10 @@ const ALL_HEADERS: usize = 100;
 
 /// Sends a packet.
 pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket<'_>) -> Sent {
+    if turn.core.is_down(queue.interface) {
+        turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
+        return Sent::Yes;
+    }
     if packet.len_on_wire() > turn.core.mtu(queue.interface) {
         return too_long(turn, queue);
     }
@@ -58,7 +62,9 @@ pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket
 #[cold]
 fn too_long(turn: &mut Turn<'_>, queue: QueueId) -> Sent {
     let mtu = turn.core.mtu(queue.interface);
-    debug_assert!(mtu < ALL_HEADERS, "a packet that is longer than the MTU, {mtu}");
+    // Another thread may have changed the MTU since the packet was made.
+    let changed = mtu != turn.core.capabilities(queue.interface).mtu.min(usize::from(u16::MAX));
+    debug_assert!(mtu < ALL_HEADERS || changed, "a packet that is longer than the MTU, {mtu}");
     turn.dropped(DropReason::PktTooBig, || About::NOTHING);
     Sent::Yes
 }

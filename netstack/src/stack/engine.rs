@@ -249,7 +249,7 @@ impl Engine {
         if self.core.fail_interface(interface, cause) {
             let mut turn = Turn::new(&self.core, now, effects);
             self.guests().into_iter().for_each(|guest| guest.fail_interface(&mut turn, interface, cause));
-            effects.interface_failed();
+            effects.interface_failed(interface);
         }
     }
 

@@ -24,6 +24,9 @@ pub(super) fn receive(
     deliver: impl FnOnce(&mut Turn<'_>, Arrival<'_>),
 ) {
     turn.out.in_packets += 1;
+    if turn.core.is_down(from.interface) {
+        return turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
+    }
     let Some(bytes) = packet.bytes().get(..meta.len) else {
         return drop_unread(turn, DropReason::PktTooSmall);
     };

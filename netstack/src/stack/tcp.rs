@@ -22,6 +22,7 @@ mod listening;
 mod metrics;
 mod on_segment;
 mod reset;
+mod rows;
 mod scratch;
 mod send;
 mod socket;

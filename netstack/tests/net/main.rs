@@ -5,6 +5,7 @@ mod common;
 
 mod ambient;
 mod auto_traits;
+mod changing;
 mod clock;
 mod congestion;
 mod driver;

@@ -8,6 +8,7 @@ use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
 use crate::sync::{Published, Rank, RwLock, Snapshot};
 use crate::tcp::TimeWait;
+use crate::time::Instant;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -259,6 +260,19 @@ impl Demux {
         }
         cells.sort_by_key(|cell| cell.id());
         cells
+    }
+
+    /// All TIME-WAIT entries, and when each is over, in the order of their ends.
+    pub(crate) fn all_time_waits(&self) -> Vec<(FlowKey, Instant)> {
+        let mut all = Vec::with_capacity(self.time_waits());
+        for shard in &self.shards {
+            all.extend(shard.table.read().iter().filter_map(|(key, flow)| match flow {
+                Flow::TimeWait(entry) => Some((*key, entry.record.deadline())),
+                Flow::Cell(_) | Flow::HalfOpen(_) => None,
+            }));
+        }
+        all.sort_by_key(|(key, at)| (*at, key.local_addr(false), key.remote_addr(false)));
+        all
     }
 
     /// Enters a listener.

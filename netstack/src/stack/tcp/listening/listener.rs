@@ -6,7 +6,7 @@ use super::overflow::Overflow;
 use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
-use crate::ip::AddressKind;
+use crate::ip::{AddressKind, Cidr};
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
@@ -391,9 +391,8 @@ impl Listener {
             Some(bound) => bound == interface,
             None if everywhere && core.is_loopback(interface) => false,
             None => {
-                let addresses = core.routes().addresses(interface);
-                addresses.iter().any(|cidr| self.score(cidr.address(), interface).is_some())
-                    || self.takes_any_ip_of(core, interface)
+                let leads = |cidr: &Cidr| self.score(cidr.address(), interface).is_some();
+                core.routes().any_address(interface, leads) || self.takes_any_ip_of(core, interface)
             }
         };
         let mut cause = None;

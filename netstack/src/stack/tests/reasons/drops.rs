@@ -102,6 +102,12 @@ const IP: &[(DropReason, Case)] = &[
     (DropReason::EchoQueueFull, || any_ip::pinged(EchoPolicy::Forward, 257)),
     (DropReason::PktTooBig, mtu::headers_too_long),
     (DropReason::DeviceLoss, mtu::lost_by_the_device),
+    (DropReason::InterfaceDown, || {
+        let mut net = net();
+        net.engine(1).core().set_down(0, true).unwrap();
+        give(&mut net, [syn(&stranger())]);
+        net
+    }),
     (DropReason::NoSocket, || given([syn(&stranger())])),
     (DropReason::RstRatelimit, || {
         let mut net = net_with(|config| (config.reset_burst, config.reset_rate) = (1, 1));

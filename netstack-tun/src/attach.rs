@@ -2,6 +2,7 @@
 
 use crate::config::TunConfig;
 use crate::interface::{self, Interface};
+use crate::netns::Namespace;
 use crate::{sys, vnet};
 use std::ffi::c_int;
 use std::fs::File;
@@ -19,6 +20,16 @@ pub(crate) struct Attached {
 /// created here is removed with its queues.
 pub(crate) fn attach(config: &TunConfig) -> io::Result<Attached> {
     config.check()?;
+    let Some(path) = &config.namespace else { return attach_here(config) };
+    let context = |err: io::Error| {
+        let text = format!("cannot enter the network namespace {}: {err}", path.display());
+        io::Error::new(err.kind(), text)
+    };
+    Namespace::open(path).map_err(context)?.run(|| attach_here(config)).map_err(context)?
+}
+
+/// As [`attach`], in the network namespace of this thread.
+fn attach_here(config: &TunConfig) -> io::Result<Attached> {
     let First { file, name, flags, created } = first_queue(config)?;
     let mut queues = vec![file];
     while queues.len() < config.queues {
@@ -34,6 +45,28 @@ pub(crate) fn attach(config: &TunConfig) -> io::Result<Attached> {
     configure(&name, config, created)?;
     let mtu = interface::get(&name)?.mtu as usize;
     Ok(Attached { name, queues: queues.into(), mtu, created })
+}
+
+/// Prepares a descriptor that somebody else has attached: returns the name of its interface, if it is a
+/// TUN device and this process may ask for it.
+pub(crate) fn adopt(file: &File, offload: bool) -> io::Result<Option<String>> {
+    sys::set_nonblocking(file)?;
+    // What is no TUN device but exchanges packets in the same way, or belongs to a system that lets
+    // applications only read and write (Android), is what the caller says.
+    let Ok((name, flags)) = sys::tun_get_iff(file) else { return Ok(None) };
+    let text = match flags {
+        _ if flags & libc::IFF_TUN == 0 => Some("is a TAP device"),
+        _ if flags & libc::IFF_NO_PI == 0 => Some("has packet information in front of its packets"),
+        _ if (flags & libc::IFF_VNET_HDR != 0) != offload && offload => Some("has no virtio header"),
+        _ if (flags & libc::IFF_VNET_HDR != 0) != offload => Some("has a virtio header"),
+        _ => None,
+    };
+    if let Some(text) = text {
+        let text = format!("the descriptor of TUN device {name} {text}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    set_offloads(file, offload)?;
+    Ok(Some(name))
 }
 
 /// Opens a TUN file. The error says why a process with these rights cannot.
@@ -103,7 +136,7 @@ fn next_queue(name: &str, flags: c_int) -> io::Result<File> {
 /// Checks that packets are framed as `offload` wants it. All queues of a device share the framing,
 /// and the first to attach decides it.
 fn check_framing(queue: &File, name: &str, offload: bool) -> io::Result<()> {
-    let flags = sys::tun_get_iff(queue)?;
+    let (_, flags) = sys::tun_get_iff(queue)?;
     if (flags & libc::IFF_VNET_HDR != 0) != offload || flags & libc::IFF_NO_PI == 0 {
         let text = format!(
             "TUN device {name} is in use by another process {} offloads: open it likewise",

@@ -4,20 +4,24 @@
 //! reactor. All operations are non-blocking, and the time is an argument, so that a simulated
 //! network is an ordinary device and runs in virtual time.
 
+mod channel;
 mod link;
 mod loopback;
 mod loss;
 mod pair;
 mod pcap;
 mod queue;
+mod router;
 mod signal;
 
+pub use channel::{Channel, ChannelConfig, ChannelEnd, SuperSegment};
 pub use link::{Link, LinkConfig, LinkStats, ParseLinkError};
 pub use loopback::Loopback;
 pub use loss::PacketLost;
 pub(crate) use loss::is_loss;
 pub use pair::{Pair, PairConfig};
 pub use pcap::{PcapTap, SnapLen};
+pub use router::{Router, RouterConfig, RouterPort};
 pub use signal::Signal;
 
 use crate::buffer::PacketBuf;

@@ -82,4 +82,4 @@ pub mod net;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use net::{Driver, SockRef, Stack, StackBuilder, run};
-pub use stack::Interface;
+pub use stack::{Interface, IpRoute};

@@ -13,6 +13,7 @@ mod value;
 pub use congestion::{CongestionName, CongestionNameError};
 pub use fast_open::{COOKIE_LEN, FastOpenFormatError, FastOpenKey, FastOpenKeys};
 pub use modes::{
-    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
+    TimeWaitReuse,
 };
 pub use settings::{Config, ConfigError};

@@ -24,6 +24,20 @@ pub enum SynCookieMode {
     Always,
 }
 
+/// What becomes of an echo request ("ping") to an address that
+/// [`Interface::any_ip`](crate::Interface::any_ip) accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EchoPolicy {
+    /// The stack replies, as for its own addresses.
+    #[default]
+    Reply,
+    /// It is dropped.
+    Ignore,
+    /// It comes out of [`Stack::echo_forwarder`](crate::Stack::echo_forwarder), and the application
+    /// decides; it is dropped if there is no such forwarder.
+    Forward,
+}
+
 /// The uses of Fast Open that are permitted: the bits of `net.ipv4.tcp_fastopen`. Undefined bits
 /// are kept, as in Linux.
 #[derive(Clone, Copy, PartialEq, Eq)]

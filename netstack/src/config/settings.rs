@@ -3,7 +3,8 @@
 use super::congestion::CongestionName;
 use super::fast_open::{COOKIE_LEN, FastOpenKeys};
 use super::modes::{
-    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
+    TimeWaitReuse,
 };
 use super::value::Value;
 use std::fmt;
@@ -335,6 +336,10 @@ config! {
         icmp_rate: u32 = 1000;
         /// Maximum number of ICMP errors in a burst (`icmp_msgs_burst`). 50.
         icmp_burst: u32 = 50;
+        /// What becomes of echo requests to addresses that an interface accepts for others
+        /// ([`Interface::any_ip`](crate::Interface::any_ip)). `reply`; those to the stack's own addresses
+        /// are answered in any case.
+        any_ip_echo: EchoPolicy = EchoPolicy::Reply;
     }
     "The stack" {
         /// Time to live, or hop limit, of packets that the stack sends (`ip_default_ttl`). 64.

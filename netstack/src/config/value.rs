@@ -3,7 +3,8 @@
 use super::congestion::CongestionName;
 use super::fast_open::FastOpenKeys;
 use super::modes::{
-    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
+    TimeWaitReuse,
 };
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -218,6 +219,26 @@ impl Value for SynCookieMode {
             Self::Off => "off",
             Self::Overflow => "overflow",
             Self::Always => "always",
+        }
+        .to_owned()
+    }
+}
+
+impl Value for EchoPolicy {
+    const FORM: &'static str = "reply, ignore or forward";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "reply" => Some(Self::Reply),
+            "ignore" => Some(Self::Ignore),
+            "forward" => Some(Self::Forward),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Reply => "reply",
+            Self::Ignore => "ignore",
+            Self::Forward => "forward",
         }
         .to_owned()
     }

@@ -111,7 +111,7 @@ fn may_answer(packet: &Undelivered<'_>, addresses: &Addresses) -> bool {
         return false;
     }
     // To a source that is one host only.
-    if !addresses.classify(header.src).is_one_host() {
+    if !addresses.classify(header.src, None).is_one_host() {
         return false;
     }
     // Never about an ICMP error; where the type is cut off it might be one.

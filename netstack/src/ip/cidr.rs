@@ -56,6 +56,17 @@ impl Cidr {
         }
     }
 
+    /// The network's last address.
+    pub fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() | !self.mask_v4()).into(),
+            IpAddr::V6(address) => {
+                let hosts = u128::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() | hosts).into()
+            }
+        }
+    }
+
     /// The network's broadcast address. IPv6 has none, and neither do networks of one or two
     /// addresses (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {

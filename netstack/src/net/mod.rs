@@ -3,6 +3,7 @@
 //! ```text
 //! sockets    a stack's methods that make sockets
 //! tcp        the TCP sockets                          options   what sockets have in common
+//! echo       pings that the application answers     interface  handles to interfaces, and events of them
 //! stack      Stack, its builder, the current stack    lookup    names and literals
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
 //! core       what handles, sockets and driver share   wakeups   signals for the reactor's tasks
@@ -20,7 +21,10 @@ mod alarm;
 mod clock;
 mod core;
 mod driver;
+mod echo;
 mod error;
+mod event;
+mod interface;
 mod lookup;
 mod options;
 mod reactor;
@@ -32,8 +36,14 @@ mod timer;
 mod wakeups;
 
 pub use driver::Driver;
+pub use echo::{EchoForwarder, PendingEcho};
+pub use event::NetworkEvent;
+pub use interface::{InterfaceHandle, Monitor};
 pub use lookup::{ToSocketAddrs, lookup_host};
 pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;
 pub use stack::{InterfaceFailure, Stack};
-pub use tcp::{PendingListener, PendingStream, SockRef, TcpListener, TcpSocket, TcpStream};
+pub use tcp::{
+    PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket,
+    TcpStream,
+};

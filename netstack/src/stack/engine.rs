@@ -2,10 +2,13 @@
 
 use super::core::Core;
 use super::counters::Counters;
+use super::echo;
+use super::echo_queue::{EchoQueue, HeldEcho};
 use super::effects::Effects;
 use super::egress::send_unreachable;
 use super::flow::QueueId;
 use super::guest::{Guest, Rotation};
+use super::hooks::Observer;
 use super::iface::Interface;
 use super::ingress;
 use super::tcp::{ConnectionEnd, Destination, FastOpenCache, Scratch, Tcp};
@@ -246,7 +249,7 @@ impl Engine {
         if self.core.fail_interface(interface, cause) {
             let mut turn = Turn::new(&self.core, now, effects);
             self.guests().into_iter().for_each(|guest| guest.fail_interface(&mut turn, interface, cause));
-            effects.interface_failed();
+            effects.interface_failed(interface);
         }
     }
 
@@ -279,6 +282,28 @@ impl Engine {
     /// The protocols.
     fn guests(&self) -> [&dyn Guest; 1] {
         [&self.tcp]
+    }
+
+    /// Starts to take the echo requests to addresses that an interface accepts for others, which
+    /// [`Config::any_ip_echo`] leaves to the application. The observer is told when one is there.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` if somebody takes them already; of kind `InvalidInput` if the policy is another.
+    pub fn forward_echo(&self, observer: Arc<dyn Observer>) -> io::Result<Arc<EchoQueue>> {
+        echo::open(&self.core, observer)
+    }
+
+    /// Stops to take echo requests. Those that wait are dropped.
+    pub fn close_echo(&self, queue: &Arc<EchoQueue>) {
+        echo::close(&self.core, queue);
+    }
+
+    /// Answers an echo request: with the reply, or with an ICMP error, within the stack's limit for
+    /// those.
+    pub fn answer_echo(&self, now: Instant, request: &HeldEcho, error: Option<Unreachable>) {
+        let mut effects = Effects::default();
+        echo::answer(&mut Turn::new(&self.core, now, &mut effects), request, error);
+        self.deliver(&mut effects);
     }
 
     /// Gives buffers back that nothing needs any more.

@@ -12,6 +12,8 @@
 mod core;
 mod counters;
 mod deadlines;
+mod echo;
+mod echo_queue;
 mod effects;
 mod egress;
 mod engine;
@@ -22,11 +24,13 @@ mod hosts;
 mod iface;
 mod ingress;
 mod interfaces;
+mod ip_route;
 mod keyed;
 mod paths;
 mod ports;
 mod routes;
 mod socket;
+mod socket_info;
 mod tcp;
 mod turn;
 mod waiting;
@@ -37,15 +41,19 @@ pub(crate) mod testing;
 mod tests;
 
 pub use core::Core;
+pub use core::change::{InterfaceInfo, RouteInfo};
 pub use counters::Counters;
+pub use echo_queue::{EchoQueue, HeldEcho};
 pub use engine::{Batch, Engine, EngineSetup};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;
 pub use flow::{Family, QueueId};
 pub use hooks::{DriverHook, Observer};
 pub use iface::Interface;
+pub use ip_route::IpRoute;
 pub use paths::PathMtu;
 pub use socket::IpSocket;
+pub use socket_info::{SocketInfo, SocketTimer, TransferInfo};
 pub use tcp::{
     Cell, ConnectionEnd, Destination, FastOpenCache, FastOpenEntry, Listener, ListenerCounters,
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,

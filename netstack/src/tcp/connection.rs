@@ -53,6 +53,7 @@ use crate::config::Config;
 use crate::readiness::Events;
 use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::time::Instant;
+use crate::trace::TimerKind;
 use crate::wire::Segment;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -182,6 +183,13 @@ impl Connection {
         };
         let timers = [self.timers.next(), ack, self.recovery.reorder_deadline(), self.path.deadline()];
         timers.into_iter().chain([self.syn_ack_deadline()]).flatten().min()
+    }
+
+    /// The timer that is due first, and when. Delayed acknowledgments and pacing are not counted.
+    pub fn next_timer(&self) -> Option<(TimerKind, Instant)> {
+        let reorder = self.recovery.reorder_deadline().map(|at| (TimerKind::Reorder, at));
+        let syn_ack = self.syn_ack_deadline().map(|at| (TimerKind::Handshake, at));
+        self.timers.first().into_iter().chain(reorder).chain(syn_ack).min_by_key(|(_, at)| *at)
     }
 
     /// What happened since the last call. To be asked after [`Connection::poll_transmit`].

@@ -54,6 +54,12 @@ pub struct SocketOptions {
     pub window_clamp: Option<usize>,
     /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
     pub mtu_discover: MtuDiscover,
+    /// `IP_FREEBIND` and `IPV6_FREEBIND`: bind to the address of another host, or one that the stack
+    /// will have later. Default off.
+    pub freebind: bool,
+    /// `IP_TRANSPARENT` and `IPV6_TRANSPARENT`: as `freebind`, and connect from such an address over IPv4
+    /// too. Default off.
+    pub transparent: bool,
     /// `SO_MAX_PACING_RATE` in bytes per second: segments are paced, and this is the maximum rate.
     /// Default none.
     pub max_pacing_rate: Option<u64>,
@@ -93,6 +99,8 @@ impl SocketOptions {
             defer_accept: 0,
             window_clamp: None,
             mtu_discover: config.mtu_discover,
+            freebind: false,
+            transparent: false,
             max_pacing_rate: None,
             congestion,
             fastopen_queue: 0,

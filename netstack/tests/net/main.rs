@@ -5,6 +5,7 @@ mod common;
 
 mod ambient;
 mod auto_traits;
+mod changing;
 mod clock;
 mod congestion;
 mod driver;
@@ -15,6 +16,7 @@ mod fd_device;
 mod options;
 mod tcp_accept;
 mod tcp_connect;
+mod tcp_forwarder;
 mod tcp_into_split;
 mod tcp_peek;
 mod tcp_pending;

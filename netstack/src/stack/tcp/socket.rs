@@ -30,8 +30,10 @@ impl Tcp {
     ///
     /// # Errors
     /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
-    /// `EADDRNOTAVAIL` if the stack does not have the address, `EADDRINUSE`.
+    /// `EADDRNOTAVAIL` if the stack does not have the address and neither [`SocketOptions::freebind`] nor
+    /// [`SocketOptions::transparent`] is set, `EADDRINUSE`.
     pub fn bind(&self, core: &Core, socket: &mut Unconnected, address: SocketAddr) -> io::Result<()> {
+        socket.ip.bind_foreign = socket.options.freebind || socket.options.transparent;
         socket.ip.bind(core, &self.ports, address)
     }
 }

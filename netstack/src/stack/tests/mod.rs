@@ -1,10 +1,12 @@
 //! Scenarios in virtual time over two engines.
 
 mod addresses;
+mod any_ip;
 mod arriving;
 mod closing;
 mod ending;
 mod fast_open;
+mod forwarder;
 mod headers;
 mod interfaces;
 mod listening;

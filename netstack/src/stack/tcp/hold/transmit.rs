@@ -198,7 +198,10 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
             connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
             known.expires
         }
-        None if expires > turn.now => expires,
+        // It was told of a smaller one.
+        None if expires > turn.now && connection.path_mtu() <= mtu && expires < Instant::FAR_FUTURE => {
+            expires
+        }
         None => {
             connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
             Instant::FAR_FUTURE

@@ -1,9 +1,9 @@
 //! A case for each reason for a drop.
 
 use super::*;
-use crate::config::SynCookieMode;
+use crate::config::{EchoPolicy, SynCookieMode};
 use crate::stack::testing::icmp_about;
-use crate::stack::tests::mtu;
+use crate::stack::tests::{any_ip, mtu};
 use crate::stack::{Batch, Counters};
 use std::collections::BTreeMap;
 
@@ -98,8 +98,16 @@ const IP: &[(DropReason, Case)] = &[
         give(&mut net, (0..2).map(|_| datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 0, 0])));
         net
     }),
+    (DropReason::EchoIgnored, || any_ip::pinged(EchoPolicy::Ignore, 1)),
+    (DropReason::EchoQueueFull, || any_ip::pinged(EchoPolicy::Forward, 257)),
     (DropReason::PktTooBig, mtu::headers_too_long),
     (DropReason::DeviceLoss, mtu::lost_by_the_device),
+    (DropReason::InterfaceDown, || {
+        let mut net = net();
+        net.engine(1).core().set_down(0, true).unwrap();
+        give(&mut net, [syn(&stranger())]);
+        net
+    }),
     (DropReason::NoSocket, || given([syn(&stranger())])),
     (DropReason::RstRatelimit, || {
         let mut net = net_with(|config| (config.reset_burst, config.reset_rate) = (1, 1));

@@ -294,7 +294,7 @@ impl World {
     /// Whether a script that does not look at a packet reckons with it all the same: it acknowledged
     /// what is in it; the packet is the rest of a burst of which a line took a part; it is new data and
     /// the script acknowledged some without looking; it only acknowledges, on a connection that the
-    /// script then reset; or it came of what the script did last, and is new data, only acknowledges, or
+    /// script then reset; it is a SYN that a line took, and comes again; or it came of what the script did last, and is new data, only acknowledges, or
     /// is what the script left without an acknowledgment and comes again.
     fn is_accounted_for(&mut self, packet: &Sent) -> bool {
         let Some(space) = Space::of(&packet.bytes) else { return false };
@@ -315,7 +315,10 @@ impl World {
         let late = packet.at >= self.last_line && (new || again || space.is_pure_ack());
         let rest = self.last_burst == Some(packet.at);
         let gone = space.is_pure_ack() && self.reset.contains(&back);
-        !space.resets_or_opens && (acknowledged || (new && blind) || late || rest || gone)
+        let is_syn = space.resets_or_opens && space.ack.is_none() && data;
+        let syn_again =
+            is_syn && reaches(looked, space.start.wrapping_add(1)) && packet.at >= taken_at + RTO_MIN;
+        syn_again || (!space.resets_or_opens && (acknowledged || (new && blind) || late || rest || gone))
     }
 
     /// The packets that make a script fail that is over.

@@ -113,12 +113,12 @@ config! {
         /// Upper bound of the retransmission timeout. 120 s as in Linux; RFC 6298 §2.5 permits no less
         /// than 60 s.
         rto_max: Duration = Duration::from_secs(120);
-        /// Retransmissions of a SYN before an active open fails, after those that `syn_linear_timeouts`
-        /// adds (`tcp_syn_retries`). 6: 131 s.
+        /// Retransmissions of a SYN before an active open fails (`tcp_syn_retries`). The limit is the time
+        /// that these retransmissions take if their time-outs double from the first one on. 6: 127 s, which is
+        /// over at the time-out after 131 s.
         syn_retries: u32 = 6;
         /// Retransmissions of a SYN that come `rto_initial` apart, before the time-outs begin to double
-        /// (`tcp_syn_linear_timeouts`). They are in addition to `syn_retries` and TCP_SYNCNT. 4: a SYN is
-        /// sent after 0, 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s.
+        /// (`tcp_syn_linear_timeouts`). 4: a SYN is sent after 0, 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s.
         syn_linear_timeouts: u32 = 4;
         /// Retransmissions of a SYN-ACK before a half-open connection is dropped
         /// (`tcp_synack_retries`). 5: 63 s.

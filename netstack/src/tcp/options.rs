@@ -43,8 +43,8 @@ pub struct SocketOptions {
     /// `TCP_NOTSENT_LOWAT`: the number of unsent bytes at which writes are no longer accepted; the
     /// socket is writable below half of it. None means [`Config::notsent_lowat`].
     pub notsent_lowat: Option<usize>,
-    /// `TCP_SYNCNT`: retransmissions of a SYN, after those of [`Config::syn_linear_timeouts`]. Default
-    /// [`Config::syn_retries`].
+    /// `TCP_SYNCNT`: how long a SYN is retransmitted, as the number of retransmissions that take this long if
+    /// their time-outs double from the first one on. Default [`Config::syn_retries`].
     pub syn_retries: u32,
     /// `TCP_DEFER_ACCEPT`, as a number of SYN-ACK retransmissions: how long a listener waits for a
     /// peer's first data before `accept` returns the connection. A client delays the acknowledgment

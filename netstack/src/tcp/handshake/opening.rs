@@ -8,7 +8,7 @@ use super::syn_queue::{CrossedSyns, SynEntry};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::reasons::{DropReason, EndReason, ResetReason};
-use crate::tcp::backoff::backed_off;
+use crate::tcp::backoff::{backed_off, modelled_time};
 use crate::tcp::connection::{Connection, SynDataSent};
 use crate::tcp::ecn::{Ask, EcnState};
 use crate::tcp::error::TcpError;
@@ -303,17 +303,14 @@ impl Opening {
         }
     }
 
-    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times beside those that come at
-    /// even intervals ([`Config::syn_linear_timeouts`]). Then it is over, for the reason that is returned.
+    /// No answer came in time: the SYN is sent again, or it is over, for the reason that is returned.
     pub fn on_timeout(&mut self, now: Instant) -> Option<EndReason> {
         if now < self.deadline || self.is_deferred() {
             return None;
         }
         let waited = now - self.sent_at;
         let too_long = self.options.user_timeout.is_some_and(|limit| waited >= limit);
-        // As in Linux, for a SYN only: a SYN-ACK backs off from the first time-out.
-        let linear = if self.state == State::SynSent { self.config.syn_linear_timeouts } else { 0 };
-        let last = self.timeouts >= self.options.syn_retries.saturating_add(linear) || too_long;
+        let last = self.gives_up(waited) || too_long;
         if let Some(syn_data) = &mut self.fast_open {
             syn_data.on_timeout(self.timeouts, last);
         }
@@ -321,9 +318,24 @@ impl Opening {
             return Some(if too_long { EndReason::UserTimeout } else { EndReason::ConnectTimeout });
         }
         self.timeouts += 1;
+        // As in Linux, for a SYN only: a SYN-ACK backs off from the first time-out.
+        let linear = if self.state == State::SynSent { self.config.syn_linear_timeouts } else { 0 };
         self.deadline = now + backed_off(&self.config, self.timeouts.saturating_sub(linear));
         self.due = true;
         None
+    }
+
+    /// Whether this time-out is the last, if the first SYN was sent `waited` ago. For a SYN, `TCP_SYNCNT` is a
+    /// time: that which so many retransmissions take if they back off from the first one on, whether they
+    /// do or not (`retransmits_timed_out` in Linux).
+    fn gives_up(&self, waited: Duration) -> bool {
+        let retries = self.options.syn_retries;
+        if self.state == State::SynSent {
+            let limit = modelled_time(retries, self.config.rto_initial, self.config.rto_max);
+            self.timeouts > 0 && waited >= limit
+        } else {
+            self.timeouts >= retries
+        }
     }
 
     /// An ICMP error quoted a segment of ours with the sequence number `seq`. While no connection

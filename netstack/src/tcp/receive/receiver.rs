@@ -242,10 +242,13 @@ impl Receiver {
         self.fin = Some(Fin { start: run.map_or(start, |(run_start, _)| run_start), at, latest: true });
     }
 
-    /// Acknowledges a FIN at `at` that is not the next in order, where a first one is `expected`.
-    pub(in crate::tcp) fn on_fin(&mut self, at: Seq, expected: bool) {
-        // If it was taken before, our acknowledgment was lost.
-        if at < self.rcv_nxt || (expected && at > self.rcv_nxt) {
+    /// Acknowledges a FIN at `at`, at the end of a segment from `start` on, that is not the next in order, where
+    /// a first one is `expected`.
+    pub(in crate::tcp) fn on_fin(&mut self, start: Seq, at: Seq, expected: bool) {
+        if at < self.rcv_nxt {
+            // It was taken before: our acknowledgment was lost.
+            self.on_old_text(start, at.since(start) + 1);
+        } else if expected && at > self.rcv_nxt {
             self.ack.now_urgently();
         }
     }

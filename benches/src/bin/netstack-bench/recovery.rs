@@ -5,6 +5,7 @@ use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
 use netstack_benches::lane::{self, Host, Lane};
 use netstack_benches::stats::median;
+use netstack_examples::relay::Timing;
 use serde_json::{Value, json};
 use std::io;
 use std::process::{Command, Stdio};
@@ -37,6 +38,11 @@ const SHARERS: [[Host; 2]; 3] =
 /// The measured time on a shared path, and the warm-up before it.
 const SHARED_TIME: u64 = 50;
 const SHARED_WARM_UP: u64 = 10;
+
+/// Jitter of acknowledgments on the shared path: several packets' time on the link. Without it, packets leave a
+/// full queue and arrive at it in step, and who comes in front of whom is always the same (S. Floyd and V.
+/// Jacobson, On Traffic Phase Effects in Packet-Switched Gateways, 1992).
+const SHARED_JITTER: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug)]
 struct Path {
@@ -110,14 +116,19 @@ pub(crate) struct LaneArgs {
 impl LaneArgs {
     /// Runs it in this process, and prints the bytes of each flow.
     pub(crate) fn run(self) -> io::Result<()> {
+        let shared = self.path >= CELLS.len();
         let path = CELLS.get(self.path).copied().unwrap_or(SHARED);
-        let (data, acks) = path.links(self.seed);
+        let (data, mut acks) = path.links(self.seed);
+        if shared {
+            acks.jitter = SHARED_JITTER;
+        }
         let bytes = lane::run(&Lane {
             hosts: self.hosts,
             outwards: self.outwards,
             congestion: self.congestion,
             data,
             acks,
+            timing: if shared { Timing::Exact } else { Timing::Tick },
             warm_up: Duration::from_secs(self.warm_up),
             time: Duration::from_secs(self.seconds),
         })?;

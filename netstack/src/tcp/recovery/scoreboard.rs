@@ -13,6 +13,9 @@ use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Ticks by which a timestamp may be older than the latest and is still accepted by Linux (`TCP_PAWS_WINDOW`).
+const PAWS_TICKS: u64 = 1;
+
 /// The ranges in flight.
 #[derive(Debug, Default)]
 pub(in crate::tcp) struct Scoreboard {
@@ -465,6 +468,19 @@ impl Scoreboard {
             found.lost += self.set_lost(start);
         }
         found
+    }
+
+    /// Marks what is in flight and left more than a tick of the timestamp clock before `echo`. Returns the bytes
+    /// marked, and whether retransmissions are among them.
+    pub(super) fn mark_refused(&mut self, echo: Instant) -> (usize, bool) {
+        let (mut marked, mut again) = (0, false);
+        while let Some(&(sent_at, start)) = self.by_time.first()
+            && sent_at.as_millis() + PAWS_TICKS < echo.as_millis()
+        {
+            again |= self.records[&start].repair;
+            marked += self.set_lost(start);
+        }
+        (marked, again)
     }
 
     /// What was marked lost is not: it may still be on its way (Linux's `tcp_undo_cwnd_reduction`).

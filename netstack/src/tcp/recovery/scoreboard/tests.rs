@@ -170,3 +170,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_retransmission_overtook_is_lost_but_for_one_tick() {
+    let mut board = ten();
+    sack(&mut board, 1000, 3000);
+    assert_eq!(board.mark_refused(at(6)), (3000, false), "what left at 0, 3 and 4 ms");
+    assert_eq!((board.lost(), board.next_lost()), (3000, Some((seq(0), seq(1000)))));
+    board.on_repaired(at(20), seq(0), seq(1000), 1000);
+    assert_eq!(board.mark_refused(at(22)), (6000, true), "a retransmission among them");
+}

@@ -17,3 +17,4 @@ pub use modes::{
     TimeWaitReuse,
 };
 pub use settings::{Config, ConfigError};
+pub(crate) use value::digits;

@@ -497,6 +497,21 @@ mod tests {
                 "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `4 bits`",
             ),
             ("default_ttl", "256", "default_ttl: expected a number up to 255, not `256`"),
+            ("default_ttl", "+5", "default_ttl: expected a number up to 255, not `+5`"),
+            ("seed", "+5", "seed: expected none, or a number, not `+5`"),
+            ("syn_retries", "+5", "syn_retries: expected a number, not `+5`"),
+            (
+                "send_buffer_max",
+                "+65536",
+                "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `+65536`",
+            ),
+            ("port_range", "+1-+2", "port_range: expected two ports such as 32768-60999, not `+1-+2`"),
+            ("fastopen", "+5", "fastopen: expected the bits of tcp_fastopen, such as 3 or 0x403, not `+5`"),
+            (
+                "fastopen",
+                "0x+5",
+                "fastopen: expected the bits of tcp_fastopen, such as 3 or 0x403, not `0x+5`",
+            ),
             ("colour", "red", "there is no setting `colour`"),
         ] {
             assert_eq!(config.set(key, text).unwrap_err().to_string(), message);

@@ -7,7 +7,18 @@ use super::modes::{
     TimeWaitReuse,
 };
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
+
+/// A number that is written with digits alone: `parse` takes a plus sign, too.
+pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The same with hexadecimal digits.
+pub(super) fn hex_digits(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, 16).ok())?
+}
 
 /// A type of setting: how its values are written.
 pub(super) trait Value: Sized {
@@ -34,7 +45,7 @@ impl Value for bool {
 impl Value for u8 {
     const FORM: &'static str = "a number up to 255";
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        digits(text)
     }
     fn show(&self) -> String {
         self.to_string()
@@ -44,7 +55,7 @@ impl Value for u8 {
 impl Value for u32 {
     const FORM: &'static str = "a number";
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        digits(text)
     }
     fn show(&self) -> String {
         self.to_string()
@@ -54,7 +65,7 @@ impl Value for u32 {
 impl Value for u64 {
     const FORM: &'static str = "a number";
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        digits(text)
     }
     fn show(&self) -> String {
         self.to_string()
@@ -72,7 +83,7 @@ impl Value for usize {
     const FORM: &'static str = "a size such as 65536, 64kib or 4mib";
     fn parse(text: &str) -> Option<Self> {
         // Whole bytes do not pass through a float, so every value survives show and parse.
-        if let Ok(bytes) = text.parse() {
+        if let Some(bytes) = digits(text) {
             return Some(bytes);
         }
         let text = text.to_ascii_lowercase();
@@ -133,8 +144,8 @@ impl Value for FastOpenMode {
     const FORM: &'static str = "the bits of tcp_fastopen, such as 3 or 0x403";
     fn parse(text: &str) -> Option<Self> {
         let bits = match text.strip_prefix("0x") {
-            Some(digits) => u32::from_str_radix(digits, 16).ok()?,
-            None => text.parse().ok()?,
+            Some(text) => hex_digits(text)?,
+            None => digits(text)?,
         };
         Some(Self::from_bits(bits))
     }
@@ -177,7 +188,7 @@ impl Value for RangeInclusive<u16> {
     const FORM: &'static str = "two ports such as 32768-60999";
     fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-')?;
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+        Some(digits(first.trim())?..=digits(last.trim())?)
     }
     fn show(&self) -> String {
         format!("{}-{}", self.start(), self.end())

@@ -150,6 +150,22 @@ fn the_pointer_goes_to_the_last_extension_header() {
 }
 
 #[test]
+fn the_pointer_passes_a_fragment_header_whatever_is_in_its_reserved_byte() {
+    let mut packet = ours(true);
+    packet[6] = 44;
+    let tcp = packet.split_off(40);
+    // RFC 8200 §4.5: the second byte is ignored, also where it would be a length in another header.
+    packet.extend([60, 1, 0, 0, 0, 0, 0, 7, 99, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet.extend(&tcp);
+    let len = (packet.len() - 40) as u16;
+    packet[4..6].copy_from_slice(&len.to_be_bytes());
+    assert_eq!(parse_ip(&packet).unwrap().protocol, 99);
+    let answer = unreachable(Unreachable::Protocol, &packet, Cast::Unicast).unwrap();
+    let message = parse_icmp(&parse_ip(&answer).unwrap(), &answer).unwrap();
+    assert_eq!(u32::from_be_bytes(message.word), 48);
+}
+
+#[test]
 fn a_quote_is_cut_to_what_surely_arrives() {
     for (v6, kind, longest) in [(false, 8, 576), (true, 128, 1280)] {
         let offender = icmp(v6, kind, 0, 0, &[7; 3000]);

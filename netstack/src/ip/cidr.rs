@@ -1,5 +1,6 @@
 //! Addresses with a prefix length.
 
+use crate::config::digits;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -108,11 +109,7 @@ impl FromStr for Cidr {
         };
         let address: IpAddr = address.parse().map_err(|_| ParseCidrError::Address(address.to_owned()))?;
         let bad_prefix = || ParseCidrError::Prefix(prefix.to_owned(), bits(&address));
-        // `parse` alone would take "+8".
-        if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(bad_prefix());
-        }
-        Self::new(address, prefix.parse().map_err(|_| bad_prefix())?)
+        Self::new(address, digits(prefix).ok_or_else(bad_prefix)?)
     }
 }
 

@@ -29,6 +29,8 @@ mod lookup;
 mod options;
 mod reactor;
 mod readiness;
+#[cfg(all(test, netstack_shuttle))]
+mod schedules;
 mod sockets;
 mod stack;
 pub mod tcp;

@@ -12,12 +12,12 @@
 use crate::net::error::Cause;
 use crate::readiness::Events;
 use crate::stack::Observer;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, Rank};
 use arrayvec::ArrayVec;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{Interest, Ready};
 use tokio::task::coop;
@@ -484,5 +484,57 @@ mod tests {
         let seen = registration.look(mask(all)).unwrap().ready();
         assert!(seen.is_read_closed() && seen.is_write_closed() && seen.is_error());
         assert!(seen.is_readable() && seen.is_writable());
+    }
+
+    /// Unparks a thread.
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = std::pin::pin!(future);
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    /// Whatever the source did before it told of an event is seen by who was told, on any processor: Miri and
+    /// ThreadSanitizer run this.
+    #[test]
+    fn threads_see_what_an_event_is_about() {
+        const ITEMS: usize = if cfg!(miri) { 8 } else { 10_000 };
+        let (registration, items) = (Registration::new(), AtomicUsize::new(0));
+        let take = || {
+            let taken =
+                items.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |items| items.checked_sub(1));
+            taken.or_else(|_| would_block())
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 * ITEMS {
+                    items.fetch_add(1, Ordering::Relaxed);
+                    registration.on_ready(Events::READABLE);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..ITEMS {
+                    let take =
+                        std::future::poll_fn(|cx| registration.poll_io(cx, Direction::Read, |_| take()));
+                    block_on(take).unwrap();
+                }
+            });
+            for _ in 0..ITEMS {
+                block_on(registration.async_io(Interest::READABLE, take)).unwrap();
+            }
+        });
+        assert_eq!(items.load(Ordering::Relaxed), 0);
     }
 }

@@ -185,6 +185,7 @@ impl Cable {
         if state.inbox[1 - from].len() >= self.spec.queue {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        assert!(packet.payload.iter().all(|piece| !piece.is_empty()), "an empty piece: {packet:?}");
         let mut bytes = vec![0; packet.len()];
         packet.copy_to(&mut bytes);
         let passing = Passing { at: now, from, number: state.sent, ..dissect(&bytes) };

@@ -17,11 +17,11 @@ const MAX_PADDING: usize = 7;
 const NEXT_HEADER_AT: usize = 6;
 
 /// Next-header values of extension headers.
-mod extension {
-    pub(super) const HOP_BY_HOP: u8 = 0;
-    pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
-    pub(super) const DESTINATION: u8 = 60;
+pub(super) mod extension {
+    pub(in crate::wire) const HOP_BY_HOP: u8 = 0;
+    pub(in crate::wire) const ROUTING: u8 = 43;
+    pub(in crate::wire) const FRAGMENT: u8 = 44;
+    pub(in crate::wire) const DESTINATION: u8 = 60;
 }
 
 /// Types of options.

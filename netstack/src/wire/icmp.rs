@@ -1,7 +1,7 @@
 //! ICMP messages and the packets that they quote.
 
 use super::checksum::{checksum, transport_checksum_ok};
-use super::extensions::walk_extensions;
+use super::extensions::{extension, walk_extensions};
 use super::ip::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, IpMeta, emit_ip, ip_header_len};
 use super::tcp::parse_ports;
 use super::{protocol, pseudo_header};
@@ -139,9 +139,10 @@ pub fn protocol_offset(header: &IpHeader, packet: &[u8]) -> usize {
     }
     let (mut field, mut at) = (6, IPV6_HEADER_LEN);
     while at < header.payload.start {
+        // RFC 8200 §4.5: a fragment header has no length, and what is in its place is ignored.
+        let units = if packet.get(field) == Some(&extension::FRAGMENT) { None } else { packet.get(at + 1) };
         field = at;
-        // A fragment header has zero in place of a length, which is its length too.
-        at += (packet.get(at + 1).map_or(0, |&units| usize::from(units)) + 1) * 8;
+        at += (units.map_or(0, |&units| usize::from(units)) + 1) * 8;
     }
     field
 }

@@ -542,11 +542,10 @@ impl Scoreboard {
         let reported = self.losses.len();
         for (start, record) in long {
             // The last segment of a range may be short enough.
-            let len = record.end.since(start);
-            let tail = len % record.mss;
-            let cut = if tail > mss { len } else { len - tail };
-            if cut > 0 {
-                self.split(start + cut);
+            let last = record.border_at_or_before(record.end);
+            let cut = if record.end.since(last) > mss { record.end } else { last };
+            if cut > start {
+                self.split(cut);
                 marked += self.set_lost(start);
             }
         }

@@ -58,7 +58,7 @@ impl Held<'_, '_> {
         let progress = match &mut state.stage {
             Stage::Opening(opening) => match opening.poll_transmit(self.turn.now) {
                 Some(syn) => {
-                    let pieces = &[opening.payload()];
+                    let pieces = &[opening.payload()][usize::from(syn.payload_len == 0)..];
                     let parts = Parts { segment: &syn, pieces, gso_size: None, dont_fragment: true };
                     if send_parts(self.turn, self.cell, &parts) == Sent::Full {
                         Progress::Full

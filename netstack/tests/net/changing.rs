@@ -101,7 +101,8 @@ async fn connections_follow_the_mtu() {
         net0.set_mtu(mtu).unwrap();
         let mut read = vec![0; bytes.len()];
         let (sent, received) = tokio::join!(stream.write_all(&bytes), accepted.read_exact(&mut read));
-        (sent.unwrap(), received.unwrap());
+        sent.unwrap();
+        received.unwrap();
         assert!(read == bytes);
         assert_eq!(stream.tcp_info().unwrap().pmtu, mtu);
     }

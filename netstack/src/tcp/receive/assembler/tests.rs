@@ -194,8 +194,8 @@ proptest! {
 /// The runs of known bytes.
 fn runs_of(model: &[Option<u8>]) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
-    for at in 0..model.len() {
-        if model[at].is_some() {
+    for (at, byte) in model.iter().enumerate() {
+        if byte.is_some() {
             match runs.last_mut() {
                 Some((_, end)) if *end == at => *end = at + 1,
                 _ => runs.push((at, at + 1)),

@@ -73,6 +73,7 @@ pub mod wire;
 pub mod icmp;
 pub mod ip;
 pub mod tcp;
+pub mod udp;
 
 pub mod stack;
 

@@ -5,6 +5,7 @@ pub(super) mod change;
 use super::counters::StackCounters;
 use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
+use super::groups::Groups;
 use super::hooks::DriverHook;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
@@ -36,6 +37,7 @@ pub struct Core {
     addresses: Addresses,
     routes: Routes,
     paths: Paths,
+    groups: Groups,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<RateLimit>,
     /// Where echo requests to the addresses of others go, if the application answers them.
@@ -78,6 +80,7 @@ impl Core {
             routes: Routes::new(links),
             interfaces,
             paths: Paths::new(&config, keyed.clone()),
+            groups: Groups::new(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
             echo: Mutex::new(Rank::Leaf, None),
@@ -234,6 +237,10 @@ impl Core {
 
     pub(super) fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     pub(super) fn reassembly(&self) -> &Mutex<Reassembly> {

@@ -18,6 +18,7 @@ mod effects;
 mod egress;
 mod engine;
 mod flow;
+mod groups;
 mod guest;
 mod hooks;
 mod hosts;
@@ -33,6 +34,7 @@ mod socket;
 mod socket_info;
 mod tcp;
 mod turn;
+mod udp;
 mod waiting;
 
 #[cfg(test)]
@@ -59,3 +61,4 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
+pub use udp::{Transmission, Udp, UdpCell, UnboundUdp};

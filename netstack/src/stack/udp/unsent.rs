@@ -1,0 +1,79 @@
+//! Datagrams that a device did not take yet.
+
+use crate::device::TxPacket;
+use crate::stack::egress::{Sent, send_packet};
+use crate::stack::flow::QueueId;
+use crate::stack::turn::Turn;
+use crate::wire::{ChecksumOffload, Gso};
+use std::collections::VecDeque;
+
+/// A packet that waits for a device.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) queue: QueueId,
+    /// The whole packet.
+    pub(super) bytes: Box<[u8]>,
+    /// Bytes of its headers.
+    pub(super) header_len: usize,
+    pub(super) checksum: Option<ChecksumOffload>,
+    pub(super) gso: Option<Gso>,
+}
+
+/// The packets of a socket that wait for a device, in the order in which they were sent.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    packets: VecDeque<Packet>,
+    bytes: usize,
+    /// The socket is on the list of those that wait.
+    pub(super) is_listed: bool,
+    /// A datagram was refused since there was no room: who waits for some is to be told.
+    pub(super) refused: bool,
+}
+
+impl Unsent {
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// The queue that the first packet waits for.
+    pub(super) fn queue(&self) -> Option<QueueId> {
+        self.packets.front().map(|packet| packet.queue)
+    }
+
+    /// Appends a packet.
+    pub(super) fn push(&mut self, packet: Packet) {
+        self.bytes += packet.bytes.len();
+        self.packets.push_back(packet);
+    }
+
+    /// Sends what the devices take. False if one is full.
+    pub(super) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
+        while let Some(packet) = self.packets.front() {
+            if transmit(turn, packet) == Sent::Full {
+                return false;
+            }
+            self.bytes -= packet.bytes.len();
+            self.packets.pop_front();
+        }
+        true
+    }
+
+    /// Discards everything.
+    pub(super) fn clear(&mut self) {
+        self.packets = VecDeque::new();
+        self.bytes = 0;
+    }
+}
+
+fn transmit(turn: &mut Turn<'_>, packet: &Packet) -> Sent {
+    let (header, payload) = packet.bytes.split_at(packet.header_len);
+    let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
+    let Packet { queue, checksum, gso, .. } = *packet;
+    send_packet(turn, queue, &TxPacket { header, payload, checksum, gso })
+}

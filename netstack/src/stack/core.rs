@@ -31,6 +31,7 @@ use std::sync::{Arc, OnceLock};
 
 /// The state that all protocols of a stack share: its settings, interfaces, addresses and routes,
 /// path MTUs, buffers, the random generator, and the driver.
+// More than 16 fields: each is a part that has a type of its own, and no two are used together.
 pub struct Core {
     config: Arc<Config>,
     interfaces: Interfaces,

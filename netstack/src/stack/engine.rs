@@ -11,6 +11,7 @@ use super::guest::{Guest, Rotation};
 use super::hooks::Observer;
 use super::iface::Interface;
 use super::ingress;
+use super::raw::Raw;
 use super::tcp::{ConnectionEnd, Destination, FastOpenCache, Scratch, Tcp};
 use super::turn::{Arrival, Turn};
 use super::udp::Udp;
@@ -36,11 +37,12 @@ use std::sync::Arc;
 /// A driver passes packets to [`Engine::on_packet`], ends each batch with [`Engine::end_batch`],
 /// calls [`Engine::on_timer`] at [`Engine::next_deadline`] and [`Engine::on_writable`] when a full
 /// device has room again, and calls [`Batch::deliver`] after each. Applications call the protocols,
-/// by [`Engine::with_tcp`] and [`Engine::with_udp`], from any thread; those calls transmit inline.
+/// by [`Engine::with_tcp`] and its kin, from any thread; those calls transmit inline.
 pub struct Engine {
     core: Core,
     tcp: Tcp,
     udp: Udp,
+    raw: Raw,
     rotation: Rotation,
 }
 
@@ -129,7 +131,8 @@ impl Engine {
         let core = Core::new(config, interfaces, trace)?;
         let tcp = Tcp::new(&core, fast_open_cache, &congestion)?;
         let udp = Udp::new(&core);
-        Ok(Arc::new(Self { core, tcp, udp, rotation: Rotation::default() }))
+        let raw = Raw::new(&core);
+        Ok(Arc::new(Self { core, tcp, udp, raw, rotation: Rotation::default() }))
     }
 
     /// The shared state of the protocols: settings, interfaces, buffers.
@@ -166,6 +169,20 @@ impl Engine {
         result
     }
 
+    /// Ping and raw sockets, for calls that need no turn.
+    pub fn raw(&self) -> &Raw {
+        &self.raw
+    }
+
+    /// As [`Engine::with_tcp`], with ping and raw sockets.
+    #[inline]
+    pub fn with_raw<R>(&self, now: Instant, f: impl FnOnce(&Raw, &mut Turn<'_>) -> R) -> R {
+        let mut effects = Effects::default();
+        let result = f(&self.raw, &mut Turn::new(&self.core, now, &mut effects));
+        self.deliver(&mut effects);
+        result
+    }
+
     /// Processes a packet that arrived on the queue `from`. The packet is always consumed.
     ///
     /// Connections send their answers in [`Engine::end_batch`], except for those that must not
@@ -187,7 +204,11 @@ impl Engine {
             protocol::TCP => drop_datagram(turn, &arrival, DropReason::NotUnicast),
             protocol::ICMP if arrival.header.src.is_ipv4() => self.on_icmp(turn, &arrival),
             protocol::ICMPV6 if arrival.header.src.is_ipv6() => self.on_icmp(turn, &arrival),
-            protocol::UDP => self.udp.on_datagram(turn, arrival),
+            protocol::UDP => {
+                self.raw.on_packet(turn, &arrival);
+                self.udp.on_datagram(turn, arrival);
+            }
+            _ if self.raw.on_packet(turn, &arrival) => {}
             // RFC 8200 §4.7: nothing follows, and nobody is told.
             protocol::NO_NEXT_HEADER if arrival.header.src.is_ipv6() => {
                 drop_datagram(turn, &arrival, DropReason::IpNoproto);
@@ -201,10 +222,17 @@ impl Engine {
     }
 
     fn on_icmp(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
+        self.raw.on_packet(turn, arrival);
+        if self.raw.on_echo_reply(turn, arrival) {
+            self.core.counters().icmp_in.bump();
+            return;
+        }
         let Some(error) = ingress::on_icmp(turn, arrival) else { return };
+        let interface = arrival.from.interface;
         match error.quoted.protocol {
             protocol::TCP => self.tcp.on_icmp_error(turn, &error),
-            protocol::UDP => self.udp.on_icmp_error(turn, arrival.from.interface, &error),
+            protocol::UDP => self.udp.on_icmp_error(turn, interface, &error),
+            protocol::ICMP | protocol::ICMPV6 => self.raw.on_icmp_error(turn, interface, &error),
             _ => drop_datagram(turn, arrival, DropReason::IcmpUnhandled),
         }
     }
@@ -293,8 +321,8 @@ impl Engine {
     }
 
     /// The protocols.
-    fn guests(&self) -> [&dyn Guest; 2] {
-        [&self.tcp, &self.udp]
+    fn guests(&self) -> [&dyn Guest; 3] {
+        [&self.tcp, &self.udp, &self.raw]
     }
 
     /// Starts to take the echo requests to addresses that an interface accepts for others, which
@@ -322,7 +350,7 @@ impl Engine {
     /// Gives buffers back that nothing needs any more.
     #[cfg(feature = "net")]
     pub(crate) fn trim_if_idle(&self) {
-        if self.udp.sockets() == 0 {
+        if self.udp.sockets() + self.raw.sockets() == 0 {
             self.tcp.trim_if_idle(&self.core);
         }
     }

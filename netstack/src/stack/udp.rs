@@ -10,9 +10,9 @@ mod connect;
 mod icmp;
 mod memberships;
 mod on_datagram;
+mod place;
 mod send;
 mod table;
-mod unsent;
 
 pub use cell::UdpCell;
 pub use send::Transmission;

@@ -569,6 +569,33 @@ fn a_super_segment_is_cut_as_a_network_card_does() {
 }
 
 #[test]
+fn datagrams_that_are_one_packet_are_cut_as_a_network_card_does() {
+    for v6 in [false, true] {
+        let payload: Vec<u8> = (0..250).collect();
+        let ip = IpMeta { ident: u16::MAX, ..meta(v6) };
+        let whole = udp_packet(&ip, &payload, ChecksumMode::Offload);
+        let mut joined = Vec::new();
+        let mut idents = Vec::new();
+        assert!(split_super_segment(&whole, 100, &mut |packet| {
+            let ip = parse_ip(packet).expect("a right IPv4 checksum");
+            idents.push(u16::from_be_bytes([packet[4], packet[5]]));
+            let udp = &packet[ip.payload];
+            assert!(udp_checksum_ok(ip.src, ip.dst, udp));
+            let header = parse_udp(udp).unwrap();
+            assert_eq!((header.src_port, header.dst_port), (4000, 53));
+            assert_eq!(header.payload_len + UDP_HEADER_LEN, udp.len());
+            joined.push(udp[UDP_HEADER_LEN..].to_vec());
+        }));
+        assert_eq!(joined.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(joined.concat(), payload);
+        if !v6 {
+            assert_eq!(idents, [u16::MAX, 0, 1]);
+        }
+        assert!(!split_super_segment(&whole[..ip_header_len(&ip.dst) + 7], 100, &mut |_| panic!("cut")));
+    }
+}
+
+#[test]
 fn what_is_no_tcp_segment_is_not_cut() {
     let mut packet = super_segment(false, Flags::ACK, b"payload");
     let none = |packet: &[u8], size| split_super_segment(packet, size, &mut |_| panic!("cut"));

@@ -2,12 +2,12 @@
 
 use super::Udp;
 use super::cell::{State, UdpCell, present_to};
+use crate::datagram::{Datagram, Gathered, Origin};
 use crate::error::os;
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
-use crate::udp::{Datagram, Gathered, Origin};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 
 impl Udp {
@@ -46,14 +46,26 @@ impl Udp {
         })
     }
 
-    /// Reads datagrams of one sender into `to`, one behind the other: as many as fit and are alike.
+    /// Reads datagrams into `bufs`: into each as many of one sender as fit and are alike, one behind the other.
+    /// Calls `each` for each buffer that is in use, and gives their number.
     ///
     /// # Errors
     /// As [`Udp::recv`].
-    pub fn gather(&self, core: &Core, cell: &UdpCell, to: &mut [u8]) -> io::Result<(Origin, Gathered)> {
+    pub fn gather(
+        &self,
+        core: &Core,
+        cell: &UdpCell,
+        bufs: &mut [IoSliceMut<'_>],
+        mut each: impl FnMut(usize, Origin, Gathered),
+    ) -> io::Result<usize> {
         receiving(core, cell, |state| {
-            let (origin, gathered) = state.received.gather(to)?;
-            Some((presented(state.ip.family(), origin), gathered))
+            let mut used = 0;
+            for buf in bufs {
+                let Some((origin, gathered)) = state.received.gather(buf) else { break };
+                each(used, presented(state.ip.family(), origin), gathered);
+                used += 1;
+            }
+            (used > 0).then_some(used)
         })
     }
 

@@ -3,16 +3,17 @@
 //! The driver holds the lock to put a datagram into the queue, and an application to take one out or to
 //! send. Both do so for the time of one copy at most, so there is no backlog as TCP has it.
 
-use super::table::Place;
-use super::unsent::Unsent;
+use super::place::Place;
+use crate::datagram::ReceiveQueue;
 use crate::error::{Failure, os};
 use crate::stack::core::Core;
 use crate::stack::flow::{Family, present};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
 use crate::stack::socket::IpSocket;
+use crate::stack::unsent::Unsent;
 use crate::sync::{Mutex, Rank};
-use crate::udp::{Filter, ReceiveQueue, UdpOptions};
+use crate::udp::{Filter, UdpOptions};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -65,7 +66,7 @@ pub(super) struct State {
     pub(super) unsent: Option<Box<Unsent>>,
     pub(super) send_buffer: usize,
     /// `SO_ERROR`.
-    error: Option<Failure>,
+    error: Option<Box<Failure>>,
     pub(super) memberships: Vec<Membership>,
     is_open: bool,
 }
@@ -162,6 +163,16 @@ impl UdpCell {
         self.hold(|state| state.received.memory())
     }
 
+    /// Bytes of the datagram that is read next.
+    pub fn next_len(&self) -> Option<usize> {
+        self.hold(|state| Some(state.received.front()?.first_len()))
+    }
+
+    /// The interface that the socket is bound to (`SO_BINDTODEVICE`).
+    pub fn device(&self) -> Option<u16> {
+        self.hold(|state| state.ip.interface())
+    }
+
     /// Datagrams that the receive buffer had no room for (`SO_RXQ_OVFL`).
     pub fn dropped(&self) -> u64 {
         self.hold(|state| state.received.dropped())
@@ -237,12 +248,12 @@ impl State {
 
     /// Notes an error, to be reported once.
     pub(super) fn fail(&mut self, error: Failure) {
-        self.error = Some(error);
+        self.error = Some(Box::new(error));
     }
 
     /// The error that was not reported yet.
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take().map(|error| io::Error::from(&error))
+        self.error.take().map(|error| io::Error::from(&*error))
     }
 
     /// Whether the socket can use no interface but this one.

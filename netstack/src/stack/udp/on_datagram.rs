@@ -2,6 +2,7 @@
 
 use super::Udp;
 use super::cell::{Membership, UdpCell};
+use crate::datagram::{Datagram, Origin, Pushed};
 use crate::icmp::Unreachable;
 use crate::ip::Cast;
 use crate::readiness::Events;
@@ -9,7 +10,7 @@ use crate::reasons::DropReason;
 use crate::stack::egress::send_unreachable;
 use crate::stack::turn::{Arrival, Turn};
 use crate::trace::About;
-use crate::udp::{Datagram, Ends, Origin, Pushed};
+use crate::udp::Ends;
 use crate::wire::{IpHeader, UDP_HEADER_LEN, UdpHeader, parse_udp, udp_checksum_ok};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

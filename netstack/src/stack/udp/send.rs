@@ -3,9 +3,9 @@
 use super::Udp;
 use super::cell::{State, UdpCell};
 use super::on_datagram::with_scope;
-use super::unsent::{Packet, Unsent};
 use crate::buffer::Chunk;
 use crate::config::MtuDiscover;
+use crate::datagram::{Datagram, Origin};
 use crate::device::TxPacket;
 use crate::error::os;
 use crate::ip::AddressKind;
@@ -14,10 +14,10 @@ use crate::stack::core::Core;
 use crate::stack::egress::{Sent, checksum_mode, cut, send_packet};
 use crate::stack::flow::{Family, FlowKey, QueueId};
 use crate::stack::turn::Turn;
-use crate::udp::{Datagram, Ends, Origin};
+use crate::stack::unsent::{Packet, Unsent};
+use crate::udp::Ends;
 use crate::wire::{
-    ChecksumMode, ChecksumOffload, Ecn, HeaderBuf, IpMeta, UDP_HEADER_LEN, UdpDatagram, emit_udp,
-    ip_header_len,
+    ChecksumMode, Ecn, Gso, HeaderBuf, IpMeta, UDP_HEADER_LEN, UdpDatagram, emit_udp, ip_header_len,
 };
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,9 +25,6 @@ use std::sync::Arc;
 
 /// The most payload that one call sends: what a UDP header can count.
 const MAX_LEN: usize = u16::MAX as usize;
-
-/// The most datagrams that one call sends with a segment size, as in Linux (`UDP_MAX_SEGMENTS`).
-pub(super) const MAX_SEGMENTS: usize = 64;
 
 /// A datagram to send, or several of one length.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +42,9 @@ pub struct Transmission<'a> {
 }
 
 impl<'a> Transmission<'a> {
+    /// The most datagrams that one call sends, as in Linux before 6.9 (`UDP_MAX_SEGMENTS`).
+    pub const MAX_SEGMENTS: usize = 64;
+
     /// One datagram to the peer that the socket is connected to.
     pub const fn new(contents: &'a [u8]) -> Self {
         Self { contents, destination: None, source: None, ecn: None, segment_size: None }
@@ -138,12 +138,19 @@ impl Udp {
             self.counters.udp_sndbuf_errors.bump();
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let whole = outgoing.gso(turn.core, message);
+        if let Some(gso) = whole {
+            outgoing.emit(turn, &mut state.unsent, message.contents, Some(gso))?;
+            self.counters.udp_out_datagrams.bump();
+            self.wait_if_unsent(turn, cell, state);
+            return Ok(());
+        }
         let size = message.segment_size.unwrap_or(usize::MAX).max(1);
         let mut pieces = message.contents.chunks(size);
         // An empty datagram is one, too.
         let first = pieces.next().unwrap_or_default();
         for payload in std::iter::once(first).chain(pieces) {
-            outgoing.emit(turn, &mut state.unsent, payload)?;
+            outgoing.emit(turn, &mut state.unsent, payload, None)?;
             self.counters.udp_out_datagrams.bump();
         }
         self.wait_if_unsent(turn, cell, state);
@@ -252,7 +259,7 @@ impl<'a> Outgoing<'a> {
         }
         let Some(size) = message.segment_size else { return Ok(()) };
         // As udp_send_skb in Linux: datagrams that are cut are not fragmented.
-        if size == 0 || len.div_ceil(size) > MAX_SEGMENTS {
+        if size == 0 || len.div_ceil(size) > Transmission::MAX_SEGMENTS {
             return Err(os(libc::EINVAL));
         }
         if len > size && size + self.headers_len() > self.mtu {
@@ -261,9 +268,25 @@ impl<'a> Outgoing<'a> {
         Ok(())
     }
 
-    /// Sends one datagram, in fragments if it has to be; or appends it to what waits.
-    fn emit(&self, turn: &mut Turn<'_>, unsent: &mut Option<Box<Unsent>>, payload: &[u8]) -> io::Result<()> {
-        let fits = self.headers_len() + payload.len() <= self.mtu;
+    /// How the device divides the datagrams of a call, if there are several and it can.
+    fn gso(&self, core: &Core, message: &Transmission<'_>) -> Option<Gso> {
+        let size = message.segment_size.filter(|size| *size < message.contents.len())?;
+        let able = core.capabilities(self.way.interface).udp_segmentation_offload;
+        let fits = self.headers_len() + message.contents.len() <= MAX_LEN;
+        let size = u16::try_from(size).ok()?;
+        (able && fits).then_some(Gso { size, header_len: self.headers_len() as u16 })
+    }
+
+    /// Sends one datagram, in fragments if it has to be, or several that the device divides; or appends it to
+    /// what waits.
+    fn emit(
+        &self,
+        turn: &mut Turn<'_>,
+        unsent: &mut Option<Box<Unsent>>,
+        payload: &[u8],
+        gso: Option<Gso>,
+    ) -> io::Result<()> {
+        let fits = gso.is_some() || self.headers_len() + payload.len() <= self.mtu;
         let dont_fragment = match self.mode {
             MtuDiscover::Do | MtuDiscover::Probe => true,
             MtuDiscover::Want => fits && !self.locked,
@@ -278,13 +301,15 @@ impl<'a> Outgoing<'a> {
             UdpDatagram { ip: &ip, src_port: self.src_port, dst_port: self.way.remote.port(), payload };
         let checksum = emit_udp(&mut header, &datagram, mode);
         if fits {
-            return self.put(turn, unsent, &header, payload, checksum);
+            let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
+            return self.put(turn, unsent, &TxPacket { header: &header, payload, checksum, gso });
         }
         let whole = [&header[..], payload].concat();
         let mut sent = Ok(());
         cut(turn.core, &whole, self.mtu, |fragment| {
             if sent.is_ok() {
-                sent = self.put(turn, unsent, fragment, &[], None);
+                let packet = TxPacket { header: fragment, payload: &[], checksum: None, gso: None };
+                sent = self.put(turn, unsent, &packet);
             }
         });
         sent
@@ -295,26 +320,16 @@ impl<'a> Outgoing<'a> {
         &self,
         turn: &mut Turn<'_>,
         unsent: &mut Option<Box<Unsent>>,
-        header: &[u8],
-        payload: &[u8],
-        checksum: Option<ChecksumOffload>,
+        packet: &TxPacket<'_>,
     ) -> io::Result<()> {
         if unsent.as_ref().is_none_or(|unsent| unsent.is_empty()) {
-            let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-            match send_packet(turn, self.queue, &TxPacket { header, payload: pieces, checksum, gso: None }) {
+            match send_packet(turn, self.queue, packet) {
                 Sent::Yes => return Ok(()),
                 Sent::Full => {}
                 Sent::Failed => return Err(os(libc::ENETDOWN)),
             }
         }
-        let packet = Packet {
-            queue: self.queue,
-            bytes: [header, payload].concat().into_boxed_slice(),
-            header_len: header.len(),
-            checksum,
-            gso: None,
-        };
-        unsent.get_or_insert_default().push(packet);
+        unsent.get_or_insert_default().push(Packet::copy_of(packet, self.queue));
         Ok(())
     }
 }

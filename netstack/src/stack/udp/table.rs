@@ -4,6 +4,7 @@
 //! a server may have many of the first kind on one port, and has few of the second.
 
 use super::cell::UdpCell;
+use super::place::Place;
 use crate::stack::flow::{FlowKey, give_back};
 use crate::stack::keyed::Keyed;
 use crate::sync::{Rank, RwLock};
@@ -15,23 +16,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Shards of the table, by local port.
 const SHARDS: usize = 64;
-
-/// Where a socket is in the table, and what it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) port: u16,
-    pub(super) filter: Filter,
-}
-
-impl Place {
-    /// The flow of a socket that is connected from one address of the stack.
-    fn flow(&self) -> Option<FlowKey> {
-        let peer = self.filter.peer?;
-        let local = self.filter.local;
-        let single = !local.is_unspecified() && !local.is_multicast();
-        single.then(|| FlowKey::new(&local, self.port, &peer.ip(), peer.port()))
-    }
-}
 
 #[derive(Debug)]
 struct Entry {

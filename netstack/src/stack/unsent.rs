@@ -1,22 +1,32 @@
-//! Datagrams that a device did not take yet.
+//! Packets of a socket for datagrams that a device did not take yet.
 
+use super::egress::{Sent, send_packet};
+use super::flow::QueueId;
+use super::turn::Turn;
 use crate::device::TxPacket;
-use crate::stack::egress::{Sent, send_packet};
-use crate::stack::flow::QueueId;
-use crate::stack::turn::Turn;
 use crate::wire::{ChecksumOffload, Gso};
 use std::collections::VecDeque;
 
 /// A packet that waits for a device.
 #[derive(Debug)]
 pub(super) struct Packet {
-    pub(super) queue: QueueId,
+    queue: QueueId,
     /// The whole packet.
-    pub(super) bytes: Box<[u8]>,
+    bytes: Box<[u8]>,
     /// Bytes of its headers.
-    pub(super) header_len: usize,
-    pub(super) checksum: Option<ChecksumOffload>,
-    pub(super) gso: Option<Gso>,
+    header_len: usize,
+    checksum: Option<ChecksumOffload>,
+    gso: Option<Gso>,
+}
+
+impl Packet {
+    /// A copy, to be sent on `queue`.
+    pub(super) fn copy_of(packet: &TxPacket<'_>, queue: QueueId) -> Self {
+        let mut bytes = vec![0; packet.len()];
+        packet.copy_to(&mut bytes);
+        let TxPacket { header, checksum, gso, .. } = *packet;
+        Self { queue, bytes: bytes.into(), header_len: header.len(), checksum, gso }
+    }
 }
 
 /// The packets of a socket that wait for a device, in the order in which they were sent.

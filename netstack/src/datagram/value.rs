@@ -90,7 +90,7 @@ pub(super) mod tests {
     use crate::buffer::Pool;
 
     /// A datagram from port `port` with this payload.
-    pub(in crate::udp) fn datagram(port: u16, payload: &[u8]) -> Datagram {
+    pub(in crate::datagram) fn datagram(port: u16, payload: &[u8]) -> Datagram {
         let origin = Origin {
             source: SocketAddr::from(([10, 0, 0, 1], port)),
             destination: IpAddr::from([10, 0, 0, 2]),

@@ -1,6 +1,6 @@
 //! The queue of a socket's datagrams that were not read yet.
 
-use super::datagram::{Datagram, Origin};
+use super::value::{Datagram, Origin};
 use std::collections::VecDeque;
 
 /// Places for datagrams that an empty queue keeps.
@@ -41,6 +41,13 @@ impl ReceiveQueue {
     /// An empty queue for datagrams of `limit` bytes of memory.
     pub const fn new(limit: usize) -> Self {
         Self { datagrams: VecDeque::new(), memory: 0, limit, dropped: 0 }
+    }
+
+    /// Everything that waits; the queue is empty after that.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self { dropped: self.dropped, ..Self::new(self.limit) };
+        std::mem::replace(self, empty)
     }
 
     /// The limit, in bytes of memory.
@@ -142,7 +149,7 @@ impl ReceiveQueue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::datagram::tests::datagram;
+    use super::super::value::tests::datagram;
     use super::*;
     use crate::buffer::Pool;
     use proptest::prelude::*;
@@ -229,9 +236,10 @@ mod tests {
         assert_eq!(gather(), Some(Gathered { len: 6, stride: 3 }));
         assert_eq!(
             gather(),
-            Some(Gathered { len: 5, stride: 2 }),
-            "the rest of several counts by its length"
+            Some(Gathered { len: 2, stride: 2 }),
+            "the rest of several counts by its length, and what follows is longer"
         );
+        assert_eq!(gather(), Some(Gathered { len: 3, stride: 3 }));
         assert_eq!(gather(), None);
         let mut queue = queue_of([datagram(1, b"abcdefgh"), datagram(1, b"ijk")]);
         let mut to = [0; 5];

@@ -1,6 +1,6 @@
 //! The keys of Fast Open cookies.
 
-use super::value::hex_digits;
+use super::numbers::hex_digits;
 use std::fmt;
 use std::str::FromStr;
 

@@ -7,6 +7,7 @@
 mod congestion;
 mod fast_open;
 mod modes;
+mod numbers;
 mod settings;
 mod value;
 
@@ -16,5 +17,5 @@ pub use modes::{
     EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
     TimeWaitReuse,
 };
+pub(crate) use numbers::digits;
 pub use settings::{Config, ConfigError};
-pub(crate) use value::digits;

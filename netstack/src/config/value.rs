@@ -6,19 +6,9 @@ use super::modes::{
     EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
     TimeWaitReuse,
 };
+use super::numbers::{digits, hex_digits};
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
-
-/// A number that is written with digits alone: `parse` takes a plus sign, too.
-pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// The same with hexadecimal digits.
-pub(super) fn hex_digits(text: &str) -> Option<u32> {
-    text.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, 16).ok())?
-}
 
 /// A type of setting: how its values are written.
 pub(super) trait Value: Sized {

@@ -39,10 +39,11 @@ const SHARERS: [[Host; 2]; 3] =
 const SHARED_TIME: u64 = 50;
 const SHARED_WARM_UP: u64 = 10;
 
-/// Jitter of acknowledgments on the shared path: several packets' time on the link. Without it, packets leave a
-/// full queue and arrive at it in step, and who comes in front of whom is always the same (S. Floyd and V.
-/// Jacobson, On Traffic Phase Effects in Packet-Switched Gateways, 1992).
-const SHARED_JITTER: Duration = Duration::from_millis(1);
+/// Jitter of acknowledgments on the shared path: somewhat more than a packet's time on the link. Without it,
+/// packets leave a full queue and arrive at it in step, and who comes in front of whom is always the same (S.
+/// Floyd and V. Jacobson, On Traffic Phase Effects in Packet-Switched Gateways, 1992). With much more,
+/// acknowledgments come in groups.
+const SHARED_JITTER: Duration = Duration::from_micros(150);
 
 #[derive(Clone, Copy, Debug)]
 struct Path {

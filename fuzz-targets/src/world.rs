@@ -133,6 +133,7 @@ impl Host {
                 queues: 1,
                 checksum_offload: card.offloads,
                 segmentation_offload: card.offloads,
+                udp_segmentation_offload: card.offloads,
                 point_to_point: true,
             },
             signal: Signal::new(),

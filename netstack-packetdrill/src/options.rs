@@ -28,11 +28,13 @@ const SO_MEMINFO_FIELDS: usize = 9;
 const TCP_CC_INFO: i32 = 26;
 
 /// The values of `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`.
-const MTU_DISCOVER: [(i32, MtuDiscover); 4] = [
+const MTU_DISCOVER: [(i32, MtuDiscover); 6] = [
     (libc::IP_PMTUDISC_DONT, MtuDiscover::Dont),
     (libc::IP_PMTUDISC_WANT, MtuDiscover::Want),
     (libc::IP_PMTUDISC_DO, MtuDiscover::Do),
     (libc::IP_PMTUDISC_PROBE, MtuDiscover::Probe),
+    (libc::IP_PMTUDISC_INTERFACE, MtuDiscover::Interface),
+    (libc::IP_PMTUDISC_OMIT, MtuDiscover::Omit),
 ];
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 

@@ -14,6 +14,8 @@ pub(crate) struct Attached {
     pub(crate) queues: Box<[File]>,
     pub(crate) mtu: usize,
     pub(crate) created: bool,
+    /// Whether UDP datagrams are divided and combined by the kernel.
+    pub(crate) udp_offload: bool,
 }
 
 /// Creates the device or attaches to it. On failure everything is as before: a device that was
@@ -38,18 +40,18 @@ fn attach_here(config: &TunConfig) -> io::Result<Attached> {
     for queue in &queues {
         check_framing(queue, &name, config.offload)?;
     }
-    set_offloads(&queues[0], config.offload).map_err(|err| {
+    let udp_offload = set_offloads(&queues[0], config.offload).map_err(|err| {
         let text = format!("TUN device {name}: the kernel refuses the offload settings: {err}");
         io::Error::new(err.kind(), text)
     })?;
     configure(&name, config, created)?;
     let mtu = interface::get(&name)?.mtu as usize;
-    Ok(Attached { name, queues: queues.into(), mtu, created })
+    Ok(Attached { name, queues: queues.into(), mtu, created, udp_offload })
 }
 
-/// Prepares a descriptor that somebody else has attached: returns the name of its interface, if it is a
-/// TUN device and this process may ask for it.
-pub(crate) fn adopt(file: &File, offload: bool) -> io::Result<Option<String>> {
+/// Prepares a descriptor that somebody else has attached: returns the name of its interface, and whether it
+/// takes super-segments of UDP, if it is a TUN device and this process may ask for it.
+pub(crate) fn adopt(file: &File, offload: bool) -> io::Result<Option<(String, bool)>> {
     sys::set_nonblocking(file)?;
     // What is no TUN device but exchanges packets in the same way, or belongs to a system that lets
     // applications only read and write (Android), is what the caller says.
@@ -65,8 +67,8 @@ pub(crate) fn adopt(file: &File, offload: bool) -> io::Result<Option<String>> {
         let text = format!("the descriptor of TUN device {name} {text}");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    set_offloads(file, offload)?;
-    Ok(Some(name))
+    let udp_offload = set_offloads(file, offload)?;
+    Ok(Some((name, udp_offload)))
 }
 
 /// Opens a TUN file. The error says why a process with these rights cannot.
@@ -147,14 +149,26 @@ fn check_framing(queue: &File, name: &str, offload: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A persistent device keeps these settings from its previous user, so all of them are set.
-fn set_offloads(queue: &File, offload: bool) -> io::Result<()> {
+/// A persistent device keeps these settings from its previous user, so all of them are set. Says whether
+/// the kernel divides UDP datagrams, and combines them: Linux 6.2 and later do.
+fn set_offloads(queue: &File, offload: bool) -> io::Result<bool> {
+    /// Missing in `libc`; the kernel takes both or none.
+    const TUN_F_USO4: u32 = 0x20;
+    const TUN_F_USO6: u32 = 0x40;
     if !offload {
-        return sys::tun_set_offload(queue, 0);
+        return sys::tun_set_offload(queue, 0).map(|()| false);
     }
     sys::tun_set_vnet_header_size(queue, vnet::HEADER_LEN as c_int)?;
     sys::tun_set_vnet_native_endian(queue)?;
-    sys::tun_set_offload(queue, libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6)
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    match sys::tun_set_offload(queue, tcp | TUN_F_USO4 | TUN_F_USO6) {
+        Ok(()) => Ok(true),
+        // An older kernel does not know these bits.
+        Err(err) if err.raw_os_error() == Some(libc::EINVAL) => {
+            sys::tun_set_offload(queue, tcp).map(|()| false)
+        }
+        Err(err) => Err(err),
+    }
 }
 
 /// Sets up the interface as `config` asks.

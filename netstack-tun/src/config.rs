@@ -32,7 +32,7 @@ pub struct TunConfig {
     /// than 1.
     pub queues: usize,
     /// Whether checksums and the segmentation of TCP super-segments of up to 64 KiB are left to the
-    /// device, in both directions. On by default.
+    /// device, in both directions, and that of UDP where the kernel can do it. On by default.
     pub offload: bool,
     /// The MTU in bytes. `None` (the default) does not change it: a new device has 1500.
     pub mtu: Option<u32>,

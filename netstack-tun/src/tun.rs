@@ -30,6 +30,7 @@ pub struct Tun {
     queues: Box<[File]>,
     mtu: usize,
     offload: bool,
+    udp_offload: bool,
     created: bool,
     refused: AtomicU64,
 }
@@ -53,8 +54,9 @@ impl Tun {
     /// - [`io::ErrorKind::InvalidInput`]: an invalid name or number of queues, or an existing
     ///   interface that is not a TUN device with these queues.
     pub fn open(config: &TunConfig) -> io::Result<Self> {
-        let Attached { name, queues, mtu, created } = attach::attach(config)?;
-        Ok(Self { name, queues, mtu, offload: config.offload, created, refused: AtomicU64::new(0) })
+        let Attached { name, queues, mtu, created, udp_offload } = attach::attach(config)?;
+        let (offload, refused) = (config.offload, AtomicU64::new(0));
+        Ok(Self { name, queues, mtu, offload, udp_offload, created, refused })
     }
 
     /// Takes the descriptor of a TUN device that somebody else has opened and set up: a parent process with
@@ -89,9 +91,9 @@ impl Tun {
     /// device; the system's.
     pub fn from_fd(fd: OwnedFd, mtu: usize, offload: bool) -> io::Result<Self> {
         let file = File::from(fd);
-        let name = attach::adopt(&file, offload)?.unwrap_or_default();
+        let (name, udp_offload) = attach::adopt(&file, offload)?.unwrap_or_default();
         let queues = Box::new([file]);
-        Ok(Self { name, queues, mtu, offload, created: false, refused: AtomicU64::new(0) })
+        Ok(Self { name, queues, mtu, offload, udp_offload, created: false, refused: AtomicU64::new(0) })
     }
 
     /// The name of the interface; empty for a descriptor of which it is not known.
@@ -112,6 +114,12 @@ impl Tun {
     /// Whether checksums and segmentation are left to the device.
     pub fn offload(&self) -> bool {
         self.offload
+    }
+
+    /// Whether several UDP datagrams that are one packet are divided by the device, and combined: so with
+    /// offloads and Linux 6.2 or later (`TUN_F_USO4`, `TUN_F_USO6`).
+    pub fn udp_offload(&self) -> bool {
+        self.udp_offload
     }
 
     /// Whether [`Tun::open`] created the interface, and did not attach to an existing one.
@@ -162,6 +170,7 @@ impl Device for Tun {
             queues: self.queues.len(),
             checksum_offload: self.offload,
             segmentation_offload: self.offload,
+            udp_segmentation_offload: self.udp_offload,
             point_to_point: true,
         }
     }

@@ -44,6 +44,9 @@ pub struct Capabilities {
     /// Whether the device segments TCP super-segments of up to 64 KiB. [`TxPacket::gso`] may then
     /// be set. Implies `checksum_offload`.
     pub segmentation_offload: bool,
+    /// Whether the device divides several UDP datagrams that are one packet of up to 64 KiB.
+    /// [`TxPacket::gso`] may then be set for UDP. Implies `checksum_offload`.
+    pub udp_segmentation_offload: bool,
     /// Whether the other end of the link takes every packet, whatever its next hop is, as that of a
     /// TUN device does. False if the device has to resolve the link-layer addresses of its neighbours
     /// (ARP, neighbour discovery): then a [gateway](crate::Interface::gateway) has to be one of them.

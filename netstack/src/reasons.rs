@@ -117,6 +117,10 @@ reasons! {
         NoSocket = "no socket",
         /// Own: for nobody, and the rate limit of resets left it without an answer.
         RstRatelimit = "no socket, and rate limit of resets",
+        /// The checksum of a UDP datagram is wrong.
+        UdpCsum = "bad UDP checksum",
+        /// The receive buffer of the socket is full (`SO_RCVBUF`).
+        SocketRcvbuff = "receive buffer full",
         /// The checksum of a TCP segment is wrong.
         TcpCsum = "bad TCP checksum",
         /// Flags that make no sense in the state.

@@ -233,6 +233,14 @@ config! {
         /// half of it (`tcp_notsent_lowat`). 4294967295: no limit.
         notsent_lowat: usize = u32::MAX as usize;
     }
+    "UDP" {
+        /// Receive buffer of a new UDP, ping or raw socket in bytes of memory (`net.core.rmem_default`). What
+        /// does not fit is dropped and counted. 208 KiB.
+        datagram_recv_buffer: usize = 208 << 10;
+        /// Send buffer of a new UDP, ping or raw socket in bytes: what a device has not taken yet
+        /// (`net.core.wmem_default`). 208 KiB.
+        datagram_send_buffer: usize = 208 << 10;
+    }
     "Listening" {
         /// Upper bound of a listener's backlog (`net.core.somaxconn`). 4096.
         somaxconn: u32 = 4096;
@@ -408,6 +416,12 @@ impl Config {
             // RFC 7323 §2.3: no window is larger, whatever the scale.
             ensure(max <= 1 << 30, &format!("{name}_max: must be at most 1gib"))?;
         }
+        for (name, size) in [
+            ("datagram_recv_buffer", self.datagram_recv_buffer),
+            ("datagram_send_buffer", self.datagram_send_buffer),
+        ] {
+            ensure((2048..=1 << 30).contains(&size), &format!("{name}: must be 2kib to 1gib"))?;
+        }
         ensure(!self.keepalive_time.is_zero(), "keepalive_time: must not be zero")?;
         ensure(!self.keepalive_interval.is_zero(), "keepalive_interval: must not be zero")?;
         ensure((1..=127).contains(&self.keepalive_retries), "keepalive_retries: must be 1 to 127")?;
@@ -529,6 +543,7 @@ mod tests {
         };
         assert!(bad(|c| c.rto_min = Duration::from_secs(2)).starts_with("rto_initial:"));
         assert!(bad(|c| c.recv_buffer_initial = 64 << 20).starts_with("recv_buffer_initial:"));
+        assert!(bad(|c| c.datagram_send_buffer = 2047).starts_with("datagram_send_buffer:"));
         assert!(bad(|c| c.fastopen_cookie_len = 7).starts_with("fastopen_cookie_len:"));
         assert!(bad(|c| c.port_range = 0..=5).starts_with("port_range:"));
         assert!(bad(|c| c.syn_retries = 0).starts_with("syn_retries:"));

@@ -256,13 +256,15 @@ impl Value for CongestionName {
 }
 
 impl Value for MtuDiscover {
-    const FORM: &'static str = "dont, want, do or probe (0, 1, 2 or 3)";
+    const FORM: &'static str = "dont, want, do, probe, interface or omit (0 to 5)";
     fn parse(text: &str) -> Option<Self> {
         match text {
             "dont" | "0" => Some(Self::Dont),
             "want" | "1" => Some(Self::Want),
             "do" | "2" => Some(Self::Do),
             "probe" | "3" => Some(Self::Probe),
+            "interface" | "4" => Some(Self::Interface),
+            "omit" | "5" => Some(Self::Omit),
             _ => None,
         }
     }
@@ -272,6 +274,8 @@ impl Value for MtuDiscover {
             Self::Want => "want",
             Self::Do => "do",
             Self::Probe => "probe",
+            Self::Interface => "interface",
+            Self::Omit => "omit",
         }
         .to_owned()
     }

@@ -212,6 +212,8 @@ impl Device for Channel {
             queues: 1,
             checksum_offload: self.shared.offloads,
             segmentation_offload: self.shared.offloads,
+            // What the program knows to divide is TCP.
+            udp_segmentation_offload: false,
             point_to_point: true,
         }
     }

@@ -292,7 +292,12 @@ impl Device for Link {
     /// Those of the inner device, and always offloads: the link needs single packets, and segments
     /// at less cost than the sender.
     fn capabilities(&self) -> Capabilities {
-        Capabilities { checksum_offload: true, segmentation_offload: true, ..self.inner.capabilities() }
+        Capabilities {
+            checksum_offload: true,
+            segmentation_offload: true,
+            udp_segmentation_offload: true,
+            ..self.inner.capabilities()
+        }
     }
 
     fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
@@ -311,8 +316,11 @@ impl Device for Link {
 
     fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
         let inner = self.inner.capabilities();
-        let fits = (packet.gso.is_none() || inner.segmentation_offload)
-            && (packet.checksum.is_none() || inner.checksum_offload);
+        let divides = match packet.checksum {
+            Some(checksum) if checksum.is_udp() => inner.udp_segmentation_offload,
+            _ => inner.segmentation_offload,
+        };
+        let fits = (packet.gso.is_none() || divides) && (packet.checksum.is_none() || inner.checksum_offload);
         let clear = {
             let mut state = self.state.lock();
             state.now = state.now.max(now);

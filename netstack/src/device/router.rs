@@ -233,6 +233,7 @@ impl Device for RouterPort {
             queues: 1,
             checksum_offload: offloads,
             segmentation_offload: offloads,
+            udp_segmentation_offload: offloads,
             point_to_point: true,
         }
     }

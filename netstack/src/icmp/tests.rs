@@ -81,7 +81,8 @@ fn errors_are_read_with_what_they_quote() {
         let packet = icmp(v6, kind, code, word, &quote[..enough]);
         let error = parse_error(&parse_ip(&packet).unwrap(), &packet).unwrap();
         assert_eq!((error.kind, error.from), (expected, meta(v6).src));
-        let Quoted { src, dst, protocol, ports, seq } = error.quoted;
+        let Quoted { src, dst, protocol, ports, seq, echo_id } = error.quoted;
+        assert_eq!(echo_id, None);
         assert_eq!((src, dst, protocol), (meta(v6).dst, meta(v6).src, 6));
         assert_eq!((ports, seq), (Some((1000, 80)), Some(SeqNum::new(0x0102_0304))));
     }

@@ -3,6 +3,7 @@
 use crate::net::clock::Clock;
 use crate::net::error::Cause;
 use crate::net::readiness::Registration;
+use crate::net::resolver::Resolver;
 use crate::net::wakeups::Wakeups;
 use crate::stack::{Engine, give_back};
 use crate::sync::{Mutex, Rank};
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) wakeups: Arc<Wakeups>,
     name: String,
+    resolver: Resolver,
     lifecycle: AtomicU8,
     /// When the last handle was dropped, once it was.
     abandoned: OnceLock<Instant>,
@@ -80,7 +82,7 @@ impl fmt::Debug for Core {
 
 impl Core {
     /// An open stack around `engine`, whose wake-ups go to [`Core::wakeups`] from now on.
-    pub(crate) fn new(engine: Arc<Engine>, clock: Clock, name: String) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, clock: Clock, name: String, resolver: Resolver) -> Self {
         let wakeups = Arc::new(Wakeups::new(engine.core().queues()));
         engine.core().set_driver_hook(Arc::clone(&wakeups) as _);
         Self {
@@ -88,6 +90,7 @@ impl Core {
             clock,
             wakeups,
             name,
+            resolver,
             lifecycle: AtomicU8::new(Lifecycle::Open as u8),
             abandoned: OnceLock::new(),
             endpoints: Mutex::new(Rank::Leaf, HashMap::new()),
@@ -101,6 +104,11 @@ impl Core {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Who turns the names that sockets are given into addresses.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -141,9 +149,11 @@ impl Core {
         Arc::strong_count(&self.running) > 1
     }
 
-    /// Whether no connection is left, and nothing of theirs in a device that only the driver gets out.
+    /// Whether no connection is left, no datagram waits for a device, and nothing of theirs is in a device that
+    /// only the driver gets out.
     pub(crate) fn is_done(&self) -> bool {
-        self.engine.tcp().connections() == 0 && !self.is_transmitting()
+        let engine = &self.engine;
+        engine.tcp().connections() == 0 && engine.is_drained() && !self.is_transmitting()
     }
 
     /// Whether a device has packets that only the driver gets out.

@@ -129,6 +129,8 @@ impl Waiters {
 pub(crate) struct Registration {
     /// Flags, the shutdown bit and the tick.
     word: AtomicU64,
+    /// Of a socket that an error does not end.
+    datagrams: bool,
     waiters: Mutex<Waiters>,
 }
 
@@ -143,8 +145,14 @@ impl Registration {
     pub(crate) fn assuming(ready: Events) -> Self {
         Self {
             word: AtomicU64::new(u64::from(ready.bits()) & FLAGS),
+            datagrams: false,
             waiters: Mutex::new(Rank::Readiness, Waiters::default()),
         }
+    }
+
+    /// Of a socket for datagrams: it can send, and goes on after an error.
+    pub(crate) fn for_datagrams() -> Self {
+        Self { datagrams: true, ..Self::assuming(Events::WRITABLE) }
     }
 
     /// Ends every wait, now and later, with the error of a stack that is over.
@@ -290,7 +298,10 @@ impl Registration {
 impl Observer for Registration {
     fn on_ready(&self, happened: Events) {
         let mut happened = happened;
-        if happened.intersects(Events::ERROR | Events::HANGUP) {
+        if self.datagrams && happened.intersects(Events::ERROR) {
+            // Who sends and who receives are told of it, and neither state is final.
+            happened |= Events::READABLE | Events::WRITABLE;
+        } else if happened.intersects(Events::ERROR | Events::HANGUP) {
             // As epoll's HUP: a connection that is over neither blocks a reader nor a writer.
             happened |= Direction::Read.mask() | Direction::Write.mask();
         }
@@ -474,6 +485,18 @@ mod tests {
             assert!(tokio::runtime::is_rt_shutdown_err(&error));
             registration.on_ready(Events::READABLE);
         }
+    }
+
+    #[test]
+    fn an_error_of_a_datagram_socket_is_over_once_it_was_looked_for() {
+        let registration = Registration::for_datagrams();
+        registration.on_ready(Events::ERROR);
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
+        let seen = registration.look(mask(all)).unwrap();
+        assert!(seen.ready().is_readable() && seen.ready().is_writable() && seen.ready().is_error());
+        assert!(!seen.ready().is_read_closed() && !seen.ready().is_write_closed());
+        registration.clear(seen);
+        assert!(registration.look(mask(all)).unwrap().ready.is_empty());
     }
 
     #[test]

@@ -4,9 +4,10 @@
 
 use crate::net::echo::EchoForwarder;
 use crate::net::interface::{InterfaceHandle, Monitor};
-use crate::net::lookup::{ToSocketAddrs, lookup_host};
+use crate::net::lookup::{ToSocketAddrs, resolve};
 use crate::net::stack::Stack;
 use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
+use crate::net::udp::UdpSocket;
 use crate::stack::{InterfaceInfo, RouteInfo, SocketInfo};
 use std::io;
 use std::net::SocketAddr;
@@ -94,14 +95,24 @@ impl Stack {
         TcpSocket::new_v6_on(self)
     }
 
-    /// Resolves a name in the same way as the sockets of this stack, by the resolver of the host.
+    /// Binds a UDP socket on this stack: [`UdpSocket::bind_on`].
     ///
     /// # Errors
-    /// As [`lookup_host`].
+    /// As [`UdpSocket::bind`].
+    pub async fn udp_socket<A: ToSocketAddrs>(&self, addr: A) -> io::Result<UdpSocket> {
+        UdpSocket::bind_on(self, addr).await
+    }
+
+    /// Resolves a name in the same way as the sockets of this stack, by its
+    /// [resolver](crate::StackBuilder::resolver).
+    ///
+    /// # Errors
+    /// As [`lookup_host`](crate::net::lookup_host).
     pub async fn lookup_host<T: ToSocketAddrs>(
         &self,
         host: T,
     ) -> io::Result<impl Iterator<Item = SocketAddr>> {
-        lookup_host(host).await
+        let target = host.to_target();
+        Ok(resolve(self.core().resolver(), target).await?.into_iter())
     }
 }

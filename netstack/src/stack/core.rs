@@ -5,6 +5,7 @@ pub(super) mod change;
 use super::counters::StackCounters;
 use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
+use super::groups::Groups;
 use super::hooks::DriverHook;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
@@ -30,12 +31,14 @@ use std::sync::{Arc, OnceLock};
 
 /// The state that all protocols of a stack share: its settings, interfaces, addresses and routes,
 /// path MTUs, buffers, the random generator, and the driver.
+// More than 16 fields: each is a part that has a type of its own, and no two are used together.
 pub struct Core {
     config: Arc<Config>,
     interfaces: Interfaces,
     addresses: Addresses,
     routes: Routes,
     paths: Paths,
+    groups: Groups,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<RateLimit>,
     /// Where echo requests to the addresses of others go, if the application answers them.
@@ -78,6 +81,7 @@ impl Core {
             routes: Routes::new(links),
             interfaces,
             paths: Paths::new(&config, keyed.clone()),
+            groups: Groups::new(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
             echo: Mutex::new(Rank::Leaf, None),
@@ -234,6 +238,10 @@ impl Core {
 
     pub(super) fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     pub(super) fn reassembly(&self) -> &Mutex<Reassembly> {

@@ -81,8 +81,14 @@ pub(super) fn send_icmp(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]) {
     if packet.len() <= mtu {
         send(packet);
     } else {
-        fragment(packet, mtu, core.random() as u32, send);
+        cut(core, packet, mtu, send);
     }
+}
+
+/// Cuts a packet into fragments of at most `mtu` bytes, and hands each to `send`.
+pub(super) fn cut(core: &Core, packet: &[u8], mtu: usize, send: impl FnMut(&[u8])) {
+    core.counters().fragmented.bump();
+    fragment(packet, mtu, core.random() as u32, send);
 }
 
 /// Sends an ICMP error, within the stack's limit for those.

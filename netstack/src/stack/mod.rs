@@ -18,6 +18,7 @@ mod effects;
 mod egress;
 mod engine;
 mod flow;
+mod groups;
 mod guest;
 mod hooks;
 mod hosts;
@@ -28,11 +29,14 @@ mod ip_route;
 mod keyed;
 mod paths;
 mod ports;
+mod raw;
 mod routes;
 mod socket;
 mod socket_info;
 mod tcp;
 mod turn;
+mod udp;
+mod unsent;
 mod waiting;
 
 #[cfg(test)]
@@ -52,6 +56,7 @@ pub use hooks::{DriverHook, Observer};
 pub use iface::Interface;
 pub use ip_route::IpRoute;
 pub use paths::PathMtu;
+pub use raw::{Raw, RawCell, RawKind};
 pub use socket::IpSocket;
 pub use socket_info::{SocketInfo, SocketTimer, TransferInfo};
 pub use tcp::{
@@ -59,3 +64,4 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
+pub use udp::{Transmission, Udp, UdpCell, UnboundUdp};

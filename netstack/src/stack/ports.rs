@@ -226,7 +226,13 @@ impl Drop for Binding {
 fn enter(groups: &mut Vec<Group>, claim: Claim) {
     match groups.iter_mut().find(|group| group.claim == claim) {
         Some(group) => group.sockets += 1,
-        None => groups.push(Group { claim, sockets: 1 }),
+        None => {
+            // Most ports have one, for which four places would be many.
+            if groups.is_empty() {
+                groups.reserve_exact(1);
+            }
+            groups.push(Group { claim, sockets: 1 });
+        }
     }
 }
 

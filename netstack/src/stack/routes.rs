@@ -5,7 +5,7 @@ use crate::ip::{AddressKind, Addresses, Cidr};
 use crate::sync::{Mutex, Rank, RwLock};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The way to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub(crate) struct Route {
     pub(crate) interface: u16,
     /// The address of the stack to use as the source.
     pub(crate) source: IpAddr,
+}
+
+/// The interface that a packet leaves through, and the one whose addresses it may come from.
+#[derive(Clone, Copy)]
+struct Ends {
+    egress: u16,
+    sender: u16,
 }
 
 /// What the table of routes has of an interface.
@@ -104,6 +111,46 @@ impl Table {
         })
     }
 
+    /// The interface to which `remote` is the broadcast address of a network.
+    fn of_network(&self, remote: IpAddr) -> Option<u16> {
+        let broadcast = |cidr: &Cidr| cidr.broadcast().is_some_and(|all| IpAddr::V4(all) == remote);
+        let mut links = (0u16..).zip(&self.links);
+        links.find(|(_, links)| links.addresses.iter().any(broadcast)).map(|(index, _)| index)
+    }
+
+    /// The interface for what is for no network in particular: the one with the default route, else the
+    /// first that has an address of the family and is not loopback, else loopback.
+    fn default_for(&self, loopback: Option<u16>, v4: bool) -> Option<u16> {
+        let levels = if v4 { &self.v4 } else { &self.v6 };
+        let by_default = levels.last().filter(|level| level.prefix == 0).and_then(|level| {
+            let entries = level.routes.values().next()?;
+            Some(entries.first()?.interface)
+        });
+        let has_address = |links: &Links| links.addresses.iter().any(|cidr| cidr.address().is_ipv4() == v4);
+        let usable = || (0u16..).zip(&self.links).filter(|(_, links)| !links.down && has_address(links));
+        let outer = || usable().find(|(index, _)| Some(*index) != loopback).map(|(index, _)| index);
+        by_default.or_else(outer).or_else(|| usable().next().map(|(index, _)| index))
+    }
+
+    /// The route from `source`, or else from the best address of an interface.
+    fn finish(
+        &self,
+        loopback: Option<u16>,
+        remote: IpAddr,
+        source: Option<IpAddr>,
+        ends: Ends,
+    ) -> Option<Route> {
+        let source = match source {
+            Some(source) => source,
+            None => self.source(ends.sender, remote)?,
+        };
+        // RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3: loopback addresses do not leave the host.
+        if source.is_loopback() && Some(ends.egress) != loopback {
+            return None;
+        }
+        Some(Route { interface: ends.egress, source })
+    }
+
     /// The address of an interface to send from: `remote` itself if the interface has it, one in its
     /// network if there is, else the one with the longest common prefix (RFC 6724 §5, rules 1, 2 and
     /// 8), else the first.
@@ -150,6 +197,16 @@ impl Routes {
         self.table.read().links[usize::from(interface)].addresses.iter().any(is)
     }
 
+    /// The first IPv4 address of an interface.
+    pub(crate) fn first_v4(&self, interface: u16) -> Option<Ipv4Addr> {
+        let table = self.table.read();
+        let mut addresses = table.links[usize::from(interface)].addresses.iter();
+        addresses.find_map(|cidr| match cidr.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        })
+    }
+
     /// The numbers of all interfaces.
     pub(crate) fn interfaces(&self) -> std::ops::Range<u16> {
         0..self.table.read().links.len() as u16
@@ -183,15 +240,38 @@ impl Routes {
             }
             AddressKind::Broadcast | AddressKind::Multicast | AddressKind::NoHost => return None,
         };
-        let source = match source {
-            Some(source) => source,
-            None => hint.or_else(|| table.source(sender, remote))?,
+        table.finish(loopback, remote, source.or(hint), Ends { egress, sender })
+    }
+
+    /// As [`Routes::lookup`], to groups and broadcast addresses as well.
+    ///
+    /// What is for a group or for all hosts of a link leaves through the interface of `source`, or the one
+    /// with the default route, or else through the first one.
+    pub(crate) fn lookup_any(
+        &self,
+        addresses: &Addresses,
+        remote: IpAddr,
+        source: Option<IpAddr>,
+        interface: Option<u16>,
+    ) -> Option<Route> {
+        let kind = addresses.classify(remote, interface);
+        if !matches!(kind, AddressKind::Multicast | AddressKind::Broadcast) {
+            return self.lookup(addresses, remote, source, interface);
+        }
+        let by_source = source.and_then(|source| addresses.owner(source));
+        let loopback = addresses.loopback();
+        let table = self.table.read();
+        let of_network = if kind == AddressKind::Broadcast { table.of_network(remote) } else { None };
+        let egress = match (interface, of_network) {
+            (Some(bound), Some(index)) => Some(bound).filter(|bound| *bound == index)?,
+            (Some(bound), None) => bound,
+            (None, Some(index)) => index,
+            (None, None) => by_source.or_else(|| table.default_for(loopback, remote.is_ipv4()))?,
         };
-        // RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3: loopback addresses do not leave the host.
-        if source.is_loopback() && Some(egress) != loopback {
+        if table.links.get(usize::from(egress))?.down {
             return None;
         }
-        Some(Route { interface: egress, source })
+        table.finish(loopback, remote, source, Ends { egress, sender: egress })
     }
 }
 
@@ -200,6 +280,8 @@ fn scope(address: IpAddr) -> u8 {
     match address {
         IpAddr::V6(Ipv6Addr::LOCALHOST) => 0,
         IpAddr::V6(address) if address.is_unicast_link_local() => 1,
+        // RFC 6724 §3.1: a group of this scope is reached from such an address.
+        IpAddr::V6(address) if address.segments()[0] & 0xff0f == 0xff02 => 1,
         _ => 2,
     }
 }
@@ -284,6 +366,36 @@ mod tests {
         for remote in ["10.0.0.2", "127.0.0.1", "::1"] {
             assert_eq!(alone.lookup(&addresses, ip(remote), None, None), None, "{remote}: no loopback");
         }
+    }
+
+    #[test]
+    fn groups_and_broadcasts_choose_an_interface() {
+        let (addresses, routes) = three_interfaces();
+        for (remote, source, device, expected) in [
+            ("239.1.2.3", None, None, Some((1, "192.0.2.2"))),
+            ("239.1.2.3", Some("10.0.0.2"), None, Some((0, "10.0.0.2"))),
+            ("239.1.2.3", None, Some(0), Some((0, "10.0.0.2"))),
+            ("239.1.2.3", None, Some(2), Some((2, "127.0.0.1"))),
+            ("239.1.2.3", Some("127.0.0.1"), Some(0), None),
+            ("255.255.255.255", None, None, Some((1, "192.0.2.2"))),
+            ("255.255.255.255", None, Some(0), Some((0, "10.0.0.2"))),
+            ("10.0.0.255", None, None, Some((0, "10.0.0.2"))),
+            ("192.0.2.255", None, None, Some((1, "192.0.2.2"))),
+            ("192.0.2.255", None, Some(0), None),
+            ("127.255.255.255", None, None, Some((2, "127.0.0.1"))),
+            ("ff02::1", None, Some(0), Some((0, "fe80::2"))),
+            ("ff05::1", None, Some(0), Some((0, "fd00:1::2"))),
+            ("ff05::1", None, None, Some((1, "2001:db8::2"))),
+            ("8.8.8.8", None, None, Some((1, "10.0.0.130"))),
+            ("0.0.0.0", None, None, None),
+        ] {
+            let route = routes.lookup_any(&addresses, ip(remote), source.map(ip), device);
+            let expected = expected.map(|(interface, source)| Route { interface, source: ip(source) });
+            assert_eq!(route, expected, "{remote} from {source:?} by {device:?}");
+        }
+        let (addresses, alone) = stack(vec![links(&["127.0.0.1/8", "::1/128"], false)], Some(0));
+        let route = alone.lookup_any(&addresses, ip("239.1.2.3"), None, None);
+        assert_eq!(route, Some(Route { interface: 0, source: ip("127.0.0.1") }), "there is no other");
     }
 
     #[test]

@@ -93,10 +93,16 @@ impl IpSocket {
     /// Binds the socket: reserves the port, or one of the automatic ones for port 0.
     ///
     /// # Errors
-    /// `EINVAL` if it is bound already, for an IPv6 group and for a link-local address without a scope,
-    /// `EAFNOSUPPORT` for an address of the other family, `EADDRNOTAVAIL` for an address that is not the
-    /// stack's unless [`IpSocket::bind_foreign`] is set, `EADDRINUSE`.
-    pub(super) fn bind(&mut self, core: &Core, ports: &Arc<Ports>, address: SocketAddr) -> io::Result<()> {
+    /// `EINVAL` if it is bound already, for a stream to an IPv6 group and for a link-local address without a
+    /// scope, `EAFNOSUPPORT` for an address of the other family, `EADDRNOTAVAIL` for an address that is not
+    /// the stack's unless [`IpSocket::bind_foreign`] is set, `EADDRINUSE`.
+    pub(super) fn bind(
+        &mut self,
+        core: &Core,
+        ports: &Arc<Ports>,
+        address: SocketAddr,
+        kind: SocketKind,
+    ) -> io::Result<()> {
         core.check_alive()?;
         if self.binding.is_some() {
             return Err(os(libc::EINVAL));
@@ -109,7 +115,7 @@ impl IpSocket {
         if self.lacks_scope(address) {
             return Err(os(libc::EINVAL));
         }
-        self.check_bindable(core, ip)?;
+        self.check_bindable(core, ip, kind)?;
         let claim = Claim {
             address: ip,
             dual_stack: ip.is_ipv6() && ip.is_unspecified() && !self.only_v6,
@@ -140,10 +146,11 @@ impl IpSocket {
         }
     }
 
-    /// Whether the socket can be bound to `address`, as inet_bind and inet6_bind in Linux decide for TCP:
-    /// over IPv4 to groups too, from which nothing comes and which are no source.
-    fn check_bindable(&self, core: &Core, address: IpAddr) -> io::Result<()> {
+    /// Whether the socket can be bound to `address`, as inet_bind and inet6_bind in Linux decide: over IPv4
+    /// to groups too, from which a stream gets nothing and which are no source.
+    fn check_bindable(&self, core: &Core, address: IpAddr, kind: SocketKind) -> io::Result<()> {
         match (address, core.addresses().classify(address, self.interface)) {
+            (IpAddr::V6(_), AddressKind::Multicast) if kind == SocketKind::Datagrams => Ok(()),
             (IpAddr::V6(_), AddressKind::Multicast) => Err(os(libc::EINVAL)),
             (IpAddr::V4(_), AddressKind::Multicast | AddressKind::Broadcast) => Ok(()),
             (_, kind) if kind.is_local() || self.bind_foreign => Ok(()),
@@ -187,4 +194,13 @@ impl IpSocket {
     pub(crate) fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
     }
+}
+
+/// What a socket carries (`SOCK_STREAM` or `SOCK_DGRAM`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SocketKind {
+    /// A stream, between two hosts.
+    Stream,
+    /// Datagrams, also to and from groups.
+    Datagrams,
 }

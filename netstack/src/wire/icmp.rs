@@ -84,6 +84,8 @@ pub struct Quoted {
     pub ports: Option<(u16, u16)>,
     /// Sequence number, if it is TCP.
     pub seq: Option<SeqNum>,
+    /// Identifier, if it is an ICMP echo request.
+    pub echo_id: Option<u16>,
 }
 
 /// Reads what an ICMP error quotes, of which the end is usually missing. None if the addresses are
@@ -119,12 +121,19 @@ pub fn parse_quoted(bytes: &[u8]) -> Option<Quoted> {
         }
         _ => None,
     };
+    let echo_id = match (header.protocol, transport.get(..6)) {
+        (protocol::ICMP, Some(&[8, _, _, _, a, b])) | (protocol::ICMPV6, Some(&[128, _, _, _, a, b])) => {
+            Some(u16::from_be_bytes([a, b]))
+        }
+        _ => None,
+    };
     Some(Quoted {
         src: header.src,
         dst: header.dst,
         protocol: header.protocol,
         ports: if has_ports { parse_ports(transport) } else { None },
         seq,
+        echo_id,
     })
 }
 

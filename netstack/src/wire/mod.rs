@@ -17,6 +17,7 @@ mod offload;
 mod parse;
 pub mod protocol;
 mod tcp;
+mod udp;
 
 pub use checksum::{Checksum, ChecksumOffload, checksum, pseudo_header, transport_checksum_ok};
 pub use ecn::{AccEcn, Ecn};
@@ -31,6 +32,7 @@ pub use tcp::{
     SackBlock, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram, TcpHeaderError, Timestamps, emit_tcp,
     options_len, parse_ports, parse_tcp, tcp_checksum_ok,
 };
+pub use udp::{UDP_HEADER_LEN, UdpDatagram, UdpHeader, UdpHeaderError, emit_udp, parse_udp, udp_checksum_ok};
 
 #[cfg(test)]
 mod tests;

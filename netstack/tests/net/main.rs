@@ -13,6 +13,7 @@ mod fast_open;
 mod faults;
 #[cfg(unix)]
 mod fd_device;
+mod icmp;
 mod options;
 mod tcp_accept;
 mod tcp_connect;
@@ -22,3 +23,4 @@ mod tcp_peek;
 mod tcp_pending;
 mod tcp_shutdown;
 mod tcp_stream;
+mod udp;

@@ -201,7 +201,7 @@ fn fragments_that_cannot_be_cost_nothing() {
         Spec { bytes: &[1; 23], ..Spec::default() },
         Spec { offset: 65_528, more: false, bytes: &[1; 8], ..Spec::default() },
         Spec { offset: 65_512, ..Spec::default() },
-        Spec { v6: true, offset: 65_488, bytes: &[1; 8], ..Spec::default() },
+        Spec { v6: true, offset: 65_528, bytes: &[1; 8], ..Spec::default() },
     ] {
         assert!(feed(&mut store, NOW, &bad).is_none());
         assert_eq!(store.memory(), 0);

@@ -225,7 +225,7 @@ impl TcpListener {
             Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
         };
         let (target, mut last) = (addr.to_target(), None);
-        for addr in resolve(target).await? {
+        for addr in resolve(stack.core().resolver(), target).await? {
             match bound(addr) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),

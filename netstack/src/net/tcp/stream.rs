@@ -142,7 +142,7 @@ impl TcpStream {
     /// As [`TcpStream::connect`].
     pub async fn connect_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
         let (target, mut last) = (addr.to_target(), None);
-        for addr in resolve(target).await? {
+        for addr in resolve(stack.core().resolver(), target).await? {
             let family = socket_family(addr);
             match Self::connect_socket(
                 stack,

@@ -3,7 +3,7 @@
 use super::Tcp;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
-use crate::stack::socket::IpSocket;
+use crate::stack::socket::{IpSocket, SocketKind};
 use crate::tcp::SocketOptions;
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +34,6 @@ impl Tcp {
     /// [`SocketOptions::transparent`] is set, `EADDRINUSE`.
     pub fn bind(&self, core: &Core, socket: &mut Unconnected, address: SocketAddr) -> io::Result<()> {
         socket.ip.bind_foreign = socket.options.freebind || socket.options.transparent;
-        socket.ip.bind(core, &self.ports, address)
+        socket.ip.bind(core, &self.ports, address, SocketKind::Stream)
     }
 }

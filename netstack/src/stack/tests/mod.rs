@@ -17,6 +17,7 @@ mod path;
 mod pending;
 mod pending_fast_open;
 mod reasons;
+mod udp;
 
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};

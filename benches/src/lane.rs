@@ -11,7 +11,7 @@
 use crate::clock;
 use netstack::device::{Link, LinkConfig};
 use netstack::{Config, Interface, Stack, net};
-use netstack_examples::relay;
+use netstack_examples::relay::{self, Timing};
 use netstack_tun::netns::{self, Namespace};
 use netstack_tun::{Cidr, Tun, TunConfig, interface};
 use socket2::{Domain, Socket, Type};
@@ -34,7 +34,7 @@ const PORT: u16 = 5001;
 /// The kernel's buffers: the defaults of Linux, and netstack's. A new namespace may inherit other
 /// values from a tuned host.
 const BUFFERS: [(&str, &str); 2] =
-    [("net.ipv4.tcp_rmem", "4096 131072 6291456"), ("net.ipv4.tcp_wmem", "4096 16384 4194304")];
+    [("net.ipv4.tcp_rmem", "4096 131072 33554432"), ("net.ipv4.tcp_wmem", "4096 16384 4194304")];
 
 /// Bytes of one read or write.
 const BLOCK: usize = 64 * 1024;
@@ -91,6 +91,8 @@ pub struct Lane {
     pub data: LinkConfig,
     /// The impairments of acknowledgments.
     pub acks: LinkConfig,
+    /// How exact the emulator's times are.
+    pub timing: Timing,
     /// Warm-up time after the start of the connections, which is not measured.
     pub warm_up: Duration,
     /// The measured time.
@@ -156,10 +158,10 @@ fn far_host(lane: &Lane) -> io::Result<Namespace> {
     // Packets that the link receives come from the left.
     let (right, left) = if lane.outwards { (&lane.data, &lane.acks) } else { (&lane.acks, &lane.data) };
     let link = Link::new(Arc::new(here), right.clone(), left.clone());
-    let runtime = runtime()?;
+    let (runtime, timing) = (runtime()?, lane.timing);
     thread::Builder::new().name("wire".to_owned()).spawn(move || {
         runtime.block_on(async {
-            if let Err(error) = relay::forward(&link, &there).await {
+            if let Err(error) = relay::forward(&link, &there, timing).await {
                 eprintln!("the wire has failed: {error}");
             }
         });

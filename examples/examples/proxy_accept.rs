@@ -68,6 +68,14 @@ async fn listen(net: &Net) -> io::Result<(Stack, PendingListener)> {
     Ok((stack, listener))
 }
 
+/// What the client's SYN offers.
+fn offer(pending: &PendingStream) -> String {
+    let options = pending.options();
+    let mss = options.mss.map_or("no MSS".to_owned(), |mss| format!("MSS {mss}"));
+    let scale = options.window_scale.map_or("no window scale".to_owned(), |n| format!("window scale {n}"));
+    format!("{mss}, {scale}")
+}
+
 /// Serves one client of the proxy. This is the whole proxy.
 async fn proxy(
     net: &Net,
@@ -76,8 +84,7 @@ async fn proxy(
     upstream: SocketAddr,
 ) -> io::Result<(u64, u64)> {
     let pending = listener.accept().await?;
-    let options = pending.options();
-    net.right.says(format!("a SYN; MSS {:?}, window scale {:?}", options.mss, options.window_scale));
+    net.right.says(format!("a SYN; {}", offer(&pending)));
     match TcpStream::connect_on(stack, upstream).await {
         Ok(mut upstream) => {
             net.right.says("the upstream is connected");
@@ -96,10 +103,11 @@ async fn proxy(
 fn slow_upstream(tour: &mut Tour) -> io::Result<()> {
     let scene = tour
         .scene("slow", "The upstream is slow", Peer::Kernel(Side::Left))
-        .names("client and server", "proxy");
+        .names("client", "proxy")
+        .third("server", SERVER);
     let scene = scene.run(async |net| {
         let (stack, listener) = listen(net).await?;
-        let server = net.left.listen(SERVER)?;
+        let server = net.left.on_third_lifeline().listen(SERVER)?;
         let proxy = async {
             // As long as a busy server may take.
             sleep(SLOW).await;
@@ -145,6 +153,8 @@ fn refusal(
     upstream: Option<SocketAddr>,
 ) -> io::Result<(String, bool)> {
     let scene = tour.scene(name, title, Peer::Kernel(Side::Left)).names("client", "proxy");
+    // A server without a route has no lifeline.
+    let scene = if upstream.is_none() { scene.third("server", SERVER) } else { scene };
     let scene = scene.run(async |net| {
         let (stack, listener) = listen(net).await?;
         let upstream = upstream.unwrap_or_else(|| net.left.at(SERVER));
@@ -231,14 +241,15 @@ async fn proxy_by_name(net: &Net, stack: &Stack, pending: PendingStream) -> io::
 fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
     let scene = tour
         .scene("named", "The SYN says where the client wants to go", Peer::Kernel(Side::Left))
-        .names("client and server", "proxy");
+        .names("client", "proxy")
+        .third("server", SERVER);
     let scene = scene.run(async |net| {
         if net.left.is_kernel() {
             netns::sysctl("net.ipv4.tcp_fastopen", "0x403")?;
         }
         let (stack, listener) = listen(net).await?;
         listener.set_tcp_fastopen(16)?;
-        let server = net.left.listen(SERVER)?;
+        let server = net.left.on_third_lifeline().listen(SERVER)?;
         let serve = async || {
             let mut stream = server.accept().await?;
             let request = stream.read(100).await?;
@@ -282,7 +293,7 @@ fn named_in_the_syn(tour: &mut Tour) -> io::Result<()> {
 /// The same upstream as in `refused`, behind a proxy that is notified after the handshake.
 fn ordinary_listener(tour: &mut Tour) -> io::Result<()> {
     let scene = tour.scene("ordinary", "For comparison: an ordinary listener", Peer::Kernel(Side::Left));
-    let scene = scene.names("client", "proxy").run(async |net| {
+    let scene = scene.names("client", "proxy").third("server", SERVER).run(async |net| {
         let stack = stack_of(net)?;
         let listener = net.right.listen(PROXY)?;
         let proxy = async {

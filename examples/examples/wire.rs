@@ -20,6 +20,7 @@
 
 use clap::Parser;
 use netstack::device::{Link, LinkConfig, LinkStats};
+use netstack_examples::relay::Timing;
 use netstack_examples::{cli, relay};
 use netstack_tun::{Tun, TunConfig, interface};
 use std::fs::File;
@@ -80,7 +81,7 @@ async fn run(args: &Args) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     println!("joined {} and {}; Ctrl-C ends it", args.left, args.right);
     let result = tokio::select! {
-        result = relay::forward(&link, &right) => result,
+        result = relay::forward(&link, &right, Timing::Tick) => result,
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
     };

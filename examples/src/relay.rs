@@ -12,12 +12,25 @@ use tokio::io::unix::AsyncFd;
 /// Packets moved in one direction before the other has its turn.
 const BATCH: usize = 256;
 
+/// How exact the times of a network are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// To a millisecond, tokio's tick.
+    Tick,
+    /// As exact as the processor is fast: it does not sleep while a packet is due in the next two ticks, and
+    /// takes a whole processor.
+    Exact,
+}
+
+/// Shorter waits than this are too short for tokio's timer.
+const SHORT: Duration = Duration::from_millis(2);
+
 /// Moves packets between the two ends for ever: from `link`, which is in front of the left device,
-/// to `right` and back. Times have a resolution of one millisecond, tokio's tick.
+/// to `right` and back.
 ///
 /// # Errors
 /// Those of the devices; an error if they have no file descriptors.
-pub async fn forward(link: &Link, right: &dyn Device) -> io::Result<()> {
+pub async fn forward(link: &Link, right: &dyn Device, timing: Timing) -> io::Result<()> {
     let [near, far] = [watch(link)?, watch(right)?];
     let pool = Pool::new();
     let mut buf = pool.take();
@@ -33,6 +46,10 @@ pub async fn forward(link: &Link, right: &dyn Device) -> io::Result<()> {
             continue;
         }
         let wait = link.next_deadline().map(|at| at.saturating_since(now()));
+        if timing == Timing::Exact && wait.is_some_and(|wait| wait < SHORT) {
+            tokio::task::yield_now().await;
+            continue;
+        }
         tokio::select! {
             guard = near.readable() => guard?.clear_ready(),
             guard = far.readable() => guard?.clear_ready(),

@@ -66,7 +66,11 @@ fn experiments() -> BTreeMap<String, String> {
 
 /// Runs the experiment of a row in virtual time, with its files in `out`.
 fn run(row: &str, out: &Path, arguments: &[&str]) -> Output {
-    let name = &experiments()[row];
+    run_example(&experiments()[row], out, arguments)
+}
+
+/// The same for an example by name.
+fn run_example(name: &str, out: &Path, arguments: &[&str]) -> Output {
     // …/target/debug/deps/tour-…
     let folder = std::env::current_exe().unwrap();
     let program = folder.parent().and_then(Path::parent).unwrap().join("examples").join(name);
@@ -140,6 +144,10 @@ fn the_claims_hold_and_the_diagrams_and_captures_are_as_they_should_be() {
         let checked = capture::check(&path).unwrap();
         assert_eq!(checked.bad_checksums, 0, "{}", path.display());
     }
+    for path in folder.files("svg") {
+        let svg = fs::read_to_string(&path).unwrap();
+        assert_eq!(cut(&svg), [""; 0], "beyond the edges of {}", path.display());
+    }
     // Those of the tour are in the repository, and virtual time draws them the same every time.
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("diagrams");
     let bless = std::env::var_os("NETSTACK_BLESS").is_some_and(|value| value == "1");
@@ -164,6 +172,73 @@ fn the_claims_hold_and_the_diagrams_and_captures_are_as_they_should_be() {
         folder.0.display()
     );
     tshark_reads(&folder);
+}
+
+/// The value of an attribute of an element.
+fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = element.split_once(&format!(" {name}=\""))?;
+    rest.split_once('"').map(|(value, _)| value)
+}
+
+/// The texts of a diagram that reach beyond its edges, if a character is as wide as in the usual fonts.
+fn cut(svg: &str) -> Vec<&str> {
+    let width: f64 = attribute(svg, "width").unwrap().parse().unwrap();
+    let mut texts = Vec::new();
+    for element in svg.split("<text").skip(1) {
+        let (head, rest) = element.split_once('>').unwrap();
+        let text = rest.split_once("</text>").unwrap().0;
+        let x: f64 = attribute(head, "x").unwrap().parse().unwrap();
+        let chars = text.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&").chars().count();
+        let long = chars as f64 * 7.2;
+        let classes = attribute(head, "class").unwrap_or_default();
+        let left = match classes {
+            classes if classes.contains('m') => x - long / 2.0,
+            classes if classes.contains(['e', 't']) => x - long,
+            _ => x,
+        };
+        if left < 0.0 || left + long > width {
+            texts.push(text);
+        }
+    }
+    assert!(!svg.contains("Some("), "{svg}");
+    assert!(!svg.is_empty() && svg.contains("<text"));
+    texts
+}
+
+#[test]
+fn connections_are_told_apart_and_a_proxy_has_a_lifeline_of_its_own() {
+    let folder = Folder::new("connections");
+    assert!(run("s13", &folder.0, &[]).status.success());
+    let queues = fs::read_to_string(folder.0.join("s13_queues_accept_queue.svg")).unwrap();
+    // Four clients: in the legend, on their SYNs, beside their calls, and each in its colour.
+    for number in 1..=4 {
+        for text in [format!(">#{number} 10.0.0.1:"), format!(">#{number} SYN seq 0 ")] {
+            let (head, _) = queues.split_once(&text).unwrap_or_else(|| panic!("no {text}"));
+            let colour = attribute(&head[head.rfind("<text").unwrap()..], "fill").unwrap();
+            assert_eq!(colour, ["#1d4f91", "#1a7a3c", "#7b3fa0", "#00808a"][number - 1]);
+        }
+    }
+    for call in ["#1 connect(:8013) …", "#2 connect(:8013) = 0", "#2 accept() = 0", "#4 connect(:8013) …"]
+    {
+        assert!(queues.contains(&format!(">{call}<")), "no {call}");
+    }
+
+    let output = run_example("proxy_accept", &folder.0, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    for path in folder.files("svg") {
+        let svg = fs::read_to_string(&path).unwrap();
+        assert_eq!(cut(&svg), [""; 0], "beyond the edges of {}", path.display());
+    }
+    let slow = fs::read_to_string(folder.0.join("proxy_accept_slow.svg")).unwrap();
+    let place = |text: &str| {
+        let (head, _) = slow.split_once(text).unwrap_or_else(|| panic!("no {text} in {slow}"));
+        let x = attribute(&head[head.rfind("<text").unwrap()..], "x").unwrap();
+        x.parse::<f64>().unwrap()
+    };
+    let [client, proxy, server] = [">client<", ">proxy<", ">server<"].map(place);
+    assert!(client < proxy && proxy < server);
+    assert!(place(">#2 SYN seq 0 ") > proxy && place(">#1 SYN seq 0 ") < proxy);
+    assert!(place(">#2 accept() = 0<") > server && place("a SYN; MSS 1460, window scale 7<") > proxy);
 }
 
 /// The diagrams that the tour shows of the experiments that are required.

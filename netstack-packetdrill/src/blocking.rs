@@ -99,6 +99,7 @@ impl Adapter {
         if self.on_main() {
             guard.calls += 1;
             guard = self.hold(guard);
+            guard.world.follow_variables();
         }
         guard
     }

@@ -53,6 +53,7 @@ impl Device for Recorder {
             queues: 1,
             checksum_offload: offloads,
             segmentation_offload: offloads,
+            udp_segmentation_offload: offloads,
             point_to_point: true,
         }
     }

@@ -28,11 +28,13 @@ const SO_MEMINFO_FIELDS: usize = 9;
 const TCP_CC_INFO: i32 = 26;
 
 /// The values of `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`.
-const MTU_DISCOVER: [(i32, MtuDiscover); 4] = [
+const MTU_DISCOVER: [(i32, MtuDiscover); 6] = [
     (libc::IP_PMTUDISC_DONT, MtuDiscover::Dont),
     (libc::IP_PMTUDISC_WANT, MtuDiscover::Want),
     (libc::IP_PMTUDISC_DO, MtuDiscover::Do),
     (libc::IP_PMTUDISC_PROBE, MtuDiscover::Probe),
+    (libc::IP_PMTUDISC_INTERFACE, MtuDiscover::Interface),
+    (libc::IP_PMTUDISC_OMIT, MtuDiscover::Omit),
 ];
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 
@@ -104,6 +106,19 @@ fn fast_open_keys(value: &[u8]) -> Call<Option<FastOpenKeys>> {
             Ok(Some(FastOpenKeys { primary, backup: Some(backup) }))
         }
         _ => Err(INVALID),
+    }
+}
+
+/// The option for addresses of other hosts that a number means. Those of the two families are one.
+fn foreign_addresses(level: i32, name: i32) -> Option<fn(&mut SocketOptions) -> &mut bool> {
+    match (level, name) {
+        (libc::SOL_IP, libc::IP_FREEBIND) | (libc::SOL_IPV6, libc::IPV6_FREEBIND) => {
+            Some(|options| &mut options.freebind)
+        }
+        (libc::SOL_IP, libc::IP_TRANSPARENT) | (libc::SOL_IPV6, libc::IPV6_TRANSPARENT) => {
+            Some(|options| &mut options.transparent)
+        }
+        _ => None,
     }
 }
 
@@ -404,6 +419,9 @@ impl World {
             let (_, mtu_discover) = *known.ok_or(INVALID)?;
             return self.change(fd, |options| options.mtu_discover = mtu_discover);
         }
+        if let Some(option) = foreign_addresses(level, name) {
+            return self.change(fd, |options| *option(options) = value != 0);
+        }
         let socket = self.socket(fd)?;
         match (level, name) {
             (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
@@ -439,6 +457,9 @@ impl World {
             let set = self.options(fd)?.mtu_discover;
             let known = MTU_DISCOVER.iter().find(|(_, mtu_discover)| *mtu_discover == set);
             return known.map(|(number, _)| *number).ok_or(INVALID);
+        }
+        if let Some(option) = foreign_addresses(level, name) {
+            return Ok((*option(&mut self.options(fd)?)).into());
         }
         let kind = &self.socket(fd)?.kind;
         Ok(match (level, name) {

@@ -195,7 +195,8 @@ mod tests {
         sysctls(
             "net.ipv4.tcp_rmem=4096 540000 15728640\nnet/ipv4/tcp_wmem = 4096\t262144\t4194304\n\
              /proc/sys/net/ipv4/tcp_timestamps=0\nnet.ipv4.tcp_fin_timeout=30\nnet.ipv4.ip_local_port_range=1000 2000\n\
-             net.ipv4.tcp_syn_retries=5\nnet.ipv4.tcp_orphan_retries=0\nkernel.hostname=me",
+             net.ipv4.tcp_syn_retries=5\nnet.ipv4.tcp_syn_linear_timeouts=2\nnet.ipv4.tcp_orphan_retries=0\n\
+             kernel.hostname=me",
         )
         .apply_all(&mut config);
         let expected = Config::default().with(|config| {
@@ -207,6 +208,7 @@ mod tests {
             config.fin_timeout = Duration::from_secs(30);
             config.port_range = 1000..=2000;
             config.syn_retries = 5;
+            config.syn_linear_timeouts = 2;
         });
         assert_eq!(config, expected);
     }

@@ -22,6 +22,17 @@ const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 /// The start of the clock: far enough from zero that no earlier time is negative.
 const START: Instant = Instant::from_millis(1_000_000);
 
+/// A number that grows whenever a command of the script has run.
+fn work_of_commands() -> i64 {
+    // SAFETY: all-zero bytes are a `rusage`, and the call writes to nothing else.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    usage.ru_minflt
+}
+
 /// The shortest time-out of a retransmission, `TCP_RTO_MIN` in Linux.
 const RTO_MIN: Duration = Duration::from_millis(200);
 
@@ -35,6 +46,10 @@ pub struct World {
     before: Sysctls,
     /// The variables that the stack was built with.
     seen: Sysctls,
+    /// Those that its connections go by.
+    followed: Sysctls,
+    /// How much the script's commands had done when the variables were last read.
+    commands: i64,
     stack: Option<Stack>,
     now: Instant,
     /// When the script last had a packet line.
@@ -107,6 +122,8 @@ impl World {
             flags,
             before,
             seen: Sysctls::default(),
+            followed: Sysctls::default(),
+            commands: 0,
             stack: None,
             now: START,
             last_line: START,
@@ -132,6 +149,7 @@ impl World {
     pub fn start(&mut self) -> Call<Arc<Engine>> {
         if self.stack.is_none() {
             self.seen = Sysctls::read();
+            self.followed = self.seen.clone();
             let device = Arc::new(Recorder::new(self.flags.mtu, self.flags.offloads));
             let built = self.config().and_then(|config| self.build(config, device, None));
             self.stack = Some(built.map_err(|error| {
@@ -167,6 +185,28 @@ impl World {
         let device = Arc::clone(&stack.device);
         self.stack = Some(self.build(config, device, Some(cache))?);
         Ok(())
+    }
+
+    /// If a command of the script has changed variables, the connections that stand go by the new values.
+    /// New sockets do after [`World::refresh`].
+    pub fn follow_variables(&mut self) {
+        let Some(Stack { engine, .. }) = &self.stack else { return };
+        let commands = work_of_commands();
+        if commands == self.commands {
+            return;
+        }
+        self.commands = commands;
+        let sysctls = Sysctls::read();
+        if sysctls == self.followed {
+            return;
+        }
+        let engine = Arc::clone(engine);
+        self.followed = sysctls;
+        match self.config() {
+            Ok(config) => engine.with_tcp(self.now, |tcp, turn| tcp.set_config(turn, &Arc::new(config))),
+            // The next socket has the same trouble, and the script fails there.
+            Err(error) => eprintln!("netstack-packetdrill: {error}"),
+        }
     }
 
     /// The variables of the namespace, then so_flags, then the variables that the script set.
@@ -254,7 +294,7 @@ impl World {
     /// Whether a script that does not look at a packet reckons with it all the same: it acknowledged
     /// what is in it; the packet is the rest of a burst of which a line took a part; it is new data and
     /// the script acknowledged some without looking; it only acknowledges, on a connection that the
-    /// script then reset; or it came of what the script did last, and is new data, only acknowledges, or
+    /// script then reset; it is a SYN that a line took, and comes again; or it came of what the script did last, and is new data, only acknowledges, or
     /// is what the script left without an acknowledgment and comes again.
     fn is_accounted_for(&mut self, packet: &Sent) -> bool {
         let Some(space) = Space::of(&packet.bytes) else { return false };
@@ -275,7 +315,10 @@ impl World {
         let late = packet.at >= self.last_line && (new || again || space.is_pure_ack());
         let rest = self.last_burst == Some(packet.at);
         let gone = space.is_pure_ack() && self.reset.contains(&back);
-        !space.resets_or_opens && (acknowledged || (new && blind) || late || rest || gone)
+        let is_syn = space.resets_or_opens && space.ack.is_none() && data;
+        let syn_again =
+            is_syn && reaches(looked, space.start.wrapping_add(1)) && packet.at >= taken_at + RTO_MIN;
+        syn_again || (!space.resets_or_opens && (acknowledged || (new && blind) || late || rest || gone))
     }
 
     /// The packets that make a script fail that is over.

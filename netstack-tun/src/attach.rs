@@ -2,6 +2,7 @@
 
 use crate::config::TunConfig;
 use crate::interface::{self, Interface};
+use crate::netns::Namespace;
 use crate::{sys, vnet};
 use std::ffi::c_int;
 use std::fs::File;
@@ -13,12 +14,24 @@ pub(crate) struct Attached {
     pub(crate) queues: Box<[File]>,
     pub(crate) mtu: usize,
     pub(crate) created: bool,
+    /// Whether UDP datagrams are divided and combined by the kernel.
+    pub(crate) udp_offload: bool,
 }
 
 /// Creates the device or attaches to it. On failure everything is as before: a device that was
 /// created here is removed with its queues.
 pub(crate) fn attach(config: &TunConfig) -> io::Result<Attached> {
     config.check()?;
+    let Some(path) = &config.namespace else { return attach_here(config) };
+    let context = |err: io::Error| {
+        let text = format!("cannot enter the network namespace {}: {err}", path.display());
+        io::Error::new(err.kind(), text)
+    };
+    Namespace::open(path).map_err(context)?.run(|| attach_here(config)).map_err(context)?
+}
+
+/// As [`attach`], in the network namespace of this thread.
+fn attach_here(config: &TunConfig) -> io::Result<Attached> {
     let First { file, name, flags, created } = first_queue(config)?;
     let mut queues = vec![file];
     while queues.len() < config.queues {
@@ -27,13 +40,35 @@ pub(crate) fn attach(config: &TunConfig) -> io::Result<Attached> {
     for queue in &queues {
         check_framing(queue, &name, config.offload)?;
     }
-    set_offloads(&queues[0], config.offload).map_err(|err| {
+    let udp_offload = set_offloads(&queues[0], config.offload).map_err(|err| {
         let text = format!("TUN device {name}: the kernel refuses the offload settings: {err}");
         io::Error::new(err.kind(), text)
     })?;
     configure(&name, config, created)?;
     let mtu = interface::get(&name)?.mtu as usize;
-    Ok(Attached { name, queues: queues.into(), mtu, created })
+    Ok(Attached { name, queues: queues.into(), mtu, created, udp_offload })
+}
+
+/// Prepares a descriptor that somebody else has attached: returns the name of its interface, and whether it
+/// takes super-segments of UDP, if it is a TUN device and this process may ask for it.
+pub(crate) fn adopt(file: &File, offload: bool) -> io::Result<Option<(String, bool)>> {
+    sys::set_nonblocking(file)?;
+    // What is no TUN device but exchanges packets in the same way, or belongs to a system that lets
+    // applications only read and write (Android), is what the caller says.
+    let Ok((name, flags)) = sys::tun_get_iff(file) else { return Ok(None) };
+    let text = match flags {
+        _ if flags & libc::IFF_TUN == 0 => Some("is a TAP device"),
+        _ if flags & libc::IFF_NO_PI == 0 => Some("has packet information in front of its packets"),
+        _ if (flags & libc::IFF_VNET_HDR != 0) != offload && offload => Some("has no virtio header"),
+        _ if (flags & libc::IFF_VNET_HDR != 0) != offload => Some("has a virtio header"),
+        _ => None,
+    };
+    if let Some(text) = text {
+        let text = format!("the descriptor of TUN device {name} {text}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let udp_offload = set_offloads(file, offload)?;
+    Ok(Some((name, udp_offload)))
 }
 
 /// Opens a TUN file. The error says why a process with these rights cannot.
@@ -103,7 +138,7 @@ fn next_queue(name: &str, flags: c_int) -> io::Result<File> {
 /// Checks that packets are framed as `offload` wants it. All queues of a device share the framing,
 /// and the first to attach decides it.
 fn check_framing(queue: &File, name: &str, offload: bool) -> io::Result<()> {
-    let flags = sys::tun_get_iff(queue)?;
+    let (_, flags) = sys::tun_get_iff(queue)?;
     if (flags & libc::IFF_VNET_HDR != 0) != offload || flags & libc::IFF_NO_PI == 0 {
         let text = format!(
             "TUN device {name} is in use by another process {} offloads: open it likewise",
@@ -114,14 +149,26 @@ fn check_framing(queue: &File, name: &str, offload: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A persistent device keeps these settings from its previous user, so all of them are set.
-fn set_offloads(queue: &File, offload: bool) -> io::Result<()> {
+/// A persistent device keeps these settings from its previous user, so all of them are set. Says whether
+/// the kernel divides UDP datagrams, and combines them: Linux 6.2 and later do.
+fn set_offloads(queue: &File, offload: bool) -> io::Result<bool> {
+    /// Missing in `libc`; the kernel takes both or none.
+    const TUN_F_USO4: u32 = 0x20;
+    const TUN_F_USO6: u32 = 0x40;
     if !offload {
-        return sys::tun_set_offload(queue, 0);
+        return sys::tun_set_offload(queue, 0).map(|()| false);
     }
     sys::tun_set_vnet_header_size(queue, vnet::HEADER_LEN as c_int)?;
     sys::tun_set_vnet_native_endian(queue)?;
-    sys::tun_set_offload(queue, libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6)
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    match sys::tun_set_offload(queue, tcp | TUN_F_USO4 | TUN_F_USO6) {
+        Ok(()) => Ok(true),
+        // An older kernel does not know these bits.
+        Err(err) if err.raw_os_error() == Some(libc::EINVAL) => {
+            sys::tun_set_offload(queue, tcp).map(|()| false)
+        }
+        Err(err) => Err(err),
+    }
 }
 
 /// Sets up the interface as `config` asks.

@@ -62,7 +62,11 @@ impl FromStr for Cidr {
         };
         let address: IpAddr = address.parse().map_err(|_| bad())?;
         let prefix_len = match prefix_len {
-            Some(digits) => digits.parse().map_err(|_| bad())?,
+            // `parse` alone would take "+8".
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| bad())?
+            }
+            Some(_) => return Err(bad()),
             None => bits(address),
         };
         Self::new(address, prefix_len)
@@ -84,7 +88,17 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_address_with_a_prefix() {
-        for text in ["", "/", "10.9.0.1/", "10.9.0/24", "10.9.0.1/33", "fd00::1/129", "1.2.3.4/-1", "x/8"] {
+        for text in [
+            "",
+            "/",
+            "10.9.0.1/",
+            "10.9.0/24",
+            "10.9.0.1/33",
+            "fd00::1/129",
+            "1.2.3.4/-1",
+            "1.2.3.4/+8",
+            "x/8",
+        ] {
             assert_eq!(text.parse::<Cidr>().unwrap_err().kind(), io::ErrorKind::InvalidInput, "{text}");
         }
     }

@@ -3,6 +3,7 @@
 use crate::cidr::Cidr;
 use crate::interface;
 use std::io;
+use std::path::PathBuf;
 
 /// `MAX_TAP_QUEUES` of Linux's `tun.c`.
 const MAX_QUEUES: usize = 256;
@@ -31,7 +32,7 @@ pub struct TunConfig {
     /// than 1.
     pub queues: usize,
     /// Whether checksums and the segmentation of TCP super-segments of up to 64 KiB are left to the
-    /// device, in both directions. On by default.
+    /// device, in both directions, and that of UDP where the kernel can do it. On by default.
     pub offload: bool,
     /// The MTU in bytes. `None` (the default) does not change it: a new device has 1500.
     pub mtu: Option<u32>,
@@ -43,6 +44,10 @@ pub struct TunConfig {
     /// `None` (the default) is [`DEFAULT_TX_QUEUE_LEN`](Self::DEFAULT_TX_QUEUE_LEN) on a new device
     /// and does not change an existing one.
     pub tx_queue_len: Option<u32>,
+    /// The network namespace that the interface is in, as a path: `/run/netns/NAME` of `ip netns`, or
+    /// `/proc/PID/ns/net` of a process, such as the first of a container. The stack remains in the
+    /// namespace of this process. `None` (the default) is the namespace of the thread.
+    pub namespace: Option<PathBuf>,
 }
 
 impl TunConfig {
@@ -94,6 +99,13 @@ impl TunConfig {
         self
     }
 
+    /// Sets [`namespace`](Self#structfield.namespace). To enter it takes CAP_SYS_ADMIN there.
+    #[must_use]
+    pub fn namespace(mut self, path: impl Into<PathBuf>) -> Self {
+        self.namespace = Some(path.into());
+        self
+    }
+
     /// Checks what can be checked without a device.
     pub(crate) fn check(&self) -> io::Result<()> {
         interface::check_name(&self.name)?;
@@ -114,6 +126,7 @@ impl Default for TunConfig {
             mtu: None,
             addresses: Vec::new(),
             tx_queue_len: None,
+            namespace: None,
         }
     }
 }

@@ -49,6 +49,9 @@
 mod attach;
 mod cidr;
 mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod interface;
 mod netlink;
 pub mod netns;

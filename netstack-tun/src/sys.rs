@@ -44,17 +44,31 @@ pub(crate) fn tun_set_iff(tun: &File, name: &str, flags: c_int) -> io::Result<St
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: TUNSETIFF reads and writes one `ifreq`, which `request` is and which outlives the call.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    name_of(&request)
+}
+
+/// The name that the kernel has put into an `ifreq`.
+fn name_of(request: &libc::ifreq) -> io::Result<String> {
     let name = request.ifr_name.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
     String::from_utf8(name).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
 }
 
-/// The `IFF_*` flags of the device that `tun` is attached to.
-pub(crate) fn tun_get_iff(tun: &File) -> io::Result<c_int> {
+/// Makes reads and writes of `file` return at once.
+pub(crate) fn set_nonblocking(file: &File) -> io::Result<()> {
+    // SAFETY: F_GETFL touches no memory of ours, and `file` is open.
+    let flags = check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: F_SETFL takes its argument by value and touches no memory of ours.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) }).map(drop)
+}
+
+/// The name and the `IFF_*` flags of the device that `tun` is attached to.
+pub(crate) fn tun_get_iff(tun: &File) -> io::Result<(String, c_int)> {
     let mut request = ifreq("");
     // SAFETY: TUNGETIFF writes one `ifreq`, which `request` is and which outlives the call.
     check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
     // SAFETY: TUNGETIFF filled in `ifru_flags`; and any bytes are a valid `c_short`.
-    Ok(c_int::from(unsafe { request.ifr_ifru.ifru_flags } as u16))
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags } as u16);
+    Ok((name_of(&request)?, flags))
 }
 
 /// Sets which offloads (`TUN_F_*`) the reader of the device accepts.

@@ -8,7 +8,7 @@ use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::time::Instant;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A Linux TUN device: a network interface whose wire ends in this process.
@@ -30,13 +30,14 @@ pub struct Tun {
     queues: Box<[File]>,
     mtu: usize,
     offload: bool,
+    udp_offload: bool,
     created: bool,
     refused: AtomicU64,
 }
 
 impl Tun {
     /// Creates the device that `config` describes, or attaches to it if it exists, in the network
-    /// namespace of this thread.
+    /// namespace of this thread or in [`TunConfig::namespace`].
     ///
     /// A device that is created gets the MTU, queue length and addresses of `config` or their
     /// defaults, and is brought up. For an existing device (created by `ip tuntap add`, for
@@ -53,11 +54,49 @@ impl Tun {
     /// - [`io::ErrorKind::InvalidInput`]: an invalid name or number of queues, or an existing
     ///   interface that is not a TUN device with these queues.
     pub fn open(config: &TunConfig) -> io::Result<Self> {
-        let Attached { name, queues, mtu, created } = attach::attach(config)?;
-        Ok(Self { name, queues, mtu, offload: config.offload, created, refused: AtomicU64::new(0) })
+        let Attached { name, queues, mtu, created, udp_offload } = attach::attach(config)?;
+        let (offload, refused) = (config.offload, AtomicU64::new(0));
+        Ok(Self { name, queues, mtu, offload, udp_offload, created, refused })
     }
 
-    /// The name of the interface.
+    /// Takes the descriptor of a TUN device that somebody else has opened and set up: a parent process with
+    /// more privileges, a container runtime, Android's `VpnService`. It becomes non-blocking.
+    ///
+    /// `mtu` is that of the interface, in bytes. `offload` says whether a virtio header is in front of each
+    /// packet (`IFF_VNET_HDR`), and then leaves checksums and segmentation to the device, in both
+    /// directions; the device has to be without packet information (`IFF_NO_PI`). Other descriptors
+    /// that exchange one packet in each call, such as one of a `SOCK_SEQPACKET` socket pair, can be used
+    /// in the same way.
+    ///
+    /// The name is empty if this process may not ask for it. [`Tun::created`] is false, and dropping the
+    /// device closes the descriptor, which removes an interface that is not persistent.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// use netstack_tun::Tun;
+    /// use std::os::fd::{FromRawFd, OwnedFd};
+    ///
+    /// // What the parent process has left open as descriptor 3.
+    /// # #[cfg(any())]
+    /// let fd = unsafe { OwnedFd::from_raw_fd(3) };
+    /// # let fd = OwnedFd::from(std::fs::File::open("/dev/net/tun")?);
+    /// let tun = Tun::from_fd(fd, 1500, false)?;
+    /// # drop(tun);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if it is a TUN device that frames packets in another way, or a TAP
+    /// device; the system's.
+    pub fn from_fd(fd: OwnedFd, mtu: usize, offload: bool) -> io::Result<Self> {
+        let file = File::from(fd);
+        let (name, udp_offload) = attach::adopt(&file, offload)?.unwrap_or_default();
+        let queues = Box::new([file]);
+        Ok(Self { name, queues, mtu, offload, udp_offload, created: false, refused: AtomicU64::new(0) })
+    }
+
+    /// The name of the interface; empty for a descriptor of which it is not known.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -75,6 +114,12 @@ impl Tun {
     /// Whether checksums and segmentation are left to the device.
     pub fn offload(&self) -> bool {
         self.offload
+    }
+
+    /// Whether several UDP datagrams that are one packet are divided by the device, and combined: so with
+    /// offloads and Linux 6.2 or later (`TUN_F_USO4`, `TUN_F_USO6`).
+    pub fn udp_offload(&self) -> bool {
+        self.udp_offload
     }
 
     /// Whether [`Tun::open`] created the interface, and did not attach to an existing one.
@@ -125,6 +170,7 @@ impl Device for Tun {
             queues: self.queues.len(),
             checksum_offload: self.offload,
             segmentation_offload: self.offload,
+            udp_segmentation_offload: self.udp_offload,
             point_to_point: true,
         }
     }

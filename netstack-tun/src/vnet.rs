@@ -16,6 +16,8 @@ const F_DATA_VALID: u8 = 2;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
+/// UDP over either version of IP, divided into datagrams and not into fragments.
+const GSO_UDP_L4: u8 = 5;
 /// Can be combined with each GSO type: the packet has CWR set.
 const GSO_ECN: u8 = 0x80;
 
@@ -37,6 +39,7 @@ pub(crate) fn encode(packet: &TxPacket<'_>) -> io::Result<[u8; HEADER_LEN]> {
     header[8..10].copy_from_slice(&checksum.offset.to_ne_bytes());
     if let Some(gso) = packet.gso {
         header[1] = match packet.header.first().map(|byte| byte >> 4) {
+            Some(4 | 6) if checksum.is_udp() => GSO_UDP_L4,
             Some(4) => GSO_TCPV4,
             Some(6) => GSO_TCPV6,
             _ => return Err(invalid("a super-segment that is neither IPv4 nor IPv6")),
@@ -53,7 +56,9 @@ pub(crate) fn encode(packet: &TxPacket<'_>) -> io::Result<[u8; HEADER_LEN]> {
 pub(crate) fn decode(header: &[u8; HEADER_LEN], len: usize) -> RxMeta {
     let &[flags, gso_type, _, _, size0, size1, ..] = header;
     let gso_size = match gso_type & !GSO_ECN {
-        GSO_TCPV4 | GSO_TCPV6 => Some(u16::from_ne_bytes([size0, size1])).filter(|&size| size > 0),
+        GSO_TCPV4 | GSO_TCPV6 | GSO_UDP_L4 => {
+            Some(u16::from_ne_bytes([size0, size1])).filter(|&size| size > 0)
+        }
         // The kernel segments other kinds itself unless TUNSETOFFLOAD enables them.
         _ => None,
     };
@@ -108,6 +113,16 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_are_told_from_segments_by_their_checksum() {
+        for header in [&V4[..28], &[0x60; 48]] {
+            let checksum = Some(ChecksumOffload { start: header.len() as u16 - 8, offset: 6 });
+            let gso = Some(Gso { size: 1200, header_len: header.len() as u16 });
+            let datagrams = TxPacket { header, payload: &[], checksum, gso };
+            assert_eq!(encode(&datagrams).unwrap()[1], GSO_UDP_L4);
+        }
+    }
+
+    #[test]
     fn a_super_segment_with_a_complete_checksum_is_refused() {
         assert_eq!(encode(&packet(false, true)).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
@@ -124,6 +139,7 @@ mod tests {
         assert_eq!(meta(F_NEEDS_CSUM, GSO_TCPV4, 1448), expect(true, Some(1448)));
         assert_eq!(meta(F_NEEDS_CSUM, GSO_TCPV6 | GSO_ECN, 1428), expect(true, Some(1428)));
         assert_eq!(meta(F_NEEDS_CSUM, GSO_TCPV4, 0), expect(true, None));
-        assert_eq!(meta(0, 5, 1400), expect(false, None), "UDP_L4 is not for TCP");
+        assert_eq!(meta(F_NEEDS_CSUM, GSO_UDP_L4, 1400), expect(true, Some(1400)));
+        assert_eq!(meta(0, 3, 1400), expect(false, None), "UDP in fragments is not enabled");
     }
 }

@@ -351,3 +351,78 @@ fn work_is_not_left_to_a_device_without_offloads() {
         assert_eq!(tun.transmit(Instant::ZERO, 0, &packet).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     });
 }
+
+/// A descriptor of an open device, as an unprivileged process inherits it.
+fn inherited(tun: &Tun) -> std::os::fd::OwnedFd {
+    tun.queue_fd(0).try_clone_to_owned().unwrap()
+}
+
+#[test]
+fn an_inherited_descriptor_is_a_device() {
+    isolated("an_inherited_descriptor_is_a_device", || {
+        for offload in [true, false] {
+            let opened = Tun::open(&config().mtu(1400).offload(offload)).unwrap();
+            let wrong = Tun::from_fd(inherited(&opened), 1400, !offload).unwrap_err();
+            assert_eq!(wrong.kind(), io::ErrorKind::InvalidInput, "{wrong}");
+            let tun = Tun::from_fd(inherited(&opened), 1400, offload).unwrap();
+            drop(opened);
+            assert_eq!((tun.name(), tun.mtu(), tun.offload(), tun.created()), ("tun0", 1400, offload, false));
+            for (kernel, stack) in families() {
+                let socket = UdpSocket::bind((kernel, 0)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                socket.send_to(b"from the kernel", (stack, 4444)).unwrap();
+                let packet = receive(&tun, 0, is(UDP));
+                assert_eq!(packet.ip(), (UDP, kernel, stack));
+                assert_eq!(packet.meta.checksum_verified, offload);
+                let to = socket.local_addr().unwrap();
+                let datagram = Datagram { from: (stack, 4444).into(), to, payload: b"back" };
+                send_udp(&tun, 0, &datagram, if offload { Work::Checksum } else { Work::Done }).unwrap();
+                let mut buf = [0; 8];
+                assert_eq!(socket.recv_from(&mut buf).unwrap(), (4, (stack, 4444).into()));
+            }
+            drop(tun);
+            assert!(!interface::exists("tun0").unwrap(), "it went with its last descriptor");
+        }
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_no_tun_device_is_what_the_caller_says() {
+    let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let tun = Tun::from_fd(ours.into(), 1280, false).unwrap();
+    assert_eq!((tun.name(), tun.capabilities().mtu), ("", 1280));
+    let mut buf = netstack::buffer::Pool::new().take();
+    let empty = tun.receive(Instant::ZERO, 0, &mut buf).unwrap_err();
+    assert_eq!(empty.kind(), io::ErrorKind::WouldBlock, "it was blocking before");
+    theirs.send(b"packet").unwrap();
+    let meta = tun.receive(Instant::ZERO, 0, &mut buf).unwrap();
+    assert_eq!(&buf.bytes()[..meta.len], b"packet");
+    tun.transmit(
+        Instant::ZERO,
+        0,
+        &TxPacket { header: b"an", payload: &[b"swer"], checksum: None, gso: None },
+    )
+    .unwrap();
+    let mut answer = [0; 16];
+    assert_eq!(theirs.recv(&mut answer).unwrap(), 6);
+}
+
+#[test]
+fn a_device_of_another_namespace_serves_its_programs() {
+    isolated("a_device_of_another_namespace_serves_its_programs", || {
+        let other = netstack_tun::netns::Namespace::new().unwrap();
+        let path =
+            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&other)));
+        let tun = Tun::open(&config().namespace(&path)).unwrap();
+        assert!(!interface::exists("tun0").unwrap(), "it is not here");
+        assert!(other.run(|| interface::exists("tun0")).unwrap().unwrap());
+        for (kernel, stack) in families() {
+            let socket = other.run(|| UdpSocket::bind((kernel, 0))).unwrap().unwrap();
+            socket.send_to(b"from there", (stack, 4444)).unwrap();
+            assert_eq!(receive(&tun, 0, is(UDP)).ip(), (UDP, kernel, stack));
+        }
+        let none = Tun::open(&config().namespace("/nowhere")).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
+        assert!(none.to_string().starts_with("cannot enter the network namespace /nowhere: "), "{none}");
+    });
+}

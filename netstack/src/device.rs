@@ -4,20 +4,24 @@
 //! reactor. All operations are non-blocking, and the time is an argument, so that a simulated
 //! network is an ordinary device and runs in virtual time.
 
+mod channel;
 mod link;
 mod loopback;
 mod loss;
 mod pair;
 mod pcap;
 mod queue;
+mod router;
 mod signal;
 
+pub use channel::{Channel, ChannelConfig, ChannelEnd, SuperSegment};
 pub use link::{Link, LinkConfig, LinkStats, ParseLinkError};
 pub use loopback::Loopback;
 pub use loss::PacketLost;
 pub(crate) use loss::is_loss;
 pub use pair::{Pair, PairConfig};
 pub use pcap::{PcapTap, SnapLen};
+pub use router::{Router, RouterConfig, RouterPort};
 pub use signal::Signal;
 
 use crate::buffer::PacketBuf;
@@ -40,6 +44,9 @@ pub struct Capabilities {
     /// Whether the device segments TCP super-segments of up to 64 KiB. [`TxPacket::gso`] may then
     /// be set. Implies `checksum_offload`.
     pub segmentation_offload: bool,
+    /// Whether the device divides several UDP datagrams that are one packet of up to 64 KiB.
+    /// [`TxPacket::gso`] may then be set for UDP. Implies `checksum_offload`.
+    pub udp_segmentation_offload: bool,
     /// Whether the other end of the link takes every packet, whatever its next hop is, as that of a
     /// TUN device does. False if the device has to resolve the link-layer addresses of its neighbours
     /// (ARP, neighbour discovery): then a [gateway](crate::Interface::gateway) has to be one of them.

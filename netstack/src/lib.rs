@@ -47,8 +47,8 @@
 //!   cancel safety change only when theirs do. The same holds for [`Interface`], [`Config`], the trait
 //!   [`device::Device`], the devices of [`device`], and [`tcp::CongestionControl`]. [`Config`] gains
 //!   settings in any release; their defaults follow Linux and the RFCs, and a default may change with them.
-//! - **For drivers, simulations and tests:** [`stack::Engine`] and the rest of [`stack`], [`tcp`], [`ip`],
-//!   [`icmp`], [`wire`], [`buffer`], [`time`] and [`sync`]. They are public so that the stack can be driven
+//! - **For drivers, simulations and tests:** [`stack::Engine`] and the rest of [`stack`], [`tcp`], [`udp`],
+//!   [`datagram`], [`ip`], [`icmp`], [`wire`], [`buffer`], [`time`] and [`sync`]. They are public so that the stack can be driven
 //!   without I/O, and they change when the stack needs it, in a minor release.
 //! - **Not promised:** the exact segments on the wire and their timing, beyond what the RFCs in
 //!   CONFORMANCE.md require; the text of error messages and of `Debug`; the set of reasons and counters.
@@ -70,9 +70,11 @@ pub mod trace;
 pub mod device;
 pub mod wire;
 
+pub mod datagram;
 pub mod icmp;
 pub mod ip;
 pub mod tcp;
+pub mod udp;
 
 pub mod stack;
 
@@ -82,4 +84,4 @@ pub mod net;
 pub use config::Config;
 #[cfg(feature = "net")]
 pub use net::{Driver, SockRef, Stack, StackBuilder, run};
-pub use stack::Interface;
+pub use stack::{Interface, IpRoute};

@@ -102,14 +102,25 @@ reasons! {
         IcmpOutOfWindow = "ICMP error about nothing in flight",
         /// Own: an ICMP error that the rate limit kept from being sent.
         IcmpRatelimit = "rate limit of ICMP errors",
+        /// Own: an echo request that [`Config::any_ip_echo`](crate::Config::any_ip_echo) keeps from being
+        /// answered.
+        EchoIgnored = "policy for echo requests",
+        /// Own: an echo request for an application that has too many of them to answer.
+        EchoQueueFull = "too many echo requests wait",
         /// Ours is longer than the MTU of the interface that it leaves through.
         PktTooBig = "longer than the MTU",
         /// Own: the device lost one of ours, and goes on.
         DeviceLoss = "lost by the device",
+        /// Own: the interface that it came in on, or was to leave through, was taken down.
+        InterfaceDown = "interface down",
         /// Nobody has the port.
         NoSocket = "no socket",
         /// Own: for nobody, and the rate limit of resets left it without an answer.
         RstRatelimit = "no socket, and rate limit of resets",
+        /// The checksum of a UDP datagram is wrong.
+        UdpCsum = "bad UDP checksum",
+        /// The receive buffer of the socket is full (`SO_RCVBUF`).
+        SocketRcvbuff = "receive buffer full",
         /// The checksum of a TCP segment is wrong.
         TcpCsum = "bad TCP checksum",
         /// Flags that make no sense in the state.

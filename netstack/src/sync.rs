@@ -3,9 +3,21 @@
 //! A thread may take a lock only if its rank is higher than the ranks of all locks that it holds;
 //! debug builds assert it. The ranks are the one place where the order of locks is written down.
 
+use self::atomic::{AtomicU64, Ordering};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What locks and the atomic variables beside them are made of. `.ci/shuttle` runs tests with those of the
+/// crate shuttle, which decides at each of them which thread goes on.
+#[cfg(not(all(test, netstack_shuttle)))]
+mod primitive {
+    pub(super) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+    pub(crate) use std::sync::atomic;
+}
+#[cfg(all(test, netstack_shuttle))]
+mod primitive;
+
+pub(crate) use primitive::atomic;
 
 /// The ranks, lowest (taken first) to highest (taken last).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,9 +54,14 @@ mod held {
     use super::Rank;
     use std::cell::Cell;
 
+    #[cfg(not(all(test, netstack_shuttle)))]
     thread_local! {
         /// One bit for each rank that this thread holds.
         static HELD: Cell<u32> = const { Cell::new(0) };
+    }
+    #[cfg(all(test, netstack_shuttle))]
+    shuttle::thread_local! {
+        static HELD: Cell<u32> = Cell::new(0);
     }
 
     pub(super) fn take(rank: Rank) {
@@ -74,13 +91,13 @@ mod held {
 #[derive(Debug)]
 pub struct Mutex<T> {
     rank: Rank,
-    inner: parking_lot::Mutex<T>,
+    inner: primitive::Mutex<T>,
 }
 
 impl<T> Mutex<T> {
     /// A new, unlocked mutex.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: parking_lot::Mutex::new(value) }
+        Self { rank, inner: primitive::Mutex::new(value) }
     }
 
     /// The value, which nobody else can have locked.
@@ -114,7 +131,7 @@ impl<T> Mutex<T> {
 #[derive(Debug)]
 pub struct MutexGuard<'a, T> {
     rank: Rank,
-    guard: parking_lot::MutexGuard<'a, T>,
+    guard: primitive::MutexGuard<'a, T>,
 }
 
 impl<T> Deref for MutexGuard<'_, T> {
@@ -140,13 +157,13 @@ impl<T> Drop for MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct RwLock<T> {
     rank: Rank,
-    inner: parking_lot::RwLock<T>,
+    inner: primitive::RwLock<T>,
 }
 
 impl<T> RwLock<T> {
     /// A new, unlocked lock.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, inner: parking_lot::RwLock::new(value) }
+        Self { rank, inner: primitive::RwLock::new(value) }
     }
 
     /// Waits for the lock, shared with other readers.
@@ -172,7 +189,7 @@ impl<T> RwLock<T> {
 #[derive(Debug)]
 pub struct ReadGuard<'a, T> {
     rank: Rank,
-    guard: parking_lot::RwLockReadGuard<'a, T>,
+    guard: primitive::RwLockReadGuard<'a, T>,
 }
 
 impl<T> Deref for ReadGuard<'_, T> {
@@ -192,7 +209,7 @@ impl<T> Drop for ReadGuard<'_, T> {
 #[derive(Debug)]
 pub struct WriteGuard<'a, T> {
     rank: Rank,
-    guard: parking_lot::RwLockWriteGuard<'a, T>,
+    guard: primitive::RwLockWriteGuard<'a, T>,
 }
 
 impl<T> Deref for WriteGuard<'_, T> {

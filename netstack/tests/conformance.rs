@@ -31,7 +31,7 @@ const RULES: &[(&str, u32)] = &[
     ("RFC6191", 4),
     ("RFC1337", 2),
     ("RFC5482", 5),
-    ("RFC1122", 7),
+    ("RFC1122", 13),
     ("RFC3168", 9),
     ("RFC9768", 8),
     ("RFC1191", 4),
@@ -39,6 +39,8 @@ const RULES: &[(&str, u32)] = &[
     ("RFC4821", 4),
     ("RFC8899", 2),
     ("RFC792", 1),
+    ("RFC768", 2),
+    ("RFC1112", 3),
     ("RFC4443", 5),
     ("RFC5461", 1),
     ("RFC5927", 4),
@@ -48,6 +50,7 @@ const RULES: &[(&str, u32)] = &[
     ("RFC4861", 10),
     ("RFC4862", 4),
     ("RFC8504", 3),
+    ("LINUX", 20),
 ];
 
 /// What CONFORMANCE.md says about one rule.

@@ -146,7 +146,7 @@ impl Net {
     /// # Errors
     /// If the settings are invalid.
     pub fn new(path: &Path, config: &Config, seed: u64) -> io::Result<Self> {
-        Self::tapped(path, config, seed, |link| link)
+        Self::tapped(path, config, seed, |link| link as _)
     }
 
     /// The same, with something around the sender's device.
@@ -157,12 +157,12 @@ impl Net {
         path: &Path,
         config: &Config,
         seed: u64,
-        tap: impl FnOnce(Arc<dyn Device>) -> Arc<dyn Device>,
+        tap: impl FnOnce(Arc<Link>) -> Arc<dyn Device>,
     ) -> io::Result<Self> {
         let cable = PairConfig { queue: ARRIVALS, ..PairConfig::default() };
         let (here, there) = Link::pair_over(cable, path.forward.clone(), path.back.clone());
         let links = [Arc::new(here), Arc::new(there)];
-        let sender = Host::new("10.0.0.1/24", tap(Arc::clone(&links[0]) as _), config, seed)?;
+        let sender = Host::new("10.0.0.1/24", tap(Arc::clone(&links[0])), config, seed)?;
         let receiver = Host::new("10.0.0.2/24", Arc::clone(&links[1]) as _, config, seed ^ 1)?;
         let mut socket = Unconnected::new(receiver.engine.core(), receiver.engine.tcp(), Family::V4);
         receiver.engine.tcp().bind(receiver.engine.core(), &mut socket, (SERVER, PORT).into())?;

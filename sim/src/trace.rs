@@ -4,7 +4,7 @@ use crate::cell::Cell;
 use crate::net::Net;
 use netstack::buffer::PacketBuf;
 use netstack::config::CongestionName;
-use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
+use netstack::device::{Capabilities, Device, Link, LinkStats, Readiness, RxMeta, TxPacket};
 use netstack::sync::{Mutex, Rank};
 use netstack::tcp::TcpInfo;
 use netstack::time::{Duration, Instant};
@@ -32,6 +32,8 @@ pub enum Mark {
     Sent(u64),
     /// It retransmitted data that ends there.
     SentAgain(u64),
+    /// Of the data that it sent, and that ends there, the path lost a packet.
+    Lost(u64),
     /// An acknowledgment of all before that arrived.
     Acked(u64),
 }
@@ -51,7 +53,7 @@ pub struct Trace {
 /// If the connection failed.
 pub fn run(cell: &Cell, congestion: CongestionName, time: Duration, samples: u32) -> io::Result<Trace> {
     let marks = Arc::new(Mutex::new(Rank::Leaf, Marks::default()));
-    let tap = |device| Arc::new(Tap { device, marks: Arc::clone(&marks) }) as Arc<dyn Device>;
+    let tap = |link| Arc::new(Tap { link, marks: Arc::clone(&marks) }) as Arc<dyn Device>;
     let mut net = Net::tapped(&cell.path(), &Cell::config(), cell.seed(), tap)?;
     let start = net.now();
     let flow = net.start(congestion, u64::MAX)?;
@@ -89,7 +91,7 @@ impl Marks {
         self.sent.checked_add_signed(distance.into())
     }
 
-    fn on_sent(&mut self, now: Instant, seq: u32, payload: usize) {
+    fn on_sent(&mut self, now: Instant, seq: u32, payload: usize, lost: u64) {
         if self.first.is_none() {
             // The SYN takes one sequence number.
             self.first = Some(seq.wrapping_add(1));
@@ -101,6 +103,7 @@ impl Marks {
         let new = end > self.sent;
         self.sent = self.sent.max(end);
         self.seen.push((now, if new { Mark::Sent(end) } else { Mark::SentAgain(end) }));
+        self.seen.extend((0..lost).map(|_| (now, Mark::Lost(end))));
     }
 
     fn on_received(&mut self, now: Instant, ack: u32) {
@@ -110,9 +113,9 @@ impl Marks {
     }
 }
 
-/// A device that records the sequence numbers of its packets.
+/// A link that records the sequence numbers of its packets, and what becomes of them.
 struct Tap {
-    device: Arc<dyn Device>,
+    link: Arc<Link>,
     marks: Arc<Mutex<Marks>>,
 }
 
@@ -124,11 +127,11 @@ fn field(packet: &[u8], offset: usize) -> Option<u32> {
 
 impl Device for Tap {
     fn capabilities(&self) -> Capabilities {
-        self.device.capabilities()
+        self.link.capabilities()
     }
 
     fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
-        let meta = self.device.receive(now, queue, buf)?;
+        let meta = self.link.receive(now, queue, buf)?;
         if let Some(ack) = field(&buf.bytes()[..meta.len], ACK) {
             self.marks.lock().on_received(now, ack);
         }
@@ -136,31 +139,34 @@ impl Device for Tap {
     }
 
     fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
-        self.device.transmit(now, queue, packet)?;
+        let lost = |stats: LinkStats| stats.lost + stats.queue_drops;
+        let before = lost(self.link.egress_stats());
+        self.link.transmit(now, queue, packet)?;
+        let lost = lost(self.link.egress_stats()) - before;
         if let Some(seq) = field(packet.header, SEQ) {
-            self.marks.lock().on_sent(now, seq, packet.len() - packet.header.len());
+            self.marks.lock().on_sent(now, seq, packet.len() - packet.header.len(), lost);
         }
         Ok(())
     }
 
     fn flush(&self, queue: usize) {
-        self.device.flush(queue);
+        self.link.flush(queue);
     }
 
     fn readiness(&self, queue: usize) -> Readiness<'_> {
-        self.device.readiness(queue)
+        self.link.readiness(queue)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.device.next_deadline()
+        self.link.next_deadline()
     }
 
     fn is_transmitting(&self) -> bool {
-        self.device.is_transmitting()
+        self.link.is_transmitting()
     }
 
     fn on_deadline(&self, now: Instant) {
-        self.device.on_deadline(now);
+        self.link.on_deadline(now);
     }
 }
 
@@ -181,12 +187,21 @@ mod tests {
         let trace = run(&cell, CongestionName::CUBIC, Duration::from_secs(3), 100).unwrap();
         assert!((50..=101).contains(&trace.samples.len()), "{}", trace.samples.len());
         let info = &trace.samples.last().unwrap().info;
+        let lost = trace.marks.iter().filter(|(_, mark)| matches!(mark, Mark::Lost(_))).count();
+        assert!(lost > 0 && lost as u64 <= info.total_retrans, "{lost}");
+        // In a recovery, much of what is not acknowledged has left the network.
+        let beyond = |of: fn(&TcpInfo) -> usize| {
+            trace.samples.iter().filter(|s| of(&s.info) > s.info.snd_cwnd + s.info.snd_mss).count()
+        };
+        assert!(beyond(|info| info.unacked) > 0);
+        assert_eq!(beyond(TcpInfo::in_flight), 0);
         let again = trace.marks.iter().filter(|(_, mark)| matches!(mark, Mark::SentAgain(_))).count();
         assert!(info.total_retrans > 0 && again > 0 && again as u64 <= info.total_retrans + 3, "{again}");
         let acked = trace.marks.iter().rev().find_map(|(_, mark)| match mark {
             Mark::Acked(position) => Some(*position),
             _ => None,
         });
-        assert!(acked.is_some_and(|acked| acked >= info.bytes_acked), "{acked:?} {info}");
+        // The connection counts its SYN, too.
+        assert!(acked.is_some_and(|acked| acked + 1 >= info.bytes_acked), "{acked:?} {info}");
     }
 }

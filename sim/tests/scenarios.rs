@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use netstack::Config;
 use netstack::config::CongestionName;
+use netstack::tcp::CongestionState;
 use netstack::time::{Duration, Instant};
 use netstack_sim::cell::{Cell, MSS};
 use netstack_sim::net::{FlowId, Net};
@@ -61,6 +63,66 @@ fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
         assert!(segments > 10_000, "{congestion}: {segments} segments");
         assert!(unneeded * 100 < segments * 2, "{congestion}: {unneeded} of {segments} spurious");
     }
+}
+
+/// With buffers of the default size the peer's window is used up behind the first hole. When that is filled,
+/// nothing is in the network, and the whole congestion window is free at once: more than the queue holds.
+#[test]
+fn the_window_that_opens_at_the_end_of_a_recovery_is_spread_over_a_round_trip() {
+    let cell = Cell { rate_kbit: 100_000, rtt_us: 100_000, reorder_percent: 5, ..CLEAN };
+    for (congestion, seed) in
+        [(CongestionName::RENO, 4), (CongestionName::RENO, 6), (CongestionName::CUBIC, 4)]
+    {
+        let mut path = cell.path();
+        path.forward.seed = seed;
+        path.back.seed = seed;
+        let mut net = Net::new(&path, &Config::default(), seed).unwrap();
+        let start = net.now();
+        let flow = net.start(congestion, u64::MAX).unwrap();
+        let (mut in_recovery, mut recoveries, mut sent, mut largest) = (false, 0, 0, 0);
+        while net.step(start + Duration::from_secs(4)).unwrap() {
+            let packets = net.forward_stats().packets;
+            let recovers = net.info(flow).is_some_and(|info| info.ca_state == CongestionState::Recovery);
+            if in_recovery && !recovers {
+                recoveries += 1;
+                largest = largest.max(packets - sent);
+            }
+            (in_recovery, sent) = (recovers, packets);
+        }
+        assert!(recoveries > 0, "{congestion}: nothing was lost");
+        assert!(largest <= 64, "{congestion}, seed {seed}: {largest} packets left at once");
+    }
+}
+
+/// A packet that overtakes when nothing is missing in front of it arrives in order, and its round trip is
+/// half of the others'. Beside it the others must not look like a queue that grows.
+#[test]
+fn slow_start_does_not_end_early_where_packets_overtake() {
+    let cell = Cell { rate_kbit: 1_000_000, reorder_percent: 30, ..CLEAN };
+    for seed in 14..=17 {
+        let mut path = cell.path();
+        path.forward.seed = seed;
+        path.back.seed = seed;
+        let config = Config::default().with(|config| {
+            config.recv_buffer_max = 64 << 20;
+            config.send_buffer_max = 64 << 20;
+        });
+        let mut net = Net::new(&path, &config, seed).unwrap();
+        let start = net.now();
+        let flow = net.start(CongestionName::CUBIC, u64::MAX).unwrap();
+        run_until(&mut net, start + Duration::from_millis(400));
+        let kbit = net.received(flow) * 8 / 400;
+        assert!(kbit > cell.rate_kbit / 3, "seed {seed}: {kbit} kbit/s");
+    }
+}
+
+/// The round trip is a tenth of the timestamp clock's tick, and what is overtaken is sent again before it
+/// arrives: only the duplicates that the receiver reports show that the path reorders.
+#[test]
+fn duplicates_show_that_a_short_path_reorders() {
+    let cell: Cell = "10000000,100,400,30,100,1".parse().unwrap();
+    let outcome = cell.run(CongestionName::BBR).unwrap();
+    assert!(outcome.spurious() * 50 < outcome.sent, "{outcome:?}");
 }
 
 /// The link is restored while the sender waits for its next retransmission. The transfer must

@@ -4,6 +4,7 @@
 //! an experiment is written once and runs against either.
 
 use super::Side;
+use super::connections::Ends;
 use super::recording::Recording;
 use super::tap::Plug;
 use super::text::outcome;
@@ -38,6 +39,8 @@ pub(super) struct Machine {
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
+    /// The lifeline beside which its calls are written.
+    line: usize,
 }
 
 struct Inner {
@@ -63,13 +66,13 @@ impl Host {
         let machine = Mutex::new(Rank::Leaf, Some(boot()?));
         let recording = Arc::clone(recording);
         let inner = Inner { side, address, recording, boot: Some(boot), floor: None, machine };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), line: side.index() })
     }
 
     /// Sets the device on which packets are received while the host has no power.
     pub(super) fn lost_packets_seen_by(self, device: Arc<dyn Device>) -> Self {
         let inner = Arc::into_inner(self.inner).expect("the host is new");
-        Self { inner: Arc::new(Inner { floor: Some(device), ..inner }) }
+        Self { inner: Arc::new(Inner { floor: Some(device), ..inner }), line: self.line }
     }
 
     /// The kernel of this machine.
@@ -77,7 +80,14 @@ impl Host {
         let machine = Mutex::new(Rank::Leaf, None);
         let recording = Arc::clone(recording);
         let inner = Inner { side, address, recording, boot: None, floor: None, machine };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), line: side.index() }
+    }
+
+    /// The same host, whose calls are written beside the third lifeline: see
+    /// [`SceneBuilder::third`](super::SceneBuilder::third).
+    #[must_use]
+    pub fn on_third_lifeline(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), line: 2 }
     }
 
     /// Which lifeline of the ladder it is.
@@ -102,7 +112,12 @@ impl Host {
 
     /// Writes a text next to its lifeline.
     pub fn says(&self, text: impl Into<String>) {
-        self.inner.recording.call(self.inner.side, text.into());
+        self.calls(None, text);
+    }
+
+    /// Records a call about the connection with these ends, without a result.
+    fn calls(&self, ends: Option<Ends>, text: impl Into<String>) -> usize {
+        self.inner.recording.call(self.inner.side, self.line, ends, text.into())
     }
 
     /// A socket that is not connected yet.
@@ -182,15 +197,17 @@ impl Host {
         }
     }
 
-    /// Records a call, and its result when it returns.
+    /// Records a call about the connection with these ends, and its result when it returns.
     async fn call<T: Outcome>(
         &self,
+        ends: Option<Ends>,
         text: impl Into<String>,
         future: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
-        let number = self.inner.recording.call(self.inner.side, text.into());
+        let number = self.calls(ends, text);
         let result = future.await;
-        self.inner.recording.returned(number, &outcome(&result));
+        let made = result.as_ref().ok().and_then(Outcome::made);
+        self.inner.recording.returned(number, &outcome(&result), made);
         result
     }
 
@@ -198,12 +215,13 @@ impl Host {
     /// segments that it sends come after it.
     fn call_now<T: Outcome>(
         &self,
+        ends: Option<Ends>,
         text: impl Into<String>,
         call: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
-        let number = self.inner.recording.call(self.inner.side, text.into());
+        let number = self.calls(ends, text);
         let result = call();
-        self.inner.recording.returned(number, &outcome(&result));
+        self.inner.recording.returned(number, &outcome(&result), None);
         result
     }
 }
@@ -226,6 +244,11 @@ async fn sweep(host: Weak<Inner>) {
 /// The result of a successful call, as the ladder shows it.
 pub(super) trait Outcome {
     fn text(&self) -> String;
+
+    /// The ends of the connection that the call made, if it made one.
+    fn made(&self) -> Option<Ends> {
+        None
+    }
 }
 
 /// An option that was set: its success is not shown.
@@ -250,6 +273,14 @@ impl Outcome for Vec<u8> {
 impl Outcome for AnyStream {
     fn text(&self) -> String {
         "0".to_owned()
+    }
+
+    fn made(&self) -> Option<Ends> {
+        let (local, peer) = match self {
+            Self::Netstack(stream) => (stream.local_addr(), stream.peer_addr()),
+            Self::Kernel(stream) => (stream.local_addr(), stream.peer_addr()),
+        };
+        Some([local.ok()?, peer.ok()?])
     }
 }
 
@@ -287,7 +318,7 @@ impl Socket {
     /// Those of the call.
     pub fn bind(&self, port: u16) -> io::Result<()> {
         let to = self.host.at(port);
-        self.host.call_now(format!("bind(:{port})"), || self.bind_to(to))
+        self.host.call_now(None, format!("bind(:{port})"), || self.bind_to(to))
     }
 
     /// Binds the socket without recording the call.
@@ -308,7 +339,7 @@ impl Socket {
     /// # Errors
     /// Those of the call.
     pub fn set_reuseaddr(&self) -> io::Result<()> {
-        self.host.call_now("SO_REUSEADDR", || match &self.any {
+        self.host.call_now(None, "SO_REUSEADDR", || match &self.any {
             AnySocket::Netstack(socket) => socket.set_reuseaddr(true),
             AnySocket::Kernel(socket) => socket.set_reuseaddr(true),
         })
@@ -324,7 +355,7 @@ impl Socket {
 
     fn listening(self, backlog: u32, text: &str) -> io::Result<Listener> {
         let Self { host, any } = self;
-        let any = host.call_now(text, || {
+        let any = host.call_now(None, text, || {
             Ok(match any {
                 AnySocket::Netstack(socket) => AnyListener::Netstack(socket.listen(backlog)?),
                 AnySocket::Kernel(socket) => AnyListener::Kernel(socket.listen(backlog)?),
@@ -345,8 +376,8 @@ impl Socket {
                 AnySocket::Kernel(socket) => AnyStream::Kernel(socket.connect(to).await?),
             })
         };
-        let any = host.call(format!("connect(:{})", to.port()), connect).await?;
-        Ok(Stream { host, any })
+        let any = host.call(None, format!("connect(:{})", to.port()), connect).await?;
+        Ok(Stream::new(host, any))
     }
 }
 
@@ -368,8 +399,8 @@ impl Listener {
                 AnyListener::Kernel(listener) => AnyStream::Kernel(listener.accept().await?.0),
             })
         };
-        let any = self.host.call("accept()", accept).await?;
-        Ok(Stream { host: self.host.clone(), any })
+        let any = self.host.call(None, "accept()", accept).await?;
+        Ok(Stream::new(self.host.clone(), any))
     }
 
     /// The listener of netstack, if it is one.
@@ -390,9 +421,16 @@ impl Listener {
 pub struct Stream {
     host: Host,
     any: AnyStream,
+    /// Its addresses, which the kernel forgets when the connection ends.
+    ends: Option<Ends>,
 }
 
 impl Stream {
+    fn new(host: Host, any: AnyStream) -> Self {
+        let ends = any.made();
+        Self { host, any, ends }
+    }
+
     /// `read` of up to `max` bytes; none at the end of the stream.
     ///
     /// # Errors
@@ -408,7 +446,7 @@ impl Stream {
             bytes.truncate(len);
             Ok(bytes)
         };
-        self.host.call("read()", read).await
+        self.host.call(self.ends, "read()", read).await
     }
 
     /// `read` until the end of the stream.
@@ -425,7 +463,7 @@ impl Stream {
             };
             Ok(bytes)
         };
-        self.host.call("read() to the end", read).await
+        self.host.call(self.ends, "read() to the end", read).await
     }
 
     /// `write` of all `bytes`.
@@ -441,7 +479,7 @@ impl Stream {
             }
             Ok(bytes.len())
         };
-        self.host.call(format!("write({})", bytes.len()), write).await
+        self.host.call(self.ends, format!("write({})", bytes.len()), write).await
     }
 
     /// `shutdown` of one direction or both.
@@ -454,7 +492,7 @@ impl Stream {
             Shutdown::Read => "shutdown(RD)",
             Shutdown::Both => "shutdown(RDWR)",
         };
-        self.host.call_now(text, || match &self.any {
+        self.host.call_now(self.ends, text, || match &self.any {
             AnyStream::Netstack(stream) => netstack::SockRef::from(stream).shutdown(how),
             AnyStream::Kernel(stream) => socket2::SockRef::from(stream).shutdown(how),
         })
@@ -462,7 +500,7 @@ impl Stream {
 
     /// `close`: drops the last handle.
     pub fn close(self) {
-        self.host.says("close()");
+        self.host.calls(self.ends, "close()");
     }
 
     /// `TCP_QUICKACK`.
@@ -470,7 +508,7 @@ impl Stream {
     /// # Errors
     /// Those of the call.
     pub fn set_quickack(&self, on: bool) -> io::Result<()> {
-        self.host.call_now(format!("TCP_QUICKACK {}", u8::from(on)), || match &self.any {
+        self.host.call_now(self.ends, format!("TCP_QUICKACK {}", u8::from(on)), || match &self.any {
             AnyStream::Netstack(stream) => stream.set_quickack(on),
             AnyStream::Kernel(stream) => socket2::SockRef::from(stream).set_tcp_quickack(on),
         })
@@ -481,7 +519,7 @@ impl Stream {
     /// # Errors
     /// Those of the call.
     pub fn set_nodelay(&self) -> io::Result<()> {
-        self.host.call_now("TCP_NODELAY 1", || match &self.any {
+        self.host.call_now(self.ends, "TCP_NODELAY 1", || match &self.any {
             AnyStream::Netstack(stream) => stream.set_nodelay(true),
             AnyStream::Kernel(stream) => stream.set_nodelay(true),
         })
@@ -492,7 +530,7 @@ impl Stream {
     /// # Errors
     /// Those of the call.
     pub fn set_zero_linger(&self) -> io::Result<()> {
-        self.host.call_now("SO_LINGER 0", || match &self.any {
+        self.host.call_now(self.ends, "SO_LINGER 0", || match &self.any {
             AnyStream::Netstack(stream) => stream.set_zero_linger(),
             AnyStream::Kernel(stream) => socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
         })
@@ -509,7 +547,7 @@ impl Stream {
                 format!("SO_KEEPALIVE {} s/{} s/{count}", idle.as_secs(), interval.as_secs())
             }
         };
-        self.host.call_now(text, || match &self.any {
+        self.host.call_now(self.ends, text, || match &self.any {
             AnyStream::Netstack(stream) => match times {
                 None => stream.set_keepalive(true),
                 Some((idle, interval, count)) => stream.set_tcp_keepalive(

@@ -30,6 +30,7 @@
 //! place of the kernel, in virtual time. Then a scene is the same every time, byte for byte.
 
 pub mod capture;
+mod connections;
 mod forge;
 mod host;
 mod ladder;

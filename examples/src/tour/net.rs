@@ -104,7 +104,7 @@ impl Wire {
 
     /// The segments so far.
     pub fn segments(&self) -> super::Segs {
-        super::segment::read(&self.recording.recorded().packets).0
+        super::segment::read(&self.recording.recorded().packets).segs
     }
 }
 

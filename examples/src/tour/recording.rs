@@ -2,6 +2,7 @@
 //! packets the wire loses.
 
 use super::Side;
+use super::connections::Ends;
 use netstack::sync::{Mutex, Rank};
 use netstack::wire::{Segment, parse_ip, parse_tcp, protocol};
 use std::time::Duration;
@@ -19,9 +20,21 @@ pub(super) enum Event {
     /// It reached the other one.
     Arrives(usize),
     /// A socket call, or the result of one.
-    Call { side: Side, text: String },
+    Call { by: Caller, text: String },
     /// A remark that belongs to the wire.
     Note(String),
+}
+
+/// Who makes a socket call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub(super) side: Side,
+    /// The lifeline: that of the side, or the third.
+    pub(super) line: usize,
+    /// The ends of the connection that the call is about.
+    pub(super) ends: Option<Ends>,
+    /// Of the connections with these ends it is the latest that was there after so many events.
+    pub(super) as_of: usize,
 }
 
 /// A packet that went on the wire.
@@ -145,19 +158,21 @@ impl Recording {
     }
 
     /// A socket call begins. The number is for [`Recording::returned`].
-    pub(super) fn call(&self, side: Side, text: String) -> usize {
+    pub(super) fn call(&self, side: Side, line: usize, ends: Option<Ends>, text: String) -> usize {
         let now = self.now();
         let mut state = self.state.lock();
         if state.cut {
             // No event has this number.
             return usize::MAX;
         }
-        state.events.push((now, Event::Call { side, text }));
+        let by = Caller { side, line, ends, as_of: state.events.len() };
+        state.events.push((now, Event::Call { by, text }));
         state.events.len() - 1
     }
 
-    /// The call `number` returned `result`, which is shown with the call if it returned at once.
-    pub(super) fn returned(&self, number: usize, result: &str) {
+    /// The call `number` returned `result`, which is shown with the call if it returned at once, and
+    /// with a connection with the ends `made` if it made one.
+    pub(super) fn returned(&self, number: usize, result: &str, made: Option<Ends>) {
         let now = self.now();
         let mut state = self.state.lock();
         if state.cut {
@@ -165,15 +180,17 @@ impl Recording {
         }
         let State { events, packets, .. } = &mut *state;
         let Some((begun, since)) = events.split_at_mut_checked(number.saturating_add(1)) else { return };
-        let Some((began, Event::Call { side, text })) = begun.last_mut() else { return };
-        let arrival = |event: &(_, _)| matches!(event, (_, Event::Arrives(n)) if packets[*n].from != *side);
+        let Some((began, Event::Call { by, text })) = begun.last_mut() else { return };
+        by.as_of = number + 1 + since.len();
+        by.ends = made.or(by.ends);
+        let by = *by;
+        let arrival = |event: &(_, _)| matches!(event, (_, Event::Arrives(n)) if packets[*n].from != by.side);
         let whole = if result.is_empty() { text.clone() } else { format!("{text} = {result}") };
         if now - *began < AT_ONCE && !since.iter().any(arrival) {
             *text = whole;
         } else {
-            let side = *side;
             text.push_str(" …");
-            state.events.push((now, Event::Call { side, text: whole }));
+            state.events.push((now, Event::Call { by, text: whole }));
         }
     }
 

@@ -1,6 +1,6 @@
 //! One scene: how it is set up, run, drawn and captured.
 
-use super::ladder::Ladder;
+use super::ladder::{Ladder, Lifelines};
 use super::net::{Net, Plan};
 use super::recording::Recording;
 use super::segment::{self, Segs};
@@ -30,6 +30,7 @@ pub struct SceneBuilder<'a> {
     peer: Peer,
     delays: Option<[Duration; 2]>,
     names: Option<[String; 2]>,
+    third: Option<(String, u16)>,
     configs: [Config; 2],
     drawn: bool,
 }
@@ -58,6 +59,7 @@ impl<'a> SceneBuilder<'a> {
             peer,
             delays: None,
             names: None,
+            third: None,
             configs,
             drawn: true,
         }
@@ -79,6 +81,14 @@ impl<'a> SceneBuilder<'a> {
     /// Names the lifelines; `client` and `server` if it is not called.
     pub fn names(mut self, left: &str, right: &str) -> Self {
         self.names = Some([left.to_owned(), right.to_owned()]);
+        self
+    }
+
+    /// Draws a third lifeline with this name, on the right of the other two, for a server of the left host
+    /// that the right host, a proxy, connects to: it has the segments to and from `port` of the left
+    /// host, and the calls of [`Host::on_third_lifeline`](super::Host::on_third_lifeline).
+    pub fn third(mut self, name: &str, port: u16) -> Self {
+        self.third = Some((name.to_owned(), port));
         self
     }
 
@@ -140,8 +150,9 @@ impl<'a> SceneBuilder<'a> {
         // The capture is complete when the last handle of the device has been dropped.
         drop(runtime);
 
-        let (segments, by_packet) = segment::read(&recorded.packets);
-        let ladder = Ladder::new(&self.title, self.lifelines(), &recorded, &segments, &by_packet);
+        let traffic = segment::read(&recorded.packets);
+        let ladder = Ladder::new(&self.title, self.lifelines(), &recorded, &traffic);
+        let segments = traffic.segs;
         self.show(&ladder, &stem)?;
         let agrees = capture::equals(&capture, &recorded);
         let forged = segments.iter().filter(|seg| seg.forged && !seg.checksum_ok).count();
@@ -176,15 +187,16 @@ impl<'a> SceneBuilder<'a> {
         Ok(())
     }
 
-    fn lifelines(&self) -> [String; 2] {
-        let names = self.names.clone().unwrap_or_else(|| ["client".to_owned(), "server".to_owned()]);
-        match self.peer {
-            Peer::Kernel(Side::Left) => [format!("{} (Linux)", names[0]), format!("{} (netstack)", names[1])],
-            Peer::Kernel(Side::Right) => {
-                [format!("{} (netstack)", names[0]), format!("{} (Linux)", names[1])]
-            }
-            Peer::Netstack | Peer::Itself => names,
-        }
+    fn lifelines(&self) -> Lifelines {
+        let two = self.names.clone().unwrap_or_else(|| ["client".to_owned(), "server".to_owned()]);
+        let [left, right] = match self.peer {
+            Peer::Kernel(Side::Left) => [" (Linux)", " (netstack)"],
+            Peer::Kernel(Side::Right) => [" (netstack)", " (Linux)"],
+            Peer::Netstack | Peer::Itself => [""; 2],
+        };
+        let mut names = vec![format!("{}{left}", two[0]), format!("{}{right}", two[1])];
+        names.extend(self.third.iter().map(|(name, _)| format!("{name}{left}")));
+        Lifelines { names, third: self.third.as_ref().map(|(_, port)| *port) }
     }
 
     fn show(&self, ladder: &Ladder, stem: &str) -> io::Result<()> {

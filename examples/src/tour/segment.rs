@@ -2,6 +2,7 @@
 //! sequence numbers, the window in bytes, and options as text.
 
 use super::Side;
+use super::connections::{Connections, SPAN};
 use super::recording::Packet;
 use netstack::wire::{
     Flags, Segment, SeqNum, TCP_HEADER_LEN, parse_ip, parse_tcp, protocol, tcp_checksum_ok,
@@ -11,9 +12,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::time::Duration;
-
-/// How far from an initial sequence number the numbers of a connection in the tour can be.
-const SPAN: u32 = 1 << 26;
 
 /// A segment of the scene.
 #[derive(Clone, Debug)]
@@ -32,6 +30,8 @@ pub struct Seg {
     pub src: SocketAddr,
     /// Where it goes.
     pub dst: SocketAddr,
+    /// The connection that it belongs to, counted from 0 in the order in which they began.
+    pub connection: usize,
     /// Sequence number, relative to the sender's initial one.
     pub seq: u32,
     /// Acknowledgment number, relative to the other side's initial sequence number; 0 without ACK.
@@ -165,9 +165,16 @@ impl Bases {
     }
 }
 
-/// Reads the recorded packets. Packets other than TCP are ignored. The map leads from the index of
-/// each packet to its segment.
-pub(super) fn read(packets: &[Packet]) -> (Segs, HashMap<usize, usize>) {
+/// What was on the wire.
+pub(super) struct Traffic {
+    pub(super) segs: Segs,
+    /// From the index of each packet to its segment.
+    pub(super) by_packet: HashMap<usize, usize>,
+    pub(super) connections: Connections,
+}
+
+/// Reads the recorded packets. Packets other than TCP are ignored.
+pub(super) fn read(packets: &[Packet]) -> Traffic {
     let mut reader = Reader::default();
     let mut segs = Vec::new();
     let mut by_packet = HashMap::new();
@@ -177,7 +184,7 @@ pub(super) fn read(packets: &[Packet]) -> (Segs, HashMap<usize, usize>) {
             segs.push(seg);
         }
     }
-    (Segs(segs), by_packet)
+    Traffic { segs: Segs(segs), by_packet, connections: reader.connections }
 }
 
 /// One direction of a connection. On a loopback both sides may have the same addresses.
@@ -190,6 +197,7 @@ struct Direction {
 
 #[derive(Default)]
 struct Reader {
+    connections: Connections,
     bases: HashMap<Direction, Bases>,
     /// The shift that a SYN offered, by direction.
     shifts: HashMap<Direction, Option<u8>>,
@@ -213,6 +221,7 @@ impl Reader {
         let here = Direction { from: packet.from, src, dst };
         let there = Direction { from: to, src: dst, dst: src };
 
+        let connection = self.connections.of(src, dst, &header, packet.forged);
         self.learn(here, &header);
         let (seq, seq_old) = self.relative(here, header.seq);
         let (ack, ack_old) = if header.is_ack() { self.relative(there, header.ack) } else { (0, false) };
@@ -224,6 +233,7 @@ impl Reader {
             forged: packet.forged,
             src,
             dst,
+            connection,
             seq,
             ack,
             old: (seq_old, ack_old),

@@ -1,89 +1,136 @@
 //! The ladder diagram as SVG.
 
 use super::Side;
-use super::ladder::{Ladder, Row};
+use super::ladder::{Ladder, Lifelines, Row};
 use super::segment::Seg;
-use super::text::{seconds, span};
+use super::text::span;
 use std::fmt::Write as _;
 
-/// Where things are, in pixels.
-const LEFT: f64 = 330.0;
-const RIGHT: f64 = 930.0;
-const WIDTH: f64 = 1260.0;
+/// Where things are, in pixels. The margins and the distance of two lifelines are at least these.
+const MARGIN: f64 = 330.0;
+const WIRE: f64 = 600.0;
 const TIME_X: f64 = 70.0;
 const TOP: f64 = 74.0;
-/// Height of a row, and of one that only ends an arrow.
+/// Width of a character. Fonts differ, and most of them are no wider.
+const CHAR: f64 = 7.3;
+/// Height of a row, of one that only ends an arrow, and of one of the legend.
 const ROW: f64 = 24.0;
 const ARRIVAL: f64 = 14.0;
+const LEGEND: f64 = 16.0;
 /// The vertical distance of a segment that arrives before anything else happens.
 const SLOPE: f64 = 7.0;
 
 const LEFT_COLOUR: &str = "#1d4f91";
 const RIGHT_COLOUR: &str = "#1a7a3c";
+/// The colours of connections, where there are several: none is that of what is lost or forged.
+const CONNECTIONS: [&str; 8] =
+    [LEFT_COLOUR, RIGHT_COLOUR, "#7b3fa0", "#00808a", "#6b4a2b", "#b0307c", "#5b6770", "#6f7300"];
 const LOST: &str = "#b3261e";
 const FORGED: &str = "#b35c00";
 const GREY: &str = "#666";
 
 const STYLE: &str = "text{font:12px ui-monospace,Menlo,Consolas,monospace}\
-.s{font-size:11px;paint-order:stroke;stroke:#fff;stroke-width:4px}\
+.s{font-size:11px}.s,.n,.b{paint-order:stroke;stroke:#fff;stroke-width:4px}\
 .t{fill:#666;text-anchor:end}.e{text-anchor:end}.m{text-anchor:middle}\
 .h{font-weight:bold}.n{font-style:italic;fill:#8a4b00}";
 
+/// Where the parts of a ladder are.
+struct Layout {
+    /// The lifelines.
+    lines: Vec<f64>,
+    width: f64,
+    /// The names of the lifelines, and below them the first row.
+    names: f64,
+    /// Each row.
+    rows: Vec<f64>,
+    bottom: f64,
+}
+
+impl Layout {
+    fn new(ladder: &Ladder) -> Self {
+        let [left, right] = ladder.margins().map(|chars| chars as f64 * CHAR);
+        let mut lines = vec![MARGIN.max(TIME_X + left + 32.0)];
+        for wire in ladder.wires() {
+            let last = lines.last().copied().unwrap_or_default();
+            lines.push(last + WIRE.max(wire as f64 * CHAR + 24.0));
+        }
+        let last = lines.last().copied().unwrap_or_default();
+        let title = ladder.title.chars().count() as f64 * CHAR;
+        let width = (last + MARGIN.max(right + 32.0)).max(title + 20.0);
+        let legend = ladder.legend().len() as f64 * LEGEND;
+        let top = TOP + if legend > 0.0 { legend + 10.0 } else { 0.0 };
+        let rows = heights(ladder, top);
+        let bottom = rows.last().copied().unwrap_or(top) + ROW;
+        Self { lines, width, names: top - 22.0, rows, bottom }
+    }
+
+    /// The middle between the first two lifelines.
+    fn middle(&self) -> f64 {
+        (self.lines[0] + self.lines[1]) / 2.0
+    }
+}
+
 /// Draws the ladder.
 pub(super) fn draw(ladder: &Ladder) -> String {
-    let ys = heights(ladder);
-    let bottom = ys.last().copied().unwrap_or(TOP) + ROW;
+    let layout = Layout::new(ladder);
+    let Layout { lines, width, names, rows: ys, bottom } = &layout;
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\">",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">",
         height = bottom + 12.0
     );
     let _ = writeln!(out, "<title>{}</title>", escaped(&ladder.title));
     let _ = writeln!(out, "<style>{STYLE}</style>");
     out.push_str("<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n");
-    text(&mut out, [WIDTH / 2.0, 22.0], Style { class: "h m", colour: "#000" }, &ladder.title);
-    text(&mut out, [TIME_X, TOP - 22.0], Style { class: "t", colour: GREY }, "seconds");
-    for (x, name, colour) in [(LEFT, &ladder.names[0], LEFT_COLOUR), (RIGHT, &ladder.names[1], RIGHT_COLOUR)]
-    {
-        text(&mut out, [x, TOP - 22.0], Style { class: "h m", colour }, name);
-        line(&mut out, [x, TOP - 14.0, x, bottom], "#999", "");
+    text(&mut out, [width / 2.0, 22.0], Style { class: "h m", colour: "#000" }, &ladder.title);
+    legend(&mut out, ladder, &layout);
+    text(&mut out, [TIME_X, *names], Style { class: "t", colour: GREY }, ladder.unit.name());
+    for (index, (x, name)) in lines.iter().zip(&ladder.lifelines.names).enumerate() {
+        let colour = match index {
+            _ if ladder.connections.len() > 1 => "#000",
+            0 => LEFT_COLOUR,
+            _ => RIGHT_COLOUR,
+        };
+        text(&mut out, [*x, *names], Style { class: "h m", colour }, name);
+        line(&mut out, [*x, names + 8.0, *x, *bottom], "#999", "");
     }
     // Labels go on top of all lines.
     let mut labels = String::new();
     for (index, (at, row)) in ladder.rows.iter().enumerate() {
         let y = ys[index];
+        if !matches!(row, Row::Arrives { .. } | Row::Silence { .. }) {
+            text(&mut out, [TIME_X, y + 4.0], Style { class: "t", colour: GREY }, &ladder.unit.text(*at));
+        }
         match row {
             Row::Departs { seg, arrives_here } => {
-                time(&mut out, y, *at);
-                let end = if *arrives_here { y + SLOPE } else { arrival(ladder, &ys, index, *seg) };
+                let end = if *arrives_here { y + SLOPE } else { arrival(ladder, ys, index, *seg) };
                 let seg = &ladder.segs[*seg];
-                segment(&mut out, seg, y, end);
-                label(&mut labels, seg, y);
+                segment(&mut out, ladder, lines, seg, [y, end]);
+                label(&mut labels, ladder, lines, seg, y);
             }
             Row::Arrives { .. } => {}
-            Row::Call { side, text: call } => {
-                time(&mut out, y, *at);
-                let (class, x) = if *side == Side::Left { ("e", LEFT - 12.0) } else { ("", RIGHT + 12.0) };
-                text(&mut out, [x, y + 4.0], Style { class, colour: "#000" }, call);
-                let _ =
-                    writeln!(out, "<circle cx=\"{}\" cy=\"{y}\" r=\"3\" fill=\"#000\"/>", lifeline(*side));
+            Row::Call { line, text: call, connection } => {
+                let x = lines[*line];
+                let (class, at) =
+                    if Lifelines::is_leftmost(*line) { ("b e", x - 12.0) } else { ("b", x + 12.0) };
+                let colour = match connection {
+                    Some(number) if ladder.connections.len() > 1 => connection_colour(*number),
+                    _ => "#000",
+                };
+                text(&mut labels, [at, y + 4.0], Style { class, colour }, &ladder.call(call, *connection));
+                let _ = writeln!(out, "<circle cx=\"{x}\" cy=\"{y}\" r=\"3\" fill=\"{colour}\"/>");
             }
             Row::Note { text: note } => {
-                time(&mut out, y, *at);
-                text(&mut out, [(LEFT + RIGHT) / 2.0, y + 4.0], Style { class: "n m", colour: FORGED }, note);
+                text(&mut labels, [layout.middle(), y + 4.0], Style { class: "n m", colour: FORGED }, note);
             }
             Row::Silence { lasted } => {
-                for x in [LEFT, RIGHT] {
-                    line(&mut out, [x, y - ROW / 2.0, x, y + ROW / 2.0], "#fff", "");
-                    line(&mut out, [x, y - ROW / 2.0, x, y + ROW / 2.0], "#999", "2,4");
+                for x in lines {
+                    line(&mut out, [*x, y - ROW / 2.0, *x, y + ROW / 2.0], "#fff", "");
+                    line(&mut out, [*x, y - ROW / 2.0, *x, y + ROW / 2.0], "#999", "2,4");
                 }
-                text(
-                    &mut out,
-                    [(LEFT + RIGHT) / 2.0, y + 4.0],
-                    Style { class: "m", colour: GREY },
-                    &format!("… {} …", span(*lasted)),
-                );
+                let style = Style { class: "m", colour: GREY };
+                text(&mut out, [layout.middle(), y + 4.0], style, &format!("… {} …", span(*lasted)));
             }
         }
     }
@@ -92,9 +139,23 @@ pub(super) fn draw(ladder: &Ladder) -> String {
     out
 }
 
+/// Which connection has which colour, if there are several.
+fn legend(out: &mut String, ladder: &Ladder, layout: &Layout) {
+    for (number, entry) in ladder.legend().iter().enumerate() {
+        let (x, y) = (layout.lines[0], 44.0 + number as f64 * LEGEND);
+        let colour = connection_colour(number);
+        line(out, [x, y - 4.0, x + 24.0, y - 4.0], colour, "");
+        text(out, [x + 32.0, y], Style { class: "s", colour }, entry);
+    }
+}
+
+fn connection_colour(number: usize) -> &'static str {
+    CONNECTIONS[number % CONNECTIONS.len()]
+}
+
 /// The vertical position of each row.
-fn heights(ladder: &Ladder) -> Vec<f64> {
-    let mut y = TOP;
+fn heights(ladder: &Ladder, top: f64) -> Vec<f64> {
+    let mut y = top;
     let mut ys = Vec::with_capacity(ladder.rows.len());
     for (_, row) in &ladder.rows {
         ys.push(y);
@@ -110,23 +171,20 @@ fn arrival(ladder: &Ladder, ys: &[f64], index: usize, seg: usize) -> f64 {
     later.map_or(ys[index] + SLOPE, |rows| ys[index + rows])
 }
 
-fn lifeline(side: Side) -> f64 {
-    if side == Side::Left { LEFT } else { RIGHT }
-}
-
-fn colour(seg: &Seg) -> &'static str {
+fn colour(ladder: &Ladder, seg: &Seg) -> &'static str {
     match (seg.lost, seg.forged, seg.from) {
         (true, _, _) => LOST,
         (_, true, _) => FORGED,
+        _ if ladder.connections.len() > 1 => connection_colour(seg.connection),
         (_, _, Side::Left) => LEFT_COLOUR,
         (_, _, Side::Right) => RIGHT_COLOUR,
     }
 }
 
-/// The arrow of a segment.
-fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
-    let colour = colour(seg);
-    let (from, to) = (lifeline(seg.from), lifeline(seg.from.other()));
+/// The arrow of a segment, with the heights of its two ends.
+fn segment(out: &mut String, ladder: &Ladder, lines: &[f64], seg: &Seg, [y, end]: [f64; 2]) {
+    let colour = colour(ladder, seg);
+    let [from, to] = ladder.lifelines.of(seg).map(|line| lines[line]);
     let towards = (to - from).signum();
     let dashes = if seg.lost || seg.forged { "5,4" } else { "" };
     if seg.lost {
@@ -140,14 +198,10 @@ fn segment(out: &mut String, seg: &Seg, y: f64, end: f64) {
 }
 
 /// The label at the start of the arrow.
-fn label(out: &mut String, seg: &Seg, y: f64) {
-    let mut label = seg.to_string();
-    if seg.forged {
-        label.push_str(" (forged)");
-    }
-    let from = lifeline(seg.from);
-    let (class, x) = if seg.from == Side::Left { ("s", from + 10.0) } else { ("s e", from - 10.0) };
-    text(out, [x, y - 3.0], Style { class, colour: colour(seg) }, &label);
+fn label(out: &mut String, ladder: &Ladder, lines: &[f64], seg: &Seg, y: f64) {
+    let [from, to] = ladder.lifelines.of(seg).map(|line| lines[line]);
+    let (class, x) = if from < to { ("s", from + 10.0) } else { ("s e", from - 10.0) };
+    text(out, [x, y - 3.0], Style { class, colour: colour(ladder, seg) }, &ladder.label(seg));
 }
 
 /// The head of an arrow along a line.
@@ -171,10 +225,6 @@ fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str, dashes: &str
         out,
         "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"{dashes}/>"
     );
-}
-
-fn time(out: &mut String, y: f64, at: std::time::Duration) {
-    text(out, [TIME_X, y + 4.0], Style { class: "t", colour: GREY }, &seconds(at));
 }
 
 /// How a text looks: its classes in the style sheet, and its colour.

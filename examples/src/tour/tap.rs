@@ -82,6 +82,7 @@ impl Device for Tap {
         Capabilities {
             checksum_offload: false,
             segmentation_offload: false,
+            udp_segmentation_offload: false,
             queues: 1,
             ..self.inner.capabilities()
         }

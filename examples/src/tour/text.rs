@@ -44,10 +44,55 @@ mod libc_errno {
     pub(super) const EHOSTUNREACH: i32 = 113;
 }
 
-/// Seconds with milliseconds, as the ladder has them.
-pub(super) fn seconds(time: Duration) -> String {
-    let millis = (time.as_micros() + 500) / 1000;
-    format!("{}.{:03}", millis / 1000, millis % 1000)
+/// How the times of a ladder are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Seconds with milliseconds.
+    Milliseconds,
+    /// Seconds with microseconds.
+    Microseconds,
+    /// Microseconds, for a scene that is over soon.
+    OnlyMicroseconds,
+}
+
+/// The longest scene whose times are written in microseconds alone.
+const SOON: Duration = Duration::from_millis(100);
+
+impl Unit {
+    /// The coarsest that tells all of these ascending times apart, of which some may be equal.
+    pub(super) fn of(times: impl Iterator<Item = Duration>) -> Self {
+        let times: Vec<Duration> = times.collect();
+        let last = times.last().copied().unwrap_or_default();
+        // Between two rows that a scene in virtual time has at one moment, real time passes, too.
+        let blurred = |pair: &[Duration]| {
+            pair[0].as_micros() != pair[1].as_micros()
+                && Self::Milliseconds.text(pair[0]) == Self::Milliseconds.text(pair[1])
+        };
+        match times.windows(2).any(blurred) {
+            false => Self::Milliseconds,
+            true if last < SOON => Self::OnlyMicroseconds,
+            true => Self::Microseconds,
+        }
+    }
+
+    /// The head of the column.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Milliseconds | Self::Microseconds => "seconds",
+            Self::OnlyMicroseconds => "µs",
+        }
+    }
+
+    /// A time.
+    pub(super) fn text(self, time: Duration) -> String {
+        let micros = (time.as_nanos() + 500) / 1000;
+        let millis = (time.as_micros() + 500) / 1000;
+        match self {
+            Self::Milliseconds => format!("{}.{:03}", millis / 1000, millis % 1000),
+            Self::Microseconds => format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+            Self::OnlyMicroseconds => micros.to_string(),
+        }
+    }
 }
 
 /// A span of time in a unit that suits it.
@@ -73,8 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_unit_suits_the_scene() {
+        let of = |micros: &[u64]| Unit::of(micros.iter().map(|micros| Duration::from_micros(*micros)));
+        assert_eq!(of(&[0, 0, 5_000, 5_000, 10_000]), Unit::Milliseconds);
+        assert_eq!(of(&[0, 90, 131, 500]), Unit::OnlyMicroseconds);
+        assert_eq!(of(&[0, 90, 131, 1_500_000]), Unit::Microseconds);
+        assert_eq!(of(&[]), Unit::Milliseconds);
+        assert_eq!(Unit::Microseconds.text(Duration::from_nanos(1_500_090_500)), "1.500091");
+        assert_eq!(Unit::OnlyMicroseconds.text(Duration::from_micros(131)), "131");
+    }
+
+    #[test]
     fn times_and_errors_are_short() {
-        assert_eq!(seconds(Duration::from_micros(924_600_499)), "924.600");
+        assert_eq!(Unit::Milliseconds.text(Duration::from_micros(924_600_499)), "924.600");
         assert_eq!(span(Duration::from_millis(40)), "40 ms");
         assert_eq!(span(Duration::from_millis(7_875_000)), "7875 s");
         assert_eq!(span(Duration::from_secs(86_400 * 30)), "30 days");

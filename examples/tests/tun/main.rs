@@ -15,3 +15,4 @@ mod kernel;
 mod listening;
 mod path;
 mod programs;
+mod udp;

@@ -4,6 +4,7 @@ use crate::{interface, sys};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::thread;
 
 /// A network namespace in addition to that of the process: another host of a test.
@@ -40,6 +41,15 @@ impl Namespace {
             interface::up("lo")?;
             Ok(Self { file })
         })?
+    }
+
+    /// The namespace that a path leads to: `/run/netns/NAME` of `ip netns`, or `/proc/PID/ns/net` of a
+    /// process.
+    ///
+    /// # Errors
+    /// Those of opening the path. Whether it is a network namespace is seen when it is entered.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)? })
     }
 
     /// Runs `body` inside, on a thread of its own, and returns its result. Sockets that it creates

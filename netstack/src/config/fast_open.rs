@@ -1,5 +1,6 @@
 //! The keys of Fast Open cookies.
 
+use super::numbers::hex_digits;
 use std::fmt;
 use std::str::FromStr;
 
@@ -59,7 +60,7 @@ impl FromStr for FastOpenKey {
         let mut bytes = [0; 16];
         let mut words = text.trim().split('-');
         for place in bytes.as_chunks_mut::<4>().0 {
-            let word = words.next().and_then(|word| u32::from_str_radix(word, 16).ok());
+            let word = words.next().and_then(hex_digits);
             *place = word.ok_or(FastOpenFormatError)?.to_le_bytes();
         }
         if words.next().is_none() { Ok(Self(bytes)) } else { Err(FastOpenFormatError) }
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_keys() {
-        for text in ["", "1-2-3", "1-2-3-4-5", "1-2-3-100000000", "1-2-3-g", "1-2-3-4,"] {
+        for text in ["", "1-2-3", "1-2-3-4-5", "1-2-3-100000000", "1-2-3-g", "1-2-3-4,", "1-2-3-+4"] {
             assert_eq!(text.parse::<FastOpenKeys>(), Err(FastOpenFormatError), "{text}");
         }
         assert_eq!("0-0-0-1".parse::<FastOpenKey>().unwrap().as_bytes()[12..], [1, 0, 0, 0]);

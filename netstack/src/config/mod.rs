@@ -7,12 +7,15 @@
 mod congestion;
 mod fast_open;
 mod modes;
+mod numbers;
 mod settings;
 mod value;
 
 pub use congestion::{CongestionName, CongestionNameError};
 pub use fast_open::{COOKIE_LEN, FastOpenFormatError, FastOpenKey, FastOpenKeys};
 pub use modes::{
-    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
+    TimeWaitReuse,
 };
+pub(crate) use numbers::digits;
 pub use settings::{Config, ConfigError};

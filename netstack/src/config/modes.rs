@@ -24,6 +24,20 @@ pub enum SynCookieMode {
     Always,
 }
 
+/// What becomes of an echo request ("ping") to an address that
+/// [`Interface::any_ip`](crate::Interface::any_ip) accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EchoPolicy {
+    /// The stack replies, as for its own addresses.
+    #[default]
+    Reply,
+    /// It is dropped.
+    Ignore,
+    /// It comes out of [`Stack::echo_forwarder`](crate::Stack::echo_forwarder), and the application
+    /// decides; it is dropped if there is no such forwarder.
+    Forward,
+}
+
 /// The uses of Fast Open that are permitted: the bits of `net.ipv4.tcp_fastopen`. Undefined bits
 /// are kept, as in Linux.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,12 +116,28 @@ pub enum MtuDiscover {
     /// Packets are sent with DF, and ICMP messages are ignored. This is for tools that probe the
     /// path (`IP_PMTUDISC_PROBE`).
     Probe,
+    /// Packets are sent without DF, ICMP messages are ignored, and a datagram that is longer than the MTU
+    /// of the interface is refused (`IP_PMTUDISC_INTERFACE`). Forged messages have no effect then.
+    Interface,
+    /// As `Interface`, but a datagram that is longer than the MTU of the interface is sent in fragments
+    /// (`IP_PMTUDISC_OMIT`).
+    Omit,
 }
 
 impl MtuDiscover {
     /// Whether ICMP messages set the path MTU.
     pub(crate) fn follows_icmp(self) -> bool {
         matches!(self, Self::Want | Self::Do)
+    }
+
+    /// Whether a datagram is sent in fragments if it is longer than the MTU.
+    pub(crate) fn fragments(self) -> bool {
+        matches!(self, Self::Dont | Self::Want | Self::Omit)
+    }
+
+    /// Whether the MTU is that of the path; otherwise it is that of the interface.
+    pub(crate) fn uses_path(self) -> bool {
+        matches!(self, Self::Dont | Self::Want | Self::Do)
     }
 }
 

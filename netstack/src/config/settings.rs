@@ -3,7 +3,8 @@
 use super::congestion::CongestionName;
 use super::fast_open::{COOKIE_LEN, FastOpenKeys};
 use super::modes::{
-    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
+    TimeWaitReuse,
 };
 use super::value::Value;
 use std::fmt;
@@ -112,8 +113,13 @@ config! {
         /// Upper bound of the retransmission timeout. 120 s as in Linux; RFC 6298 §2.5 permits no less
         /// than 60 s.
         rto_max: Duration = Duration::from_secs(120);
-        /// Retransmissions of a SYN before an active open fails (`tcp_syn_retries`). 6: 127 s.
+        /// Retransmissions of a SYN before an active open fails (`tcp_syn_retries`). The limit is the time
+        /// that these retransmissions take if their time-outs double from the first one on. 6: 127 s, which is
+        /// over at the time-out after 131 s.
         syn_retries: u32 = 6;
+        /// Retransmissions of a SYN that come `rto_initial` apart, before the time-outs begin to double
+        /// (`tcp_syn_linear_timeouts`). 4: a SYN is sent after 0, 1, 2, 3, 4, 5, 7, 11, 19, 35 and 67 s.
+        syn_linear_timeouts: u32 = 4;
         /// Retransmissions of a SYN-ACK before a half-open connection is dropped
         /// (`tcp_synack_retries`). 5: 63 s.
         synack_retries: u32 = 5;
@@ -217,13 +223,23 @@ config! {
         send_buffer_initial: usize = 16 << 10;
         /// Maximum size of an auto-tuned send buffer in bytes of memory (`tcp_wmem[2]`). 4 MiB.
         send_buffer_max: usize = 4 << 20;
-        /// Initial size of a receive buffer in bytes (`tcp_rmem[1]`). 128 KiB.
+        /// Initial size of a receive buffer in bytes of memory, half of which is the window
+        /// (`tcp_rmem[1]`). 128 KiB.
         recv_buffer_initial: usize = 128 << 10;
-        /// Maximum size of an auto-tuned receive buffer in bytes (`tcp_rmem[2]`). 6 MiB.
-        recv_buffer_max: usize = 6 << 20;
+        /// Maximum size of an auto-tuned receive buffer in bytes of memory, and of `SO_RCVBUF`
+        /// (`tcp_rmem[2]`). 32 MiB, as in Linux since 6.16.
+        recv_buffer_max: usize = 32 << 20;
         /// Number of unsent bytes at which writes are no longer accepted; a socket is writable below
         /// half of it (`tcp_notsent_lowat`). 4294967295: no limit.
         notsent_lowat: usize = u32::MAX as usize;
+    }
+    "UDP" {
+        /// Receive buffer of a new UDP, ping or raw socket in bytes of memory (`net.core.rmem_default`). What
+        /// does not fit is dropped and counted. 208 KiB.
+        datagram_recv_buffer: usize = 208 << 10;
+        /// Send buffer of a new UDP, ping or raw socket in bytes: what a device has not taken yet
+        /// (`net.core.wmem_default`). 208 KiB.
+        datagram_send_buffer: usize = 208 << 10;
     }
     "Listening" {
         /// Upper bound of a listener's backlog (`net.core.somaxconn`). 4096.
@@ -328,6 +344,10 @@ config! {
         icmp_rate: u32 = 1000;
         /// Maximum number of ICMP errors in a burst (`icmp_msgs_burst`). 50.
         icmp_burst: u32 = 50;
+        /// What becomes of echo requests to addresses that an interface accepts for others
+        /// ([`Interface::any_ip`](crate::Interface::any_ip)). `reply`; those to the stack's own addresses
+        /// are answered in any case.
+        any_ip_echo: EchoPolicy = EchoPolicy::Reply;
     }
     "The stack" {
         /// Time to live, or hop limit, of packets that the stack sends (`ip_default_ttl`). 64.
@@ -367,6 +387,7 @@ impl Config {
             "rto_initial: must be between rto_min and rto_max",
         )?;
         ensure((1..=127).contains(&self.syn_retries), "syn_retries: must be 1 to 127")?;
+        ensure(self.syn_linear_timeouts <= 127, "syn_linear_timeouts: must be at most 127")?;
         ensure(self.synack_retries <= 127, "synack_retries: must be at most 127")?;
         ensure(self.retries1 <= self.retries2, "retries1: must not exceed retries2")?;
         ensure(self.retries2 <= 255, "retries2: must be at most 255")?;
@@ -394,6 +415,12 @@ impl Config {
             ensure(initial <= max, &format!("{name}_initial: must not exceed {name}_max"))?;
             // RFC 7323 §2.3: no window is larger, whatever the scale.
             ensure(max <= 1 << 30, &format!("{name}_max: must be at most 1gib"))?;
+        }
+        for (name, size) in [
+            ("datagram_recv_buffer", self.datagram_recv_buffer),
+            ("datagram_send_buffer", self.datagram_send_buffer),
+        ] {
+            ensure((2048..=1 << 30).contains(&size), &format!("{name}: must be 2kib to 1gib"))?;
         }
         ensure(!self.keepalive_time.is_zero(), "keepalive_time: must not be zero")?;
         ensure(!self.keepalive_interval.is_zero(), "keepalive_interval: must not be zero")?;
@@ -484,6 +511,21 @@ mod tests {
                 "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `4 bits`",
             ),
             ("default_ttl", "256", "default_ttl: expected a number up to 255, not `256`"),
+            ("default_ttl", "+5", "default_ttl: expected a number up to 255, not `+5`"),
+            ("seed", "+5", "seed: expected none, or a number, not `+5`"),
+            ("syn_retries", "+5", "syn_retries: expected a number, not `+5`"),
+            (
+                "send_buffer_max",
+                "+65536",
+                "send_buffer_max: expected a size such as 65536, 64kib or 4mib, not `+65536`",
+            ),
+            ("port_range", "+1-+2", "port_range: expected two ports such as 32768-60999, not `+1-+2`"),
+            ("fastopen", "+5", "fastopen: expected the bits of tcp_fastopen, such as 3 or 0x403, not `+5`"),
+            (
+                "fastopen",
+                "0x+5",
+                "fastopen: expected the bits of tcp_fastopen, such as 3 or 0x403, not `0x+5`",
+            ),
             ("colour", "red", "there is no setting `colour`"),
         ] {
             assert_eq!(config.set(key, text).unwrap_err().to_string(), message);
@@ -500,10 +542,12 @@ mod tests {
             config.validate().unwrap_err().to_string()
         };
         assert!(bad(|c| c.rto_min = Duration::from_secs(2)).starts_with("rto_initial:"));
-        assert!(bad(|c| c.recv_buffer_initial = 8 << 20).starts_with("recv_buffer_initial:"));
+        assert!(bad(|c| c.recv_buffer_initial = 64 << 20).starts_with("recv_buffer_initial:"));
+        assert!(bad(|c| c.datagram_send_buffer = 2047).starts_with("datagram_send_buffer:"));
         assert!(bad(|c| c.fastopen_cookie_len = 7).starts_with("fastopen_cookie_len:"));
         assert!(bad(|c| c.port_range = 0..=5).starts_with("port_range:"));
         assert!(bad(|c| c.syn_retries = 0).starts_with("syn_retries:"));
+        assert!(bad(|c| c.syn_linear_timeouts = 128).starts_with("syn_linear_timeouts:"));
         assert!(bad(|c| c.delayed_ack_max = Duration::from_millis(500)).starts_with("delayed_ack_max:"));
     }
 }

@@ -3,8 +3,10 @@
 use super::congestion::CongestionName;
 use super::fast_open::FastOpenKeys;
 use super::modes::{
-    EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode, TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
+    TimeWaitReuse,
 };
+use super::numbers::{digits, hex_digits};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ impl Value for bool {
 impl Value for u8 {
     const FORM: &'static str = "a number up to 255";
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        digits(text)
     }
     fn show(&self) -> String {
         self.to_string()
@@ -43,7 +45,7 @@ impl Value for u8 {
 impl Value for u32 {
     const FORM: &'static str = "a number";
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        digits(text)
     }
     fn show(&self) -> String {
         self.to_string()
@@ -53,7 +55,7 @@ impl Value for u32 {
 impl Value for u64 {
     const FORM: &'static str = "a number";
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        digits(text)
     }
     fn show(&self) -> String {
         self.to_string()
@@ -71,7 +73,7 @@ impl Value for usize {
     const FORM: &'static str = "a size such as 65536, 64kib or 4mib";
     fn parse(text: &str) -> Option<Self> {
         // Whole bytes do not pass through a float, so every value survives show and parse.
-        if let Ok(bytes) = text.parse() {
+        if let Some(bytes) = digits(text) {
             return Some(bytes);
         }
         let text = text.to_ascii_lowercase();
@@ -132,8 +134,8 @@ impl Value for FastOpenMode {
     const FORM: &'static str = "the bits of tcp_fastopen, such as 3 or 0x403";
     fn parse(text: &str) -> Option<Self> {
         let bits = match text.strip_prefix("0x") {
-            Some(digits) => u32::from_str_radix(digits, 16).ok()?,
-            None => text.parse().ok()?,
+            Some(text) => hex_digits(text)?,
+            None => digits(text)?,
         };
         Some(Self::from_bits(bits))
     }
@@ -176,7 +178,7 @@ impl Value for RangeInclusive<u16> {
     const FORM: &'static str = "two ports such as 32768-60999";
     fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-')?;
-        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+        Some(digits(first.trim())?..=digits(last.trim())?)
     }
     fn show(&self) -> String {
         format!("{}-{}", self.start(), self.end())
@@ -223,6 +225,26 @@ impl Value for SynCookieMode {
     }
 }
 
+impl Value for EchoPolicy {
+    const FORM: &'static str = "reply, ignore or forward";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "reply" => Some(Self::Reply),
+            "ignore" => Some(Self::Ignore),
+            "forward" => Some(Self::Forward),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Reply => "reply",
+            Self::Ignore => "ignore",
+            Self::Forward => "forward",
+        }
+        .to_owned()
+    }
+}
+
 impl Value for CongestionName {
     const FORM: &'static str = "the name of a congestion control, such as reno";
     fn parse(text: &str) -> Option<Self> {
@@ -234,13 +256,15 @@ impl Value for CongestionName {
 }
 
 impl Value for MtuDiscover {
-    const FORM: &'static str = "dont, want, do or probe (0, 1, 2 or 3)";
+    const FORM: &'static str = "dont, want, do, probe, interface or omit (0 to 5)";
     fn parse(text: &str) -> Option<Self> {
         match text {
             "dont" | "0" => Some(Self::Dont),
             "want" | "1" => Some(Self::Want),
             "do" | "2" => Some(Self::Do),
             "probe" | "3" => Some(Self::Probe),
+            "interface" | "4" => Some(Self::Interface),
+            "omit" | "5" => Some(Self::Omit),
             _ => None,
         }
     }
@@ -250,6 +274,8 @@ impl Value for MtuDiscover {
             Self::Want => "want",
             Self::Do => "do",
             Self::Probe => "probe",
+            Self::Interface => "interface",
+            Self::Omit => "omit",
         }
         .to_owned()
     }

@@ -5,6 +5,8 @@
 //! direction has a seeded random generator, and the time is an argument, so that the same packets
 //! at the same times give the same result.
 //!
+//! How exactly a delay is kept depends on the driver, and is documented at [`Link`].
+//!
 //! A direction without impairments passes all packets unchanged, including super-segments.
 //!
 //! Like a network, and unlike its inner device, a link never makes the sender wait. Packets that do
@@ -37,6 +39,20 @@ const RETRY: Duration = Duration::from_millis(1);
 
 /// A device that adds impairments to another device.
 ///
+/// # Precision
+/// A link computes the arrival of a packet to the nanosecond; the packet arrives when the driver calls it
+/// then.
+/// - The driver of a stack calls it within 100 µs of that time on an idle machine, and usually after some
+///   tens of microseconds, which the operating system takes to wake up a thread. A packet never arrives early.
+/// - If the time of the runtime is paused (`tokio::time::pause`), tokio rounds each wait up to whole
+///   milliseconds of virtual time: then a delay of 100 µs takes a millisecond, and delays of whole
+///   milliseconds are exact. The same holds if time was paused when the stack was built.
+/// - A simulation that calls the link itself at each deadline, as the crate's own tests do, has exact times.
+///
+/// Whatever the driver, a capture ([`PcapTap`](super::PcapTap)) and `TcpInfo` show the times at which packets
+/// were really sent and received on the clock of the stack.
+///
+/// # Drivers
 /// The driver must call [`Device::on_deadline`] at [`Device::next_deadline`], and then
 /// [`Device::receive`]; otherwise packets in transit do not arrive. Transmissions set deadlines, so
 /// the driver checks `next_deadline` again after [`Device::flush`]. If the driver waits for a
@@ -276,7 +292,12 @@ impl Device for Link {
     /// Those of the inner device, and always offloads: the link needs single packets, and segments
     /// at less cost than the sender.
     fn capabilities(&self) -> Capabilities {
-        Capabilities { checksum_offload: true, segmentation_offload: true, ..self.inner.capabilities() }
+        Capabilities {
+            checksum_offload: true,
+            segmentation_offload: true,
+            udp_segmentation_offload: true,
+            ..self.inner.capabilities()
+        }
     }
 
     fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
@@ -295,8 +316,11 @@ impl Device for Link {
 
     fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
         let inner = self.inner.capabilities();
-        let fits = (packet.gso.is_none() || inner.segmentation_offload)
-            && (packet.checksum.is_none() || inner.checksum_offload);
+        let divides = match packet.checksum {
+            Some(checksum) if checksum.is_udp() => inner.udp_segmentation_offload,
+            _ => inner.segmentation_offload,
+        };
+        let fits = (packet.gso.is_none() || divides) && (packet.checksum.is_none() || inner.checksum_offload);
         let clear = {
             let mut state = self.state.lock();
             state.now = state.now.max(now);

@@ -32,6 +32,7 @@ impl Device for Loopback {
             queues: 1,
             checksum_offload: true,
             segmentation_offload: true,
+            udp_segmentation_offload: true,
             point_to_point: true,
         }
     }

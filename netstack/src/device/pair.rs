@@ -72,6 +72,7 @@ impl Device for Pair {
             queues: 1,
             checksum_offload: offloads,
             segmentation_offload: offloads,
+            udp_segmentation_offload: offloads,
             point_to_point: true,
         }
     }

@@ -1,7 +1,7 @@
 //! The wakers of an in-memory device queue.
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, Rank};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 /// Two events, readable and writable, with one waiter each.
@@ -75,5 +75,46 @@ impl Signal {
     /// Consumes a writable event, or waits for one. Only the waker of the latest call is kept.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.writable.poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Miri and ThreadSanitizer run this.
+    #[test]
+    fn threads_lose_no_event() {
+        const ITEMS: usize = if cfg!(miri) { 8 } else { 10_000 };
+        let (signal, items) = (Signal::new(), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..ITEMS {
+                        items.fetch_add(1, Ordering::Relaxed);
+                        signal.raise_readable();
+                    }
+                });
+            }
+            let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+            let mut taken = 0;
+            while taken < 2 * ITEMS {
+                taken += items.swap(0, Ordering::Relaxed);
+                if taken < 2 * ITEMS && signal.poll_readable(&mut Context::from_waker(&waker)).is_pending() {
+                    std::thread::park();
+                }
+            }
+        });
     }
 }

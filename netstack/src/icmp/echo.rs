@@ -36,6 +36,17 @@ pub fn parse_echo_request<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<Ech
     })
 }
 
+/// Whether a message is the reply to an echo request.
+pub fn is_echo_reply(header: &IpHeader, message: &IcmpMessage<'_>) -> bool {
+    let expected = if header.src.is_ipv4() { kind::v4::ECHO_REPLY } else { kind::v6::ECHO_REPLY };
+    message.kind == expected
+}
+
+/// Whether a message of this type is an echo request.
+pub const fn is_echo_request(ipv6: bool, kind: u8) -> bool {
+    kind == if ipv6 { kind::v6::ECHO_REQUEST } else { kind::v4::ECHO_REQUEST }
+}
+
 /// Replaces the contents of `to` with the reply to an echo request. `ip` gives hop limit, traffic
 /// class and identification; the addresses are those of the request, exchanged (RFC 1122 §3.2.2.6,
 /// RFC 4443 §4.2).

@@ -50,6 +50,33 @@ pub enum IcmpErrorKind {
     },
 }
 
+impl IcmpErrorKind {
+    /// The error number that a datagram socket reports for it, if it is final: if it says that the next
+    /// datagram will not arrive either (`icmp_err_convert` in Linux, and `tab_unreach` for IPv6). An error
+    /// that may pass, and one that only asks for smaller packets, has none.
+    pub const fn final_errno(self, ipv6: bool) -> Option<i32> {
+        match self {
+            Self::DestinationUnreachable { code } if ipv6 => match code {
+                1 | 5 | 6 => Some(libc::EACCES),
+                4 => Some(libc::ECONNREFUSED),
+                0 | 2 | 3 => None,
+                _ => Some(libc::EPROTO),
+            },
+            Self::DestinationUnreachable { code } => match code {
+                2 => Some(libc::ENOPROTOOPT),
+                3 => Some(libc::ECONNREFUSED),
+                6 | 9 => Some(libc::ENETUNREACH),
+                7 => Some(libc::EHOSTDOWN),
+                8 => Some(libc::ENONET),
+                10 | 13 | 14 | 15 => Some(libc::EHOSTUNREACH),
+                _ => None,
+            },
+            Self::ParameterProblem { .. } => Some(libc::EPROTO),
+            Self::TimeExceeded { .. } | Self::FragmentationNeeded { .. } | Self::PacketTooBig { .. } => None,
+        }
+    }
+}
+
 /// Reads `packet` as an ICMP error, if it is one, its checksum is correct and it quotes enough of
 /// the packet. Source quench (RFC 6633) and redirects are ignored.
 pub fn parse_error(header: &IpHeader, packet: &[u8]) -> Option<IcmpError> {

@@ -8,7 +8,7 @@ mod rate_limit;
 mod unreachable;
 
 pub use crate::wire::Quoted;
-pub use echo::{EchoRequest, emit_echo_reply, parse_echo_request};
+pub use echo::{EchoRequest, emit_echo_reply, is_echo_reply, is_echo_request, parse_echo_request};
 pub use error::{IcmpError, IcmpErrorKind, parse_error};
 pub use rate_limit::RateLimit;
 pub use unreachable::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};

@@ -81,7 +81,8 @@ fn errors_are_read_with_what_they_quote() {
         let packet = icmp(v6, kind, code, word, &quote[..enough]);
         let error = parse_error(&parse_ip(&packet).unwrap(), &packet).unwrap();
         assert_eq!((error.kind, error.from), (expected, meta(v6).src));
-        let Quoted { src, dst, protocol, ports, seq } = error.quoted;
+        let Quoted { src, dst, protocol, ports, seq, echo_id } = error.quoted;
+        assert_eq!(echo_id, None);
         assert_eq!((src, dst, protocol), (meta(v6).dst, meta(v6).src, 6));
         assert_eq!((ports, seq), (Some((1000, 80)), Some(SeqNum::new(0x0102_0304))));
     }
@@ -139,7 +140,23 @@ fn the_pointer_goes_to_the_last_extension_header() {
     let mut packet = ours(true);
     packet[6] = 60;
     let tcp = packet.split_off(40);
-    packet.extend([60, 0, 1, 4, 0, 0, 0, 0, 99, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet.extend([60, 0, 1, 4, 0, 0, 0, 0, 99, 1, 0x1e, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    packet.extend(&tcp);
+    let len = (packet.len() - 40) as u16;
+    packet[4..6].copy_from_slice(&len.to_be_bytes());
+    assert_eq!(parse_ip(&packet).unwrap().protocol, 99);
+    let answer = unreachable(Unreachable::Protocol, &packet, Cast::Unicast).unwrap();
+    let message = parse_icmp(&parse_ip(&answer).unwrap(), &answer).unwrap();
+    assert_eq!(u32::from_be_bytes(message.word), 48);
+}
+
+#[test]
+fn the_pointer_passes_a_fragment_header_whatever_is_in_its_reserved_byte() {
+    let mut packet = ours(true);
+    packet[6] = 44;
+    let tcp = packet.split_off(40);
+    // RFC 8200 §4.5: the second byte is ignored, also where it would be a length in another header.
+    packet.extend([60, 1, 0, 0, 0, 0, 0, 7, 99, 0, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     packet.extend(&tcp);
     let len = (packet.len() - 40) as u16;
     packet[4..6].copy_from_slice(&len.to_be_bytes());

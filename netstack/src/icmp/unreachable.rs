@@ -1,9 +1,10 @@
 //! ICMP errors to send.
 
 use super::kind;
-use crate::ip::{Addresses, Cast, Problem};
+use crate::ip::{Addresses, Cast};
 use crate::wire::{
-    ICMP_HEADER_LEN, IcmpMessage, IpHeader, IpMeta, emit_icmp, ip_header_len, protocol, protocol_offset,
+    ICMP_HEADER_LEN, IcmpMessage, IpHeader, IpMeta, Problem, emit_icmp, ip_header_len, protocol,
+    protocol_offset,
 };
 use std::net::IpAddr;
 
@@ -110,7 +111,7 @@ fn may_answer(packet: &Undelivered<'_>, addresses: &Addresses) -> bool {
         return false;
     }
     // To a source that is one host only.
-    if !addresses.classify(header.src).is_one_host() {
+    if !addresses.classify(header.src, None).is_one_host() {
         return false;
     }
     // Never about an ICMP error; where the type is cut off it might be one.

@@ -1,7 +1,15 @@
-//! The classification of addresses: own, broadcast, multicast, foreign, or of no host.
+//! The classification of addresses: own, accepted for others, broadcast, multicast, foreign, or of no
+//! host.
 
 use super::cidr::Cidr;
+use crate::sync::{Rank, RwLock};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Up to so many addresses are compared one by one, which is faster than a search among few.
+const SCANNED: usize = 16;
 
 /// What an address means to a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +17,10 @@ pub enum AddressKind {
     /// An address of the stack, and the number of the interface that has it. All of 127.0.0.0/8 and
     /// ::1 are addresses of the loopback interface, where there is one.
     Own(u16),
+    /// An address in a prefix of [`Interface::any_ip`](crate::Interface::any_ip): what arrives for it is
+    /// the stack's, and sockets can be bound to it. As a destination of the stack's own packets it is
+    /// some other host.
+    AnyIp,
     /// All hosts of a network of the stack, or 255.255.255.255.
     Broadcast,
     /// A multicast group.
@@ -25,19 +37,117 @@ impl AddressKind {
     /// Whether it is the address of one host, this or another: it may be the source of a packet and
     /// the destination of a connection.
     pub const fn is_one_host(self) -> bool {
-        matches!(self, Self::Own(_) | Self::Foreign)
+        matches!(self, Self::Own(_) | Self::AnyIp | Self::Foreign)
+    }
+
+    /// Whether sockets can be bound to the address and send from it.
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Own(_) | Self::AnyIp)
     }
 }
 
 /// The addresses of a stack: the one answer to the question whether an address is the stack's.
-#[derive(Clone, Debug, Default)]
+///
+/// They seldom change. Until they do, no lock is taken to look at them.
+#[derive(Debug)]
 pub struct Addresses {
-    /// Each address once. Those of the stack come before the broadcast addresses of its networks,
-    /// since most packets are for one of them.
-    v4: Vec<(Ipv4Addr, AddressKind)>,
-    v6: Vec<(Ipv6Addr, AddressKind)>,
+    initial: Tables,
+    /// Set once `current` counts.
+    changed: AtomicBool,
+    current: RwLock<Tables>,
+    loopback: Option<u16>,
+}
+
+/// The addresses at one time.
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    v4: Known<Ipv4Addr>,
+    v6: Known<Ipv6Addr>,
+    any_v4: Ranges<u32>,
+    any_v6: Ranges<u128>,
     /// The number of the loopback interface.
     loopback: Option<u16>,
+}
+
+/// Each address once, with what it means.
+#[derive(Clone, Debug)]
+struct Known<A> {
+    /// Up to [`SCANNED`] entries have the addresses of the stack before the broadcast addresses of its
+    /// networks, since most packets are for one of them. More are sorted.
+    entries: Vec<(A, AddressKind)>,
+}
+
+impl<A> Default for Known<A> {
+    fn default() -> Self {
+        Self { entries: Vec::new() }
+    }
+}
+
+impl<A: Ord + Copy> Known<A> {
+    /// Of what is in `entries` twice, the first counts.
+    fn new(mut entries: Vec<(A, AddressKind)>) -> Self {
+        if entries.len() > SCANNED {
+            entries.sort_by_key(|(address, _)| *address);
+            entries.dedup_by_key(|(address, _)| *address);
+        }
+        Self { entries }
+    }
+
+    #[inline(always)]
+    fn get(&self, address: A) -> Option<AddressKind> {
+        if self.entries.len() > SCANNED {
+            return self.search(address);
+        }
+        for &(known, kind) in &self.entries {
+            if known == address {
+                return Some(kind);
+            }
+        }
+        None
+    }
+
+    #[inline(never)]
+    fn search(&self, address: A) -> Option<AddressKind> {
+        let at = self.entries.binary_search_by_key(&address, |(known, _)| *known).ok()?;
+        Some(self.entries[at].1)
+    }
+}
+
+/// The prefixes whose addresses count as the stack's, as ranges of addresses.
+#[derive(Clone, Debug)]
+struct Ranges<A> {
+    /// Sorted and disjoint for each interface. Those of no interface are those of all together.
+    ranges: Vec<(Option<u16>, A, A)>,
+}
+
+impl<A> Default for Ranges<A> {
+    fn default() -> Self {
+        Self { ranges: Vec::new() }
+    }
+}
+
+impl<A: Ord + Copy> Ranges<A> {
+    /// Adds the prefix from `first` to `last`; [`Ranges::arrange`] has to follow.
+    fn push(&mut self, interface: u16, first: A, last: A) {
+        self.ranges.extend([(None, first, last), (Some(interface), first, last)]);
+    }
+
+    fn arrange(&mut self) {
+        self.ranges.sort_by_key(|(of, first, last)| (*of, *first, Reverse(*last)));
+        // Two prefixes are disjoint, or one contains the other, which then comes after it.
+        self.ranges.dedup_by(|next, before| next.0 == before.0 && next.2 <= before.2);
+    }
+
+    #[inline(never)]
+    fn contains(&self, interface: Option<u16>, address: A) -> bool {
+        let after = self.ranges.partition_point(|(of, first, _)| (*of, *first) <= (interface, address));
+        let Some((of, _, last)) = after.checked_sub(1).map(|at| self.ranges[at]) else { return false };
+        of == interface && address <= last
+    }
+
+    fn has(&self, interface: u16) -> bool {
+        self.ranges.iter().any(|(of, ..)| *of == Some(interface))
+    }
 }
 
 impl Addresses {
@@ -46,63 +156,123 @@ impl Addresses {
     ///
     /// An address that means more than one host or none does not become the stack's own.
     pub fn new(interfaces: impl IntoIterator<Item: AsRef<[Cidr]>>, loopback: Option<u16>) -> Self {
-        let mut addresses = Self { loopback, ..Self::default() };
-        let mut broadcasts = vec![Ipv4Addr::BROADCAST];
+        let mut addresses = Tables { loopback, ..Tables::default() };
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let mut broadcasts = BTreeSet::from([Ipv4Addr::BROADCAST]);
         for (interface, cidrs) in (0..).zip(interfaces) {
             for cidr in cidrs.as_ref() {
                 broadcasts.extend(cidr.broadcast());
                 let own = AddressKind::Own(interface);
                 match cidr.address() {
                     IpAddr::V4(address) if addresses.general_v4(address).is_one_host() => {
-                        addresses.v4.push((address, own));
+                        v4.push((address, own));
                     }
                     IpAddr::V6(address) if addresses.general_v6(address).is_one_host() => {
-                        addresses.v6.push((address, own));
+                        v6.push((address, own));
                     }
                     _ => {}
                 }
             }
         }
-        addresses.v4.retain(|(address, _)| !broadcasts.contains(address));
-        addresses.v4.extend(broadcasts.into_iter().map(|address| (address, AddressKind::Broadcast)));
-        addresses
+        v4.retain(|(address, _)| !broadcasts.contains(address));
+        v4.extend(broadcasts.into_iter().map(|address| (address, AddressKind::Broadcast)));
+        (addresses.v4, addresses.v6) = (Known::new(v4), Known::new(v6));
+        let current = RwLock::new(Rank::Leaf, Tables::default());
+        Self { initial: addresses, changed: AtomicBool::new(false), current, loopback }
     }
 
-    /// What `address` means. This is called twice for every packet, and a call would cost as much as the
-    /// answer.
-    #[inline(always)]
-    pub fn classify(&self, address: IpAddr) -> AddressKind {
-        match address {
-            IpAddr::V4(address) => {
-                for &(known, kind) in &self.v4 {
-                    if known == address {
-                        return kind;
-                    }
+    /// Puts others in their place.
+    pub fn replace(&self, others: Self) {
+        let before = std::mem::replace(&mut *self.current.write(), others.initial);
+        self.changed.store(true, Ordering::Release);
+        drop(before);
+    }
+
+    /// Also accepts, on an interface, all unicast addresses in `prefixes`.
+    #[must_use]
+    pub fn with_any_ip(mut self, interface: u16, prefixes: &[Cidr]) -> Self {
+        for prefix in prefixes {
+            match (prefix.network(), prefix.last()) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => {
+                    self.initial.any_v4.push(interface, first.to_bits(), last.to_bits());
                 }
-                self.general_v4(address)
-            }
-            IpAddr::V6(address) => {
-                for &(known, kind) in &self.v6 {
-                    if known == address {
-                        return kind;
-                    }
+                (IpAddr::V6(first), IpAddr::V6(last)) => {
+                    self.initial.any_v6.push(interface, first.to_bits(), last.to_bits());
                 }
-                self.general_v6(address)
+                _ => unreachable!("the addresses of a prefix are of one family"),
             }
         }
+        self.initial.any_v4.arrange();
+        self.initial.any_v6.arrange();
+        self
+    }
+
+    /// What `address` means on `interface`: to a packet that arrived there, or to a socket that is
+    /// limited to it. Without an interface, what it means on any of them.
+    ///
+    /// This is called twice for every packet, and a call would cost as much as the answer.
+    #[inline(always)]
+    pub fn classify(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
+        if self.changed.load(Ordering::Acquire) {
+            return self.classify_anew(address, interface);
+        }
+        self.initial.classify(address, interface)
+    }
+
+    #[inline(never)]
+    fn classify_anew(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
+        self.current.read().classify(address, interface)
     }
 
     /// The number of the interface that has `address`, if it is the stack's own.
     pub fn owner(&self, address: IpAddr) -> Option<u16> {
-        match self.classify(address) {
+        match self.classify(address, None) {
             AddressKind::Own(interface) => Some(interface),
             _ => None,
         }
     }
 
+    /// Whether `interface` accepts addresses of the family of `address` that are not the stack's own.
+    pub fn accepts_any_ip(&self, interface: u16, address: IpAddr) -> bool {
+        let has = |tables: &Tables| match address {
+            IpAddr::V4(_) => tables.any_v4.has(interface),
+            IpAddr::V6(_) => tables.any_v6.has(interface),
+        };
+        if self.changed.load(Ordering::Acquire) { has(&self.current.read()) } else { has(&self.initial) }
+    }
+
     /// The number of the loopback interface, if there is one.
     pub const fn loopback(&self) -> Option<u16> {
         self.loopback
+    }
+
+    /// Whether a prefix has no address of a host at all.
+    pub fn names_no_host(prefix: &Cidr) -> bool {
+        let alone = Tables::default();
+        let [first, last] = [prefix.network(), prefix.last()].map(|end| alone.classify(end, None));
+        first == last && !first.is_one_host()
+    }
+}
+
+impl Tables {
+    #[inline(always)]
+    fn classify(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
+        match address {
+            IpAddr::V4(address) => {
+                let kind = self.v4.get(address).unwrap_or_else(|| self.general_v4(address));
+                if kind == AddressKind::Foreign && !self.any_v4.ranges.is_empty() {
+                    return accepted(self.any_v4.contains(interface, address.to_bits()));
+                }
+                kind
+            }
+            IpAddr::V6(address) => {
+                let kind = self.v6.get(address).unwrap_or_else(|| self.general_v6(address));
+                if kind == AddressKind::Foreign && !self.any_v6.ranges.is_empty() {
+                    return accepted(self.any_v6.contains(interface, address.to_bits()));
+                }
+                kind
+            }
+        }
     }
 
     /// What an IPv4 address means that no interface has.
@@ -136,6 +306,10 @@ impl Addresses {
             None => AddressKind::NoHost,
         }
     }
+}
+
+const fn accepted(accepted: bool) -> AddressKind {
+    if accepted { AddressKind::AnyIp } else { AddressKind::Foreign }
 }
 
 #[cfg(test)]
@@ -191,7 +365,7 @@ mod tests {
             ("fe80::1", Foreign),
             ("::2", Foreign),
         ] {
-            assert_eq!(own.classify(ip(address)), kind, "{address}");
+            assert_eq!(own.classify(ip(address), None), kind, "{address}");
             let owner = if let Own(interface) = kind { Some(interface) } else { None };
             assert_eq!(own.owner(ip(address)), owner, "{address}");
             assert_eq!(kind.is_one_host(), owner.is_some() || kind == Foreign, "{address}");
@@ -203,12 +377,12 @@ mod tests {
         let own = addresses(&["10.0.0.2/24", "127.0.0.5/8"], &["::1/128"], false);
         assert_eq!(own.loopback(), None);
         for address in ["127.0.0.1", "127.0.0.5", "::1"] {
-            assert_eq!(own.classify(ip(address)), NoHost, "{address}");
+            assert_eq!(own.classify(ip(address), None), NoHost, "{address}");
         }
         // With one, another interface may have an address of that network.
         let own = addresses(&["127.0.0.5/8"], &[], true);
-        assert_eq!(own.classify(ip("127.0.0.5")), Own(0));
-        assert_eq!(own.classify(ip("127.0.0.6")), Own(2));
+        assert_eq!(own.classify(ip("127.0.0.5"), None), Own(0));
+        assert_eq!(own.classify(ip("127.0.0.6"), None), Own(2));
     }
 
     #[test]
@@ -221,7 +395,7 @@ mod tests {
             ("10.0.0.3", Foreign),
             ("192.0.2.255", Broadcast),
         ] {
-            assert_eq!(own.classify(ip(address)), kind, "{address}");
+            assert_eq!(own.classify(ip(address), None), kind, "{address}");
         }
     }
 
@@ -234,7 +408,125 @@ mod tests {
             ("ff02::1", Multicast),
             ("::ffff:1.2.3.4", NoHost),
         ] {
-            assert_eq!(own.classify(ip(address)), kind, "{address}");
+            assert_eq!(own.classify(ip(address), None), kind, "{address}");
         }
+    }
+
+    #[test]
+    fn any_ip_takes_hosts_and_nothing_else() {
+        let all: Vec<Cidr> = ["0.0.0.0/0", "::/0"].map(|text| text.parse().unwrap()).into();
+        let own = addresses(&["10.0.0.2/24", "fd00::2/64"], &["192.0.2.2/24"], true).with_any_ip(0, &all);
+        for (address, on_0, on_1) in [
+            ("8.8.8.8", AnyIp, Foreign),
+            ("10.0.0.3", AnyIp, Foreign),
+            ("10.0.0.0", AnyIp, Foreign),
+            ("240.0.0.1", AnyIp, Foreign),
+            ("2001:db8::1", AnyIp, Foreign),
+            ("fe80::1", AnyIp, Foreign),
+            ("10.0.0.2", Own(0), Own(0)),
+            ("192.0.2.2", Own(1), Own(1)),
+            ("fd00::2", Own(0), Own(0)),
+            ("127.0.0.1", Own(2), Own(2)),
+            ("::1", Own(2), Own(2)),
+            ("10.0.0.255", Broadcast, Broadcast),
+            ("192.0.2.255", Broadcast, Broadcast),
+            ("255.255.255.255", Broadcast, Broadcast),
+            ("224.0.0.1", Multicast, Multicast),
+            ("ff02::1", Multicast, Multicast),
+            ("0.0.0.0", NoHost, NoHost),
+            ("0.1.2.3", NoHost, NoHost),
+            ("::", NoHost, NoHost),
+            ("::ffff:8.8.8.8", NoHost, NoHost),
+        ] {
+            assert_eq!(own.classify(ip(address), Some(0)), on_0, "{address}");
+            assert_eq!(own.classify(ip(address), Some(1)), on_1, "{address}");
+            assert_eq!(own.classify(ip(address), None), on_0, "{address}");
+        }
+        assert!(own.accepts_any_ip(0, ip("::1")) && !own.accepts_any_ip(1, ip("::1")));
+    }
+
+    #[test]
+    fn prefixes_of_any_ip_may_contain_one_another_and_are_each_of_an_interface() {
+        let cidrs = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Cidr>>();
+        let own = addresses(&[], &[], false)
+            .with_any_ip(0, &cidrs(&["198.18.5.0/24", "198.18.0.0/15", "203.0.113.7/32", "198.18.5.0/24"]))
+            .with_any_ip(1, &cidrs(&["198.19.0.0/16", "2001:db8::/32"]));
+        for (address, on_0, on_1, on_any) in [
+            ("198.17.255.255", Foreign, Foreign, Foreign),
+            ("198.18.0.0", AnyIp, Foreign, AnyIp),
+            ("198.18.5.77", AnyIp, Foreign, AnyIp),
+            ("198.18.6.0", AnyIp, Foreign, AnyIp),
+            ("198.19.255.255", AnyIp, AnyIp, AnyIp),
+            ("198.20.0.0", Foreign, Foreign, Foreign),
+            ("203.0.113.6", Foreign, Foreign, Foreign),
+            ("203.0.113.7", AnyIp, Foreign, AnyIp),
+            ("203.0.113.8", Foreign, Foreign, Foreign),
+            ("2001:db8:ffff::1", Foreign, AnyIp, AnyIp),
+            ("2001:db9::", Foreign, Foreign, Foreign),
+        ] {
+            let found = [Some(0), Some(1), None].map(|interface| own.classify(ip(address), interface));
+            assert_eq!(found, [on_0, on_1, on_any], "{address}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_without_hosts_is_known_as_such() {
+        for (prefix, none) in [
+            ("0.0.0.0/0", false),
+            ("::/0", false),
+            ("198.18.0.0/15", false),
+            ("240.0.0.0/4", false),
+            ("224.0.0.0/4", true),
+            ("239.1.2.3/32", true),
+            ("127.0.0.0/8", true),
+            ("0.0.0.0/8", true),
+            ("ff00::/8", true),
+            ("::1/128", true),
+            ("::ffff:0:0/96", true),
+        ] {
+            assert_eq!(Addresses::names_no_host(&prefix.parse().unwrap()), none, "{prefix}");
+        }
+    }
+
+    /// Each of many addresses is found, and what a search does among many it does among few.
+    #[test]
+    fn many_addresses_mean_the_same_as_few() {
+        let of = |count: u32| -> Vec<Cidr> {
+            let address = |n| Ipv4Addr::from_bits(0x0a00_0001 + 7 * n);
+            let cidr = |n| Cidr::new(address(n).into(), if n % 2 == 0 { 32 } else { 24 }).unwrap();
+            (0..count).map(cidr).collect()
+        };
+        for count in [1, 14, 15, 16, 17, 300] {
+            let cidrs = of(count);
+            let own = Addresses::new([&cidrs], None);
+            let broadcasts: Vec<_> = cidrs.iter().filter_map(Cidr::broadcast).collect();
+            for bits in 0x0a00_0000..0x0a00_0000 + 8 * count + 256 {
+                let address = Ipv4Addr::from_bits(bits);
+                let has = cidrs.iter().any(|cidr| cidr.address() == address);
+                let expected = match () {
+                    () if broadcasts.contains(&address) => Broadcast,
+                    () if has => Own(0),
+                    () => Foreign,
+                };
+                assert_eq!(own.classify(address.into(), None), expected, "{address} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_change() {
+        let own = addresses(&["10.0.0.2/24"], &[], true);
+        own.replace(addresses(&["192.0.2.2/24"], &[], true).with_any_ip(0, &["8.0.0.0/8".parse().unwrap()]));
+        for (address, kind) in [
+            ("10.0.0.2", Foreign),
+            ("10.0.0.255", Foreign),
+            ("192.0.2.2", Own(0)),
+            ("192.0.2.255", Broadcast),
+            ("8.8.8.8", AnyIp),
+            ("127.0.0.1", Own(2)),
+        ] {
+            assert_eq!(own.classify(ip(address), Some(0)), kind, "{address}");
+        }
+        assert!(own.accepts_any_ip(0, ip("8.8.8.8")));
     }
 }

@@ -1,5 +1,6 @@
 //! Addresses with a prefix length.
 
+use crate::config::digits;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -56,6 +57,17 @@ impl Cidr {
         }
     }
 
+    /// The network's last address.
+    pub fn last(&self) -> IpAddr {
+        match self.address {
+            IpAddr::V4(address) => Ipv4Addr::from_bits(address.to_bits() | !self.mask_v4()).into(),
+            IpAddr::V6(address) => {
+                let hosts = u128::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() | hosts).into()
+            }
+        }
+    }
+
     /// The network's broadcast address. IPv6 has none, and neither do networks of one or two
     /// addresses (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
@@ -97,11 +109,7 @@ impl FromStr for Cidr {
         };
         let address: IpAddr = address.parse().map_err(|_| ParseCidrError::Address(address.to_owned()))?;
         let bad_prefix = || ParseCidrError::Prefix(prefix.to_owned(), bits(&address));
-        // `parse` alone would take "+8".
-        if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(bad_prefix());
-        }
-        Self::new(address, prefix.parse().map_err(|_| bad_prefix())?)
+        Self::new(address, digits(prefix).ok_or_else(bad_prefix)?)
     }
 }
 

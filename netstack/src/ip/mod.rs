@@ -12,6 +12,6 @@ mod validate;
 pub use addresses::{AddressKind, Addresses};
 pub use cidr::{Cidr, ParseCidrError};
 pub use fragment::fragment;
-pub use options::{OptionsV4, Problem, check_options_v4, extension_problem};
+pub use options::{OptionsV4, check_options_v4};
 pub use reassembly::{Inserted, Reassembly, ReassemblyConfig};
 pub use validate::{Cast, Martian, Origin, validate};

@@ -1,19 +1,6 @@
-//! What in the options of a header keeps a packet from being delivered.
+//! What in the options of an IPv4 header keeps a packet from being delivered.
 
-use crate::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader};
-use std::net::{IpAddr, Ipv6Addr};
-
-/// A field for which a packet is not delivered, and which its sender is told of by an ICMP error "parameter
-/// problem".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The code of the error.
-    pub code: u8,
-    /// The offset of the field in the packet.
-    pub pointer: u32,
-    /// Whether the sender is told even if the packet was for a multicast group (RFC 4443 §2.4 (e.3)).
-    pub even_to_groups: bool,
-}
+use crate::wire::{IPV4_HEADER_LEN, Problem};
 
 /// What the options of an IPv4 packet say that has some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +19,7 @@ mod kind {
     pub(super) const RECORD_ROUTE: u8 = 7;
     pub(super) const TIMESTAMP: u8 = 68;
     pub(super) const LOOSE_SOURCE_ROUTE: u8 = 131;
+    pub(super) const CIPSO: u8 = 134;
     pub(super) const STRICT_SOURCE_ROUTE: u8 = 137;
     pub(super) const ROUTER_ALERT: u8 = 148;
 }
@@ -78,6 +66,8 @@ fn fault_in(option: &[u8], again: bool) -> Option<usize> {
         kind::LOOSE_SOURCE_ROUTE | kind::RECORD_ROUTE => (3, 4),
         kind::TIMESTAMP => (4, 5),
         kind::ROUTER_ALERT => return (length < 4).then_some(1),
+        // Long enough for a label or not, none is of a domain that we know (cipso_v4_validate).
+        kind::CIPSO => return Some(if length < 8 { 1 } else { 2 }),
         _ => return None,
     };
     // For source routes Linux looks at what is said before it looks how often it is said.
@@ -104,65 +94,4 @@ fn fault_in(option: &[u8], again: bool) -> Option<usize> {
     // A count of overflows that is full.
     let full = option[0] == kind::TIMESTAMP && option[3] & 15 != 3 && option[3] >> 4 == 15;
     full.then_some(3)
-}
-
-/// Finds why the extension headers of an IPv6 packet cannot be processed, if its sender is to be told: an
-/// option whose type says so (RFC 8200 §4.2), or a routing header with segments left (§4.4). Gives the
-/// packet's header too, as far as an answer needs it.
-pub fn extension_problem(packet: &[u8]) -> Option<(IpHeader, Problem)> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const DESTINATION: u8 = 60;
-    let fixed = packet.first_chunk::<IPV6_HEADER_LEN>().filter(|fixed| fixed[0] >> 4 == 6)?;
-    let total = IPV6_HEADER_LEN + usize::from(u16::from_be_bytes([fixed[4], fixed[5]]));
-    let packet = packet.get(..total)?;
-    let address = |at: usize| {
-        let bytes: [u8; 16] = fixed[at..at + 16].try_into().expect("sixteen bytes");
-        IpAddr::V6(Ipv6Addr::from(bytes))
-    };
-    let (mut next, mut at) = (fixed[6], IPV6_HEADER_LEN);
-    let problem = loop {
-        let header = &packet[at..];
-        let length = (usize::from(*header.get(1)?) + 1) * 8;
-        let header = header.get(..length)?;
-        match next {
-            HOP_BY_HOP | DESTINATION => {
-                if let Some((offset, kind)) = refused_option(&header[2..]) {
-                    // 01 means to say nothing, 11 to say nothing about what was for a group.
-                    let even_to_groups = kind >> 6 == 2;
-                    let pointer = (at + 2 + offset) as u32;
-                    break (kind >> 6 != 1).then_some(Problem { code: 2, pointer, even_to_groups })?;
-                }
-            }
-            ROUTING if header[3] != 0 => {
-                break Problem { code: 0, pointer: (at + 2) as u32, even_to_groups: false };
-            }
-            ROUTING => {}
-            _ => return None,
-        }
-        next = header[0];
-        at += length;
-    };
-    let header = IpHeader {
-        src: address(8),
-        dst: address(24),
-        protocol: next,
-        hop_limit: fixed[7],
-        traffic_class: 0,
-        fragment: None,
-        payload: at..total,
-    };
-    Some((header, problem))
-}
-
-/// The first option that a host that does not know it must not skip: where and of what type.
-fn refused_option(options: &[u8]) -> Option<(usize, u8)> {
-    let mut at = 0;
-    while let Some(&kind) = options.get(at) {
-        if kind >> 6 != 0 {
-            return Some((at, kind));
-        }
-        at += if kind == 0 { 1 } else { 2 + usize::from(*options.get(at + 1)?) };
-    }
-    None
 }

@@ -7,7 +7,7 @@
 use crate::buffer::{PACKET_SIZE, PacketBuf};
 use crate::reasons::DropReason;
 use crate::time::{Duration, Instant};
-use crate::wire::{IpHeader, IpMeta, TCP_HEADER_LEN, emit_ip, ip_header_len, protocol};
+use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, TCP_HEADER_LEN, emit_ip, ip_header_len, protocol};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
@@ -210,7 +210,9 @@ impl Reassembly {
 fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
     let Some(fragment) = header.fragment else { return false };
     let end = usize::from(fragment.offset) + bytes.len();
-    if bytes.is_empty() || end > PACKET_SIZE - ip_header_len(&header.dst) {
+    // What the length field can say, which in IPv6 does not count the header (RFC 8200 §4.5).
+    let longest = if header.src.is_ipv4() { PACKET_SIZE - IPV4_HEADER_LEN } else { PACKET_SIZE };
+    if bytes.is_empty() || end > longest {
         return false;
     }
     // RFC 8200 §4.5: all but the last are a multiple of eight bytes long.

@@ -10,15 +10,16 @@ use std::net::IpAddr;
 pub enum Origin {
     /// The stack's own loopback.
     Loopback,
-    /// A device with other hosts behind it.
-    Outside,
+    /// The interface of this number, with other hosts behind it.
+    Outside(u16),
 }
 
 /// The kind of destination of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cast {
     /// To this host alone. Every address of the stack is accepted on every interface (the weak host
-    /// model of RFC 1122 §3.3.4.2, as in Linux).
+    /// model of RFC 1122 §3.3.4.2, as in Linux), and those in the prefixes of
+    /// [`Interface::any_ip`](crate::Interface::any_ip) on that interface.
     Unicast,
     /// To a multicast group.
     Multicast,
@@ -32,7 +33,8 @@ pub enum Martian {
     /// The source cannot be one host: unspecified, multicast or broadcast (RFC 1122 §3.2.1.3,
     /// RFC 4291 §2.5.2 and §2.7).
     Source,
-    /// The source is an address of this stack, but the packet comes from outside.
+    /// The source is an address of this stack, or the destination itself, but the packet comes from
+    /// outside.
     OwnSource,
     /// A loopback address from outside (RFC 1122 §3.2.1.3 (g), RFC 4291 §2.5.3).
     Loopback,
@@ -66,9 +68,14 @@ impl From<Martian> for DropReason {
 #[inline(always)]
 pub fn validate(header: &IpHeader, origin: Origin, addresses: &Addresses) -> Result<Cast, Martian> {
     let (src, dst) = (header.src, header.dst);
-    let outside = origin == Origin::Outside;
-    match addresses.classify(src) {
-        AddressKind::Foreign => {}
+    // What comes from inside this stack sent, from any of its addresses to any.
+    let (outside, interface) = match origin {
+        Origin::Outside(interface) => (true, Some(interface)),
+        Origin::Loopback => (false, None),
+    };
+    match addresses.classify(src, interface) {
+        // With 0.0.0.0/0 for any-IP, all others are in it.
+        AddressKind::Foreign | AddressKind::AnyIp => {}
         AddressKind::Own(_) if !outside => {}
         AddressKind::Own(_) if src.is_loopback() => return Err(Martian::Loopback),
         AddressKind::Own(_) => return Err(Martian::OwnSource),
@@ -78,8 +85,11 @@ pub fn validate(header: &IpHeader, origin: Origin, addresses: &Addresses) -> Res
     if outside && dst.is_loopback() {
         return Err(Martian::Loopback);
     }
-    match addresses.classify(dst) {
+    match addresses.classify(dst, interface) {
         AddressKind::Own(_) => Ok(Cast::Unicast),
+        // The answer would be to ourselves.
+        AddressKind::AnyIp if outside && src == dst => Err(Martian::OwnSource),
+        AddressKind::AnyIp => Ok(Cast::Unicast),
         AddressKind::Broadcast => Ok(Cast::Broadcast),
         AddressKind::Multicast => Ok(Cast::Multicast),
         AddressKind::NoHost => Err(no_host(dst).unwrap_or(Martian::Destination)),
@@ -103,7 +113,11 @@ mod tests {
 
     /// What a stack with a loopback interface, or without, says of a packet.
     fn check(src: &str, dst: &str, origin: Origin, loopback: bool) -> Result<Cast, Martian> {
-        let header = IpHeader {
+        validate(&header(src, dst), origin, &addresses(loopback))
+    }
+
+    fn header(src: &str, dst: &str) -> IpHeader {
+        IpHeader {
             src: src.parse().unwrap(),
             dst: dst.parse().unwrap(),
             protocol: 6,
@@ -111,14 +125,16 @@ mod tests {
             traffic_class: 0,
             fragment: None,
             payload: 0..0,
-        };
+        }
+    }
+
+    fn addresses(loopback: bool) -> Addresses {
         let outer: [Cidr; 2] = ["10.0.0.2/24", "fd00::2/64"].map(|cidr| cidr.parse().unwrap());
         let inner: [Cidr; 2] = ["127.0.0.1/8", "::1/128"].map(|cidr| cidr.parse().unwrap());
-        let addresses = match loopback {
+        match loopback {
             true => Addresses::new([outer, inner], Some(1)),
             false => Addresses::new([outer], None),
-        };
-        validate(&header, origin, &addresses)
+        }
     }
 
     #[test]
@@ -157,7 +173,7 @@ mod tests {
         ];
         for (src, dst, expected) in cases {
             for loopback in [true, false] {
-                let found = check(src, dst, Origin::Outside, loopback);
+                let found = check(src, dst, Origin::Outside(0), loopback);
                 assert_eq!(found, expected, "{src} to {dst}, loopback: {loopback}");
             }
         }
@@ -169,5 +185,57 @@ mod tests {
             assert_eq!(check(src, dst, Origin::Loopback, true), Ok(Cast::Unicast));
         }
         assert_eq!(check("0.0.0.0", "127.0.0.1", Origin::Loopback, true), Err(Martian::Source));
+    }
+
+    /// What is dropped without any-IP for what it is, and not for whom it is, is dropped with it.
+    #[test]
+    fn any_ip_adds_hosts_as_destinations_and_takes_no_rule_away() {
+        use Martian::*;
+        let all: [Cidr; 2] = ["0.0.0.0/0", "::/0"].map(|cidr| cidr.parse().unwrap());
+        for (src, dst, on_0, on_2) in [
+            ("10.0.0.1", "10.0.0.2", Ok(Cast::Unicast), Ok(Cast::Unicast)),
+            ("10.0.0.1", "8.8.8.8", Ok(Cast::Unicast), Err(NotOurs)),
+            ("10.0.0.1", "10.0.0.3", Ok(Cast::Unicast), Err(NotOurs)),
+            ("fd00::1", "2001:db8::1", Ok(Cast::Unicast), Err(NotOurs)),
+            ("8.8.8.8", "8.8.8.8", Err(OwnSource), Err(NotOurs)),
+            ("2001:db8::1", "2001:db8::1", Err(OwnSource), Err(NotOurs)),
+            ("10.0.0.2", "8.8.8.8", Err(OwnSource), Err(OwnSource)),
+            ("fd00::2", "2001:db8::1", Err(OwnSource), Err(OwnSource)),
+            ("127.0.0.1", "8.8.8.8", Err(Loopback), Err(Loopback)),
+            ("10.0.0.1", "127.0.0.1", Err(Loopback), Err(Loopback)),
+            ("::1", "2001:db8::1", Err(Loopback), Err(Loopback)),
+            ("224.0.0.1", "8.8.8.8", Err(Source), Err(Source)),
+            ("255.255.255.255", "8.8.8.8", Err(Source), Err(Source)),
+            ("10.0.0.255", "8.8.8.8", Err(Source), Err(Source)),
+            ("0.0.0.0", "8.8.8.8", Err(Source), Err(Source)),
+            ("::", "2001:db8::1", Err(Source), Err(Source)),
+            ("10.0.0.1", "10.0.0.255", Ok(Cast::Broadcast), Ok(Cast::Broadcast)),
+            ("10.0.0.1", "255.255.255.255", Ok(Cast::Broadcast), Ok(Cast::Broadcast)),
+            ("10.0.0.1", "224.0.0.1", Ok(Cast::Multicast), Ok(Cast::Multicast)),
+            ("fd00::1", "ff02::1", Ok(Cast::Multicast), Ok(Cast::Multicast)),
+            ("10.0.0.1", "0.0.0.0", Err(Destination), Err(Destination)),
+            ("10.0.0.1", "0.1.2.3", Err(Destination), Err(Destination)),
+            ("fd00::1", "::ffff:8.8.8.8", Err(MappedAddress), Err(MappedAddress)),
+            ("::ffff:8.8.8.8", "2001:db8::1", Err(MappedAddress), Err(MappedAddress)),
+        ] {
+            let own = addresses(true).with_any_ip(0, &all);
+            for (interface, expected) in [(0, on_0), (2, on_2)] {
+                let found = validate(&header(src, dst), Origin::Outside(interface), &own);
+                assert_eq!(found, expected, "{src} to {dst} on {interface}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_this_stack_sends_to_itself_may_use_any_of_its_addresses() {
+        let prefix: Cidr = "198.18.0.0/15".parse().unwrap();
+        let own = addresses(true).with_any_ip(0, &[prefix]);
+        for (src, dst, expected) in [
+            ("198.18.0.1", "10.0.0.2", Ok(Cast::Unicast)),
+            ("10.0.0.2", "198.18.0.1", Ok(Cast::Unicast)),
+            ("10.0.0.2", "198.17.0.1", Err(Martian::NotOurs)),
+        ] {
+            assert_eq!(validate(&header(src, dst), Origin::Loopback, &own), expected, "{src} to {dst}");
+        }
     }
 }

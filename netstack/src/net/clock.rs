@@ -27,12 +27,14 @@ enum Source {
         origin: tokio::time::Instant,
         handle: Handle,
         id: Id,
+        /// The clock was running when the stack was built.
+        runs: bool,
     },
 }
 
 /// The monotonic clock of the operating system.
 #[expect(clippy::disallowed_methods, reason = "the stack's clock is read here and nowhere else")]
-fn monotonic() -> std::time::Instant {
+pub(crate) fn monotonic() -> std::time::Instant {
     std::time::Instant::now()
 }
 
@@ -53,7 +55,8 @@ impl Clock {
         }
         let _inside = handle.enter();
         let origin = tokio::time::Instant::now();
-        let source = Source::Runtime { origin, handle: handle.clone(), id: handle.id() };
+        let runs = !is_paused();
+        let source = Source::Runtime { origin, handle: handle.clone(), id: handle.id(), runs };
         Self { source, detached: OnceLock::new() }
     }
 
@@ -61,7 +64,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Instant {
         match &self.source {
             Source::Monotonic { origin } => nanos(monotonic().saturating_duration_since(*origin)),
-            Source::Runtime { origin, handle, id } => {
+            Source::Runtime { origin, handle, id, .. } => {
                 if let Some((at, since)) = self.detached.get() {
                     return *at + monotonic().saturating_duration_since(*since);
                 }
@@ -82,6 +85,17 @@ impl Clock {
             (Source::Runtime { origin, .. }, None) => (*origin, Instant::ZERO),
         };
         base.checked_add((at - from).min(FAR)).unwrap_or(base)
+    }
+
+    /// `at` on the monotonic clock, or none if the runtime's clock was paused when the stack was built.
+    pub(crate) fn to_monotonic(&self, at: Instant) -> Option<std::time::Instant> {
+        let runs = match &self.source {
+            Source::Monotonic { .. } => true,
+            Source::Runtime { runs, .. } => *runs || self.detached.get().is_some(),
+        };
+        // A clock of tokio that was never paused is the monotonic one. Where a test pauses it later, this
+        // is only a time at which a task is woken for nothing.
+        runs.then(|| self.to_tokio(at).into_std())
     }
 
     /// Goes on as the monotonic clock: the runtime's clock may stand still once the runtime is gone.

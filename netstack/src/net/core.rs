@@ -3,6 +3,7 @@
 use crate::net::clock::Clock;
 use crate::net::error::Cause;
 use crate::net::readiness::Registration;
+use crate::net::resolver::Resolver;
 use crate::net::wakeups::Wakeups;
 use crate::stack::{Engine, give_back};
 use crate::sync::{Mutex, Rank};
@@ -33,9 +34,13 @@ pub(crate) trait Endpoint: Send + Sync {
     fn registration(&self) -> &Registration;
     /// Closes it as the drop of its last handle would; only the first call counts.
     fn close(&self);
-    /// Ends it because the runtime of the stack did, while its handles live.
+    /// Begins to end it because the runtime of the stack did, while its handles live.
     fn runtime_ended(&self) {
         self.close();
+    }
+    /// Ends it: what was accepted is delivered, or time is up. Says whether that sent a reset.
+    fn runtime_is_over(&self) -> bool {
+        false
     }
 }
 
@@ -45,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) wakeups: Arc<Wakeups>,
     name: String,
+    resolver: Resolver,
     lifecycle: AtomicU8,
     /// When the last handle was dropped, once it was.
     abandoned: OnceLock<Instant>,
@@ -76,7 +82,7 @@ impl fmt::Debug for Core {
 
 impl Core {
     /// An open stack around `engine`, whose wake-ups go to [`Core::wakeups`] from now on.
-    pub(crate) fn new(engine: Arc<Engine>, clock: Clock, name: String) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, clock: Clock, name: String, resolver: Resolver) -> Self {
         let wakeups = Arc::new(Wakeups::new(engine.core().queues()));
         engine.core().set_driver_hook(Arc::clone(&wakeups) as _);
         Self {
@@ -84,6 +90,7 @@ impl Core {
             clock,
             wakeups,
             name,
+            resolver,
             lifecycle: AtomicU8::new(Lifecycle::Open as u8),
             abandoned: OnceLock::new(),
             endpoints: Mutex::new(Rank::Leaf, HashMap::new()),
@@ -97,6 +104,11 @@ impl Core {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Who turns the names that sockets are given into addresses.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -137,14 +149,19 @@ impl Core {
         Arc::strong_count(&self.running) > 1
     }
 
-    /// Whether no connection is left, and nothing of theirs in a device that only the driver gets out.
+    /// Whether no connection is left, no datagram waits for a device, and nothing of theirs is in a device that
+    /// only the driver gets out.
     pub(crate) fn is_done(&self) -> bool {
         let engine = &self.engine;
-        let transmitting = |index| {
+        engine.tcp().connections() == 0 && engine.is_drained() && !self.is_transmitting()
+    }
+
+    /// Whether a device has packets that only the driver gets out.
+    pub(crate) fn is_transmitting(&self) -> bool {
+        self.wakeups.live().any(|index| {
             let interface = self.wakeups.queue_id(index).interface;
-            engine.core().device(interface).is_transmitting()
-        };
-        engine.tcp().connections() == 0 && !self.wakeups.live().any(transmitting)
+            self.engine.core().device(interface).is_transmitting()
+        })
     }
 
     /// A number for a new socket of this stack.
@@ -193,6 +210,13 @@ impl Core {
                 Cause::ShutDown => endpoint.close(),
             }
         }
+    }
+
+    /// Ends the sockets that still have something to read after the end of the runtime, once what they
+    /// accepted is delivered. Says whether there were any.
+    pub(crate) fn reset_unread(&self) -> bool {
+        let reset = self.endpoints().iter().filter(|endpoint| endpoint.runtime_is_over()).count();
+        reset > 0
     }
 
     /// Ends everything at once.

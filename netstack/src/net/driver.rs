@@ -100,6 +100,7 @@ impl Drop for EndGuard {
         }
         if std::thread::panicking() || !self.drains {
             self.core.start_closing(Cause::RuntimeEnded);
+            self.core.reset_unread();
             self.core.stop(Cause::RuntimeEnded);
             return;
         }
@@ -147,7 +148,8 @@ fn start_drain(core: &Arc<Core>) {
     }
     core.clock.detach();
     core.start_closing(Cause::RuntimeEnded);
-    if core.engine.is_drained() {
+    let transmits = || core.reset_unread() && core.is_transmitting();
+    if core.engine.is_drained() && !transmits() {
         core.stop(Cause::RuntimeEnded);
         return;
     }
@@ -176,7 +178,14 @@ fn drain(core: &Arc<Core>) {
             }
         };
         // A peer that does not acknowledge in time is given up.
+        let begin = core.now();
         let _ = tokio::time::timeout(core.exit_drain(), drained).await;
+        let reset = core.reset_unread();
+        // A reset may have to wait in a link.
+        while reset && core.is_transmitting() && core.now() < begin + core.exit_drain() {
+            tokio::time::sleep(CHECK_INTERVAL).await;
+            core.wakeups.all();
+        }
         deadlines.abort();
     });
 }

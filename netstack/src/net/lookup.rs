@@ -1,29 +1,30 @@
 //! Resolution of names and address literals.
 
-use crate::net::clock;
+use crate::net::resolver::Resolver;
+use crate::net::stack::Stack;
 use sealed::{Target, ToTarget};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use tokio::runtime::Handle;
 
 /// Types that can be resolved to socket addresses. They are the same as those of
 /// `tokio::net::ToSocketAddrs`.
 ///
-/// Addresses and literals are resolved immediately. Names are resolved by the resolver of the host, on a
-/// blocking thread of the current tokio runtime. While the time of that runtime is paused, and where
-/// there is no runtime, `localhost` is 127.0.0.1 and then ::1, whatever the host says.
+/// Addresses and literals are resolved immediately. Names are resolved by the [`Resolver`] of the stack, which
+/// by default is that of the host.
 ///
 /// The trait is sealed.
 pub trait ToSocketAddrs: ToTarget {}
 
 impl<T: ToTarget + ?Sized> ToSocketAddrs for T {}
 
-/// Resolves `host` to the addresses that a constructor would try, in the same order.
+/// Resolves `host` to the addresses that a constructor would try, in the same order: by the resolver of the
+/// current stack ([`Stack::current`]), or by that of the host if there is none.
 ///
 /// # Errors
 /// - [`io::ErrorKind::InvalidInput`] if a string is not of the form `host:port`.
-/// - [`io::ErrorKind::Unsupported`] for a name outside a tokio runtime.
-/// - Errors of the host's resolver.
+/// - [`io::ErrorKind::Unsupported`] for a name outside a tokio runtime or in paused time, if the resolver is
+///   that of the host.
+/// - Errors of the resolver.
 ///
 /// # Examples
 /// ```
@@ -36,34 +37,20 @@ impl<T: ToTarget + ?Sized> ToSocketAddrs for T {}
 /// ```
 pub async fn lookup_host<T: ToSocketAddrs>(host: T) -> io::Result<impl Iterator<Item = SocketAddr>> {
     let target = host.to_target();
-    Ok(resolve(target).await?.into_iter())
+    let resolver = Stack::try_current().map(|stack| stack.core().resolver().clone()).unwrap_or_default();
+    Ok(resolve(&resolver, target).await?.into_iter())
 }
 
 /// The addresses of what [`ToTarget::to_target`] found.
 ///
 /// The future does not borrow the value that names the target: a future that did would be `Send` only
 /// for a value that is `Sync`.
-pub(crate) async fn resolve(target: io::Result<Target>) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn resolve(resolver: &Resolver, target: io::Result<Target>) -> io::Result<Vec<SocketAddr>> {
     match target? {
         Target::Addresses(addresses) => Ok(addresses),
-        // A simulation gives the same on every host, and does not wait for a thread.
-        Target::Name(name, port)
-            if name.eq_ignore_ascii_case("localhost")
-                && (Handle::try_current().is_err() || clock::is_paused()) =>
-        {
-            Ok(vec![
-                SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-                SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
-            ])
-        }
         Target::Name(name, port) => {
-            if Handle::try_current().is_err() {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "resolving a name needs a tokio runtime",
-                ));
-            }
-            Ok(tokio::net::lookup_host((name, port)).await?.collect())
+            let found = resolver.lookup(&name).await?;
+            Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
         }
     }
 }
@@ -188,7 +175,7 @@ mod tests {
     use super::*;
 
     async fn all<T: ToSocketAddrs>(host: T) -> Vec<String> {
-        resolve(host.to_target()).await.unwrap().iter().map(ToString::to_string).collect()
+        resolve(&Resolver::Host, host.to_target()).await.unwrap().iter().map(ToString::to_string).collect()
     }
 
     #[tokio::test]
@@ -210,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_address_says_so() {
         for (text, what) in [("localhost", "invalid socket address"), ("localhost:x", "invalid port value")] {
-            let error = resolve(text.to_target()).await.unwrap_err();
+            let error = resolve(&Resolver::Host, text.to_target()).await.unwrap_err();
             assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::InvalidInput, what.to_owned()));
         }
         assert_eq!(none_worked(None).to_string(), "could not resolve to any address");

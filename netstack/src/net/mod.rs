@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! sockets    a stack's methods that make sockets
-//! tcp        the TCP sockets                          options   what sockets have in common
+//! tcp, udp, icmp  the sockets                         options   what sockets have in common
+//! echo       pings that the application answers     interface  handles to interfaces, and events of them
 //! stack      Stack, its builder, the current stack    lookup    names and literals
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
 //! core       what handles, sockets and driver share   wakeups   signals for the reactor's tasks
 //! readiness  flags and wakers of one socket           clock     the stack's time
-//! error      what sockets say when the stack is over
+//! error      what sockets say when the stack is over  resolver  who turns names into addresses
 //! ```
 //!
 //! The methods of a socket call the engine directly, in the application's task. The reactor is only
@@ -16,22 +17,41 @@
 //! Many methods return a result although they cannot fail, because those of `tokio::net` and
 //! `socket2` do. Methods that can fail have a section "Errors".
 
+mod alarm;
 mod clock;
 mod core;
 mod driver;
+mod echo;
 mod error;
+mod event;
+pub mod icmp;
+mod interface;
 mod lookup;
 mod options;
 mod reactor;
 mod readiness;
+mod resolver;
+#[cfg(all(test, netstack_shuttle))]
+mod schedules;
 mod sockets;
 mod stack;
 pub mod tcp;
+mod timer;
+pub mod udp;
 mod wakeups;
 
 pub use driver::Driver;
+pub use echo::{EchoForwarder, PendingEcho};
+pub use event::NetworkEvent;
+pub use icmp::{PingSocket, RawSocket};
+pub use interface::{InterfaceHandle, Monitor};
 pub use lookup::{ToSocketAddrs, lookup_host};
+pub use resolver::{Resolve, Resolver};
 pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;
 pub use stack::{InterfaceFailure, Stack};
-pub use tcp::{PendingListener, PendingStream, SockRef, TcpListener, TcpSocket, TcpStream};
+pub use tcp::{
+    PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket,
+    TcpStream,
+};
+pub use udp::UdpSocket;

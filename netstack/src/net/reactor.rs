@@ -7,6 +7,7 @@
 
 use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
+use crate::net::alarm::{Alarm, Precision};
 use crate::net::core::{Core, Lifecycle};
 use crate::stack::{Batch, QueueId};
 use crate::time::{Duration, Instant};
@@ -38,34 +39,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Batches after which a busy poll is tried again once busy polling has stopped.
 const RETRY_EVERY: u8 = 64;
 
-/// A timer that is armed for one point at a time.
-#[derive(Default)]
-struct Alarm {
-    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
-    at: Option<Instant>,
-}
-
-impl Alarm {
-    /// Arms the timer for `at`; ready if it is due. The timer rounds up to a millisecond.
-    fn poll(&mut self, core: &Core, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = match &mut self.sleep {
-            Some(sleep) => {
-                if self.at != Some(at) {
-                    sleep.as_mut().reset(core.clock.to_tokio(at));
-                }
-                sleep
-            }
-            None => self.sleep.insert(Box::pin(tokio::time::sleep_until(core.clock.to_tokio(at)))),
-        };
-        self.at = Some(at);
-        let due = sleep.as_mut().poll(cx);
-        if due.is_ready() {
-            self.at = None;
-        }
-        due
-    }
-}
-
 /// The engine's deadlines, and the end of a stack that was abandoned.
 pub(crate) struct DeadlineTask {
     pub(crate) core: Arc<Core>,
@@ -75,7 +48,7 @@ pub(crate) struct DeadlineTask {
 
 impl DeadlineTask {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core, alarm: Alarm::default(), effects: Batch::new() }
+        Self { core, alarm: Alarm::new(Precision::Near), effects: Batch::new() }
     }
 }
 
@@ -95,7 +68,7 @@ impl Future for DeadlineTask {
                 return Poll::Ready(());
             }
             let next = core.engine.next_deadline().into_iter().chain(core.next_check(now)).min();
-            let due = next.is_some_and(|at| alarm.poll(core, at, cx).is_ready());
+            let due = next.is_some_and(|at| alarm.poll(&core.clock, at, cx).is_ready());
             if due && core.clock.now() > now {
                 continue;
             }
@@ -261,10 +234,10 @@ impl QueueTask {
             index,
             id,
             io,
-            alarm: Alarm::default(),
+            alarm: Alarm::new(Precision::Exact),
             served: None,
             pause: None,
-            pause_alarm: Alarm::default(),
+            pause_alarm: Alarm::new(Precision::Millisecond),
             promised: false,
             refusals: 0,
             hung_up: false,
@@ -373,7 +346,7 @@ impl QueueTask {
             self.io.device().on_deadline(now);
             return Poll::Ready(());
         }
-        self.alarm.poll(&self.core, at, cx)
+        self.alarm.poll(&self.core.clock, at, cx)
     }
 
     /// Forgets the events that brought the task here, before it looks at the queue. What happens
@@ -410,7 +383,7 @@ impl QueueTask {
             }
         };
         let pause = match self.pause {
-            Some(at) => self.pause_alarm.poll(&self.core, at, cx).map(Ok),
+            Some(at) => self.pause_alarm.poll(&self.core.clock, at, cx).map(Ok),
             None => Poll::Pending,
         };
         if pause.is_ready() {

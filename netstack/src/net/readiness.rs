@@ -12,12 +12,12 @@
 use crate::net::error::Cause;
 use crate::readiness::Events;
 use crate::stack::Observer;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, Rank};
 use arrayvec::ArrayVec;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{Interest, Ready};
 use tokio::task::coop;
@@ -129,6 +129,8 @@ impl Waiters {
 pub(crate) struct Registration {
     /// Flags, the shutdown bit and the tick.
     word: AtomicU64,
+    /// Of a socket that an error does not end.
+    datagrams: bool,
     waiters: Mutex<Waiters>,
 }
 
@@ -143,8 +145,14 @@ impl Registration {
     pub(crate) fn assuming(ready: Events) -> Self {
         Self {
             word: AtomicU64::new(u64::from(ready.bits()) & FLAGS),
+            datagrams: false,
             waiters: Mutex::new(Rank::Readiness, Waiters::default()),
         }
+    }
+
+    /// Of a socket for datagrams: it can send, and goes on after an error.
+    pub(crate) fn for_datagrams() -> Self {
+        Self { datagrams: true, ..Self::assuming(Events::WRITABLE) }
     }
 
     /// Ends every wait, now and later, with the error of a stack that is over.
@@ -290,7 +298,10 @@ impl Registration {
 impl Observer for Registration {
     fn on_ready(&self, happened: Events) {
         let mut happened = happened;
-        if happened.intersects(Events::ERROR | Events::HANGUP) {
+        if self.datagrams && happened.intersects(Events::ERROR) {
+            // Who sends and who receives are told of it, and neither state is final.
+            happened |= Events::READABLE | Events::WRITABLE;
+        } else if happened.intersects(Events::ERROR | Events::HANGUP) {
             // As epoll's HUP: a connection that is over neither blocks a reader nor a writer.
             happened |= Direction::Read.mask() | Direction::Write.mask();
         }
@@ -477,6 +488,18 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_a_datagram_socket_is_over_once_it_was_looked_for() {
+        let registration = Registration::for_datagrams();
+        registration.on_ready(Events::ERROR);
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::ERROR;
+        let seen = registration.look(mask(all)).unwrap();
+        assert!(seen.ready().is_readable() && seen.ready().is_writable() && seen.ready().is_error());
+        assert!(!seen.ready().is_read_closed() && !seen.ready().is_write_closed());
+        registration.clear(seen);
+        assert!(registration.look(mask(all)).unwrap().ready.is_empty());
+    }
+
+    #[test]
     fn an_error_ends_every_kind_of_wait() {
         let registration = Registration::new();
         registration.on_ready(Events::ERROR);
@@ -484,5 +507,57 @@ mod tests {
         let seen = registration.look(mask(all)).unwrap().ready();
         assert!(seen.is_read_closed() && seen.is_write_closed() && seen.is_error());
         assert!(seen.is_readable() && seen.is_writable());
+    }
+
+    /// Unparks a thread.
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = std::pin::pin!(future);
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    /// Whatever the source did before it told of an event is seen by who was told, on any processor: Miri and
+    /// ThreadSanitizer run this.
+    #[test]
+    fn threads_see_what_an_event_is_about() {
+        const ITEMS: usize = if cfg!(miri) { 8 } else { 10_000 };
+        let (registration, items) = (Registration::new(), AtomicUsize::new(0));
+        let take = || {
+            let taken =
+                items.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |items| items.checked_sub(1));
+            taken.or_else(|_| would_block())
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 * ITEMS {
+                    items.fetch_add(1, Ordering::Relaxed);
+                    registration.on_ready(Events::READABLE);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..ITEMS {
+                    let take =
+                        std::future::poll_fn(|cx| registration.poll_io(cx, Direction::Read, |_| take()));
+                    block_on(take).unwrap();
+                }
+            });
+            for _ in 0..ITEMS {
+                block_on(registration.async_io(Interest::READABLE, take)).unwrap();
+            }
+        });
+        assert_eq!(items.load(Ordering::Relaxed), 0);
     }
 }

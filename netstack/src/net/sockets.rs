@@ -2,11 +2,46 @@
 //!
 //! They stand apart from the type because the sockets are above it: each socket holds its stack.
 
-use crate::net::lookup::{ToSocketAddrs, lookup_host};
+use crate::net::echo::EchoForwarder;
+use crate::net::interface::{InterfaceHandle, Monitor};
+use crate::net::lookup::{ToSocketAddrs, resolve};
 use crate::net::stack::Stack;
-use crate::net::tcp::{TcpListener, TcpSocket, TcpStream};
+use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
+use crate::net::udp::UdpSocket;
+use crate::stack::{InterfaceInfo, RouteInfo, SocketInfo};
 use std::io;
 use std::net::SocketAddr;
+
+/// Interfaces.
+impl Stack {
+    /// A handle to the interface `name`, to change its addresses, routes, MTU and state.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is none.
+    pub fn interface(&self, name: &str) -> io::Result<InterfaceHandle> {
+        InterfaceHandle::of(self, name)
+    }
+
+    /// All interfaces, with their addresses: `ip addr`.
+    pub fn interfaces(&self) -> Vec<InterfaceInfo> {
+        self.engine().core().all_interfaces()
+    }
+
+    /// All routes: `ip route`.
+    pub fn routes(&self) -> Vec<RouteInfo> {
+        self.engine().core().all_routes()
+    }
+
+    /// All sockets: `ss -tuanoi`, line by line if they are printed.
+    pub fn sockets(&self) -> Vec<SocketInfo> {
+        self.engine().tcp().sockets(self.now())
+    }
+
+    /// Watches the interfaces: `ip monitor`.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::of(self)
+    }
+}
 
 /// Sockets.
 impl Stack {
@@ -26,6 +61,24 @@ impl Stack {
         TcpListener::bind_on(self, addr).await
     }
 
+    /// Takes every SYN for which this stack has no listener, whatever its destination is, before it is
+    /// answered: [`TcpForwarder::start_on`].
+    ///
+    /// # Errors
+    /// As [`TcpForwarder::start_on`].
+    pub fn tcp_forwarder(&self, config: TcpForwarderConfig) -> io::Result<TcpForwarder> {
+        TcpForwarder::start_on(self, config)
+    }
+
+    /// Takes the echo requests to addresses that an interface accepts for others:
+    /// [`EchoForwarder::start_on`].
+    ///
+    /// # Errors
+    /// As [`EchoForwarder::start_on`].
+    pub fn echo_forwarder(&self) -> io::Result<EchoForwarder> {
+        EchoForwarder::start_on(self)
+    }
+
     /// A new IPv4 socket of this stack: [`TcpSocket::new_v4_on`].
     ///
     /// # Errors
@@ -42,14 +95,24 @@ impl Stack {
         TcpSocket::new_v6_on(self)
     }
 
-    /// Resolves a name in the same way as the sockets of this stack, by the resolver of the host.
+    /// Binds a UDP socket on this stack: [`UdpSocket::bind_on`].
     ///
     /// # Errors
-    /// As [`lookup_host`].
+    /// As [`UdpSocket::bind`].
+    pub async fn udp_socket<A: ToSocketAddrs>(&self, addr: A) -> io::Result<UdpSocket> {
+        UdpSocket::bind_on(self, addr).await
+    }
+
+    /// Resolves a name in the same way as the sockets of this stack, by its
+    /// [resolver](crate::StackBuilder::resolver).
+    ///
+    /// # Errors
+    /// As [`lookup_host`](crate::net::lookup_host).
     pub async fn lookup_host<T: ToSocketAddrs>(
         &self,
         host: T,
     ) -> io::Result<impl Iterator<Item = SocketAddr>> {
-        lookup_host(host).await
+        let target = host.to_target();
+        Ok(resolve(self.core().resolver(), target).await?.into_iter())
     }
 }

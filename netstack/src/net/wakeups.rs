@@ -1,10 +1,14 @@
 //! What wakes the reactor's tasks.
 
+use super::event::NetworkEvent;
 use crate::device::Signal;
 use crate::stack::{DriverHook, QueueId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
+
+/// Changes that are kept for who is slow to look at them.
+const CHANGES: usize = 1024;
 
 /// The signals of a stack's reactor: one for the deadlines, one for each device queue.
 ///
@@ -15,6 +19,17 @@ pub(crate) struct Wakeups {
     queues: Vec<QueueWakeup>,
     /// Who waits for the failure of an interface.
     failures: Notify,
+    /// Who wants to know what changes.
+    changes: broadcast::Sender<Change>,
+}
+
+/// What happened to an interface.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// The device of the interface with this number is gone.
+    Failed(u16),
+    /// The application changed something.
+    Made(NetworkEvent),
 }
 
 #[derive(Debug)]
@@ -30,7 +45,8 @@ impl Wakeups {
         let queue =
             |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
         let queues = queues.iter().map(queue).collect();
-        Self { deadline: Signal::new(), queues, failures: Notify::new() }
+        let (changes, _) = broadcast::channel(CHANGES);
+        Self { deadline: Signal::new(), queues, failures: Notify::new(), changes }
     }
 
     /// Wakes every task of the stack.
@@ -52,6 +68,16 @@ impl Wakeups {
     /// Who waits for the failure of an interface.
     pub(crate) fn failures(&self) -> &Notify {
         &self.failures
+    }
+
+    /// Tells those who want to know. Nobody may.
+    pub(crate) fn announce(&self, change: Change) {
+        let _ = self.changes.send(change);
+    }
+
+    /// What changes from now on.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
     }
 
     /// The queue at `index` of the stack's list.
@@ -81,8 +107,9 @@ impl DriverHook for Wakeups {
         }
     }
 
-    fn interface_failed(&self) {
+    fn interface_failed(&self, interface: u16) {
         self.failures.notify_waiters();
+        self.announce(Change::Failed(interface));
     }
 }
 

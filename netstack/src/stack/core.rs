@@ -1,13 +1,17 @@
 //! The state that all protocols of a stack share. It does not depend on any of them.
 
+pub(super) mod change;
+
 use super::counters::StackCounters;
+use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
+use super::groups::Groups;
 use super::hooks::DriverHook;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
 use super::keyed::Keyed;
 use super::paths::Paths;
-use super::routes::Routes;
+use super::routes::{Links, Routes};
 use crate::buffer::Pool;
 use crate::config::Config;
 use crate::device::{Capabilities, Device};
@@ -27,14 +31,18 @@ use std::sync::{Arc, OnceLock};
 
 /// The state that all protocols of a stack share: its settings, interfaces, addresses and routes,
 /// path MTUs, buffers, the random generator, and the driver.
+// More than 16 fields: each is a part that has a type of its own, and no two are used together.
 pub struct Core {
     config: Arc<Config>,
     interfaces: Interfaces,
     addresses: Addresses,
     routes: Routes,
     paths: Paths,
+    groups: Groups,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<RateLimit>,
+    /// Where echo requests to the addresses of others go, if the application answers them.
+    echo: Mutex<Option<Arc<EchoQueue>>>,
     pool: Arc<Pool>,
     keyed: Keyed,
     random: Mutex<ChaCha12Rng>,
@@ -63,9 +71,9 @@ impl Core {
         let random = Mutex::new(Rank::Leaf, seeded(config.seed)?);
         let given = if config.loopback { interfaces::with_loopback(given) } else { given };
         let loopback = config.loopback.then(|| given.len() as u16 - 1);
-        let addresses = Addresses::new(given.iter().map(|interface| &interface.addresses), loopback);
+        let links: Vec<_> = given.iter().map(interfaces::links_of).collect();
+        let addresses = interfaces::addresses_of(&links, loopback);
         interfaces::check(&given, &addresses)?;
-        let links = given.iter().map(interfaces::links_of).collect();
         let interfaces = Interfaces::new(given);
         let keyed = Keyed::new(secret(&random));
         Ok(Self {
@@ -73,8 +81,10 @@ impl Core {
             routes: Routes::new(links),
             interfaces,
             paths: Paths::new(&config, keyed.clone()),
+            groups: Groups::new(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            echo: Mutex::new(Rank::Leaf, None),
             pool: Pool::new(),
             keyed,
             random,
@@ -144,7 +154,33 @@ impl Core {
     /// The largest packet that leaves through an interface; no IP packet is longer than its length
     /// field can say.
     pub(super) fn mtu(&self, interface: u16) -> usize {
-        self.capabilities(interface).mtu.min(usize::from(u16::MAX))
+        self.interfaces.mtu(interface)
+    }
+
+    /// Whether an interface was taken down.
+    #[inline]
+    pub(super) fn is_down(&self, interface: u16) -> bool {
+        self.interfaces.is_down(interface)
+    }
+
+    pub(super) fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// Changes the addresses and routes of an interface, one change at a time.
+    ///
+    /// # Errors
+    /// Those of `change`, and nothing has changed then.
+    pub(super) fn change_links<R>(
+        &self,
+        interface: u16,
+        change: impl FnOnce(&mut Links) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.routes.change(|all| {
+            let result = change(&mut all[usize::from(interface)])?;
+            self.addresses.replace(interfaces::addresses_of(all, self.addresses.loopback()));
+            Ok(result)
+        })
     }
 
     /// The failure of an interface whose device is gone.
@@ -183,6 +219,10 @@ impl Core {
         // RFC 4007 §9: a link-local address means somebody on the link of arrival.
         let on_link = matches!(remote, IpAddr::V6(remote) if remote.is_unicast_link_local());
         let bound = bound.or(on_link.then_some(from.interface));
+        // Who sent it is in this stack, whatever address it has.
+        if self.is_loopback(from.interface) {
+            return from;
+        }
         match self.routes.lookup(&self.addresses, remote, Some(local), bound) {
             Some(route) if route.interface != from.interface => self.queue_of(route.interface, spread),
             // Without a route the queue of arrival is used: the sender can be reached through it.
@@ -200,12 +240,21 @@ impl Core {
         &self.paths
     }
 
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     pub(super) fn reassembly(&self) -> &Mutex<Reassembly> {
         &self.reassembly
     }
 
     pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
         &self.icmp_limit
+    }
+
+    /// Where echo requests to the addresses of others go, if the application answers them.
+    pub(super) fn echo(&self) -> &Mutex<Option<Arc<EchoQueue>>> {
+        &self.echo
     }
 
     pub(super) fn keyed(&self) -> &Keyed {

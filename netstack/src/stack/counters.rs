@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 macro_rules! counters {
     (
         stack { $( $(#[$stack_attr:meta])* $stack:ident, $stack_text:literal; )* }
+        udp { $( $(#[$udp_attr:meta])* $udp:ident, $udp_text:literal; )* }
         tcp { $( $(#[$tcp_attr:meta])* $tcp:ident, $tcp_text:literal; )* }
     ) => {
         /// The counters of a stack, since it was built.
@@ -16,6 +17,7 @@ macro_rules! counters {
         #[non_exhaustive]
         pub struct Counters {
             $( $(#[$stack_attr])* pub $stack: u64, )*
+            $( $(#[$udp_attr])* pub $udp: u64, )*
             $( $(#[$tcp_attr])* pub $tcp: u64, )*
             drops: Counts<{ DropReason::COUNT }>,
             resets: Counts<{ ResetReason::COUNT }>,
@@ -29,7 +31,11 @@ macro_rules! counters {
                 let drops = DropReason::ALL.iter().map(|reason| (reason.counter_name(), self.drops(*reason)));
                 let resets =
                     ResetReason::ALL.iter().map(|reason| (reason.counter_name(), self.resets(*reason)));
-                let named = [$( ($stack_text, self.$stack), )* $( ($tcp_text, self.$tcp) ),*];
+                let named = [
+                    $( ($stack_text, self.$stack), )*
+                    $( ($udp_text, self.$udp), )*
+                    $( ($tcp_text, self.$tcp) ),*
+                ];
                 named.into_iter().chain(drops).chain(resets)
             }
         }
@@ -41,6 +47,12 @@ macro_rules! counters {
             drops: PerReason<{ DropReason::COUNT }>,
         }
 
+        /// What UDP counts.
+        #[derive(Debug, Default)]
+        pub(crate) struct UdpCounters {
+            $( pub(crate) $udp: Counter, )*
+        }
+
         /// What TCP counts.
         #[derive(Debug, Default)]
         pub(crate) struct TcpCounters {
@@ -50,9 +62,10 @@ macro_rules! counters {
 
         impl Counters {
             /// What the groups have counted so far.
-            pub(crate) fn of(stack: &StackCounters, tcp: &TcpCounters) -> Self {
+            pub(crate) fn of(stack: &StackCounters, udp: &UdpCounters, tcp: &TcpCounters) -> Self {
                 Self {
                     $( $stack: stack.$stack.0.load(Ordering::Relaxed), )*
+                    $( $udp: udp.$udp.0.load(Ordering::Relaxed), )*
                     $( $tcp: tcp.$tcp.0.load(Ordering::Relaxed), )*
                     drops: stack.drops.read(),
                     resets: tcp.resets.read(),
@@ -74,8 +87,8 @@ counters! {
         in_unknown_protocols, "InUnknownProtos";
         /// Datagrams put together from fragments.
         reassembled, "ReasmOKs";
-        /// Datagrams sent to a UDP port that nobody has.
-        udp_no_ports, "NoPorts";
+        /// Datagrams that were sent in fragments.
+        fragmented, "FragOKs";
         /// ICMP messages received.
         icmp_in, "IcmpInMsgs";
         /// ICMP messages sent.
@@ -86,6 +99,25 @@ counters! {
         out_packets, "OutRequests";
         /// Packets that a device could not take and that are sent later or again.
         device_full, "DeviceFull";
+    }
+
+    udp {
+        /// UDP datagrams delivered to sockets; several that came as one count as one.
+        udp_in_datagrams, "UdpInDatagrams";
+        /// Datagrams sent to a UDP port that nobody has.
+        udp_no_ports, "NoPorts";
+        /// UDP datagrams with a bad header or checksum, and those that a socket had no room for.
+        udp_in_errors, "UdpInErrors";
+        /// UDP datagrams with a bad checksum.
+        udp_in_csum_errors, "UdpInCsumErrors";
+        /// UDP datagrams that the receive buffer of their socket had no room for.
+        udp_rcvbuf_errors, "UdpRcvbufErrors";
+        /// UDP datagrams sent; several that a device divides count as one.
+        udp_out_datagrams, "UdpOutDatagrams";
+        /// UDP datagrams that were refused since the send buffer of their socket was full.
+        udp_sndbuf_errors, "UdpSndbufErrors";
+        /// ICMP errors about UDP datagrams of no socket: stale or forged.
+        udp_icmp_unmatched, "UdpIcmpUnmatched";
     }
 
     tcp {

@@ -318,5 +318,53 @@ mod tests {
             prop_assert!(fired.is_sorted_by_key(|n| model[*n].unwrap()));
             prop_assert_eq!(fired.len(), model.iter().flatten().count());
         }
+
+        /// As a driver uses it: it asks for the next deadline, sleeps, serves some of what is due, and is told of
+        /// what became earlier.
+        #[test]
+        fn a_driver_serves_what_is_due_and_is_told_of_what_is_earlier(
+            steps in prop::collection::vec((0u8..6, 0usize..20, 0u64..100), 0..200)
+        ) {
+            let deadlines = Deadlines::new();
+            let mut timers: Vec<_> = (0..20).map(|_| Timer::default()).collect();
+            let mut model = [None::<Instant>; 20];
+            let (mut clock, mut announced) = (0, Instant::FAR_FUTURE);
+            for (what, n, amount) in steps {
+                match what {
+                    0..=2 => {
+                        let at = Instant::from_millis(clock + amount);
+                        let moves = model[n].is_none_or(|old| at < old);
+                        let told = deadlines.arm(&mut timers[n], at, || n);
+                        prop_assert_eq!(told, moves && at < announced);
+                        if moves {
+                            (model[n], announced) = (Some(at), announced.min(at));
+                        }
+                    }
+                    3 => {
+                        deadlines.disarm(&mut timers[n]);
+                        model[n] = None;
+                    }
+                    4 => {
+                        clock += amount / 2;
+                        let (now, mut served) = (Instant::from_millis(clock), Vec::new());
+                        deadlines.serve_due(now, n, |one| served.push(one));
+                        let due = model.iter().flatten().filter(|at| **at <= now).count();
+                        prop_assert_eq!(served.len(), due.min(n));
+                        for one in served {
+                            // The earliest first.
+                            prop_assert_eq!(model[one], model.iter().flatten().min().copied());
+                            timers[one].fired();
+                            model[one] = None;
+                        }
+                    }
+                    _ => {
+                        let next = model.iter().flatten().min().copied();
+                        prop_assert_eq!(deadlines.next(), next);
+                        announced = next.unwrap_or(Instant::FAR_FUTURE);
+                    }
+                }
+                prop_assert_eq!(deadlines.len(), model.iter().flatten().count());
+            }
+        }
     }
 }

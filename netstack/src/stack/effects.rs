@@ -50,8 +50,8 @@ pub(super) struct Effects {
     deadline_moved: bool,
     notices: Vec<(Arc<dyn Subject>, Events)>,
     failed: Option<DeviceFailure>,
-    /// The sockets of an interface were failed.
-    interface_failed: bool,
+    /// The interfaces whose sockets were failed.
+    failed_interfaces: Vec<u16>,
     /// What happened, where somebody wants to know.
     trace: Vec<TraceEvent>,
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
@@ -107,8 +107,8 @@ impl Effects {
     }
 
     /// The sockets of an interface were failed: the driver is told.
-    pub(super) fn interface_failed(&mut self) {
-        self.interface_failed = true;
+    pub(super) fn interface_failed(&mut self, interface: u16) {
+        self.failed_interfaces.push(interface);
     }
 
     /// Whether packets were transmitted since the last delivery.
@@ -140,10 +140,10 @@ impl Effects {
                 .filter(|(number, _)| waiting.contains(*number) && has_waiting(*number))
                 .for_each(|(_, queue)| hook.waiting(queue));
         }
-        if std::mem::take(&mut self.interface_failed)
-            && let Some(hook) = core.hook()
-        {
-            hook.interface_failed();
+        for interface in self.failed_interfaces.drain(..) {
+            if let Some(hook) = core.hook() {
+                hook.interface_failed(interface);
+            }
         }
         if let Some(trace) = core.trace() {
             self.trace.drain(..).for_each(|event| trace.event(&event));

@@ -7,10 +7,10 @@ use super::turn::{Arrival, Turn};
 use crate::device::{TxPacket, is_loss};
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
-use crate::ip::{Cast, Problem, fragment};
+use crate::ip::{Cast, fragment};
 use crate::reasons::DropReason;
 use crate::trace::About;
-use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, ip_header_len};
+use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, Problem, ip_header_len};
 use std::io;
 
 /// What became of a packet.
@@ -29,6 +29,10 @@ const ALL_HEADERS: usize = 100;
 
 /// Sends a packet.
 pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket<'_>) -> Sent {
+    if turn.core.is_down(queue.interface) {
+        turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
+        return Sent::Yes;
+    }
     if packet.len_on_wire() > turn.core.mtu(queue.interface) {
         return too_long(turn, queue);
     }
@@ -58,7 +62,9 @@ pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket
 #[cold]
 fn too_long(turn: &mut Turn<'_>, queue: QueueId) -> Sent {
     let mtu = turn.core.mtu(queue.interface);
-    debug_assert!(mtu < ALL_HEADERS, "a packet that is longer than the MTU, {mtu}");
+    // Another thread may have changed the MTU since the packet was made.
+    let changed = mtu != turn.core.capabilities(queue.interface).mtu.min(usize::from(u16::MAX));
+    debug_assert!(mtu < ALL_HEADERS || changed, "a packet that is longer than the MTU, {mtu}");
     turn.dropped(DropReason::PktTooBig, || About::NOTHING);
     Sent::Yes
 }
@@ -75,8 +81,14 @@ pub(super) fn send_icmp(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]) {
     if packet.len() <= mtu {
         send(packet);
     } else {
-        fragment(packet, mtu, core.random() as u32, send);
+        cut(core, packet, mtu, send);
     }
+}
+
+/// Cuts a packet into fragments of at most `mtu` bytes, and hands each to `send`.
+pub(super) fn cut(core: &Core, packet: &[u8], mtu: usize, send: impl FnMut(&[u8])) {
+    core.counters().fragmented.bump();
+    fragment(packet, mtu, core.random() as u32, send);
 }
 
 /// Sends an ICMP error, within the stack's limit for those.
@@ -93,11 +105,23 @@ pub(super) fn send_icmp_error(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]
 pub(super) fn send_unreachable(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reason: Unreachable) {
     let Arrival { header, cast, bytes, .. } = arrival;
     let queue = way_back(turn.core, arrival);
+    let bytes = &bytes.bytes()[..header.payload.end];
+    send_unreachable_about(turn, queue, reason, &Undelivered { header, bytes, cast: *cast });
+}
+
+/// As [`send_unreachable`], on `queue`, about a packet that is no arrival any more.
+pub(super) fn send_unreachable_about(
+    turn: &mut Turn<'_>,
+    queue: QueueId,
+    reason: Unreachable,
+    packet: &Undelivered<'_>,
+) {
+    let header = packet.header;
     let mut message = Vec::new();
     let ip = IpMeta::new(header.dst, header.src, turn.core.config().default_ttl);
     let room = quote_room(turn.core, queue, header);
-    let bytes = &bytes.bytes()[..header.payload.end.min(room)];
-    let undelivered = Undelivered { header, bytes, cast: *cast };
+    let bytes = &packet.bytes[..packet.bytes.len().min(room)];
+    let undelivered = Undelivered { bytes, ..*packet };
     if emit_unreachable(&mut message, reason, &undelivered, turn.core.addresses(), &ip) {
         send_icmp_error(turn, queue, &message);
     }

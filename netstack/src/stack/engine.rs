@@ -2,14 +2,19 @@
 
 use super::core::Core;
 use super::counters::Counters;
+use super::echo;
+use super::echo_queue::{EchoQueue, HeldEcho};
 use super::effects::Effects;
 use super::egress::send_unreachable;
 use super::flow::QueueId;
 use super::guest::{Guest, Rotation};
+use super::hooks::Observer;
 use super::iface::Interface;
 use super::ingress;
+use super::raw::Raw;
 use super::tcp::{ConnectionEnd, Destination, FastOpenCache, Scratch, Tcp};
 use super::turn::{Arrival, Turn};
+use super::udp::Udp;
 use crate::buffer::PacketBuf;
 use crate::config::Config;
 use crate::device::RxMeta;
@@ -32,10 +37,12 @@ use std::sync::Arc;
 /// A driver passes packets to [`Engine::on_packet`], ends each batch with [`Engine::end_batch`],
 /// calls [`Engine::on_timer`] at [`Engine::next_deadline`] and [`Engine::on_writable`] when a full
 /// device has room again, and calls [`Batch::deliver`] after each. Applications call the protocols,
-/// by [`Engine::with_tcp`], from any thread; those calls transmit inline.
+/// by [`Engine::with_tcp`] and its kin, from any thread; those calls transmit inline.
 pub struct Engine {
     core: Core,
     tcp: Tcp,
+    udp: Udp,
+    raw: Raw,
     rotation: Rotation,
 }
 
@@ -123,7 +130,9 @@ impl Engine {
         let EngineSetup { fast_open_cache, congestion, trace } = setup;
         let core = Core::new(config, interfaces, trace)?;
         let tcp = Tcp::new(&core, fast_open_cache, &congestion)?;
-        Ok(Arc::new(Self { core, tcp, rotation: Rotation::default() }))
+        let udp = Udp::new(&core);
+        let raw = Raw::new(&core);
+        Ok(Arc::new(Self { core, tcp, udp, raw, rotation: Rotation::default() }))
     }
 
     /// The shared state of the protocols: settings, interfaces, buffers.
@@ -142,6 +151,34 @@ impl Engine {
     pub fn with_tcp<R>(&self, now: Instant, f: impl FnOnce(&Tcp, &mut Turn<'_>) -> R) -> R {
         let mut effects = Effects::default();
         let result = f(&self.tcp, &mut Turn::new(&self.core, now, &mut effects));
+        self.deliver(&mut effects);
+        result
+    }
+
+    /// UDP, for calls that need no turn.
+    pub fn udp(&self) -> &Udp {
+        &self.udp
+    }
+
+    /// As [`Engine::with_tcp`], with UDP.
+    #[inline]
+    pub fn with_udp<R>(&self, now: Instant, f: impl FnOnce(&Udp, &mut Turn<'_>) -> R) -> R {
+        let mut effects = Effects::default();
+        let result = f(&self.udp, &mut Turn::new(&self.core, now, &mut effects));
+        self.deliver(&mut effects);
+        result
+    }
+
+    /// Ping and raw sockets, for calls that need no turn.
+    pub fn raw(&self) -> &Raw {
+        &self.raw
+    }
+
+    /// As [`Engine::with_tcp`], with ping and raw sockets.
+    #[inline]
+    pub fn with_raw<R>(&self, now: Instant, f: impl FnOnce(&Raw, &mut Turn<'_>) -> R) -> R {
+        let mut effects = Effects::default();
+        let result = f(&self.raw, &mut Turn::new(&self.core, now, &mut effects));
         self.deliver(&mut effects);
         result
     }
@@ -168,10 +205,10 @@ impl Engine {
             protocol::ICMP if arrival.header.src.is_ipv4() => self.on_icmp(turn, &arrival),
             protocol::ICMPV6 if arrival.header.src.is_ipv6() => self.on_icmp(turn, &arrival),
             protocol::UDP => {
-                self.core.counters().udp_no_ports.bump();
-                drop_datagram(turn, &arrival, DropReason::NoSocket);
-                send_unreachable(turn, &arrival, Unreachable::Port);
+                self.raw.on_packet(turn, &arrival);
+                self.udp.on_datagram(turn, arrival);
             }
+            _ if self.raw.on_packet(turn, &arrival) => {}
             // RFC 8200 §4.7: nothing follows, and nobody is told.
             protocol::NO_NEXT_HEADER if arrival.header.src.is_ipv6() => {
                 drop_datagram(turn, &arrival, DropReason::IpNoproto);
@@ -185,11 +222,18 @@ impl Engine {
     }
 
     fn on_icmp(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
+        self.raw.on_packet(turn, arrival);
+        if self.raw.on_echo_reply(turn, arrival) {
+            self.core.counters().icmp_in.bump();
+            return;
+        }
         let Some(error) = ingress::on_icmp(turn, arrival) else { return };
-        if error.quoted.protocol == protocol::TCP {
-            self.tcp.on_icmp_error(turn, &error);
-        } else {
-            drop_datagram(turn, arrival, DropReason::IcmpUnhandled);
+        let interface = arrival.from.interface;
+        match error.quoted.protocol {
+            protocol::TCP => self.tcp.on_icmp_error(turn, &error),
+            protocol::UDP => self.udp.on_icmp_error(turn, interface, &error),
+            protocol::ICMP | protocol::ICMPV6 => self.raw.on_icmp_error(turn, interface, &error),
+            _ => drop_datagram(turn, arrival, DropReason::IcmpUnhandled),
         }
     }
 
@@ -246,7 +290,7 @@ impl Engine {
         if self.core.fail_interface(interface, cause) {
             let mut turn = Turn::new(&self.core, now, effects);
             self.guests().into_iter().for_each(|guest| guest.fail_interface(&mut turn, interface, cause));
-            effects.interface_failed();
+            effects.interface_failed(interface);
         }
     }
 
@@ -277,8 +321,30 @@ impl Engine {
     }
 
     /// The protocols.
-    fn guests(&self) -> [&dyn Guest; 1] {
-        [&self.tcp]
+    fn guests(&self) -> [&dyn Guest; 3] {
+        [&self.tcp, &self.udp, &self.raw]
+    }
+
+    /// Starts to take the echo requests to addresses that an interface accepts for others, which
+    /// [`Config::any_ip_echo`] leaves to the application. The observer is told when one is there.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` if somebody takes them already; of kind `InvalidInput` if the policy is another.
+    pub fn forward_echo(&self, observer: Arc<dyn Observer>) -> io::Result<Arc<EchoQueue>> {
+        echo::open(&self.core, observer)
+    }
+
+    /// Stops to take echo requests. Those that wait are dropped.
+    pub fn close_echo(&self, queue: &Arc<EchoQueue>) {
+        echo::close(&self.core, queue);
+    }
+
+    /// Answers an echo request: with the reply, or with an ICMP error, within the stack's limit for
+    /// those.
+    pub fn answer_echo(&self, now: Instant, request: &HeldEcho, error: Option<Unreachable>) {
+        let mut effects = Effects::default();
+        echo::answer(&mut Turn::new(&self.core, now, &mut effects), request, error);
+        self.deliver(&mut effects);
     }
 
     /// What the stack holds at `now`, when everything that can be done has been done.
@@ -310,7 +376,9 @@ impl Engine {
     /// Gives buffers back that nothing needs any more.
     #[cfg(feature = "net")]
     pub(crate) fn trim_if_idle(&self) {
-        self.tcp.trim_if_idle(&self.core);
+        if self.udp.sockets() + self.raw.sockets() == 0 {
+            self.tcp.trim_if_idle(&self.core);
+        }
     }
 
     /// How the last 256 connections ended, the latest last.
@@ -320,7 +388,7 @@ impl Engine {
 
     /// The counters since the stack was built.
     pub fn counters(&self) -> Counters {
-        Counters::of(self.core.counters(), self.tcp.counters())
+        Counters::of(self.core.counters(), self.udp.counters(), self.tcp.counters())
     }
 
     /// The metrics of the hosts that the stack has communicated with, in the order of their

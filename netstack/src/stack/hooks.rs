@@ -25,6 +25,8 @@ pub trait DriverHook: Send + Sync {
     /// A socket waits until `queue` takes packets: call
     /// [`Engine::on_writable`](super::Engine::on_writable) when it does.
     fn waiting(&self, queue: QueueId);
-    /// The device of an interface is gone: [`Core::first_failure`](super::Core::first_failure).
-    fn interface_failed(&self) {}
+    /// The device of the interface with this number is gone.
+    fn interface_failed(&self, interface: u16) {
+        let _ = interface;
+    }
 }

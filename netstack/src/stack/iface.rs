@@ -38,6 +38,7 @@ pub struct Interface {
     pub(crate) name: Option<String>,
     pub(crate) device: Arc<dyn Device>,
     pub(crate) addresses: Vec<Cidr>,
+    pub(crate) any_ip: Vec<Cidr>,
     pub(crate) gateways: Vec<IpAddr>,
     /// The first text that could not be read.
     pub(crate) error: Option<String>,
@@ -46,7 +47,8 @@ pub struct Interface {
 impl Interface {
     /// An interface without addresses.
     pub fn new(device: Arc<dyn Device>) -> Self {
-        Self { name: None, device, addresses: Vec::new(), gateways: Vec::new(), error: None }
+        let (addresses, any_ip, gateways) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: None, device, addresses, any_ip, gateways, error: None }
     }
 
     /// Sets the name of the interface. Default: `net` followed by its number.
@@ -71,6 +73,40 @@ impl Interface {
     pub fn address(mut self, cidr: &str) -> Self {
         match cidr.parse() {
             Ok(cidr) => self.addresses.push(cidr),
+            Err(error) => self.refuse(&error),
+        }
+        self
+    }
+
+    /// Accepts packets for every host in `prefix`, such as `198.18.0.0/15`, that arrive on this
+    /// interface, as if each address were the stack's own. `0.0.0.0/0` and `::/0` are all addresses. It
+    /// can be called several times.
+    ///
+    /// Sockets can be bound to these addresses and send from them, and a listener on the unspecified
+    /// address accepts connections to all of them: [`TcpStream::local_addr`] says which it was. With
+    /// [`Stack::tcp_forwarder`], an application also decides about those to ports that have no listener.
+    ///
+    /// Groups, broadcast addresses of the stack's networks and loopback addresses stay what they are, and a
+    /// packet whose source is its destination, or an address of the stack, is dropped. It is about what
+    /// arrives: to a host in `prefix`, the stack's own packets leave as to any other. There has to be a
+    /// route by which answers reach those who send to these addresses; without one, they leave through the
+    /// interface on which the packet came.
+    ///
+    /// Linux calls this AnyIP (`ip route add local 198.18.0.0/15 dev lo`), gVisor promiscuous mode and
+    /// spoofing.
+    ///
+    /// [`TcpStream::local_addr`]: crate::net::TcpStream::local_addr
+    /// [`Stack::tcp_forwarder`]: crate::Stack::tcp_forwarder
+    #[doc(alias = "promiscuous")]
+    #[doc(alias = "spoofing")]
+    #[doc(alias = "AnyIP")]
+    #[must_use]
+    pub fn any_ip(mut self, prefix: &str) -> Self {
+        match prefix.parse() {
+            Ok(prefix) if Addresses::names_no_host(&prefix) => {
+                self.refuse(&format!("{prefix} has no address of a host"));
+            }
+            Ok(prefix) => self.any_ip.push(prefix),
             Err(error) => self.refuse(&error),
         }
         self
@@ -102,7 +138,7 @@ impl Interface {
             return Ok(());
         }
         for &gateway in &self.gateways {
-            if addresses.classify(gateway) != AddressKind::Foreign {
+            if !matches!(addresses.classify(gateway, None), AddressKind::Foreign | AddressKind::AnyIp) {
                 return Err(format!("the gateway {gateway} of `{name}` is not the address of another host"));
             }
             // RFC 4861 §5.1: link-local addresses are on every link.
@@ -127,6 +163,7 @@ impl fmt::Debug for Interface {
         f.debug_struct("Interface")
             .field("name", &self.name)
             .field("addresses", &self.addresses)
+            .field("any_ip", &self.any_ip)
             .field("gateways", &self.gateways)
             .finish_non_exhaustive()
     }

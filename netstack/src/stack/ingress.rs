@@ -1,15 +1,17 @@
 //! Receiving: from a packet to a datagram for this stack.
 
+use super::echo;
 use super::egress::{send_icmp, send_parameter_problem, way_back};
 use super::flow::QueueId;
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
+use crate::config::EchoPolicy;
 use crate::device::RxMeta;
-use crate::icmp::{IcmpError, Undelivered, emit_echo_reply, parse_echo_request, parse_error};
-use crate::ip::{Cast, OptionsV4, Origin, check_options_v4, extension_problem, validate};
+use crate::icmp::{EchoRequest, IcmpError, Undelivered, emit_echo_reply, parse_echo_request, parse_error};
+use crate::ip::{AddressKind, Cast, OptionsV4, Origin, check_options_v4, validate};
 use crate::reasons::DropReason;
 use crate::trace::{About, EventKind};
-use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, parse_icmp, parse_ip};
+use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, extension_problem, parse_icmp, parse_ip};
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
@@ -22,6 +24,9 @@ pub(super) fn receive(
     deliver: impl FnOnce(&mut Turn<'_>, Arrival<'_>),
 ) {
     turn.out.in_packets += 1;
+    if turn.core.is_down(from.interface) {
+        return turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
+    }
     let Some(bytes) = packet.bytes().get(..meta.len) else {
         return drop_unread(turn, DropReason::PktTooSmall);
     };
@@ -34,7 +39,7 @@ pub(super) fn receive(
         }
     };
     let inside = turn.core.is_loopback(from.interface);
-    let origin = if inside { Origin::Loopback } else { Origin::Outside };
+    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
     // RFC 1122 §3.2.1.3.
     let cast = match validate(header, origin, turn.core.addresses()) {
         Ok(cast) => cast,
@@ -91,7 +96,7 @@ fn options_pass(turn: &mut Turn<'_>, from: QueueId, packet: &Undelivered<'_>) ->
 fn answer_unread(turn: &mut Turn<'_>, from: QueueId, bytes: &[u8]) {
     let Some((header, problem)) = extension_problem(bytes) else { return };
     let inside = turn.core.is_loopback(from.interface);
-    let origin = if inside { Origin::Loopback } else { Origin::Outside };
+    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
     if let Ok(cast) = validate(&header, origin, turn.core.addresses()) {
         let bytes = &bytes[..header.payload.end];
         send_parameter_problem(turn, from, &Undelivered { header: &header, bytes, cast }, problem);
@@ -147,14 +152,12 @@ pub(super) fn on_icmp(turn: &mut Turn<'_>, arrival: &Arrival<'_>) -> Option<Icmp
     let bytes = &arrival.bytes.bytes()[..header.payload.end];
     if let Some(request) = parse_echo_request(header, bytes) {
         // RFC 1122 §3.2.2.6 lets a host ignore requests to groups, as Linux does.
-        if arrival.cast == Cast::Unicast {
-            let mut reply = Vec::new();
-            let ip = IpMeta::new(header.dst, header.src, turn.core.config().default_ttl);
-            emit_echo_reply(&mut reply, &request, &ip);
-            let queue = way_back(turn.core, arrival);
-            send_icmp(turn, queue, &reply);
-        } else {
-            turn.dropped(DropReason::NotUnicast, || About::hosts(header.dst, header.src));
+        let outcome = match arrival.cast {
+            Cast::Unicast => on_echo_request(turn, arrival, &request),
+            Cast::Multicast | Cast::Broadcast => Err(DropReason::NotUnicast),
+        };
+        if let Err(reason) = outcome {
+            turn.dropped(reason, || About::hosts(header.dst, header.src));
         }
         return None;
     }
@@ -165,4 +168,35 @@ pub(super) fn on_icmp(turn: &mut Turn<'_>, arrival: &Arrival<'_>) -> Option<Icmp
         turn.dropped(reason, || About::hosts(header.dst, header.src));
     }
     error
+}
+
+/// Answers an echo request, or leaves it to the application.
+///
+/// # Errors
+/// If the request is dropped.
+fn on_echo_request(
+    turn: &mut Turn<'_>,
+    arrival: &Arrival<'_>,
+    request: &EchoRequest<'_>,
+) -> Result<(), DropReason> {
+    let (core, header) = (turn.core, arrival.header);
+    let policy = match core.addresses().classify(header.dst, Some(arrival.from.interface)) {
+        AddressKind::AnyIp => core.config().any_ip_echo,
+        _ => EchoPolicy::Reply,
+    };
+    match policy {
+        EchoPolicy::Reply => {
+            let mut reply = Vec::new();
+            emit_echo_reply(
+                &mut reply,
+                request,
+                &IpMeta::new(header.dst, header.src, core.config().default_ttl),
+            );
+            let queue = way_back(core, arrival);
+            send_icmp(turn, queue, &reply);
+            Ok(())
+        }
+        EchoPolicy::Ignore => Err(DropReason::EchoIgnored),
+        EchoPolicy::Forward => echo::leave(turn, arrival),
+    }
 }

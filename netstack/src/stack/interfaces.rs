@@ -2,13 +2,16 @@
 
 use super::flow::QueueId;
 use super::iface::Interface;
+use super::ip_route::IpRoute;
 use super::routes::Links;
 use crate::device::{Capabilities, Device, Loopback};
 use crate::error::Failure;
-use crate::ip::Addresses;
+use crate::ip::{Addresses, Cidr};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The MTU of the loopback interface: as much as an IP packet can be. Linux has one byte more.
@@ -30,6 +33,10 @@ struct Attached {
     capabilities: Capabilities,
     /// The number of its first queue in [`Interfaces::queues`].
     first_queue: usize,
+    /// Bytes of the longest packet; no IP packet is longer than its length field can say.
+    mtu: AtomicUsize,
+    /// It was taken down.
+    down: AtomicBool,
     /// Set once the device is gone.
     failure: OnceLock<Failure>,
 }
@@ -56,6 +63,8 @@ impl Interfaces {
                 name: name_of(&interface, index),
                 capabilities,
                 first_queue: queues.len(),
+                mtu: AtomicUsize::new(capabilities.mtu.min(usize::from(u16::MAX))),
+                down: AtomicBool::new(false),
                 failure: OnceLock::new(),
                 device: interface.device,
             });
@@ -93,6 +102,27 @@ impl Interfaces {
         &self.get(interface).capabilities
     }
 
+    pub(super) fn mtu(&self, interface: u16) -> usize {
+        self.get(interface).mtu.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_mtu(&self, interface: u16, mtu: usize) {
+        self.get(interface).mtu.store(mtu, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn is_down(&self, interface: u16) -> bool {
+        self.get(interface).down.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_down(&self, interface: u16, down: bool) {
+        self.get(interface).down.store(down, Ordering::Relaxed);
+    }
+
+    pub(super) fn len(&self) -> u16 {
+        self.attached.len() as u16
+    }
+
     pub(super) fn failure(&self, interface: u16) -> Option<&Failure> {
         self.get(interface).failure.get()
     }
@@ -111,6 +141,13 @@ impl Interfaces {
         let first = *self.first_failed.get()?;
         Some((self.name(first), self.failure(first)?))
     }
+}
+
+/// Whose each address is on these interfaces, the last of which may be loopback.
+pub(super) fn addresses_of(interfaces: &[Links], loopback: Option<u16>) -> Addresses {
+    let own = Addresses::new(interfaces.iter().map(|links| &links.addresses), loopback);
+    let with_any_ip = |own: Addresses, (index, links): (u16, &Links)| own.with_any_ip(index, &links.any_ip);
+    (0..).zip(interfaces).fold(own, with_any_ip)
 }
 
 /// Refuses interfaces that cannot work: the first mistake, in words.
@@ -135,7 +172,8 @@ pub(super) fn check(interfaces: &[Interface], own: &Addresses) -> io::Result<()>
         interface.check_gateways(&name_of(interface, index), own).map_err(|error| invalid(&error))?;
         let mtu = interface.device.capabilities().mtu;
         // RFC 791 §3.1: a host takes packets of 68 bytes; RFC 8200 §5: links of IPv6 carry 1280.
-        let floor = if interface.addresses.iter().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };
+        let networks = || interface.addresses.iter().chain(&interface.any_ip);
+        let floor = if networks().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };
         if mtu < floor {
             let name = name_of(interface, index);
             return Err(invalid(&format!("the MTU of `{name}` is {mtu}, under the {floor} that IP needs")));
@@ -151,9 +189,20 @@ fn name_of(interface: &Interface, index: usize) -> String {
 pub(super) fn links_of(interface: &Interface) -> Links {
     Links {
         addresses: interface.addresses.clone(),
-        default_v4: interface.gateways.iter().any(|gateway| gateway.is_ipv4()),
-        default_v6: interface.gateways.iter().any(|gateway| gateway.is_ipv6()),
+        any_ip: interface.any_ip.clone(),
+        routes: interface.gateways.iter().map(|gateway| default_route(*gateway)).collect(),
+        down: false,
     }
+}
+
+/// The default route of the family of `gateway`.
+pub(super) fn default_route(gateway: IpAddr) -> IpRoute {
+    let all = match gateway {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let all = Cidr::new(all, 0).expect("no prefix is too long by zero bits");
+    IpRoute { gateway: Some(gateway), ..IpRoute::to(all) }
 }
 
 fn invalid(error: &dyn fmt::Display) -> io::Error {

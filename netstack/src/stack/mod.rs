@@ -12,23 +12,31 @@
 mod core;
 mod counters;
 mod deadlines;
+mod echo;
+mod echo_queue;
 mod effects;
 mod egress;
 mod engine;
 mod flow;
+mod groups;
 mod guest;
 mod hooks;
 mod hosts;
 mod iface;
 mod ingress;
 mod interfaces;
+mod ip_route;
 mod keyed;
 mod paths;
 mod ports;
+mod raw;
 mod routes;
 mod socket;
+mod socket_info;
 mod tcp;
 mod turn;
+mod udp;
+mod unsent;
 mod waiting;
 
 #[cfg(test)]
@@ -37,15 +45,20 @@ pub(crate) mod testing;
 mod tests;
 
 pub use core::Core;
+pub use core::change::{InterfaceInfo, RouteInfo};
 pub use counters::Counters;
+pub use echo_queue::{EchoQueue, HeldEcho};
 pub use engine::{Batch, Engine, EngineSetup};
 #[cfg(feature = "net")]
 pub(crate) use flow::give_back;
 pub use flow::{Family, QueueId};
 pub use hooks::{DriverHook, Observer};
 pub use iface::Interface;
+pub use ip_route::IpRoute;
 pub use paths::PathMtu;
+pub use raw::{Raw, RawCell, RawKind};
 pub use socket::IpSocket;
+pub use socket_info::{SocketInfo, SocketTimer, TransferInfo};
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub use tcp::Inspection;
@@ -54,3 +67,4 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
+pub use udp::{Transmission, Udp, UdpCell, UnboundUdp};

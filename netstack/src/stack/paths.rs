@@ -48,6 +48,11 @@ impl Paths {
         self.changes.load(Ordering::Relaxed)
     }
 
+    /// The MTU of an interface has changed: every connection looks its path up again.
+    pub(super) fn interface_changed(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The MTU of the path to `address`, if it is known to be less than the interface's.
     pub(super) fn mtu(&self, now: Instant, address: IpAddr) -> Option<PathMtu> {
         let known = self.table.lock().get(now, address)?.value;

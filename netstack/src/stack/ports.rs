@@ -226,7 +226,13 @@ impl Drop for Binding {
 fn enter(groups: &mut Vec<Group>, claim: Claim) {
     match groups.iter_mut().find(|group| group.claim == claim) {
         Some(group) => group.sockets += 1,
-        None => groups.push(Group { claim, sockets: 1 }),
+        None => {
+            // Most ports have one, for which four places would be many.
+            if groups.is_empty() {
+                groups.reserve_exact(1);
+            }
+            groups.push(Group { claim, sockets: 1 });
+        }
     }
 }
 
@@ -241,122 +247,4 @@ fn leave(groups: &mut Vec<Group>, claim: &Claim) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    fn claim(address: &str) -> Claim {
-        Claim {
-            address: address.parse().unwrap(),
-            dual_stack: address == "::",
-            interface: None,
-            reuse_address: false,
-            reuse_port: false,
-            listening: false,
-            by_connect: false,
-        }
-    }
-
-    fn ports() -> Arc<Ports> {
-        Ports::new(1000..=1009)
-    }
-
-    #[test]
-    fn addresses_that_overlap_conflict() {
-        let ports = ports();
-        for (first, second, conflict) in [
-            ("10.0.0.1", "10.0.0.1", true),
-            ("10.0.0.1", "10.0.0.2", false),
-            ("10.0.0.1", "0.0.0.0", true),
-            ("0.0.0.0", "10.0.0.1", true),
-            ("::", "10.0.0.1", true),
-            ("::", "0.0.0.0", true),
-            ("::", "fd00::1", true),
-            ("0.0.0.0", "fd00::1", false),
-            ("10.0.0.1", "fd00::1", false),
-        ] {
-            let held = ports.bind(80, claim(first)).unwrap();
-            assert_eq!(ports.bind(80, claim(second)).is_err(), conflict, "{first} and {second}");
-            drop(held);
-        }
-        let only_v6 = Claim { dual_stack: false, ..claim("::") };
-        let _held = ports.bind(80, only_v6).unwrap();
-        assert!(ports.bind(80, claim("0.0.0.0")).is_ok());
-    }
-
-    #[test]
-    fn sharing_needs_both_and_no_listener() {
-        let ports = ports();
-        let reuse = Claim { reuse_address: true, ..claim("10.0.0.1") };
-        let mut first = ports.bind(80, reuse).unwrap();
-        assert!(ports.bind(80, claim("10.0.0.1")).is_err(), "only one of them allows it");
-        let mut second = ports.bind(80, reuse).unwrap();
-        first.listen().unwrap();
-        assert_eq!(second.listen(), Err(PortError::InUse));
-        assert!(ports.bind(80, reuse).is_err(), "nobody binds where one listens");
-        drop((first, second));
-        assert_eq!(ports.len(), 0);
-        let share = Claim { reuse_port: true, ..claim("0.0.0.0") };
-        let mut group = [ports.bind(80, share).unwrap(), ports.bind(80, share).unwrap()];
-        assert!(group.iter_mut().all(|one| one.listen().is_ok()));
-        assert!(ports.bind(80, claim("10.0.0.1")).is_err());
-    }
-
-    #[test]
-    fn a_successor_listens_beside_the_connections_of_its_predecessor() {
-        let ports = ports();
-        let reuse = Claim { reuse_address: true, ..claim("0.0.0.0") };
-        let mut listener = ports.bind(80, reuse).unwrap();
-        listener.listen().unwrap();
-        let child = listener.child("10.0.0.1".parse().unwrap());
-        drop(listener);
-        assert!(ports.bind(80, claim("0.0.0.0")).is_err(), "without SO_REUSEADDR the connection counts");
-        let mut successor = ports.bind(80, reuse).unwrap();
-        successor.listen().unwrap();
-        drop((successor, child));
-        assert_eq!(ports.len(), 0);
-    }
-
-    #[test]
-    fn automatic_ports_run_out_and_come_back() {
-        let ports = ports();
-        let mut held: Vec<_> = (0..10).map(|n| ports.bind_any(n * 77, claim("0.0.0.0")).unwrap()).collect();
-        assert!(held[..5].iter().all(|binding| binding.port() % 2 == 1), "odd ports first");
-        assert_eq!(held.iter().map(Binding::port).collect::<HashSet<_>>().len(), 10);
-        assert_eq!(ports.bind_any(3, claim("0.0.0.0")).unwrap_err(), PortError::Exhausted);
-        assert_eq!(ports.connect(3, claim("10.0.0.1"), |_| true).unwrap_err(), PortError::Exhausted);
-        let port = held.pop().unwrap().port();
-        assert_eq!(ports.bind_any(3, claim("0.0.0.0")).unwrap().port(), port);
-    }
-
-    #[test]
-    fn connect_shares_ports_that_connect_chose() {
-        let ports = ports();
-        let outgoing = Claim { by_connect: true, ..claim("10.0.0.1") };
-        let mut held = Vec::new();
-        for destination in 0..3 {
-            let mut taken = HashSet::new();
-            for _ in 0..10 {
-                let binding = ports.connect(destination, outgoing, |port| !taken.contains(&port)).unwrap();
-                taken.insert(binding.port());
-                held.push(binding);
-            }
-            assert!(ports.connect(destination, outgoing, |port| !taken.contains(&port)).is_err());
-        }
-        assert_eq!(ports.len(), 10);
-        drop(held);
-        assert_eq!(ports.len(), 0);
-    }
-
-    #[test]
-    fn every_port_is_a_candidate_once() {
-        for range in [1000..=1009, 1000..=1010, 7..=7, 1..=65_535u16] {
-            for skip in [0, 1] {
-                let all: Vec<_> = candidates(&range, u64::MAX / 3, skip).collect();
-                let distinct: HashSet<_> = all.iter().copied().collect();
-                assert_eq!((all.len(), distinct.len()), (range.len(), range.len()), "{range:?}");
-                assert!(all.iter().all(|port| range.contains(port)));
-            }
-        }
-    }
-}
+mod tests;

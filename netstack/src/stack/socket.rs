@@ -20,6 +20,9 @@ pub struct IpSocket {
     pub ttl: u8,
     /// `IP_TOS` or `IPV6_TCLASS`; the two ECN bits are not used. Default 0.
     pub traffic_class: u8,
+    /// Whether it can be bound to the address of another host (`IP_FREEBIND`, `IP_TRANSPARENT`). Applies
+    /// when binding. Default off.
+    pub bind_foreign: bool,
     family: Family,
     only_v6: bool,
     interface: Option<u16>,
@@ -36,6 +39,7 @@ impl IpSocket {
             reuse_port: false,
             ttl: core.config().default_ttl,
             traffic_class: 0,
+            bind_foreign: false,
             family,
             only_v6: false,
             interface: None,
@@ -89,9 +93,16 @@ impl IpSocket {
     /// Binds the socket: reserves the port, or one of the automatic ones for port 0.
     ///
     /// # Errors
-    /// `EINVAL` if it is bound already, for an IPv6 group and for a link-local address without a scope,
-    /// `EAFNOSUPPORT` for an address of the other family, `EADDRNOTAVAIL` for an address that is not the stack's, `EADDRINUSE`.
-    pub(super) fn bind(&mut self, core: &Core, ports: &Arc<Ports>, address: SocketAddr) -> io::Result<()> {
+    /// `EINVAL` if it is bound already, for a stream to an IPv6 group and for a link-local address without a
+    /// scope, `EAFNOSUPPORT` for an address of the other family, `EADDRNOTAVAIL` for an address that is not
+    /// the stack's unless [`IpSocket::bind_foreign`] is set, `EADDRINUSE`.
+    pub(super) fn bind(
+        &mut self,
+        core: &Core,
+        ports: &Arc<Ports>,
+        address: SocketAddr,
+        kind: SocketKind,
+    ) -> io::Result<()> {
         core.check_alive()?;
         if self.binding.is_some() {
             return Err(os(libc::EINVAL));
@@ -104,7 +115,7 @@ impl IpSocket {
         if self.lacks_scope(address) {
             return Err(os(libc::EINVAL));
         }
-        check_bindable(core, ip)?;
+        self.check_bindable(core, ip, kind)?;
         let claim = Claim {
             address: ip,
             dual_stack: ip.is_ipv6() && ip.is_unspecified() && !self.only_v6,
@@ -132,6 +143,19 @@ impl IpSocket {
         match &self.binding {
             Some(binding) => SocketAddr::new(present(binding.claim().address, self.mapped), binding.port()),
             None => SocketAddr::new(self.family.unspecified(), 0),
+        }
+    }
+
+    /// Whether the socket can be bound to `address`, as inet_bind and inet6_bind in Linux decide: over IPv4
+    /// to groups too, from which a stream gets nothing and which are no source.
+    fn check_bindable(&self, core: &Core, address: IpAddr, kind: SocketKind) -> io::Result<()> {
+        match (address, core.addresses().classify(address, self.interface)) {
+            (IpAddr::V6(_), AddressKind::Multicast) if kind == SocketKind::Datagrams => Ok(()),
+            (IpAddr::V6(_), AddressKind::Multicast) => Err(os(libc::EINVAL)),
+            (IpAddr::V4(_), AddressKind::Multicast | AddressKind::Broadcast) => Ok(()),
+            (_, kind) if kind.is_local() || self.bind_foreign => Ok(()),
+            _ if address.is_unspecified() => Ok(()),
+            _ => Err(os(libc::EADDRNOTAVAIL)),
         }
     }
 
@@ -172,13 +196,11 @@ impl IpSocket {
     }
 }
 
-/// Whether a socket can be bound to `address`, as inet_bind and inet6_bind in Linux decide for TCP: over
-/// IPv4 to groups too, from which nothing comes and which are no source.
-fn check_bindable(core: &Core, address: IpAddr) -> io::Result<()> {
-    match (address, core.addresses().classify(address)) {
-        (IpAddr::V6(_), AddressKind::Multicast) => Err(os(libc::EINVAL)),
-        (IpAddr::V4(_), AddressKind::Multicast | AddressKind::Broadcast) | (_, AddressKind::Own(_)) => Ok(()),
-        _ if address.is_unspecified() => Ok(()),
-        _ => Err(os(libc::EADDRNOTAVAIL)),
-    }
+/// What a socket carries (`SOCK_STREAM` or `SOCK_DGRAM`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SocketKind {
+    /// A stream, between two hosts.
+    Stream,
+    /// Datagrams, also to and from groups.
+    Datagrams,
 }

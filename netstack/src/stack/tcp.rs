@@ -24,6 +24,7 @@ mod listening;
 mod metrics;
 mod on_segment;
 mod reset;
+mod rows;
 mod scratch;
 mod send;
 mod socket;
@@ -106,7 +107,7 @@ impl Tcp {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let isn = IsnGenerator::new(&core.secret::<32>());
         Ok(Self {
-            demux: Demux::new(core.keyed().clone()),
+            demux: Demux::new(core.keyed().clone(), core.addresses().loopback()),
             ports: Ports::new(config.port_range.clone()),
             deadlines: Deadlines::new(),
             waiting: Waiting::new(core.queues().len()),

@@ -49,6 +49,8 @@ pub(crate) struct Passing {
     pub(crate) ip: IpHeader,
     /// Ports, header and payload if it is TCP.
     pub(crate) tcp: Option<(u16, u16, Segment, Vec<u8>)>,
+    /// The whole packet.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Passing {
@@ -185,6 +187,7 @@ impl Cable {
         if state.inbox[1 - from].len() >= self.spec.queue {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        assert!(packet.payload.iter().all(|piece| !piece.is_empty()), "an empty piece: {packet:?}");
         let mut bytes = vec![0; packet.len()];
         packet.copy_to(&mut bytes);
         let passing = Passing { at: now, from, number: state.sent, ..dissect(&bytes) };
@@ -260,7 +263,7 @@ fn dissect(bytes: &[u8]) -> Passing {
         let port = |at: usize| u16::from_be_bytes([segment[at], segment[at + 1]]);
         (port(0), port(2), header, segment[at..].to_vec())
     });
-    Passing { at: Instant::ZERO, from: 0, number: 0, ip, tcp }
+    Passing { at: Instant::ZERO, from: 0, number: 0, ip, tcp, bytes: bytes.to_vec() }
 }
 
 struct CableEnd {
@@ -277,6 +280,7 @@ impl Device for CableEnd {
             queues: 1,
             checksum_offload: offloads,
             segmentation_offload: offloads,
+            udp_segmentation_offload: offloads,
             point_to_point: true,
         }
     }

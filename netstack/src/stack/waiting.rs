@@ -26,6 +26,11 @@ impl<T> Waiting<T> {
         self.queues[queue].lock().len()
     }
 
+    /// Whether nobody waits for any queue.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(|queue| queue.lock().is_empty())
+    }
+
     /// The one that has waited longest.
     pub(super) fn next(&self, queue: usize) -> Option<T> {
         self.queues[queue].lock().pop_front()

@@ -57,6 +57,7 @@ use crate::config::Config;
 use crate::readiness::Events;
 use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::time::Instant;
+use crate::trace::TimerKind;
 use crate::wire::Segment;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -188,6 +189,13 @@ impl Connection {
         timers.into_iter().chain([self.syn_ack_deadline()]).flatten().min()
     }
 
+    /// The timer that is due first, and when. Delayed acknowledgments and pacing are not counted.
+    pub fn next_timer(&self) -> Option<(TimerKind, Instant)> {
+        let reorder = self.recovery.reorder_deadline().map(|at| (TimerKind::Reorder, at));
+        let syn_ack = self.syn_ack_deadline().map(|at| (TimerKind::Handshake, at));
+        self.timers.first().into_iter().chain(reorder).chain(syn_ack).min_by_key(|(_, at)| *at)
+    }
+
     /// What happened since the last call. To be asked after [`Connection::poll_transmit`].
     pub fn take_events(&mut self) -> Events {
         self.follow_room();
@@ -227,8 +235,9 @@ impl Connection {
             && !seg.is_ack()
         {
             if passive.on_syn(now, seg, &self.config) == SecondSyn::Contradiction {
-                self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpInvalidSyn));
-                self.enter_closed(EndReason::ResetByPeer, Some(TcpError::Reset));
+                let reason = ResetReason::TcpInvalidSyn;
+                self.outcome.set_reset(Reset::answer(seg, reason));
+                self.enter_closed(EndReason::by_reset(reason), Some(TcpError::Reset));
             }
             return;
         }

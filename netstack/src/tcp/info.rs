@@ -56,13 +56,14 @@ pub struct TcpInfo {
     pub pmtu: usize,
     /// The advertised MSS in bytes.
     pub advmss: usize,
-    /// Bytes in flight that are not acknowledged.
+    /// Bytes that were sent and are not acknowledged, wherever they are: what the peer SACKed and what is
+    /// lost is included. See [`TcpInfo::in_flight`].
     pub unacked: usize,
     /// Bytes that the peer SACKed.
     pub sacked: usize,
-    /// Bytes that are lost and not retransmitted yet.
+    /// Bytes that are thought to be lost, whether they were retransmitted or not.
     pub lost: usize,
-    /// Bytes in flight that are retransmissions.
+    /// Bytes of them that were retransmitted.
     pub retrans: usize,
     /// Smoothed round-trip time; zero before the first sample.
     pub rtt: Duration,
@@ -102,7 +103,7 @@ pub struct TcpInfo {
     pub bytes_retrans: u64,
     /// Total number of sent bytes, including retransmissions.
     pub bytes_sent: u64,
-    /// Bytes acknowledged.
+    /// Bytes acknowledged. As in Linux, the SYN of an active open and our FIN count as one each.
     pub bytes_acked: u64,
     /// Bytes received in order.
     pub bytes_received: u64,
@@ -142,6 +143,14 @@ pub struct TcpInfo {
     pub syn_data_acked: bool,
     /// Why the peer did not accept the data of the SYN, if Fast Open was used.
     pub fastopen_client_fail: FastOpenFail,
+}
+
+impl TcpInfo {
+    /// Bytes that are thought to be in the network: the pipe of RFC 6675 §4, and what Linux computes
+    /// of the same numbers in `tcp_packets_in_flight`. This is what [`snd_cwnd`](Self::snd_cwnd) limits.
+    pub fn in_flight(&self) -> usize {
+        (self.unacked + self.retrans).saturating_sub(self.sacked + self.lost)
+    }
 }
 
 impl fmt::Display for TcpInfo {

@@ -35,14 +35,16 @@ pub struct SocketOptions {
     /// `SO_SNDBUF` in bytes, before Linux's doubling: the send buffer may use twice as much memory,
     /// including overhead. None means auto-tuned.
     pub send_buffer_size: Option<usize>,
-    /// `SO_RCVBUF`: receive buffer in bytes; none means auto-tuned.
+    /// `SO_RCVBUF` in bytes, before Linux's doubling: the receive buffer may use twice as much memory, and
+    /// half of that, this size, is the largest window. None means auto-tuned.
     pub recv_buffer_size: Option<usize>,
     /// `TCP_MAXSEG`: upper limit of the MSS, in bytes, and what the SYN advertises.
     pub max_segment_size: Option<u16>,
     /// `TCP_NOTSENT_LOWAT`: the number of unsent bytes at which writes are no longer accepted; the
     /// socket is writable below half of it. None means [`Config::notsent_lowat`].
     pub notsent_lowat: Option<usize>,
-    /// `TCP_SYNCNT`: retransmissions of a SYN. Default [`Config::syn_retries`].
+    /// `TCP_SYNCNT`: how long a SYN is retransmitted, as the number of retransmissions that take this long if
+    /// their time-outs double from the first one on. Default [`Config::syn_retries`].
     pub syn_retries: u32,
     /// `TCP_DEFER_ACCEPT`, as a number of SYN-ACK retransmissions: how long a listener waits for a
     /// peer's first data before `accept` returns the connection. A client delays the acknowledgment
@@ -52,6 +54,12 @@ pub struct SocketOptions {
     pub window_clamp: Option<usize>,
     /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
     pub mtu_discover: MtuDiscover,
+    /// `IP_FREEBIND` and `IPV6_FREEBIND`: bind to the address of another host, or one that the stack
+    /// will have later. Default off.
+    pub freebind: bool,
+    /// `IP_TRANSPARENT` and `IPV6_TRANSPARENT`: as `freebind`, and connect from such an address over IPv4
+    /// too. Default off.
+    pub transparent: bool,
     /// `SO_MAX_PACING_RATE` in bytes per second: segments are paced, and this is the maximum rate.
     /// Default none.
     pub max_pacing_rate: Option<u64>,
@@ -91,6 +99,8 @@ impl SocketOptions {
             defer_accept: 0,
             window_clamp: None,
             mtu_discover: config.mtu_discover,
+            freebind: false,
+            transparent: false,
             max_pacing_rate: None,
             congestion,
             fastopen_queue: 0,

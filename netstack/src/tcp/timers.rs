@@ -64,6 +64,12 @@ impl Timers {
         self.deadlines[timer as usize].is_some()
     }
 
+    /// The timer that is due first, and when.
+    pub(super) fn first(&self) -> Option<(TimerKind, Instant)> {
+        let set = ALL.into_iter().filter_map(|timer| Some((timer.kind(), self.deadlines[timer as usize]?)));
+        set.min_by_key(|(_, at)| *at)
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()

@@ -41,6 +41,17 @@ impl TimestampState {
         (tsval.wrapping_sub(self.recent) as i32) < 0 && now - self.recent_at < RECENT_LIFETIME
     }
 
+    /// The same for a segment of a connection: as in Linux one tick is forgiven (TCP_PAWS_WINDOW).
+    pub(super) fn is_late(&self, now: Instant, tsval: u32) -> bool {
+        (self.recent.wrapping_sub(tsval) as i32) > 1 && now - self.recent_at < RECENT_LIFETIME
+    }
+
+    /// How much older than TS.Recent a timestamp is that [is old](Self::is_old), if the peer's clock ticks
+    /// like ours.
+    pub(super) fn lag(&self, tsval: u32) -> Duration {
+        Duration::from_millis(self.recent.wrapping_sub(tsval).into())
+    }
+
     /// An acceptable segment that covers the last acknowledgment carried `tsval`.
     pub(super) fn update(&mut self, now: Instant, tsval: u32) {
         if (tsval.wrapping_sub(self.recent) as i32) >= 0 || now - self.recent_at >= RECENT_LIFETIME {

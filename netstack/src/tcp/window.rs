@@ -54,7 +54,8 @@ mod tests {
     fn scales_cover_their_window() {
         assert_eq!(WindowScale::for_window(65_535).shift(), 0);
         assert_eq!(WindowScale::for_window(65_536).shift(), 1);
-        assert_eq!(WindowScale::for_window(6 << 20).shift(), 7, "Linux's scale for its 6 MiB");
+        assert_eq!(WindowScale::for_window(6 << 20).shift(), 7, "Linux's scale for its former 6 MiB");
+        assert_eq!(WindowScale::for_window(32 << 20).shift(), 10, "Linux's scale for its 32 MiB");
         assert_eq!(WindowScale::for_window(usize::MAX).shift(), 14);
         assert_eq!(WindowScale::from_option(200).shift(), 14);
     }

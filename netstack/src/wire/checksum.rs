@@ -12,6 +12,13 @@ pub struct ChecksumOffload {
     pub offset: u16,
 }
 
+impl ChecksumOffload {
+    /// Whether the packet is one of UDP.
+    pub const fn is_udp(&self) -> bool {
+        self.offset == 6
+    }
+}
+
 /// The checksum of `bytes`: the complement of their ones' complement sum.
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = Checksum::new();

@@ -1,9 +1,8 @@
 //! ICMP messages and the packets that they quote.
 
 use super::checksum::{checksum, transport_checksum_ok};
-use super::ip::{
-    IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, IpMeta, emit_ip, ip_header_len, walk_extensions,
-};
+use super::extensions::{extension, walk_extensions};
+use super::ip::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, IpMeta, emit_ip, ip_header_len};
 use super::tcp::parse_ports;
 use super::{protocol, pseudo_header};
 use crate::wire::SeqNum;
@@ -85,6 +84,8 @@ pub struct Quoted {
     pub ports: Option<(u16, u16)>,
     /// Sequence number, if it is TCP.
     pub seq: Option<SeqNum>,
+    /// Identifier, if it is an ICMP echo request.
+    pub echo_id: Option<u16>,
 }
 
 /// Reads what an ICMP error quotes, of which the end is usually missing. None if the addresses are
@@ -120,12 +121,19 @@ pub fn parse_quoted(bytes: &[u8]) -> Option<Quoted> {
         }
         _ => None,
     };
+    let echo_id = match (header.protocol, transport.get(..6)) {
+        (protocol::ICMP, Some(&[8, _, _, _, a, b])) | (protocol::ICMPV6, Some(&[128, _, _, _, a, b])) => {
+            Some(u16::from_be_bytes([a, b]))
+        }
+        _ => None,
+    };
     Some(Quoted {
         src: header.src,
         dst: header.dst,
         protocol: header.protocol,
         ports: if has_ports { parse_ports(transport) } else { None },
         seq,
+        echo_id,
     })
 }
 
@@ -140,9 +148,10 @@ pub fn protocol_offset(header: &IpHeader, packet: &[u8]) -> usize {
     }
     let (mut field, mut at) = (6, IPV6_HEADER_LEN);
     while at < header.payload.start {
+        // RFC 8200 §4.5: a fragment header has no length, and what is in its place is ignored.
+        let units = if packet.get(field) == Some(&extension::FRAGMENT) { None } else { packet.get(at + 1) };
         field = at;
-        // A fragment header has zero in place of a length, which is its length too.
-        at += (packet.get(at + 1).map_or(0, |&units| usize::from(units)) + 1) * 8;
+        at += (units.map_or(0, |&units| usize::from(units)) + 1) * 8;
     }
     field
 }

@@ -12,10 +12,6 @@ pub const IPV4_HEADER_LEN: usize = 20;
 /// Bytes of the fixed IPv6 header.
 pub const IPV6_HEADER_LEN: usize = 40;
 
-/// Extension headers that a packet may have. RFC 8200 §4.1 lets a sender repeat destination options
-/// only, so at most six are useful; more are an attack on the parser.
-const MAX_EXTENSIONS: usize = 8;
-
 /// The fields of an IP header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpHeader {
@@ -103,19 +99,8 @@ impl From<IpError> for DropReason {
     }
 }
 
-/// Reads the IP header of `packet` and finds the payload.
-///
-/// # Errors
-/// If the packet has to be dropped as malformed.
-pub fn parse_ip(packet: &[u8]) -> Result<IpHeader, IpError> {
-    match packet.first().ok_or(IpError::Truncated)? >> 4 {
-        4 => parse_ipv4(packet),
-        6 => parse_ipv6(packet),
-        _ => Err(IpError::Version),
-    }
-}
-
-fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
+/// An IPv4 header.
+pub(super) fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
     if packet.len() < IPV4_HEADER_LEN {
         return Err(IpError::Truncated);
     }
@@ -144,7 +129,8 @@ fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
     })
 }
 
-fn parse_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
+/// The fixed header of an IPv6 packet, which may be followed by extension headers.
+pub(super) fn parse_fixed_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
     if packet.len() < IPV6_HEADER_LEN {
         return Err(IpError::Truncated);
     }
@@ -153,7 +139,7 @@ fn parse_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
     if total_len > packet.len() {
         return Err(IpError::TotalLength);
     }
-    let mut header = IpHeader {
+    Ok(IpHeader {
         src: ip.src_addr().into(),
         dst: ip.dst_addr().into(),
         protocol: packet[6],
@@ -161,84 +147,7 @@ fn parse_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
         traffic_class: ip.traffic_class(),
         fragment: None,
         payload: IPV6_HEADER_LEN..total_len,
-    };
-    walk_extensions(packet, &mut header)?;
-    Ok(header)
-}
-
-/// Next-header values of extension headers (RFC 8200 §4).
-mod extension {
-    pub(super) const HOP_BY_HOP: u8 = 0;
-    pub(super) const ROUTING: u8 = 43;
-    pub(super) const FRAGMENT: u8 = 44;
-    pub(super) const DESTINATION: u8 = 60;
-}
-
-/// Moves `header` past the extension headers, or to the fragment's data.
-pub(super) fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<(), IpError> {
-    for count in 0..=MAX_EXTENSIONS {
-        let at = &packet[header.payload.clone()];
-        let length = match header.protocol {
-            // RFC 8200 §4.1: hop-by-hop options come first or not at all.
-            extension::HOP_BY_HOP if count > 0 => return Err(IpError::ExtensionHeader),
-            extension::HOP_BY_HOP | extension::DESTINATION => {
-                let length = extension_len(at)?;
-                check_options(&at[2..length])?;
-                length
-            }
-            extension::ROUTING => {
-                let length = extension_len(at)?;
-                // RFC 8200 §4.4: ignored if no segments are left; we forward nothing.
-                if at[3] != 0 {
-                    return Err(IpError::SourceRoute);
-                }
-                length
-            }
-            extension::FRAGMENT => {
-                let fixed: &[u8; 8] = at.first_chunk().ok_or(IpError::ExtensionHeader)?;
-                let field = u16::from_be_bytes([fixed[2], fixed[3]]);
-                let (offset, more) = (field & !7, field & 1 == 1);
-                if more || offset != 0 {
-                    let id = u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
-                    header.fragment = Some(Fragment { id, offset, more });
-                }
-                8
-            }
-            _ => return Ok(()),
-        };
-        header.protocol = at[0];
-        header.payload.start += length;
-        if header.fragment.is_some() {
-            return Ok(());
-        }
-    }
-    Err(IpError::ExtensionHeader)
-}
-
-/// The length of the extension header at the front of `at`, all of which is there.
-fn extension_len(at: &[u8]) -> Result<usize, IpError> {
-    let units = *at.get(1).ok_or(IpError::ExtensionHeader)?;
-    let length = (usize::from(units) + 1) * 8;
-    if length > at.len() { Err(IpError::ExtensionHeader) } else { Ok(length) }
-}
-
-/// Walks hop-by-hop or destination options. None that we know needs anything from a host.
-fn check_options(mut options: &[u8]) -> Result<(), IpError> {
-    const PAD_1: u8 = 0;
-    const PAD_N: u8 = 1;
-    while let Some(&kind) = options.first() {
-        if kind == PAD_1 {
-            options = &options[1..];
-            continue;
-        }
-        let length = 2 + usize::from(*options.get(1).ok_or(IpError::ExtensionHeader)?);
-        options = options.get(length..).ok_or(IpError::ExtensionHeader)?;
-        // RFC 8200 §4.2: the two highest bits say what to do with an unknown option; 00 is skip.
-        if kind != PAD_N && kind >> 6 != 0 {
-            return Err(IpError::ExtensionHeader);
-        }
-    }
-    Ok(())
+    })
 }
 
 /// The IP header of a packet to send, without its lengths and protocol.

@@ -1,26 +1,26 @@
 //! The offloads of a device in software: completing checksums and dividing super-segments.
 
 use super::checksum::{checksum, pseudo_header};
-use super::ip::{IpHeader, parse_ip};
+use super::ip::IpHeader;
+use super::parse::parse_ip;
 use super::protocol;
 use super::tcp::{CHECKSUM_OFFSET, TCP_HEADER_LEN};
+use super::udp::{CHECKSUM_OFFSET as UDP_CHECKSUM_OFFSET, UDP_HEADER_LEN};
 use crate::wire::Flags;
 use std::net::IpAddr;
 
-/// How a super-segment is divided into segments.
+/// How a super-segment of TCP, or a super-datagram of UDP, is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gso {
-    /// Payload bytes of each segment except the last one (the MSS).
+    /// Payload bytes of each segment or datagram except the last one (of TCP, the MSS).
     pub size: u16,
-    /// Bytes of the IP and TCP headers together.
+    /// Bytes of the IP and transport headers together.
     pub header_len: u16,
 }
 
 /// Computes the TCP or UDP checksum of `packet` and writes it, whatever was there. Does nothing to
 /// a packet of another protocol, a fragment, a UDP datagram without checksum or a malformed packet.
 pub fn complete_checksum(packet: &mut [u8]) {
-    /// Where in the UDP header the checksum is.
-    const UDP_CHECKSUM_OFFSET: usize = 6;
     let Ok(header) = parse_ip(packet) else { return };
     if header.fragment.is_some() {
         return;
@@ -38,33 +38,66 @@ pub fn complete_checksum(packet: &mut [u8]) {
         Some(_) => {}
     }
     fill_checksum(&header, offset, transport);
-    // RFC 768: a sum of zero is sent as all ones.
-    if udp && transport[offset..offset + 2] == [0, 0] {
-        transport[offset..offset + 2].fill(0xff);
-    }
 }
 
 fn fill_checksum(header: &IpHeader, offset: usize, transport: &mut [u8]) {
     transport[offset..offset + 2].fill(0);
     let mut sum = pseudo_header(header.src, header.dst, header.protocol, transport.len());
     sum.add(transport);
-    transport[offset..offset + 2].copy_from_slice(&sum.finish().to_be_bytes());
+    let sum = sum.finish();
+    // RFC 768: a sum of zero is sent as all ones.
+    let field = if sum == 0 && header.protocol == protocol::UDP { u16::MAX } else { sum };
+    transport[offset..offset + 2].copy_from_slice(&field.to_be_bytes());
 }
 
 /// Divides a TCP super-segment into packets with `gso_size` bytes of payload each, the last with
 /// the rest, as a network card does: sequence numbers and IPv4 identifications count on, CWR stays
-/// with the first, FIN and PSH with the last, lengths and checksums are complete. Each is passed to
-/// `out`.
+/// with the first, FIN and PSH with the last, lengths and checksums are complete. Several UDP datagrams that
+/// are one packet are divided likewise. Each is passed to `out`.
 ///
-/// Returns false, and passes nothing, if `packet` is not a valid TCP segment.
+/// Returns false, and passes nothing, if `packet` is not a valid TCP segment or UDP datagram.
 pub fn split_super_segment(packet: &[u8], gso_size: usize, out: &mut dyn FnMut(&[u8])) -> bool {
     let Ok(ip) = parse_ip(packet) else { return false };
+    if ip.fragment.is_some() || gso_size == 0 {
+        return false;
+    }
+    match ip.protocol {
+        protocol::TCP => split_tcp(packet, &ip, gso_size, out),
+        protocol::UDP => split_udp(packet, &ip, gso_size, out),
+        _ => false,
+    }
+}
+
+fn split_udp(packet: &[u8], ip: &IpHeader, gso_size: usize, out: &mut dyn FnMut(&[u8])) -> bool {
+    let Some((header, payload)) = packet[ip.payload.clone()].split_at_checked(UDP_HEADER_LEN) else {
+        return false;
+    };
+    let mut datagram = Vec::with_capacity(ip.payload.start + UDP_HEADER_LEN + gso_size.min(payload.len()));
+    // An empty datagram is one, too.
+    let mut pieces = payload.chunks(gso_size);
+    let first = pieces.next().unwrap_or_default();
+    for (n, piece) in std::iter::once(first).chain(pieces).enumerate() {
+        datagram.clear();
+        datagram.extend_from_slice(&packet[..ip.payload.start]);
+        datagram.extend_from_slice(header);
+        datagram.extend_from_slice(piece);
+        resize_ip(ip, &mut datagram, n as u16);
+        let udp = &mut datagram[ip.payload.start..];
+        let len = udp.len() as u16;
+        udp[4..6].copy_from_slice(&len.to_be_bytes());
+        fill_checksum(ip, UDP_CHECKSUM_OFFSET, udp);
+        out(&datagram);
+    }
+    true
+}
+
+fn split_tcp(packet: &[u8], ip: &IpHeader, gso_size: usize, out: &mut dyn FnMut(&[u8])) -> bool {
     let transport = &packet[ip.payload.clone()];
-    if ip.protocol != protocol::TCP || ip.fragment.is_some() || transport.len() < TCP_HEADER_LEN {
+    if transport.len() < TCP_HEADER_LEN {
         return false;
     }
     let tcp_len = usize::from(transport[12] >> 4) * 4;
-    if gso_size == 0 || tcp_len < TCP_HEADER_LEN || tcp_len > transport.len() {
+    if tcp_len < TCP_HEADER_LEN || tcp_len > transport.len() {
         return false;
     }
     let (tcp_header, payload) = transport.split_at(tcp_len);
@@ -78,7 +111,7 @@ pub fn split_super_segment(packet: &[u8], gso_size: usize, out: &mut dyn FnMut(&
         segment.clear();
         segment.extend_from_slice(&packet[..ip.payload.start + tcp_len]);
         segment.extend_from_slice(piece);
-        resize_ip(&ip, &mut segment, n as u16);
+        resize_ip(ip, &mut segment, n as u16);
         let tcp = &mut segment[ip.payload.start..];
         tcp[4..8].copy_from_slice(&first_seq.wrapping_add(start as u32).to_be_bytes());
         let mut flags = flags;
@@ -89,7 +122,7 @@ pub fn split_super_segment(packet: &[u8], gso_size: usize, out: &mut dyn FnMut(&
             flags &= !(Flags::FIN.with(Flags::PSH).bits() as u8);
         }
         tcp[13] = flags;
-        fill_checksum(&ip, CHECKSUM_OFFSET, tcp);
+        fill_checksum(ip, CHECKSUM_OFFSET, tcp);
         out(&segment);
     }
     true

@@ -176,6 +176,93 @@ proptest! {
     }
 }
 
+/// The whole packet of a UDP datagram.
+fn udp_packet(ip: &IpMeta, payload: &[u8], mode: ChecksumMode) -> Vec<u8> {
+    let mut buf = HeaderBuf::new();
+    let checksum = emit_udp(&mut buf, &UdpDatagram { ip, src_port: 4000, dst_port: 53, payload }, mode);
+    assert_eq!(checksum.is_some(), mode == ChecksumMode::Offload);
+    [buf.as_slice(), payload].concat()
+}
+
+proptest! {
+    #[test]
+    fn datagrams_written_are_datagrams_read(
+        v6: bool,
+        offload: bool,
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+        padding in 0usize..5,
+    ) {
+        let meta = meta(v6);
+        let mode = if offload { ChecksumMode::Offload } else { ChecksumMode::Full };
+        let mut bytes = udp_packet(&meta, &payload, mode);
+        complete_checksum(&mut bytes);
+        let len = bytes.len();
+        bytes.resize(len + padding, 0xaa);
+        let ip = parse_ip(&bytes).unwrap();
+        prop_assert_eq!((ip.protocol, ip.payload.end), (protocol::UDP, len));
+        let udp = &bytes[ip.payload];
+        prop_assert!(udp_checksum_ok(meta.src, meta.dst, udp));
+        let header = UdpHeader { src_port: 4000, dst_port: 53, payload_len: payload.len() };
+        prop_assert_eq!(parse_udp(udp), Ok(header));
+        prop_assert_eq!(&udp[UDP_HEADER_LEN..], payload);
+    }
+
+    #[test]
+    fn a_flipped_bit_fails_the_checksum_of_a_datagram(
+        v6: bool,
+        payload in prop::collection::vec(any::<u8>(), 0..60),
+        at: prop::sample::Index,
+        bit in 0u8..8,
+    ) {
+        let meta = meta(v6);
+        let mut udp = udp_packet(&meta, &payload, ChecksumMode::Full)[ip_header_len(&meta.dst)..].to_vec();
+        *at.get_mut(&mut udp) ^= 1 << bit;
+        // One flip in four hundred thousand makes the field zero, which says that there is no checksum.
+        prop_assume!(udp[6..8] != [0, 0]);
+        prop_assert!(!udp_checksum_ok(meta.src, meta.dst, &udp));
+    }
+
+    #[test]
+    fn no_datagram_makes_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        let length = parse_udp(&bytes).map(|header| header.payload_len);
+        prop_assert!(length.is_err() || length.unwrap() + UDP_HEADER_LEN <= bytes.len());
+        let _ = udp_checksum_ok(meta(false).src, meta(false).dst, &bytes);
+    }
+}
+
+#[test]
+fn bad_lengths_of_datagrams_are_errors() {
+    let good = udp_packet(&meta(false), b"abc", ChecksumMode::Full)[IPV4_HEADER_LEN..].to_vec();
+    assert_eq!(parse_udp(&good[..7]), Err(UdpHeaderError::Truncated));
+    for (length, expected) in [
+        (0, Err(UdpHeaderError::Length)),
+        (7, Err(UdpHeaderError::Length)),
+        (8, Ok(0)),
+        (11, Ok(3)),
+        (12, Err(UdpHeaderError::Length)),
+    ] {
+        let mut bytes = good.clone();
+        bytes[5] = length;
+        assert_eq!(parse_udp(&bytes).map(|header| header.payload_len), expected, "{length}");
+    }
+}
+
+#[test]
+fn a_checksum_of_zero_is_sent_as_ones_and_zero_means_none_over_ipv4_only() {
+    for v6 in [false, true] {
+        let meta = meta(v6);
+        let header = ip_header_len(&meta.dst);
+        // The payload that brings the sum to zero: the checksum of the datagram with zeros there.
+        let sum = udp_packet(&meta, &[0, 0], ChecksumMode::Full)[header + 6..header + 8].to_vec();
+        let packet = udp_packet(&meta, &sum, ChecksumMode::Full);
+        assert_eq!(packet[header + 6..header + 8], [0xff, 0xff]);
+        assert!(udp_checksum_ok(meta.src, meta.dst, &packet[header..]));
+        let mut without = packet[header..].to_vec();
+        without[6..8].fill(0);
+        assert_eq!(udp_checksum_ok(meta.src, meta.dst, &without), !v6);
+    }
+}
+
 #[test]
 fn an_offloaded_checksum_completes_to_the_full_one() {
     for v6 in [false, true] {
@@ -390,7 +477,7 @@ fn ipv6(next: u8, payload: &[u8]) -> Vec<u8> {
 fn extension_headers_are_walked() {
     let hop = [60, 0, 5, 2, 0, 0, 0, 0];
     let destination = [43, 0, 1, 4, 0, 0, 0, 0];
-    let routing = [44, 0, 4, 0, 0, 0, 0, 0];
+    let routing = [44, 0, 77, 0, 0, 0, 0, 0];
     let atomic = [6, 0, 0, 0, 0, 0, 0, 9];
     let bytes = ipv6(0, &[&hop[..], &destination, &routing, &atomic, b"tcp"].concat());
     let ip = parse_ip(&bytes).unwrap();
@@ -478,6 +565,33 @@ fn a_super_segment_is_cut_as_a_network_card_does() {
             joined.extend_from_slice(&tcp[data..]);
         }
         assert_eq!(joined, payload);
+    }
+}
+
+#[test]
+fn datagrams_that_are_one_packet_are_cut_as_a_network_card_does() {
+    for v6 in [false, true] {
+        let payload: Vec<u8> = (0..250).collect();
+        let ip = IpMeta { ident: u16::MAX, ..meta(v6) };
+        let whole = udp_packet(&ip, &payload, ChecksumMode::Offload);
+        let mut joined = Vec::new();
+        let mut idents = Vec::new();
+        assert!(split_super_segment(&whole, 100, &mut |packet| {
+            let ip = parse_ip(packet).expect("a right IPv4 checksum");
+            idents.push(u16::from_be_bytes([packet[4], packet[5]]));
+            let udp = &packet[ip.payload];
+            assert!(udp_checksum_ok(ip.src, ip.dst, udp));
+            let header = parse_udp(udp).unwrap();
+            assert_eq!((header.src_port, header.dst_port), (4000, 53));
+            assert_eq!(header.payload_len + UDP_HEADER_LEN, udp.len());
+            joined.push(udp[UDP_HEADER_LEN..].to_vec());
+        }));
+        assert_eq!(joined.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(joined.concat(), payload);
+        if !v6 {
+            assert_eq!(idents, [u16::MAX, 0, 1]);
+        }
+        assert!(!split_super_segment(&whole[..ip_header_len(&ip.dst) + 7], 100, &mut |_| panic!("cut")));
     }
 }
 

@@ -32,6 +32,7 @@ const FLOORS: &[Floor] = &[
     Floor { rooms: &["wire"], meet: &[] },
     Floor { rooms: &["device"], meet: &[] },
     Floor { rooms: &["ip"], meet: &[] },
+    Floor { rooms: &["datagram"], meet: &[] },
     // Two protocols that know nothing of each other.
     Floor { rooms: &["tcp", "udp"], meet: &[] },
     Floor { rooms: &["icmp"], meet: &[] },

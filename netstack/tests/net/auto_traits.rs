@@ -1,7 +1,8 @@
 //! What can be sent, shared, moved and unwound through.
 
 use netstack::net::tcp::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
-use netstack::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use netstack::net::udp::{RecvMeta, Transmit, UnboundUdpSocket};
+use netstack::net::{PingSocket, RawSocket, TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host};
 use netstack::{Stack, StackBuilder};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use tokio::io::{Interest, ReadBuf};
@@ -19,10 +20,45 @@ fn types() {
     type_is::<OwnedReadHalf>();
     type_is::<OwnedWriteHalf>();
     type_is::<ReuniteError>();
+    type_is::<UdpSocket>();
+    type_is::<PingSocket>();
+    type_is::<RawSocket>();
     type_is::<Stack>();
     fn is_send<T: Send + 'static>() {}
     is_send::<StackBuilder>();
     is_send::<netstack::net::BindGuard>();
+}
+
+/// Never called: that it compiles is the test.
+#[expect(dead_code, reason = "only its types are checked")]
+fn futures_of_datagrams(
+    stack: &Stack,
+    socket: &UdpSocket,
+    unbound: UnboundUdpSocket,
+    transmit: &Transmit<'_>,
+) {
+    let addr: std::net::SocketAddr = "127.0.0.1:80".parse().unwrap();
+    value_is(unbound);
+    value_is(UdpSocket::bind("x"));
+    value_is(UdpSocket::bind(addr));
+    value_is(UdpSocket::bind_on(stack, addr));
+    value_is(stack.udp_socket(addr));
+    value_is(socket.connect(String::new()));
+    value_is(socket.ready(Interest::READABLE));
+    value_is(socket.readable());
+    value_is(socket.writable());
+    value_is(socket.send(&[]));
+    value_is(socket.send_to(&[], addr));
+    value_is(socket.recv(&mut []));
+    value_is(socket.recv_from(&mut []));
+    value_is(socket.recv_buf(&mut Vec::new()));
+    value_is(socket.recv_buf_from(&mut Vec::new()));
+    value_is(socket.peek(&mut []));
+    value_is(socket.peek_from(&mut []));
+    value_is(socket.peek_sender());
+    value_is(socket.recv_msg(&mut [], &mut [RecvMeta::default()]));
+    value_is(socket.send_msg(transmit));
+    value_is(socket.async_io(Interest::READABLE, || Ok(())));
 }
 
 /// Never called: that it compiles is the test.

@@ -116,6 +116,39 @@ fn a_thread_drives_a_stack_for_any_runtime_and_for_none() {
 }
 
 #[test]
+fn the_end_of_the_runtime_resets_what_was_not_read() {
+    use netstack::Interface;
+    use netstack::device::{Pair, PairConfig};
+    use std::sync::Arc;
+
+    let (near, far) = Pair::new(PairConfig::default());
+    let far = Interface::new(Arc::new(far)).address("10.0.0.2/24");
+    let far = Stack::builder().driver(Driver::Thread).interface(far).build().unwrap();
+    let other = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = other.block_on(far.listen("10.0.0.2:80")).unwrap();
+    // The cable stays when the stack at this end is gone.
+    let near = Arc::new(near);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (stream, mut peer) = runtime.block_on(async {
+        let near = Interface::new(Arc::clone(&near) as _).address("10.0.0.1/24");
+        let stack = Stack::builder().interface(near).build().unwrap();
+        let mut stream = stack.connect("10.0.0.2:80").await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.write_all(b"never read").await.unwrap();
+        stream.readable().await.unwrap();
+        stream.write_all(b"accepted").await.unwrap();
+        (stream, peer)
+    });
+    drop(runtime);
+    let mut got = Vec::new();
+    let error = other.block_on(peer.read_to_end(&mut got)).unwrap_err();
+    assert_eq!((error.kind(), &got[..]), (ErrorKind::ConnectionReset, &b"accepted"[..]));
+    let mut left = [0; 16];
+    assert_eq!(stream.try_read(&mut left).unwrap(), 10, "what is there can still be read");
+    drop(near);
+}
+
+#[test]
 fn data_that_is_there_can_be_read_after_the_runtime_ended() {
     for runtime in [
         Builder::new_current_thread().enable_all().build().unwrap(),

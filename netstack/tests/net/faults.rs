@@ -62,6 +62,7 @@ impl Device for Broken {
             queues: 1,
             checksum_offload: false,
             segmentation_offload: false,
+            udp_segmentation_offload: false,
             point_to_point: true,
         }
     }

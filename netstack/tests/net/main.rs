@@ -5,6 +5,7 @@ mod common;
 
 mod ambient;
 mod auto_traits;
+mod changing;
 mod clock;
 mod congestion;
 mod driver;
@@ -12,11 +13,14 @@ mod fast_open;
 mod faults;
 #[cfg(unix)]
 mod fd_device;
+mod icmp;
 mod options;
 mod tcp_accept;
 mod tcp_connect;
+mod tcp_forwarder;
 mod tcp_into_split;
 mod tcp_peek;
 mod tcp_pending;
 mod tcp_shutdown;
 mod tcp_stream;
+mod udp;

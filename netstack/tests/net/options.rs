@@ -196,3 +196,45 @@ async fn addresses_that_cannot_be_used_have_the_error_numbers_of_linux() {
     let stream = socket.connect(listener.local_addr().unwrap()).await.unwrap();
     assert_eq!(stream.local_addr().unwrap().ip().to_string(), "127.0.0.1");
 }
+
+/// One option for both families, which a listener's connections inherit; the errors are those of Linux.
+#[tokio::test]
+async fn foreign_addresses_are_an_option_of_every_socket() {
+    let stack = stack();
+    let socket = stack.tcp_socket_v6().unwrap();
+    assert!(!socket.freebind_v4().unwrap() && !socket.ip_transparent_v6().unwrap());
+    socket.set_freebind_v6(true).unwrap();
+    SockRef::from(&socket).set_ip_transparent_v4(true).unwrap();
+    assert!(socket.freebind_v4().unwrap() && socket.freebind_v6().unwrap());
+    assert!(socket.ip_transparent_v4().unwrap() && socket.ip_transparent_v6().unwrap());
+    socket.bind("[::1]:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(8).unwrap();
+    SockRef::from(&listener).set_freebind_v6(false).unwrap();
+    assert!(!listener.freebind_v4().unwrap() && listener.ip_transparent_v6().unwrap());
+    let client = stack.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    assert!(!accepted.freebind_v6().unwrap() && accepted.ip_transparent_v6().unwrap(), "inherited");
+    assert!(!client.ip_transparent_v4().unwrap());
+    client.set_ip_transparent_v4(true).unwrap();
+    assert!(SockRef::from(&client).ip_transparent_v6().unwrap());
+    let v4 = stack.tcp_socket_v4().unwrap();
+    assert_eq!(v4.set_freebind_v6(true).unwrap_err().raw_os_error(), Some(libc::ENOPROTOOPT));
+    assert_eq!(v4.set_ip_transparent_v6(true).unwrap_err().raw_os_error(), Some(libc::ENOPROTOOPT));
+    assert_eq!(v4.freebind_v6().unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+    assert_eq!(v4.ip_transparent_v6().unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+}
+
+/// The option takes effect: an address of another host can be bound to.
+#[tokio::test]
+async fn foreign_addresses_can_be_bound_to_with_the_option() {
+    let stack = stack();
+    let to = "192.0.2.1:80".parse().unwrap();
+    let bind = |change: &dyn Fn(&TcpSocket)| {
+        let socket = stack.tcp_socket_v4().unwrap();
+        change(&socket);
+        socket.bind(to).map_err(|error| error.raw_os_error())
+    };
+    assert_eq!(bind(&|_| ()), Err(Some(libc::EADDRNOTAVAIL)));
+    assert_eq!(bind(&|socket| socket.set_freebind_v4(true).unwrap()), Ok(()));
+    assert_eq!(bind(&|socket| socket.set_ip_transparent_v4(true).unwrap()), Ok(()));
+}

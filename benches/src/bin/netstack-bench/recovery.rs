@@ -5,6 +5,7 @@ use netstack::config::CongestionName;
 use netstack::device::LinkConfig;
 use netstack_benches::lane::{self, Host, Lane};
 use netstack_benches::stats::median;
+use netstack_examples::relay::Timing;
 use serde_json::{Value, json};
 use std::io;
 use std::process::{Command, Stdio};
@@ -38,6 +39,12 @@ const SHARERS: [[Host; 2]; 3] =
 const SHARED_TIME: u64 = 50;
 const SHARED_WARM_UP: u64 = 10;
 
+/// Jitter of acknowledgments on the shared path: somewhat more than a packet's time on the link. Without it,
+/// packets leave a full queue and arrive at it in step, and who comes in front of whom is always the same (S.
+/// Floyd and V. Jacobson, On Traffic Phase Effects in Packet-Switched Gateways, 1992). With much more,
+/// acknowledgments come in groups.
+const SHARED_JITTER: Duration = Duration::from_micros(150);
+
 #[derive(Clone, Copy, Debug)]
 struct Path {
     name: &'static str,
@@ -64,7 +71,8 @@ pub(crate) struct Recovery {
     /// Seconds of each transfer.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Transfers of each kind, with losses of the seeds 1, 2 and so on; medians are taken over them.
+    /// Transfers of each kind, with losses of the seeds 1, 2 and so on; medians and the worst are taken
+    /// over them.
     #[arg(long, default_value_t = 5)]
     seeds: u64,
     /// Transfers at a time, each in network namespaces of its own.
@@ -77,7 +85,8 @@ pub(crate) struct Recovery {
     /// Only paths whose name contains this.
     #[arg(long)]
     cell: Option<String>,
-    /// Let two flows share a path for a minute instead, and print their Mbit/s and Jain's index.
+    /// Let two flows share a path for a minute instead, once for each seed, and print the share of the
+    /// first and Jain's index.
     #[arg(long)]
     fairness: bool,
     /// One JSON object a line.
@@ -108,14 +117,19 @@ pub(crate) struct LaneArgs {
 impl LaneArgs {
     /// Runs it in this process, and prints the bytes of each flow.
     pub(crate) fn run(self) -> io::Result<()> {
+        let shared = self.path >= CELLS.len();
         let path = CELLS.get(self.path).copied().unwrap_or(SHARED);
-        let (data, acks) = path.links(self.seed);
+        let (data, mut acks) = path.links(self.seed);
+        if shared {
+            acks.jitter = SHARED_JITTER;
+        }
         let bytes = lane::run(&Lane {
             hosts: self.hosts,
             outwards: self.outwards,
             congestion: self.congestion,
             data,
             acks,
+            timing: if shared { Timing::Exact } else { Timing::Tick },
             warm_up: Duration::from_secs(self.warm_up),
             time: Duration::from_secs(self.seconds),
         })?;
@@ -176,20 +190,34 @@ impl Recovery {
     /// The table: a line for each path, direction and congestion control.
     fn table(&self, controls: &[String]) -> io::Result<()> {
         if !self.json {
-            println!("{:<20} {:<4} {:<6} {:>9} {:>9} {:>6}", "cell", "", "", "netstack", "kernel", "ratio");
+            println!(
+                "{:<20} {:<4} {:<6} {:>9} {:>9} {:>6}  worst: {:>8} {:>9} {:>6}",
+                "cell", "", "", "netstack", "kernel", "ratio", "netstack", "kernel", "ratio"
+            );
         }
+        let mut lowest = None;
         for control in controls {
             for (path, cell) in CELLS.iter().enumerate() {
                 if self.cell.as_ref().is_some_and(|wanted| !cell.name.contains(wanted)) {
                     continue;
                 }
-                self.row(control, path, cell)?;
+                for row in self.rows(control, path)? {
+                    row.print(self.json);
+                    let worst = row.worst_ratio();
+                    if lowest.as_ref().is_none_or(|(least, _)| worst < *least) {
+                        lowest = Some((worst, row));
+                    }
+                }
             }
+        }
+        if let Some((ratio, row)) = lowest {
+            row.print_lowest(ratio, self.json);
         }
         Ok(())
     }
 
-    fn row(&self, control: &str, path: usize, cell: &Path) -> io::Result<()> {
+    /// The transfers over a path under one congestion control, outwards and inwards.
+    fn rows(&self, control: &str, path: usize) -> io::Result<[Row; 2]> {
         let mut lanes = Vec::new();
         for outwards in [true, false] {
             for seed in 1..=self.seeds {
@@ -208,70 +236,126 @@ impl Recovery {
             }
         }
         let found = run_all(&lanes, self.parallel)?;
-        for outwards in [true, false] {
+        Ok([true, false].map(|outwards| {
             let of = |host: Host| {
                 let of_both = lanes.iter().zip(&found);
                 let wanted = of_both.filter(|(lane, _)| lane.outwards == outwards && lane.hosts == [host]);
                 wanted.map(|(_, mbit)| mbit[0]).collect::<Vec<_>>()
             };
-            let (ours, kernels) = (of(Host::Netstack), of(Host::Kernel));
-            let (netstack, kernel) = (median(&ours), median(&kernels));
-            let direction = if outwards { "out" } else { "in" };
-            if self.json {
-                let line = json!({
-                    "test": "recovery", "cell": cell.name, "direction": direction, "congestion": control,
-                    "netstack": round(netstack), "kernel": round(kernel), "ratio": round(netstack / kernel),
-                    "netstack_all": rounded(&ours), "kernel_all": rounded(&kernels),
-                });
-                println!("{line}");
-            } else {
-                println!(
-                    "{:<20} {direction:<4} {control:<6} {netstack:>9.2} {kernel:>9.2} {:>6.3}",
-                    cell.name,
-                    netstack / kernel
-                );
+            Row {
+                cell: CELLS[path].name,
+                direction: if outwards { "out" } else { "in" },
+                congestion: control.to_owned(),
+                netstack: of(Host::Netstack),
+                kernel: of(Host::Kernel),
             }
-        }
-        Ok(())
+        }))
     }
 
     /// Two flows on a path.
     fn fairness(&self, controls: &[String]) -> io::Result<()> {
-        let lanes: Vec<_> = controls
-            .iter()
-            .flat_map(|control| {
-                SHARERS.iter().map(|hosts| LaneArgs {
-                    path: CELLS.len(),
-                    hosts: hosts.to_vec(),
-                    outwards: true,
-                    congestion: control.clone(),
-                    seed: 1,
-                    warm_up: SHARED_WARM_UP,
-                    seconds: SHARED_TIME,
-                })
-            })
-            .collect();
-        for (lane, mbit) in lanes.iter().zip(run_all(&lanes, self.parallel)?) {
-            let hosts: Vec<_> = lane.hosts.iter().map(|host| host.name()).collect();
-            let index = round(jain(&mbit));
-            if self.json {
-                let line = json!({
-                    "test": "fairness", "cell": SHARED.name, "hosts": hosts, "congestion": lane.congestion,
-                    "mbit": rounded(&mbit), "jain": index,
-                });
-                println!("{line}");
-            } else {
-                let shares: Vec<_> = mbit.iter().map(|mbit| format!("{mbit:.1}")).collect();
-                println!(
-                    "{:<6} {:<20} {:<14} {index}",
-                    lane.congestion,
-                    hosts.join(" + "),
-                    shares.join(" + ")
-                );
+        for control in controls {
+            for hosts in SHARERS {
+                let lanes: Vec<_> = (1..=self.seeds)
+                    .map(|seed| LaneArgs {
+                        path: CELLS.len(),
+                        hosts: hosts.to_vec(),
+                        outwards: true,
+                        congestion: control.clone(),
+                        seed,
+                        warm_up: SHARED_WARM_UP,
+                        seconds: SHARED_TIME,
+                    })
+                    .collect();
+                print_shares(control, hosts, &run_all(&lanes, self.parallel)?, self.json);
             }
         }
         Ok(())
     }
+}
+
+/// The transfers of a cell in one direction: Mbit/s, in the order of the seeds.
+#[derive(Debug)]
+struct Row {
+    cell: &'static str,
+    direction: &'static str,
+    congestion: String,
+    netstack: Vec<f64>,
+    kernel: Vec<f64>,
+}
+
+impl Row {
+    /// The slowest transfer of netstack over the slowest of the kernel.
+    fn worst_ratio(&self) -> f64 {
+        worst(&self.netstack) / worst(&self.kernel)
+    }
+
+    fn print(&self, json: bool) {
+        let Self { cell, direction, congestion, .. } = self;
+        let (netstack, kernel) = (median(&self.netstack), median(&self.kernel));
+        let [netstack_worst, kernel_worst] = [&self.netstack, &self.kernel].map(|all| worst(all));
+        let (ratio, worst_ratio) = (netstack / kernel, self.worst_ratio());
+        if json {
+            let line = json!({
+                "test": "recovery", "cell": cell, "direction": direction, "congestion": congestion,
+                "netstack": round(netstack), "kernel": round(kernel), "ratio": round(ratio),
+                "netstack_worst": round(netstack_worst), "kernel_worst": round(kernel_worst),
+                "worst_ratio": round(worst_ratio),
+                "netstack_all": rounded(&self.netstack), "kernel_all": rounded(&self.kernel),
+            });
+            println!("{line}");
+        } else {
+            println!(
+                "{cell:<20} {direction:<4} {congestion:<6} {netstack:>9.2} {kernel:>9.2} {ratio:>6.3}  \
+                 {netstack_worst:>15.2} {kernel_worst:>9.2} {worst_ratio:>6.3}"
+            );
+        }
+    }
+
+    /// The summary: this is the row with the lowest ratio of the worst transfers.
+    fn print_lowest(&self, ratio: f64, json: bool) {
+        let Self { cell, direction, congestion, .. } = self;
+        if json {
+            let line = json!({
+                "test": "recovery", "summary": "lowest worst_ratio", "cell": cell, "direction": direction,
+                "congestion": congestion, "worst_ratio": round(ratio),
+            });
+            println!("{line}");
+        } else {
+            println!("lowest ratio of the worst transfers: {ratio:.3} ({cell} {direction} {congestion})");
+        }
+    }
+}
+
+/// The runs of two flows that shared a path: Mbit/s of each flow in each run.
+fn print_shares(congestion: &str, hosts: [Host; 2], runs: &[Vec<f64>], json: bool) {
+    let names = hosts.map(Host::name);
+    let shares: Vec<_> = runs.iter().map(|mbit| mbit[0] / mbit.iter().sum::<f64>()).collect();
+    let indices: Vec<_> = runs.iter().map(|mbit| jain(mbit)).collect();
+    let (share, index) = (median(&shares), median(&indices));
+    let [least, most] = [worst(&shares), shares.iter().copied().fold(0.0, f64::max)];
+    if json {
+        let line = json!({
+            "test": "fairness", "cell": SHARED.name, "hosts": names, "congestion": congestion,
+            "mbit_all": runs.iter().map(|mbit| rounded(mbit)).collect::<Value>(),
+            "share": round(share), "share_all": rounded(&shares),
+            "jain": round(index), "jain_all": rounded(&indices),
+        });
+        println!("{line}");
+    } else {
+        println!(
+            "{congestion:<6} {:<20} {:>5.1} % ({:.1} to {:.1}) to the first, index {index:.3}",
+            names.join(" + "),
+            100.0 * share,
+            100.0 * least,
+            100.0 * most
+        );
+    }
+}
+
+/// The least of them.
+fn worst(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// Jain's index of fairness: 1 if all are equal.

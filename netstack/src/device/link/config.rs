@@ -1,5 +1,6 @@
 //! The impairments of one direction of a link, and their text form.
 
+use crate::config::digits;
 use crate::time::Duration;
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +19,7 @@ const KEYS: &str =
 /// as in netem); shares `%`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// The delay of each packet.
+    /// The delay of each packet. [`Link`](super::Link#precision) says how exactly it is kept.
     pub delay: Duration,
     /// The delay varies uniformly by up to this much in either direction. Jitter never reorders
     /// packets: a packet that would overtake its predecessor waits until the predecessor has
@@ -212,7 +213,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn whole(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("'{text}' is no whole number"))
+    digits(text).ok_or_else(|| format!("'{text}' is no whole number"))
 }
 
 #[cfg(test)]
@@ -262,6 +263,7 @@ mod tests {
             ("rate=0bit", "link impairment 'rate': '0bit' is no rate, as in 100mbit, 1.5gbit or 64kbit"),
             ("rate=1mbit,queue=x", "link impairment 'queue': 'x' is no size, as in 256kb, 1mb or 3000"),
             ("seed=-1", "link impairment 'seed': '-1' is no whole number"),
+            ("seed=+1", "link impairment 'seed': '+1' is no whole number"),
             ("loss=1%,burst=0.5", "link impairment 'burst': '0.5' is no number from 1 on"),
             ("loss=100%,burst=2", "link impairment 'burst': has no effect if everything is lost"),
             ("loss=1%,loss=2%", "link impairment 'loss': is there twice"),

@@ -382,6 +382,7 @@ impl Device for Interrupted {
             queues: 1,
             checksum_offload: false,
             segmentation_offload: false,
+            udp_segmentation_offload: false,
             point_to_point: true,
         }
     }

@@ -62,6 +62,126 @@ macro_rules! mtu_discover_option {
 }
 pub(crate) use mtu_discover_option;
 
+/// Whether a socket may use the addresses of other hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ForeignAddresses {
+    /// `IP_FREEBIND`, `IPV6_FREEBIND`.
+    Freebind,
+    /// `IP_TRANSPARENT`, `IPV6_TRANSPARENT`.
+    Transparent,
+}
+
+/// A socket with the options that let it use the addresses of other hosts. Each option is one for both
+/// families, as in Linux.
+pub(crate) trait HasForeignAddresses {
+    fn socket_family(&self) -> Family;
+    fn foreign_addresses(&self, option: ForeignAddresses) -> bool;
+    fn set_foreign_addresses(&self, option: ForeignAddresses, on: bool);
+
+    fn foreign_addresses_v6(&self, option: ForeignAddresses) -> io::Result<bool> {
+        match self.socket_family() {
+            Family::V4 => Err(os(libc::EOPNOTSUPP)),
+            Family::V6 => Ok(self.foreign_addresses(option)),
+        }
+    }
+
+    fn set_foreign_addresses_v6(&self, option: ForeignAddresses, on: bool) -> io::Result<()> {
+        match self.socket_family() {
+            Family::V4 => Err(os(libc::ENOPROTOOPT)),
+            Family::V6 => {
+                self.set_foreign_addresses(option, on);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Declares the options of [`HasForeignAddresses`].
+macro_rules! foreign_address_options {
+    ($socket:ty) => {
+        /// Addresses of other hosts.
+        impl $socket {
+            /// `IP_FREEBIND`. Default false. Accepted connections inherit it.
+            pub fn freebind_v4(&self) -> std::io::Result<bool> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                Ok(HasForeignAddresses::foreign_addresses(self, ForeignAddresses::Freebind))
+            }
+
+            /// Sets `IP_FREEBIND`: binding accepts the address of another host, or one that the stack
+            /// will have later. It has no effect on what is bound already, and is not needed for the
+            /// addresses of [`Interface::any_ip`](crate::Interface::any_ip).
+            ///
+            /// Over IPv4, connecting from such an address also needs
+            /// [`set_ip_transparent_v4`](Self::set_ip_transparent_v4), and fails with `ENETUNREACH`
+            /// otherwise, as in Linux.
+            pub fn set_freebind_v4(&self, freebind: bool) -> std::io::Result<()> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                HasForeignAddresses::set_foreign_addresses(self, ForeignAddresses::Freebind, freebind);
+                Ok(())
+            }
+
+            /// `IPV6_FREEBIND`, which is one option with [`freebind_v4`](Self::freebind_v4).
+            ///
+            /// # Errors
+            /// `EOPNOTSUPP` for an IPv4 socket.
+            pub fn freebind_v6(&self) -> std::io::Result<bool> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                HasForeignAddresses::foreign_addresses_v6(self, ForeignAddresses::Freebind)
+            }
+
+            /// Sets `IPV6_FREEBIND`, which is one option with
+            /// [`set_freebind_v4`](Self::set_freebind_v4).
+            ///
+            /// # Errors
+            /// `ENOPROTOOPT` for an IPv4 socket.
+            pub fn set_freebind_v6(&self, freebind: bool) -> std::io::Result<()> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                HasForeignAddresses::set_foreign_addresses_v6(self, ForeignAddresses::Freebind, freebind)
+            }
+
+            /// `IP_TRANSPARENT`. Default false. Accepted connections inherit it.
+            pub fn ip_transparent_v4(&self) -> std::io::Result<bool> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                Ok(HasForeignAddresses::foreign_addresses(self, ForeignAddresses::Transparent))
+            }
+
+            /// Sets `IP_TRANSPARENT`: binding and connecting accept the address of another host as the
+            /// local address. Answers reach the socket if an interface accepts that address
+            /// ([`Interface::any_ip`](crate::Interface::any_ip)). No privilege is needed.
+            pub fn set_ip_transparent_v4(&self, transparent: bool) -> std::io::Result<()> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                HasForeignAddresses::set_foreign_addresses(self, ForeignAddresses::Transparent, transparent);
+                Ok(())
+            }
+
+            /// `IPV6_TRANSPARENT`, which is one option with
+            /// [`ip_transparent_v4`](Self::ip_transparent_v4).
+            ///
+            /// # Errors
+            /// `EOPNOTSUPP` for an IPv4 socket.
+            pub fn ip_transparent_v6(&self) -> std::io::Result<bool> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                HasForeignAddresses::foreign_addresses_v6(self, ForeignAddresses::Transparent)
+            }
+
+            /// Sets `IPV6_TRANSPARENT`, which is one option with
+            /// [`set_ip_transparent_v4`](Self::set_ip_transparent_v4).
+            ///
+            /// # Errors
+            /// `ENOPROTOOPT` for an IPv4 socket.
+            pub fn set_ip_transparent_v6(&self, transparent: bool) -> std::io::Result<()> {
+                use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
+                HasForeignAddresses::set_foreign_addresses_v6(
+                    self,
+                    ForeignAddresses::Transparent,
+                    transparent,
+                )
+            }
+        }
+    };
+}
+pub(crate) use foreign_address_options;
+
 /// The IP options that a socket keeps until it has a peer: the peer's family determines which of
 /// the two traffic classes is used.
 #[derive(Clone, Debug, Default)]

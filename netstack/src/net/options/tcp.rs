@@ -1,8 +1,9 @@
 //! Options of TCP, and those of the socket layer that its sockets have.
 
-use super::ip::HasMtuDiscover;
+use super::ip::{ForeignAddresses, HasForeignAddresses, HasMtuDiscover};
 use crate::config::{Config, MtuDiscover};
 use crate::error::os;
+use crate::stack::Family;
 use crate::tcp::SocketOptions;
 use crate::time::Duration;
 use std::io;
@@ -25,6 +26,7 @@ const MSS_RANGE: RangeInclusive<u32> = 88..=32_767;
 /// A socket whose TCP options can be read and changed.
 pub(crate) trait HasTcpOptions {
     fn config(&self) -> &Config;
+    fn family(&self) -> Family;
     fn options(&self) -> SocketOptions;
     fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R;
     /// Sends what is queued, if this is a connection.
@@ -38,6 +40,26 @@ impl<T: HasTcpOptions> HasMtuDiscover for T {
 
     fn set_mtu_discovery(&self, mode: MtuDiscover) {
         self.change(|options| options.mtu_discover = mode);
+    }
+}
+
+impl<T: HasTcpOptions> HasForeignAddresses for T {
+    fn socket_family(&self) -> Family {
+        self.family()
+    }
+
+    fn foreign_addresses(&self, option: ForeignAddresses) -> bool {
+        match option {
+            ForeignAddresses::Freebind => self.options().freebind,
+            ForeignAddresses::Transparent => self.options().transparent,
+        }
+    }
+
+    fn set_foreign_addresses(&self, option: ForeignAddresses, on: bool) {
+        self.change(|options| match option {
+            ForeignAddresses::Freebind => options.freebind = on,
+            ForeignAddresses::Transparent => options.transparent = on,
+        });
     }
 }
 
@@ -145,10 +167,11 @@ pub(crate) fn reported_buffer_size(set: Option<usize>, automatic: usize) -> u32 
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
-/// Declares the options of [`HasTcpOptions`], and `mtu_discover`.
+/// Declares the options of [`HasTcpOptions`], `mtu_discover`, and those for the addresses of other hosts.
 macro_rules! tcp_options {
     ($socket:ty) => {
         $crate::net::options::ip::mtu_discover_option!($socket);
+        $crate::net::options::ip::foreign_address_options!($socket);
 
         /// Options of TCP.
         impl $socket {

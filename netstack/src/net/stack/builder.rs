@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
 use crate::net::driver::{self, Driver};
+use crate::net::resolver::Resolver;
 use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
 use crate::tcp::{CongestionControl, CongestionError, CongestionRegistry, CongestionStart};
 use crate::trace::Trace;
@@ -47,11 +48,13 @@ pub struct StackBuilder {
     /// The first registration that failed stays until `build` returns it.
     congestion: Result<CongestionRegistry, CongestionError>,
     trace: Option<Arc<dyn Trace>>,
+    resolver: Resolver,
 }
 
 impl fmt::Debug for StackBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, interfaces, config, loopback, driver, fast_open_cache, congestion, trace } = self;
+        let Self { name, interfaces, config, loopback, driver, fast_open_cache, congestion, trace, resolver } =
+            self;
         f.debug_struct("StackBuilder")
             .field("name", name)
             .field("interfaces", interfaces)
@@ -61,6 +64,7 @@ impl fmt::Debug for StackBuilder {
             .field("fast_open_cache", fast_open_cache)
             .field("congestion", congestion)
             .field("trace", &trace.is_some())
+            .field("resolver", resolver)
             .finish()
     }
 }
@@ -77,6 +81,7 @@ impl Stack {
             fast_open_cache: None,
             congestion: Ok(CongestionRegistry::default()),
             trace: None,
+            resolver: Resolver::Host,
         }
     }
 }
@@ -150,6 +155,13 @@ impl StackBuilder {
     /// ```
     pub fn trace(mut self, trace: Arc<dyn Trace>) -> Self {
         self.trace = Some(trace);
+        self
+    }
+
+    /// Sets who turns names into addresses, for every function of this stack's sockets that takes a name.
+    /// Default [`Resolver::Host`].
+    pub fn resolver(mut self, resolver: Resolver) -> Self {
+        self.resolver = resolver;
         self
     }
 
@@ -230,8 +242,17 @@ impl StackBuilder {
     /// # Panics
     /// If the runtime was built without the I/O driver that a device needs.
     pub fn build(self) -> io::Result<Stack> {
-        let Self { name, interfaces, mut config, loopback, driver, fast_open_cache, congestion, trace } =
-            self;
+        let Self {
+            name,
+            interfaces,
+            mut config,
+            loopback,
+            driver,
+            fast_open_cache,
+            congestion,
+            trace,
+            resolver,
+        } = self;
         config.loopback = loopback.unwrap_or(config.loopback);
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
@@ -242,7 +263,7 @@ impl StackBuilder {
             (Driver::Tokio, Some(runtime)) => Clock::of_runtime(runtime),
             _ => Clock::monotonic(),
         };
-        let core = Arc::new(Core::new(engine, clock, name));
+        let core = Arc::new(Core::new(engine, clock, name, resolver));
         match driver {
             Driver::Tokio => driver::start_tasks(&core)?,
             Driver::Thread => driver::start_thread(&core)?,

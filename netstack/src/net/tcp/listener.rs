@@ -9,7 +9,7 @@ use crate::net::options::ip::{IpOptions, socket_family, ttl_from};
 use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
-use crate::stack::{Family, Listener, ListenerQueues, Unconnected};
+use crate::stack::{Family, Listener, ListenerQueues, Observer, Unconnected};
 use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
@@ -225,7 +225,7 @@ impl TcpListener {
             Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
         };
         let (target, mut last) = (addr.to_target(), None);
-        for addr in resolve(target).await? {
+        for addr in resolve(stack.core().resolver(), target).await? {
             match bound(addr) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
@@ -247,16 +247,34 @@ impl TcpListener {
         let family = socket.ip.family();
         socket.ip.traffic_class = ip.traffic_class(family);
         let mapped_tos = (family == Family::V6).then(|| ip.traffic_class(Family::V4));
-        let registration = Arc::new(Registration::new());
-        let observer = Arc::clone(&registration) as _;
-        let listener = match policy {
+        Self::with_listener(stack, mapped_tos, |observer| match policy {
             SynPolicy::Answer => {
                 core.engine.with_tcp(core.now(), |tcp, turn| tcp.listen(turn, socket, backlog, observer))
             }
             SynPolicy::Hold => core
                 .engine
                 .with_tcp(core.now(), |tcp, turn| tcp.listen_pending(turn, socket, backlog, observer)),
-        }?;
+        })
+    }
+
+    /// Starts a forwarder, which is like a listener but for what it accepts.
+    pub(super) fn forward(stack: &Stack, socket: Unconnected, max_in_flight: usize) -> io::Result<Self> {
+        Self::with_listener(stack, None, |observer| {
+            stack
+                .engine()
+                .with_tcp(stack.now(), |tcp, turn| tcp.forward(turn, socket, max_in_flight, observer))
+        })
+    }
+
+    /// Takes the listener that `start` makes for an observer.
+    fn with_listener(
+        stack: &Stack,
+        mapped_tos: Option<u8>,
+        start: impl FnOnce(Arc<dyn Observer>) -> io::Result<Arc<Listener>>,
+    ) -> io::Result<Self> {
+        let core = stack.core();
+        let registration = Arc::new(Registration::new());
+        let listener = start(Arc::clone(&registration) as _)?;
         let id = core.next_id();
         let endpoint =
             Arc::new(ListenerEndpoint { id, stack: stack.clone(), listener, registration, mapped_tos });
@@ -280,6 +298,10 @@ impl TcpListener {
 impl HasTcpOptions for TcpListener {
     fn config(&self) -> &Config {
         self.endpoint.stack.engine().core().config()
+    }
+
+    fn family(&self) -> Family {
+        socket_family(self.endpoint.listener.local_addr())
     }
 
     fn options(&self) -> SocketOptions {

@@ -6,6 +6,7 @@
 //!
 #![doc = include_str!("closing.md")]
 
+mod forwarder;
 mod listener;
 mod pending;
 mod sock_ref;
@@ -15,6 +16,7 @@ mod stream;
 pub use crate::net::options::tcp::TcpKeepalive;
 pub use crate::stack::{ListenerCounters, ListenerQueues};
 pub use crate::tcp::SendFlags;
+pub use forwarder::{TcpForwarder, TcpForwarderConfig};
 pub use listener::TcpListener;
 pub use pending::{PendingListener, PendingStream};
 pub use sock_ref::SockRef;

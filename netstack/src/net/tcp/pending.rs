@@ -11,7 +11,7 @@ use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::readiness::Events;
-use crate::stack::{ListenerQueues, Observer, PendingSyn, Rejection};
+use crate::stack::{Family, ListenerQueues, Observer, PendingSyn, Rejection};
 use crate::tcp::SocketOptions;
 use crate::wire::Options;
 use std::fmt;
@@ -126,9 +126,7 @@ impl PendingListener {
     }
 
     fn accept_now(&self) -> io::Result<PendingStream> {
-        let stack = self.listener.stack();
-        let syn = stack.engine().tcp().accept_pending(self.listener.engine_listener())?;
-        Ok(PendingStream::new(stack, syn, self.listener.mapped_tos()))
+        PendingStream::take_from(&self.listener)
     }
 
     /// The address and port that the listener is bound to.
@@ -151,6 +149,10 @@ impl PendingListener {
 impl HasTcpOptions for PendingListener {
     fn config(&self) -> &Config {
         self.listener.config()
+    }
+
+    fn family(&self) -> Family {
+        self.listener.family()
     }
 
     fn options(&self) -> SocketOptions {
@@ -224,6 +226,13 @@ impl std::panic::UnwindSafe for PendingStream {}
 impl std::panic::RefUnwindSafe for PendingStream {}
 
 impl PendingStream {
+    /// Takes a SYN that a listener or forwarder holds.
+    pub(super) fn take_from(listener: &TcpListener) -> io::Result<Self> {
+        let stack = listener.stack();
+        let syn = stack.engine().tcp().accept_pending(listener.engine_listener())?;
+        Ok(Self::new(stack, syn, listener.mapped_tos()))
+    }
+
     fn new(stack: &Stack, syn: Arc<PendingSyn>, mapped_tos: Option<u8>) -> Self {
         let core = stack.core();
         let registration = Arc::new(Registration::new());
@@ -244,7 +253,8 @@ impl PendingStream {
         self.endpoint.syn.remote_addr()
     }
 
-    /// The address that the client connects to.
+    /// The address that the client connects to. For a [`TcpForwarder`](super::TcpForwarder) it can be any
+    /// address.
     pub fn local_addr(&self) -> SocketAddr {
         self.endpoint.syn.local_addr()
     }

@@ -4,6 +4,7 @@ use super::{TcpListener, TcpSocket, TcpStream};
 use crate::config::Config;
 use crate::error::os;
 use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::stack::Family;
 use crate::tcp::SocketOptions;
 use std::io;
 use std::net::Shutdown;
@@ -71,6 +72,14 @@ impl HasTcpOptions for SockRef<'_> {
             Socket::Stream(socket) => socket.config(),
             Socket::Listener(socket) => socket.config(),
             Socket::Unconnected(socket) => socket.config(),
+        }
+    }
+
+    fn family(&self) -> Family {
+        match &self.0 {
+            Socket::Stream(socket) => socket.family(),
+            Socket::Listener(socket) => socket.family(),
+            Socket::Unconnected(socket) => socket.family(),
         }
     }
 

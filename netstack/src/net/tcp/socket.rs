@@ -105,8 +105,10 @@ impl TcpSocket {
     /// Binds the socket to an address of its stack. Port 0 selects a free port.
     ///
     /// # Errors
-    /// `EADDRINUSE`; `EADDRNOTAVAIL` if the stack does not have the address; `EINVAL` if the socket
-    /// is bound already; `EAFNOSUPPORT` for an address of the other family.
+    /// `EADDRINUSE`; `EADDRNOTAVAIL` if the stack does not have the address, no interface accepts it
+    /// ([`Interface::any_ip`](crate::Interface::any_ip)), and neither
+    /// [`set_freebind_v4`](Self::set_freebind_v4) nor [`set_ip_transparent_v4`](Self::set_ip_transparent_v4)
+    /// allows it; `EINVAL` if the socket is bound already; `EAFNOSUPPORT` for an address of the other family.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let engine = self.stack.engine();
         engine.tcp().bind(engine.core(), &mut self.setup.lock().socket, addr)
@@ -228,6 +230,10 @@ ip_options!(TcpSocket);
 impl HasTcpOptions for TcpSocket {
     fn config(&self) -> &Config {
         self.stack.engine().core().config()
+    }
+
+    fn family(&self) -> Family {
+        self.setup.lock().socket.ip.family()
     }
 
     fn options(&self) -> SocketOptions {

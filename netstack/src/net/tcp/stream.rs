@@ -11,6 +11,7 @@ use crate::net::options::ip::socket_family;
 use crate::net::readiness::{Direction, Registration, Seen};
 use crate::net::stack::Stack;
 use crate::readiness::Events;
+use crate::reasons::ResetReason;
 use crate::stack::{Cell, Engine, Observer, Unconnected};
 use crate::tcp::SendFlags;
 use crate::time::Instant;
@@ -82,16 +83,25 @@ impl Endpoint for StreamEndpoint {
         }
     }
 
-    /// A stream with something to read is not closed, which would throw that away: no more is written.
+    /// A stream with something to read is not closed yet, which would throw that away.
     fn runtime_ended(&self) {
+        if self.stack.engine().tcp().unread(&self.cell) == 0 {
+            self.close();
+        }
+    }
+
+    /// The peer of a stream that was not read to the end learns of it by a reset, as at close(2). What there
+    /// is can still be read.
+    fn runtime_is_over(&self) -> bool {
         let engine = self.stack.engine();
         if engine.tcp().unread(&self.cell) == 0 {
             self.close();
-            return;
+            return false;
         }
-        // An error says that the connection is over already.
-        let _ =
-            engine.with_tcp(self.stack.now(), |tcp, turn| tcp.shutdown(turn, &self.cell, Shutdown::Write));
+        engine.with_tcp(self.stack.now(), |tcp, turn| {
+            tcp.reset(turn, &self.cell, Some(ResetReason::TcpAbortOnClose));
+        });
+        true
     }
 }
 
@@ -132,7 +142,7 @@ impl TcpStream {
     /// As [`TcpStream::connect`].
     pub async fn connect_on<A: ToSocketAddrs>(stack: &Stack, addr: A) -> io::Result<Self> {
         let (target, mut last) = (addr.to_target(), None);
-        for addr in resolve(target).await? {
+        for addr in resolve(stack.core().resolver(), target).await? {
             let family = socket_family(addr);
             match Self::connect_socket(
                 stack,

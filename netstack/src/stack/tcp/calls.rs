@@ -5,6 +5,7 @@ use super::cell::{Cell, Stage};
 use super::ends::ConnectionEnd;
 use super::hold::{End, Held};
 use crate::buffer::Chunk;
+use crate::config::Config;
 use crate::error::os;
 use crate::reasons::ResetReason;
 use crate::stack::turn::Turn;
@@ -185,7 +186,7 @@ impl Tcp {
     }
 
     /// Resets the connection, for `reason` if that is not the application.
-    pub(super) fn reset(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, reason: Option<ResetReason>) {
+    pub(crate) fn reset(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, reason: Option<ResetReason>) {
         let now = turn.now;
         let replaced = self.call(turn, cell, |held| {
             if reason.is_none() {
@@ -334,6 +335,19 @@ impl Tcp {
                 Stage::Opening(_) | Stage::Connected(_) | Stage::Over(_) => true,
             })
         })
+    }
+
+    /// Gives other settings to the connections that stand, as a variable of Linux does that they look at. All
+    /// else goes on with those of the stack. This is for tools that run scripts.
+    #[doc(hidden)]
+    pub fn set_config(&self, turn: &mut Turn<'_>, config: &Arc<Config>) {
+        for cell in self.demux.all_cells() {
+            self.call(turn, &cell, |held| {
+                if let Stage::Connected(connection) = &mut held.state.stage {
+                    connection.set_config(config);
+                }
+            });
+        }
     }
 
     /// Holds a connection for a call.

@@ -17,6 +17,7 @@ use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
@@ -26,7 +27,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to

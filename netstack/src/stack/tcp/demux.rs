@@ -8,6 +8,7 @@ use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
 use crate::sync::{Published, Rank, RwLock, Snapshot};
 use crate::tcp::TimeWait;
+use crate::time::Instant;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -82,8 +83,16 @@ impl Shard {
     }
 }
 
-/// Listeners by port; few share one.
-pub(crate) type Listeners = HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>;
+/// The listeners of one stack.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listeners {
+    /// By port; few share one.
+    by_port: HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>,
+    /// Who takes what no listener does: one for each interface at most, and one for all of them.
+    forwarders: Vec<Arc<Listener>>,
+    /// The loopback interface, whose packets a forwarder of all interfaces does not take.
+    loopback: Option<u16>,
+}
 
 /// The tables of one stack.
 #[derive(Debug)]
@@ -97,10 +106,11 @@ pub(crate) struct Demux {
 }
 
 impl Demux {
-    pub(crate) fn new(keyed: Keyed) -> Self {
+    pub(crate) fn new(keyed: Keyed, loopback: Option<u16>) -> Self {
+        let listeners = Listeners { loopback, ..Listeners::default() };
         Self {
             shards: (0..SHARDS).map(|_| Shard::new(keyed.clone())).collect(),
-            listeners: Published::new(Rank::Ports, HashMap::default()),
+            listeners: Published::new(Rank::Ports, listeners),
             keyed,
             cells: AtomicUsize::new(0),
             time_waits: AtomicUsize::new(0),
@@ -272,15 +282,45 @@ impl Demux {
         Err(format!("connections and TIME-WAITs are {:?}, and counted as {counted:?}", (cells, time_waits)))
     }
 
+    /// All TIME-WAIT entries, and when each is over, in the order of their ends.
+    pub(crate) fn all_time_waits(&self) -> Vec<(FlowKey, Instant)> {
+        let mut all = Vec::with_capacity(self.time_waits());
+        for shard in &self.shards {
+            all.extend(shard.table.read().iter().filter_map(|(key, flow)| match flow {
+                Flow::TimeWait(entry) => Some((*key, entry.record.deadline())),
+                Flow::Cell(_) | Flow::HalfOpen(_) => None,
+            }));
+        }
+        all.sort_by_key(|(key, at)| (*at, key.local_addr(false), key.remote_addr(false)));
+        all
+    }
+
     /// Enters a listener.
     pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
-        self.listeners.change(|listeners| listeners.entry(listener.port()).or_default().push(listener));
+        self.listeners.change(|listeners| {
+            listeners.by_port.entry(listener.port()).or_default().push(listener);
+        });
+    }
+
+    /// Enters a forwarder.
+    ///
+    /// # Errors
+    /// If there is one of the same interface.
+    pub(crate) fn insert_forwarder(&self, forwarder: Arc<Listener>) -> Result<(), ()> {
+        self.listeners.change(|listeners| {
+            let interface = forwarder.interface();
+            if listeners.forwarders.iter().any(|other| other.interface() == interface) {
+                return Err(());
+            }
+            listeners.forwarders.push(forwarder);
+            Ok(())
+        })
     }
 
     /// The record of cookies that the listeners of a port share.
     pub(crate) fn overflow(&self, port: u16) -> Arc<Overflow> {
         let listeners = self.listeners.current();
-        let first = listeners.get(&port).and_then(|group| group.first());
+        let first = listeners.by_port.get(&port).and_then(|group| group.first());
         first.map(|listener| Arc::clone(listener.overflow())).unwrap_or_default()
     }
 
@@ -288,17 +328,18 @@ impl Demux {
     pub(crate) fn remove_listener(&self, listener: &Arc<Listener>) {
         // The caller has a reference, so that none is the last one under the lock.
         self.listeners.change(|listeners| {
-            let Some(group) = listeners.get_mut(&listener.port()) else { return };
+            listeners.forwarders.retain(|other| !Arc::ptr_eq(other, listener));
+            let Some(group) = listeners.by_port.get_mut(&listener.port()) else { return };
             group.retain(|other| !Arc::ptr_eq(other, listener));
             if group.is_empty() {
-                listeners.remove(&listener.port());
+                listeners.by_port.remove(&listener.port());
             }
         });
     }
 
     /// The listener for a segment that came in on `interface`: the one bound to its address, else to
-    /// any address of the family, else to any address at all (a dual-stack socket). Among equals,
-    /// which only `SO_REUSEPORT` allows, the flow's hash decides.
+    /// any address of the family, else to any address at all (a dual-stack socket), else the forwarder.
+    /// Among equals, which only `SO_REUSEPORT` allows, the flow's hash decides.
     #[inline]
     pub(crate) fn listener<'a>(
         &self,
@@ -306,11 +347,16 @@ impl Demux {
         interface: u16,
         seen: &'a mut Snapshot<Listeners>,
     ) -> Option<&'a Arc<Listener>> {
-        let group = self.listeners.read(seen).get(&key.local_port)?;
-        if let [only] = &group[..] {
-            return only.score(key.local(), interface).map(|_| only);
+        let listeners = self.listeners.read(seen);
+        let found = match listeners.by_port.get(&key.local_port).map(|group| &group[..]) {
+            Some([only]) => only.score(key.local(), interface).map(|_| only),
+            Some(group) => self.listener_of(group, key, interface),
+            None => None,
+        };
+        if found.is_none() && !listeners.forwarders.is_empty() {
+            return listeners.forwarder(interface);
         }
-        self.listener_of(group, key, interface)
+        found
     }
 
     /// The listener for a segment among those of its port. Most ports have one, and are spared this.
@@ -330,9 +376,20 @@ impl Demux {
 
     /// All listeners.
     pub(crate) fn all_listeners(&self) -> Vec<Arc<Listener>> {
-        let mut all: Vec<_> = self.listeners.current().values().flatten().map(Arc::clone).collect();
+        let listeners = self.listeners.current();
+        let of_ports = listeners.by_port.values().flatten();
+        let mut all: Vec<_> = of_ports.chain(&listeners.forwarders).map(Arc::clone).collect();
         all.sort_by_key(|listener| listener.id());
         all
+    }
+}
+
+impl Listeners {
+    /// The forwarder for what came in on `interface`.
+    #[inline(never)]
+    fn forwarder(&self, interface: u16) -> Option<&Arc<Listener>> {
+        let of = |interface| self.forwarders.iter().find(|one| one.interface() == interface);
+        of(Some(interface)).or_else(|| if self.loopback == Some(interface) { None } else { of(None) })
     }
 }
 

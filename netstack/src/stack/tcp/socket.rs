@@ -3,7 +3,7 @@
 use super::Tcp;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
-use crate::stack::socket::IpSocket;
+use crate::stack::socket::{IpSocket, SocketKind};
 use crate::tcp::SocketOptions;
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +30,10 @@ impl Tcp {
     ///
     /// # Errors
     /// `EINVAL` if it is bound already, `EAFNOSUPPORT` for an address of the other family,
-    /// `EADDRNOTAVAIL` if the stack does not have the address, `EADDRINUSE`.
+    /// `EADDRNOTAVAIL` if the stack does not have the address and neither [`SocketOptions::freebind`] nor
+    /// [`SocketOptions::transparent`] is set, `EADDRINUSE`.
     pub fn bind(&self, core: &Core, socket: &mut Unconnected, address: SocketAddr) -> io::Result<()> {
-        socket.ip.bind(core, &self.ports, address)
+        socket.ip.bind_foreign = socket.options.freebind || socket.options.transparent;
+        socket.ip.bind(core, &self.ports, address, SocketKind::Stream)
     }
 }

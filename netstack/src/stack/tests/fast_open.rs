@@ -397,7 +397,7 @@ fn a_syn_with_data_that_is_too_long_for_the_path_goes_again_without() {
     let trace = net.cable.take_trace();
     assert_eq!(syns(&trace, 0), [(true, 1000), (false, 0)]);
     let mss = trace.iter().filter(|packet| packet.segment().is_syn() && packet.from == 0).nth(1);
-    assert_eq!(mss.and_then(|packet| packet.segment().options.mss), Some(1460), "that of the interface");
+    assert_eq!(mss.and_then(|packet| packet.segment().options.mss), Some(800), "what the path takes");
     assert_eq!(info(&net, &client).pmtu, 840);
 }
 

@@ -78,7 +78,14 @@ fn ipv4_source_routes_are_dropped_and_broken_options_reported() {
         &[7, 7, 4, 0, 0, 0, 0, 0][..],
         &[68, 8, 5, 0, 0, 0, 0, 0],
         &[148, 4, 0, 0],
+        &[148, 4, 0, 1],
         &[1, 1, 30, 3, 9, 0, 0, 0],
+        // Full ones, and a count of overflows that nobody keeps; a security label of another kind.
+        &[7, 7, 8, 0, 0, 0, 0, 0],
+        &[68, 8, 9, 0xf3, 0, 0, 0, 0],
+        &[68, 8, 5, 2, 0, 0, 0, 0],
+        &[130, 3, 0, 0],
+        &[0, 7, 1, 1],
     ] {
         assert!(answer(&with_options(options)).is_some_and(|reply| reply.0 == 0), "{options:?}");
     }
@@ -100,10 +107,18 @@ fn ipv4_source_routes_are_dropped_and_broken_options_reported() {
         (&[68, 3, 5, 0], 21),
         (&[68, 8, 4, 0, 0, 0, 0, 0], 22),
         (&[68, 8, 9, 0xf0, 0, 0, 0, 0], 23),
+        (&[68, 8, 6, 0, 0, 0, 0, 0], 22),
+        (&[68, 8, 5, 1, 0, 0, 0, 0], 22),
+        (&[68, 8, 5, 3, 0, 0, 0, 0], 22),
         (&[148, 3, 0, 0], 21),
+        // Labels of CIPSO, of no domain that is known.
+        (&[134, 3, 0, 0], 21),
+        (&[134, 8, 0, 0, 0, 5, 1, 2], 22),
         // Twice.
         (&[7, 3, 4, 7, 3, 4, 0, 0], 23),
         (&[131, 3, 4, 137, 3, 4, 0, 0], 23),
+        (&[131, 3, 4, 137, 2, 4, 0, 0], 24),
+        (&[68, 4, 5, 2, 68, 4, 5, 2], 24),
     ] {
         let packet = with_options(options);
         let (kind, code, word, quoted) = answer(&packet).unwrap_or_else(|| panic!("{options:?}"));
@@ -130,10 +145,74 @@ fn ipv6_options_and_routing_headers_that_ask_for_an_answer_get_it() {
             assert_eq!(said, expected, "option {option:#x}, to a group: {to_group}");
         }
     }
-    for routing in [0, 2, 3, 4, 77] {
+    for routing in [0, 1, 2, 5, 77] {
         let packet = with_extension(43, &[59, 0, routing, 1, 0, 0, 0, 0], false);
         assert_eq!(answer(&packet), Some((4, 0, 42, packet)), "routing header of type {routing}");
         let packet = with_extension(43, &[59, 0, routing, 0, 0, 0, 0, 0], false);
         assert_eq!(answer(&packet), None, "no segments left");
     }
+    let packet = with_extension(60, &[0, 0, 1, 4, 0, 0, 0, 0, 59, 0, 1, 4, 0, 0, 0, 0], false);
+    assert_eq!(answer(&packet), Some((4, 1, 40, packet)), "hop-by-hop options that are not the first header");
+}
+
+/// An IPv6 ping to host 1 behind an extension header.
+fn ping_behind(next: u8, extension: &[u8]) -> Vec<u8> {
+    let ping = ping(Family::V6, 0);
+    with_extension(next, &[extension, &ping[40..]].concat(), false)
+}
+
+#[test]
+fn ipv6_headers_are_judged_as_by_linux() {
+    // Asked of Linux 6.18. None: nothing is said; Some(None): the ping is answered; or code and pointer of a
+    // parameter problem. These six bytes are the options.
+    type Verdict = Option<Option<(u8, u32)>>;
+    let cases: [(&str, [u8; 6], [Verdict; 2]); 16] = [
+        ("padding", [0; 6], [Some(None); 2]),
+        ("padding with a message", [1, 4, 0, 0, 0, 1], [None; 2]),
+        ("padding that is too long", [1, 5, 0, 0, 0, 0], [None; 2]),
+        ("an unknown option that is too long", [0x1e, 5, 0, 0, 0, 0], [None; 2]),
+        ("one that would be answered", [0x9e, 5, 0, 0, 0, 0], [None; 2]),
+        ("router alert", [5, 2, 0, 0, 1, 0], [Some(None); 2]),
+        ("router alert of one byte", [5, 1, 0, 1, 1, 0], [None, Some(None)]),
+        ("a jumbogram that is none", [0xc2, 4, 0, 0, 0, 100], [Some(Some((0, 44))), Some(Some((2, 42)))]),
+        ("a jumbogram with two lengths", [0xc2, 4, 0, 2, 0, 100], [Some(Some((0, 42))), Some(Some((2, 42)))]),
+        ("a jumbogram with a short length", [0xc2, 3, 0, 0, 0, 0], [None, Some(Some((2, 42)))]),
+        ("home address", [0xc9, 4, 0, 0, 0, 0], [Some(Some((2, 42))); 2]),
+        ("CALIPSO", [7, 4, 0, 0, 0, 0], [None, Some(None)]),
+        ("IOAM out of place", [0x31, 4, 0, 0, 0, 0], [None, Some(None)]),
+        ("tunnel limit", [4, 1, 0, 1, 1, 0], [Some(None); 2]),
+        ("unknown, to be skipped", [0x1e, 4, 0, 0, 0, 0], [Some(None); 2]),
+        ("unknown, to be dropped", [0x5e, 4, 0, 0, 0, 0], [None; 2]),
+    ];
+    let judged = |packet: &[u8]| -> Verdict {
+        answer(packet).map(|(kind, code, word, _)| (kind == 4).then_some((code, word)))
+    };
+    for (what, options, expected) in cases {
+        let seen = [0, 60].map(|next| judged(&ping_behind(next, &[&[58, 0], &options[..]].concat())));
+        assert_eq!(seen, expected, "{what}");
+    }
+    for next in [0, 60] {
+        let nine = [&[58, 2][..], &[0x1e, 0].repeat(9), &[1, 2, 0, 0]].concat();
+        assert_eq!(judged(&ping_behind(next, &nine)), None, "nine options");
+        let eight = [&[58, 2][..], &[0x1e, 0].repeat(8), &[1, 4, 0, 0, 0, 0]].concat();
+        assert_eq!(judged(&ping_behind(next, &eight)), Some(None), "eight options");
+        let padded = [58, 1, 1, 6, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0];
+        assert_eq!(judged(&ping_behind(next, &padded)), None, "more padding than aligns");
+    }
+    for (routing, segments_left, expected) in [
+        (0, 0, Some(None)),
+        (0, 1, Some(Some((0, 42)))),
+        (2, 0, Some(None)),
+        (77, 3, Some(Some((0, 42)))),
+        // RPL and segment routing, which have to be switched on.
+        (3, 0, None),
+        (3, 1, None),
+        (4, 0, None),
+        (4, 1, None),
+    ] {
+        let packet = ping_behind(43, &[58, 0, routing, segments_left, 0, 0, 0, 0]);
+        assert_eq!(judged(&packet), expected, "routing header of type {routing}, {segments_left} left");
+    }
+    let packet = with_extension(43, &[59, 0, 0, 1, 0, 0, 0, 0], true);
+    assert_eq!(answer(&packet), None, "a routing header to a group");
 }

@@ -67,7 +67,7 @@ fn every_connection_can_complete_by_a_cookie() {
             assert_eq!(listener.queues().syn_queue, 0);
             let server = net.accept(1, &listener).unwrap();
             let info = net.engine(1).with_tcp(net.now, |tcp, turn| tcp.info(turn, &server.cell)).unwrap();
-            assert_eq!(info.snd_wscale, if timestamps { 7 } else { 0 });
+            assert_eq!(info.snd_wscale, if timestamps { 10 } else { 0 });
             let bytes = vec![9; 300_000];
             assert!(net.transfer(&client, &server, &bytes, 10 * SECOND) == bytes);
             assert!(net.transfer(&server, &client, &bytes, 10 * SECOND) == bytes);

@@ -1,10 +1,12 @@
 //! Scenarios in virtual time over two engines.
 
 mod addresses;
+mod any_ip;
 mod arriving;
 mod closing;
 mod ending;
 mod fast_open;
+mod forwarder;
 mod headers;
 mod interfaces;
 mod listening;
@@ -15,6 +17,7 @@ mod path;
 mod pending;
 mod pending_fast_open;
 mod reasons;
+mod udp;
 
 use super::testing::{LinkSpec, Net, address};
 use super::{Engine, Family};
@@ -88,9 +91,13 @@ fn nobody_there_times_out_after_the_syn_retries() {
     let start = net.now;
     let client = net.connect(0, nobody).unwrap();
     net.run_until(200 * SECOND, |_| client.cell.connect_result().is_some());
-    assert_eq!((net.now - start).as_secs(), 127, "six retransmissions, doubling");
+    assert_eq!(
+        (net.now - start).as_secs(),
+        131,
+        "four retransmissions at even intervals, and six that back off"
+    );
     let sent: Vec<_> = net.cable.take_trace().iter().map(|syn| (syn.at - start).as_secs()).collect();
-    assert_eq!(sent, [0, 1, 3, 7, 15, 31, 63]);
+    assert_eq!(sent, [0, 1, 2, 3, 4, 5, 7, 11, 19, 35, 67]);
     let error = client.cell.connect_result().unwrap().unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
     net.close(client);

@@ -274,7 +274,8 @@ pub struct AckSample {
     /// retransmissions.
     pub duplicates: usize,
     /// The round-trip time of the newest data that it acknowledges, if that was sent only once; on a path
-    /// that reorders, only if that came in order, since what overtakes the rest is faster than the path.
+    /// that reorders, only if that came in order, and while it reorders only if something overtook that,
+    /// since what overtakes the rest is faster than the path.
     pub rtt: Option<Duration>,
     /// Whether the path was ever seen to reorder.
     pub reorders: bool,

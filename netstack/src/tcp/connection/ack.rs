@@ -31,13 +31,15 @@ impl Connection {
             return dropped(DropReason::TcpTooOldAck);
         }
         self.liveness.on_received(now);
-        self.update_timestamp(now, seg, seq);
+        if ack >= self.snd.una() {
+            self.update_timestamp(now, seg, seq);
+        }
         self.take_ack(now, seg, seq, ack);
-        self.follow_fin_ack(now)
+        self.follow_fin_ack(now, seg, seq)
     }
 
     /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
-    /// only once the acknowledgment was found acceptable.
+    /// only once the acknowledgment was found acceptable, and as in Linux not old.
     fn update_timestamp(&mut self, now: Instant, seg: &Segment, seq: Seq) {
         if let (Some(ts), Some(option)) = (&mut self.ts, seg.options.timestamps)
             && seq <= self.rcv.last_ack_sent()
@@ -87,6 +89,7 @@ impl Connection {
             self.outcome.set_soft_error(None);
         }
         self.note_reduction(state);
+        self.note_recovery_over(now, state);
         self.rearm_after_ack(now, rearm);
         self.follow_mtu_probe();
         self.liveness.on_answer();
@@ -113,13 +116,19 @@ impl Connection {
     }
 
     /// What the acknowledgment of our FIN changes, in the states that wait for it.
-    fn follow_fin_ack(&mut self, now: Instant) -> Step {
+    fn follow_fin_ack(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if !self.snd.fin_acked() {
             return NEXT;
         }
         let Some(next) = self.state.next(Input::AckOfFin) else { return NEXT };
         self.state = next;
         match next {
+            // There is text that nobody will read (RFC 9293 §3.6.1), perhaps on its way before a FIN.
+            State::FinWait2
+                if self.user.orphan && !seg.is_empty() && seq + seg.payload_len > self.rcv.nxt() =>
+            {
+                self.abort_on_text(seg)
+            }
             State::FinWait2 if self.user.orphan => {
                 self.timers.stop(Timer::Orphan);
                 self.wait_for_fin(now);

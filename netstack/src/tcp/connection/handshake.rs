@@ -98,7 +98,16 @@ impl Connection {
     pub fn take_passive_end(&mut self) -> Option<PassiveEnd> {
         let over = !self.is_opening() || self.state == State::Closed;
         let passive = self.passive.take_if(|_| over)?;
-        Some(passive.end(self.outcome.end() == Some(EndReason::ResetByPeer)))
+        // A peer that contradicts its own SYN may be as little there as one that resets.
+        let contradiction = EndReason::by_reset(ResetReason::TcpInvalidSyn);
+        let by_reset =
+            self.outcome.end().is_some_and(|end| end == EndReason::ResetByPeer || end == contradiction);
+        Some(passive.end(by_reset))
+    }
+
+    /// The peer acknowledged the SYN of an active open, which Linux counts with the bytes.
+    pub(in crate::tcp) fn count_acked_syn(&mut self) {
+        self.counters.bytes_acked += 1;
     }
 
     /// Takes the suspicion that something on the way swallows what follows a SYN with data.

@@ -44,7 +44,7 @@ impl Connection {
             advmss: self.rcv.advertised_mss(),
             unacked: board.outstanding(),
             sacked: board.sacked(),
-            lost: board.lost(),
+            lost: board.lost() + board.retransmitted(),
             retrans: board.retransmitted(),
             rtt: self.path.rtt().srtt().unwrap_or_default(),
             rttvar: self.path.rtt().rttvar(),

@@ -160,8 +160,10 @@ impl Liveness {
         let idle = now - self.last_received;
         if waiting || idle < options.keepalive_time {
             self.keepalive_probes = 0;
-            let next = self.last_received + options.keepalive_time;
-            return Silence::Wait(next.max(now + Duration::from_millis(1)));
+            // Where something waits, the whole time once more (tcp_keepalive_timer in Linux): the peer may have
+            // been silent for longer than that.
+            let since = if waiting { now } else { self.last_received };
+            return Silence::Wait((since + options.keepalive_time).max(now + Duration::from_millis(1)));
         }
         let dead = match options.user_timeout {
             // TCP_USER_TIMEOUT replaces the count (tcp(7)).

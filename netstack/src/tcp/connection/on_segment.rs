@@ -7,7 +7,7 @@ use crate::tcp::error::TcpError;
 use crate::tcp::reset::Reset;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::Segment;
 
 impl Connection {
@@ -34,6 +34,7 @@ impl Connection {
     /// The steps. Their order and their numbers are RFC 9293's.
     fn take_steps(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Step {
         let seq = self.rcv.nxt().nearest(seg.seq);
+        Self::check_flags(seg)?;
         self.check_paws(now, seg, seq)?;
         self.check_sequence(now, seg, seq)?; //        first
         self.check_reset(now, seg, seq)?; //           second
@@ -49,6 +50,12 @@ impl Connection {
         useless.map_or(NEXT, dropped)
     }
 
+    /// What has neither ACK nor SYN nor RST is of no use wherever it is. As in Linux nothing is said to it, where
+    /// RFC 9293 §3.10.7.4 would acknowledge it first if it lies outside of the window.
+    fn check_flags(seg: &Segment) -> Step {
+        if seg.is_ack() || seg.is_syn() || seg.is_rst() { NEXT } else { dropped(DropReason::TcpFlags) }
+    }
+
     /// RFC 7323 §5.3 R1: a segment whose timestamp is older than the latest is an old duplicate. A
     /// reset is exempt (§5.2).
     fn check_paws(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
@@ -57,12 +64,33 @@ impl Connection {
             // it, but there are middleboxes that strip options.
             return NEXT;
         };
-        if seg.is_rst() || !ts.is_old(now, option.tsval) {
+        if seg.is_rst()
+            || !ts.is_late(now, option.tsval)
+            || self.was_overtaken(seg, seq, ts.lag(option.tsval))
+        {
             return NEXT;
         }
         self.counters.paws_drops += u64::from(self.rcv.lacks(seq, seq + seg.payload_len));
-        self.challenge(now, seg);
+        // Acknowledgments overtake each other, and an answer to those would be a duplicate acknowledgment.
+        let overtaken = seg.is_ack() && seg.is_empty() && seq < self.rcv.nxt();
+        if seg.is_syn() {
+            self.challenge(now, seg);
+        } else if !overtaken {
+            self.answer_unacceptable(now, seg, seq);
+        }
         dropped(DropReason::TcpRfc7323Paws)
+    }
+
+    /// Whether a segment whose timestamp is `lag` older than the latest is an acknowledgment that others have
+    /// overtaken, and no old duplicate: it is at RCV.NXT, says nothing new, and is not late by more than a
+    /// retransmission time-out and a fifth (tcp_disordered_ack in Linux).
+    fn was_overtaken(&self, seg: &Segment, seq: Seq, lag: Duration) -> bool {
+        let (una, ack) = (self.snd.una(), self.snd.una().nearest(seg.ack));
+        seg.is_ack()
+            && seg.is_empty()
+            && (seq, ack) == (self.rcv.nxt(), una)
+            && !self.snd.has_window_news(seq, ack, seg.window)
+            && lag <= self.path.rto() * 6 / 5
     }
 
     /// First: whether the segment touches the window.
@@ -82,14 +110,10 @@ impl Connection {
             self.challenge(now, seg);
             return dropped(DropReason::TcpInvalidSyn);
         }
-        // A retransmission shows that our acknowledgment was lost; a keep-alive or window probe
-        // asks for one. Text that was all received before is a duplicate to report.
-        if seg.payload_len > 0 && seq + seg.payload_len <= self.rcv.nxt() {
-            self.rcv.on_old_text(seq, seg.payload_len);
-            return dropped(DropReason::TcpOldData);
-        }
-        self.answer_out_of_window(now, seg);
-        dropped(if seq < self.rcv.nxt() {
+        self.answer_unacceptable(now, seg, seq);
+        dropped(if seg.payload_len > 0 && seq + seg.payload_len <= self.rcv.nxt() {
+            DropReason::TcpOldData
+        } else if seq < self.rcv.nxt() {
             DropReason::TcpOldSequence
         } else if seg.payload_len > 0 {
             DropReason::TcpOverwindow
@@ -98,14 +122,17 @@ impl Connection {
         })
     }
 
-    /// An acknowledgment for a segment outside of the window; those without data are limited, so
-    /// that two ends that disagree do not answer each other for ever (Linux's
+    /// The acknowledgment for a segment that is not acceptable. A retransmission shows that ours was lost: what
+    /// it repeats is a duplicate to report. A keep-alive or window probe asks for one. Answers to those without
+    /// text and FIN are limited, so that two ends that disagree do not answer each other for ever (Linux's
     /// `tcp_invalid_ratelimit`).
-    fn answer_out_of_window(&mut self, now: Instant, seg: &Segment) {
-        if seg.payload_len > 0 || seg.is_fin() {
-            self.rcv.acknowledge_alone();
-        } else {
+    fn answer_unacceptable(&mut self, now: Instant, seg: &Segment, seq: Seq) {
+        if seg.is_empty() {
             self.challenge(now, seg);
+        } else if seq < self.rcv.nxt() {
+            self.rcv.on_old_text(seq, seg.len().min(self.rcv.nxt().since(seq)));
+        } else {
+            self.rcv.acknowledge_alone();
         }
     }
 

@@ -37,7 +37,7 @@ impl Connection {
     /// Whether packets must not be fragmented on the way (`ip_dont_fragment` in Linux).
     pub fn dont_fragment(&self) -> bool {
         match self.options.mtu_discover {
-            MtuDiscover::Dont => false,
+            MtuDiscover::Dont | MtuDiscover::Interface | MtuDiscover::Omit => false,
             MtuDiscover::Want => !self.path.size().is_locked(),
             MtuDiscover::Do | MtuDiscover::Probe => true,
         }

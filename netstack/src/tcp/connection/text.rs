@@ -40,11 +40,7 @@ impl Connection {
         }
         let closing = matches!(self.state, State::FinWait1 | State::FinWait2);
         if closing && self.user.read_shut && seq + payload.len() > before {
-            // Nobody will ever read it (RFC 9293 §3.6.1; Linux's TCPAbortOnData).
-            let reason = ResetReason::TcpAbortOnData;
-            self.outcome.set_reset(Reset::answer(seg, reason));
-            self.enter_closed(EndReason::by_reset(reason), Some(TcpError::Reset));
-            return dropped(DropReason::TcpAbortOnData);
+            return self.abort_on_text(seg);
         }
         self.counters.data_segs_in += 1;
         let meta = TextMeta {
@@ -68,10 +64,19 @@ impl Connection {
         Step::Continue(None)
     }
 
+    /// Ends the connection, since nobody will ever read what `seg` carries (RFC 9293 §3.6.1; Linux's
+    /// TCPAbortOnData).
+    pub(super) fn abort_on_text<T>(&mut self, seg: &Segment) -> Step<T> {
+        let reason = ResetReason::TcpAbortOnData;
+        self.outcome.set_reset(Reset::answer(seg, reason));
+        self.enter_closed(EndReason::by_reset(reason), Some(TcpError::Reset));
+        dropped(DropReason::TcpAbortOnData)
+    }
+
     /// Eighth: FIN, once everything before it has arrived.
     pub(super) fn check_fin(&mut self, now: Instant, seg: &Segment, seq: Seq) -> Step {
         if seg.is_fin() {
-            self.rcv.on_fin(seq + seg.payload_len, self.state.can_receive());
+            self.rcv.on_fin(seq, seq + seg.payload_len, self.state.can_receive());
         }
         if !self.state.can_receive() || !self.rcv.take_fin() {
             return NEXT;

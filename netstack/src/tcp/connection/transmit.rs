@@ -191,7 +191,8 @@ impl Connection {
         if self.rcv.ack_due() != Due::Now {
             return None;
         }
-        Some(Transmit::new(Kind::Ack, self.header(now, self.snd.nxt(), Flags::ACK, Text::None)))
+        let seq = self.snd.ack_seq(self.rcv.window_unit());
+        Some(Transmit::new(Kind::Ack, self.header(now, seq, Flags::ACK, Text::None)))
     }
 
     /// Whether pacing lets a segment leave now.

@@ -2,6 +2,7 @@
 
 use super::Connection;
 use crate::buffer::Chunk;
+use crate::config::Config;
 use crate::readiness::Events;
 use crate::tcp::error::TcpError;
 use crate::tcp::options::SocketOptions;
@@ -11,6 +12,7 @@ use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Shutdown;
+use std::sync::Arc;
 
 impl Connection {
     /// What poll(2) would say now.
@@ -198,6 +200,17 @@ impl Connection {
             self.arm_keepalive(now);
         }
         self.notice_room();
+    }
+
+    /// Goes on with other settings, as far as they are looked at while a connection stands: what it was opened
+    /// with, and what its options say, stays.
+    #[doc(hidden)]
+    pub fn set_config(&mut self, config: &Arc<Config>) {
+        self.config = Arc::clone(config);
+        self.path.set_config(Arc::clone(config));
+        if let Some(ecn) = &mut self.ecn {
+            ecn.set_config(config);
+        }
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).

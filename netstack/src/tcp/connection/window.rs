@@ -58,6 +58,14 @@ impl Connection {
         }
     }
 
+    /// If recovery has come from `before` to its end, the window may have opened at once.
+    pub(super) fn note_recovery_over(&mut self, now: Instant, before: CongestionState) {
+        use CongestionState::{Disorder, Loss, Open, Recovery};
+        if matches!(before, Recovery | Loss) && matches!(self.recovery.state(), Open | Disorder) {
+            self.path.on_recovery_over(now, self.recovery.pipe(self.snd.mss()));
+        }
+    }
+
     /// Follows what may have made room in the send buffer since the last call.
     pub(super) fn follow_room(&mut self) {
         match self.snd.take_room_news() {

@@ -117,6 +117,12 @@ pub(super) struct Accurate {
 }
 
 impl Accurate {
+    /// `tcp_ecn_option` and `tcp_ecn_option_beacon` were changed.
+    pub(super) fn set_config(&mut self, config: &Config) {
+        self.option = config.ecn_option;
+        self.beacon = config.ecn_option_beacon;
+    }
+
     fn new(first: &Segment, config: &Config) -> Self {
         let mut state = Self {
             received_ce: 0,

@@ -3,6 +3,7 @@
 
 use super::accurate::{Accurate, ByteCounters};
 use super::feedback::{AckNeed, Feedback, OptionRoom, Text};
+use crate::config::Config;
 use crate::time::{Duration, Instant};
 use crate::wire::{AccEcn, Ecn, Flags, Segment};
 
@@ -56,6 +57,13 @@ impl EcnState {
         match self.mode {
             Mode::Classic(_) => EcnMode::Classic,
             Mode::Accurate(_) => EcnMode::Accurate,
+        }
+    }
+
+    /// The settings were changed.
+    pub(in crate::tcp) fn set_config(&mut self, config: &Config) {
+        if let Mode::Accurate(accurate) = &mut self.mode {
+            accurate.set_config(config);
         }
     }
 

@@ -2,20 +2,24 @@
 
 use crate::config::Config;
 use crate::tcp::options::SocketOptions;
-use crate::tcp::path::Path;
+use crate::tcp::path::{Path, payload_of};
 use crate::tcp::receive::window_limit;
-use crate::tcp::timestamps::{TimestampState, clock};
+use crate::tcp::timestamps::{TIMESTAMPS_LEN, TimestampState, clock};
 use crate::tcp::window::WindowScale;
 use crate::time::Instant;
 use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
+
+/// However small the path, this much is advertised (`route.min_adv_mss` in Linux).
+const MIN_ADVERTISED_MSS: usize = 256;
 
 /// What our SYN or SYN-ACK offers.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
     path: Path,
-    /// The MSS that we advertise, and the largest segment to send, whatever the peer takes: what the
-    /// interface and the user allow.
+    /// The largest segment to send, whatever the peer takes: what the interface and the user allow.
     max_segment: usize,
+    /// The MSS that we advertise: the same, until a router refuses our SYN.
+    advertised_mss: usize,
     /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
     window: usize,
     scale: Option<WindowScale>,
@@ -27,18 +31,30 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    pub(super) fn new(path: Path, options: &SocketOptions, ts_offset: u32, config: &Config) -> Self {
+    /// What a SYN offers, or the SYN-ACK that answers a `syn` with these options.
+    pub(super) fn new(
+        path: Path,
+        options: &SocketOptions,
+        ts_offset: u32,
+        syn: Option<&Options>,
+        config: &Config,
+    ) -> Self {
         let limit = options.max_segment_size.map_or(usize::MAX, usize::from);
         let max_segment = path.max_segment().min(limit);
         let clamp = options.window_clamp.unwrap_or(usize::MAX);
-        let size = options.recv_buffer_size.unwrap_or(config.recv_buffer_initial);
-        let most = window_limit(size).min(clamp).min(usize::from(u16::MAX));
-        // Whole segments, as Linux offers: a partial one could never be used.
-        let window = if most > max_segment { most / max_segment * max_segment } else { most };
+        let limit = window_limit(options.recv_buffer_size, config.recv_buffer_initial);
+        let space = limit.min(clamp);
+        // Whole segments, as Linux offers: a partial one could never be used. Timestamps are known to take
+        // their room once the peer's SYN was seen (tcp_select_initial_window and its callers).
+        let stamped = config.timestamps && syn.is_some_and(|syn| syn.timestamps.is_some());
+        let segment = max_segment.saturating_sub(if stamped { TIMESTAMPS_LEN } else { 0 }).max(1);
+        let whole = if space > segment { space / segment * segment } else { space };
+        let window = whole.min(usize::from(u16::MAX));
         let largest = options.recv_buffer_size.unwrap_or(config.recv_buffer_max).min(clamp);
         Self {
             path,
             max_segment,
+            advertised_mss: max_segment,
             window,
             scale: config.window_scaling.then(|| WindowScale::for_window(largest)),
             sack: config.sack,
@@ -55,7 +71,7 @@ impl Offer {
 
     /// The MSS that we advertise.
     pub(super) fn advertised_mss(&self) -> usize {
-        self.max_segment
+        self.advertised_mss
     }
 
     /// The window of the SYN, in bytes.
@@ -63,11 +79,15 @@ impl Offer {
         self.window
     }
 
-    /// A router forwards packets of `mtu` bytes at most. Says whether that is less than was known.
+    /// A router forwards packets of `mtu` bytes at most. Says whether that is less than was known. The SYN
+    /// that is then repeated asks for segments that fit too, as Linux's does; what is known of a path before
+    /// a connection is opened does not lower what it advertises (RFC 9293 §3.7.1).
     pub(super) fn on_packet_too_big(&mut self, mtu: usize) -> bool {
         let less = mtu < self.path.pmtu;
         if less {
             self.path.pmtu = mtu;
+            let fits = payload_of(mtu, self.path.ipv6).max(MIN_ADVERTISED_MSS);
+            self.advertised_mss = self.advertised_mss.min(fits);
         }
         less
     }
@@ -86,7 +106,7 @@ impl Offer {
         let echo = syn.and_then(|syn| syn.timestamps).map_or(0, |ts| ts.tsval);
         let timestamps = self.timestamps && theirs(|syn| syn.timestamps.is_some());
         Options {
-            mss: Some(self.max_segment as u16),
+            mss: Some(self.advertised_mss as u16),
             window_scale: self
                 .scale
                 .filter(|_| theirs(|syn| syn.window_scale.is_some()))
@@ -133,7 +153,7 @@ impl Offer {
             // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
             // for every few bytes (tcp_min_snd_mss).
             max_segment: peer_mss.min(self.max_segment).max(self.min_mss),
-            advertised_mss: self.max_segment,
+            advertised_mss: self.advertised_mss,
             our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
             peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),
             sack: self.sack && theirs.sack_permitted,

@@ -8,7 +8,8 @@ use super::syn_queue::{CrossedSyns, SynEntry};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::reasons::{DropReason, EndReason, ResetReason};
-use crate::tcp::backoff::backed_off;
+use crate::tcp::answer_limit::AnswerLimit;
+use crate::tcp::backoff::{backed_off, modelled_time};
 use crate::tcp::connection::{Connection, SynDataSent};
 use crate::tcp::ecn::{Ask, EcnState};
 use crate::tcp::error::TcpError;
@@ -42,10 +43,11 @@ pub struct Opening {
     pool: Arc<Pool>,
     /// The peer's SYN, once it came without an acknowledgment of ours.
     peer: Option<PeerSyn>,
-    /// Whether a SYN or SYN-ACK must be sent.
-    due: bool,
+    due: Due,
     /// Time-outs so far.
     timeouts: u32,
+    /// Answers to stray segments.
+    answers: AnswerLimit,
     /// When the SYN was first sent.
     sent_at: Instant,
     deadline: Instant,
@@ -53,6 +55,16 @@ pub struct Opening {
     fast_open: Option<Box<SynData>>,
     /// What the user asked of the connection before it stood.
     after: After,
+}
+
+/// What must be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    /// The SYN, or the SYN-ACK if SYNs have crossed.
+    Syn,
+    /// An acknowledgment of the peer's SYN, in answer to what is out of place.
+    Ack,
 }
 
 /// Calls of the user that wait for the connection.
@@ -84,6 +96,8 @@ pub enum OpeningStep {
     Reset(Reset),
     /// It failed, since the other end refused it.
     Refused,
+    /// It failed, since the other end, which had begun to connect as well, gave up.
+    ResetByPeer,
     /// The connection stands. Ask [`Connection::poll_transmit`]: the handshake's last segment is owed.
     /// Where Fast Open was tried, what it found out.
     Established(Box<Connection>, Option<FastOpenReport>),
@@ -97,13 +111,14 @@ impl Opening {
         Self {
             state: State::SynSent,
             iss,
-            offer: Offer::new(path, options, ts_offset, config),
+            offer: Offer::new(path, options, ts_offset, None, config),
             ecn: Ask::new(config),
             options: options.clone(),
             config: Arc::clone(config),
             pool: Arc::clone(pool),
             peer: None,
-            due: true,
+            due: Due::Syn,
+            answers: AnswerLimit::default(),
             timeouts: 0,
             sent_at: now,
             deadline: now + config.rto_initial,
@@ -118,7 +133,7 @@ impl Opening {
         let path = self.offer.path();
         let limit = payload_of(path.pmtu, path.ipv6).min(self.offer.advertised_mss());
         let syn_data = SynData::new(attempt, limit);
-        self.due = !syn_data.is_waiting();
+        self.due = if syn_data.is_waiting() { Due::Nothing } else { Due::Syn };
         self.fast_open = Some(Box::new(syn_data));
         self
     }
@@ -173,7 +188,9 @@ impl Opening {
         let carried = self.fast_open.as_ref().is_some_and(|syn_data| syn_data.sent() > 0);
         let genuine = seq == self.iss && carried && self.state == State::SynSent;
         let smaller = genuine && self.offer.on_packet_too_big(mtu);
-        self.due |= smaller;
+        if smaller {
+            self.due = Due::Syn;
+        }
         smaller
     }
 
@@ -199,7 +216,7 @@ impl Opening {
         });
         let setup = Setup { options: &self.options, config: &self.config, pool: &self.pool };
         let mut connection = Connection::in_syn_received(now, entry, peer.window, setup);
-        if !self.due {
+        if self.due != Due::Syn {
             connection.on_syn_ack_sent();
         }
         connection.close(now);
@@ -240,7 +257,7 @@ impl Opening {
     }
 
     fn start(&mut self, now: Instant) {
-        self.due = true;
+        self.due = Due::Syn;
         self.sent_at = now;
         self.deadline = now + self.config.rto_initial;
     }
@@ -270,10 +287,11 @@ impl Opening {
         &mut self.options
     }
 
-    /// The SYN or SYN-ACK that is due, if one is. Call [`Opening::on_transmitted`] once it is sent.
+    /// The SYN or SYN-ACK that is due, or an acknowledgment. Call [`Opening::on_transmitted`] once it is sent.
     pub fn poll_transmit(&self, now: Instant) -> Option<Segment> {
-        self.due.then(|| match &self.peer {
-            None => {
+        Some(match (self.due, &self.peer) {
+            (Due::Nothing, _) => return None,
+            (_, None) => {
                 let mut syn = self.offer.syn(now, self.iss);
                 syn.options.fast_open = self.fast_open.as_ref().and_then(|syn_data| syn_data.option());
                 syn.payload_len = self.payload().len();
@@ -283,7 +301,8 @@ impl Opening {
                 syn
             }
             // RFC 7413 §4.2.2 leaves data out where SYNs cross; so does Linux.
-            Some(peer) => self.offer.syn_ack(now, self.iss, peer.irs, &peer.options),
+            (Due::Syn, Some(peer)) => self.offer.syn_ack(now, self.iss, peer.irs, &peer.options),
+            (Due::Ack, Some(peer)) => self.offer.acknowledgment(now, self.iss, peer.irs, &peer.options),
         })
     }
 
@@ -297,21 +316,20 @@ impl Opening {
 
     /// The segment that was due is sent.
     pub fn on_transmitted(&mut self) {
-        self.due = false;
+        self.due = Due::Nothing;
         if let Some(syn_data) = &mut self.fast_open {
             syn_data.on_transmitted();
         }
     }
 
-    /// No answer came in time: the SYN is sent again, up to `TCP_SYNCNT` times. Then it is over, for the
-    /// reason that is returned.
+    /// No answer came in time: the SYN is sent again, or it is over, for the reason that is returned.
     pub fn on_timeout(&mut self, now: Instant) -> Option<EndReason> {
         if now < self.deadline || self.is_deferred() {
             return None;
         }
         let waited = now - self.sent_at;
         let too_long = self.options.user_timeout.is_some_and(|limit| waited >= limit);
-        let last = self.timeouts >= self.options.syn_retries || too_long;
+        let last = self.gives_up(waited) || too_long;
         if let Some(syn_data) = &mut self.fast_open {
             syn_data.on_timeout(self.timeouts, last);
         }
@@ -319,9 +337,24 @@ impl Opening {
             return Some(if too_long { EndReason::UserTimeout } else { EndReason::ConnectTimeout });
         }
         self.timeouts += 1;
-        self.deadline = now + backed_off(&self.config, self.timeouts);
-        self.due = true;
+        // As in Linux, for a SYN only: a SYN-ACK backs off from the first time-out.
+        let linear = if self.state == State::SynSent { self.config.syn_linear_timeouts } else { 0 };
+        self.deadline = now + backed_off(&self.config, self.timeouts.saturating_sub(linear));
+        self.due = Due::Syn;
         None
+    }
+
+    /// Whether this time-out is the last, if the first SYN was sent `waited` ago. For a SYN, `TCP_SYNCNT` is a
+    /// time: that which so many retransmissions take if they back off from the first one on, whether they
+    /// do or not (`retransmits_timed_out` in Linux).
+    fn gives_up(&self, waited: Duration) -> bool {
+        let retries = self.options.syn_retries;
+        if self.state == State::SynSent {
+            let limit = modelled_time(retries, self.config.rto_initial, self.config.rto_max);
+            self.timeouts > 0 && waited >= limit
+        } else {
+            self.timeouts >= retries
+        }
     }
 
     /// An ICMP error quoted a segment of ours with the sequence number `seq`. While no connection
@@ -392,7 +425,7 @@ impl Opening {
         // Both ends opened at once: answer SYN with SYN-ACK.
         self.state = self.state.next(Input::Syn).expect("SYN-SENT takes a SYN");
         self.peer = Some(peer);
-        self.due = true;
+        self.due = Due::Syn;
         self.timeouts = 0;
         self.deadline = now + self.config.rto_initial;
         OpeningStep::Stay
@@ -420,27 +453,46 @@ impl Opening {
     fn in_syn_received(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> OpeningStep {
         let Some(peer) = &self.peer else { return OpeningStep::Stay };
         let rcv_nxt = peer.irs + 1;
-        let in_window = !seg.seq.before(rcv_nxt) && seg.seq - rcv_nxt <= self.offer.window() as u32;
+        // As in Linux both ends of the window are in it (see `Receiver::acceptable`).
+        let in_window = !(seg.seq + seg.len() as u32).before(rcv_nxt)
+            && !(rcv_nxt + self.offer.window() as u32).before(seg.seq);
         let acked = self.acked_by(seg);
         if seg.is_rst() {
-            let exact = seg.seq == rcv_nxt;
-            return if exact { OpeningStep::Refused } else { OpeningStep::Ignore(DropReason::TcpReset) };
+            return if seg.seq == rcv_nxt {
+                OpeningStep::ResetByPeer
+            } else if in_window {
+                // RFC 5961 §3.2.
+                self.challenge(now, seg, DropReason::TcpReset)
+            } else {
+                OpeningStep::Ignore(DropReason::TcpReset)
+            };
+        }
+        if !seg.is_syn() && !seg.is_ack() {
+            return OpeningStep::Ignore(DropReason::TcpFlags);
         }
         // The other end's SYN-ACK repeats its SYN: its number is one before the window.
         let crossing_syn_ack = seg.is_syn() && seg.seq == peer.irs && acked.is_some();
+        if seg.is_syn() && seg.seq == peer.irs && !crossing_syn_ack {
+            // Our SYN-ACK was lost or is slow.
+            self.due = Due::Syn;
+            return OpeningStep::Stay;
+        }
+        let ts = self.offer.agree(now, &peer.options).ts;
+        let old = ts.zip(seg.options.timestamps).is_some_and(|(ts, option)| ts.is_late(now, option.tsval));
+        if old && seg.is_ack() && seg.is_empty() && seg.seq.before(rcv_nxt) {
+            // As for a connection: it was overtaken, and wants no answer.
+            return OpeningStep::Ignore(DropReason::TcpRfc7323Paws);
+        }
+        if old {
+            return self.challenge(now, seg, DropReason::TcpRfc7323Paws);
+        }
         if !crossing_syn_ack && (seg.is_syn() || !in_window) {
-            self.due = true;
-            let repeated = seg.is_syn() && seg.seq == peer.irs;
-            return if repeated {
-                OpeningStep::Stay
-            } else {
-                OpeningStep::Ignore(DropReason::TcpInvalidSequence)
-            };
+            // RFC 9293 §3.10.7.4, RFC 5961 §4.2.
+            let reason =
+                if seg.is_syn() { DropReason::TcpInvalidSyn } else { DropReason::TcpInvalidSequence };
+            return self.challenge(now, seg, reason);
         }
         let Some(acked) = acked else {
-            if !seg.is_ack() {
-                return OpeningStep::Ignore(DropReason::TcpFlags);
-            }
             return self.reset_for(seg, ResetReason::TcpInvalidAckSequence);
         };
         self.state = self.state.next(Input::AckOfSyn).expect("SYN-RECEIVED takes the ACK of its SYN");
@@ -461,6 +513,16 @@ impl Opening {
         }
         self.catch_up(now, &mut connection);
         OpeningStep::Established(connection, report)
+    }
+
+    /// Answers what is out of place, with the limit of tcp_oow_rate_limited in Linux (RFC 5961 §7).
+    fn challenge(&mut self, now: Instant, seg: &Segment, reason: DropReason) -> OpeningStep {
+        let unlimited = !seg.is_empty() && !seg.is_syn() && !seg.is_rst();
+        let answer = unlimited || self.answers.take(now, self.config.challenge_ack_interval);
+        if answer && self.due == Due::Nothing {
+            self.due = Due::Ack;
+        }
+        OpeningStep::Ignore(reason)
     }
 
     /// The connection, and what Fast Open found out. The answer acknowledges `acked` bytes of the
@@ -489,6 +551,7 @@ impl Opening {
         };
         let setup = Setup { options: &self.options, config: &self.config, pool: &self.pool };
         let mut connection = Connection::new(now, from, setup);
+        connection.count_acked_syn();
         let report = syn_data.map(|syn_data| {
             let (data, sent) = (syn_data.data(), syn_data.sent());
             connection.take_syn_data(now, SynDataSent { data, sent, acked });

@@ -137,16 +137,17 @@ impl SynEntry {
 
     /// Without ECN.
     fn with(now: Instant, iss: SeqNum, irs: SeqNum, theirs: Options, parts: SynParts<'_>) -> Self {
+        let SynParts { ts_offset, path, options, config } = parts;
         Self {
             iss,
             irs,
+            offer: Offer::new(path, options, ts_offset, Some(&theirs), config),
             theirs,
-            offer: Offer::new(parts.path, parts.options, parts.ts_offset, parts.config),
             ecn: Grant::Nothing,
             timeouts: 0,
             sent_at: Some(now),
             last_sent_at: now,
-            deadline: now + parts.config.rto_initial,
+            deadline: now + config.rto_initial,
             answers: AnswerLimit::default(),
             acked: false,
             held: false,
@@ -323,13 +324,14 @@ impl SynEntry {
                 return SynStep::Abort;
             }
             // Our SYN-ACK was lost or is slow. The time-out starts again, but is not shorter for it.
-            return self.answer(now, config, |entry| {
+            return self.answer(now, seg, config, |entry| {
                 entry.deadline = now + backed_off(config, entry.timeouts);
                 entry.last_sent_at = now;
                 SynStep::Repeat(entry.syn_ack(now))
             });
         }
-        if seg.is_ack() && seg.ack != self.iss + 1 {
+        // A reset counts by its sequence number (RFC 9293 §3.10.7.4, second).
+        if seg.is_ack() && !seg.is_rst() && seg.ack != self.iss + 1 {
             return SynStep::Reset;
         }
         // First: sequence number, PAWS, and whether an echo is of a timestamp that we sent.
@@ -343,7 +345,7 @@ impl SynEntry {
             return if seg.is_rst() {
                 SynStep::Ignore(DropReason::TcpReset)
             } else {
-                self.challenge(now, config, reason)
+                self.challenge(now, seg, config, reason)
             };
         }
         if let (Some(recent), Some(ts)) = (&mut self.theirs.timestamps, seg.options.timestamps)
@@ -357,12 +359,12 @@ impl SynEntry {
             return if seg.seq == rcv_nxt {
                 SynStep::Remove
             } else {
-                self.challenge(now, config, DropReason::TcpReset)
+                self.challenge(now, seg, config, DropReason::TcpReset)
             };
         }
         // Fourth: SYN. RFC 5961 §4.2; Linux resets the entry.
         if seg.is_syn() && seg.seq != self.irs {
-            return self.challenge(now, config, DropReason::TcpInvalidSyn);
+            return self.challenge(now, seg, config, DropReason::TcpInvalidSyn);
         }
         if !seg.is_ack() {
             return SynStep::Ignore(DropReason::TcpFlags);
@@ -424,16 +426,28 @@ impl SynEntry {
     }
 
     /// An acknowledgment that says what we expect (RFC 5961 §7 limits it).
-    fn challenge(&mut self, now: Instant, config: &Config, reason: DropReason) -> SynStep {
-        self.answer(now, config, |entry| {
+    fn challenge(&mut self, now: Instant, seg: &Segment, config: &Config, reason: DropReason) -> SynStep {
+        self.answer(now, seg, config, |entry| {
             let ack = entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs);
             SynStep::Acknowledge(ack, reason)
         })
     }
 
-    /// Answers a stray segment unless one was answered a moment ago (tcp_oow_rate_limited in Linux).
-    fn answer(&mut self, now: Instant, config: &Config, with: impl FnOnce(&mut Self) -> SynStep) -> SynStep {
-        if self.answers.take(now, config.challenge_ack_interval) { with(self) } else { SynStep::Skip }
+    /// Answers a stray segment unless one was answered a moment ago. What carries text or a FIN is answered
+    /// always, as it is no answer to an answer (tcp_oow_rate_limited in Linux).
+    fn answer(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        config: &Config,
+        with: impl FnOnce(&mut Self) -> SynStep,
+    ) -> SynStep {
+        let unlimited = !seg.is_empty() && !seg.is_syn();
+        if unlimited || self.answers.take(now, config.challenge_ack_interval) {
+            with(self)
+        } else {
+            SynStep::Skip
+        }
     }
 
     /// What the handshake found out, after [`SynStep::Establish`] for `seg`.

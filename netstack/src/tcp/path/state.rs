@@ -23,6 +23,8 @@ pub(in crate::tcp) struct PathState {
     /// How much may be in flight.
     cc: Box<dyn CongestionControl>,
     pacer: Pacer,
+    /// Until when a window that opened at once is spread over a round trip.
+    spread_until: Option<Instant>,
     /// `SO_MAX_PACING_RATE` in bytes a second.
     max_rate: Option<u64>,
     size: PacketSize,
@@ -47,6 +49,11 @@ pub(in crate::tcp) struct PathSetup {
 }
 
 impl PathState {
+    /// The settings were changed.
+    pub(in crate::tcp) fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
     pub(in crate::tcp) fn new(
         now: Instant,
         setup: &PathSetup,
@@ -85,6 +92,7 @@ impl PathState {
             rtt,
             cc: options.congestion.start(&start),
             pacer: Pacer::new(now),
+            spread_until: None,
             max_rate: options.max_pacing_rate,
             size,
         }

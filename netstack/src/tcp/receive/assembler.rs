@@ -6,7 +6,7 @@ mod check;
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use crate::buffer::Chunk;
 use crate::tcp::seq::Seq;
-use crate::wire::{MAX_SACK_BLOCKS, SackBlock};
+use crate::wire::MAX_SACK_BLOCKS;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
 
@@ -224,21 +224,21 @@ impl Assembler {
         *self = Self::default();
     }
 
-    /// The SACK blocks to send: the run that changed last first, then those before it, then the
+    /// The runs that SACK blocks report: the one that changed last first, then those before it, then the
     /// lowest ones (RFC 2018 §4).
-    pub(super) fn blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
-        let mut blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> = ArrayVec::new();
+    pub(super) fn latest_runs(&self, max: usize) -> ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> {
+        let mut latest = ArrayVec::new();
         let known = self.recent.iter().filter_map(|position| self.run_at(*position));
         let lowest = self.runs.iter().map(|(start, end)| (*start, *end)).take(MAX_SACK_BLOCKS);
         for run in known.chain(lowest) {
-            if blocks.len() == max.min(MAX_SACK_BLOCKS) {
+            if latest.len() == max.min(MAX_SACK_BLOCKS) {
                 break;
             }
-            if !blocks.contains(&run) {
-                blocks.push(run);
+            if !latest.contains(&run) {
+                latest.push(run);
             }
         }
-        blocks.iter().map(|(start, end)| SackBlock { start: start.wire(), end: end.wire() }).collect()
+        latest
     }
 
     /// The run that holds `position`, if it is queued.
@@ -253,99 +253,4 @@ fn run_at(runs: &BTreeMap<Seq, Seq>, position: Seq) -> Option<(Seq, Seq)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::SeqNum;
-    use proptest::prelude::*;
-
-    const LIMIT: usize = 1 << 20;
-
-    fn seq(n: usize) -> Seq {
-        Seq::initial(SeqNum::new(u32::MAX - 20)) + n
-    }
-
-    fn bytes(from: usize, to: usize) -> Chunk {
-        Chunk::copy_from(&(from..to).map(|i| i as u8).collect::<Vec<_>>())
-    }
-
-    fn blocks(a: &Assembler, max: usize) -> Vec<(usize, usize)> {
-        let position = |n: SeqNum| seq(0).nearest(n).since(seq(0));
-        a.blocks(max).iter().map(|b| (position(b.start), position(b.end))).collect()
-    }
-
-    #[test]
-    fn the_latest_run_is_reported_first_and_runs_grow_together() {
-        let mut a = Assembler::default();
-        for (from, to) in [(10, 20), (30, 40), (50, 60), (70, 80), (90, 100)] {
-            a.insert(seq(from), bytes(from, to), LIMIT);
-        }
-        assert_eq!(blocks(&a, 3), [(90, 100), (70, 80), (50, 60)]);
-        a.insert(seq(20), bytes(20, 30), LIMIT);
-        assert_eq!(blocks(&a, 3), [(10, 40), (90, 100), (70, 80)]);
-    }
-
-    #[test]
-    fn duplicates_are_reported_and_dropped() {
-        let mut a = Assembler::default();
-        a.insert(seq(10), bytes(10, 20), LIMIT);
-        let twice = a.insert(seq(15), bytes(15, 25), LIMIT);
-        assert_eq!(twice, Inserted { new_bytes: 5, duplicate: Some((seq(15), seq(20))) });
-        let thrice = a.insert(seq(12), bytes(12, 18), LIMIT);
-        assert_eq!(thrice, Inserted { new_bytes: 0, duplicate: Some((seq(12), seq(18))) });
-    }
-
-    #[test]
-    fn one_byte_segments_stay_within_the_memory_limit() {
-        let mut a = Assembler::default();
-        for i in 0..10_000 {
-            a.insert(seq(2 * i), bytes(0, 1), 64 * 1024);
-        }
-        assert!(a.truesize() <= 64 * 1024);
-        assert!(a.len() >= 400, "the limit leaves room for some: {}", a.len());
-    }
-
-    #[test]
-    fn drop_before_cuts_a_chunk() {
-        let mut a = Assembler::default();
-        a.insert(seq(10), bytes(10, 20), LIMIT);
-        a.insert(seq(30), bytes(30, 40), LIMIT);
-        a.drop_before(seq(15));
-        assert_eq!(a.len(), 15);
-        assert_eq!(a.pop_at(seq(15)).unwrap().as_slice(), bytes(15, 20).as_slice());
-        a.drop_before(seq(100));
-        assert!(a.is_empty() && a.is_empty() && a.truesize() == 0);
-    }
-
-    proptest! {
-        /// Any order of any overlapping pieces gives the stream back, first copy winning.
-        #[test]
-        fn pieces_assemble(pieces in prop::collection::vec((0usize..300, 1usize..60), 1..60)) {
-            let mut a = Assembler::default();
-            let mut model: Vec<Option<u8>> = vec![None; 400];
-            for (i, (from, len)) in pieces.iter().enumerate() {
-                let piece: Vec<u8> = vec![i as u8; *len];
-                let before = model.iter().flatten().count();
-                for slot in &mut model[*from..from + len] {
-                    slot.get_or_insert(i as u8);
-                }
-                let inserted = a.insert(seq(*from), Chunk::copy_from(&piece), LIMIT);
-                prop_assert_eq!(inserted.new_bytes, model.iter().flatten().count() - before);
-                prop_assert_eq!(a.len(), model.iter().flatten().count());
-            }
-            let runs: usize = a.runs.iter().map(|(s, e)| e.since(*s)).sum();
-            prop_assert_eq!(runs, a.len());
-            for from in 0..400 {
-                if model[from].is_some() && (from == 0 || model[from - 1].is_none()) {
-                    a.drop_before(seq(from));
-                    let mut got = Vec::new();
-                    while let Some(chunk) = a.pop_at(seq(from) + got.len()) {
-                        got.extend_from_slice(chunk.as_slice());
-                    }
-                    let want: Vec<u8> = model[from..].iter().map_while(|b| *b).collect();
-                    prop_assert_eq!(got, want);
-                }
-            }
-            prop_assert_eq!((a.len(), a.truesize()), (0, 0));
-        }
-    }
-}
+mod tests;

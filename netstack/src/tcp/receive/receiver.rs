@@ -69,6 +69,8 @@ struct Fin {
     /// of that, and goes on, takes the FIN's place.
     start: Seq,
     at: Seq,
+    /// Whether nothing was queued since it came.
+    latest: bool,
 }
 
 /// What a connection knows of receiving when it begins.
@@ -239,13 +241,16 @@ impl Receiver {
             self.report_duplicate(start, at + 1);
             return;
         }
-        self.fin = Some(Fin { start: run.map_or(start, |(run_start, _)| run_start), at });
+        self.fin = Some(Fin { start: run.map_or(start, |(run_start, _)| run_start), at, latest: true });
     }
 
-    /// Acknowledges a FIN at `at` that is not the next in order, where a first one is `expected`.
-    pub(in crate::tcp) fn on_fin(&mut self, at: Seq, expected: bool) {
-        // If it was taken before, our acknowledgment was lost.
-        if at < self.rcv_nxt || (expected && at > self.rcv_nxt) {
+    /// Acknowledges a FIN at `at`, at the end of a segment from `start` on, that is not the next in order, where
+    /// a first one is `expected`.
+    pub(in crate::tcp) fn on_fin(&mut self, start: Seq, at: Seq, expected: bool) {
+        if at < self.rcv_nxt {
+            // It was taken before: our acknowledgment was lost.
+            self.on_old_text(start, at.since(start) + 1);
+        } else if expected && at > self.rcv_nxt {
             self.ack.now_urgently();
         }
     }
@@ -272,9 +277,15 @@ impl Receiver {
         self.fin.is_some_and(|fin| fin.at > self.rcv_nxt)
     }
 
-    /// The right edge of the latest SACK block, at which Linux accepts a reset too.
+    /// The right edge of the highest SACK block, at which Linux accepts a reset too.
     pub(in crate::tcp) fn sack_edge(&self) -> Option<Seq> {
-        self.assembler.highest().filter(|_| self.sack)
+        let fin = self.queued_fin().map(|fin| fin.at + 1);
+        self.assembler.highest().max(fin).filter(|_| self.sack)
+    }
+
+    /// The FIN that waits for the text before it.
+    fn queued_fin(&self) -> Option<Fin> {
+        self.fin.filter(|fin| fin.at > self.rcv_nxt)
     }
 
     /// The user reads no more: what waits is dropped and what comes is acknowledged and dropped.
@@ -288,20 +299,44 @@ impl Receiver {
         if !self.sack {
             return ArrayVec::new();
         }
-        let Some((start, end)) = self.duplicate else { return self.assembler.blocks(max) };
+        let Some((start, end)) = self.duplicate else { return self.queued_blocks(max) };
         let mut blocks = ArrayVec::new();
         blocks.push(SackBlock { start: start.wire(), end: end.wire() });
         // A duplicate of queued data is followed by the run that holds it.
         let around = self.assembler.containing(start).filter(|_| start >= self.rcv_nxt);
         if let Some((start, end)) = around {
-            blocks.push(SackBlock { start: start.wire(), end: end.wire() });
+            blocks.push(self.block_of(start, end));
         }
-        for block in self.assembler.blocks(max) {
+        for block in self.queued_blocks(max) {
             if blocks.len() < max && !blocks.contains(&block) {
                 blocks.push(block);
             }
         }
         blocks
+    }
+
+    /// The SACK blocks of what is queued. A FIN counts like a byte, as in Linux: it is the end of the run
+    /// that it follows, or a block of its own.
+    fn queued_blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
+        let runs = self.assembler.latest_runs(max);
+        let alone = self.queued_fin().filter(|fin| self.assembler.ending_after(fin.at).is_none());
+        let mut blocks: ArrayVec<_, MAX_SACK_BLOCKS> =
+            runs.iter().map(|(start, end)| self.block_of(*start, *end)).collect();
+        let max = max.min(MAX_SACK_BLOCKS);
+        match alone {
+            Some(fin) if fin.latest && max > 0 => {
+                blocks.truncate(max - 1);
+                blocks.insert(0, self.block_of(fin.at, fin.at));
+            }
+            Some(fin) if blocks.len() < max => blocks.push(self.block_of(fin.at, fin.at)),
+            _ => {}
+        }
+        blocks
+    }
+
+    fn block_of(&self, start: Seq, end: Seq) -> SackBlock {
+        let with_fin = self.queued_fin().is_some_and(|fin| fin.at == end);
+        SackBlock { start: start.wire(), end: (end + usize::from(with_fin)).wire() }
     }
 
     /// The MSS that we advertised.
@@ -349,6 +384,9 @@ impl Receiver {
             let all = Some((seq, seq + chunk.len()));
             let memory = self.space.limit().saturating_mul(4);
             let inserted = self.assembler.insert(seq, chunk, memory);
+            if let Some(fin) = &mut self.fin {
+                fin.latest = false;
+            }
             if let Some((start, end)) = inserted.duplicate {
                 self.report_duplicate(start, end);
             }

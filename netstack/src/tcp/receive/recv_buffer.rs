@@ -140,6 +140,7 @@ impl RecvBuffer {
 mod tests {
     use super::*;
     use crate::buffer::{PacketBuf, Pool};
+    use proptest::prelude::*;
 
     fn read(buffer: &mut RecvBuffer, n: usize) -> Vec<u8> {
         let mut to = vec![0; n];
@@ -201,5 +202,47 @@ mod tests {
         let mut buffer = RecvBuffer::default();
         buffer.push(packet.into_chunk(0, 60_000));
         assert_eq!(buffer.chunks[0].as_slice().as_ptr(), address);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_byte_queue(steps in prop::collection::vec((0u8..8, 1usize..5_000, any::<bool>()), 1..80)) {
+            let pool = Pool::new();
+            let (mut buffer, mut model) = (RecvBuffer::default(), VecDeque::<u8>::new());
+            let mut next = 0u8;
+            for (what, n, pooled) in steps {
+                match what {
+                    0..=3 => {
+                        let bytes: Vec<u8> = (0..n).map(|i| next.wrapping_add((i % 251) as u8)).collect();
+                        next = next.wrapping_add(91);
+                        model.extend(&bytes);
+                        buffer.push(if pooled {
+                            let mut packet = pool.take();
+                            packet.bytes_mut()[40..40 + n].copy_from_slice(&bytes);
+                            packet.into_chunk(40, 40 + n)
+                        } else {
+                            Chunk::copy_from(&bytes)
+                        });
+                    }
+                    4 | 5 => {
+                        let wanted: Vec<u8> = model.drain(..n.min(model.len())).collect();
+                        prop_assert_eq!(read(&mut buffer, n), wanted);
+                    }
+                    6 => {
+                        let mut to = vec![0; n];
+                        let (a, b) = to.split_at_mut(n / 3);
+                        let got = buffer.peek(&mut [IoSliceMut::new(a), IoSliceMut::new(b)]);
+                        prop_assert!(to[..got].iter().eq(model.iter().take(n)));
+                    }
+                    _ => {
+                        let chunk = buffer.pop_chunk();
+                        prop_assert_eq!(chunk.is_some(), !model.is_empty());
+                        let bytes = chunk.as_ref().map_or(&[][..], Chunk::as_slice);
+                        prop_assert!(bytes.iter().copied().eq(model.drain(..bytes.len())));
+                    }
+                }
+                prop_assert_eq!((buffer.len(), buffer.is_empty()), (model.len(), model.is_empty()));
+            }
+        }
     }
 }

@@ -5,8 +5,8 @@ use crate::config::Config;
 /// The limits of the window, in bytes.
 #[derive(Debug)]
 pub(super) struct RecvSpace {
-    /// Upper limit of the window: half of the receive buffer, as in Linux with its
-    /// `tcp_adv_win_scale` of 1.
+    /// Upper limit of the window: half of the memory of the receive buffer, as Linux assumes
+    /// (`TCP_DEFAULT_SCALING_RATIO`).
     limit: usize,
     /// What auto-tuning may raise `limit` to.
     max_limit: usize,
@@ -16,18 +16,19 @@ pub(super) struct RecvSpace {
     clamp: usize,
 }
 
-/// Window limit in bytes for a receive buffer of `size` bytes.
-pub(in crate::tcp) fn window_limit(size: usize) -> usize {
-    (size / 2).max(1)
+/// Window limit in bytes of a receive buffer, where `SO_RCVBUF` is `set`, or else its memory is
+/// `automatic` bytes. The memory is twice what was set (socket(7)), and the window is half of the memory.
+pub(in crate::tcp) fn window_limit(set: Option<usize>, automatic: usize) -> usize {
+    set.unwrap_or(automatic / 2).max(1)
 }
 
 impl RecvSpace {
     /// `size` is `SO_RCVBUF`, and `clamp` is `TCP_WINDOW_CLAMP`.
     pub(super) fn new(size: Option<usize>, clamp: Option<usize>, config: &Config) -> Self {
-        let limit = window_limit(size.unwrap_or(config.recv_buffer_initial));
+        let limit = window_limit(size, config.recv_buffer_initial);
         Self {
             limit,
-            max_limit: window_limit(config.recv_buffer_max).max(limit),
+            max_limit: window_limit(None, config.recv_buffer_max).max(limit),
             locked: size.is_some(),
             clamp: clamp.unwrap_or(usize::MAX),
         }
@@ -53,7 +54,7 @@ impl RecvSpace {
     /// `SO_RCVBUF` was set.
     pub(super) fn set_size(&mut self, size: usize) {
         self.locked = true;
-        self.limit = window_limit(size);
+        self.limit = window_limit(Some(size), 0);
     }
 
     /// `TCP_WINDOW_CLAMP` was set.

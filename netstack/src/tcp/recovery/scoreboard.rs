@@ -15,6 +15,9 @@ use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Ticks by which a timestamp may be older than the latest and is still accepted by Linux (`TCP_PAWS_WINDOW`).
+const PAWS_TICKS: u64 = 1;
+
 /// The ranges in flight.
 #[derive(Debug, Default)]
 pub(in crate::tcp) struct Scoreboard {
@@ -469,6 +472,19 @@ impl Scoreboard {
         found
     }
 
+    /// Marks what is in flight and left more than a tick of the timestamp clock before `echo`. Returns the bytes
+    /// marked, and whether retransmissions are among them.
+    pub(super) fn mark_refused(&mut self, echo: Instant) -> (usize, bool) {
+        let (mut marked, mut again) = (0, false);
+        while let Some(&(sent_at, start)) = self.by_time.first()
+            && sent_at.as_millis() + PAWS_TICKS < echo.as_millis()
+        {
+            again |= self.records[&start].repair;
+            marked += self.set_lost(start);
+        }
+        (marked, again)
+    }
+
     /// What was marked lost is not: it may still be on its way (Linux's `tcp_undo_cwnd_reduction`).
     pub(super) fn forgive_lost(&mut self) {
         while let Some(&start) = self.lost.first() {
@@ -528,11 +544,10 @@ impl Scoreboard {
         let reported = self.losses.len();
         for (start, record) in long {
             // The last segment of a range may be short enough.
-            let len = record.end.since(start);
-            let tail = len % record.mss;
-            let cut = if tail > mss { len } else { len - tail };
-            if cut > 0 {
-                self.split(start + cut);
+            let last = record.border_at_or_before(record.end);
+            let cut = if record.end.since(last) > mss { record.end } else { last };
+            if cut > start {
+                self.split(cut);
                 marked += self.set_lost(start);
             }
         }

@@ -34,14 +34,20 @@ impl PeerWindow {
         self.scale
     }
 
-    /// A segment at `seq` carries the window `field`, with an acknowledgment that `advances` or not. Says
-    /// whether that is news, also if it is the same window again.
-    pub(super) fn update(&mut self, seq: Seq, field: u16, advances: bool) -> bool {
+    /// Whether the window `field` of a segment at `seq` is news, also if it is the same window again.
+    pub(super) fn is_news(&self, seq: Seq, field: u16, advances: bool) -> bool {
         let window = self.scale.from_wire(field);
         // Linux's condition: newer by acknowledgment or by sequence number; of two with equal
         // numbers the one that opens the window, or closes it entirely.
-        let newer = advances || seq > self.wl1 || (seq == self.wl1 && (window > self.snd_wnd || window == 0));
+        advances || seq > self.wl1 || (seq == self.wl1 && (window > self.snd_wnd || window == 0))
+    }
+
+    /// A segment at `seq` carries the window `field`, with an acknowledgment that `advances` or not. Says
+    /// whether that [is news](Self::is_news).
+    pub(super) fn update(&mut self, seq: Seq, field: u16, advances: bool) -> bool {
+        let newer = self.is_news(seq, field, advances);
         if newer {
+            let window = self.scale.from_wire(field);
             self.wl1 = seq;
             self.max_wnd = self.max_wnd.max(window);
             self.snd_wnd = window;

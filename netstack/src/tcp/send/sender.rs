@@ -163,6 +163,11 @@ impl Sender {
         self.window.update(seq, field, ack > self.snd_una)
     }
 
+    /// Whether it would be.
+    pub(in crate::tcp) fn has_window_news(&self, seq: Seq, ack: Seq, field: u16) -> bool {
+        self.window.is_news(seq, field, ack > self.snd_una)
+    }
+
     /// Bytes that were never sent.
     pub(in crate::tcp) fn unsent(&self) -> usize {
         self.buffer.end().since(self.snd_nxt)
@@ -289,6 +294,13 @@ impl Sender {
     /// enough.
     pub(in crate::tcp) fn is_cwnd_limited(&self, cwnd: usize, slow_start_until: usize) -> bool {
         self.usage.is_limited(cwnd, slow_start_until)
+    }
+
+    /// The number of an acknowledgment that the peer will accept: SND.NXT, or the end of its window, if that has
+    /// shrunk by more than `rounding` bytes below it (tcp_acceptable_seq in Linux).
+    pub(in crate::tcp) fn ack_seq(&self, rounding: usize) -> Seq {
+        let acceptable = self.snd_nxt.min(self.window_end().max(self.snd_una));
+        if self.snd_nxt.since(acceptable) < rounding { self.snd_nxt } else { acceptable }
     }
 
     /// The number of a reset that the peer will accept.

@@ -3,7 +3,8 @@
 use super::ecn::{accepted, config, data};
 use super::table::{ISS, Table, segment};
 use crate::buffer::{Chunk, Pool};
-use crate::config::Config;
+use crate::config::{Config, EcnOption};
+use crate::reasons::{EndReason, ResetReason};
 use crate::tcp::{
     CongestionState, Connection, EcnMode, Opening, OpeningStep, Path, Setup, SocketOptions, SynEntry,
     SynParts, SynRetries, SynStep, SynTimeout, Transmit,
@@ -128,6 +129,31 @@ fn a_second_syn_that_asks_for_nothing_switches_ect_off_and_not_the_mode() {
     assert_eq!(t.conn.info(t.now).ecn, EcnMode::Accurate);
     let data = sent(&mut t, 100);
     assert_eq!((data.ecn, data.flags.ace()), (Ecn::NotEct, 0b101));
+}
+
+#[test]
+fn a_second_syn_that_contradicts_the_first_is_reset_by_this_side() {
+    let config = config(3);
+    let options = SocketOptions::new(&config);
+    let setup = Setup { options: &options, config: &config, pool: &Pool::new() };
+    // As Fast Open makes one.
+    let mut conn = Connection::in_syn_received(START, entry(&config, &syn(0b111, Ecn::Ect0)), 10_000, setup);
+    conn.on_syn_ack_sent();
+    conn.on_segment(START + SECOND, &syn(0b011, Ecn::NotEct), Chunk::empty());
+    assert!(conn.poll_transmit(START + SECOND, 0).is_some_and(|answer| answer.segment.is_rst()));
+    assert_eq!(conn.end(), Some(EndReason::Reset(ResetReason::TcpInvalidSyn)));
+}
+
+#[test]
+fn a_changed_setting_ends_the_option_of_a_connection_that_stands() {
+    let config = config(3);
+    let mut t = connected(&config, 0b010, Ecn::NotEct);
+    t.output();
+    assert!(sent(&mut t, 100).options.acc_ecn.is_some());
+    let changed = Config { ecn_option: EcnOption::Never, ..(*config).clone() };
+    t.conn.set_config(&std::sync::Arc::new(changed));
+    // Full segments, which do not wait for the acknowledgment of the first.
+    assert!(sent(&mut t, 5_000).options.acc_ecn.is_none());
 }
 
 #[test]

@@ -366,7 +366,7 @@ proptest! {
             }
             match opening.on_segment(now, &segment, payload) {
                 OpeningStep::Stay | OpeningStep::Ignore(_) | OpeningStep::Reset(_) => {}
-                OpeningStep::Refused => return Ok(()),
+                OpeningStep::Refused | OpeningStep::ResetByPeer => return Ok(()),
                 OpeningStep::Established(conn, _) => {
                     let mut watched = Watched::new(conn, now);
                     for op in ops.by_ref() {

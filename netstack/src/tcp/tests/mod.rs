@@ -16,6 +16,7 @@ mod rules;
 mod sending;
 mod stalls;
 mod states;
+mod strays;
 mod syn_received;
 mod table;
 mod transfer;

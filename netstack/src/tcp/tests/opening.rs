@@ -69,18 +69,43 @@ fn read(conn: &mut Connection, now: Instant) -> Vec<u8> {
 }
 
 #[test]
+fn tcp_syncnt_is_the_time_of_as_many_retransmissions_that_back_off() {
+    // Seen on Linux 6.18: when the time-outs are, the last of which ends the attempt.
+    for (retries, expected) in [
+        (1, vec![1, 2, 3]),
+        (2, vec![1, 2, 3, 4, 5, 7]),
+        (3, vec![1, 2, 3, 4, 5, 7, 11, 19]),
+        (6, vec![1, 2, 3, 4, 5, 7, 11, 19, 35, 67, 131]),
+    ] {
+        let mut opening = opening(1000);
+        opening.options_mut().syn_retries = retries;
+        sent(&mut opening, at(0));
+        let mut timeouts: Vec<u64> = Vec::new();
+        loop {
+            let now = opening.poll_timeout().expect("a time-out");
+            timeouts.push((now - at(0)).as_secs());
+            if opening.on_timeout(now).is_some() {
+                break;
+            }
+            sent(&mut opening, now);
+        }
+        assert_eq!(timeouts, expected, "{retries}");
+    }
+}
+
+#[test]
 fn an_acknowledgment_of_something_old_is_reset_and_the_syn_soon_repeated_once() {
     let mut opening = opening(1000);
     sent(&mut opening, at(0));
     let old = Segment { ack: SeqNum::new(500), ..segment(Flags::ACK, 7, 0, 0) };
-    for (now, next) in [(at(10), at(12)), (at(13), at(2_012))] {
+    for (now, next) in [(at(10), at(12)), (at(13), at(1_012))] {
         let OpeningStep::Reset(crate::tcp::Reset { segment: reset, .. }) =
             opening.on_segment(now, &old, Chunk::empty())
         else {
             panic!("a reset was expected");
         };
         assert_eq!((reset.flags, reset.seq), (Flags::RST, SeqNum::new(500)));
-        // The second time there is no hurry: the wait has doubled as after any other.
+        // The second time there is no hurry.
         assert_eq!(opening.poll_timeout(), Some(next));
         if now == at(10) {
             assert_eq!(opening.on_timeout(next), None);

@@ -153,6 +153,24 @@ fn keepalive_finds_a_dead_peer_and_an_answer_starts_anew() {
 }
 
 #[test]
+fn keepalive_sleeps_while_something_is_in_flight() {
+    let mut t = Table::established();
+    let keepalive_time = Duration::from_secs(10);
+    let options = SocketOptions { keepalive: true, keepalive_time, ..t.conn.options().clone() };
+    t.conn.set_options(t.now, options);
+    t.write(100);
+    let until = t.now + Duration::from_secs(60);
+    let mut timers = 0;
+    while let Some(at) = t.conn.poll_timeout().filter(|at| *at < until) {
+        t.now = at;
+        t.conn.on_timeout(at);
+        t.output();
+        timers += 1;
+        assert!(timers < 30, "rings all the time at {at:?}");
+    }
+}
+
+#[test]
 fn progress_begins_the_time_of_giving_up_anew() {
     let theirs = Options {
         mss: Some(1000),

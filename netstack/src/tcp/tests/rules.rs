@@ -54,20 +54,25 @@ fn read(t: &mut Table) -> Vec<u8> {
 
 /// The SYN of an active open.
 fn syn(path: Path, config: &Arc<Config>) -> Segment {
+    syn_with(&SocketOptions::new(config), path, config)
+}
+
+fn syn_with(options: &SocketOptions, path: Path, config: &Arc<Config>) -> Segment {
     let now = Instant::from_millis(5_000);
-    let options = SocketOptions::new(config);
-    let opening =
-        Opening::new(now, SeqNum::new(ISS), 0, path, Setup { options: &options, config, pool: &Pool::new() });
+    let opening = Opening::new(now, SeqNum::new(ISS), 0, path, Setup { options, config, pool: &Pool::new() });
     opening.poll_transmit(now).unwrap()
 }
 
 /// The SYN-ACK that answers a SYN with these options.
 fn syn_ack(theirs: Options, path: Path, config: &Config) -> Segment {
+    syn_ack_with(&SocketOptions::new(config), theirs, path, config)
+}
+
+fn syn_ack_with(options: &SocketOptions, theirs: Options, path: Path, config: &Config) -> Segment {
     let now = Instant::from_millis(5_000);
     let mut seg = segment(Flags::SYN, 0, 0, 0);
     seg.options = theirs;
-    let options = SocketOptions::new(config);
-    let parts = SynParts { ts_offset: 0, path, options: &options, config };
+    let parts = SynParts { ts_offset: 0, path, options, config };
     SynEntry::new(now, &seg, SeqNum::new(ISS), parts).syn_ack(now)
 }
 
@@ -103,6 +108,51 @@ fn the_window_of_a_syn_is_not_scaled() {
     assert!(syn.options.window_scale.unwrap() > 0);
     assert_eq!(usize::from(syn.window) % 1460, 0);
     assert!(syn.window >= 10 * 1460, "{}", syn.window);
+}
+
+#[test]
+fn the_window_is_half_of_the_buffer_in_whole_segments() {
+    // tcp_select_initial_window of Linux; checked against 6.18. `SO_RCVBUF` is doubled to get the memory.
+    // Buffer, what is set, whether there are timestamps, window of a SYN, of a SYN-ACK, and scale.
+    let cases = [
+        (128 << 10, None, true, 64_240, 65_160, 10),
+        (128 << 10, None, false, 64_240, 64_240, 10),
+        (540_000, None, true, 65_535, 65_535, 10),
+        (40_000, None, true, 18_980, 18_824, 10),
+        (128 << 10, Some(20_000), true, 18_980, 18_824, 0),
+        (128 << 10, Some(20_000), false, 18_980, 18_980, 0),
+        (128 << 10, Some(1_152), true, 1_152, 1_152, 0),
+        (128 << 10, Some(100_000), true, 65_535, 65_535, 1),
+        (128 << 10, Some(32 << 20), true, 65_535, 65_535, 10),
+    ];
+    for (memory, set, timestamps, of_syn, of_syn_ack, scale) in cases {
+        let config = Arc::new(Config { recv_buffer_initial: memory, timestamps, ..Config::default() });
+        let options = SocketOptions { recv_buffer_size: set, ..SocketOptions::new(&config) };
+        let path = Path::new(1500, false);
+        let syn = syn_with(&options, path, &config);
+        let syn_ack = syn_ack_with(&options, all_options(), path, &config);
+        for (segment, window) in [(syn, of_syn), (syn_ack, of_syn_ack)] {
+            let seen = (segment.window, segment.options.window_scale);
+            assert_eq!(seen, (window, Some(scale)), "{memory} {set:?} {timestamps} {segment:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_acked_counts_the_syn_of_an_active_open() {
+    // tcp_snd_una_update of Linux; a passive open begins behind its SYN.
+    let t = Table::established_with(all_options());
+    assert_eq!(t.conn.info(t.now).bytes_acked, 0);
+    let (config, now) = (config(), Instant::from_millis(5_000));
+    let options = SocketOptions::new(&config);
+    let setup = Setup { options: &options, config: &config, pool: &Pool::new() };
+    let mut opening = Opening::new(now, SeqNum::new(ISS), 0, Path::new(1500, false), setup);
+    opening.on_transmitted();
+    let syn_ack = segment(Flags::SYN.with(ACK), 0, 1, 0);
+    match opening.on_segment(now, &syn_ack, Chunk::empty()) {
+        OpeningStep::Established(conn, _) => assert_eq!(conn.info(now).bytes_acked, 1),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -255,6 +305,10 @@ fn a_closed_window_still_hears_acknowledgments_and_resets() {
     let (mut t, at) = closed();
     give(&mut t, &segment(Flags::RST, at, 0, 0));
     assert_eq!(t.conn.state(), State::Closed);
+    // A FIN without text takes no room, and Linux accepts it at once (tcp_data_queue).
+    let (mut t, at) = closed();
+    give(&mut t, &segment(Flags::FIN.with(ACK), at, 101, 0));
+    assert_eq!(t.conn.state(), State::CloseWait);
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn paws_drops_old_segments_but_not_resets() {
         ..Options::default()
     };
     let mut t = Table::established_with(options);
-    let old = Some(Timestamps { tsval: 4_999, tsecr: 0 });
+    let old = Some(Timestamps { tsval: 4_998, tsecr: 0 });
     let mut data = segment(ACK, 1, 1, 10);
     data.options.timestamps = old;
     assert_eq!(t.input(data), ["ACK 1/1 0"]);

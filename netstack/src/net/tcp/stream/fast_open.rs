@@ -38,7 +38,7 @@ impl TcpStream {
         data: &[u8],
     ) -> io::Result<Self> {
         let (target, mut last) = (addr.to_target(), None);
-        for addr in resolve(target).await? {
+        for addr in resolve(stack.core().resolver(), target).await? {
             let family = socket_family(addr);
             let mut socket = Unconnected::new(stack.engine().core(), stack.engine().tcp(), family);
             socket.options.fastopen_connect = true;

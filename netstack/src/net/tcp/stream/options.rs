@@ -3,7 +3,7 @@
 use super::TcpStream;
 use crate::config::Config;
 use crate::error::os;
-use crate::net::options::ip::{traffic_class_from, ttl_from};
+use crate::net::options::ip::{socket_family, traffic_class_from, ttl_from};
 use crate::net::options::tcp::{HasTcpOptions, tcp_options};
 use crate::reasons::EndReason;
 use crate::stack::Family;
@@ -156,6 +156,10 @@ impl TcpStream {
 impl HasTcpOptions for TcpStream {
     fn config(&self) -> &Config {
         self.engine().core().config()
+    }
+
+    fn family(&self) -> Family {
+        socket_family(self.endpoint.cell.local_addr())
     }
 
     fn options(&self) -> SocketOptions {

@@ -81,6 +81,7 @@ impl Held<'_, '_> {
                 return reason;
             }
             OpeningStep::Refused => self.fail_opening(TcpError::Refused, EndReason::Refused),
+            OpeningStep::ResetByPeer => self.fail_opening(TcpError::Reset, EndReason::ResetByPeer),
             OpeningStep::Established(connection, report) => {
                 if let Some(report) = report {
                     self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);

@@ -58,7 +58,7 @@ impl Held<'_, '_> {
         let progress = match &mut state.stage {
             Stage::Opening(opening) => match opening.poll_transmit(self.turn.now) {
                 Some(syn) => {
-                    let pieces = &[opening.payload()];
+                    let pieces = &[opening.payload()][usize::from(syn.payload_len == 0)..];
                     let parts = Parts { segment: &syn, pieces, gso_size: None, dont_fragment: true };
                     if send_parts(self.turn, self.cell, &parts) == Sent::Full {
                         Progress::Full
@@ -198,7 +198,10 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
             connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
             known.expires
         }
-        None if expires > turn.now => expires,
+        // It was told of a smaller one.
+        None if expires > turn.now && connection.path_mtu() <= mtu && expires < Instant::FAR_FUTURE => {
+            expires
+        }
         None => {
             connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
             Instant::FAR_FUTURE

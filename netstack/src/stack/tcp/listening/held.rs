@@ -125,7 +125,7 @@ impl<'h, 't> HeldListener<'h, 't> {
         connection: Box<Connection>,
         fast_open: Option<Arc<FastOpenQueue>>,
     ) -> Option<Arc<Cell>> {
-        let binding = self.state.binding.as_ref()?.child(key.local());
+        let binding = self.state.place.as_ref()?.child(key.local());
         Some(Cell::new(CellParts {
             id: self.turn.core.new_id(),
             key,
@@ -135,7 +135,7 @@ impl<'h, 't> HeldListener<'h, 't> {
             ttl: self.state.ttl,
             traffic_class: self.state.traffic_class,
             stage: Stage::Connected(connection),
-            binding: Some(binding),
+            binding,
             options: self.state.options.clone(),
             fast_open,
             now: self.turn.now,

@@ -1,6 +1,6 @@
 //! The calls of applications on a listener.
 
-use super::listener::{Listener, ListenerParts, SynPolicy};
+use super::listener::{Listener, ListenerParts, Place, SynPolicy};
 use super::pending_syn::PendingSyn;
 use crate::config::FastOpenMode;
 use crate::error::{Failure, os};
@@ -81,7 +81,7 @@ impl Tcp {
             traffic_class: socket.ip.traffic_class & !3,
             backlog: backlog as usize,
             syn_policy,
-            binding,
+            place: Place::Port(binding),
             observer,
             keyed: core.keyed().clone(),
             overflow,
@@ -90,6 +90,45 @@ impl Tcp {
             return Err(failure.into());
         }
         self.demux.insert_listener(Arc::clone(&listener));
+        Ok(listener)
+    }
+
+    /// Starts to forward: the application decides about each SYN for which there is no listener, whatever
+    /// its address and port are ([`Tcp::accept_pending`]). Connections begin with the options of
+    /// `socket`; if it is limited to an interface, only SYNs from there are forwarded, and otherwise
+    /// those of all interfaces but loopback. At most `max_in_flight` SYNs wait for a decision, or for the
+    /// end of their handshake after it.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` if another forwarder has the interface, or also takes all of them; what the device
+    /// failed with.
+    pub fn forward(
+        &self,
+        turn: &mut Turn<'_>,
+        socket: Unconnected,
+        max_in_flight: usize,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Arc<Listener>> {
+        let core = turn.core;
+        core.check_alive()?;
+        let listener = Listener::new(ListenerParts {
+            id: core.new_id(),
+            mapped: false,
+            options: socket.options,
+            ttl: socket.ip.ttl,
+            traffic_class: socket.ip.traffic_class & !3,
+            // As a backlog, one more than which fits.
+            backlog: max_in_flight.saturating_sub(1),
+            syn_policy: SynPolicy::Hold,
+            place: Place::Forwarder { interface: socket.ip.interface() },
+            observer,
+            keyed: core.keyed().clone(),
+            overflow: Arc::default(),
+        });
+        if let Some(failure) = listener.cut_off(core) {
+            return Err(failure.into());
+        }
+        self.demux.insert_forwarder(Arc::clone(&listener)).map_err(|()| os(libc::EADDRINUSE))?;
         Ok(listener)
     }
 
@@ -146,7 +185,7 @@ impl Tcp {
     ) -> VecDeque<Arc<Cell>> {
         self.demux.remove_listener(listener);
         let mut state = listener.lock();
-        state.binding = None;
+        state.place = None;
         state.failure = Some(cause);
         for (key, mut half_open) in state.syn_queue.drain() {
             self.deadlines.disarm(&mut half_open.timer);

@@ -6,6 +6,7 @@ use super::overflow::Overflow;
 use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
+use crate::ip::{AddressKind, Cidr};
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
@@ -20,7 +21,7 @@ use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{SocketOptions, SynRetries};
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +37,7 @@ pub struct Listener {
     /// `SO_BINDTODEVICE`.
     interface: Option<u16>,
     syn_policy: SynPolicy,
+    is_forwarder: bool,
     observer: Arc<dyn Observer>,
     overflow: Arc<Overflow>,
     /// Connections that Fast Open made and whose handshake is not over.
@@ -58,7 +60,7 @@ pub(super) struct ListenerState {
     /// SYNs that nobody has taken to decide about; each is in the SYN queue too.
     pub(super) pending: VecDeque<Arc<PendingSyn>>,
     /// None once closed.
-    pub(super) binding: Option<Binding>,
+    pub(super) place: Option<Place>,
     /// What accept reports for ever, once the interface or the stack is gone.
     pub(super) failure: Option<Failure>,
     pub(super) counters: ListenerCounters,
@@ -170,6 +172,37 @@ impl Tally {
     }
 }
 
+/// What a listener accepts.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Connections to a port.
+    Port(Binding),
+    /// Those that no listener accepts, to all addresses and ports: it claims none of them. It may be
+    /// limited to an interface.
+    Forwarder { interface: Option<u16> },
+}
+
+impl Place {
+    /// Address, port, whether the address means both families, and interface.
+    fn accepts(&self) -> (IpAddr, u16, bool, Option<u16>) {
+        match self {
+            Self::Port(binding) => {
+                let claim = binding.claim();
+                (claim.address, binding.port(), claim.dual_stack, claim.interface)
+            }
+            Self::Forwarder { interface } => (Ipv6Addr::UNSPECIFIED.into(), 0, true, *interface),
+        }
+    }
+
+    /// The claim of a connection that was accepted at `address`.
+    pub(super) fn child(&self, address: IpAddr) -> Option<Binding> {
+        match self {
+            Self::Port(binding) => Some(binding.child(address)),
+            Self::Forwarder { .. } => None,
+        }
+    }
+}
+
 /// Who answers a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SynPolicy {
@@ -188,7 +221,7 @@ pub(crate) struct ListenerParts {
     pub(crate) traffic_class: u8,
     pub(crate) backlog: usize,
     pub(crate) syn_policy: SynPolicy,
-    pub(crate) binding: Binding,
+    pub(crate) place: Place,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) keyed: Keyed,
     pub(crate) overflow: Arc<Overflow>,
@@ -197,9 +230,9 @@ pub(crate) struct ListenerParts {
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
         let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
-        let ListenerParts { syn_policy, binding, observer, keyed, overflow, .. } = parts;
-        let claim = *binding.claim();
-        let port = binding.port();
+        let ListenerParts { syn_policy, place, observer, keyed, overflow, .. } = parts;
+        let (address, port, dual_stack, interface) = place.accepts();
+        let is_forwarder = matches!(place, Place::Forwarder { .. });
         let state = ListenerState {
             options,
             ttl,
@@ -208,17 +241,18 @@ impl Listener {
             syn_queue: SynQueue::new(keyed),
             accept_queue: VecDeque::new(),
             pending: VecDeque::new(),
-            binding: Some(binding),
+            place: Some(place),
             failure: None,
             counters: ListenerCounters::default(),
         };
         Arc::new(Self {
             id,
-            address: claim.address,
+            address,
             port,
-            dual_stack: claim.dual_stack,
+            dual_stack,
             mapped,
-            interface: claim.interface,
+            interface,
+            is_forwarder,
             syn_policy,
             observer,
             overflow,
@@ -318,6 +352,11 @@ impl Listener {
         self.syn_policy == SynPolicy::Hold
     }
 
+    /// Whether it accepts what no listener does.
+    pub(in crate::stack::tcp) fn is_forwarder(&self) -> bool {
+        self.is_forwarder
+    }
+
     pub(super) fn fast_open(&self) -> &Arc<FastOpenQueue> {
         &self.fast_open
     }
@@ -352,8 +391,8 @@ impl Listener {
             Some(bound) => bound == interface,
             None if everywhere && core.is_loopback(interface) => false,
             None => {
-                let addresses = core.routes().addresses(interface);
-                addresses.iter().any(|cidr| self.score(cidr.address(), interface).is_some())
+                let leads = |cidr: &Cidr| self.score(cidr.address(), interface).is_some();
+                core.routes().any_address(interface, leads) || self.takes_any_ip_of(core, interface)
             }
         };
         let mut cause = None;
@@ -361,6 +400,16 @@ impl Listener {
             cause = Some(core.interface_failure(interface)?);
         }
         cause
+    }
+
+    /// Whether connections to addresses that `interface` accepts by any-IP can come to it.
+    fn takes_any_ip_of(&self, core: &Core, interface: u16) -> bool {
+        let addresses = core.addresses();
+        if !self.address.is_unspecified() {
+            return addresses.classify(self.address, Some(interface)) == AddressKind::AnyIp;
+        }
+        addresses.accepts_any_ip(interface, self.address)
+            || self.dual_stack && addresses.accepts_any_ip(interface, Ipv4Addr::UNSPECIFIED.into())
     }
 
     /// How well the listener fits a segment to `local` that came in on `interface`; none if not.
@@ -386,7 +435,7 @@ impl Listener {
 
     /// Whether connections to it are IPv4 in the eyes of an IPv6 socket.
     pub(in crate::stack::tcp) fn maps(&self, key: &FlowKey) -> bool {
-        !key.is_ipv6() && (self.mapped || self.address.is_ipv6())
+        !key.is_ipv6() && !self.is_forwarder && (self.mapped || self.address.is_ipv6())
     }
 }
 

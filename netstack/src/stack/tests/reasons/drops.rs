@@ -1,10 +1,10 @@
 //! A case for each reason for a drop.
 
 use super::*;
-use crate::config::SynCookieMode;
+use crate::config::{EchoPolicy, SynCookieMode};
 use crate::stack::testing::icmp_about;
-use crate::stack::tests::mtu;
-use crate::stack::{Batch, Counters};
+use crate::stack::tests::{any_ip, mtu};
+use crate::stack::{Batch, Counters, UnboundUdp};
 use std::collections::BTreeMap;
 
 /// What host 1 dropped for `reason`, after what `case` did.
@@ -20,7 +20,8 @@ fn check(reason: DropReason, case: Case) {
 
 #[test]
 fn each_reason_has_its_case() {
-    let cases: BTreeMap<DropReason, Case> = IP.iter().chain(TCP).chain(HANDSHAKE).copied().collect();
+    let cases: BTreeMap<DropReason, Case> =
+        IP.iter().chain(UDP).chain(TCP).chain(HANDSHAKE).copied().collect();
     for reason in DropReason::ALL {
         match cases.get(reason) {
             Some(case) => check(*reason, *case),
@@ -98,13 +99,36 @@ const IP: &[(DropReason, Case)] = &[
         give(&mut net, (0..2).map(|_| datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 0, 0])));
         net
     }),
+    (DropReason::EchoIgnored, || any_ip::pinged(EchoPolicy::Ignore, 1)),
+    (DropReason::EchoQueueFull, || any_ip::pinged(EchoPolicy::Forward, 257)),
     (DropReason::PktTooBig, mtu::headers_too_long),
     (DropReason::DeviceLoss, mtu::lost_by_the_device),
+    (DropReason::InterfaceDown, || {
+        let mut net = net();
+        net.engine(1).core().set_down(0, true).unwrap();
+        give(&mut net, [syn(&stranger())]);
+        net
+    }),
     (DropReason::NoSocket, || given([syn(&stranger())])),
     (DropReason::RstRatelimit, || {
         let mut net = net_with(|config| (config.reset_burst, config.reset_rate) = (1, 1));
         give(&mut net, (0..2).map(|_| syn(&stranger())));
         assert_eq!(net.engine(1).counters().drops(DropReason::NoSocket), 1);
+        net
+    }),
+];
+
+const UDP: &[(DropReason, Case)] = &[
+    (DropReason::UdpCsum, || given([datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 1, 2])])),
+    (DropReason::SocketRcvbuff, || {
+        let mut net = net();
+        let engine = net.engine(1);
+        let mut socket = UnboundUdp::new(engine.core(), Family::V4);
+        socket.recv_buffer = 1;
+        let observer = Arc::new(crate::stack::testing::Recorder::default());
+        let _socket =
+            engine.udp().bind(engine.core(), socket, "0.0.0.0:53".parse().unwrap(), observer).unwrap();
+        give(&mut net, (0..2).map(|_| datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 0, 0])));
         net
     }),
 ];

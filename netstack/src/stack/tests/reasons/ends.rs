@@ -103,7 +103,7 @@ fn attempts_to_connect_end_for_a_reason_too() {
     };
     let wait = |net: &mut Net, _: &Socket| net.run_for(200 * SECOND);
     assert_eq!(end(&|_| (), &wait), (EndReason::Refused, 0));
-    assert_eq!(end(&|net| silence(net), &wait), (EndReason::ConnectTimeout, 127));
+    assert_eq!(end(&|net| silence(net), &wait), (EndReason::ConnectTimeout, 131));
     let abort = |net: &mut Net, client: &Socket| {
         net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
     };

@@ -18,6 +18,13 @@ const NEAR: Duration = Duration::from_micros(512);
 /// The largest quantum in bytes.
 const MAX_QUANTUM: u64 = 64 * 1024;
 
+/// A window that opens by more than this at once, in bytes, is spread over a round trip: one
+/// super-segment is what Linux sends without a pause anyway.
+const SPREAD_FROM: usize = 64 * 1024;
+
+/// Round trips shorter than this are not worth it: timers ring once in a millisecond.
+const SPREAD_RTT: Duration = Duration::from_millis(5);
+
 /// A data segment that left.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tcp) struct Departure {
@@ -43,8 +50,21 @@ impl PathState {
     pub(in crate::tcp) fn enforced_rate(&self, outstanding: usize) -> Option<u64> {
         match self.cc.pacing_rate() {
             Some(rate) => Some(rate.min(self.max_rate.unwrap_or(u64::MAX))),
-            None if self.max_rate.is_some() || self.config.pacing => Some(self.pacing_rate(outstanding)),
+            None if self.max_rate.is_some() || self.config.pacing || self.spread_until.is_some() => {
+                Some(self.pacing_rate(outstanding))
+            }
             None => None,
+        }
+    }
+
+    /// Recovery is over while `pipe` bytes are in the network. Where the window has room for much more,
+    /// as when a hole is filled behind which the peer's window was used up, what fills it is paced for a
+    /// round trip, and does not leave as one burst, for which a queue of a round trip may have no room
+    /// (RFC 6582 §3.2 step 3). Linux leaves that to the queueing discipline fq.
+    pub(in crate::tcp) fn on_recovery_over(&mut self, now: Instant, pipe: usize) {
+        let srtt = self.rtt.srtt().unwrap_or_default();
+        if self.cc.cwnd().saturating_sub(pipe) > SPREAD_FROM && srtt >= SPREAD_RTT {
+            self.spread_until = Some(now + srtt);
         }
     }
 
@@ -109,6 +129,7 @@ impl PathState {
 
     /// Whether pacing lets a segment leave now. If not, the connection waits for the time.
     pub(in crate::tcp) fn allows(&mut self, now: Instant, outstanding: usize) -> bool {
+        self.spread_until = self.spread_until.filter(|&until| now < until);
         self.enforced_rate(outstanding).is_none() || self.pacer.allows(now)
     }
 

@@ -12,7 +12,7 @@ fn receiver(window: usize) -> Receiver {
         offered: window,
         sack: true,
         advertised_mss: MSS,
-        buffer_size: Some(2 * window),
+        buffer_size: Some(window),
         clamp: None,
         rtt: Some(Duration::from_millis(10)),
     };
@@ -59,7 +59,7 @@ fn small_segments_close_a_scaled_window_too() {
     for shift in [7, 14] {
         let mut r = receiver(60_000);
         r.scale = WindowScale::from_option(shift);
-        r.set_buffer_size(120_000);
+        r.set_buffer_size(60_000);
         let granularity = r.scale.granularity();
         for len in [1, 100, 127, 1000] {
             for _ in 0..1_000 {
@@ -205,6 +205,41 @@ fn the_fin_waits_for_what_is_before_it_and_nothing_comes_after() {
     assert!(r.assembler.is_empty(), "data after the FIN is dropped");
     assert_eq!(r.buffer.len(), 1000);
     assert_eq!(r.rcv_nxt, base() + 1001);
+}
+
+#[test]
+fn a_fin_beyond_a_hole_is_in_the_sack_blocks() {
+    let blocks = |r: &Receiver| -> Vec<_> {
+        let position = |n: SeqNum| base().nearest(n).since(base());
+        r.sack_blocks(3).iter().map(|block| (position(block.start), position(block.end))).collect()
+    };
+    let fin = |r: &mut Receiver, start: usize, len: usize| {
+        r.expect_fin(base() + start, base() + start + len);
+        if len > 0 {
+            data(r, start, len);
+        }
+    };
+    // With the text that it follows.
+    let mut r = receiver(10_000);
+    fin(&mut r, 1000, 500);
+    assert_eq!(blocks(&r), [(1000, 1501)]);
+    assert_eq!(r.sack_edge(), Some(base() + 1501), "where Linux takes a reset");
+    data(&mut r, 3000, 10);
+    assert_eq!(blocks(&r), [(3000, 3010), (1000, 1501)]);
+    // Alone, and then behind text that comes later.
+    let mut r = receiver(10_000);
+    data(&mut r, 1000, 500);
+    fin(&mut r, 2000, 0);
+    assert_eq!(blocks(&r), [(2000, 2001), (1000, 1500)]);
+    data(&mut r, 500, 100);
+    assert_eq!(blocks(&r), [(500, 600), (1000, 1500), (2000, 2001)]);
+    data(&mut r, 1500, 500);
+    assert_eq!(blocks(&r), [(1000, 2001), (500, 600)]);
+    data(&mut r, 0, 500);
+    assert_eq!(blocks(&r), [(1000, 2001)]);
+    data(&mut r, 600, 400);
+    assert!(r.take_fin());
+    assert_eq!(blocks(&r), []);
 }
 
 #[test]

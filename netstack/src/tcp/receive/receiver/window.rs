@@ -51,6 +51,11 @@ impl Receiver {
         self.ack.cancel();
     }
 
+    /// What one in the window field stands for, in bytes.
+    pub(in crate::tcp) fn window_unit(&self) -> usize {
+        self.scale.from_wire(1)
+    }
+
     /// RCV.NXT of the last acknowledgment that was sent.
     pub(in crate::tcp) fn last_ack_sent(&self) -> Seq {
         self.last_ack_sent

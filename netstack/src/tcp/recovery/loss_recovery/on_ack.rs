@@ -83,6 +83,9 @@ struct Report {
     dup_ack: bool,
     /// Bytes delivered, for the window: without SACK, what duplicates let guess.
     delivered: usize,
+    /// Whether something that was sent later than all that is newly delivered had arrived before: it was
+    /// overtaken, and is not what overtook the rest.
+    overtaken: bool,
     /// Whether the original of something came that recovery thinks may be lost (F-RTO).
     original_arrived: bool,
     /// Bytes newly found lost.
@@ -135,6 +138,8 @@ impl Recovery {
         }
         let progress = &report.progress;
         report.delivered += progress.delivered;
+        report.overtaken =
+            progress.newest.zip(highest_before).is_some_and(|(newest, high)| newest.end <= high);
         report.dup_ack = ack.duplicate && !report.dsack;
         if let Some((low, sent_at)) = progress.lowest_original {
             report.original_arrived = low < self.recovery_point && (self.sack || !progress.repaired);
@@ -143,7 +148,7 @@ impl Recovery {
             let meaningful = self.state != CongestionState::Loss || self.undo.is_open();
             if let Some(before) = highest_before.filter(|before| low < *before && meaningful) {
                 let high = self.board.highest_sacked().unwrap_or(ack.una).max(before);
-                self.reordering.on_late_original(low, high, ack.mss);
+                self.reordering.on_late_original(ack.now, low, high, ack.mss);
                 self.rack.on_late_original(ack.now - sent_at);
             }
         }
@@ -182,6 +187,9 @@ impl Recovery {
         let known = end <= ack.prior_una || self.board.was_retransmitted(start);
         if known {
             self.undo.on_duplicates(end, segments);
+            if !report.probe_dsacked && self.state != CongestionState::Loss {
+                self.reordering.on_duplicates(ack.now, self.counters.dsack_dups);
+            }
         }
         true
     }
@@ -328,7 +336,7 @@ impl Recovery {
             // The hole was filled by what was late and not by what was sent again.
             if self.sack {
                 let high = self.board.highest_sacked().unwrap_or(ack.una);
-                self.reordering.on_late_original(ack.prior_una, high, ack.mss);
+                self.reordering.on_late_original(ack.now, ack.prior_una, high, ack.mss);
             }
             if self.board.retransmitted() > 0 {
                 // What is still out may show more; until then nothing more is sent again.
@@ -499,6 +507,7 @@ impl Recovery {
         if self.board.outstanding() == 0 {
             self.reorder_timer = None;
         } else if self.sack {
+            self.find_refused(ack, report);
             let path = self.path_view(rtt);
             if let Some(found) = self.rack.detect(ack.now, &mut self.board, path) {
                 self.reorder_timer = found.next;
@@ -507,6 +516,22 @@ impl Recovery {
             }
         } else {
             self.detect_without_sack(ack, report);
+        }
+    }
+
+    /// A retransmission filled the first hole, and overtook what had left before it: the peer refuses all of
+    /// that when it comes, because its timestamps are older than the one that it echoes now (PAWS, RFC 7323
+    /// §5.3). It is repaired at once. Found later, when this recovery is over, it would look like
+    /// another congestion.
+    fn find_refused(&mut self, ack: &AckInput<'_>, report: &mut Report) {
+        let recovering = matches!(self.state, CongestionState::Recovery | CongestionState::Loss);
+        if recovering
+            && report.progress.repaired
+            && let Some(echo) = ack.echo_sent_at.filter(|_| ack.advances())
+        {
+            let (lost, again) = self.board.mark_refused(echo);
+            report.lost += lost;
+            report.lost_again |= again;
         }
     }
 
@@ -596,12 +621,15 @@ impl Recovery {
         let reorders = self.reordering.seen() > 0;
         // Of what was sent once, the newest: what an older one waited for is not the path.
         let newest = report.progress.newest.filter(|newest| !newest.retransmitted);
+        // What overtakes the rest when nothing is missing in front of it comes in order, too. While the
+        // path reorders, only what was itself overtaken is sure to have come the whole way.
+        let doubtful = self.reordering.is_recent(ack.now, 2 * rtt.srtt().unwrap_or_default());
         AckSample {
             now: ack.now,
             delivered,
             duplicates: report.duplicates,
             rtt: newest
-                .filter(|newest| !reorders || newest.end <= ack.una)
+                .filter(|newest| !reorders || (newest.end <= ack.una && (!doubtful || report.overtaken)))
                 .map(|newest| ack.now - newest.sent_at),
             reorders,
             srtt: rtt.srtt().unwrap_or_default(),

@@ -90,7 +90,9 @@ impl Sender {
         let len = self.buffer.contiguous(start, len);
         let with_fin = self.fin == Some(start + len) && window > len;
         let rest = window.min(room).min(record.len).saturating_sub(len);
-        let ends_burst = max == mss && record.len > mss && rest < mss;
+        // A rest that is not held back would have been part of it.
+        let tail = rest > 0 && rest == window.min(record.len) - len && !self.holds_partial(limits);
+        let ends_burst = max == mss && record.len > mss && rest < mss && !tail;
         Ok(NewData { span: Span { start, len, with_fin }, ends_burst })
     }
 

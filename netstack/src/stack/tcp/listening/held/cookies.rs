@@ -92,7 +92,7 @@ impl HeldListener<'_, '_> {
     }
 
     fn complete_by_cookie(&mut self, mss: u16, received: &Received<'_>, payload: Chunk) -> Verdict {
-        if self.state.binding.is_none() {
+        if self.state.place.is_none() {
             return Verdict::Reset(ResetReason::ListenerClosed);
         }
         self.count(Tally::CookieReceived);

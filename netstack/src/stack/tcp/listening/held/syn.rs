@@ -45,7 +45,7 @@ impl Tcp {
 
 impl HeldListener<'_, '_> {
     fn on_syn(&mut self, scratch: &mut Scratch, received: &Received<'_>, payload: Chunk) -> Verdict {
-        if self.state.binding.is_none() {
+        if self.state.place.is_none() {
             // Closed meanwhile: the segment belongs to nobody.
             return Verdict::Reset(ResetReason::ListenerClosed);
         }
@@ -70,10 +70,11 @@ impl HeldListener<'_, '_> {
             self.count(Tally::Drop);
             return Verdict::Dropped(DropReason::TcpListenOverflow);
         }
-        // Without cookies the last quarter of max_syn_backlog is for those who are known to exist.
+        // Without cookies the last quarter of max_syn_backlog is for those who are known to exist. A forwarder
+        // has a limit of its own, all of which counts.
         let limit = config.max_syn_backlog as usize;
         let last_quarter = limit.saturating_sub(self.state.syn_queue.len()) < limit / 4;
-        if mode == SynCookieMode::Off && !proven && last_quarter {
+        if mode == SynCookieMode::Off && !proven && last_quarter && !self.listener.is_forwarder() {
             self.count(Tally::Drop);
             return Verdict::Dropped(DropReason::SynQueueFull);
         }

@@ -1,0 +1,349 @@
+//! UDP sockets of the stack and of the kernel at the two ends of a TUN device: what one says, the other says.
+
+use crate::common::{self, Family, OFFLOAD, PLAIN, at, runtime};
+use crate::connections::allocated;
+use netstack::net::udp::Transmit;
+use netstack::{Config, Interface, Stack};
+use netstack_tun::netns::isolated_within;
+use netstack_tun::{Tun, TunConfig};
+use socket2::SockRef;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long to wait for what should come, and for what should not.
+const SOON: Duration = Duration::from_secs(5);
+const NEVER: Duration = Duration::from_millis(50);
+
+/// A socket of either side.
+enum Socket {
+    Kernel(tokio::net::UdpSocket),
+    Ours(netstack::net::UdpSocket),
+}
+
+macro_rules! both {
+    ($socket:expr, $it:ident => $call:expr) => {
+        match $socket {
+            Socket::Kernel($it) => $call,
+            Socket::Ours($it) => $call,
+        }
+    };
+}
+
+/// One end of the device.
+#[derive(Clone, Copy)]
+enum Side<'a> {
+    Kernel,
+    Ours(&'a Stack),
+}
+
+impl Side<'_> {
+    async fn bind(self, addr: SocketAddr) -> io::Result<Socket> {
+        match self {
+            Self::Kernel => tokio::net::UdpSocket::bind(addr).await.map(Socket::Kernel),
+            Self::Ours(stack) => stack.udp_socket(addr).await.map(Socket::Ours),
+        }
+    }
+
+    fn address(self, family: Family) -> IpAddr {
+        match self {
+            Self::Kernel => family.kernel(),
+            Self::Ours(_) => family.stack(),
+        }
+    }
+
+    /// The index of the interface in front of the device.
+    fn interface(self) -> u32 {
+        match self {
+            Self::Kernel => std::fs::read_to_string("/sys/class/net/tun0/ifindex")
+                .map_or_else(|_| 2, |text| text.trim().parse().unwrap()),
+            Self::Ours(_) => 1,
+        }
+    }
+}
+
+impl Socket {
+    fn port(&self) -> u16 {
+        both!(self, socket => socket.local_addr()).unwrap().port()
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> io::Result<()> {
+        both!(self, socket => socket.connect(addr).await)
+    }
+
+    async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        both!(self, socket => socket.send(bytes).await)
+    }
+
+    async fn send_to(&self, bytes: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        both!(self, socket => socket.send_to(bytes, addr).await)
+    }
+
+    /// Receives within a time, or says that nothing came.
+    async fn recv(&self, buf: &mut [u8], wait: Duration) -> io::Result<(usize, SocketAddr)> {
+        let received = both!(self, socket => timeout(wait, socket.recv_from(buf)).await);
+        received.unwrap_or_else(|_| Err(io::Error::other("nothing came")))
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        both!(self, socket => socket.take_error())
+    }
+
+    fn local_ip_is(&self, ip: IpAddr) -> bool {
+        both!(self, socket => socket.local_addr()).unwrap().ip() == ip
+    }
+
+    fn join(&self, side: Side<'_>, group: IpAddr) -> io::Result<()> {
+        match group {
+            IpAddr::V4(group) => {
+                let IpAddr::V4(on) = side.address(Family::V4) else { unreachable!("an address of IPv4") };
+                both!(self, socket => socket.join_multicast_v4(group, on))
+            }
+            IpAddr::V6(group) => both!(self, socket => socket.join_multicast_v6(&group, side.interface())),
+        }
+    }
+
+    fn set_multicast_if(&self, side: Side<'_>) -> io::Result<()> {
+        let v4 = match side.address(Family::V4) {
+            IpAddr::V4(v4) => v4,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        };
+        match self {
+            Self::Kernel(socket) => {
+                let socket_ref = SockRef::from(socket);
+                if socket.local_addr()?.is_ipv4() {
+                    socket_ref.set_multicast_if_v4(&v4)
+                } else {
+                    socket_ref.set_multicast_if_v6(side.interface())
+                }
+            }
+            Self::Ours(socket) if socket.local_addr()?.is_ipv4() => socket.set_multicast_if_v4(&v4),
+            Self::Ours(socket) => socket.set_multicast_if_v6(side.interface()),
+        }
+    }
+}
+
+/// What happened, in words that do not depend on the side.
+#[derive(Default)]
+struct Log(Vec<String>);
+
+impl Log {
+    fn note<T: std::fmt::Debug>(&mut self, what: &str, outcome: io::Result<T>) {
+        self.0.push(match outcome {
+            Ok(value) => format!("{what}: {value:?}"),
+            Err(error) => match error.raw_os_error() {
+                Some(errno) => format!("{what}: error {errno}"),
+                None => format!("{what}: {error}"),
+            },
+        });
+    }
+}
+
+fn wildcard(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => at(Ipv4Addr::UNSPECIFIED.into(), 0),
+        Family::V6 => at(Ipv6Addr::UNSPECIFIED.into(), 0),
+    }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n * 7 % 253) as u8).collect()
+}
+
+/// Sends datagrams of many lengths from `here` to `there`, fragments included.
+async fn lengths(here: Side<'_>, there: Side<'_>, family: Family, log: &mut Log) {
+    let sender = here.bind(wildcard(family)).await.unwrap();
+    let receiver = there.bind(at(there.address(family), 0)).await.unwrap();
+    let to = at(there.address(family), receiver.port());
+    let mut buf = vec![0; 70_000];
+    for len in [0, 1, 1400, 1452, 1453, 1472, 1473, 9000, 65_507, 65_508, 65_527, 65_528, 65_535, 65_536] {
+        let payload = pattern(len);
+        let sent = sender.send_to(&payload, to).await;
+        let arrives = sent.is_ok();
+        log.note(&format!("send {len}"), sent);
+        if arrives {
+            let received = receiver.recv(&mut buf, SOON).await;
+            let received =
+                received.map(|(len, from)| (len, buf[..len] == payload, from.port() == sender.port()));
+            log.note(&format!("received {len}"), received);
+        }
+    }
+}
+
+/// What a connected socket gets, and what it does not.
+async fn connecting(here: Side<'_>, there: Side<'_>, family: Family, log: &mut Log) {
+    let socket = here.bind(wildcard(family)).await.unwrap();
+    let peer = there.bind(at(there.address(family), 0)).await.unwrap();
+    let other = there.bind(at(there.address(family), 0)).await.unwrap();
+    let mine = at(here.address(family), socket.port());
+    let mut buf = [0; 10];
+    log.note("send without a peer", socket.send(b"x").await);
+    log.note("connect to port 0", socket.connect(at(there.address(family), 0)).await);
+    log.note("connect", socket.connect(at(there.address(family), peer.port())).await);
+    log.note("the address is concrete", Ok(socket.local_ip_is(here.address(family))));
+    other.send_to(b"stranger", mine).await.unwrap();
+    peer.send_to(&[7; 100], mine).await.unwrap();
+    log.note(
+        "cut off",
+        socket.recv(&mut buf, SOON).await.map(|(len, from)| (len, from.port() == peer.port())),
+    );
+    log.note("and filtered", socket.recv(&mut buf, NEVER).await);
+    log.note("send elsewhere", socket.send_to(b"y", at(there.address(family), other.port())).await);
+    let received = other.recv(&mut buf, SOON).await;
+    log.note("received elsewhere", received.map(|(len, from)| (len, from == mine)));
+    // The stranger was told that nobody has the port for it, which only a connected one would be.
+    log.note("unconnected", other.take_error().map(|error| error.map(|error| error.to_string())));
+}
+
+/// ICMP errors, and calls that cannot work.
+async fn errors(here: Side<'_>, there: Side<'_>, family: Family, log: &mut Log) {
+    let closed = {
+        let gone = there.bind(at(there.address(family), 0)).await.unwrap();
+        at(there.address(family), gone.port())
+    };
+    let mut buf = [0; 10];
+    let connected = here.bind(wildcard(family)).await.unwrap();
+    connected.connect(closed).await.unwrap();
+    log.note("send to a closed port", connected.send(b"x").await);
+    log.note("refused", connected.recv(&mut buf, SOON).await);
+    log.note("once", connected.recv(&mut buf, NEVER).await);
+    log.note("send again", connected.send(b"x").await);
+    tokio::time::sleep(NEVER).await;
+    log.note("send after an error", connected.send(b"x").await);
+    log.note("and again", connected.send(b"x").await);
+    tokio::time::sleep(NEVER).await;
+    log.note("taken", connected.take_error().map(|error| error.and_then(|error| error.raw_os_error())));
+    log.note("taken once", connected.take_error().map(|error| error.is_some()));
+
+    let loose = here.bind(wildcard(family)).await.unwrap();
+    log.note("not connected", loose.send_to(b"x", closed).await);
+    log.note("says nothing", loose.recv(&mut buf, NEVER).await);
+    log.note("port 0", loose.send_to(b"x", at(there.address(family), 0)).await);
+    log.note("no route", loose.send_to(b"x", "198.51.100.1:9".parse().unwrap()).await);
+    log.note("no route over IPv6", loose.send_to(b"x", "[2001:db8::1]:9".parse().unwrap()).await);
+    log.note("broadcast", loose.send_to(b"x", "10.9.0.255:9".parse().unwrap()).await);
+    log.note("connect to broadcast", loose.connect("10.9.0.255:9".parse().unwrap()).await);
+    log.note("bind elsewhere", here.bind("10.9.0.77:0".parse().unwrap()).await.map(|_| ()));
+    let taken = at(here.address(family), loose.port());
+    log.note("bind twice", here.bind(taken).await.map(|_| ()));
+}
+
+/// A group on the link.
+async fn groups(here: Side<'_>, there: Side<'_>, family: Family, log: &mut Log) {
+    let group: IpAddr = match family {
+        Family::V4 => "239.9.9.9".parse().unwrap(),
+        Family::V6 => "ff05::99".parse().unwrap(),
+    };
+    let receiver = there.bind(wildcard(family)).await.unwrap();
+    let sender = here.bind(wildcard(family)).await.unwrap();
+    let to = at(group, receiver.port());
+    let mut buf = [0; 10];
+    log.note("interface", sender.set_multicast_if(here));
+    log.note("send before", sender.send_to(b"x", to).await);
+    log.note("nobody", receiver.recv(&mut buf, NEVER).await);
+    log.note("join", receiver.join(there, group));
+    log.note("join twice", receiver.join(there, group));
+    log.note("send", sender.send_to(b"xy", to).await);
+    let received = receiver.recv(&mut buf, SOON).await;
+    log.note("received", received.map(|(len, from)| (len, from.ip() == here.address(family))));
+    log.note("an answer to a group is none", sender.recv(&mut buf, NEVER).await);
+    let not_a_group = receiver.join(there, there.address(family));
+    log.note("no group", not_a_group);
+}
+
+async fn everything(here: Side<'_>, there: Side<'_>) -> Vec<String> {
+    let mut log = Log::default();
+    for family in Family::ALL {
+        log.0.push(format!("{family:?}"));
+        lengths(here, there, family, &mut log).await;
+        connecting(here, there, family, &mut log).await;
+        errors(here, there, family, &mut log).await;
+        groups(here, there, family, &mut log).await;
+    }
+    log.0
+}
+
+fn compare(path: common::Path) {
+    runtime().block_on(async {
+        let stack = common::stack(path, Config::default()).unwrap();
+        let kernel = everything(Side::Kernel, Side::Ours(&stack)).await;
+        let ours = everything(Side::Ours(&stack), Side::Kernel).await;
+        let differ: Vec<_> = kernel.iter().zip(&ours).filter(|(kernel, ours)| kernel != ours).collect();
+        println!("{} outcomes, {} differ", kernel.len(), differ.len());
+        assert!(differ.is_empty() && kernel.len() == ours.len(), "kernel and stack: {differ:#?}");
+    });
+}
+
+#[test]
+fn the_stack_says_what_the_kernel_says() {
+    isolated_within(Duration::from_secs(120), "udp::the_stack_says_what_the_kernel_says", || {
+        compare(OFFLOAD)
+    });
+}
+
+#[test]
+fn the_stack_says_what_the_kernel_says_without_offloads() {
+    isolated_within(
+        Duration::from_secs(120),
+        "udp::the_stack_says_what_the_kernel_says_without_offloads",
+        || compare(PLAIN),
+    );
+}
+
+/// Several datagrams in one packet, which the kernel divides where it can.
+#[test]
+fn many_datagrams_leave_as_one_packet() {
+    isolated_within(Duration::from_secs(120), "udp::many_datagrams_leave_as_one_packet", || {
+        runtime().block_on(async {
+            let tun = TunConfig::new("tun0").address("10.9.0.1/24").unwrap().address("fd09::1/64").unwrap();
+            let tun = Tun::open(&tun).unwrap();
+            let expected = if tun.udp_offload() { 1 } else { 40 };
+            let interface = Interface::new(Arc::new(tun)).address("10.9.0.2/24").address("fd09::2/64");
+            let stack = Stack::builder().interface(interface).build().unwrap();
+            for family in Family::ALL {
+                let kernel = tokio::net::UdpSocket::bind(at(family.kernel(), 0)).await.unwrap();
+                let ours = stack.udp_socket(at(family.stack(), 0)).await.unwrap();
+                let payload = pattern(39 * 1400 + 100);
+                let before = stack.counters().out_packets;
+                let transmit = Transmit {
+                    destination: kernel.local_addr().unwrap(),
+                    ecn: None,
+                    contents: &payload,
+                    segment_size: Some(1400),
+                    src_ip: None,
+                };
+                ours.send_msg(&transmit).await.unwrap();
+                assert_eq!(stack.counters().out_packets - before, expected, "{family:?}");
+                let mut received: Vec<u8> = Vec::new();
+                let mut buf = [0; 2000];
+                while received.len() < payload.len() {
+                    let (len, _) = timeout(SOON, kernel.recv_from(&mut buf)).await.unwrap().unwrap();
+                    assert_eq!(len, 1400.min(payload.len() - received.len()));
+                    received.extend(&buf[..len]);
+                }
+                assert!(received == payload, "{family:?}: every byte, in order");
+            }
+            println!("{expected} packets for 40 datagrams");
+        });
+    });
+}
+
+#[test]
+fn an_idle_socket_takes_few_bytes() {
+    isolated_within(Duration::from_secs(120), "udp::an_idle_socket_takes_few_bytes", || {
+        runtime().block_on(async {
+            const SOCKETS: usize = 10_000;
+            let stack = Stack::builder().build().unwrap();
+            let mut sockets = Vec::with_capacity(SOCKETS);
+            let before = allocated();
+            for _ in 0..SOCKETS {
+                sockets.push(stack.udp_socket("127.0.0.1:0").await.unwrap());
+            }
+            let each = (allocated() - before) / SOCKETS;
+            println!("{each} bytes for an idle socket, in addition to its handle");
+            assert!(each <= 768, "{each}");
+        });
+    });
+}

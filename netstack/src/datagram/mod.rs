@@ -1,0 +1,8 @@
+//! Datagrams that were received, and the queue in which they wait until they are read: what UDP and raw
+//! sockets have in common.
+
+mod queue;
+mod value;
+
+pub use queue::{Gathered, Pushed, ReceiveQueue};
+pub use value::{Datagram, Origin};

@@ -1,0 +1,296 @@
+//! The queue of a socket's datagrams that were not read yet.
+
+use super::value::{Datagram, Origin};
+use std::collections::VecDeque;
+
+/// Places for datagrams that an empty queue keeps.
+const KEPT: usize = 64;
+
+/// The datagrams of a socket that were not read yet, in the order of their arrival. The memory that they
+/// keep in use, and not only their payload, is bounded (`SO_RCVBUF`).
+#[derive(Debug)]
+pub struct ReceiveQueue {
+    datagrams: VecDeque<Datagram>,
+    /// What they keep in use, in bytes.
+    memory: usize,
+    limit: usize,
+    dropped: u64,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is the first one in the queue.
+    First,
+    /// It is behind others.
+    Behind,
+    /// There was no room for it.
+    Dropped,
+}
+
+/// Datagrams of one sender that were read into one buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// Bytes in the buffer.
+    pub len: usize,
+    /// Bytes of each datagram but the last.
+    pub stride: usize,
+}
+
+impl ReceiveQueue {
+    /// An empty queue for datagrams of `limit` bytes of memory.
+    pub const fn new(limit: usize) -> Self {
+        Self { datagrams: VecDeque::new(), memory: 0, limit, dropped: 0 }
+    }
+
+    /// Everything that waits; the queue is empty after that.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let empty = Self { dropped: self.dropped, ..Self::new(self.limit) };
+        std::mem::replace(self, empty)
+    }
+
+    /// The limit, in bytes of memory.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Changes the limit. What is in the queue stays.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// The memory that the queue keeps in use, in bytes.
+    pub const fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Datagrams that there was no room for, since the queue was made (`SO_RXQ_OVFL`).
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// The datagram that is read next.
+    pub fn front(&self) -> Option<&Datagram> {
+        self.datagrams.front()
+    }
+
+    /// Appends a datagram, if there is room. An empty queue has room for any one.
+    pub fn push(&mut self, datagram: Datagram) -> Pushed {
+        let datagram = datagram.compact();
+        let memory = datagram.memory();
+        let first = self.datagrams.is_empty();
+        if !first && self.memory + memory > self.limit {
+            self.dropped += 1;
+            return Pushed::Dropped;
+        }
+        self.memory += memory;
+        self.datagrams.push_back(datagram);
+        if first { Pushed::First } else { Pushed::Behind }
+    }
+
+    /// Takes one datagram, also of several that came as one.
+    pub fn pop(&mut self) -> Option<Datagram> {
+        if let Some(first) = self.datagrams.front_mut()?.split_first() {
+            return Some(first);
+        }
+        self.pop_whole()
+    }
+
+    /// Takes what came as one.
+    fn pop_whole(&mut self) -> Option<Datagram> {
+        let datagram = self.datagrams.pop_front()?;
+        self.memory -= datagram.memory();
+        if self.datagrams.is_empty() {
+            self.datagrams.shrink_to(KEPT);
+        }
+        Some(datagram)
+    }
+
+    /// Copies one datagram to `to`, as much of it as fits; the rest of it is lost. Gives where it is from,
+    /// and how many bytes were copied.
+    pub fn read(&mut self, to: &mut [u8]) -> Option<(Origin, usize)> {
+        let front = self.datagrams.front_mut()?;
+        let (origin, first) = (front.origin, front.first_len());
+        let len = first.min(to.len());
+        to[..len].copy_from_slice(&front.payload.as_slice()[..len]);
+        if first < front.payload.len() {
+            front.payload.advance(first);
+        } else {
+            drop(self.pop_whole());
+        }
+        Some((origin, len))
+    }
+
+    /// Copies datagrams to `to`, one behind the other: as many as fit, as long as they are alike and of
+    /// one length; the last may be shorter. If not even the first fits, it is cut off.
+    pub fn gather(&mut self, to: &mut [u8]) -> Option<(Origin, Gathered)> {
+        let stride = self.datagrams.front()?.first_len();
+        let (origin, mut len) = self.read(to)?;
+        let mut last = len;
+        // An empty one, or one that was cut off, is alone.
+        while last == stride
+            && let Some(next) = self.datagrams.front()
+            && next.origin.is_alike(&origin)
+            && (1..=stride).contains(&next.first_len())
+            && next.first_len() <= to.len() - len
+        {
+            last = self.read(&mut to[len..])?.1;
+            len += last;
+        }
+        Some((origin, Gathered { len, stride: stride.min(to.len()) }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::tests::datagram;
+    use super::*;
+    use crate::buffer::Pool;
+    use proptest::prelude::*;
+
+    fn queue_of(datagrams: impl IntoIterator<Item = Datagram>) -> ReceiveQueue {
+        let mut queue = ReceiveQueue::new(1 << 20);
+        for datagram in datagrams {
+            assert_ne!(queue.push(datagram), Pushed::Dropped);
+        }
+        queue
+    }
+
+    fn several(port: u16, size: u16, payload: &[u8]) -> Datagram {
+        Datagram { segment_size: Some(size), ..datagram(port, payload) }
+    }
+
+    #[test]
+    fn datagrams_come_out_one_by_one_in_order() {
+        let mut queue = queue_of([datagram(1, b"one"), several(2, 2, b"abcde"), datagram(3, b"")]);
+        let mut to = [0; 8];
+        let mut read = Vec::new();
+        while let Some((origin, len)) = queue.read(&mut to) {
+            read.push((origin.source.port(), to[..len].to_vec()));
+        }
+        let text = |port, text: &str| (port, text.as_bytes().to_vec());
+        assert_eq!(read, [text(1, "one"), text(2, "ab"), text(2, "cd"), text(2, "e"), text(3, "")]);
+        assert_eq!(queue.memory(), 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_buffer_is_lost() {
+        let mut queue = queue_of([several(1, 5, b"abcdefgh"), datagram(2, b"next")]);
+        let mut to = [0; 3];
+        let mut read = || queue.read(&mut to).map(|(_, len)| to[..len].to_vec());
+        assert_eq!(
+            [read(), read(), read(), read()],
+            [Some(b"abc".to_vec()), Some(b"fgh".to_vec()), Some(b"nex".to_vec()), None]
+        );
+    }
+
+    #[test]
+    fn those_alike_are_read_together() {
+        let marked = |port, payload| {
+            let mut marked = datagram(port, payload);
+            marked.origin.traffic_class = 3;
+            marked
+        };
+        let mut queue = queue_of([
+            several(1, 3, b"abcdef"),
+            datagram(1, b"ghi"),
+            datagram(1, b"j"),
+            datagram(1, b"klm"),
+            marked(1, b"nop"),
+            datagram(2, b"qrs"),
+            datagram(2, b"tuvw"),
+            datagram(2, b""),
+            datagram(2, b"x"),
+        ]);
+        let mut to = [0; 64];
+        let mut read = Vec::new();
+        while let Some((origin, Gathered { len, stride })) = queue.gather(&mut to) {
+            read.push((origin.source.port(), stride, std::str::from_utf8(&to[..len]).unwrap().to_owned()));
+        }
+        let read: Vec<_> = read.iter().map(|(port, stride, text)| (*port, *stride, &text[..])).collect();
+        assert_eq!(
+            read,
+            [
+                (1, 3, "abcdefghij"),
+                (1, 3, "klm"),
+                (1, 3, "nop"),
+                (2, 3, "qrs"),
+                (2, 4, "tuvw"),
+                (2, 0, ""),
+                (2, 1, "x"),
+            ]
+        );
+    }
+
+    #[test]
+    fn as_many_are_read_together_as_fit_whole() {
+        let mut queue = queue_of([several(1, 3, b"abcdefgh"), datagram(1, b"ijk")]);
+        let mut to = [0; 7];
+        let mut gather = || queue.gather(&mut to).map(|(_, gathered)| gathered);
+        assert_eq!(gather(), Some(Gathered { len: 6, stride: 3 }));
+        assert_eq!(
+            gather(),
+            Some(Gathered { len: 2, stride: 2 }),
+            "the rest of several counts by its length, and what follows is longer"
+        );
+        assert_eq!(gather(), Some(Gathered { len: 3, stride: 3 }));
+        assert_eq!(gather(), None);
+        let mut queue = queue_of([datagram(1, b"abcdefgh"), datagram(1, b"ijk")]);
+        let mut to = [0; 5];
+        assert_eq!(queue.gather(&mut to).unwrap().1, Gathered { len: 5, stride: 5 }, "cut off and alone");
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_comes_and_counts_it() {
+        let one = datagram(1, &[0; 100]).memory();
+        let mut queue = ReceiveQueue::new(10 * one);
+        let pushed: Vec<_> = (0..12).map(|_| queue.push(datagram(1, &[0; 100]))).collect();
+        assert_eq!(pushed[0], Pushed::First);
+        assert!(pushed[1..10].iter().all(|pushed| *pushed == Pushed::Behind));
+        assert_eq!(pushed[10..], [Pushed::Dropped; 2]);
+        assert_eq!((queue.dropped(), queue.memory()), (2, 10 * one));
+        queue.pop().unwrap();
+        assert_eq!(queue.push(datagram(1, &[0; 100])), Pushed::Behind);
+    }
+
+    #[test]
+    fn an_empty_queue_takes_any_datagram() {
+        let mut queue = ReceiveQueue::new(10);
+        assert_eq!(queue.push(datagram(1, &[0; 60_000])), Pushed::First);
+        assert_eq!(queue.push(datagram(1, b"")), Pushed::Dropped);
+    }
+
+    proptest! {
+        #[test]
+        fn memory_is_what_is_kept_and_stays_within_the_limit(
+            steps in prop::collection::vec((0usize..20_000, 0u16..3000, 0u8..4), 0..200),
+        ) {
+            const LIMIT: usize = 100_000;
+            let pool = Pool::new();
+            let mut queue = ReceiveQueue::new(LIMIT);
+            let mut to = vec![0; 3000];
+            for (len, size, what) in steps {
+                match what {
+                    0 | 1 => {
+                        let payload = pool.take().into_chunk(0, len);
+                        let segment_size = Some(size).filter(|size| *size > 0);
+                        queue.push(Datagram { payload, segment_size, ..datagram(1, b"") });
+                    }
+                    2 => drop(queue.pop()),
+                    _ => drop(queue.gather(&mut to)),
+                }
+                let kept: usize = queue.datagrams.iter().map(Datagram::memory).sum();
+                prop_assert_eq!(queue.memory(), kept);
+                prop_assert!(kept <= LIMIT || queue.datagrams.len() == 1);
+            }
+            while queue.pop().is_some() {}
+            prop_assert_eq!(queue.memory(), 0);
+        }
+    }
+}

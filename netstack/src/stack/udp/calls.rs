@@ -1,0 +1,106 @@
+//! The calls of applications that receive.
+
+use super::Udp;
+use super::cell::{State, UdpCell, present_to};
+use crate::datagram::{Datagram, Gathered, Origin};
+use crate::error::os;
+use crate::readiness::Events;
+use crate::stack::core::Core;
+use crate::stack::flow::Family;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+
+impl Udp {
+    /// Reads one datagram into `to`. What does not fit is lost. Gives the sender and the bytes read.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; the pending error of the socket, once.
+    pub fn recv(&self, core: &Core, cell: &UdpCell, to: &mut [u8]) -> io::Result<(SocketAddr, usize)> {
+        receiving(core, cell, |state| {
+            let (origin, len) = state.received.read(to)?;
+            Some((state.presented(origin.source), len))
+        })
+    }
+
+    /// Takes one datagram, with its sender as the socket shows it.
+    ///
+    /// # Errors
+    /// As [`Udp::recv`].
+    pub fn take(&self, core: &Core, cell: &UdpCell) -> io::Result<(SocketAddr, Datagram)> {
+        receiving(core, cell, |state| {
+            let datagram = state.received.pop()?;
+            Some((state.presented(datagram.origin.source), datagram))
+        })
+    }
+
+    /// As [`Udp::recv`], without taking the datagram.
+    ///
+    /// # Errors
+    /// As [`Udp::recv`].
+    pub fn peek(&self, core: &Core, cell: &UdpCell, to: &mut [u8]) -> io::Result<(SocketAddr, usize)> {
+        receiving(core, cell, |state| {
+            let front = state.received.front()?;
+            let len = front.first_len().min(to.len());
+            to[..len].copy_from_slice(&front.payload.as_slice()[..len]);
+            Some((state.presented(front.origin.source), len))
+        })
+    }
+
+    /// Reads datagrams into `bufs`: into each as many of one sender as fit and are alike, one behind the other.
+    /// Calls `each` for each buffer that is in use, and gives their number.
+    ///
+    /// # Errors
+    /// As [`Udp::recv`].
+    pub fn gather(
+        &self,
+        core: &Core,
+        cell: &UdpCell,
+        bufs: &mut [IoSliceMut<'_>],
+        mut each: impl FnMut(usize, Origin, Gathered),
+    ) -> io::Result<usize> {
+        receiving(core, cell, |state| {
+            let mut used = 0;
+            for buf in bufs {
+                let Some((origin, gathered)) = state.received.gather(buf) else { break };
+                each(used, presented(state.ip.family(), origin), gathered);
+                used += 1;
+            }
+            (used > 0).then_some(used)
+        })
+    }
+
+    /// What poll(2) reports.
+    pub fn readiness(&self, cell: &UdpCell) -> Events {
+        cell.hold(|state| {
+            let mut events = Events::NONE;
+            if !state.received.is_empty() {
+                events |= Events::READABLE;
+            }
+            let unsent = state.unsent.as_ref().map_or(0, |unsent| unsent.bytes());
+            if unsent <= state.send_buffer / 2 {
+                events |= Events::WRITABLE;
+            }
+            events
+        })
+    }
+}
+
+/// An origin as a socket of this family shows it.
+fn presented(family: Family, origin: Origin) -> Origin {
+    let show = |ip| present_to(family, SocketAddr::new(ip, 0)).ip();
+    Origin { source: present_to(family, origin.source), destination: show(origin.destination), ..origin }
+}
+
+/// Calls `f`, which gives none if there is nothing to receive. Errors come first.
+fn receiving<R>(core: &Core, cell: &UdpCell, f: impl FnOnce(&mut State) -> Option<R>) -> io::Result<R> {
+    core.check_alive()?;
+    cell.hold(|state| {
+        if let Some(error) = state.take_error() {
+            return Err(error);
+        }
+        if !state.is_open() {
+            return Err(os(libc::EBADF));
+        }
+        f(state).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    })
+}

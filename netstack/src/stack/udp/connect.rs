@@ -1,0 +1,54 @@
+//! Connecting: the peer that a socket sends to, and from whom alone it receives.
+
+use super::Udp;
+use super::cell::{Peer, UdpCell};
+use super::send::{Target, find_way};
+use crate::error::os;
+use crate::stack::core::Core;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+impl Udp {
+    /// Connects a socket to a peer, or to another peer. Nothing is sent. From now on it gets only what the
+    /// peer sends, and ICMP errors; what waits to be read stays.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `ENETUNREACH`; `EACCES` for a broadcast address without `SO_BROADCAST`; `EINVAL` for a
+    /// link-local address without a scope; the error of the device.
+    pub fn connect(&self, core: &Core, cell: &Arc<UdpCell>, address: SocketAddr) -> io::Result<()> {
+        core.check_alive()?;
+        cell.hold(|state| {
+            if !state.is_open() {
+                return Err(os(libc::EBADF));
+            }
+            if state.ip.lacks_scope(address) {
+                return Err(os(libc::EINVAL));
+            }
+            let way = find_way(core, state, &Target { address, source: None })?;
+            if let Some(failure) = core.interface_failure(way.interface) {
+                return Err(failure.into());
+            }
+            let from = state.place();
+            let peer = Peer { address: way.remote, interface: way.interface, source: way.source };
+            state.peer = Some(Box::new(peer));
+            self.table.move_to(cell, &from, state.place());
+            Ok(())
+        })
+    }
+
+    /// Binds a socket to the interface `name` (`SO_BINDTODEVICE`), or removes the binding.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn bind_device(&self, core: &Core, cell: &Arc<UdpCell>, name: Option<&str>) -> io::Result<()> {
+        cell.hold(|state| {
+            let from = state.place();
+            state.ip.bind_device(core, name)?;
+            if state.is_open() {
+                self.table.move_to(cell, &from, state.place());
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! The table of sockets: which one a datagram is for.
+//!
+//! Sockets that are connected from one address are found by both ends at once, the others by their port:
+//! a server may have many of the first kind on one port, and has few of the second.
+
+use super::cell::UdpCell;
+use super::place::Place;
+use crate::stack::flow::{FlowKey, give_back};
+use crate::stack::keyed::Keyed;
+use crate::sync::{Rank, RwLock};
+use crate::udp::{Ends, Filter, Score};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Shards of the table, by local port.
+const SHARDS: usize = 64;
+
+#[derive(Debug)]
+struct Entry {
+    filter: Filter,
+    cell: Arc<UdpCell>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    connected: HashMap<FlowKey, Vec<Entry>, Keyed>,
+    bound: HashMap<u16, Vec<Entry>, Keyed>,
+}
+
+/// The sockets of one stack.
+#[derive(Debug)]
+pub(super) struct Table {
+    shards: Box<[RwLock<Shard>]>,
+    keyed: Keyed,
+    len: AtomicUsize,
+}
+
+impl Table {
+    pub(super) fn new(keyed: Keyed) -> Self {
+        let shard = || Shard {
+            connected: HashMap::with_hasher(keyed.clone()),
+            bound: HashMap::with_hasher(keyed.clone()),
+        };
+        let shards = (0..SHARDS).map(|_| RwLock::new(Rank::Demux, shard())).collect();
+        Self { shards, keyed, len: AtomicUsize::new(0) }
+    }
+
+    fn shard(&self, port: u16) -> &RwLock<Shard> {
+        &self.shards[usize::from(port) % SHARDS]
+    }
+
+    /// How many sockets there are.
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Enters a socket.
+    pub(super) fn enter(&self, cell: &Arc<UdpCell>, place: Place) {
+        self.shard(place.port).write().enter(place, Arc::clone(cell));
+        self.len.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Removes a socket. The caller has a reference, so that none is the last one under the lock.
+    pub(super) fn leave(&self, cell: &Arc<UdpCell>, place: &Place) {
+        self.shard(place.port).write().leave(place, cell);
+        self.len.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Moves a socket to another place of the same port, in one step: it is always in one of the two.
+    pub(super) fn move_to(&self, cell: &Arc<UdpCell>, from: &Place, to: Place) {
+        let mut shard = self.shard(from.port).write();
+        shard.leave(from, cell);
+        shard.enter(to, Arc::clone(cell));
+    }
+
+    /// The socket for a datagram to one host: the one that fits most closely. Among equals, the hash of the
+    /// flow decides if they share their port by `SO_REUSEPORT`; otherwise it is the one that was bound last,
+    /// as in Linux.
+    #[inline]
+    pub(super) fn find(&self, ends: &Ends) -> Option<Arc<UdpCell>> {
+        let Ends { local, remote, .. } = *ends;
+        let flow = FlowKey::new(&local.ip(), local.port(), &remote.ip(), remote.port());
+        let shard = self.shard(local.port()).read();
+        if !shard.connected.is_empty()
+            && let Some(found) = shard.connected.get(&flow).and_then(|equals| self.best(equals, ends, &flow))
+        {
+            return Some(found);
+        }
+        self.best(shard.bound.get(&local.port())?, ends, &flow)
+    }
+
+    fn best(&self, entries: &[Entry], ends: &Ends, flow: &FlowKey) -> Option<Arc<UdpCell>> {
+        if let [only] = entries {
+            return only.filter.score(ends).map(|_| Arc::clone(&only.cell));
+        }
+        let score = |entry: &&Entry| entry.filter.score(ends);
+        let best: Score = entries.iter().filter_map(|entry| score(&entry)).max()?;
+        let equals = || entries.iter().filter(|entry| score(entry) == Some(best));
+        let last = equals().next_back()?;
+        if !last.filter.reuse_port {
+            return Some(Arc::clone(&last.cell));
+        }
+        let group = || equals().filter(|entry| entry.filter.reuse_port);
+        let chosen = (self.keyed.of(flow) % group().count() as u64) as usize;
+        group().nth(chosen).map(|entry| Arc::clone(&entry.cell))
+    }
+
+    /// The sockets for a datagram to a group or to all hosts: all that take it.
+    pub(super) fn find_all(&self, ends: &Ends) -> Vec<Arc<UdpCell>> {
+        let shard = self.shard(ends.local.port()).read();
+        let entries = shard.bound.get(&ends.local.port()).into_iter().flatten();
+        let takers = entries.filter(|entry| entry.filter.score(ends).is_some());
+        takers.map(|entry| Arc::clone(&entry.cell)).collect()
+    }
+
+    /// All sockets, in the order in which they were made.
+    pub(super) fn all(&self) -> Vec<Arc<UdpCell>> {
+        let mut all = Vec::with_capacity(self.len());
+        for shard in &self.shards {
+            let shard = shard.read();
+            let entries = shard.connected.values().chain(shard.bound.values()).flatten();
+            all.extend(entries.map(|entry| Arc::clone(&entry.cell)));
+        }
+        all.sort_by_key(|cell| cell.id());
+        all
+    }
+}
+
+impl Shard {
+    fn enter(&mut self, place: Place, cell: Arc<UdpCell>) {
+        let entry = Entry { filter: place.filter, cell };
+        match place.flow() {
+            Some(flow) => insert(&mut self.connected, flow, entry),
+            None => insert(&mut self.bound, place.port, entry),
+        }
+    }
+
+    fn leave(&mut self, place: &Place, cell: &Arc<UdpCell>) {
+        match place.flow() {
+            Some(flow) => remove(&mut self.connected, &flow, cell),
+            None => remove(&mut self.bound, &place.port, cell),
+        }
+    }
+}
+
+fn insert<K: Eq + Hash>(table: &mut HashMap<K, Vec<Entry>, Keyed>, key: K, entry: Entry) {
+    // Most have one, for which four places would be many.
+    let entries = table.entry(key).or_default();
+    if entries.is_empty() {
+        entries.reserve_exact(1);
+    }
+    entries.push(entry);
+}
+
+fn remove<K: Eq + Hash>(table: &mut HashMap<K, Vec<Entry>, Keyed>, key: &K, cell: &Arc<UdpCell>) {
+    let Some(entries) = table.get_mut(key) else { return };
+    entries.retain(|entry| !Arc::ptr_eq(&entry.cell, cell));
+    if entries.is_empty() {
+        table.remove(key);
+        give_back(table);
+    }
+}

@@ -1,0 +1,132 @@
+//! Which datagrams a socket takes.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The two ends of a datagram, as on the wire, and where it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Where it was sent to.
+    pub local: SocketAddr,
+    /// The sender.
+    pub remote: SocketAddr,
+    /// The index of the interface.
+    pub interface: u16,
+}
+
+/// What a socket takes: where it is bound to, and who it is connected to. The port is not part of it;
+/// sockets are found by their port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The address that it is bound to, as on the wire, or the unspecified one of its family.
+    pub local: IpAddr,
+    /// For `::`: IPv4 as well.
+    pub dual_stack: bool,
+    /// The peer that it is connected to, as on the wire.
+    pub peer: Option<SocketAddr>,
+    /// The interface that it is bound to (`SO_BINDTODEVICE`).
+    pub interface: Option<u16>,
+    /// It shares its port by `SO_REUSEPORT`: datagrams are spread over such sockets.
+    pub reuse_port: bool,
+}
+
+/// How closely a filter fits; the highest gets the datagram (`compute_score` in Linux). An address counts
+/// most, then the peer, then the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Score {
+    address: u8,
+    peer: bool,
+    interface: bool,
+}
+
+impl Filter {
+    /// How closely the filter fits a datagram; none if it does not take it.
+    pub fn score(&self, ends: &Ends) -> Option<Score> {
+        let Ends { local, remote, interface } = *ends;
+        let address = if self.local == local.ip() {
+            2
+        } else if self.local.is_unspecified() && self.local.is_ipv4() == local.is_ipv4() {
+            1
+        } else if self.dual_stack && local.is_ipv4() {
+            0
+        } else {
+            return None;
+        };
+        let fits = self.interface.is_none_or(|bound| bound == interface) && self.is_from_peer(remote);
+        fits.then_some(Score { address, peer: self.peer.is_some(), interface: self.interface.is_some() })
+    }
+
+    /// Whether a datagram from `remote` passes the filter that connecting set. Scopes are not compared: a
+    /// link-local peer is one by its interface.
+    fn is_from_peer(&self, remote: SocketAddr) -> bool {
+        self.peer.is_none_or(|peer| peer.ip() == remote.ip() && peer.port() == remote.port())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(local: &str, remote: &str, interface: u16) -> Ends {
+        Ends { local: local.parse().unwrap(), remote: remote.parse().unwrap(), interface }
+    }
+
+    fn bound(local: &str) -> Filter {
+        let local: IpAddr = local.parse().unwrap();
+        Filter { local, dual_stack: false, peer: None, interface: None, reuse_port: false }
+    }
+
+    fn dual() -> Filter {
+        Filter { dual_stack: true, ..bound("::") }
+    }
+
+    #[test]
+    fn an_address_takes_what_is_sent_to_it() {
+        let v4 = ends("10.0.0.2:5", "10.0.0.1:9", 0);
+        let v6 = ends("[fd00::2]:5", "[fd00::1]:9", 0);
+        for (filter, takes_v4, takes_v6) in [
+            (bound("10.0.0.2"), true, false),
+            (bound("10.0.0.3"), false, false),
+            (bound("0.0.0.0"), true, false),
+            (bound("fd00::2"), false, true),
+            (bound("::"), false, true),
+            (dual(), true, true),
+        ] {
+            let takes = [v4, v6].map(|ends| filter.score(&ends).is_some());
+            assert_eq!(takes, [takes_v4, takes_v6], "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn a_connected_socket_takes_what_its_peer_sends() {
+        let filter = Filter { peer: Some("10.0.0.1:9".parse().unwrap()), ..bound("10.0.0.2") };
+        for (remote, takes) in [("10.0.0.1:9", true), ("10.0.0.1:8", false), ("10.0.0.3:9", false)] {
+            assert_eq!(filter.score(&ends("10.0.0.2:5", remote, 0)).is_some(), takes, "{remote}");
+        }
+    }
+
+    #[test]
+    fn an_interface_takes_what_comes_in_on_it() {
+        let filter = Filter { interface: Some(1), ..bound("0.0.0.0") };
+        for (interface, takes) in [(0, false), (1, true)] {
+            let ends = ends("10.0.0.2:5", "10.0.0.1:9", interface);
+            assert_eq!(filter.score(&ends).is_some(), takes, "{interface}");
+        }
+    }
+
+    #[test]
+    fn the_closest_fit_has_the_highest_score() {
+        let peer = Some("10.0.0.1:9".parse().unwrap());
+        let in_order = [
+            dual(),
+            bound("0.0.0.0"),
+            Filter { interface: Some(0), ..bound("0.0.0.0") },
+            Filter { peer, ..bound("0.0.0.0") },
+            bound("10.0.0.2"),
+            Filter { interface: Some(0), ..bound("10.0.0.2") },
+            Filter { peer, ..bound("10.0.0.2") },
+            Filter { peer, interface: Some(0), ..bound("10.0.0.2") },
+        ];
+        let scores = in_order.map(|filter| filter.score(&ends("10.0.0.2:5", "10.0.0.1:9", 0)).unwrap());
+        assert!(scores.is_sorted_by(|a, b| a < b), "{scores:?}");
+    }
+}

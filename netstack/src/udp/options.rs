@@ -1,0 +1,51 @@
+//! What a UDP socket can be set to.
+
+use crate::config::{Config, MtuDiscover};
+
+/// The options of a UDP socket. An IPv6 socket has those of both families, since it may send over both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpOptions {
+    /// `SO_BROADCAST`: whether the socket may send to broadcast addresses. Default off.
+    pub broadcast: bool,
+    /// `IP_TTL`: of packets to single hosts. Default [`Config::default_ttl`].
+    pub ttl: u8,
+    /// `IPV6_UNICAST_HOPS`: of packets to single hosts. Default [`Config::default_ttl`].
+    pub hops: u8,
+    /// `IP_TOS`, all eight bits. Default 0.
+    pub tos: u8,
+    /// `IPV6_TCLASS`, all eight bits. Default 0.
+    pub tclass: u8,
+    /// `IP_MULTICAST_TTL`. With 0, packets to groups do not leave the stack. Default 1.
+    pub multicast_ttl: u8,
+    /// `IPV6_MULTICAST_HOPS`. With 0, packets to groups do not leave the stack. Default 1.
+    pub multicast_hops: u8,
+    /// `IP_MULTICAST_LOOP`: whether members in this stack get what the socket sends to their group.
+    /// Default on.
+    pub multicast_loop_v4: bool,
+    /// `IPV6_MULTICAST_LOOP`. Default on.
+    pub multicast_loop_v6: bool,
+    /// `IP_MULTICAST_ALL` and `IPV6_MULTICAST_ALL`: whether the socket gets what is sent to groups that
+    /// only others in this stack have joined. Default on.
+    pub multicast_all: bool,
+    /// `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`. Default [`Config::mtu_discover`].
+    pub mtu_discover: MtuDiscover,
+}
+
+impl UdpOptions {
+    /// The defaults of a stack with these settings.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            broadcast: false,
+            ttl: config.default_ttl,
+            hops: config.default_ttl,
+            tos: 0,
+            tclass: 0,
+            multicast_ttl: 1,
+            multicast_hops: 1,
+            multicast_loop_v4: true,
+            multicast_loop_v6: true,
+            multicast_all: true,
+            mtu_discover: config.mtu_discover,
+        }
+    }
+}

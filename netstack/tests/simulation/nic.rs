@@ -275,6 +275,7 @@ impl Device for Nic {
             queues: 1,
             checksum_offload: offloads,
             segmentation_offload: offloads,
+            udp_segmentation_offload: false,
             point_to_point: true,
         }
     }

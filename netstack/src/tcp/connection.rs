@@ -29,8 +29,6 @@ mod transmitted;
 mod user;
 mod window;
 
-#[cfg(any(test, feature = "simulation"))]
-pub use check::Holdings;
 pub use handshake::FastOpenSyn;
 pub(super) use handshake::SynDataSent;
 pub use outcome::Completion;

@@ -67,8 +67,6 @@ mod tests;
 pub use congestion::{
     AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
 };
-#[cfg(any(test, feature = "simulation"))]
-pub use connection::Holdings;
 pub use connection::{Completion, Connection, FastOpenSyn};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;
@@ -81,6 +79,8 @@ pub use handshake::{
 pub use info::TcpInfo;
 pub use options::SocketOptions;
 pub use path::{MtuReport, Path, PathMetrics};
+#[cfg(any(test, feature = "simulation"))]
+pub use receive::Holdings;
 pub use recovery::{CongestionState, RttEstimator};
 pub use reset::Reset;
 pub(crate) use reset::reset_for_unknown;

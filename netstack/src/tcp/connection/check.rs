@@ -1,23 +1,11 @@
 //! What holds of a connection between any two things that happen to it, for tests and simulations.
 
 use super::Connection;
+use crate::tcp::receive::Holdings;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
-
-/// What a connection holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holdings {
-    /// Bytes that were written and are not acknowledged.
-    pub queued: usize,
-    /// Bytes that were received and not read, those beyond a hole included.
-    pub unread: usize,
-    /// Memory that received bytes keep, in bytes.
-    pub receive_memory: usize,
-    /// What the window and the memory behind it are bounded by: bytes of payload that may be unread.
-    pub receive_limit: usize,
-}
 
 impl Connection {
     /// The ranges that the connection takes for received by its peer and not acknowledged, by the numbers

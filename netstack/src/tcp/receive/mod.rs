@@ -9,5 +9,7 @@ mod right_sizing;
 mod space;
 
 pub(super) use ack::Due;
+#[cfg(any(test, feature = "simulation"))]
+pub use receiver::Holdings;
 pub(super) use receiver::{Echo, FirstAck, Received, Receiver, ReceiverSetup, TextMeta};
 pub(super) use space::window_limit;

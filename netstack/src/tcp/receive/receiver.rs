@@ -10,6 +10,8 @@ mod tests;
 mod window;
 
 pub(in crate::tcp) use acks::FirstAck;
+#[cfg(any(test, feature = "simulation"))]
+pub use check::Holdings;
 
 use super::ack::AckPolicy;
 use super::assembler::Assembler;

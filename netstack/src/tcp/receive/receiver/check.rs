@@ -1,7 +1,19 @@
 //! What holds of a receiver at any time, for tests and simulations.
 
 use super::Receiver;
-use crate::tcp::connection::Holdings;
+
+/// What a connection holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Bytes that were written and are not acknowledged.
+    pub queued: usize,
+    /// Bytes that were received and not read, those beyond a hole included.
+    pub unread: usize,
+    /// Memory that received bytes keep, in bytes.
+    pub receive_memory: usize,
+    /// What the window and the memory behind it are bounded by: bytes of payload that may be unread.
+    pub receive_limit: usize,
+}
 
 impl Receiver {
     /// Checks the window and the queues.

@@ -3,6 +3,7 @@
 //! CONFORMANCE.md lists them by the same names.
 
 use crate::compare::{Answer, Difference, Place, TcpAnswer, Trace};
+use crate::generator;
 use crate::peer::States;
 use crate::script::{AckAnchor, Odd, Piece, Script, SeqAnchor, Stamp};
 use crate::segment::{ACK, CWR, ECE, FIN, RST, SYN, URG};
@@ -198,15 +199,13 @@ pub(crate) const CLASSES: &[Class] = &[
         example: || script(States::Established, [Odd { len: 10, ..Odd::new(ACK | FIN) }]),
     },
     Class {
-        name: "SACK blocks are of text",
-        rule: "RFC 2018 §3: they are of data; Linux counts the number of a FIN that waits behind a hole too \
-               (tcp_data_queue_ofo), and forgets all blocks at a FIN in order (tcp_fin)",
+        name: "what overlaps a FIN is reported",
+        rule: "RFC 2883 §4; Linux forgets all blocks at a FIN in order (tcp_fin), and reports a FIN that lay inside of \
+               the text (tcp_ofo_queue)",
         holds: |case| {
             case.until().any(|(odd, _)| odd.flags & (FIN | SYN) == FIN) && case.differs_in_sack_only()
         },
-        example: || {
-            script(States::Established, [Odd { seq: (SeqAnchor::Nxt, 100), len: 10, ..Odd::new(ACK | FIN) }])
-        },
+        example: || script(States::Early, [Odd { len: 3000, ..Odd::new(ACK | FIN) }]),
     },
     Class {
         name: "a half-open connection is not ended by what may be forged",
@@ -334,19 +333,6 @@ pub(crate) const CLASSES: &[Class] = &[
         },
     },
     Class {
-        name: "the SYN is not among the bytes that were acknowledged",
-        rule: "RFC 5961 §5.2 (ghost ACKs); Linux counts the SYN of an active open (tcp_snd_una_update), so that an \
-               acknowledgment of its number alone counts too",
-        holds: |case| {
-            case.script.state == States::EstablishedActive
-                && case.until().any(|(odd, place)| odd.flags & ACK != 0 && place.una == -1)
-        },
-        example: || {
-            let odd = Odd { seq: (SeqAnchor::Nxt, 2), ack: (AckAnchor::Iss, 0), len: 1, ..Odd::new(ACK) };
-            script(States::EstablishedActive, [odd])
-        },
-    },
-    Class {
         name: "there is one FIN",
         rule: "RFC 9293 §3.10.7.4, eighth: after the peer's FIN another changes nothing; Linux takes one behind \
                text from before it (tcp_data_queue)",
@@ -369,7 +355,8 @@ pub(crate) const CLASSES: &[Class] = &[
             Difference::Step(step) => case.ours.steps[step].len() > 1 && case.differs_in_sack_only(),
             Difference::Socket | Difference::After => false,
         },
-        example: || script(States::PeerClosedWindow, [Odd { window: 0, ..Odd::new(ACK) }]),
+        // A write of more than one segment that follows a duplicate.
+        example: || generator::script(1133),
     },
     Class {
         name: "what the last acknowledgment carries is seen",

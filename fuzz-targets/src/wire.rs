@@ -108,6 +108,9 @@ fn check_cuts(header: &IpHeader, packet: &[u8], size: usize) {
     if !cut {
         return;
     }
+    if header.protocol == protocol::UDP {
+        return check_datagrams(header, packet, size, &pieces);
+    }
     let (whole, at) = parse_tcp(&packet[header.payload.clone()]).expect("only a segment is cut");
     let mut joined = Vec::new();
     for (n, piece) in pieces.iter().enumerate() {
@@ -123,4 +126,21 @@ fn check_cuts(header: &IpHeader, packet: &[u8], size: usize) {
         joined.extend_from_slice(&transport[at..]);
     }
     assert_eq!(joined, packet[header.payload.clone()][at..]);
+}
+
+/// Datagrams that were one packet have its ports, and together its payload.
+fn check_datagrams(header: &IpHeader, packet: &[u8], size: usize, pieces: &[Vec<u8>]) {
+    let whole = &packet[header.payload.clone()];
+    let mut joined = Vec::new();
+    for (n, piece) in pieces.iter().enumerate() {
+        let ip = parse_ip(piece).expect("a piece is a packet");
+        assert_eq!((ip.src, ip.dst, ip.protocol), (header.src, header.dst, protocol::UDP));
+        assert_eq!(ip.payload.end, piece.len());
+        let datagram = &piece[ip.payload];
+        assert_eq!(datagram[..4], whole[..4], "the ports");
+        assert_eq!(usize::from(u16::from_be_bytes([datagram[4], datagram[5]])), datagram.len());
+        assert!(datagram.len() == 8 + size || n + 1 == pieces.len());
+        joined.extend_from_slice(&datagram[8..]);
+    }
+    assert_eq!(joined, whole[8..]);
 }

@@ -487,12 +487,12 @@ impl Flow {
 
     fn options(&self, u: &mut Unstructured<'_>, numbers: Numbers) -> Result<Options> {
         let Numbers { now, by, any, flags } = numbers;
-        let mut options = Options::default();
-        options.timestamps = match by % 8 {
+        let timestamps = match by % 8 {
             0 => None,
             1 => Some(Timestamps { tsval: any, tsecr: any }),
             _ => self.timestamps(now),
         };
+        let mut options = Options { timestamps, ..Options::default() };
         let flight = self.snd_nxt - self.snd_una;
         for _ in 0..(by >> 3) % 5 {
             let at: u32 = u.arbitrary()?;

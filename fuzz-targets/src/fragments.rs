@@ -136,7 +136,7 @@ impl Model {
         let longest = if header.src.is_ipv4() { 65_535 - 20 } else { 65_535 - 40 };
         if bytes.is_empty()
             || end > longest
-            || (more && bytes.len() % 8 != 0)
+            || (more && !bytes.len().is_multiple_of(8))
             || (header.protocol == protocol::TCP && start == 0 && bytes.len() < 20)
         {
             return Err(DropReason::FragInvalid);

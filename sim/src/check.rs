@@ -281,8 +281,9 @@ mod tests {
 
     #[test]
     fn the_committed_list_can_be_read() {
-        let check = Check::read(&Snapshots::directory(), "bbr").unwrap();
-        let bbr = in_matrix("bbr,10000000,100,400,30,100,1").unwrap();
-        assert!(check.known.reason(&bbr).is_some());
+        for congestion in ["bbr", "cubic", "reno"] {
+            let check = Check::read(&Snapshots::directory(), congestion);
+            assert!(check.is_ok(), "{congestion}: {:?}", check.err());
+        }
     }
 }

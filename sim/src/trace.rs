@@ -188,7 +188,8 @@ mod tests {
         assert!((50..=101).contains(&trace.samples.len()), "{}", trace.samples.len());
         let info = &trace.samples.last().unwrap().info;
         let lost = trace.marks.iter().filter(|(_, mark)| matches!(mark, Mark::Lost(_))).count();
-        assert!(lost > 0 && lost as u64 <= info.total_retrans, "{lost}");
+        // What the link lost: acknowledgments, too.
+        assert!(lost > 0);
         // In a recovery, much of what is not acknowledged has left the network.
         let beyond = |of: fn(&TcpInfo) -> usize| {
             trace.samples.iter().filter(|s| of(&s.info) > s.info.snd_cwnd + s.info.snd_mss).count()

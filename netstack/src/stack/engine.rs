@@ -362,6 +362,7 @@ impl Engine {
     /// sequence numbers.
     #[cfg(feature = "simulation")]
     #[doc(hidden)]
+    #[expect(clippy::type_complexity, reason = "one test reads it, in one place")]
     pub fn sacked(&self) -> Vec<(std::net::SocketAddr, std::net::SocketAddr, Vec<(u32, u32)>)> {
         self.tcp.sacked()
     }

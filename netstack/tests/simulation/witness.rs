@@ -101,6 +101,7 @@ impl Witness {
     }
 
     /// Checks what the connections of a host take for received by their peers: it must have arrived there.
+    #[expect(clippy::type_complexity, reason = "it is read here and nowhere else")]
     pub(crate) fn check_sacked(
         &self,
         sacked: &[(SocketAddr, SocketAddr, Vec<(u32, u32)>)],

@@ -74,6 +74,7 @@ impl Tcp {
 
     /// What each connection takes for received by its peer beyond what that has acknowledged: its addresses,
     /// the peer's last, and ranges of sequence numbers.
+    #[expect(clippy::type_complexity, reason = "one test reads it, in one place")]
     pub(in crate::stack) fn sacked(&self) -> Vec<(SocketAddr, SocketAddr, Vec<(u32, u32)>)> {
         let mut all = Vec::new();
         for cell in self.demux.all_cells() {

@@ -198,7 +198,7 @@ fn byte(at: usize) -> u8 {
 #[tokio::test(start_paused = true)]
 async fn a_transfer_over_a_lossy_link_with_ecn_and_several_datagrams_in_one_packet() {
     const LEN: usize = 64 << 20;
-    let config: LinkConfig = "rate=400mbit,delay=5ms,loss=0.1%,ecn=256kb,queue=1mb".parse().unwrap();
+    let config: LinkConfig = "rate=400mbit,delay=5ms,loss=0.1%,ecn=20kb,queue=1mb".parse().unwrap();
     let (left, right) = Link::pair(config.clone(), config);
     let (several, capable) = (AtomicU64::new(0), AtomicU64::new(0));
     let sending = Arc::new(Counting { inner: left, several, capable });

@@ -1,8 +1,12 @@
 //! The work that a turn leaves until no lock is held.
 
 use super::core::Core;
+use super::flow::QueueId;
 use super::hooks::Subject;
 use crate::buffer::PacketBuf;
+use crate::device::Device;
+#[cfg(unix)]
+use crate::device::Readiness;
 use crate::error::Failure;
 use crate::readiness::Events;
 use crate::time::Instant;
@@ -128,7 +132,13 @@ impl Effects {
         let queues = || core.queues().iter().copied().enumerate();
         if !flush.is_empty() {
             for (_, queue) in queues().filter(|(number, _)| flush.contains(*number)) {
-                core.device(queue.interface).flush(queue.queue.into());
+                let device = core.device(queue.interface);
+                device.flush(queue.queue.into());
+                if holds_back(device.as_ref(), queue)
+                    && let Some(hook) = core.hook()
+                {
+                    hook.waiting(queue);
+                }
             }
         }
         let deadline_moved = std::mem::take(&mut self.deadline_moved);
@@ -155,6 +165,17 @@ impl Effects {
             }
         }
     }
+}
+
+/// Whether the device keeps packets until a deadline of its own that its driver does not know of: a link
+/// over a device that is waited for by a descriptor has no signal to raise.
+fn holds_back(device: &dyn Device, queue: QueueId) -> bool {
+    #[cfg(unix)]
+    if device.is_transmitting() {
+        return matches!(device.readiness(queue.queue.into()), Readiness::Fd(_));
+    }
+    let _ = (device, queue);
+    false
 }
 
 impl fmt::Debug for Effects {

@@ -238,7 +238,7 @@ fn connections_are_told_apart_and_a_proxy_has_a_lifeline_of_its_own() {
     let [client, proxy, server] = [">client<", ">proxy<", ">server<"].map(place);
     assert!(client < proxy && proxy < server);
     assert!(place(">#2 SYN seq 0 ") > proxy && place(">#1 SYN seq 0 ") < proxy);
-    assert!(place(">#2 accept() = 0<") > server && place("a SYN; MSS 1460, window scale 7<") > proxy);
+    assert!(place(">#2 accept() = 0<") > server && place("a SYN; MSS 1460, window scale 10<") > proxy);
 }
 
 /// The diagrams that the tour shows of the experiments that are required.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// Where things are, in pixels. The margins and the distance of two lifelines are at least these.
 const MARGIN: f64 = 330.0;
 const WIRE: f64 = 600.0;
-const TIME_X: f64 = 70.0;
+const TIME_X: f64 = 86.0;
 const TOP: f64 = 74.0;
 /// Width of a character. Fonts differ, and most of them are no wider.
 const CHAR: f64 = 7.3;

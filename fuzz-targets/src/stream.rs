@@ -13,7 +13,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 /// Time for which packets may be lost without anybody giving up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const COMPLETION_LIMIT: Duration = Duration::from_secs(60);
 
 /// Operations in any order; then the network is mended and everything has to arrive.
 pub fn run(data: &[u8]) {
@@ -224,7 +224,7 @@ impl Case {
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.may_fail |= self.now - START > PATIENCE;
+        self.may_fail |= self.now - START > COMPLETION_LIMIT;
         let now = self.now;
         self.hosts.iter_mut().for_each(|host| host.fire(now));
     }

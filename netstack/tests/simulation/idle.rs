@@ -17,7 +17,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// The runtime is about to wait: whoever waits for that goes on. Called before each wait.
+    /// The runtime is about to wait: the task that waits for that is woken. Called before each wait.
     pub(crate) fn on_park(&self) {
         self.idle.store(true, Ordering::Relaxed);
         self.rests.fetch_add(1, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use std::sync::{Arc, Once};
 const SECOND: u64 = 1_000 * MS;
 
 /// For how long a connection that may fail is waited for once everything has happened, and one that may not.
-const PATIENCE: u64 = 300 * SECOND;
+const COMPLETION_LIMIT: u64 = 300 * SECOND;
 const STALLED: u64 = 3_600 * SECOND;
 
 /// How long a stack may take to let go of everything.
@@ -190,12 +190,13 @@ impl World {
         let begun = faults.chain(starts).max().unwrap_or(0) * MS;
         let mut given_up = 0;
         while !self.ledger.is_over() || self.now < begun {
-            let until = if self.now < begun + PATIENCE { begun + PATIENCE } else { begun + STALLED };
+            let until =
+                if self.now < begun + COMPLETION_LIMIT { begun + COMPLETION_LIMIT } else { begun + STALLED };
             if self.step(until)? {
                 continue;
             }
             let unfinished = self.ledger.unfinished();
-            let late = until > begun + PATIENCE;
+            let late = until > begun + COMPLETION_LIMIT;
             if let Some((id, _, record)) = unfinished.iter().find(|(_, excused, _)| late && !excused) {
                 return Err(format!("stalled: connection {id:?} is not done: {record}"));
             }

@@ -135,7 +135,9 @@ impl Cubic {
         if let Some(since) = self.limited_since.take() {
             epoch.start += ack.now - since.max(epoch.start);
         }
-        let interval = self.delay_min.map_or(EVALUATION_INTERVAL, |rtt| rtt.min(EVALUATION_INTERVAL));
+        // The smallest round trip is not known for a second after a loss on a path that reorders, which may
+        // be until the next loss.
+        let interval = self.delay_min.unwrap_or(ack.srtt).min(EVALUATION_INTERVAL);
         let recent = |last: &Evaluation| last.cwnd == cwnd && ack.now - last.at <= interval;
         let count = match epoch.last.filter(recent) {
             Some(last) => last.count,
@@ -377,6 +379,25 @@ mod tests {
         now += EVALUATION_INTERVAL + Duration::from_millis(1);
         cc.on_ack(&ack(now, MSS));
         assert_eq!(cc.cwnd(), 8_000);
+    }
+
+    #[test]
+    fn a_short_path_that_reorders_and_loses_grows_like_reno() {
+        const SHORT: Duration = Duration::from_micros(100);
+        let mut cc = cubic(20 * MSS);
+        let mut now = Instant::from_millis(10);
+        let sample =
+            |now| AckSample { rtt: Some(SHORT), srtt: SHORT, min_rtt: SHORT, ..AckSample::new(now, MSS) };
+        cc.on_congestion(now);
+        cc.set_cwnd(cc.ssthresh());
+        cc.on_ack(&sample(now));
+        cc.on_ack(&AckSample { reorders: true, ..sample(now) });
+        // 200 round trips of some 14 segments, in which Reno with this beta adds a hundred segments.
+        for _ in 0..200 * 20 {
+            now += SHORT / 20;
+            cc.on_ack(&sample(now));
+        }
+        assert!(cc.cwnd() >= 40 * MSS, "{} after 20 ms", cc.cwnd());
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Pair {
     }
 
     pub(super) fn read(&mut self, end: usize, max: usize) -> Vec<u8> {
-        let mut to = vec![0; max];
+        let mut to = vec![0; max.min(self.conn(end).unread().max(1))];
         let now = self.now;
         let n = self.conn(end).read(now, &mut [IoSliceMut::new(&mut to)]).unwrap_or(0);
         to.truncate(n);

@@ -1,12 +1,16 @@
 //! Closing, and what ends connections otherwise.
 
 use super::{SECOND, assert_empty, to_host_1};
+use crate::buffer::PacketBuf;
+use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, TxPacket};
 use crate::readiness::Events;
 use crate::stack::testing::{Cable, LinkSpec, Net};
-use crate::stack::{DriverHook, Family, QueueId};
+use crate::stack::{DriverHook, Family, Interface, QueueId};
 use crate::tcp::State;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use std::io;
+#[cfg(unix)]
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -197,6 +201,53 @@ fn the_driver_is_told_what_it_cannot_know() {
     let _ = net.engine(0).next_deadline();
     net.write(&client, &[1; 10]).unwrap();
     assert_eq!(hook.deadlines.load(Ordering::Relaxed), told, "no earlier than the driver knows");
+}
+
+/// A device that takes every packet and is waited for by a descriptor, as a TUN is.
+#[cfg(unix)]
+struct OnDescriptor(std::fs::File);
+
+#[cfg(unix)]
+impl Device for OnDescriptor {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            mtu: 1500,
+            queues: 1,
+            checksum_offload: false,
+            segmentation_offload: false,
+            udp_segmentation_offload: false,
+            point_to_point: true,
+        }
+    }
+
+    fn receive(&self, _: Instant, _: usize, _: &mut PacketBuf) -> io::Result<RxMeta> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn transmit(&self, _: Instant, _: usize, _: &TxPacket<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn readiness(&self, _: usize) -> Readiness<'_> {
+        Readiness::Fd(self.0.as_fd())
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn the_driver_is_told_of_a_packet_that_a_link_holds_back_over_a_descriptor() {
+    let told = |delay| {
+        let device = Arc::new(OnDescriptor(std::fs::File::open("/dev/null").unwrap()));
+        let slow = LinkConfig { delay, ..LinkConfig::default() };
+        let link = Arc::new(Link::new(device, LinkConfig::default(), slow));
+        let net = Net::alone(40, vec![Interface::new(link).address("10.0.0.1/24")]);
+        let hook = Arc::new(Hook::default());
+        net.engine(0).core().set_driver_hook(Arc::clone(&hook) as _);
+        let _client = net.connect(0, to_host_1(80)).unwrap();
+        hook.pending.load(Ordering::Relaxed)
+    };
+    assert_eq!(told(Duration::from_millis(5)), 1, "nothing else wakes it for the deadline of the link");
+    assert_eq!(told(Duration::ZERO), 0, "nothing is held back");
 }
 
 #[test]

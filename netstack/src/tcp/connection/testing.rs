@@ -23,6 +23,11 @@ impl Connection {
         self.timers.is_set(timer)
     }
 
+    /// Whether what is to be sent waits for a time that pacing has set.
+    pub(in crate::tcp) fn waits_for_pacing(&self) -> bool {
+        self.path.deadline().is_some()
+    }
+
     pub(in crate::tcp) fn uses_timestamps(&self) -> bool {
         self.ts.is_some()
     }

@@ -367,7 +367,8 @@ fn the_last_segment_of_what_was_written_is_pushed() {
     let mut t = Table::established();
     t.conn.write(t.now, &[std::io::IoSlice::new(&[7; 2_500])], false).unwrap();
     let pushed: Vec<_> = sent(&mut t).iter().map(|seg| seg.flags.contains(Flags::PSH)).collect();
-    assert_eq!((pushed.len(), pushed[0], pushed[2]), (3, false, true));
+    // Of a burst whose last segment is a partial one, no other carries it.
+    assert_eq!(pushed, [false, false, true]);
 }
 
 #[test]

@@ -232,3 +232,30 @@ fn syns_that_crossed_wait_for_what_is_acceptable() {
     let step = opening.on_segment(now, &segment(Flags::RST, 1, 0, 0), Chunk::empty());
     assert!(matches!(step, OpeningStep::ResetByPeer), "{step:?}");
 }
+
+#[test]
+fn syns_that_crossed_know_old_duplicates_by_their_timestamps() {
+    let config = super::pair::config();
+    let options = SocketOptions::new(&config);
+    let pool = Pool::new();
+    let now = Instant::from_millis(5_000);
+    let setup = Setup { options: &options, config: &config, pool: &pool };
+    let mut opening = Opening::new(now, SeqNum::new(ISS), 0, Path::new(1500, false), setup);
+    opening.on_transmitted();
+    opening.on_segment(now, &stamped(5_000, segment(Flags::SYN, 0, 0, 0)), Chunk::empty());
+    opening.on_transmitted();
+    // RFC 7323 §5.3 R1: what is old is acknowledged, and not looked at any further.
+    let step = opening.on_segment(now, &stamped(3_000, segment(ACK, 1, 1, 10)), Chunk::empty());
+    assert!(matches!(step, OpeningStep::Ignore(DropReason::TcpRfc7323Paws)), "{step:?}");
+    let ack = opening.poll_transmit(now).expect("an answer");
+    assert_eq!((ack.flags, ack.ack), (ACK, SeqNum::new(IRS) + 1));
+    opening.on_transmitted();
+    // An acknowledgment that others have overtaken wants no answer.
+    let later = now + Duration::from_secs(1);
+    let step = opening.on_segment(later, &stamped(3_000, segment(ACK, 0, 1, 0)), Chunk::empty());
+    assert!(matches!(step, OpeningStep::Ignore(DropReason::TcpRfc7323Paws)), "{step:?}");
+    assert_eq!(opening.poll_transmit(later), None);
+    // As in Linux one tick is forgiven.
+    let step = opening.on_segment(later, &stamped(4_999, segment(ACK, 1, 1, 0)), Chunk::empty());
+    assert!(matches!(step, OpeningStep::Established(..)), "{step:?}");
+}

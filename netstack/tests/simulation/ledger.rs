@@ -164,7 +164,13 @@ impl Ledger {
     }
 
     pub(crate) fn connected(&self, id: Id, client: SocketAddr, server: SocketAddr) {
-        self.with(id, |record| record.addresses = Some((client, server)));
+        let addresses = Some((client, server));
+        let mut records = self.records();
+        // A port is used again once its last connection is over, and the addresses mean the new one then.
+        for record in records.values_mut().filter(|record| record.addresses == addresses) {
+            record.addresses = None;
+        }
+        records.get_mut(&id).expect("a connection of the plan").addresses = addresses;
     }
 
     /// One end is done with a connection.

@@ -133,7 +133,8 @@ impl Model {
         let Fragment { id, offset, more } = header.fragment.expect("only fragments are inserted");
         let bytes = packet[header.payload.clone()].to_vec();
         let (start, end) = (usize::from(offset), usize::from(offset) + bytes.len());
-        let longest = if header.src.is_ipv4() { 65_535 - 20 } else { 65_535 - 40 };
+        // The length field of IPv6 does not count the header.
+        let longest = if header.src.is_ipv4() { 65_535 - 20 } else { 65_535 };
         if bytes.is_empty()
             || end > longest
             || (more && !bytes.len().is_multiple_of(8))

@@ -1,38 +1,80 @@
 //! The sockets that wait for room in a queue of a device.
 
 use crate::sync::{Mutex, Rank};
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 /// The sockets of one protocol that wait, by the number of the queue, those that have waited longest
 /// first.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    queues: Vec<Mutex<VecDeque<T>>>,
+    queues: Vec<Mutex<Line<T>>>,
 }
+
+/// The sockets that wait for one queue.
+#[derive(Debug)]
+struct Line<T> {
+    /// In the order in which they joined.
+    places: BTreeMap<Place, T>,
+    next: Place,
+}
+
+/// A place among those that wait for one queue, by which its holder can leave. It is never given again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place(u64);
 
 impl<T> Waiting<T> {
     /// Nobody waits for any of so many queues.
     pub(super) fn new(queues: usize) -> Self {
-        Self { queues: (0..queues).map(|_| Mutex::new(Rank::Leaf, VecDeque::new())).collect() }
+        let line = || Line { places: BTreeMap::new(), next: Place(0) };
+        Self { queues: (0..queues).map(|_| Mutex::new(Rank::Leaf, line())).collect() }
     }
 
     /// One more waits.
-    pub(super) fn join(&self, queue: usize, one: T) {
-        self.queues[queue].lock().push_back(one);
+    pub(super) fn join(&self, queue: usize, one: T) -> Place {
+        let mut line = self.queues[queue].lock();
+        let place = line.next;
+        line.next = Place(place.0 + 1);
+        line.places.insert(place, one);
+        place
+    }
+
+    /// The one at a place does not wait any more, if it still does.
+    pub(super) fn leave(&self, queue: usize, place: Place) {
+        let left = self.queues[queue].lock().places.remove(&place);
+        // What it holds may lock something, so not under the lock.
+        drop(left);
     }
 
     /// How many wait.
     pub(super) fn len(&self, queue: usize) -> usize {
-        self.queues[queue].lock().len()
+        self.queues[queue].lock().places.len()
     }
 
     /// Whether nobody waits for any queue.
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.iter().all(|queue| queue.lock().is_empty())
+        self.queues.iter().all(|queue| queue.lock().places.is_empty())
     }
 
     /// The one that has waited longest.
     pub(super) fn next(&self, queue: usize) -> Option<T> {
-        self.queues[queue].lock().pop_front()
+        Some(self.queues[queue].lock().places.pop_first()?.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Waiting;
+
+    #[test]
+    fn who_leaves_is_passed_over_and_the_order_stays() {
+        let waiting = Waiting::new(2);
+        let places = ["a", "b", "c"].map(|one| waiting.join(1, one));
+        waiting.leave(1, places[1]);
+        assert_eq!((waiting.len(0), waiting.len(1)), (0, 2));
+        assert_eq!(waiting.next(1), Some("a"));
+        waiting.join(1, "d");
+        waiting.leave(1, places[0]);
+        assert_eq!([waiting.next(1), waiting.next(1), waiting.next(1)], [Some("c"), Some("d"), None]);
+        assert!(waiting.is_empty());
     }
 }

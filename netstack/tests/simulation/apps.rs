@@ -3,7 +3,7 @@
 mod script;
 
 use crate::host::MS;
-use crate::ledger::{Id, Ledger};
+use crate::ledger::{Id, Ledger, Party};
 use crate::plan::{Plan, Side, Talk};
 use crate::rng::{Rng, mix};
 use netstack::Stack;
@@ -125,11 +125,11 @@ async fn client(context: Context, talk: Talk, id: Id) {
         let mut rng = context.rng(id, Side::Client);
         match connect(&context, &talk, &mut rng).await {
             Ok(stream) => talk_to(&context, &talk, id, stream, rng).await,
-            Err(error) => context.ledger.failed(id, Side::Client, "connect", &error),
+            Err(error) => context.ledger.failed(id, Party::Client, "connect", &error),
         }
     };
-    let _ = context.ledger.unless_given_up(id, Side::Client, work).await;
-    context.ledger.done(id, Side::Client);
+    let _ = context.ledger.unless_given_up(id, work).await;
+    context.ledger.done(id, Party::Client);
 }
 
 async fn connect(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<TcpStream> {
@@ -187,10 +187,10 @@ async fn talk_to(context: &Context, talk: &Talk, id: Id, mut stream: TcpStream, 
         stream.write_all(&(id.1 as u32).to_be_bytes()).await
     };
     if let Err(error) = opened.await {
-        context.ledger.failed(id, Side::Client, "say who it is", &error);
+        context.ledger.failed(id, Party::Client, "say who it is", &error);
         return;
     }
-    End { context, talk, id, side: Side::Client }.run(stream, rng).await;
+    End { context, talk, id, party: Party::Client }.run(stream, rng).await;
 }
 
 enum Door {
@@ -273,16 +273,16 @@ async fn serve_connection(context: Context, talk: Talk, mut stream: TcpStream) {
     let id = (talk.number, u32::from_be_bytes(which) as usize);
     match told {
         Some(Ok(_)) if context.ledger.is_known(id) => {
-            context.ledger.begin_serving(id);
+            let party = context.ledger.begin_serving(id);
             let work = async {
                 let rng = context.rng(id, Side::Server);
                 if let Err(error) = set_options(&stream, &talk) {
-                    context.ledger.failed(id, Side::Server, "set options", &error);
+                    context.ledger.failed(id, party, "set options", &error);
                 }
-                End { context: &context, talk: &talk, id, side: Side::Server }.run(stream, rng).await;
+                End { context: &context, talk: &talk, id, party }.run(stream, rng).await;
             };
-            let _ = context.ledger.unless_given_up(id, Side::Server, work).await;
-            context.ledger.done(id, Side::Server);
+            let _ = context.ledger.unless_given_up(id, work).await;
+            context.ledger.done(id, party);
         }
         Some(Ok(_)) => {
             context.ledger.violation(format!("talk {}: a client says that it is {id:?}", talk.number));

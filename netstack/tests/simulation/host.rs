@@ -192,15 +192,10 @@ impl Machine {
         drop(runtime);
         let left =
             self.engine.inspect(Instant::from_nanos(self.clock)).map_err(|error| self.about(&error))?;
-        // What is in TIME-WAIT goes with the stack, and so does the list of those that wait for its device.
+        // What is in TIME-WAIT goes with the stack.
         let waits = left.time_waits;
-        let end = Inspection {
-            time_waits: waits,
-            deadlines: waits,
-            ports: left.ports,
-            waiting: left.waiting,
-            ..Inspection::default()
-        };
+        let end =
+            Inspection { time_waits: waits, deadlines: waits, ports: left.ports, ..Inspection::default() };
         if left == end && left.ports <= waits {
             return Ok(());
         }

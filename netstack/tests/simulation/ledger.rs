@@ -31,29 +31,75 @@ pub(crate) struct Ledger {
 struct Record {
     hosts: [usize; 2],
     started: bool,
-    /// By [`Side`]: whether the application has begun with the connection, and whether it is done.
-    begun: [bool; 2],
-    done: [bool; 2],
+    client: Progress,
+    /// What each application of the server did that got it. Most often that is one. There can be others: the
+    /// packets of a client make a connection again, with a SYN cookie or a Fast Open cookie, if they are
+    /// repeated when the first one has ended, or if the server was switched off in between. That is so in
+    /// Linux, too (`cookie_v4_check`; RFC 7413 §2.1).
+    servings: Vec<Progress>,
     /// Why it may fail.
     excuse: Option<&'static str>,
     /// Nobody waits for it any more.
     given_up: bool,
-    /// By the side that writes.
-    streams: [Stream; 2],
     addresses: Option<(SocketAddr, SocketAddr)>,
-    wakers: [Vec<Waker>; 2],
+    wakers: Vec<Waker>,
 }
 
-/// One direction of a connection.
+/// Who has one end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    Client,
+    /// One of those that the server got, by its number.
+    Server(usize),
+}
+
+/// What one application did with its end of a connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Stream {
+pub(crate) struct Progress {
     /// Bytes that a write has taken.
     pub(crate) written: u64,
     /// Everything was written.
-    pub(crate) finished: bool,
+    finished: bool,
     pub(crate) read: u64,
-    /// The reader has seen the end.
-    pub(crate) ended: bool,
+    /// It has seen the end of what it reads.
+    ended: bool,
+    /// It is done with the connection.
+    done: bool,
+}
+
+impl Party {
+    pub(crate) fn side(self) -> Side {
+        match self {
+            Self::Client => Side::Client,
+            Self::Server(_) => Side::Server,
+        }
+    }
+}
+
+impl Record {
+    fn progress(&mut self, party: Party) -> &mut Progress {
+        match party {
+            Party::Client => &mut self.client,
+            Party::Server(number) => &mut self.servings[number],
+        }
+    }
+
+    /// Those that may have written what `party` reads.
+    fn peers(&self, party: Party) -> &[Progress] {
+        match party {
+            Party::Client => &self.servings,
+            Party::Server(_) => std::slice::from_ref(&self.client),
+        }
+    }
+
+    /// Whether all that was begun is done.
+    fn is_over(&self) -> bool {
+        self.started && self.client.done && self.is_served_to_the_end()
+    }
+
+    fn is_served_to_the_end(&self) -> bool {
+        self.servings.iter().all(|serving| serving.done)
+    }
 }
 
 /// The content of a stream.
@@ -143,20 +189,21 @@ impl Ledger {
         let down = self.down.lock().expect("no panic under this lock").clone();
         self.with(id, |record| {
             record.started = true;
-            record.begun[Side::Client as usize] = true;
             let excuse = record.hosts.iter().find_map(|host| down.get(host));
             record.excuse = record.excuse.or(excuse.copied());
         });
     }
 
     /// The server knows which connection it has.
-    pub(crate) fn begin_serving(&self, id: Id) {
-        let again = self.with(id, |record| {
-            std::mem::replace(&mut record.begun[Side::Server as usize], true) && record.excuse.is_none()
+    pub(crate) fn begin_serving(&self, id: Id) -> Party {
+        let (number, excuse) = self.with(id, |record| {
+            record.servings.push(Progress::default());
+            (record.servings.len() - 1, record.excuse)
         });
-        if again {
+        if number > 0 && excuse.is_none() {
             self.violation(format!("connection {id:?}: the server got it twice"));
         }
+        Party::Server(number)
     }
 
     pub(crate) fn is_known(&self, id: Id) -> bool {
@@ -164,19 +211,26 @@ impl Ledger {
     }
 
     pub(crate) fn connected(&self, id: Id, client: SocketAddr, server: SocketAddr) {
-        self.with(id, |record| record.addresses = Some((client, server)));
+        let addresses = Some((client, server));
+        let mut records = self.records();
+        // A port is used again once its last connection is over, and the addresses mean the new one then.
+        for record in records.values_mut().filter(|record| record.addresses == addresses) {
+            record.addresses = None;
+        }
+        records.get_mut(&id).expect("a connection of the plan").addresses = addresses;
     }
 
-    /// One end is done with a connection.
-    pub(crate) fn done(&self, id: Id, side: Side) {
-        self.with(id, |record| record.done[side as usize] = true);
+    /// An application is done with its end of a connection.
+    pub(crate) fn done(&self, id: Id, party: Party) {
+        self.with(id, |record| record.progress(party).done = true);
     }
 
     /// From now on the connections of a host may fail, until [`Ledger::host_is_up`].
     pub(crate) fn host_is_down(&self, host: usize, why: &'static str) {
         self.down.lock().expect("no panic under this lock").insert(host, why);
         for record in self.records().values_mut() {
-            let over = record.begun.iter().zip(record.done).all(|(begun, done)| *begun && done);
+            let served = !record.servings.is_empty() && record.is_served_to_the_end();
+            let over = record.client.done && served;
             if record.hosts.contains(&host) && record.started && !over {
                 record.excuse.get_or_insert(why);
             }
@@ -190,56 +244,59 @@ impl Ledger {
     /// The applications of a host are gone, with what they had begun, and what they would have begun.
     pub(crate) fn host_lost_its_applications(&self, host: usize, why: &'static str) {
         for record in self.records().values_mut() {
-            if record.hosts[0] == host && !record.done[0] {
+            if record.hosts[0] == host && !record.client.done {
                 record.started = true;
                 record.excuse.get_or_insert(why);
-                record.done[0] = true;
+                record.client.done = true;
             }
-            if record.hosts[1] == host && record.begun[1] {
-                record.done[1] = true;
+            if record.hosts[1] == host {
+                record.servings.iter_mut().for_each(|serving| serving.done = true);
             }
         }
     }
 
     /// An operation of one end failed.
-    pub(crate) fn failed(&self, id: Id, side: Side, what: &str, error: &std::io::Error) {
-        let (excuse, streams) = self.with(id, |record| (record.excuse, record.streams));
+    pub(crate) fn failed(&self, id: Id, party: Party, what: &str, error: &std::io::Error) {
+        let (excuse, progress) = self.with(id, |record| (record.excuse, *record.progress(party)));
         if excuse.is_none() {
             self.violation(format!(
-                "connection {id:?}: {side:?} cannot {what}: {error} ({:?}); streams {streams:?}",
+                "connection {id:?}: {party:?} cannot {what}: {error} ({:?}) after {progress:?}",
                 error.kind()
             ));
         }
     }
 
-    pub(crate) fn stream(&self, id: Id, from: Side) -> Stream {
-        self.with(id, |record| record.streams[from as usize])
+    pub(crate) fn progress(&self, id: Id, party: Party) -> Progress {
+        self.with(id, |record| *record.progress(party))
     }
 
-    pub(crate) fn wrote(&self, id: Id, from: Side, bytes: usize) {
-        self.with(id, |record| record.streams[from as usize].written += bytes as u64);
+    pub(crate) fn wrote(&self, id: Id, party: Party, bytes: usize) {
+        self.with(id, |record| record.progress(party).written += bytes as u64);
     }
 
-    pub(crate) fn finished(&self, id: Id, from: Side) {
-        self.with(id, |record| record.streams[from as usize].finished = true);
+    pub(crate) fn finished(&self, id: Id, party: Party) {
+        self.with(id, |record| record.progress(party).finished = true);
     }
 
-    /// One end read `bytes`, or the end of the stream from `from`.
-    pub(crate) fn read(&self, id: Id, from: Side, bytes: &[u8], content: Content) {
+    /// One end read `bytes`, or the end of the stream. If more than one application of the server wrote to
+    /// the client, what it reads has to be what one of them wrote: all write the same.
+    pub(crate) fn read(&self, id: Id, party: Party, bytes: &[u8], content: Content) {
         let problem = self.with(id, |record| {
-            let stream = &mut record.streams[from as usize];
-            let at = stream.read;
-            stream.read += bytes.len() as u64;
+            let progress = record.progress(party);
+            let at = progress.read;
+            progress.read += bytes.len() as u64;
+            progress.ended |= bytes.is_empty();
+            let (progress, peers) = (*progress, record.peers(party));
             if bytes.is_empty() {
-                stream.ended = true;
-                let whole = stream.finished && stream.read == stream.written;
-                return (!whole).then(|| format!("the stream from the {from:?} ends early: {stream:?}"));
+                let whole = peers.iter().any(|peer| peer.finished && peer.written == progress.read);
+                return (!whole)
+                    .then(|| format!("the stream ends early for the {party:?}: {progress:?} of {peers:?}"));
             }
-            if stream.read > stream.written {
-                return Some(format!("more was read from the {from:?} than was written: {stream:?}"));
+            if peers.iter().all(|peer| progress.read > peer.written) {
+                return Some(format!("the {party:?} read more than was written: {progress:?} of {peers:?}"));
             }
             let wrong = content.differs(at, bytes)?;
-            Some(format!("byte {wrong} from the {from:?} is wrong"))
+            Some(format!("byte {wrong} is wrong for the {party:?}"))
         });
         if let Some(problem) = problem {
             self.violation(format!("connection {id:?}: {problem}"));
@@ -247,13 +304,12 @@ impl Ledger {
     }
 
     /// Runs what one end does, unless it is given up.
-    pub(crate) async fn unless_given_up<F: Future>(&self, id: Id, side: Side, work: F) -> Option<F::Output> {
+    pub(crate) async fn unless_given_up<F: Future>(&self, id: Id, work: F) -> Option<F::Output> {
         let mut work = pin!(work);
         poll_fn(|cx| {
             let given_up = self.with(id, |record| {
-                let wakers = &mut record.wakers[side as usize];
-                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                    wakers.push(cx.waker().clone());
+                if !record.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    record.wakers.push(cx.waker().clone());
                 }
                 record.given_up
             });
@@ -281,20 +337,15 @@ impl Ledger {
 
     /// Whether all that was begun is done.
     pub(crate) fn is_over(&self) -> bool {
-        self.records().values().all(|record| {
-            let ends = [Side::Client as usize, Side::Server as usize];
-            record.started && ends.into_iter().all(|end| record.done[end] || !record.begun[end])
-        })
+        self.records().values().all(Record::is_over)
     }
 
     /// The connections that are not over, sorted, and whether they are excused.
     pub(crate) fn unfinished(&self) -> Vec<(Id, bool, String)> {
         let records = self.records();
-        let open =
-            |record: &&Record| !record.started || (0..2).any(|end| record.begun[end] && !record.done[end]);
         let mut all: Vec<_> = records
             .iter()
-            .filter(|(_, record)| open(record))
+            .filter(|(_, record)| !record.is_over())
             .map(|(id, record)| (*id, record.excuse.is_some(), format!("{record:?}")))
             .collect();
         all.sort();
@@ -307,7 +358,7 @@ impl Ledger {
             record.given_up = true;
             std::mem::take(&mut record.wakers)
         });
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Listeners, and tasks that never learned which connection they have, end.
@@ -325,12 +376,15 @@ impl Ledger {
             if record.excuse.is_some() {
                 continue;
             }
-            for from in [Side::Client, Side::Server] {
-                let stream = record.streams[from as usize];
-                let all = talk.bytes(from);
-                if (stream.written, stream.read) != (all, all) || !stream.ended {
-                    missing.push((*id, format!("{all} bytes from the {from:?} became {stream:?}")));
-                }
+            let (up, down) = (talk.bytes(Side::Client), talk.bytes(Side::Server));
+            let is_complete = |progress: &Progress, writes: u64, reads: u64| {
+                (progress.written, progress.read, progress.ended) == (writes, reads, true)
+            };
+            let served = record.servings.iter().any(|serving| is_complete(serving, down, up));
+            if !served || !is_complete(&record.client, up, down) {
+                let Record { client, servings, .. } = record;
+                missing
+                    .push((*id, format!("{up} bytes up and {down} down became {client:?} and {servings:?}")));
             }
         }
         missing.sort();

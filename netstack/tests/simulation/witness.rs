@@ -41,6 +41,8 @@ struct Way {
     acknowledged: u64,
     /// The furthest position of the other end's stream that it has offered to take.
     edge: u64,
+    /// The same of what it may not take back.
+    promise: u64,
     /// What it should send, once that is known.
     content: Option<(Content, Side)>,
     lookups: u32,
@@ -64,9 +66,15 @@ impl Witness {
     /// A packet arrives at its destination.
     pub(crate) fn arrives(&mut self, bytes: &[u8]) {
         let Some(packet) = Packet::parse(bytes) else { return };
+        if packet.is_rst() {
+            if let Some(back) = self.ways.get_mut(&(packet.to, packet.from)) {
+                back.begin_again();
+            }
+            return;
+        }
         let Some(way) = self.ways.get_mut(&(packet.from, packet.to)) else { return };
         let Some(start) = way.position(packet.seq) else { return };
-        if packet.is_rst() || start > way.sent.len() as u64 + 2 {
+        if start > way.sent.len() as u64 + 2 {
             return;
         }
         way.arrived.insert(start, start + u64::from(packet.len()));
@@ -143,7 +151,11 @@ impl Witness {
         back: &Way,
         (packet, bytes): (&Packet, &[u8]),
     ) -> Result<(), String> {
-        if packet.is_rst() || way.first.is_none() || (way.is_over(back) && back.is_over(way)) {
+        if way.first.is_none() || (way.is_over(back) && back.is_over(way)) {
+            return Ok(());
+        }
+        if packet.is_rst() {
+            way.begin_again();
             return Ok(());
         }
         way.check_acknowledgment(back, packet)?;
@@ -201,11 +213,19 @@ impl Way {
         self.fin.is_some_and(|fin| back.acknowledged > fin)
     }
 
+    /// A reset has ended this end's connection, or may have. What it sends from now on can be of a connection
+    /// that a late packet with a SYN cookie has made, with the same numbers, but with a window and an end of its
+    /// own. (As in Linux, where any segment with an acknowledgment can carry a cookie: `tcp_v4_cookie_check`.)
+    fn begin_again(&mut self) {
+        (self.promise, self.fin) = (0, None);
+    }
+
     /// The acknowledgment, the SACK blocks and the window in a packet that this end sends.
     fn check_acknowledgment(&mut self, back: &Self, packet: &Packet) -> Result<(), String> {
         if !packet.is_ack() {
             // RFC 9293 §3.8.6: a SYN offers its window from the peer's first byte on.
             self.edge = 1 + u64::from(packet.window);
+            self.promise = self.edge;
             return Ok(());
         }
         let Some(ack) = back.position(packet.ack) else { return Ok(()) };
@@ -227,9 +247,10 @@ impl Way {
         let scale = if scaled { self.scale.unwrap_or(0).min(14) } else { 0 };
         let edge = ack + (u64::from(packet.window) << scale);
         // A SYN-ACK is of the time before the handshake's end, whenever it is repeated.
-        if ack <= arrived && !packet.is_syn() && edge + (1 << scale) <= self.edge {
-            return Err(format!("takes back what it offered: up to {} and now {edge}", self.edge));
+        if ack <= arrived && !packet.is_syn() && edge + (1 << scale) <= self.promise {
+            return Err(format!("takes back what it offered: up to {} and now {edge}", self.promise));
         }
+        self.promise = self.promise.max(edge);
         self.edge = self.edge.max(edge);
         Ok(())
     }

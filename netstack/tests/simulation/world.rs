@@ -111,6 +111,8 @@ struct Seat {
     paused_at: u64,
     /// When the device is done with what it sends.
     sends_until: u64,
+    /// When it is asked again to send. Once, because each time schedules the next.
+    asked_at: Option<u64>,
     /// When it wants to run by itself.
     wake: Option<u64>,
 }
@@ -149,8 +151,16 @@ impl World {
         };
         for host in 0..world.plan.hosts.len() {
             let machine = Some(world.boot(host, 0));
-            let (pauses, paused_at, sends_until, wake) = (0, 0, 0, None);
-            world.seats.push(Seat { machine, boots: 0, dirty: true, pauses, paused_at, sends_until, wake });
+            world.seats.push(Seat {
+                machine,
+                boots: 0,
+                dirty: true,
+                pauses: 0,
+                paused_at: 0,
+                sends_until: 0,
+                asked_at: None,
+                wake: None,
+            });
         }
         for fault in world.plan.faults.clone() {
             world.schedule(fault.at * MS, Event::Begin(fault));
@@ -326,8 +336,9 @@ impl World {
             }
             leaving.push(frame);
         }
-        if seat.sends_until > self.now && machine.nic.has_to_send() {
+        if seat.sends_until > self.now && machine.nic.has_to_send() && seat.asked_at.is_none() {
             let at = seat.sends_until;
+            seat.asked_at = Some(at);
             self.schedule(at, Event::Send(host));
         }
         let lossy = self.plan.is_lossy(host);
@@ -353,7 +364,10 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Arrival(travelling) => self.arrive(*travelling),
-            Event::Send(host) => return self.send_from(host),
+            Event::Send(host) => {
+                self.seats[host].asked_at.take_if(|at| *at <= self.now);
+                return self.send_from(host);
+            }
             Event::Begin(fault) => return self.begin(fault),
             Event::End(fault) => self.end(fault),
         }
@@ -440,7 +454,8 @@ impl World {
                 self.seats[host].boots += 1;
                 let machine = self.boot(host, self.seats[host].boots);
                 let seat = &mut self.seats[host];
-                (seat.machine, seat.dirty, seat.sends_until) = (Some(machine), true, self.now);
+                (seat.machine, seat.dirty) = (Some(machine), true);
+                (seat.sends_until, seat.asked_at) = (self.now, None);
             }
             FaultKind::Pause { host, clock_stands } => {
                 let (now, seat) = (self.now, &mut self.seats[host]);

@@ -17,6 +17,7 @@ use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
+use crate::stack::waiting::Place;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
@@ -69,8 +70,8 @@ pub(crate) struct SocketState {
     pub(crate) binding: Option<Binding>,
     /// The table of flows leads here, or is about to.
     pub(crate) attached: bool,
-    /// The cell is on the list of cells that wait for the device.
-    pub(crate) waiting: bool,
+    /// The cell's place on the list of those that wait for the device, while it is there.
+    pub(crate) waiting: Option<Place>,
     /// The device takes packets again and the cell has its turn: no tail is held back for company.
     pub(crate) served: bool,
     /// The stack's count of changes to its paths when the connection last looked its own up.
@@ -181,7 +182,7 @@ impl Cell {
             timer: Timer::default(),
             binding,
             attached: true,
-            waiting: false,
+            waiting: None,
             served: false,
             path_seen: 0,
             path_expires: Instant::ZERO,

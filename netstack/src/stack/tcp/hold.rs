@@ -103,7 +103,7 @@ impl Tcp {
         for _ in 0..self.waiting.len(queue_number) {
             let Some(cell) = self.waiting.next(queue_number) else { break };
             let ((), progress) = self.hold(turn, &cell, End::Settle, |held| {
-                held.state.waiting = false;
+                held.state.waiting = None;
                 held.state.served = true;
             });
             if progress == Progress::Full {

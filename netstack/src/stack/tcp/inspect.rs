@@ -58,7 +58,7 @@ impl Tcp {
                 format!("connection {local} -> {remote} in {:?}: {error}", cell.state())
             })?);
         }
-        if waiting > found.waiting {
+        if waiting != found.waiting {
             return Err(format!("{waiting} connections wait for a device, and {} are listed", found.waiting));
         }
         let orphans = self.orphans.load(Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Tcp {
             let due = match &state.stage {
                 Stage::Connected(connection) => {
                     let holds = match connection.check(now) {
-                        Err(_) if state.waiting => Ok(Default::default()),
+                        Err(_) if state.waiting.is_some() => Ok(Default::default()),
                         outcome => outcome,
                     }?;
                     found.queued += holds.queued;
@@ -121,7 +121,7 @@ impl Tcp {
                 Some(at) if !self.deadlines.covers(&state.timer, at) => {
                     Err(format!("the deadline at {at:?} is armed for {:?}", state.timer))
                 }
-                _ => Ok(state.waiting),
+                _ => Ok(state.waiting.is_some()),
             }
         })
     }

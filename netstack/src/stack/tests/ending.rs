@@ -4,7 +4,7 @@ use super::{SECOND, assert_empty, to_host_1};
 use crate::buffer::PacketBuf;
 use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, TxPacket};
 use crate::readiness::Events;
-use crate::stack::testing::{Cable, LinkSpec, Net};
+use crate::stack::testing::{Cable, LinkSpec, Net, Socket};
 use crate::stack::{DriverHook, Family, Interface, QueueId};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
@@ -66,6 +66,37 @@ fn what_was_received_before_the_device_went_can_be_read() {
     assert_eq!(net.read(&client).unwrap(), b"promised", "it was acknowledged");
     assert_eq!(net.read(&client).unwrap_err().kind(), io::ErrorKind::NotConnected);
     assert_eq!(net.read(&client).unwrap(), b"");
+}
+
+/// Connections whose SYNs find a device full that stays so, and its queue.
+fn held_up(net: &Net) -> (Vec<Socket>, QueueId) {
+    let sockets: Vec<_> = (0..4).map(|_| net.connect(0, to_host_1(80)).unwrap()).collect();
+    let queue = net.engine(0).core().queues()[0];
+    assert!(net.engine(0).has_waiting(queue));
+    (sockets, queue)
+}
+
+#[test]
+fn what_ends_does_not_wait_for_a_full_device_any_more() {
+    let link = LinkSpec { queue: 1, ..LinkSpec::default() };
+    let mut net = Net::pair(36, link);
+    let (sockets, queue) = held_up(&net);
+    net.cable.pull();
+    net.settle();
+    assert!(!net.engine(0).has_waiting(queue), "the device is gone");
+    drop(sockets);
+
+    let net = Net::pair(37, link);
+    let (_sockets, queue) = held_up(&net);
+    net.engine(0).fail_all(net.now, &io::Error::other("shut down"));
+    assert!(!net.engine(0).has_waiting(queue), "the stack is shut down");
+
+    let net = Net::pair(38, link);
+    let (sockets, queue) = held_up(&net);
+    let cells: Vec<_> = sockets.iter().map(|socket| Arc::downgrade(&socket.cell)).collect();
+    sockets.into_iter().for_each(|socket| net.close(socket));
+    assert!(!net.engine(0).has_waiting(queue), "the application has given up");
+    assert!(cells.iter().all(|cell| cell.upgrade().is_none()), "nothing keeps them");
 }
 
 #[test]

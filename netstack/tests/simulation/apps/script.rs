@@ -1,7 +1,7 @@
 //! What one end of a connection does.
 
 use super::{Context, flaky};
-use crate::ledger::{Content, Id};
+use crate::ledger::{Content, Id, Party};
 use crate::plan::{Ending, Kind, Side, Style, Talk};
 use crate::rng::Rng;
 use netstack::net::TcpStream;
@@ -17,7 +17,7 @@ pub(super) struct End<'a> {
     pub(super) context: &'a Context,
     pub(super) talk: &'a Talk,
     pub(super) id: Id,
-    pub(super) side: Side,
+    pub(super) party: Party,
 }
 
 /// Why an end does not go on.
@@ -78,7 +78,6 @@ halves!(OwnedReadHalf, OwnedWriteHalf);
 /// One half of an end: a direction, and chance of its own.
 struct Half<'a> {
     end: End<'a>,
-    from: Side,
     content: Content,
     rng: Rng,
     buffer: Vec<u8>,
@@ -92,17 +91,21 @@ fn other(side: Side) -> Side {
 }
 
 impl<'a> End<'a> {
+    fn side(&self) -> Side {
+        self.party.side()
+    }
+
     fn half(self, from: Side, rng: &mut Rng) -> Half<'a> {
         let content = Content::new(&self.context.plan, self.id, from);
-        Half { end: self, from, content, rng: Rng::new(rng.next(), 0), buffer: Vec::new() }
+        Half { end: self, content, rng: Rng::new(rng.next(), 0), buffer: Vec::new() }
     }
 
     /// Everything, from the first byte to the last.
     pub(super) async fn run(self, mut stream: TcpStream, mut rng: Rng) {
         let owned = self.talk.style == Style::Owned && self.talk.ending == Ending::Graceful;
         let by_drop = rng.chance(300);
-        let reads = self.half(other(self.side), &mut rng);
-        let writes = self.half(self.side, &mut rng);
+        let reads = self.half(other(self.side()), &mut rng);
+        let writes = self.half(self.side(), &mut rng);
         let outcome = if owned && self.talk.kind == Kind::Duplex {
             let (from, to) = stream.into_split();
             self.duplex_owned(from, to, reads, writes).await;
@@ -123,7 +126,7 @@ impl<'a> End<'a> {
             self.context.ledger.keep_history(format!(
                 "connection {:?}, {:?}\n{}",
                 self.id,
-                self.side,
+                self.party,
                 stream.history()
             ));
         }
@@ -131,7 +134,7 @@ impl<'a> End<'a> {
             if reset {
                 let _ = stream.set_zero_linger();
             } else {
-                self.context.ledger.finished(self.id, self.side);
+                self.context.ledger.finished(self.id, self.party);
             }
         }
         drop(stream);
@@ -144,7 +147,7 @@ impl<'a> End<'a> {
         mut reads: Half<'_>,
         mut writes: Half<'_>,
     ) -> Result<(), Stop> {
-        let all = self.talk.bytes(self.side);
+        let all = self.talk.bytes(self.side());
         let writing = async {
             writes.write_until(to, all).await?;
             writes.shut_down(to).await
@@ -160,15 +163,15 @@ impl<'a> End<'a> {
         reads: Half<'_>,
         mut writes: Half<'_>,
     ) {
-        let (context, talk, id, side) = (self.context.clone(), self.talk.clone(), self.id, self.side);
-        let Half { from: peer, content, rng, buffer, .. } = reads;
+        let (context, talk, id, party) = (self.context.clone(), self.talk.clone(), self.id, self.party);
+        let Half { content, rng, buffer, .. } = reads;
         let reading = tokio::spawn(async move {
-            let end = End { context: &context, talk: &talk, id, side };
-            let mut reads = Half { end, from: peer, content, rng, buffer };
+            let end = End { context: &context, talk: &talk, id, party };
+            let mut reads = Half { end, content, rng, buffer };
             let reading = async { drop(reads.read_to_end(&mut from).await) };
-            let _ = context.ledger.unless_given_up(id, side, reading).await;
+            let _ = context.ledger.unless_given_up(id, reading).await;
         });
-        if writes.write_until(&mut to, self.talk.bytes(self.side)).await.is_ok() {
+        if writes.write_until(&mut to, self.talk.bytes(self.side())).await.is_ok() {
             let _ = writes.shut_down(&mut to).await;
         }
         if reading.await.is_err_and(|error| error.is_panic()) {
@@ -185,14 +188,14 @@ impl<'a> End<'a> {
         by_drop: bool,
     ) -> Result<(), Stop> {
         let talk = self.talk;
-        match (talk.kind, self.side) {
+        match (talk.kind, self.side()) {
             (Kind::Echo, Side::Client) => {
                 // It reads while it writes, or both might wait for the other.
                 return self.duplex(from, to, reads, writes).await;
             }
             (Kind::Echo, Side::Server) => {
                 while !reads.read_some(from, u64::MAX).await? {
-                    let sofar = self.context.ledger.stream(self.id, Side::Client).read;
+                    let sofar = self.context.ledger.progress(self.id, self.party).read;
                     writes.write_until(to, sofar).await?;
                 }
             }
@@ -228,7 +231,7 @@ impl<'a> End<'a> {
         }
         if by_drop {
             // What was written is delivered all the same.
-            self.context.ledger.finished(self.id, self.side);
+            self.context.ledger.finished(self.id, self.party);
             return Ok(());
         }
         writes.shut_down(to).await
@@ -237,9 +240,12 @@ impl<'a> End<'a> {
     /// Stops an end that is abrupt when its time has come.
     fn check_ending(&self) -> Result<(), Stop> {
         let Ending::Abrupt { by, after, .. } = self.talk.ending else { return Ok(()) };
-        let ledger = &self.context.ledger;
-        let done = ledger.stream(self.id, self.side).written + ledger.stream(self.id, other(self.side)).read;
-        if by == self.side && done >= after { Err(Stop::Abrupt) } else { Ok(()) }
+        let progress = self.context.ledger.progress(self.id, self.party);
+        if by == self.side() && progress.written + progress.read >= after {
+            Err(Stop::Abrupt)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -256,18 +262,18 @@ impl Half<'_> {
     /// Reads once, `limit` bytes at most. Whether the stream has ended.
     async fn read_some<R: Source>(&mut self, from: &mut R, limit: u64) -> Result<bool, Stop> {
         self.think().await;
-        let End { context, talk, id, side } = self.end;
+        let End { context, talk, id, party } = self.end;
         let size = self.rng.range(1..=talk.read_size).min(limit) as usize;
         self.buffer.resize(size, 0);
         let buffer = &mut self.buffer;
         match flaky!(context, self.rng, talk.cancel, from.receive(talk.style, buffer)) {
             Ok(n) => {
-                context.ledger.read(id, self.from, &buffer[..n], self.content);
+                context.ledger.read(id, party, &buffer[..n], self.content);
                 self.end.check_ending()?;
                 Ok(n == 0)
             }
             Err(error) => {
-                context.ledger.failed(id, side, "read", &error);
+                context.ledger.failed(id, party, "read", &error);
                 Err(Stop::Failed)
             }
         }
@@ -283,7 +289,7 @@ impl Half<'_> {
     async fn read_until<R: Source>(&mut self, from: &mut R, all: u64) -> Result<(), Stop> {
         self.end.check_ending()?;
         loop {
-            let read = self.end.context.ledger.stream(self.end.id, self.from).read;
+            let read = self.end.context.ledger.progress(self.end.id, self.end.party).read;
             if read >= all {
                 return Ok(());
             }
@@ -296,10 +302,10 @@ impl Half<'_> {
 
     /// Writes until so many bytes have been written in all.
     async fn write_until<W: Sink>(&mut self, to: &mut W, all: u64) -> Result<(), Stop> {
-        let End { context, talk, id, side } = self.end;
+        let End { context, talk, id, party } = self.end;
         loop {
             self.end.check_ending()?;
-            let written = context.ledger.stream(id, self.from).written;
+            let written = context.ledger.progress(id, party).written;
             if written >= all {
                 return Ok(());
             }
@@ -309,9 +315,9 @@ impl Half<'_> {
             self.content.fill(written, &mut self.buffer);
             let buffer = &self.buffer;
             match flaky!(context, self.rng, talk.cancel, to.send(talk.style, buffer)) {
-                Ok(n) => context.ledger.wrote(id, side, n),
+                Ok(n) => context.ledger.wrote(id, party, n),
                 Err(error) => {
-                    context.ledger.failed(id, side, "write", &error);
+                    context.ledger.failed(id, party, "write", &error);
                     return Err(Stop::Failed);
                 }
             }
@@ -319,10 +325,10 @@ impl Half<'_> {
     }
 
     async fn shut_down<W: Sink>(&mut self, to: &mut W) -> Result<(), Stop> {
-        let End { context, id, side, .. } = self.end;
-        context.ledger.finished(id, side);
+        let End { context, id, party, .. } = self.end;
+        context.ledger.finished(id, party);
         to.shutdown().await.map_err(|error| {
-            context.ledger.failed(id, side, "shut down", &error);
+            context.ledger.failed(id, party, "shut down", &error);
             Stop::Failed
         })
     }

@@ -134,6 +134,7 @@ impl Held<'_, '_> {
         self.record_end();
         self.tcp.detach_fast_open(self.turn.core, self.cell, &mut self.state);
         self.tcp.deadlines.disarm(&mut self.state.timer);
+        self.stop_waiting();
         self.state.binding = None;
         if self.state.orphan {
             self.tcp.orphans.fetch_sub(1, Ordering::Relaxed);

@@ -96,12 +96,20 @@ impl Held<'_, '_> {
 
     /// Puts the cell on the list of those that wait for their device.
     fn wait_for_queue(&mut self) {
-        if std::mem::replace(&mut self.state.waiting, true) {
+        if self.state.waiting.is_some() {
             return;
         }
         let number = self.turn.core.queue_number(self.cell.queue());
-        self.tcp.waiting.join(number, Arc::clone(self.cell));
+        self.state.waiting = Some(self.tcp.waiting.join(number, Arc::clone(self.cell)));
         self.turn.out.waits(number);
+    }
+
+    /// Takes the cell off that list. A device that is full for good would otherwise keep every connection that
+    /// ends while it waits, and so would one that is gone.
+    pub(super) fn stop_waiting(&mut self) {
+        if let Some(place) = self.state.waiting.take() {
+            self.tcp.waiting.leave(self.turn.core.queue_number(self.cell.queue()), place);
+        }
     }
 }
 

@@ -46,9 +46,7 @@ pub fn encode(info: &TcpInfo) -> Vec<u8> {
         (20, word(info.rcv_mss)),
         (24, segments(info.unacked)),
         (28, segments(info.sacked)),
-        // The kernel counts lost segments until they are acknowledged, whether or not they were
-        // retransmitted.
-        (32, segments(info.lost + info.retrans)),
+        (32, segments(info.lost)),
         (36, segments(info.retrans)),
         (44, millis(info.last_data_sent)),
         (52, millis(info.last_data_recv)),

@@ -48,6 +48,22 @@ fn two_flows_of_a_kind_share_a_link() {
     }
 }
 
+/// `Config::recv_buffer_max` is what Linux has as `tcp_rmem[2]`, 32 MiB: its window, some 25 MB, is a round trip's
+/// worth here. The kernel as receiver gives 1,294 Mbit/s on such a path; with the 6 MiB of before it was 243.
+#[test]
+fn a_receive_buffer_of_the_default_size_fills_a_long_path() {
+    let cell = Cell { rate_kbit: 2_000_000, rtt_us: 100_000, ..CLEAN };
+    let config = Cell::config().with(|config| config.recv_buffer_max = Config::default().recv_buffer_max);
+    let mut net = Net::new(&cell.path(), &config, 1).unwrap();
+    let start = net.now();
+    let flow = net.start(CongestionName::CUBIC, u64::MAX).unwrap();
+    run_until(&mut net, start + Duration::from_secs(4));
+    let before = net.received(flow);
+    run_until(&mut net, start + Duration::from_secs(8));
+    let mbit = (net.received(flow) - before) * 8 / 4_000_000;
+    assert!(mbit > 1_294, "{mbit} Mbit/s");
+}
+
 #[test]
 fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
     let cell = Cell { reorder_percent: 30, rtt_us: 50_000, ..CLEAN };
@@ -68,10 +84,10 @@ fn heavy_reordering_is_not_taken_for_loss_once_it_is_known() {
 /// With buffers of the default size the peer's window is used up behind the first hole. When that is filled,
 /// nothing is in the network, and the whole congestion window is free at once: more than the queue holds.
 #[test]
-fn the_window_that_opens_at_the_end_of_a_recovery_is_spread_over_a_round_trip() {
+fn a_window_that_opens_at_once_in_a_recovery_or_at_its_end_is_spread_over_a_round_trip() {
     let cell = Cell { rate_kbit: 100_000, rtt_us: 100_000, reorder_percent: 5, ..CLEAN };
     for (congestion, seed) in
-        [(CongestionName::RENO, 4), (CongestionName::RENO, 6), (CongestionName::CUBIC, 4)]
+        (1..=6).flat_map(|seed| [CongestionName::RENO, CongestionName::CUBIC].map(|name| (name, seed)))
     {
         let mut path = cell.path();
         path.forward.seed = seed;
@@ -83,8 +99,8 @@ fn the_window_that_opens_at_the_end_of_a_recovery_is_spread_over_a_round_trip() 
         while net.step(start + Duration::from_secs(4)).unwrap() {
             let packets = net.forward_stats().packets;
             let recovers = net.info(flow).is_some_and(|info| info.ca_state == CongestionState::Recovery);
-            if in_recovery && !recovers {
-                recoveries += 1;
+            if in_recovery {
+                recoveries += u32::from(!recovers);
                 largest = largest.max(packets - sent);
             }
             (in_recovery, sent) = (recovers, packets);

@@ -89,7 +89,7 @@ impl Connection {
             self.outcome.set_soft_error(None);
         }
         self.note_reduction(state);
-        self.note_recovery_over(now, state);
+        self.note_recovering(now, state);
         self.rearm_after_ack(now, rearm);
         self.follow_mtu_probe();
         self.liveness.on_answer();

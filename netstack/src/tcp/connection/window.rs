@@ -58,11 +58,10 @@ impl Connection {
         }
     }
 
-    /// If recovery has come from `before` to its end, the window may have opened at once.
-    pub(super) fn note_recovery_over(&mut self, now: Instant, before: CongestionState) {
-        use CongestionState::{Disorder, Loss, Open, Recovery};
-        if matches!(before, Recovery | Loss) && matches!(self.recovery.state(), Open | Disorder) {
-            self.path.on_recovery_over(now, self.recovery.pipe(self.snd.mss()));
+    /// In a recovery that has come from `before`, and at its end, the window may have opened at once.
+    pub(super) fn note_recovering(&mut self, now: Instant, before: CongestionState) {
+        if matches!(before, CongestionState::Recovery | CongestionState::Loss) {
+            self.path.on_recovering(now, self.recovery.pipe(self.snd.mss()));
         }
     }
 

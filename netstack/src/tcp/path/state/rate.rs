@@ -50,18 +50,18 @@ impl PathState {
     pub(in crate::tcp) fn enforced_rate(&self, outstanding: usize) -> Option<u64> {
         match self.cc.pacing_rate() {
             Some(rate) => Some(rate.min(self.max_rate.unwrap_or(u64::MAX))),
-            None if self.max_rate.is_some() || self.config.pacing || self.spread_until.is_some() => {
-                Some(self.pacing_rate(outstanding))
-            }
+            None if self.max_rate.is_some() || self.config.pacing => Some(self.pacing_rate(outstanding)),
+            // Behind a hole more may be outstanding than the window, most of it SACKed.
+            None if self.spread_until.is_some() => Some(self.pacing_rate(0)),
             None => None,
         }
     }
 
-    /// Recovery is over while `pipe` bytes are in the network. Where the window has room for much more,
-    /// as when a hole is filled behind which the peer's window was used up, what fills it is paced for a
-    /// round trip, and does not leave as one burst, for which a queue of a round trip may have no room
-    /// (RFC 6582 §3.2 step 3). Linux leaves that to the queueing discipline fq.
-    pub(in crate::tcp) fn on_recovery_over(&mut self, now: Instant, pipe: usize) {
+    /// An acknowledgment came in recovery, or ended it, and `pipe` bytes are in the network. Where the window has
+    /// room for much more, as when a hole is filled behind which the peer's window was used up, what fills it is
+    /// paced for a round trip, and does not leave as one burst, for which a queue of a round trip may have no
+    /// room (RFC 6582 §3.2 step 3). Linux leaves that to the queueing discipline fq.
+    pub(in crate::tcp) fn on_recovering(&mut self, now: Instant, pipe: usize) {
         let srtt = self.rtt.srtt().unwrap_or_default();
         if self.cc.cwnd().saturating_sub(pipe) > SPREAD_FROM && srtt >= SPREAD_RTT {
             self.spread_until = Some(now + srtt);

@@ -24,6 +24,11 @@ impl HeaderBuf {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// The bytes written, to be changed.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..usize::from(self.len)]
+    }
+
     /// Discards the contents and makes room for `len` zeroed bytes.
     ///
     /// # Panics

@@ -227,3 +227,10 @@ pub fn emit_ip(to: &mut [u8], meta: &IpMeta, protocol: u8, payload_len: usize) {
         (src, dst) => panic!("a packet from {src} to {dst}"),
     }
 }
+
+/// Computes the checksum of an IPv4 header and writes it, whatever was there.
+pub(super) fn fill_ipv4_checksum(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let sum = checksum(header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+}

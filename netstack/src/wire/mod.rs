@@ -28,7 +28,7 @@ pub use ip::{Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpError, IpHeader, IpMe
 pub use offload::{Gso, complete_checksum, mark_congestion, split_super_segment};
 pub use parse::{extension_problem, parse_ip};
 pub use tcp::{
-    ChecksumMode, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, MAX_TCP_OPTIONS, Options,
+    Burst, ChecksumMode, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, MAX_TCP_OPTIONS, Options,
     SackBlock, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram, TcpHeaderError, Timestamps, emit_tcp,
     options_len, parse_ports, parse_tcp, tcp_checksum_ok,
 };

@@ -1,7 +1,7 @@
 //! The offloads of a device in software: completing checksums and dividing super-segments.
 
-use super::checksum::{checksum, pseudo_header};
-use super::ip::IpHeader;
+use super::checksum::pseudo_header;
+use super::ip::{IpHeader, fill_ipv4_checksum};
 use super::parse::parse_ip;
 use super::protocol;
 use super::tcp::{CHECKSUM_OFFSET, TCP_HEADER_LEN};
@@ -143,12 +143,6 @@ fn resize_ip(ip: &IpHeader, packet: &mut [u8], n: u16) {
             packet[4..6].copy_from_slice(&len.to_be_bytes());
         }
     }
-}
-
-fn fill_ipv4_checksum(header: &mut [u8]) {
-    header[10..12].fill(0);
-    let sum = checksum(header);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// Marks a packet CE, if its transport is ECN-capable (RFC 3168 §5). Returns whether it is marked

@@ -569,6 +569,63 @@ fn a_super_segment_is_cut_as_a_network_card_does() {
 }
 
 #[test]
+fn the_segments_of_a_burst_are_those_of_a_network_card() {
+    let flags = Flags::ACK.with(Flags::PSH).with(Flags::FIN).with(Flags::CWR).with(Flags::ECE);
+    let payload: Vec<u8> = (0..250).collect();
+    for (v6, dont_fragment, mode) in [
+        (false, false, ChecksumMode::Full),
+        (false, true, ChecksumMode::Full),
+        (true, true, ChecksumMode::Full),
+        (false, false, ChecksumMode::Offload),
+        (true, true, ChecksumMode::Offload),
+    ] {
+        let options = Options { timestamps: Some(Timestamps { tsval: 1, tsecr: 2 }), ..Options::default() };
+        let seq = SeqNum::new(u32::MAX - 99);
+        let segment = Segment { options, payload_len: payload.len(), seq, ..bare(flags) };
+        let ident = if dont_fragment { 0 } else { u16::MAX };
+        let ip = IpMeta { dont_fragment, ident, ..meta(v6) };
+        let pieces: &[&[u8]] = &[&payload];
+        let datagram =
+            TcpDatagram { ip: &ip, src_port: 4000, dst_port: 80, segment: &segment, payload: pieces };
+        let mut header = HeaderBuf::new();
+        emit_tcp(&mut header, &datagram, ChecksumMode::Offload);
+        let mut expected = Vec::new();
+        split_super_segment(&[&header[..], &payload].concat(), 100, &mut |packet| {
+            expected.push(packet.to_vec())
+        });
+        let mut burst = Burst::new(&datagram, 100, mode);
+        assert_eq!(burst.count(), 3);
+        let mut start = 0;
+        let cut: Vec<_> = (0..3)
+            .map(|n| {
+                let text = &payload[start..start + burst.payload_len(n)];
+                start += text.len();
+                // In two pieces, the first of an odd length.
+                let (front, back) = text.split_at(33);
+                let (header, offload) = burst.segment(n, &[front, back]);
+                let mut packet = [header, text].concat();
+                if offload.is_some() {
+                    complete_checksum(&mut packet);
+                }
+                packet
+            })
+            .collect();
+        if dont_fragment && !v6 {
+            // Nobody may fragment it, so that its identification says nothing (RFC 6864 §4.1).
+            for packet in &cut {
+                assert_eq!(packet[4..6], [0, 0]);
+                assert!(parse_ip(packet).is_ok(), "a right IPv4 checksum");
+            }
+            let of_tcp =
+                |packets: &[Vec<u8>]| packets.iter().map(|packet| packet[20..].to_vec()).collect::<Vec<_>>();
+            assert_eq!(of_tcp(&cut), of_tcp(&expected));
+        } else {
+            assert_eq!(cut, expected);
+        }
+    }
+}
+
+#[test]
 fn datagrams_that_are_one_packet_are_cut_as_a_network_card_does() {
     for v6 in [false, true] {
         let payload: Vec<u8> = (0..250).collect();

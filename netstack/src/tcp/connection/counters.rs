@@ -31,9 +31,9 @@ impl Counters {
         }
     }
 
-    /// A segment with `bytes` of payload, or our FIN, was sent.
-    pub(super) fn on_data_sent(&mut self, bytes: usize) {
-        self.data_segs_out += 1;
+    /// A segment with `bytes` of payload, or our FIN, was sent, as `segments` on the wire.
+    pub(super) fn on_data_sent(&mut self, bytes: usize, segments: usize) {
+        self.data_segs_out += segments as u64;
         self.bytes_sent += bytes as u64;
     }
 }

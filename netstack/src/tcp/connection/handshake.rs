@@ -145,7 +145,7 @@ impl Connection {
         }
         let end = start + sent;
         self.snd.on_sent(now, end, LastSegment::Full, Unit::SuperSegment);
-        self.counters.on_data_sent(sent);
+        self.counters.on_data_sent(sent, 1);
         self.counters.bytes_acked += acked as u64;
         self.snd.on_ack(start + acked);
         if acked < sent {

@@ -20,7 +20,7 @@ struct Range {
 impl Connection {
     /// The device took `transmit`, which [`Connection::poll_transmit`] proposed just now.
     pub fn on_transmitted(&mut self, now: Instant, transmit: &Transmit) {
-        self.counters.segs_out += 1;
+        self.counters.segs_out += transmit.segments() as u64;
         match transmit.kind() {
             Kind::Reset(_) => {
                 self.outcome.set_reset(None);
@@ -47,7 +47,7 @@ impl Connection {
             Kind::Tail { start, end, mss } => {
                 self.recovery.on_probe_repeated(now, start, end, mss);
                 self.snd.on_sent_again(now);
-                self.counters.on_data_sent(transmit.segment.payload_len);
+                self.counters.on_data_sent(transmit.segment.payload_len, transmit.segments());
                 self.on_tail_probe_sent(now);
             }
         }
@@ -88,7 +88,7 @@ impl Connection {
             self.on_mtu_probe_sent(start, end, overhead);
         }
         self.snd.on_sent(now, end, last, unit);
-        self.counters.on_data_sent(len);
+        self.counters.on_data_sent(len, transmit.segments());
         self.timers.stop(Timer::Persist);
         self.liveness.on_data_sent();
         if self.liveness.probe() == Some(Probe::Tail) {
@@ -107,7 +107,7 @@ impl Connection {
         self.note_send(now);
         self.recovery.on_retransmitted(now, start, end, mss);
         self.snd.on_sent_again(now);
-        self.counters.on_data_sent(transmit.segment.payload_len);
+        self.counters.on_data_sent(transmit.segment.payload_len, transmit.segments());
         // A head that is sent again has a whole time-out to be acknowledged, as in Linux.
         if start == self.snd.una() || !self.timers.is_set(Timer::Retransmit) {
             self.rearm_retransmit(now);

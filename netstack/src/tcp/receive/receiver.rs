@@ -298,7 +298,10 @@ impl Receiver {
 
     /// The SACK blocks of the next acknowledgment: a duplicate first (RFC 2883 §4).
     pub(in crate::tcp) fn sack_blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
-        if !self.sack {
+        // Asked for each segment that leaves, and mostly nothing is missing.
+        if !self.sack
+            || (self.duplicate.is_none() && self.assembler.is_empty() && self.queued_fin().is_none())
+        {
             return ArrayVec::new();
         }
         let Some((start, end)) = self.duplicate else { return self.queued_blocks(max) };

@@ -50,6 +50,27 @@ impl Transmit {
         }
     }
 
+    /// How many segments it is on the wire.
+    pub fn segments(&self) -> usize {
+        self.gso_size.map_or(1, |size| self.segment.payload_len.div_ceil(usize::from(size)))
+    }
+
+    /// The first `count` segments of a super-segment, fewer than all: what a device took of it.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        debug_assert!((1..self.segments()).contains(&count), "{count} of {}", self.segments());
+        let len = count * usize::from(self.gso_size.unwrap_or_default());
+        let mut first = self.clone();
+        first.segment.payload_len = len;
+        first.segment.flags = first.segment.flags.without(Flags::FIN.with(Flags::PSH));
+        first.gso_size = self.gso_size.filter(|_| count > 1);
+        if let Kind::New { start, end, .. } | Kind::Again { start, end, .. } | Kind::Tail { start, end, .. } =
+            &mut first.kind
+        {
+            *end = *start + len;
+        }
+        first
+    }
+
     pub(in crate::tcp) fn kind(&self) -> Kind {
         self.kind
     }

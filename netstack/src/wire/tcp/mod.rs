@@ -1,10 +1,12 @@
 //! TCP headers: [`Segment`] is one as a value, `header.rs` reads and writes its bytes.
 
+mod burst;
 mod fast_open;
 mod header;
 mod segment;
 mod seq;
 
+pub use burst::Burst;
 pub use fast_open::{FastOpenCookie, FastOpenOption};
 pub(super) use header::CHECKSUM_OFFSET;
 pub use header::{

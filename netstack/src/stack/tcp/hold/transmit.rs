@@ -5,6 +5,7 @@ use crate::buffer::MAX_PIECES;
 use crate::device::TxPacket;
 use crate::stack::counters::TcpCounters;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
+use crate::stack::flow::QueueId;
 use crate::stack::tcp::cell::{Cell, Stage};
 use crate::stack::tcp::watch::Watch;
 use crate::stack::turn::Turn;
@@ -12,7 +13,8 @@ use crate::tcp::{Connection, MtuReport, Transmit};
 use crate::time::Instant;
 use crate::trace::{EventKind, SegmentInfo};
 use crate::wire::{
-    Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, TcpDatagram, emit_tcp, ip_header_len,
+    Burst, Gso, HeaderBuf, IpMeta, MAX_TCP_OPTIONS, Segment, TCP_HEADER_LEN, TcpDatagram, emit_tcp,
+    ip_header_len,
 };
 use arrayvec::ArrayVec;
 use std::sync::Arc;
@@ -60,7 +62,7 @@ impl Held<'_, '_> {
                 Some(syn) => {
                     let pieces = &[opening.payload()][usize::from(syn.payload_len == 0)..];
                     let parts = Parts { segment: &syn, pieces, gso_size: None, dont_fragment: true };
-                    if send_parts(self.turn, self.cell, &parts) == Sent::Full {
+                    if send_parts(self.turn, self.cell, &parts).1 == Sent::Full {
                         Progress::Full
                     } else {
                         opening.on_transmitted();
@@ -117,11 +119,8 @@ fn transmit_connection(
     connection: &mut Connection,
     budget: Budget<'_>,
 ) -> Progress {
-    let max_payload = if turn.core.capabilities(cell.queue().interface).segmentation_offload {
-        usize::from(u16::MAX) - ip_header_len(&cell.key().remote()) - TCP_HEADER_LEN - MAX_TCP_OPTIONS
-    } else {
-        0
-    };
+    let headers = ip_header_len(&cell.key().remote()) + TCP_HEADER_LEN + MAX_TCP_OPTIONS;
+    let max_payload = usize::from(u16::MAX) - headers;
     let Budget { sent: done, keeps_tail, counters, watch } = budget;
     let now = turn.now;
     while let Some(transmit) = connection.poll_transmit(now, max_payload) {
@@ -136,6 +135,14 @@ fn transmit_connection(
             let dont_fragment = connection.dont_fragment();
             send_parts(turn, cell, &Parts { segment, pieces: &pieces, gso_size, dont_fragment })
         };
+        let (taken, sent) = sent;
+        if taken > 0 && sent == Sent::Full {
+            let first = transmit.first(taken);
+            if watch.is_on() {
+                note_transmit(turn, cell, watch, &first);
+            }
+            connection.on_transmitted(now, &first);
+        }
         match sent {
             Sent::Yes => {}
             Sent::Full => return Progress::Full,
@@ -167,8 +174,9 @@ fn note_transmit(turn: &mut Turn<'_>, cell: &Cell, watch: &mut Watch, transmit: 
     watch.note(turn, || cell.about(), kind);
 }
 
-/// Sends a segment of a connection with its payload, which may be cut into segments of a size.
-fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> Sent {
+/// Sends a segment of a connection with its payload. A super-segment is cut here if the device does not cut:
+/// then the number says how many segments the device took.
+fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> (usize, Sent) {
     let Parts { segment, pieces, gso_size, dont_fragment } = *parts;
     let (key, queue) = (cell.key(), cell.queue());
     let flow_label = cell.flow_label();
@@ -179,21 +187,49 @@ fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> Sent {
         let packets = segment.payload_len.div_ceil(size).max(1);
         ip.ident = cell.take_ident(packets as u16);
     }
-    let mut header = HeaderBuf::new();
     let mode = checksum_mode(turn.core, queue.interface);
-    let checksum = emit_tcp(
-        &mut header,
-        &TcpDatagram {
-            ip: &ip,
-            src_port: key.local_port,
-            dst_port: key.remote_port,
-            segment,
-            payload: pieces,
-        },
-        mode,
-    );
+    let datagram = TcpDatagram {
+        ip: &ip,
+        src_port: key.local_port,
+        dst_port: key.remote_port,
+        segment,
+        payload: pieces,
+    };
+    let cuts = turn.core.capabilities(queue.interface).segmentation_offload;
+    if let Some(size) = gso_size.filter(|_| !cuts) {
+        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), pieces);
+    }
+    let mut header = HeaderBuf::new();
+    let checksum = emit_tcp(&mut header, &datagram, mode);
     let gso = gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
-    send_packet(turn, queue, &TxPacket { header: &header, payload: pieces, checksum, gso })
+    let sent = send_packet(turn, queue, &TxPacket { header: &header, payload: pieces, checksum, gso });
+    (usize::from(sent == Sent::Yes), sent)
+}
+
+/// Sends a burst segment by segment, as far as the device takes them.
+fn send_burst(turn: &mut Turn<'_>, queue: QueueId, mut burst: Burst, pieces: &[&[u8]]) -> (usize, Sent) {
+    let count = burst.count();
+    let mut rest = pieces.iter().copied();
+    let mut piece: &[u8] = &[];
+    for n in 0..count {
+        let mut payload = ArrayVec::<&[u8], MAX_PIECES>::new();
+        let mut left = burst.payload_len(n);
+        while left > 0 {
+            if piece.is_empty() {
+                let Some(next) = rest.next() else { break };
+                piece = next;
+            }
+            let (front, back) = piece.split_at(left.min(piece.len()));
+            payload.push(front);
+            (left, piece) = (left - front.len(), back);
+        }
+        let (header, checksum) = burst.segment(n, &payload);
+        match send_packet(turn, queue, &TxPacket { header, payload: &payload, checksum, gso: None }) {
+            Sent::Yes => {}
+            sent => return (n, sent),
+        }
+    }
+    (count, Sent::Yes)
 }
 
 /// Tells a connection what is known of its path, and says when to ask again at the latest. What it

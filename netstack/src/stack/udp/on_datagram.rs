@@ -79,8 +79,8 @@ impl Udp {
     ) {
         let Origin { source, destination, .. } = datagram.origin;
         let pushed = cell.hold(|state| {
-            let wanted =
-                member.is_none_or(|group| state.options.multicast_all || state.memberships.contains(&group));
+            let wanted = member
+                .is_none_or(|group| state.options.multicast_all || state.memberships().contains(&group));
             (state.is_open() && wanted).then(|| state.received.push(datagram))
         });
         match pushed {

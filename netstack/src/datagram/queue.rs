@@ -27,10 +27,14 @@ struct Waiting {
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It is the first one in the queue.
-    First,
-    /// It is behind others.
-    Behind,
+    /// It is in the queue.
+    Queued {
+        /// The queue was empty before.
+        first: bool,
+        /// It fills more than half of the queue, which it did not before: who reads should have a turn
+        /// before more is received, or some of that may be lost.
+        half_full: bool,
+    },
     /// There was no room for it.
     Dropped,
 }
@@ -105,9 +109,11 @@ impl ReceiveQueue {
             self.dropped += 1;
             return Pushed::Dropped;
         }
+        let half = self.limit / 2;
+        let half_full = waiting.memory <= half && waiting.memory + memory > half;
         waiting.memory += memory;
         waiting.datagrams.push_back(datagram);
-        if first { Pushed::First } else { Pushed::Behind }
+        Pushed::Queued { first, half_full }
     }
 
     /// Takes one datagram, also of several that came as one.
@@ -271,18 +277,18 @@ mod tests {
         let one = datagram(1, &[0; 100]).memory();
         let mut queue = ReceiveQueue::new(10 * one);
         let pushed: Vec<_> = (0..12).map(|_| queue.push(datagram(1, &[0; 100]))).collect();
-        assert_eq!(pushed[0], Pushed::First);
-        assert!(pushed[1..10].iter().all(|pushed| *pushed == Pushed::Behind));
+        let queued = |at| Pushed::Queued { first: at == 0, half_full: at == 5 };
+        assert!((0..10).all(|at| pushed[at] == queued(at)), "{pushed:?}");
         assert_eq!(pushed[10..], [Pushed::Dropped; 2]);
         assert_eq!((queue.dropped(), queue.memory()), (2, 10 * one));
         queue.pop().unwrap();
-        assert_eq!(queue.push(datagram(1, &[0; 100])), Pushed::Behind);
+        assert_eq!(queue.push(datagram(1, &[0; 100])), Pushed::Queued { first: false, half_full: false });
     }
 
     #[test]
     fn an_empty_queue_takes_any_datagram() {
         let mut queue = ReceiveQueue::new(10);
-        assert_eq!(queue.push(datagram(1, &[0; 60_000])), Pushed::First);
+        assert_eq!(queue.push(datagram(1, &[0; 60_000])), Pushed::Queued { first: true, half_full: true });
         assert_eq!(queue.push(datagram(1, b"")), Pushed::Dropped);
     }
 

@@ -75,7 +75,7 @@ async fn pings_over_ipv6_and_to_oneself() {
 
 #[tokio::test(start_paused = true)]
 async fn buffers_have_the_size_that_they_are_given() {
-    let stack = crate::common::stack();
+    let stack = stack();
     let ping = PingSocket::bind_on(&stack, addr("127.0.0.1:0")).unwrap();
     let raw = RawSocket::bind_on(&stack, 253, ip("0.0.0.0")).unwrap();
     assert_eq!((ping.recv_buffer_size().unwrap(), raw.send_buffer_size().unwrap()), (212_992, 212_992));
@@ -88,7 +88,7 @@ async fn buffers_have_the_size_that_they_are_given() {
     for n in 0..50 {
         ping.send_to(&request(false, n, &[7; 500]), ip("127.0.0.1")).await.unwrap();
     }
-    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
     let (mut buf, mut received) = ([0; 600], 0);
     while ping.try_recv_from(&mut buf).is_ok() {
         received += 1;

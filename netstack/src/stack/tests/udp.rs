@@ -3,6 +3,7 @@
 mod errors;
 mod groups;
 mod hostile;
+mod robustness;
 mod sizes;
 mod waiting;
 

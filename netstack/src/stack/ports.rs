@@ -134,8 +134,8 @@ impl Ports {
         let start = u64::from(hash as u32).wrapping_add(counter.fetch_add(1, Ordering::Relaxed).into());
         let mut used = self.used.lock();
         for port in candidates(&self.range, start, 0) {
-            let shareable = |groups: &Box<[Group]>| groups.iter().all(|group| group.claim.by_connect);
-            if used.get(&port).is_none_or(shareable) && is_free(port) {
+            let shareable = |groups: &[Group]| groups.iter().all(|group| group.claim.by_connect);
+            if used.get(&port).is_none_or(|groups| shareable(groups)) && is_free(port) {
                 return Ok(self.join(used.entry(port).or_default(), port, claim));
             }
         }

@@ -49,10 +49,13 @@ pub struct StackBuilder {
     congestion: Result<CongestionRegistry, CongestionError>,
     trace: Option<Arc<dyn Trace>>,
     resolver: Resolver,
-    /// Called with the stack once there is one.
     #[cfg(feature = "hickory")]
-    built: Vec<Box<dyn FnOnce(&Stack) + Send + Sync>>,
+    built: Vec<WhenBuilt>,
 }
+
+/// Called with the stack once there is one.
+#[cfg(feature = "hickory")]
+type WhenBuilt = Box<dyn FnOnce(&Stack) + Send + Sync>;
 
 impl fmt::Debug for StackBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

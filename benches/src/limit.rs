@@ -6,6 +6,8 @@
 //! `read` and `write` copy. It is not a stack: after a loss it can only go back to the last
 //! acknowledgment.
 
+mod datagrams;
+
 use crate::clock;
 use crate::services::RECEIVED;
 use netstack::buffer::{PacketBuf, Pool};
@@ -261,6 +263,9 @@ impl<'a> Endpoint<'a> {
     fn on_packet(&mut self, buf: &PacketBuf, meta: RxMeta) -> io::Result<()> {
         let packet = &buf.bytes()[..meta.len];
         let Ok(ip) = parse_ip(packet) else { return Ok(()) };
+        if ip.protocol == protocol::UDP && ip.fragment.is_none() {
+            return datagrams::on_datagram(self.out.tun, &ip, packet);
+        }
         if ip.protocol != protocol::TCP || ip.fragment.is_some() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! One contender as a process: the measured end.
 
 use crate::contender::Contender;
+use crate::datagrams::{self, Kernel, Mode, Ours, Sockets};
 use crate::limit;
 use crate::services::{self, ECHO_PORT, HOLD_PORT, Listeners, SINK_PORT, SOURCE_PORT};
 use netstack::{Interface, Stack, net};
@@ -21,6 +22,9 @@ pub const ASK_MEMORY: &str = "memory";
 
 /// A request on standard input. The answer is the number of bytes that the sinks have read.
 pub const ASK_RECEIVED: &str = "received";
+
+/// A request on standard input. The answer is the number of bytes that the sources of datagrams have sent.
+pub const ASK_SENT: &str = "sent";
 
 /// The kernel's default. Less would refuse bursts; see `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -76,6 +80,7 @@ fn answer(live_bytes: fn() -> usize) {
     for line in io::stdin().lock().lines() {
         match line.as_deref() {
             Ok(ASK_MEMORY) => println!("{}", live_bytes()),
+            Ok(ASK_SENT) => println!("{}", datagrams::SENT.load(Ordering::Relaxed)),
             Ok(ASK_RECEIVED) => println!("{}", services::RECEIVED.load(Ordering::Relaxed)),
             _ => break,
         }
@@ -119,6 +124,15 @@ fn netstack(contender: Contender, options: &Options) -> io::Result<()> {
             echo: listen(ECHO_PORT).await?,
             hold: listen(HOLD_PORT).await?,
         };
+        let bind = async |port, mode: Mode| {
+            let socket = net::UdpSocket::bind_on(&stack, (contender.address(), mode.port(port))).await?;
+            Ok::<_, io::Error>(Ours { socket, mode })
+        };
+        let sockets = Sockets {
+            sinks: [bind(SINK_PORT, Mode::Single).await?, bind(SINK_PORT, Mode::Segmented).await?],
+            sources: [bind(SOURCE_PORT, Mode::Single).await?, bind(SOURCE_PORT, Mode::Segmented).await?],
+        };
+        datagrams::serve(sockets);
         ready()?;
         services::serve(listeners).await;
         Ok(())
@@ -134,6 +148,12 @@ fn kernel(options: &Options) -> io::Result<()> {
             echo: kernel_listener(ECHO_PORT)?,
             hold: kernel_listener(HOLD_PORT)?,
         };
+        let bind = async |port, mode: Mode| Kernel::bind(mode.port(port), mode).await;
+        let sockets = Sockets {
+            sinks: [bind(SINK_PORT, Mode::Single).await?, bind(SINK_PORT, Mode::Segmented).await?],
+            sources: [bind(SOURCE_PORT, Mode::Single).await?, bind(SOURCE_PORT, Mode::Segmented).await?],
+        };
+        datagrams::serve(sockets);
         ready()?;
         services::serve(listeners).await;
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::contender::Contender;
-use crate::serve::{ASK_MEMORY, ASK_RECEIVED, READY};
+use crate::serve::{ASK_MEMORY, ASK_RECEIVED, ASK_SENT, READY};
 use netstack_tun::netns::Namespace;
 use netstack_tun::{Cidr, interface};
 use std::io::{self, BufRead, BufReader, Write};
@@ -85,6 +85,14 @@ impl Server {
     /// If it does not answer.
     pub fn received(&mut self) -> io::Result<u64> {
         self.ask(ASK_RECEIVED)
+    }
+
+    /// Bytes that its sources of datagrams have sent since it started.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn sent(&mut self) -> io::Result<u64> {
+        self.ask(ASK_SENT)
     }
 
     fn ask(&mut self, question: &str) -> io::Result<u64> {

@@ -36,6 +36,7 @@
 //! # Features
 //! - `net` (default): [`Stack`], the sockets of [`net`] and the reactor that drives them on tokio.
 //!   Without it the crate is the stack without I/O, [`stack::Engine`], and depends on no runtime.
+//! - `hickory`: `StackBuilder::dns` and `net::hickory`, which resolve names by DNS over the sockets of a stack.
 //! - `tracing`: `trace::Tracing`, which hands the events of a stack on to the crate `tracing`.
 //!
 //! # Stability

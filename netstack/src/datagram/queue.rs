@@ -3,27 +3,38 @@
 use super::value::{Datagram, Origin};
 use std::collections::VecDeque;
 
-/// Places for datagrams that an empty queue keeps.
+/// Places for datagrams that an empty queue keeps until somebody finds that it is empty.
 const KEPT: usize = 64;
 
 /// The datagrams of a socket that were not read yet, in the order of their arrival. The memory that they
 /// keep in use, and not only their payload, is bounded (`SO_RCVBUF`).
 #[derive(Debug)]
 pub struct ReceiveQueue {
+    /// Made by the first datagram, and given back by [`ReceiveQueue::trim`]: most sockets wait for something.
+    waiting: Option<Box<Waiting>>,
+    limit: usize,
+    dropped: u64,
+}
+
+/// What was not read yet.
+#[derive(Debug, Default)]
+struct Waiting {
     datagrams: VecDeque<Datagram>,
     /// What they keep in use, in bytes.
     memory: usize,
-    limit: usize,
-    dropped: u64,
 }
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It is the first one in the queue.
-    First,
-    /// It is behind others.
-    Behind,
+    /// It is in the queue.
+    Queued {
+        /// The queue was empty before.
+        first: bool,
+        /// It fills more than half of the queue, which it did not before: who reads should have a turn
+        /// before more is received, or some of that may be lost.
+        half_full: bool,
+    },
     /// There was no room for it.
     Dropped,
 }
@@ -40,7 +51,7 @@ pub struct Gathered {
 impl ReceiveQueue {
     /// An empty queue for datagrams of `limit` bytes of memory.
     pub const fn new(limit: usize) -> Self {
-        Self { datagrams: VecDeque::new(), memory: 0, limit, dropped: 0 }
+        Self { waiting: None, limit, dropped: 0 }
     }
 
     /// Everything that waits; the queue is empty after that.
@@ -61,8 +72,8 @@ impl ReceiveQueue {
     }
 
     /// The memory that the queue keeps in use, in bytes.
-    pub const fn memory(&self) -> usize {
-        self.memory
+    pub fn memory(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.memory)
     }
 
     /// Datagrams that there was no room for, since the queue was made (`SO_RXQ_OVFL`).
@@ -72,57 +83,60 @@ impl ReceiveQueue {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
+        self.waiting.as_ref().is_none_or(|waiting| waiting.datagrams.is_empty())
     }
 
     /// The datagram that is read next.
     pub fn front(&self) -> Option<&Datagram> {
-        self.datagrams.front()
+        self.waiting.as_ref()?.datagrams.front()
+    }
+
+    /// Gives back the memory of an empty queue. To be called when somebody wanted to read and found nothing,
+    /// who now waits: who keeps up with what arrives does not find that for each datagram.
+    pub fn trim(&mut self) {
+        if self.is_empty() {
+            self.waiting = None;
+        }
     }
 
     /// Appends a datagram, if there is room. An empty queue has room for any one.
     pub fn push(&mut self, datagram: Datagram) -> Pushed {
         let datagram = datagram.compact();
         let memory = datagram.memory();
-        let first = self.datagrams.is_empty();
-        if !first && self.memory + memory > self.limit {
+        let waiting = self.waiting.get_or_insert_default();
+        let first = waiting.datagrams.is_empty();
+        if !first && waiting.memory + memory > self.limit {
             self.dropped += 1;
             return Pushed::Dropped;
         }
-        self.memory += memory;
-        self.datagrams.push_back(datagram);
-        if first { Pushed::First } else { Pushed::Behind }
+        let half = self.limit / 2;
+        let half_full = waiting.memory <= half && waiting.memory + memory > half;
+        waiting.memory += memory;
+        waiting.datagrams.push_back(datagram);
+        Pushed::Queued { first, half_full }
     }
 
     /// Takes one datagram, also of several that came as one.
     pub fn pop(&mut self) -> Option<Datagram> {
-        if let Some(first) = self.datagrams.front_mut()?.split_first() {
+        let waiting = self.waiting.as_mut()?;
+        if let Some(first) = waiting.datagrams.front_mut()?.split_first() {
             return Some(first);
         }
-        self.pop_whole()
-    }
-
-    /// Takes what came as one.
-    fn pop_whole(&mut self) -> Option<Datagram> {
-        let datagram = self.datagrams.pop_front()?;
-        self.memory -= datagram.memory();
-        if self.datagrams.is_empty() {
-            self.datagrams.shrink_to(KEPT);
-        }
-        Some(datagram)
+        waiting.pop_whole()
     }
 
     /// Copies one datagram to `to`, as much of it as fits; the rest of it is lost. Gives where it is from,
     /// and how many bytes were copied.
     pub fn read(&mut self, to: &mut [u8]) -> Option<(Origin, usize)> {
-        let front = self.datagrams.front_mut()?;
+        let waiting = self.waiting.as_mut()?;
+        let front = waiting.datagrams.front_mut()?;
         let (origin, first) = (front.origin, front.first_len());
         let len = first.min(to.len());
         to[..len].copy_from_slice(&front.payload.as_slice()[..len]);
         if first < front.payload.len() {
             front.payload.advance(first);
         } else {
-            drop(self.pop_whole());
+            drop(waiting.pop_whole());
         }
         Some((origin, len))
     }
@@ -130,12 +144,12 @@ impl ReceiveQueue {
     /// Copies datagrams to `to`, one behind the other: as many as fit, as long as they are alike and of
     /// one length; the last may be shorter. If not even the first fits, it is cut off.
     pub fn gather(&mut self, to: &mut [u8]) -> Option<(Origin, Gathered)> {
-        let stride = self.datagrams.front()?.first_len();
+        let stride = self.front()?.first_len();
         let (origin, mut len) = self.read(to)?;
         let mut last = len;
         // An empty one, or one that was cut off, is alone.
         while last == stride
-            && let Some(next) = self.datagrams.front()
+            && let Some(next) = self.front()
             && next.origin.is_alike(&origin)
             && (1..=stride).contains(&next.first_len())
             && next.first_len() <= to.len() - len
@@ -144,6 +158,18 @@ impl ReceiveQueue {
             len += last;
         }
         Some((origin, Gathered { len, stride: stride.min(to.len()) }))
+    }
+}
+
+impl Waiting {
+    /// Takes what came as one.
+    fn pop_whole(&mut self) -> Option<Datagram> {
+        let datagram = self.datagrams.pop_front()?;
+        self.memory -= datagram.memory();
+        if self.datagrams.is_empty() {
+            self.datagrams.shrink_to(KEPT);
+        }
+        Some(datagram)
     }
 }
 
@@ -251,18 +277,18 @@ mod tests {
         let one = datagram(1, &[0; 100]).memory();
         let mut queue = ReceiveQueue::new(10 * one);
         let pushed: Vec<_> = (0..12).map(|_| queue.push(datagram(1, &[0; 100]))).collect();
-        assert_eq!(pushed[0], Pushed::First);
-        assert!(pushed[1..10].iter().all(|pushed| *pushed == Pushed::Behind));
+        let queued = |at| Pushed::Queued { first: at == 0, half_full: at == 5 };
+        assert!((0..10).all(|at| pushed[at] == queued(at)), "{pushed:?}");
         assert_eq!(pushed[10..], [Pushed::Dropped; 2]);
         assert_eq!((queue.dropped(), queue.memory()), (2, 10 * one));
         queue.pop().unwrap();
-        assert_eq!(queue.push(datagram(1, &[0; 100])), Pushed::Behind);
+        assert_eq!(queue.push(datagram(1, &[0; 100])), Pushed::Queued { first: false, half_full: false });
     }
 
     #[test]
     fn an_empty_queue_takes_any_datagram() {
         let mut queue = ReceiveQueue::new(10);
-        assert_eq!(queue.push(datagram(1, &[0; 60_000])), Pushed::First);
+        assert_eq!(queue.push(datagram(1, &[0; 60_000])), Pushed::Queued { first: true, half_full: true });
         assert_eq!(queue.push(datagram(1, b"")), Pushed::Dropped);
     }
 
@@ -285,12 +311,17 @@ mod tests {
                     2 => drop(queue.pop()),
                     _ => drop(queue.gather(&mut to)),
                 }
-                let kept: usize = queue.datagrams.iter().map(Datagram::memory).sum();
+                let datagrams = || queue.waiting.iter().flat_map(|waiting| &waiting.datagrams);
+                let kept: usize = datagrams().map(Datagram::memory).sum();
                 prop_assert_eq!(queue.memory(), kept);
-                prop_assert!(kept <= LIMIT || queue.datagrams.len() == 1);
+                prop_assert!(kept <= LIMIT || datagrams().count() == 1);
             }
-            while queue.pop().is_some() {}
+            while queue.pop().is_some() {
+                queue.trim();
+            }
             prop_assert_eq!(queue.memory(), 0);
+            queue.trim();
+            prop_assert!(queue.waiting.is_none());
         }
     }
 }

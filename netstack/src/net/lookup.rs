@@ -47,11 +47,23 @@ pub async fn lookup_host<T: ToSocketAddrs>(host: T) -> io::Result<impl Iterator<
 /// for a value that is `Sync`.
 pub(crate) async fn resolve(resolver: &Resolver, target: io::Result<Target>) -> io::Result<Vec<SocketAddr>> {
     match target? {
+        Target::Address(address) => Ok(vec![address]),
         Target::Addresses(addresses) => Ok(addresses),
         Target::Name(name, port) => {
             let found = resolver.lookup(&name).await?;
             Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
         }
+    }
+}
+
+/// The first of the addresses that [`resolve`] gives. To give the one address of a datagram allocates nothing.
+pub(crate) async fn resolve_first(
+    resolver: &Resolver,
+    target: io::Result<Target>,
+) -> io::Result<Option<SocketAddr>> {
+    match target? {
+        Target::Address(address) => Ok(Some(address)),
+        target => Ok(resolve(resolver, Ok(target)).await?.first().copied()),
     }
 }
 
@@ -68,6 +80,7 @@ mod sealed {
     #[derive(Debug)]
     #[expect(unnameable_types, reason = "belongs to a sealed trait")]
     pub enum Target {
+        Address(SocketAddr),
         Addresses(Vec<SocketAddr>),
         Name(String, u16),
     }
@@ -80,7 +93,7 @@ mod sealed {
 }
 
 fn one(address: impl Into<SocketAddr>) -> io::Result<Target> {
-    Ok(Target::Addresses(vec![address.into()]))
+    Ok(Target::Address(address.into()))
 }
 
 fn invalid(text: &str) -> io::Error {

@@ -24,6 +24,8 @@ mod driver;
 mod echo;
 mod error;
 mod event;
+#[cfg(feature = "hickory")]
+pub mod hickory;
 pub mod icmp;
 mod interface;
 mod lookup;

@@ -206,7 +206,7 @@ fn poll_signal(
 enum BatchEnd {
     /// The queue is empty, after this many packets.
     Drained(usize),
-    /// The limit of a batch; there may be more.
+    /// The limit of a batch, or of a queue of datagrams; there may be more.
     Full,
     /// Receiving is interrupted all the time.
     Interrupted,
@@ -272,6 +272,9 @@ impl QueueTask {
                     bytes += meta.len;
                     self.core.engine.on_packet(now, self.id, buf, meta, &mut self.effects);
                     self.spare = self.effects.take_spare();
+                    if self.effects.is_crowded() {
+                        return BatchEnd::Full;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.spare = Some(buf);
@@ -419,6 +422,7 @@ impl Future for QueueTask {
         }
         let batch = this.receive_batch();
         let now = this.core.clock.now();
+        let crowded = this.effects.take_crowded();
         this.core.engine.end_batch(now, &mut this.effects);
         this.effects.deliver(&this.core.engine);
         let room = this.serve_waiting(now);
@@ -441,7 +445,14 @@ impl Future for QueueTask {
                 Poll::Ready(Err(error)) => return this.fail(error),
             }
         }
-        cx.waker().wake_by_ref();
+        if crowded {
+            // Behind all others, the future of `block_on` included, which a task that is always ready would
+            // keep waiting for some sixty turns. Forgetting the future does not forget the waker.
+            let behind = std::pin::pin!(tokio::task::yield_now());
+            let _ = behind.poll(cx);
+        } else {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }

@@ -28,9 +28,13 @@ const FLAGS: u64 = 0x1f;
 const SHUTDOWN: u64 = 1 << 8;
 /// Set beside it if the stack is over because its runtime is.
 const RUNTIME_ENDED: u64 = 1 << 9;
+/// Set for a socket that an error does not end. It never changes.
+const DATAGRAMS: u64 = 1 << 10;
 /// One event. The tick fills the bits from here on and may wrap.
-const TICK: u64 = 1 << 10;
+const TICK: u64 = 1 << 11;
 
+/// Places for waiters that stay once they were used.
+const KEPT: usize = 2;
 /// Wakers called in one go, between two holds of the lock.
 const WAKE_BATCH: usize = 32;
 
@@ -89,30 +93,34 @@ fn mask(interest: Interest) -> Events {
     mask
 }
 
-/// One who waits in an `async` method.
+/// Whose waker it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Nobody's: to be used again.
+    Free,
+    /// Of the `poll_*` methods of a direction, the latest caller.
+    Poll(Direction),
+    /// Of one future of the `async` methods.
+    Future,
+}
+
+/// One who waits.
 #[derive(Debug)]
 struct Waiter {
+    whose: Whose,
     mask: Events,
+    /// None once it was called.
     waker: Option<Waker>,
 }
 
+/// Those who wait. A slice and not a vector, since most sockets have one or two.
 #[derive(Debug, Default)]
-struct Waiters {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    /// Slots of waiters; a freed one is none and is used again.
-    list: Vec<Option<Waiter>>,
-}
+struct Waiters(Box<[Waiter]>);
 
 impl Waiters {
     /// Takes up to [`WAKE_BATCH`] wakers that wait for any of `happened`; whether there are more.
     fn take(&mut self, happened: Events, batch: &mut ArrayVec<Waker, WAKE_BATCH>) -> bool {
-        for (direction, slot) in [(Direction::Read, &mut self.reader), (Direction::Write, &mut self.writer)] {
-            if happened.intersects(direction.mask()) {
-                batch.extend(slot.take());
-            }
-        }
-        for waiter in self.list.iter_mut().flatten() {
+        for waiter in &mut self.0 {
             if waiter.waker.is_some() && happened.intersects(waiter.mask) {
                 if batch.is_full() {
                     return true;
@@ -122,6 +130,46 @@ impl Waiters {
         }
         false
     }
+
+    fn will_wake(&self, at: usize, cx: &Context<'_>) -> bool {
+        self.0[at].waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    fn position(&self, whose: Whose) -> Option<usize> {
+        self.0.iter().position(|waiter| waiter.whose == whose)
+    }
+
+    /// Puts a waiter at an index, or where there is a place. Gives the index, and who was there before.
+    fn put(&mut self, at: Option<usize>, waiter: Waiter) -> (usize, Waiter) {
+        let at = at.or_else(|| self.position(Whose::Free)).unwrap_or_else(|| {
+            let len = self.0.len();
+            // One more while they are few; then as a vector grows.
+            self.resize(if len < KEPT { len + 1 } else { 2 * len });
+            len
+        });
+        (at, std::mem::replace(&mut self.0[at], waiter))
+    }
+
+    /// Takes a waiter out. The others keep their indices.
+    fn remove(&mut self, at: usize) -> Option<Waker> {
+        self.0[at].whose = Whose::Free;
+        let waker = self.0[at].waker.take();
+        if self.0.len() > KEPT {
+            // They leave in any order: what is free at the end is given back.
+            let used = self.0.iter().rposition(|waiter| waiter.whose != Whose::Free).map_or(0, |at| at + 1);
+            if used <= self.0.len() / 4 {
+                self.resize(used.max(KEPT));
+            }
+        }
+        waker
+    }
+
+    fn resize(&mut self, len: usize) {
+        let mut waiters = std::mem::take(&mut self.0).into_vec();
+        waiters.reserve_exact(len.saturating_sub(waiters.len()));
+        waiters.resize_with(len, || Waiter { whose: Whose::Free, mask: Events::NONE, waker: None });
+        self.0 = waiters.into_boxed_slice();
+    }
 }
 
 /// Readiness and wakers of one socket; the engine's [`Observer`].
@@ -129,8 +177,6 @@ impl Waiters {
 pub(crate) struct Registration {
     /// Flags, the shutdown bit and the tick.
     word: AtomicU64,
-    /// Of a socket that an error does not end.
-    datagrams: bool,
     waiters: Mutex<Waiters>,
 }
 
@@ -145,14 +191,13 @@ impl Registration {
     pub(crate) fn assuming(ready: Events) -> Self {
         Self {
             word: AtomicU64::new(u64::from(ready.bits()) & FLAGS),
-            datagrams: false,
             waiters: Mutex::new(Rank::Readiness, Waiters::default()),
         }
     }
 
     /// Of a socket for datagrams: it can send, and goes on after an error.
     pub(crate) fn for_datagrams() -> Self {
-        Self { datagrams: true, ..Self::assuming(Events::WRITABLE) }
+        Self { word: AtomicU64::new(u64::from(Events::WRITABLE.bits()) | DATAGRAMS), ..Self::new() }
     }
 
     /// Ends every wait, now and later, with the error of a stack that is over.
@@ -222,17 +267,17 @@ impl Registration {
     }
 
     fn set_slot(&self, cx: &mut Context<'_>, direction: Direction) {
-        fn slot(waiters: &mut Waiters, direction: Direction) -> &mut Option<Waker> {
-            match direction {
-                Direction::Read => &mut waiters.reader,
-                Direction::Write => &mut waiters.writer,
-            }
-        }
-        let known =
-            slot(&mut self.waiters.lock(), direction).as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        let whose = Whose::Poll(direction);
+        let known = {
+            let waiters = self.waiters.lock();
+            waiters.position(whose).is_some_and(|at| waiters.will_wake(at, cx))
+        };
         if !known {
-            let mine = cx.waker().clone();
-            let old = slot(&mut self.waiters.lock(), direction).replace(mine);
+            let waiter = Waiter { whose, mask: direction.mask(), waker: Some(cx.waker().clone()) };
+            let mut waiters = self.waiters.lock();
+            let at = waiters.position(whose);
+            let old = waiters.put(at, waiter);
+            drop(waiters);
             drop(old);
         }
     }
@@ -298,7 +343,7 @@ impl Registration {
 impl Observer for Registration {
     fn on_ready(&self, happened: Events) {
         let mut happened = happened;
-        if self.datagrams && happened.intersects(Events::ERROR) {
+        if self.word.load(Ordering::Relaxed) & DATAGRAMS != 0 && happened.intersects(Events::ERROR) {
             // Who sends and who receives are told of it, and neither state is final.
             happened |= Events::READABLE | Events::WRITABLE;
         } else if happened.intersects(Events::ERROR | Events::HANGUP) {
@@ -330,27 +375,12 @@ pub(crate) struct ReadyFuture<'a> {
 impl ReadyFuture<'_> {
     fn enlist(&mut self, cx: &mut Context<'_>) {
         let waiters = &self.registration.waiters;
-        if let Some(slot) = self.slot {
-            let known = waiters.lock().list[slot]
-                .as_ref()
-                .and_then(|waiter| waiter.waker.as_ref())
-                .is_some_and(|waker| waker.will_wake(cx.waker()));
-            if known {
-                return;
-            }
+        if self.slot.is_some_and(|slot| waiters.lock().will_wake(slot, cx)) {
+            return;
         }
-        let waiter = Waiter { mask: self.mask, waker: Some(cx.waker().clone()) };
-        let mut locked = waiters.lock();
-        let slot = self.slot.or_else(|| locked.list.iter().position(Option::is_none));
-        let old = match slot {
-            Some(slot) => locked.list[slot].replace(waiter),
-            None => {
-                locked.list.push(Some(waiter));
-                None
-            }
-        };
-        self.slot = Some(slot.unwrap_or(locked.list.len() - 1));
-        drop(locked);
+        let waiter = Waiter { whose: Whose::Future, mask: self.mask, waker: Some(cx.waker().clone()) };
+        let (slot, old) = waiters.lock().put(self.slot, waiter);
+        self.slot = Some(slot);
         drop(old);
     }
 }
@@ -372,13 +402,7 @@ impl Future for ReadyFuture<'_> {
 impl Drop for ReadyFuture<'_> {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        let mut locked = self.registration.waiters.lock();
-        let old = locked.list[slot].take();
-        // Waiters leave in any order: give back what is free at the end.
-        while locked.list.last().is_some_and(Option::is_none) {
-            locked.list.pop();
-        }
-        drop(locked);
+        let old = self.registration.waiters.lock().remove(slot);
         drop(old);
     }
 }
@@ -466,7 +490,7 @@ mod tests {
         assert_eq!(second.0.load(Ordering::SeqCst), 1);
         assert_eq!(all.0.load(Ordering::SeqCst), WAKE_BATCH + 8);
         drop(futures);
-        assert!(registration.waiters.lock().list.is_empty());
+        assert!(registration.waiters.lock().0.len() <= 4 && size_of::<Waiter>() <= 24);
     }
 
     #[test]

@@ -32,9 +32,14 @@ impl Stack {
         self.engine().core().all_routes()
     }
 
-    /// All sockets: `ss -tuanoi`, line by line if they are printed.
+    /// All sockets, of TCP, UDP, ping and raw sockets in this order: `ss -tuwanoi`, line by line if they are
+    /// printed.
     pub fn sockets(&self) -> Vec<SocketInfo> {
-        self.engine().tcp().sockets(self.now())
+        let engine = self.engine();
+        let mut rows = engine.tcp().sockets(self.now());
+        rows.extend(engine.udp().socket_infos());
+        rows.extend(engine.raw().socket_infos());
+        rows
     }
 
     /// Watches the interfaces: `ip monitor`.

@@ -80,6 +80,18 @@ impl std::error::Error for InterfaceFailure {
     }
 }
 
+/// A handle that does not keep its stack.
+#[cfg(feature = "hickory")]
+pub(crate) struct WeakStack(std::sync::Weak<Owner>);
+
+#[cfg(feature = "hickory")]
+impl WeakStack {
+    /// The stack, if somebody has a handle or a socket.
+    pub(crate) fn upgrade(&self) -> Option<Stack> {
+        Some(Stack { owner: self.0.upgrade()? })
+    }
+}
+
 /// What keeps a stack owned: its handles and its sockets. The driver only keeps the [`Core`].
 #[derive(Debug)]
 struct Owner {
@@ -111,6 +123,11 @@ impl Stack {
     /// The name given to [`StackBuilder::name`](builder::StackBuilder::name).
     pub fn name(&self) -> &str {
         self.owner.core.name()
+    }
+
+    #[cfg(feature = "hickory")]
+    pub(crate) fn downgrade(&self) -> WeakStack {
+        WeakStack(Arc::downgrade(&self.owner))
     }
 
     /// The counters of the stack, as `netstat -s` shows them.

@@ -61,6 +61,8 @@ pub(super) struct Effects {
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
     /// and back.
     spare: Option<PacketBuf>,
+    /// A receive queue was filled by more than half: who reads it should have a turn.
+    pub(super) crowded: bool,
     pub(super) in_packets: u64,
     out_packets: u64,
 }

@@ -88,6 +88,18 @@ impl Batch {
         self.effects.take_spare()
     }
 
+    /// Whether the batch should end, since it has filled more than half of a queue of datagrams. To receive
+    /// more before their reader had a turn may lose some; packets that wait in the device instead hold back
+    /// a sender on the same machine.
+    pub fn is_crowded(&self) -> bool {
+        self.effects.crowded
+    }
+
+    /// As [`Batch::is_crowded`], and forgets it.
+    pub fn take_crowded(&mut self) -> bool {
+        std::mem::take(&mut self.effects.crowded)
+    }
+
     /// Whether packets were transmitted since the last [`Batch::deliver`].
     pub fn has_transmitted(&self) -> bool {
         self.effects.has_transmitted()

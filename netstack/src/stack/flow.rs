@@ -199,6 +199,24 @@ pub(crate) fn give_back<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, 
     }
 }
 
+/// Appends to a slice that has no room to spare. For lists that have one entry as a rule, of which there are
+/// many: a vector would take another word for each, and room for four.
+pub(crate) fn push_exact<T>(list: &mut Box<[T]>, entry: T) {
+    let mut entries = std::mem::take(list).into_vec();
+    entries.reserve_exact(1);
+    entries.push(entry);
+    *list = entries.into_boxed_slice();
+}
+
+/// Keeps those entries of a slice without room to spare that are `wanted`, in their order, and gives their
+/// number.
+pub(crate) fn retain_exact<T>(list: &mut Box<[T]>, wanted: impl FnMut(&T) -> bool) -> usize {
+    let mut entries = std::mem::take(list).into_vec();
+    entries.retain(wanted);
+    *list = entries.into_boxed_slice();
+    list.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 //! A port holds groups of sockets with the same properties that matter for sharing, so that a
 //! listener with 10,000 connections costs two entries and not 10,001.
 
-use super::flow::give_back;
+use super::flow::{give_back, push_exact, retain_exact};
 use crate::sync::{Mutex, Rank};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -63,13 +63,13 @@ impl Claim {
 #[derive(Debug)]
 struct Group {
     claim: Claim,
-    sockets: usize,
+    sockets: u32,
 }
 
 /// The ports of one stack.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    used: Mutex<HashMap<u16, Vec<Group>>>,
+    used: Mutex<HashMap<u16, Box<[Group]>>>,
     range: RangeInclusive<u16>,
     counters: [AtomicU32; COUNTERS],
 }
@@ -134,15 +134,15 @@ impl Ports {
         let start = u64::from(hash as u32).wrapping_add(counter.fetch_add(1, Ordering::Relaxed).into());
         let mut used = self.used.lock();
         for port in candidates(&self.range, start, 0) {
-            let shareable = |groups: &Vec<Group>| groups.iter().all(|group| group.claim.by_connect);
-            if used.get(&port).is_none_or(shareable) && is_free(port) {
+            let shareable = |groups: &[Group]| groups.iter().all(|group| group.claim.by_connect);
+            if used.get(&port).is_none_or(|groups| shareable(groups)) && is_free(port) {
                 return Ok(self.join(used.entry(port).or_default(), port, claim));
             }
         }
         Err(PortError::Exhausted)
     }
 
-    fn join(self: &Arc<Self>, groups: &mut Vec<Group>, port: u16, claim: Claim) -> Binding {
+    fn join(self: &Arc<Self>, groups: &mut Box<[Group]>, port: u16, claim: Claim) -> Binding {
         enter(groups, claim);
         Binding { ports: Arc::clone(self), port, claim }
     }
@@ -223,25 +223,19 @@ impl Drop for Binding {
 }
 
 /// Puts one socket into the group of `claim`.
-fn enter(groups: &mut Vec<Group>, claim: Claim) {
+fn enter(groups: &mut Box<[Group]>, claim: Claim) {
     match groups.iter_mut().find(|group| group.claim == claim) {
         Some(group) => group.sockets += 1,
-        None => {
-            // Most ports have one, for which four places would be many.
-            if groups.is_empty() {
-                groups.reserve_exact(1);
-            }
-            groups.push(Group { claim, sockets: 1 });
-        }
+        None => push_exact(groups, Group { claim, sockets: 1 }),
     }
 }
 
 /// Takes one socket out of the group of `claim`.
-fn leave(groups: &mut Vec<Group>, claim: &Claim) {
+fn leave(groups: &mut Box<[Group]>, claim: &Claim) {
     if let Some(at) = groups.iter().position(|group| group.claim == *claim) {
         groups[at].sockets -= 1;
         if groups[at].sockets == 0 {
-            groups.swap_remove(at);
+            retain_exact(groups, |group| group.sockets > 0);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::guest::Guest;
 use super::hooks::Observer;
 use super::ports::Ports;
 use super::socket::{IpSocket, SocketKind};
+use super::socket_info::SocketInfo;
 use super::turn::Turn;
 use super::waiting::Waiting;
 use crate::error::{Failure, os};
@@ -56,6 +57,11 @@ impl Raw {
     /// How many sockets there are.
     pub fn sockets(&self) -> usize {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// All sockets, as rows of a list.
+    pub fn socket_infos(&self) -> Vec<SocketInfo> {
+        self.all().iter().map(|cell| cell.info()).collect()
     }
 
     /// Opens a socket. A ping socket has the port of `address` as its identifier, or a free one for port 0; a

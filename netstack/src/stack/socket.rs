@@ -20,9 +20,10 @@ pub struct IpSocket {
     pub ttl: u8,
     /// `IP_TOS` or `IPV6_TCLASS`; the two ECN bits are not used. Default 0.
     pub traffic_class: u8,
-    /// Whether it can be bound to the address of another host (`IP_FREEBIND`, `IP_TRANSPARENT`). Applies
-    /// when binding. Default off.
-    pub bind_foreign: bool,
+    /// `IP_FREEBIND`: it can be bound to the address of another host. Default off.
+    pub freebind: bool,
+    /// `IP_TRANSPARENT`: it can be bound to the address of another host and send from it. Default off.
+    pub transparent: bool,
     family: Family,
     only_v6: bool,
     interface: Option<u16>,
@@ -39,7 +40,8 @@ impl IpSocket {
             reuse_port: false,
             ttl: core.config().default_ttl,
             traffic_class: 0,
-            bind_foreign: false,
+            freebind: false,
+            transparent: false,
             family,
             only_v6: false,
             interface: None,
@@ -95,7 +97,7 @@ impl IpSocket {
     /// # Errors
     /// `EINVAL` if it is bound already, for a stream to an IPv6 group and for a link-local address without a
     /// scope, `EAFNOSUPPORT` for an address of the other family, `EADDRNOTAVAIL` for an address that is not
-    /// the stack's unless [`IpSocket::bind_foreign`] is set, `EADDRINUSE`.
+    /// the stack's unless [`IpSocket::freebind`] or [`IpSocket::transparent`] is set, `EADDRINUSE`.
     pub(super) fn bind(
         &mut self,
         core: &Core,
@@ -153,9 +155,28 @@ impl IpSocket {
             (IpAddr::V6(_), AddressKind::Multicast) if kind == SocketKind::Datagrams => Ok(()),
             (IpAddr::V6(_), AddressKind::Multicast) => Err(os(libc::EINVAL)),
             (IpAddr::V4(_), AddressKind::Multicast | AddressKind::Broadcast) => Ok(()),
-            (_, kind) if kind.is_local() || self.bind_foreign => Ok(()),
+            (_, kind) if kind.is_local() || self.freebind || self.transparent => Ok(()),
             _ if address.is_unspecified() => Ok(()),
             _ => Err(os(libc::EADDRNOTAVAIL)),
+        }
+    }
+
+    /// An address that the socket is bound to, as the source of packets; none if another has to be chosen,
+    /// because a group is no source, and neither is the unspecified address.
+    ///
+    /// # Errors
+    /// `ENETUNREACH` for an IPv4 address that the stack does not have, unless [`IpSocket::transparent`] is
+    /// set: binding with `IP_FREEBIND` is not enough to send (ip_route_output_key_hash_rcu in Linux). `EINVAL`
+    /// for an address of no host.
+    pub(super) fn usable_source(&self, core: &Core, address: IpAddr) -> io::Result<Option<IpAddr>> {
+        match core.addresses().classify(address, self.interface) {
+            kind if kind.is_local() => Ok(Some(address)),
+            AddressKind::Multicast | AddressKind::Broadcast => Ok(None),
+            _ if address.is_unspecified() => Ok(None),
+            // It was bound to the address of another host; or the address was removed.
+            _ if address.is_ipv4() && !self.transparent => Err(os(libc::ENETUNREACH)),
+            AddressKind::NoHost => Err(os(libc::EINVAL)),
+            _ => Ok(Some(address)),
         }
     }
 

@@ -4,22 +4,27 @@ use crate::time::Duration;
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A socket at one time: a row of `ss -tuanoi`, which its `Display` prints.
+/// A socket at one time: a row of `ss -tuwanoi`, which its `Display` prints.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SocketInfo {
-    /// `tcp`, say.
+    /// `tcp`, `udp`, `ping` or `raw`.
     pub protocol: &'static str,
-    /// The state, by its name in `ss`: `ESTAB`, `LISTEN`, `TIME-WAIT`.
+    /// The state, by its name in `ss`: `ESTAB`, `LISTEN`, `TIME-WAIT`; of a socket for datagrams `ESTAB` if it is
+    /// connected, and else `UNCONN`.
     pub state: &'static str,
-    /// Bytes that wait to be read; of a listener, connections that wait for `accept`.
+    /// Bytes that wait to be read; of a listener, connections that wait for `accept`; of a socket for datagrams,
+    /// the memory that they take, as in Linux.
     pub recv_queue: usize,
-    /// Bytes that were written and not acknowledged yet; of a listener, the backlog.
+    /// Bytes that were written and not acknowledged yet; of a listener, the backlog; of a socket for datagrams,
+    /// bytes that wait for a device.
     pub send_queue: usize,
-    /// The local address.
+    /// The local address. The port of a ping socket is its identifier, that of a raw socket its protocol.
     pub local: SocketAddr,
     /// The address of the peer, if there is one.
     pub remote: Option<SocketAddr>,
+    /// Datagrams that there was no room for in the receive buffer.
+    pub dropped: u64,
     /// What the socket waits for until when, if it does.
     pub timer: Option<SocketTimer>,
     /// What is known of the transfer, if there is one.
@@ -68,8 +73,18 @@ pub struct TransferInfo {
 
 impl SocketInfo {
     pub(super) fn new(protocol: &'static str, state: &'static str, local: SocketAddr) -> Self {
-        let (recv_queue, send_queue, remote, timer, transfer) = (0, 0, None, None, None);
-        Self { protocol, state, recv_queue, send_queue, local, remote, timer, transfer }
+        let (recv_queue, send_queue, remote, dropped, timer, transfer) = (0, 0, None, 0, None, None);
+        Self { protocol, state, recv_queue, send_queue, local, remote, dropped, timer, transfer }
+    }
+
+    /// A socket for datagrams.
+    pub(super) fn of_datagrams(
+        protocol: &'static str,
+        local: SocketAddr,
+        remote: Option<SocketAddr>,
+    ) -> Self {
+        let state = if remote.is_some() { "ESTAB" } else { "UNCONN" };
+        Self { remote, ..Self::new(protocol, state, local) }
     }
 }
 
@@ -109,12 +124,15 @@ impl fmt::Display for TransferInfo {
 
 impl fmt::Display for SocketInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, state, recv_queue, send_queue, local, remote, timer, transfer } = self;
+        let Self { protocol, state, recv_queue, send_queue, local, remote, dropped, timer, transfer } = self;
         let remote = remote.map_or_else(|| "*:*".to_owned(), |remote| remote.to_string());
         let local = local.to_string();
         write!(f, "{protocol:<5} {state:<10} {recv_queue:<6} {send_queue:<6} {local:>21} {remote:>21}")?;
         if let Some(timer) = timer {
             write!(f, " {timer}")?;
+        }
+        if *dropped > 0 {
+            write!(f, " drops:{dropped}")?;
         }
         transfer.as_ref().map_or(Ok(()), |transfer| write!(f, "\n\t {transfer}"))
     }
@@ -131,6 +149,15 @@ mod tests {
         assert_eq!(
             row.to_string(),
             "tcp   LISTEN     0      4096              0.0.0.0:80                   *:*"
+        );
+        let row_of_udp = SocketInfo {
+            recv_queue: 4096,
+            dropped: 7,
+            ..SocketInfo::of_datagrams("udp", "10.0.0.1:53".parse().unwrap(), None)
+        };
+        assert_eq!(
+            row_of_udp.to_string(),
+            "udp   UNCONN     4096   0                10.0.0.1:53                   *:* drops:7"
         );
         row.state = "ESTAB";
         row.remote = Some("10.0.0.2:5000".parse().unwrap());

@@ -26,6 +26,7 @@ use super::guest::Guest;
 use super::hooks::Observer;
 use super::ports::Ports;
 use super::socket::{IpSocket, SocketKind};
+use super::socket_info::SocketInfo;
 use super::turn::Turn;
 use super::waiting::Waiting;
 use crate::error::Failure;
@@ -93,6 +94,11 @@ impl Udp {
     /// How many sockets there are.
     pub fn sockets(&self) -> usize {
         self.table.len()
+    }
+
+    /// All sockets, as rows of a list.
+    pub fn socket_infos(&self) -> Vec<SocketInfo> {
+        self.table.all().iter().map(|cell| cell.info()).collect()
     }
 
     /// Ports in use.

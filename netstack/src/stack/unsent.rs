@@ -71,6 +71,8 @@ impl Unsent {
             self.bytes -= packet.bytes.len();
             self.packets.pop_front();
         }
+        // Most sockets wait for a device for a short time, and some once.
+        self.packets = VecDeque::new();
         true
     }
 

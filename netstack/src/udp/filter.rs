@@ -21,8 +21,9 @@ pub struct Filter {
     pub local: IpAddr,
     /// For `::`: IPv4 as well.
     pub dual_stack: bool,
-    /// The peer that it is connected to, as on the wire.
-    pub peer: Option<SocketAddr>,
+    /// Address and port of the peer that it is connected to, as on the wire. Scopes are not compared: a
+    /// link-local peer is one by its interface.
+    pub peer: Option<(IpAddr, u16)>,
     /// The interface that it is bound to (`SO_BINDTODEVICE`).
     pub interface: Option<u16>,
     /// It shares its port by `SO_REUSEPORT`: datagrams are spread over such sockets.
@@ -55,10 +56,9 @@ impl Filter {
         fits.then_some(Score { address, peer: self.peer.is_some(), interface: self.interface.is_some() })
     }
 
-    /// Whether a datagram from `remote` passes the filter that connecting set. Scopes are not compared: a
-    /// link-local peer is one by its interface.
+    /// Whether a datagram from `remote` passes the filter that connecting set.
     fn is_from_peer(&self, remote: SocketAddr) -> bool {
-        self.peer.is_none_or(|peer| peer.ip() == remote.ip() && peer.port() == remote.port())
+        self.peer.is_none_or(|peer| peer == (remote.ip(), remote.port()))
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_connected_socket_takes_what_its_peer_sends() {
-        let filter = Filter { peer: Some("10.0.0.1:9".parse().unwrap()), ..bound("10.0.0.2") };
+        let filter = Filter { peer: Some(("10.0.0.1".parse().unwrap(), 9)), ..bound("10.0.0.2") };
         for (remote, takes) in [("10.0.0.1:9", true), ("10.0.0.1:8", false), ("10.0.0.3:9", false)] {
             assert_eq!(filter.score(&ends("10.0.0.2:5", remote, 0)).is_some(), takes, "{remote}");
         }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_closest_fit_has_the_highest_score() {
-        let peer = Some("10.0.0.1:9".parse().unwrap());
+        let peer = Some(("10.0.0.1".parse().unwrap(), 9));
         let in_order = [
             dual(),
             bound("0.0.0.0"),

@@ -74,6 +74,30 @@ async fn pings_over_ipv6_and_to_oneself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn buffers_have_the_size_that_they_are_given() {
+    let stack = stack();
+    let ping = PingSocket::bind_on(&stack, addr("127.0.0.1:0")).unwrap();
+    let raw = RawSocket::bind_on(&stack, 253, ip("0.0.0.0")).unwrap();
+    assert_eq!((ping.recv_buffer_size().unwrap(), raw.send_buffer_size().unwrap()), (212_992, 212_992));
+    ping.set_recv_buffer_size(3000).unwrap();
+    ping.set_send_buffer_size(50_000).unwrap();
+    raw.set_recv_buffer_size(100_000).unwrap();
+    raw.set_send_buffer_size(50_000).unwrap();
+    assert_eq!((ping.recv_buffer_size().unwrap(), ping.send_buffer_size().unwrap()), (6000, 100_000));
+    assert_eq!((raw.recv_buffer_size().unwrap(), raw.send_buffer_size().unwrap()), (200_000, 100_000));
+    for n in 0..50 {
+        ping.send_to(&request(false, n, &[7; 500]), ip("127.0.0.1")).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let (mut buf, mut received) = ([0; 600], 0);
+    while ping.try_recv_from(&mut buf).is_ok() {
+        received += 1;
+    }
+    assert!((5..=11).contains(&received), "{received} of 508 bytes in 6,000 bytes of memory");
+    assert_eq!(ping.dropped(), 50 - received);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_no_echo_request_is_refused() {
     let stack = stack();
     let ping = PingSocket::bind_on(&stack, addr("0.0.0.0:0")).unwrap();

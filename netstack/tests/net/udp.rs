@@ -2,13 +2,15 @@
 
 use crate::common::{linked, poll_once, spawn_waiting, stack};
 use netstack::config::MtuDiscover;
+use netstack::device::{Pair, PairConfig};
 use netstack::net::udp::{EcnCodepoint, RecvMeta, Transmit, UnboundUdpSocket};
-use netstack::net::{Resolver, UdpSocket};
-use netstack::{Driver, Stack};
+use netstack::net::{PingSocket, RawSocket, Resolver, UdpSocket};
+use netstack::{Driver, Interface, Stack};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{Interest, ReadBuf};
@@ -212,6 +214,35 @@ async fn senders_wait_for_a_slow_device_and_lose_nothing() {
     assert_eq!(b.dropped(), 0);
 }
 
+/// The reader is the future of `block_on`, which tokio polls after sixty turns of a task that is always ready.
+#[tokio::test(start_paused = true)]
+async fn a_reader_has_a_turn_before_its_queue_is_full() {
+    const DATAGRAMS: u32 = 900;
+    let (left, right) = Pair::new(PairConfig { queue: 1024, ..PairConfig::default() });
+    let stack = |device, address| {
+        let interface = Interface::new(Arc::new(device)).address(address);
+        Stack::builder().interface(interface).build().unwrap()
+    };
+    let (left, right) = (stack(left, "10.0.0.1/24"), stack(right, "10.0.0.2/24"));
+    let receiver = right.udp_socket("10.0.0.2:53").await.unwrap();
+    let unread = right.udp_socket("10.0.0.2:54").await.unwrap();
+    let sender = left.udp_socket("10.0.0.1:0").await.unwrap();
+    let mut payload = [0; 1000];
+    // All of them are in the device before the other stack looks.
+    for n in 0..DATAGRAMS {
+        payload[..4].copy_from_slice(&n.to_be_bytes());
+        // A socket that nobody reads does not hold up the others.
+        let to = if n % 3 == 0 { unread.local_addr() } else { receiver.local_addr() };
+        sender.try_send_to(&payload, to.unwrap()).unwrap();
+    }
+    for n in (0..DATAGRAMS).filter(|n| n % 3 > 0) {
+        timeout(Duration::from_secs(1), receiver.recv(&mut payload)).await.expect("none is lost").unwrap();
+        assert_eq!(payload[..4], n.to_be_bytes());
+    }
+    assert_eq!(receiver.dropped(), 0);
+    assert!(unread.dropped() > 50, "{}", unread.dropped());
+}
+
 #[tokio::test(start_paused = true)]
 async fn datagrams_take_the_time_of_their_link() {
     let (left, right) = linked("delay=30ms");
@@ -353,6 +384,91 @@ async fn options_read_back_with_the_defaults_of_linux() {
     assert_eq!(v6.multicast_if_v6().unwrap(), 1);
     assert_eq!(v6.set_multicast_if_v6(5).unwrap_err().raw_os_error(), Some(libc::ENODEV));
     assert_eq!(kind(v6.set_tclass_v6(256)), ErrorKind::InvalidInput);
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_of_other_hosts_are_bound_with_freebind_or_transparent() {
+    let stack = stack();
+    let foreign: SocketAddr = "203.0.113.5:53".parse().unwrap();
+    assert_eq!(kind(stack.udp_socket(foreign).await), ErrorKind::AddrNotAvailable);
+    let mut freebind = UnboundUdpSocket::new_v4_on(&stack).unwrap();
+    freebind.set_freebind_v4(true);
+    assert!(freebind.set_freebind_v6(true).is_err() && freebind.set_ip_transparent_v6(true).is_err());
+    let socket = freebind.bind(foreign).unwrap();
+    assert!(socket.freebind_v4().unwrap() && !socket.ip_transparent_v4().unwrap());
+    let receiver = stack.udp_socket("127.0.0.1:0").await.unwrap();
+    let to = receiver.local_addr().unwrap();
+    assert_eq!(socket.send_to(b"x", to).await.unwrap_err().raw_os_error(), Some(libc::ENETUNREACH));
+    assert_eq!(socket.connect(to).await.unwrap_err().raw_os_error(), Some(libc::ENETUNREACH));
+    socket.set_ip_transparent_v4(true).unwrap();
+    assert!(socket.ip_transparent_v4().unwrap() && socket.freebind_v6().is_err());
+    socket.connect(to).await.unwrap();
+    assert_eq!(socket.local_addr().unwrap(), foreign);
+    drop(socket);
+    let mut v6 = UnboundUdpSocket::new_v6_on(&stack).unwrap();
+    v6.set_ip_transparent_v6(true).unwrap();
+    let v6 = v6.bind("[2001:db8::1]:53".parse().unwrap()).unwrap();
+    assert!(v6.ip_transparent_v6().unwrap() && v6.ip_transparent_v4().unwrap() && !v6.freebind_v6().unwrap());
+    v6.set_freebind_v6(true).unwrap();
+    assert!(v6.freebind_v4().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_are_listed_with_their_queues() {
+    let (left, right) = linked("delay=30ms");
+    let server = right.udp_socket("0.0.0.0:53").await.unwrap();
+    let client = left.udp_socket("10.0.0.1:4000").await.unwrap();
+    client.connect("10.0.0.2:53").await.unwrap();
+    let ping = PingSocket::bind_on(&left, "10.0.0.1:7".parse().unwrap()).unwrap();
+    let raw = RawSocket::bind_on(&left, 253, "0.0.0.0".parse().unwrap()).unwrap();
+    raw.connect("10.0.0.2".parse().unwrap()).unwrap();
+    let rows: Vec<_> = left.sockets().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        rows,
+        [
+            "udp   ESTAB      0      0              10.0.0.1:4000           10.0.0.2:53",
+            "ping  UNCONN     0      0                 10.0.0.1:7                   *:*",
+            "raw   ESTAB      0      0                0.0.0.0:253            10.0.0.2:0",
+        ]
+    );
+    server.set_recv_buffer_size(4096).unwrap();
+    for _ in 0..20 {
+        client.send(&[7; 1000]).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let [row] = &right.sockets()[..] else { panic!("one socket") };
+    assert!((6_000..=8192).contains(&row.recv_queue), "{row}");
+    assert_eq!((row.dropped, row.remote, row.state), (server.dropped(), None, "UNCONN"));
+    assert!(row.dropped > 10 && row.to_string().ends_with(&format!(" drops:{}", row.dropped)), "{row}");
+    drop((ping, raw, client));
+    assert!(left.sockets().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_never_waits_for_datagrams_gives_others_their_turn() {
+    let stack = stack();
+    let (a, b) = connected(&stack).await;
+    b.set_recv_buffer_size(4 << 20).unwrap();
+    for _ in 0..1024 {
+        a.send(b"x").await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let turns = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&turns);
+    tokio::spawn(poll_fn(move |cx| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    // Two tasks that are never idle take turns.
+    let receive = tokio::spawn(async move {
+        for _ in 0..1024 {
+            b.recv(&mut [0; 8]).await.unwrap();
+        }
+    });
+    receive.await.unwrap();
+    let turns = turns.load(Ordering::Relaxed);
+    assert!(turns >= 7, "one for each 128 datagrams: {turns}");
 }
 
 #[tokio::test(start_paused = true)]

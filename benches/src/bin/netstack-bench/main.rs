@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use measure::Bench;
 use netstack_benches::client::{self, Direction};
 use netstack_benches::contender::Contender;
+use netstack_benches::datagrams::Mode;
 use netstack_benches::serve::{self, RuntimeKind};
 use report::Report;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -23,6 +24,9 @@ use std::time::Duration;
 /// not allocate for each packet.
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Bytes of the headers of a UDP datagram over IPv4.
+const UDP_HEADERS: u32 = 28;
 
 fn live_bytes() -> usize {
     let stats = ALLOCATOR.stats();
@@ -55,6 +59,21 @@ enum Command {
         common: Common,
         #[command(flatten)]
         streams: Streams,
+    },
+    /// Gbit/s of UDP datagrams that fill the MTU, and how many of them are lost: one in each call, and as many
+    /// as one packet holds (`UDP_SEGMENT`, `UDP_GRO`).
+    Udp {
+        #[command(flatten)]
+        common: Common,
+        /// Seconds of each measurement, after 0.3 s of warm-up.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// `in`: the kernel sends, the contender receives [default: both, one after the other].
+        #[arg(long)]
+        direction: Option<DirectionArg>,
+        /// Segmentation offload: `off` for one datagram in each call [default: both].
+        #[arg(long)]
+        segmentation: Option<Segmentation>,
     },
     /// Round trips of one byte.
     Rr {
@@ -160,6 +179,12 @@ enum Runtime {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Segmentation {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DirectionArg {
     In,
     Out,
@@ -232,6 +257,19 @@ fn run_benches(command: Command) -> io::Result<()> {
     match command {
         Command::Throughput { common, streams } => throughput(&common, &streams, &most),
         Command::Limit { common, streams } => throughput(&common, &streams, &[Contender::Limit]),
+        Command::Udp { common, seconds, direction, segmentation } => {
+            let mut bench = Bench::start(&common, &most)?;
+            let modes = match segmentation {
+                None => vec![Mode::Single, Mode::Segmented],
+                Some(Segmentation::Off) => vec![Mode::Single],
+                Some(Segmentation::On) => vec![Mode::Segmented],
+            };
+            let len = u16::try_from(common.mtu.saturating_sub(UDP_HEADERS)).unwrap_or(u16::MAX).max(1);
+            let time = Duration::from_secs_f64(seconds);
+            directions(direction).into_iter().try_for_each(|direction| {
+                modes.iter().try_for_each(|mode| bench.datagrams(direction, *mode, len, time))
+            })
+        }
         Command::Rr { common, seconds, idle } => {
             let mut bench = Bench::start(&common, &most)?;
             let _spinners = if idle { None } else { Some(client::Spinners::start()?) };
@@ -252,11 +290,16 @@ fn run_benches(command: Command) -> io::Result<()> {
 
 fn throughput(common: &Common, streams: &Streams, default: &[Contender]) -> io::Result<()> {
     let mut bench = Bench::start(common, default)?;
-    let directions = match streams.direction {
+    let time = Duration::from_secs_f64(streams.seconds);
+    directions(streams.direction)
+        .into_iter()
+        .try_for_each(|direction| bench.throughput(direction, streams.flows, time))
+}
+
+fn directions(one: Option<DirectionArg>) -> Vec<Direction> {
+    match one {
         None => vec![Direction::In, Direction::Out],
         Some(DirectionArg::In) => vec![Direction::In],
         Some(DirectionArg::Out) => vec![Direction::Out],
-    };
-    let time = Duration::from_secs_f64(streams.seconds);
-    directions.into_iter().try_for_each(|direction| bench.throughput(direction, streams.flows, time))
+    }
 }

@@ -4,6 +4,7 @@ use crate::{Common, Report};
 use netstack_benches::client::{self, Direction, Throughput};
 use netstack_benches::clock;
 use netstack_benches::contender::Contender;
+use netstack_benches::datagrams::{self, Mode};
 use netstack_benches::server::Server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Map, Value, json};
@@ -65,6 +66,53 @@ impl Bench {
                 "client_gbps": round(measured.gbps()),
                 "cpu": round(used / measured.time.as_secs_f64()),
                 "cpu_s_per_gb": round(used / gigabytes),
+            }))
+        })
+    }
+
+    /// Datagrams of `len` bytes. What counts is what the receiving application got while it was measured; the
+    /// loss is that of the whole transfer, counted at both ends.
+    pub(crate) fn datagrams(
+        &mut self,
+        direction: Direction,
+        mode: Mode,
+        len: u16,
+        time: Duration,
+    ) -> io::Result<()> {
+        let test = json!({
+            "test": "udp", "direction": direction.name(), "len": len, "segmentation": mode.name(),
+        });
+        self.rounds(test, "gbps", |server| {
+            let mut marks = Vec::with_capacity(2);
+            let at = server.address(mode.port(direction.port()));
+            let (sent_before, received_before) = (server.sent()?, server.received()?);
+            let mut mark = |server: &mut Server| {
+                marks.push((server.sent()?, server.received()?, server.cpu_time()?));
+                Ok(())
+            };
+            let moved = match direction {
+                Direction::In => datagrams::send(at, mode, len.into(), time, || mark(server))?,
+                Direction::Out => datagrams::receive(at, mode, len, time, || mark(server))?,
+            };
+            let (sent, received, cpu) =
+                (marks[1].0 - marks[0].0, marks[1].1 - marks[0].1, marks[1].2.saturating_sub(marks[0].2));
+            let (offered, got, total_sent, total_got) = match direction {
+                Direction::In => {
+                    (moved.measured, received, moved.total, server.received()? - received_before)
+                }
+                Direction::Out => (sent, moved.measured, server.sent()? - sent_before, moved.total),
+            };
+            let seconds = moved.time.as_secs_f64();
+            let gbps = |bytes: u64| round(bytes as f64 * 8e-9 / seconds);
+            Ok(json!({
+                "gbps": gbps(got),
+                "offered_gbps": gbps(offered),
+                "datagrams_per_s": (got as f64 / f64::from(len) / seconds).round(),
+                "sent": total_sent / u64::from(len),
+                "received": total_got / u64::from(len),
+                "loss": round(1.0 - total_got as f64 / total_sent.max(1) as f64),
+                "cpu": round(cpu.as_secs_f64() / seconds),
+                "cpu_s_per_gb": round(cpu.as_secs_f64() / (got as f64 / 1e9)),
             }))
         })
     }

@@ -3,6 +3,7 @@
 use crate::error::os;
 use crate::net::core::Endpoint;
 use crate::net::options::ip::ttl_from;
+use crate::net::options::tcp::{recv_buffer_from, send_buffer_from};
 use crate::net::readiness::{Direction, Registration, Seen};
 use crate::net::stack::Stack;
 use crate::stack::{RawCell, RawKind};
@@ -331,6 +332,33 @@ macro_rules! common {
             pub fn bind_device(&self, interface: Option<&[u8]>) -> io::Result<()> {
                 let name = interface.map(std::str::from_utf8).transpose().map_err(|_| os(libc::ENODEV))?;
                 self.endpoint.cell.bind_device(self.endpoint.stack.engine().core(), name)
+            }
+
+            /// `SO_RCVBUF` in bytes of memory: twice what was set, as Linux reports it, or
+            /// [`Config::datagram_recv_buffer`](crate::Config::datagram_recv_buffer).
+            pub fn recv_buffer_size(&self) -> io::Result<u32> {
+                Ok(u32::try_from(self.endpoint.cell.recv_buffer()).unwrap_or(u32::MAX))
+            }
+
+            /// Sets `SO_RCVBUF`, doubled as in Linux: how much memory messages may take that were not read
+            /// yet.
+            pub fn set_recv_buffer_size(&self, size: u32) -> io::Result<()> {
+                let config = self.endpoint.stack.engine().core().config();
+                self.endpoint.cell.set_recv_buffer(2 * recv_buffer_from(size, config));
+                Ok(())
+            }
+
+            /// `SO_SNDBUF` in bytes: twice what was set, as Linux reports it, or
+            /// [`Config::datagram_send_buffer`](crate::Config::datagram_send_buffer).
+            pub fn send_buffer_size(&self) -> io::Result<u32> {
+                Ok(u32::try_from(self.endpoint.cell.send_buffer()).unwrap_or(u32::MAX))
+            }
+
+            /// Sets `SO_SNDBUF`, doubled as in Linux: how much may wait for a device.
+            pub fn set_send_buffer_size(&self, size: u32) -> io::Result<()> {
+                let config = self.endpoint.stack.engine().core().config();
+                self.endpoint.cell.set_send_buffer(2 * send_buffer_from(size, config));
+                Ok(())
             }
 
             /// Messages that the receive buffer had no room for.

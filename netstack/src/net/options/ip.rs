@@ -96,12 +96,14 @@ pub(crate) trait HasForeignAddresses {
     }
 }
 
-/// Declares the options of [`HasForeignAddresses`].
+/// Declares the options of [`HasForeignAddresses`]. The second argument is what there is to say of them for
+/// the type.
 macro_rules! foreign_address_options {
-    ($socket:ty) => {
+    ($socket:ty, $remark:literal) => {
         /// Addresses of other hosts.
         impl $socket {
-            /// `IP_FREEBIND`. Default false. Accepted connections inherit it.
+            /// `IP_FREEBIND`. Default false.
+            #[doc = $remark]
             pub fn freebind_v4(&self) -> std::io::Result<bool> {
                 use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
                 Ok(HasForeignAddresses::foreign_addresses(self, ForeignAddresses::Freebind))
@@ -111,7 +113,7 @@ macro_rules! foreign_address_options {
             /// will have later. It has no effect on what is bound already, and is not needed for the
             /// addresses of [`Interface::any_ip`](crate::Interface::any_ip).
             ///
-            /// Over IPv4, connecting from such an address also needs
+            /// Over IPv4, connecting or sending from such an address also needs
             /// [`set_ip_transparent_v4`](Self::set_ip_transparent_v4), and fails with `ENETUNREACH`
             /// otherwise, as in Linux.
             pub fn set_freebind_v4(&self, freebind: bool) -> std::io::Result<()> {
@@ -139,14 +141,15 @@ macro_rules! foreign_address_options {
                 HasForeignAddresses::set_foreign_addresses_v6(self, ForeignAddresses::Freebind, freebind)
             }
 
-            /// `IP_TRANSPARENT`. Default false. Accepted connections inherit it.
+            /// `IP_TRANSPARENT`. Default false.
+            #[doc = $remark]
             pub fn ip_transparent_v4(&self) -> std::io::Result<bool> {
                 use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};
                 Ok(HasForeignAddresses::foreign_addresses(self, ForeignAddresses::Transparent))
             }
 
-            /// Sets `IP_TRANSPARENT`: binding and connecting accept the address of another host as the
-            /// local address. Answers reach the socket if an interface accepts that address
+            /// Sets `IP_TRANSPARENT`: binding, connecting and sending accept the address of another host as
+            /// the local address. Answers reach the socket if an interface accepts that address
             /// ([`Interface::any_ip`](crate::Interface::any_ip)). No privilege is needed.
             pub fn set_ip_transparent_v4(&self, transparent: bool) -> std::io::Result<()> {
                 use $crate::net::options::ip::{ForeignAddresses, HasForeignAddresses};

@@ -171,7 +171,7 @@ pub(crate) fn reported_buffer_size(set: Option<usize>, automatic: usize) -> u32 
 macro_rules! tcp_options {
     ($socket:ty) => {
         $crate::net::options::ip::mtu_discover_option!($socket);
-        $crate::net::options::ip::foreign_address_options!($socket);
+        $crate::net::options::ip::foreign_address_options!($socket, "Accepted connections inherit it.");
 
         /// Options of TCP.
         impl $socket {

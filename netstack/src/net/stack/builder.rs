@@ -49,12 +49,29 @@ pub struct StackBuilder {
     congestion: Result<CongestionRegistry, CongestionError>,
     trace: Option<Arc<dyn Trace>>,
     resolver: Resolver,
+    #[cfg(feature = "hickory")]
+    built: Vec<WhenBuilt>,
 }
+
+/// Called with the stack once there is one.
+#[cfg(feature = "hickory")]
+type WhenBuilt = Box<dyn FnOnce(&Stack) + Send + Sync>;
 
 impl fmt::Debug for StackBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, interfaces, config, loopback, driver, fast_open_cache, congestion, trace, resolver } =
-            self;
+        let Self {
+            name,
+            interfaces,
+            config,
+            loopback,
+            driver,
+            fast_open_cache,
+            congestion,
+            trace,
+            resolver,
+            #[cfg(feature = "hickory")]
+                built: _,
+        } = self;
         f.debug_struct("StackBuilder")
             .field("name", name)
             .field("interfaces", interfaces)
@@ -82,6 +99,8 @@ impl Stack {
             congestion: Ok(CongestionRegistry::default()),
             trace: None,
             resolver: Resolver::Host,
+            #[cfg(feature = "hickory")]
+            built: Vec::new(),
         }
     }
 }
@@ -252,6 +271,8 @@ impl StackBuilder {
             congestion,
             trace,
             resolver,
+            #[cfg(feature = "hickory")]
+            built,
         } = self;
         config.loopback = loopback.unwrap_or(config.loopback);
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -268,7 +289,17 @@ impl StackBuilder {
             Driver::Tokio => driver::start_tasks(&core)?,
             Driver::Thread => driver::start_thread(&core)?,
         }
-        Ok(Stack { owner: Arc::new(Owner { core, driver }) })
+        let stack = Stack { owner: Arc::new(Owner { core, driver }) };
+        #[cfg(feature = "hickory")]
+        built.into_iter().for_each(|call| call(&stack));
+        Ok(stack)
+    }
+
+    /// Has `call` called with the stack once it is built.
+    #[cfg(feature = "hickory")]
+    pub(crate) fn when_built(mut self, call: impl FnOnce(&Stack) + Send + Sync + 'static) -> Self {
+        self.built.push(Box::new(call));
+        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`UnboundUdpSocket`].
 
 use super::socket::UdpSocket;
+use crate::error::os;
 use crate::net::stack::Stack;
 use crate::stack::{Family, UnboundUdp};
 use std::fmt;
@@ -91,6 +92,43 @@ impl UnboundUdpSocket {
     /// `ENOPROTOOPT` for an IPv4 socket.
     pub fn set_only_v6(&mut self, only: bool) -> io::Result<()> {
         self.socket.ip.set_only_v6(only)
+    }
+
+    /// Sets `IP_FREEBIND`: binding accepts the address of another host, or one that the stack will have later.
+    /// It is not needed for the addresses of [`Interface::any_ip`](crate::Interface::any_ip). Over IPv4, sending
+    /// from such an address also needs [`UnboundUdpSocket::set_ip_transparent_v4`]. Default false.
+    pub fn set_freebind_v4(&mut self, freebind: bool) {
+        self.socket.ip.freebind = freebind;
+    }
+
+    /// Sets `IPV6_FREEBIND`, which is one option with `IP_FREEBIND`.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for an IPv4 socket.
+    pub fn set_freebind_v6(&mut self, freebind: bool) -> io::Result<()> {
+        self.ensure_v6()?;
+        self.set_freebind_v4(freebind);
+        Ok(())
+    }
+
+    /// Sets `IP_TRANSPARENT`: binding, connecting and sending accept the address of another host as the local
+    /// address. Default false.
+    pub fn set_ip_transparent_v4(&mut self, transparent: bool) {
+        self.socket.ip.transparent = transparent;
+    }
+
+    /// Sets `IPV6_TRANSPARENT`, which is one option with `IP_TRANSPARENT`.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT` for an IPv4 socket.
+    pub fn set_ip_transparent_v6(&mut self, transparent: bool) -> io::Result<()> {
+        self.ensure_v6()?;
+        self.set_ip_transparent_v4(transparent);
+        Ok(())
+    }
+
+    fn ensure_v6(&self) -> io::Result<()> {
+        if self.socket.ip.family() == Family::V6 { Ok(()) } else { Err(os(libc::ENOPROTOOPT)) }
     }
 
     /// Binds the socket to an interface of its stack (`SO_BINDTODEVICE`). `None` removes the binding.

@@ -59,6 +59,9 @@ fn receiving<R>(core: &Core, cell: &RawCell, f: impl FnOnce(&mut State) -> Optio
         if !state.is_open {
             return Err(os(libc::EBADF));
         }
-        f(state).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        f(state).ok_or_else(|| {
+            state.received.trim();
+            io::ErrorKind::WouldBlock.into()
+        })
     })
 }

@@ -6,6 +6,7 @@ use crate::stack::core::Core;
 use crate::stack::flow::Family;
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::socket::IpSocket;
+use crate::stack::socket_info::SocketInfo;
 use crate::stack::unsent::Unsent;
 use crate::sync::{Mutex, Rank};
 use std::fmt;
@@ -124,9 +125,36 @@ impl RawCell {
         self.hold(|state| state.received.set_limit(limit));
     }
 
+    /// The limit of the send buffer, in bytes.
+    pub fn send_buffer(&self) -> usize {
+        self.hold(|state| state.send_buffer)
+    }
+
+    /// Changes the limit of the send buffer, in bytes.
+    pub fn set_send_buffer(&self, limit: usize) {
+        self.hold(|state| state.send_buffer = limit);
+    }
+
     /// Packets that the receive buffer had no room for.
     pub fn dropped(&self) -> u64 {
         self.hold(|state| state.received.dropped())
+    }
+
+    /// What there is to say of the socket in a list of all.
+    pub(super) fn info(&self) -> SocketInfo {
+        self.hold(|state| {
+            let (name, port) = match self.kind {
+                RawKind::Ping => ("ping", state.identifier()),
+                RawKind::Packets(protocol) => ("raw", protocol.into()),
+            };
+            let local = SocketAddr::new(state.local, port);
+            SocketInfo {
+                recv_queue: state.received.memory(),
+                send_queue: state.unsent.bytes(),
+                dropped: state.received.dropped(),
+                ..SocketInfo::of_datagrams(name, local, state.peer)
+            }
+        })
     }
 
     /// `SO_ERROR`: the error that was not reported yet. Taking it clears it.

@@ -101,8 +101,12 @@ fn enqueue(
     });
     match pushed {
         None => return false,
-        Some(Pushed::First) => turn.out.notify(Arc::clone(cell) as _, Events::READABLE),
-        Some(Pushed::Behind) => {}
+        Some(Pushed::Queued { first, half_full }) => {
+            turn.out.crowded |= half_full;
+            if first {
+                turn.out.notify(Arc::clone(cell) as _, Events::READABLE);
+            }
+        }
         Some(Pushed::Dropped) => {
             turn.dropped(DropReason::SocketRcvbuff, || About::hosts(header.dst, header.src));
         }

@@ -7,7 +7,6 @@ use super::socket::Unconnected;
 use super::{Tcp, flow_label};
 use crate::config::TimeWaitReuse;
 use crate::error::os;
-use crate::ip::AddressKind;
 use crate::stack::flow::{Family, FlowKey};
 use crate::stack::hooks::Observer;
 use crate::stack::ports::{Binding, Claim};
@@ -67,6 +66,8 @@ impl Tcp {
         observer: Arc<dyn Observer>,
     ) -> io::Result<Arc<Cell>> {
         turn.core.check_alive()?;
+        // Binding may have been before the option.
+        socket.ip.transparent = socket.options.transparent;
         let target = resolve(turn, &socket, remote)?;
         if self.is_full(turn.core) {
             return Err(os(libc::ENFILE));
@@ -189,7 +190,7 @@ fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Res
         return Err(os(if same_family { libc::ENETUNREACH } else { libc::EAFNOSUPPORT }));
     };
     let source = socket.ip.binding().map(|binding| binding.claim().address);
-    let source = source.map(|address| usable_source(turn, socket, address)).transpose()?.flatten();
+    let source = source.map(|address| socket.ip.usable_source(turn.core, address)).transpose()?.flatten();
     if let Some(source) = source.filter(|source| source.is_ipv4() != ip.is_ipv4()) {
         return Err(os(if source.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH }));
     }
@@ -213,21 +214,6 @@ fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Res
         return Err(os(libc::ECONNREFUSED));
     }
     Ok(Target { route, remote: ip, remote_port: remote.port(), mapped })
-}
-
-/// The address that a socket is bound to, as the source of a connection; none if another has to be
-/// chosen, because a group is no source, and neither is the unspecified address.
-fn usable_source(turn: &Turn<'_>, socket: &Unconnected, address: IpAddr) -> io::Result<Option<IpAddr>> {
-    match turn.core.addresses().classify(address, socket.ip.interface()) {
-        kind if kind.is_local() => Ok(Some(address)),
-        AddressKind::Multicast | AddressKind::Broadcast => Ok(None),
-        _ if address.is_unspecified() => Ok(None),
-        // Bound with IP_FREEBIND, which over IPv4 is not enough to send (ip_route_output_key_hash_rcu
-        // in Linux); or the address was removed.
-        _ if address.is_ipv4() && !socket.options.transparent => Err(os(libc::ENETUNREACH)),
-        AddressKind::NoHost => Err(os(libc::EINVAL)),
-        _ => Ok(Some(address)),
-    }
 }
 
 impl Target {

@@ -33,7 +33,8 @@ impl Tcp {
     /// `EADDRNOTAVAIL` if the stack does not have the address and neither [`SocketOptions::freebind`] nor
     /// [`SocketOptions::transparent`] is set, `EADDRINUSE`.
     pub fn bind(&self, core: &Core, socket: &mut Unconnected, address: SocketAddr) -> io::Result<()> {
-        socket.ip.bind_foreign = socket.options.freebind || socket.options.transparent;
+        socket.ip.freebind = socket.options.freebind;
+        socket.ip.transparent = socket.options.transparent;
         socket.ip.bind(core, &self.ports, address, SocketKind::Stream)
     }
 }

@@ -3,6 +3,7 @@
 mod errors;
 mod groups;
 mod hostile;
+mod robustness;
 mod sizes;
 mod waiting;
 
@@ -335,14 +336,60 @@ fn a_datagram_leaves_from_the_address_that_is_asked_for() {
     };
     sender.transmit(&net, &from("10.0.0.1")).unwrap();
     sender.transmit(&net, &from("0.0.0.0")).unwrap();
-    for (source, error) in
-        [("10.0.0.9", libc::EINVAL), ("fd00::1", libc::EINVAL), ("127.0.0.1", libc::EINVAL)]
-    {
+    for (source, error) in [
+        ("10.0.0.9", libc::ENETUNREACH),
+        ("224.0.0.9", libc::EINVAL),
+        ("fd00::1", libc::EINVAL),
+        ("127.0.0.1", libc::EINVAL),
+    ] {
         assert_eq!(errno(sender.transmit(&net, &from(source))), Some(error), "{source}");
     }
     net.run_for(SECOND);
     let senders: Vec<_> = std::iter::from_fn(|| receiver.recv(&net).ok()).map(|(sender, _)| sender).collect();
     assert_eq!(senders, ["10.0.0.1:4000"; 2]);
+}
+
+/// As sendto(2), sendmsg(2) and connect(2) of Linux 6.18 answer.
+#[test]
+fn foreign_sources_need_freebind_or_transparent() {
+    let mut net = net();
+    for (bound, to, source, options, expected) in [
+        ("8.8.8.8:0", "10.0.0.2:53", None, (true, false), Some(libc::ENETUNREACH)),
+        ("8.8.8.8:0", "10.0.0.2:53", None, (false, true), None),
+        ("[2001:db8::1]:0", "[fd00::2]:53", None, (true, false), None),
+        ("[2001:db8::1]:0", "[fd00::2]:53", None, (false, true), None),
+        ("0.0.0.0:0", "10.0.0.2:53", Some("8.8.8.8"), (false, false), Some(libc::ENETUNREACH)),
+        ("0.0.0.0:0", "10.0.0.2:53", Some("8.8.8.8"), (true, false), Some(libc::ENETUNREACH)),
+        ("0.0.0.0:0", "10.0.0.2:53", Some("8.8.8.8"), (false, true), None),
+        ("[::]:0", "[fd00::2]:53", Some("2001:db8::1"), (false, false), Some(libc::EINVAL)),
+        ("[::]:0", "[fd00::2]:53", Some("2001:db8::1"), (true, false), None),
+        ("[::]:0", "[fd00::2]:53", Some("2001:db8::1"), (false, true), None),
+    ] {
+        let socket = bind_with(&net, 0, bound, |socket| {
+            (socket.ip.freebind, socket.ip.transparent) = options;
+        });
+        let socket = socket.unwrap();
+        let source: Option<std::net::IpAddr> = source.map(|source| source.parse().unwrap());
+        let destination = Some(to.parse().unwrap());
+        let _ = net.cable.take_trace();
+        let sent = socket.transmit(&net, &Transmission { destination, source, ..Transmission::new(b"x") });
+        assert_eq!(sent.as_ref().err().and_then(io::Error::raw_os_error), expected, "{bound}, {source:?}");
+        net.settle();
+        let bound: SocketAddr = bound.parse().unwrap();
+        let left = net.cable.take_trace().first().map(|packet| packet.ip.src);
+        assert_eq!(left, expected.is_none().then_some(source.unwrap_or(bound.ip())));
+        if source.is_none() {
+            let connected = socket.connect(&net, to);
+            assert_eq!(connected.err().and_then(|error| error.raw_os_error()), expected, "{bound}");
+        }
+        // What it is connected from stays, as the route of the kernel does.
+        socket.cell.set_transparent(false);
+        assert_eq!(
+            source.is_some() || socket.send(&net, b"x").is_err(),
+            source.is_some() || expected.is_some()
+        );
+        socket.close(&net);
+    }
 }
 
 #[test]

@@ -76,8 +76,8 @@ impl Udp {
             if !state.received.is_empty() {
                 events |= Events::READABLE;
             }
-            let unsent = state.unsent.as_ref().map_or(0, |unsent| unsent.bytes());
-            if unsent <= state.send_buffer / 2 {
+            let unsent = state.rare().map_or(0, |rare| rare.unsent.bytes());
+            if unsent <= state.send_buffer() / 2 {
                 events |= Events::WRITABLE;
             }
             events
@@ -101,6 +101,9 @@ fn receiving<R>(core: &Core, cell: &UdpCell, f: impl FnOnce(&mut State) -> Optio
         if !state.is_open() {
             return Err(os(libc::EBADF));
         }
-        f(state).ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        f(state).ok_or_else(|| {
+            state.received.trim();
+            io::ErrorKind::WouldBlock.into()
+        })
     })
 }

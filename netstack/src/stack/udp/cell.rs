@@ -11,6 +11,7 @@ use crate::stack::flow::{Family, present};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
 use crate::stack::socket::IpSocket;
+use crate::stack::socket_info::SocketInfo;
 use crate::stack::unsent::Unsent;
 use crate::sync::{Mutex, Rank};
 use crate::udp::{Filter, UdpOptions};
@@ -58,17 +59,26 @@ pub(super) struct Membership {
 pub(super) struct State {
     pub(super) ip: IpSocket,
     pub(super) options: UdpOptions,
-    /// The interfaces that packets to groups leave through, over IPv4 and IPv6.
-    pub(super) multicast_interface: [Option<u16>; 2],
     pub(super) peer: Option<Box<Peer>>,
     pub(super) received: ReceiveQueue,
-    /// Made when a device does not take a datagram.
-    pub(super) unsent: Option<Box<Unsent>>,
-    pub(super) send_buffer: usize,
-    /// `SO_ERROR`.
-    error: Option<Box<Failure>>,
-    pub(super) memberships: Vec<Membership>,
+    /// Made when the socket first needs any of it.
+    rare: Option<Box<Rare>>,
+    /// In bytes; 4 GiB at most.
+    send_buffer: u32,
     is_open: bool,
+}
+
+/// What most sockets have nothing of at most times: the state of one that is idle is small without it.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Datagrams that a device did not take.
+    pub(super) unsent: Unsent,
+    /// `SO_ERROR`.
+    error: Option<Failure>,
+    /// The groups that the socket has joined.
+    pub(super) memberships: Vec<Membership>,
+    /// The interfaces that packets to groups leave through, over IPv4 and IPv6.
+    group_interface: [Option<u16>; 2],
 }
 
 /// What a socket had that was closed, to be dropped without its lock.
@@ -81,18 +91,16 @@ pub(super) struct Closed {
 impl UdpCell {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id, observer, ip, options, recv_buffer, send_buffer } = parts;
-        let state = State {
+        let mut state = State {
             ip,
             options,
-            multicast_interface: [None; 2],
             peer: None,
             received: ReceiveQueue::new(recv_buffer),
-            unsent: None,
-            send_buffer,
-            error: None,
-            memberships: Vec::new(),
+            rare: None,
+            send_buffer: 0,
             is_open: true,
         };
+        state.set_send_buffer(send_buffer);
         Self { id, observer, state: Mutex::new(Rank::Cell, state) }
     }
 
@@ -150,12 +158,12 @@ impl UdpCell {
 
     /// The limit of the send buffer, in bytes.
     pub fn send_buffer(&self) -> usize {
-        self.hold(|state| state.send_buffer)
+        self.hold(|state| state.send_buffer())
     }
 
     /// Changes the limit of the send buffer, in bytes.
     pub fn set_send_buffer(&self, limit: usize) {
-        self.hold(|state| state.send_buffer = limit);
+        self.hold(|state| state.set_send_buffer(limit));
     }
 
     /// The memory that unread datagrams keep in use, in bytes.
@@ -178,6 +186,19 @@ impl UdpCell {
         self.hold(|state| state.received.dropped())
     }
 
+    /// What there is to say of the socket in a list of all.
+    pub(super) fn info(&self) -> SocketInfo {
+        self.hold(|state| {
+            let remote = state.peer.as_ref().map(|peer| state.presented(peer.address));
+            SocketInfo {
+                recv_queue: state.received.memory(),
+                send_queue: state.rare().map_or(0, |rare| rare.unsent.bytes()),
+                dropped: state.received.dropped(),
+                ..SocketInfo::of_datagrams("udp", state.local_addr(), remote)
+            }
+        })
+    }
+
     /// `SO_ERROR`: the error that was not reported yet. Taking it clears it.
     pub fn take_error(&self) -> Option<io::Error> {
         self.hold(State::take_error)
@@ -186,6 +207,26 @@ impl UdpCell {
     /// `IPV6_V6ONLY`.
     pub fn only_v6(&self) -> bool {
         self.hold(|state| state.ip.only_v6())
+    }
+
+    /// `IP_FREEBIND`, which has an effect on binding and on [`Transmission::source`](super::Transmission).
+    pub fn freebind(&self) -> bool {
+        self.hold(|state| state.ip.freebind)
+    }
+
+    /// Sets `IP_FREEBIND`.
+    pub fn set_freebind(&self, on: bool) {
+        self.hold(|state| state.ip.freebind = on);
+    }
+
+    /// `IP_TRANSPARENT`.
+    pub fn transparent(&self) -> bool {
+        self.hold(|state| state.ip.transparent)
+    }
+
+    /// Sets `IP_TRANSPARENT`, with effect from the next datagram on.
+    pub fn set_transparent(&self, on: bool) {
+        self.hold(|state| state.ip.transparent = on);
     }
 }
 
@@ -204,12 +245,13 @@ impl State {
         self.ip.binding().map_or_else(|| self.ip.family().unspecified(), |binding| binding.claim().address)
     }
 
-    /// The address that the socket sends from, if it is one of the stack.
-    pub(super) fn source(&self, core: &Core) -> Option<IpAddr> {
+    /// The address that the socket sends from; none if another has to be chosen.
+    ///
+    /// # Errors
+    /// As [`IpSocket::usable_source`].
+    pub(super) fn source(&self, core: &Core) -> io::Result<Option<IpAddr>> {
         let source = self.peer.as_ref().map_or_else(|| self.bound(), |peer| peer.source);
-        // A group is no source, and neither is the unspecified address.
-        let interface = self.ip.interface();
-        Some(source).filter(|source| core.addresses().classify(*source, interface).is_local())
+        self.ip.usable_source(core, source)
     }
 
     fn local_addr(&self) -> SocketAddr {
@@ -239,21 +281,61 @@ impl State {
             filter: Filter {
                 local,
                 dual_stack: local.is_unspecified() && claim.is_some_and(|claim| claim.dual_stack),
-                peer: self.peer.as_ref().map(|peer| peer.address),
+                peer: self.peer.as_ref().map(|peer| (peer.address.ip(), peer.address.port())),
                 interface: self.ip.interface(),
                 reuse_port: self.ip.reuse_port,
             },
         }
     }
 
+    /// The limit of the send buffer, in bytes.
+    pub(super) fn send_buffer(&self) -> usize {
+        self.send_buffer as usize
+    }
+
+    fn set_send_buffer(&mut self, limit: usize) {
+        self.send_buffer = u32::try_from(limit).unwrap_or(u32::MAX);
+    }
+
+    /// The part of the state that most sockets do not have.
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    /// As [`State::rare`], made if there is none.
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// The datagrams that wait for a device, if any ever did.
+    pub(super) fn unsent(&mut self) -> Option<&mut Unsent> {
+        self.rare.as_mut().map(|rare| &mut rare.unsent)
+    }
+
+    /// The groups that the socket has joined.
+    pub(super) fn memberships(&self) -> &[Membership] {
+        self.rare().map_or(&[], |rare| &rare.memberships)
+    }
+
+    /// The interface that packets to groups of a family leave through, if one was chosen.
+    pub(super) fn group_interface(&self, family: Family) -> Option<u16> {
+        self.rare()?.group_interface[family as usize]
+    }
+
+    /// Chooses the interface that packets to groups of a family leave through, or leaves it to the routes.
+    pub(super) fn set_group_interface(&mut self, family: Family, interface: Option<u16>) {
+        self.rare_mut().group_interface[family as usize] = interface;
+    }
+
     /// Notes an error, to be reported once.
     pub(super) fn fail(&mut self, error: Failure) {
-        self.error = Some(Box::new(error));
+        self.rare_mut().error = Some(error);
     }
 
     /// The error that was not reported yet.
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take().map(|error| io::Error::from(&*error))
+        let error = self.rare.as_mut()?.error.take()?;
+        Some(io::Error::from(&error))
     }
 
     /// Whether the socket can use no interface but this one.
@@ -273,7 +355,11 @@ impl State {
     pub(super) fn take_all(&mut self) -> Closed {
         let received = std::mem::replace(&mut self.received, ReceiveQueue::new(0));
         Closed {
-            memberships: std::mem::take(&mut self.memberships),
+            memberships: self
+                .rare
+                .as_mut()
+                .map(|rare| std::mem::take(&mut rare.memberships))
+                .unwrap_or_default(),
             _received: received,
             _binding: self.ip.take_binding(),
         }

@@ -65,7 +65,7 @@ impl Udp {
         } else {
             Some(core.addresses().owner(on.into()).ok_or_else(|| os(libc::EADDRNOTAVAIL))?)
         };
-        cell.hold(|state| state.multicast_interface[0] = interface);
+        cell.hold(|state| state.set_group_interface(Family::V4, interface));
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl Udp {
     pub fn set_multicast_if_v6(&self, core: &Core, cell: &UdpCell, on: u32) -> io::Result<()> {
         ensure_v6(cell)?;
         let interface = if on == 0 { None } else { Some(interface_of(core, on)?) };
-        cell.hold(|state| state.multicast_interface[1] = interface);
+        cell.hold(|state| state.set_group_interface(Family::V6, interface));
         Ok(())
     }
 
@@ -87,12 +87,12 @@ impl Udp {
     /// `ENOPROTOOPT` for an IPv4 socket.
     pub fn multicast_if_v6(&self, cell: &UdpCell) -> io::Result<u32> {
         ensure_v6(cell)?;
-        Ok(cell.hold(|state| state.multicast_interface[1]).map_or(0, |index| u32::from(index) + 1))
+        Ok(cell.hold(|state| state.group_interface(Family::V6)).map_or(0, |index| u32::from(index) + 1))
     }
 
     /// An address of the interface of [`Udp::set_multicast_if_v4`]; the unspecified one if it is not set.
     pub fn multicast_if_v4(&self, core: &Core, cell: &UdpCell) -> Ipv4Addr {
-        let interface = cell.hold(|state| state.multicast_interface[0]);
+        let interface = cell.hold(|state| state.group_interface(Family::V4));
         let first = interface.and_then(|interface| core.routes().first_v4(interface));
         first.unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
@@ -134,13 +134,13 @@ fn join(core: &Core, cell: &UdpCell, membership: Membership) -> io::Result<()> {
         if !state.is_open() {
             return Err(os(libc::EBADF));
         }
-        if state.memberships.contains(&membership) {
+        if state.memberships().contains(&membership) {
             return Err(os(libc::EADDRINUSE));
         }
-        if state.memberships.len() >= MAX_MEMBERSHIPS {
+        if state.memberships().len() >= MAX_MEMBERSHIPS {
             return Err(os(libc::ENOBUFS));
         }
-        state.memberships.push(membership);
+        state.rare_mut().memberships.push(membership);
         core.groups().join(membership.group, membership.interface);
         Ok(())
     })
@@ -150,8 +150,8 @@ fn join(core: &Core, cell: &UdpCell, membership: Membership) -> io::Result<()> {
 fn leave(core: &Core, cell: &UdpCell, group: IpAddr, on: Option<u16>) -> io::Result<()> {
     cell.hold(|state| {
         let is_it = |one: &Membership| one.group == group && on.is_none_or(|on| on == one.interface);
-        let at = state.memberships.iter().position(is_it).ok_or_else(|| os(libc::EADDRNOTAVAIL))?;
-        let membership = state.memberships.swap_remove(at);
+        let at = state.memberships().iter().position(is_it).ok_or_else(|| os(libc::EADDRNOTAVAIL))?;
+        let membership = state.rare_mut().memberships.swap_remove(at);
         core.groups().leave(membership.group, membership.interface);
         Ok(())
     })

@@ -79,17 +79,19 @@ impl Udp {
     ) {
         let Origin { source, destination, .. } = datagram.origin;
         let pushed = cell.hold(|state| {
-            let wanted =
-                member.is_none_or(|group| state.options.multicast_all || state.memberships.contains(&group));
+            let wanted = member
+                .is_none_or(|group| state.options.multicast_all || state.memberships().contains(&group));
             (state.is_open() && wanted).then(|| state.received.push(datagram))
         });
         match pushed {
-            Some(Pushed::First) => {
+            Some(Pushed::Queued { first, half_full }) => {
                 self.counters.udp_in_datagrams.bump();
-                turn.out.notify(Arc::clone(cell) as _, Events::READABLE);
+                turn.out.crowded |= half_full;
+                // Who reads goes on until nothing is left, and is told of the next one after that.
+                if first {
+                    turn.out.notify(Arc::clone(cell) as _, Events::READABLE);
+                }
             }
-            // Who reads goes on until nothing is left, and is told of the next one after that.
-            Some(Pushed::Behind) => self.counters.udp_in_datagrams.bump(),
             Some(Pushed::Dropped) => {
                 self.counters.udp_in_errors.bump();
                 self.counters.udp_rcvbuf_errors.bump();

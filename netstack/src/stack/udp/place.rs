@@ -13,9 +13,9 @@ pub(super) struct Place {
 impl Place {
     /// The flow of a socket that is connected from one address of the stack.
     pub(super) fn flow(&self) -> Option<FlowKey> {
-        let peer = self.filter.peer?;
+        let (peer, peer_port) = self.filter.peer?;
         let local = self.filter.local;
         let single = !local.is_unspecified() && !local.is_multicast();
-        single.then(|| FlowKey::new(&local, self.port, &peer.ip(), peer.port()))
+        single.then(|| FlowKey::new(&local, self.port, &peer, peer_port))
     }
 }

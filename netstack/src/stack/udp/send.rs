@@ -14,7 +14,7 @@ use crate::stack::core::Core;
 use crate::stack::egress::{Sent, checksum_mode, cut, send_packet};
 use crate::stack::flow::{Family, FlowKey, QueueId};
 use crate::stack::turn::Turn;
-use crate::stack::unsent::{Packet, Unsent};
+use crate::stack::unsent::Packet;
 use crate::udp::Ends;
 use crate::wire::{
     ChecksumMode, Ecn, Gso, HeaderBuf, IpMeta, UDP_HEADER_LEN, UdpDatagram, emit_udp, ip_header_len,
@@ -129,8 +129,8 @@ impl Udp {
         outgoing: &Outgoing<'_>,
         message: &Transmission<'_>,
     ) -> io::Result<()> {
-        let limit = state.send_buffer;
-        if let Some(unsent) = state.unsent.as_mut().filter(|unsent| !unsent.is_empty())
+        let limit = state.send_buffer();
+        if let Some(unsent) = state.unsent().filter(|unsent| !unsent.is_empty())
             && !unsent.flush(turn)
             && unsent.bytes() >= limit
         {
@@ -140,7 +140,7 @@ impl Udp {
         }
         let whole = outgoing.gso(turn.core, message);
         if let Some(gso) = whole {
-            outgoing.emit(turn, &mut state.unsent, message.contents, Some(gso))?;
+            outgoing.emit(turn, state, message.contents, Some(gso))?;
             self.counters.udp_out_datagrams.bump();
             self.wait_if_unsent(turn, cell, state);
             return Ok(());
@@ -150,7 +150,7 @@ impl Udp {
         // An empty datagram is one, too.
         let first = pieces.next().unwrap_or_default();
         for payload in std::iter::once(first).chain(pieces) {
-            outgoing.emit(turn, &mut state.unsent, payload, None)?;
+            outgoing.emit(turn, state, payload, None)?;
             self.counters.udp_out_datagrams.bump();
         }
         self.wait_if_unsent(turn, cell, state);
@@ -159,7 +159,7 @@ impl Udp {
 
     /// Puts a socket on the list of those that wait for a device, if it has to.
     fn wait_if_unsent(&self, turn: &mut Turn<'_>, cell: &Arc<UdpCell>, state: &mut State) {
-        let Some(unsent) = &mut state.unsent else { return };
+        let Some(unsent) = state.unsent() else { return };
         let Some(queue) = unsent.queue() else { return };
         if !std::mem::replace(&mut unsent.is_listed, true) {
             let number = turn.core.queue_number(queue);
@@ -175,8 +175,8 @@ impl Udp {
         for _ in 0..self.waiting.len(queue_number) {
             let Some(cell) = self.waiting.next(queue_number) else { break };
             let (done, has_room) = cell.hold(|state| {
-                let limit = state.send_buffer;
-                let Some(unsent) = &mut state.unsent else { return (true, false) };
+                let limit = state.send_buffer();
+                let Some(unsent) = state.unsent() else { return (true, false) };
                 unsent.is_listed = false;
                 let done = unsent.flush(turn);
                 // As Linux's sock_writeable: not for each packet.
@@ -201,7 +201,7 @@ impl Udp {
             let number = core.queue_number(*queue);
             while let Some(cell) = self.waiting.next(number) {
                 cell.hold(|state| {
-                    if let Some(unsent) = &mut state.unsent {
+                    if let Some(unsent) = state.unsent() {
                         unsent.is_listed = false;
                         unsent.clear();
                     }
@@ -282,7 +282,7 @@ impl<'a> Outgoing<'a> {
     fn emit(
         &self,
         turn: &mut Turn<'_>,
-        unsent: &mut Option<Box<Unsent>>,
+        state: &mut State,
         payload: &[u8],
         gso: Option<Gso>,
     ) -> io::Result<()> {
@@ -302,36 +302,31 @@ impl<'a> Outgoing<'a> {
         let checksum = emit_udp(&mut header, &datagram, mode);
         if fits {
             let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-            return self.put(turn, unsent, &TxPacket { header: &header, payload, checksum, gso });
+            return put(turn, self.queue, state, &TxPacket { header: &header, payload, checksum, gso });
         }
         let whole = [&header[..], payload].concat();
         let mut sent = Ok(());
         cut(turn.core, &whole, self.mtu, |fragment| {
             if sent.is_ok() {
                 let packet = TxPacket { header: fragment, payload: &[], checksum: None, gso: None };
-                sent = self.put(turn, unsent, &packet);
+                sent = put(turn, self.queue, state, &packet);
             }
         });
         sent
     }
+}
 
-    /// Gives a packet to the device, or appends it to what waits.
-    fn put(
-        &self,
-        turn: &mut Turn<'_>,
-        unsent: &mut Option<Box<Unsent>>,
-        packet: &TxPacket<'_>,
-    ) -> io::Result<()> {
-        if unsent.as_ref().is_none_or(|unsent| unsent.is_empty()) {
-            match send_packet(turn, self.queue, packet) {
-                Sent::Yes => return Ok(()),
-                Sent::Full => {}
-                Sent::Failed => return Err(os(libc::ENETDOWN)),
-            }
+/// Gives a packet to the device, or appends it to what waits.
+fn put(turn: &mut Turn<'_>, queue: QueueId, state: &mut State, packet: &TxPacket<'_>) -> io::Result<()> {
+    if state.unsent().is_none_or(|unsent| unsent.is_empty()) {
+        match send_packet(turn, queue, packet) {
+            Sent::Yes => return Ok(()),
+            Sent::Full => {}
+            Sent::Failed => return Err(os(libc::ENETDOWN)),
         }
-        unsent.get_or_insert_default().push(Packet::copy_of(packet, self.queue));
-        Ok(())
     }
+    state.rare_mut().unsent.push(Packet::copy_of(packet, queue));
+    Ok(())
 }
 
 /// The way of a message of a socket.
@@ -356,17 +351,9 @@ fn way_of(core: &Core, state: &State, message: &Transmission<'_>) -> io::Result<
 pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Result<Way> {
     let ip = on_wire(state, target.address)?;
     let source = match target.source {
-        None => state.source(core),
-        Some(source) if source.is_unspecified() => state.source(core),
-        Some(source) => {
-            let source = source.to_canonical();
-            // As in Linux: an address of the stack, and of the family.
-            let kind = core.addresses().classify(source, state.ip.interface());
-            if !kind.is_local() || source.is_ipv4() != ip.is_ipv4() {
-                return Err(os(libc::EINVAL));
-            }
-            Some(source)
-        }
+        None => state.source(core)?,
+        Some(source) if source.is_unspecified() => state.source(core)?,
+        Some(source) => Some(given_source(core, state, source.to_canonical(), ip)?),
     };
     if source.is_some_and(|source| source.is_ipv4() != ip.is_ipv4()) {
         return Err(os(libc::ENETUNREACH));
@@ -376,9 +363,8 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
     if kind == AddressKind::Broadcast && !state.options.broadcast {
         return Err(os(libc::EACCES));
     }
-    let by_group = (kind == AddressKind::Multicast)
-        .then(|| state.multicast_interface[usize::from(ip.is_ipv6())])
-        .flatten();
+    let family = if ip.is_ipv4() { Family::V4 } else { Family::V6 };
+    let by_group = (kind == AddressKind::Multicast).then(|| state.group_interface(family)).flatten();
     let interface = state.ip.interface().or(scope(core, target.address)?).or(by_group);
     let route = core.routes().lookup_any(core.addresses(), ip, source, interface);
     let route = route.ok_or_else(|| {
@@ -388,6 +374,18 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
     let remote = SocketAddr::new(ip, target.address.port());
     let remote = with_scope(remote, route.interface);
     Ok(Way { interface: route.interface, source: route.source, remote, kind })
+}
+
+/// The source that a message names (`IP_PKTINFO`, `IPV6_PKTINFO`): of the family of its destination, and an
+/// address of the stack or, as for binding, of another host.
+fn given_source(core: &Core, state: &State, source: IpAddr, to: IpAddr) -> io::Result<IpAddr> {
+    let kind = core.addresses().classify(source, state.ip.interface());
+    // ip6_datagram_send_ctl in Linux. Over IPv4 it is the look-up of the route that refuses it.
+    let permitted = source.is_ipv4() || kind.is_local() || state.ip.freebind || state.ip.transparent;
+    if source.is_ipv4() != to.is_ipv4() || !permitted {
+        return Err(os(libc::EINVAL));
+    }
+    state.ip.usable_source(core, source)?.ok_or_else(|| os(libc::EINVAL))
 }
 
 /// An address as on the wire, if the socket can send to it. An IPv6 socket takes IPv4 addresses in either

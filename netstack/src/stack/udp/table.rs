@@ -5,7 +5,7 @@
 
 use super::cell::UdpCell;
 use super::place::Place;
-use crate::stack::flow::{FlowKey, give_back};
+use crate::stack::flow::{FlowKey, give_back, push_exact, retain_exact};
 use crate::stack::keyed::Keyed;
 use crate::sync::{Rank, RwLock};
 use crate::udp::{Ends, Filter, Score};
@@ -23,10 +23,11 @@ struct Entry {
     cell: Arc<UdpCell>,
 }
 
+/// Slices and not vectors, for most have one entry.
 #[derive(Debug)]
 struct Shard {
-    connected: HashMap<FlowKey, Vec<Entry>, Keyed>,
-    bound: HashMap<u16, Vec<Entry>, Keyed>,
+    connected: HashMap<FlowKey, Box<[Entry]>, Keyed>,
+    bound: HashMap<u16, Box<[Entry]>, Keyed>,
 }
 
 /// The sockets of one stack.
@@ -110,7 +111,7 @@ impl Table {
     /// The sockets for a datagram to a group or to all hosts: all that take it.
     pub(super) fn find_all(&self, ends: &Ends) -> Vec<Arc<UdpCell>> {
         let shard = self.shard(ends.local.port()).read();
-        let entries = shard.bound.get(&ends.local.port()).into_iter().flatten();
+        let entries = shard.bound.get(&ends.local.port()).into_iter().flat_map(|entries| entries.iter());
         let takers = entries.filter(|entry| entry.filter.score(ends).is_some());
         takers.map(|entry| Arc::clone(&entry.cell)).collect()
     }
@@ -120,7 +121,8 @@ impl Table {
         let mut all = Vec::with_capacity(self.len());
         for shard in &self.shards {
             let shard = shard.read();
-            let entries = shard.connected.values().chain(shard.bound.values()).flatten();
+            let entries =
+                shard.connected.values().chain(shard.bound.values()).flat_map(|entries| entries.iter());
             all.extend(entries.map(|entry| Arc::clone(&entry.cell)));
         }
         all.sort_by_key(|cell| cell.id());
@@ -145,19 +147,13 @@ impl Shard {
     }
 }
 
-fn insert<K: Eq + Hash>(table: &mut HashMap<K, Vec<Entry>, Keyed>, key: K, entry: Entry) {
-    // Most have one, for which four places would be many.
-    let entries = table.entry(key).or_default();
-    if entries.is_empty() {
-        entries.reserve_exact(1);
-    }
-    entries.push(entry);
+fn insert<K: Eq + Hash>(table: &mut HashMap<K, Box<[Entry]>, Keyed>, key: K, entry: Entry) {
+    push_exact(table.entry(key).or_default(), entry);
 }
 
-fn remove<K: Eq + Hash>(table: &mut HashMap<K, Vec<Entry>, Keyed>, key: &K, cell: &Arc<UdpCell>) {
+fn remove<K: Eq + Hash>(table: &mut HashMap<K, Box<[Entry]>, Keyed>, key: &K, cell: &Arc<UdpCell>) {
     let Some(entries) = table.get_mut(key) else { return };
-    entries.retain(|entry| !Arc::ptr_eq(&entry.cell, cell));
-    if entries.is_empty() {
+    if retain_exact(entries, |entry| !Arc::ptr_eq(&entry.cell, cell)) == 0 {
         table.remove(key);
         give_back(table);
     }

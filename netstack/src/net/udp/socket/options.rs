@@ -3,7 +3,10 @@
 use super::UdpSocket;
 use crate::config::MtuDiscover;
 use crate::error::os;
-use crate::net::options::ip::{HasMtuDiscover, mtu_discover_option, ttl_from};
+use crate::net::options::ip::{
+    ForeignAddresses, HasForeignAddresses, HasMtuDiscover, foreign_address_options, mtu_discover_option,
+    ttl_from,
+};
 use crate::net::options::tcp::{recv_buffer_from, send_buffer_from};
 use crate::stack::Family;
 use crate::udp::UdpOptions;
@@ -318,6 +321,31 @@ impl HasMtuDiscover for UdpSocket {
 }
 
 mtu_discover_option!(UdpSocket);
+
+impl HasForeignAddresses for UdpSocket {
+    fn socket_family(&self) -> Family {
+        self.endpoint.cell.family()
+    }
+
+    fn foreign_addresses(&self, option: ForeignAddresses) -> bool {
+        match option {
+            ForeignAddresses::Freebind => self.endpoint.cell.freebind(),
+            ForeignAddresses::Transparent => self.endpoint.cell.transparent(),
+        }
+    }
+
+    fn set_foreign_addresses(&self, option: ForeignAddresses, on: bool) {
+        match option {
+            ForeignAddresses::Freebind => self.endpoint.cell.set_freebind(on),
+            ForeignAddresses::Transparent => self.endpoint.cell.set_transparent(on),
+        }
+    }
+}
+
+foreign_address_options!(
+    UdpSocket,
+    "To set it before binding, use [`UnboundUdpSocket`](crate::net::udp::UnboundUdpSocket)."
+);
 
 fn byte_from(value: u32) -> io::Result<u8> {
     u8::try_from(value).map_err(|_| os(libc::EINVAL))

@@ -1,7 +1,7 @@
 //! Sending datagrams.
 
 use super::UdpSocket;
-use crate::net::lookup::{ToSocketAddrs, resolve};
+use crate::net::lookup::{ToSocketAddrs, resolve_first};
 use crate::net::readiness::Direction;
 use crate::stack::Transmission;
 use std::io;
@@ -65,7 +65,7 @@ impl UdpSocket {
     /// Cancel safe: a dropped future has sent nothing.
     pub async fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
         let target = addr.to_target();
-        let first = resolve(self.endpoint.stack.core().resolver(), target).await?.first().copied();
+        let first = resolve_first(self.endpoint.stack.core().resolver(), target).await?;
         let Some(first) = first else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no addresses to send data to"));
         };

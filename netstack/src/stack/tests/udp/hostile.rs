@@ -6,7 +6,7 @@ use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, UdpDatagram, emit_udp};
 use proptest::prelude::*;
 
 /// A datagram from a stranger to port 53 of host 1.
-fn datagram(v6: bool, payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram(v6: bool, payload: &[u8]) -> Vec<u8> {
     let family = if v6 { Family::V6 } else { Family::V4 };
     let src = if v6 { "fd00::9".parse().unwrap() } else { "10.0.0.9".parse().unwrap() };
     let ip = IpMeta::new(src, address(1, family), 64);
@@ -15,7 +15,7 @@ fn datagram(v6: bool, payload: &[u8]) -> Vec<u8> {
     [&header[..], payload].concat()
 }
 
-fn give(net: &mut Net, packet: &[u8]) {
+pub(super) fn give(net: &mut Net, packet: &[u8]) {
     net.cable.inject(net.now, 1, packet);
     net.settle();
 }

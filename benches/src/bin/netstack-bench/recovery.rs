@@ -257,7 +257,7 @@ impl Recovery {
     fn fairness(&self, controls: &[String]) -> io::Result<()> {
         for control in controls {
             for hosts in SHARERS {
-                let swapped = |seed: u64| seed % 2 == 0;
+                let swapped = |seed: u64| seed.is_multiple_of(2);
                 let lanes: Vec<_> = (1..=self.seeds)
                     .map(|seed| LaneArgs {
                         path: CELLS.len(),

@@ -65,6 +65,8 @@ pub(crate) struct Progress {
     ended: bool,
     /// It is done with the connection.
     done: bool,
+    /// An operation failed, and its error was told.
+    pub(crate) told: bool,
 }
 
 impl Party {
@@ -257,7 +259,10 @@ impl Ledger {
 
     /// An operation of one end failed.
     pub(crate) fn failed(&self, id: Id, party: Party, what: &str, error: &std::io::Error) {
-        let (excuse, progress) = self.with(id, |record| (record.excuse, *record.progress(party)));
+        let (excuse, progress) = self.with(id, |record| {
+            record.progress(party).told = true;
+            (record.excuse, *record.progress(party))
+        });
         if excuse.is_none() {
             self.violation(format!(
                 "connection {id:?}: {party:?} cannot {what}: {error} ({:?}) after {progress:?}",
@@ -288,6 +293,10 @@ impl Ledger {
             progress.ended |= bytes.is_empty();
             let (progress, peers) = (*progress, record.peers(party));
             if bytes.is_empty() {
+                // An error is told once, as in Linux: if a writer has taken it, the reader finds the end.
+                if progress.told {
+                    return None;
+                }
                 let whole = peers.iter().any(|peer| peer.finished && peer.written == progress.read);
                 return (!whole)
                     .then(|| format!("the stream ends early for the {party:?}: {progress:?} of {peers:?}"));

@@ -1,7 +1,7 @@
 //! A smaller MTU on the way: what routers say of it, what they do not say, and what is remembered.
 
 use super::SECOND;
-use crate::config::{Config, MtuDiscover, MtuProbing};
+use crate::config::{Config, Hystart, MtuDiscover, MtuProbing};
 use crate::stack::Family;
 use crate::stack::testing::{Hop, LinkSpec, Net, Socket, Verdict, address, icmp_about, too_big};
 use crate::tcp::{State, TcpInfo};
@@ -260,7 +260,11 @@ fn a_black_hole_is_found_after_retries1_and_climbed_out_of() {
 
 #[test]
 fn a_search_finds_the_mtu_and_its_failures_are_no_congestion() {
-    let probing = |_, config: &mut Config| config.mtu_probing = MtuProbing::Always;
+    let probing = |_, config: &mut Config| {
+        config.mtu_probing = MtuProbing::Always;
+        // Nothing but a loss may end slow start here.
+        config.hystart = Hystart::Off;
+    };
     for (hop, expected) in [(None, 1441..=1448), (silent(1400), 1340..=1348), (honest(1300), 1240..=1248)] {
         let mut net = Net::pair_with(9, LinkSpec::default(), probing);
         net.cable.set_hop(hop);

@@ -163,7 +163,7 @@ fn a_history_is_off_by_default_and_bounded() {
     net.transfer(&client, &server, &[7; 100_000], SECOND);
     let history = client.cell.history();
     assert_eq!(history.events.len(), 10);
-    assert!(history.dropped > 20);
+    assert!(history.dropped > 5, "{}", history.dropped);
     assert_eq!(history.about.connection, Some(client.cell.id()));
     set(&net, &client, |options| options.history = 0);
     assert!(client.cell.history().events.is_empty() && !client.cell.has_history_memory());

@@ -3,7 +3,6 @@
 //! CONFORMANCE.md lists them by the same names.
 
 use crate::compare::{Answer, Difference, Place, TcpAnswer, Trace};
-use crate::generator;
 use crate::peer::States;
 use crate::script::{AckAnchor, Odd, Piece, Script, SeqAnchor, Stamp};
 use crate::segment::{ACK, CWR, ECE, FIN, RST, SYN, URG};
@@ -346,17 +345,6 @@ pub(crate) const CLASSES: &[Class] = &[
         example: || {
             script(States::CloseWait, [Odd { seq: (SeqAnchor::Nxt, -10), len: 10, ..Odd::new(ACK | FIN) }])
         },
-    },
-    Class {
-        name: "a duplicate is reported once",
-        rule: "RFC 2883 §4; Linux copies the header of a super-segment to all that it cuts it into \
-               (tcp_gso_segment)",
-        holds: |case| match *case.difference {
-            Difference::Step(step) => case.ours.steps[step].len() > 1 && case.differs_in_sack_only(),
-            Difference::Socket | Difference::After => false,
-        },
-        // A write of more than one segment that follows a duplicate.
-        example: || generator::script(1133),
     },
     Class {
         name: "what the last acknowledgment carries is seen",

@@ -124,14 +124,14 @@ config! {
         /// (`tcp_synack_retries`). 5: 63 s.
         synack_retries: u32 = 5;
         /// Retransmissions of data after which the path is suspected to be faulty (`tcp_retries1`, R1
-        /// of RFC 9293 §3.8.3). 3.
+        /// of RFC 9293 §3.8.3). As with `retries2`, the limit is a time. 3: 3 s.
         retries1: u32 = 3;
         /// Retransmissions of data after which the connection times out (`tcp_retries2`, R2 of
         /// RFC 9293 §3.8.3). The limit is the time that these retransmissions take when they start at
-        /// `rto_min`. 15: 924.6 s.
+        /// 200 ms, whatever `rto_min` is. 15: 924.6 s.
         retries2: u32 = 15;
         /// As `retries2`, for orphans (`tcp_orphan_retries`): connections that no application holds any
-        /// more. 8.
+        /// more. 8: 102.2 s.
         orphan_retries: u32 = 8;
         /// How long data of new sockets may stay unacknowledged before the connection times out
         /// (TCP_USER_TIMEOUT, RFC 5482). `none`: `retries2` is the limit.

@@ -25,6 +25,19 @@ impl<'a> Turn<'a> {
         Self { core, now, out }
     }
 
+    /// Makes the time of this turn no earlier than `latest`, the last at which something was done to what is now
+    /// locked, and that the same.
+    ///
+    /// A turn has the time at which its thread looked at the clock. A thread that then waits for the lock, or
+    /// for the processor, comes behind one that looked later. To a connection time would go back: the peer drops
+    /// a segment whose timestamp is older than that of the one before (PAWS). Linux looks at the clock with the
+    /// socket locked (`tcp_mstamp_refresh`).
+    #[inline]
+    pub(super) fn not_before(&mut self, latest: &mut Instant) {
+        self.now = self.now.max(*latest);
+        *latest = self.now;
+    }
+
     /// Something happened to whom `about` says, which somebody may want to know.
     #[inline]
     pub(super) fn trace(&mut self, about: impl FnOnce() -> About, kind: impl FnOnce() -> EventKind) {

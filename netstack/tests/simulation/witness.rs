@@ -67,9 +67,7 @@ impl Witness {
     pub(crate) fn arrives(&mut self, bytes: &[u8]) {
         let Some(packet) = Packet::parse(bytes) else { return };
         if packet.is_rst() {
-            if let Some(back) = self.ways.get_mut(&(packet.to, packet.from)) {
-                back.begin_again();
-            }
+            self.reset_arrives(&packet);
             return;
         }
         let Some(way) = self.ways.get_mut(&(packet.from, packet.to)) else { return };
@@ -78,6 +76,19 @@ impl Witness {
             return;
         }
         way.arrived.insert(start, start + u64::from(packet.len()));
+    }
+
+    fn reset_arrives(&mut self, packet: &Packet) {
+        let (Some(way), Some(back)) =
+            (self.ways.get(&(packet.from, packet.to)), self.ways.get(&(packet.to, packet.from)))
+        else {
+            return;
+        };
+        // What is over stays so: a late copy of its packets may have been reset.
+        if !(way.is_over(back) && back.is_over(way)) {
+            let reset = self.ways.get_mut(&(packet.to, packet.from)).expect("it is there");
+            reset.begin_again();
+        }
     }
 
     /// A packet leaves a host.

@@ -10,6 +10,7 @@ use crate::error::os;
 use crate::reasons::ResetReason;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
+use crate::time::Instant;
 use crate::trace::{Call, EventKind};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
@@ -27,8 +28,7 @@ impl Tcp {
         cell: &Arc<Cell>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
-        let now = turn.now;
-        self.reading(turn, cell, 0, |connection| connection.read(now, bufs), |bytes| Some(*bytes))
+        self.reading(turn, cell, 0, |connection, now| connection.read(now, bufs), |bytes| Some(*bytes))
     }
 
     /// As [`Tcp::read`], without consuming the bytes.
@@ -41,7 +41,7 @@ impl Tcp {
         cell: &Arc<Cell>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> io::Result<usize> {
-        self.reading(turn, cell, 0, |connection| connection.peek(bufs), |_| None)
+        self.reading(turn, cell, 0, |connection, _| connection.peek(bufs), |_| None)
     }
 
     /// Reads the bytes of one received segment without a copy; none at the end of the stream.
@@ -49,9 +49,8 @@ impl Tcp {
     /// # Errors
     /// As [`Tcp::read`].
     pub fn read_chunk(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) -> io::Result<Option<Chunk>> {
-        let now = turn.now;
         let bytes = |chunk: &Option<Chunk>| Some(chunk.as_ref().map_or(0, Chunk::len));
-        self.reading(turn, cell, None, |connection| connection.read_chunk(now), bytes)
+        self.reading(turn, cell, None, |connection, now| connection.read_chunk(now), bytes)
     }
 
     /// Writes from `bufs`, in order, and sends as much as is permitted.
@@ -105,8 +104,8 @@ impl Tcp {
     /// Sends the SYN that waits for the first write (`TCP_FASTOPEN_CONNECT`), without data. Nothing
     /// happens if none waits.
     pub fn open_now(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
-        let now = turn.now;
         self.call(turn, cell, |held| {
+            let now = held.turn.now;
             if let Stage::Opening(opening) = &mut held.state.stage {
                 opening.go(now);
             }
@@ -118,8 +117,8 @@ impl Tcp {
     /// # Errors
     /// `ENOTCONN` if there is no connection.
     pub fn shutdown(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, how: Shutdown) -> io::Result<()> {
-        let now = turn.now;
         let (outcome, replaced) = self.call(turn, cell, |held| {
+            let now = held.turn.now;
             held.note(|| {
                 let (read, write) = (how != Shutdown::Write, how != Shutdown::Read);
                 EventKind::Call(Call::Shutdown { read, write })
@@ -141,8 +140,8 @@ impl Tcp {
     /// Closes the connection: the last handle was dropped. Written data is still sent in the
     /// background. If there is unread data, the connection is reset (RFC 2525 §2.17), as in Linux.
     pub fn close(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
-        let now = turn.now;
         let replaced = self.call(turn, cell, |held| {
+            let now = held.turn.now;
             if held.state.orphan {
                 return None;
             }
@@ -187,8 +186,8 @@ impl Tcp {
 
     /// Resets the connection, for `reason` if that is not the application.
     pub(crate) fn reset(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, reason: Option<ResetReason>) {
-        let now = turn.now;
         let replaced = self.call(turn, cell, |held| {
+            let now = held.turn.now;
             if reason.is_none() {
                 held.note(|| EventKind::Call(Call::Abort));
             }
@@ -223,8 +222,8 @@ impl Tcp {
         cell: &Arc<Cell>,
         change: impl FnOnce(&mut SocketOptions) -> R,
     ) -> R {
-        let now = turn.now;
         self.call(turn, cell, |held| {
+            let now = held.turn.now;
             let state = &mut *held.state;
             let (result, history) = match &mut state.stage {
                 Stage::Opening(opening) => {
@@ -362,16 +361,17 @@ impl Tcp {
         turn: &mut Turn<'_>,
         cell: &Arc<Cell>,
         end: R,
-        f: impl FnOnce(&mut Connection) -> Result<R, TcpError>,
+        f: impl FnOnce(&mut Connection, Instant) -> Result<R, TcpError>,
         bytes: impl FnOnce(&R) -> Option<usize>,
     ) -> io::Result<R> {
         self.call(turn, cell, |held| {
+            let now = held.turn.now;
             let read = match &mut held.state.stage {
                 Stage::Opening(_) => Err(io::ErrorKind::WouldBlock.into()),
-                Stage::Connected(connection) => f(connection).map_err(io::Error::from),
+                Stage::Connected(connection) => f(connection, now).map_err(io::Error::from),
                 Stage::Over(over) => {
                     match over.unread.as_mut().filter(|connection| connection.unread() > 0) {
-                        Some(connection) => f(connection).map_err(io::Error::from),
+                        Some(connection) => f(connection, now).map_err(io::Error::from),
                         None => over.take().map_or(Ok(end), Err),
                     }
                 }

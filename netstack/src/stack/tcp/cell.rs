@@ -86,6 +86,8 @@ pub(crate) struct SocketState {
     pub(crate) options: SocketOptions,
     /// When the connection began on this side.
     pub(crate) began: Instant,
+    /// When it was last held.
+    pub(crate) latest: Instant,
     /// Why the connection ended, if it has.
     pub(crate) end: Option<EndReason>,
     /// What is noted of what happens.
@@ -190,6 +192,7 @@ impl Cell {
             orphan: false,
             options,
             began,
+            latest: began,
             end: None,
             watch: Watch::new(history, traced),
             fast_open,

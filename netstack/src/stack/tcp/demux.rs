@@ -27,6 +27,8 @@ pub(crate) struct TimeWaitEntry {
     #[expect(dead_code, reason = "held for what its drop does")]
     pub(crate) binding: Option<Binding>,
     pub(crate) queue: QueueId,
+    /// When it last changed or answered.
+    pub(crate) latest: Instant,
 }
 
 /// What the addresses and ports of a connection lead to.

@@ -36,8 +36,8 @@ impl Tcp {
         }
         cells.extend(self.demux.all_cells());
         for cell in cells {
-            let now = turn.now;
             self.hold(turn, &cell, End::Settle, |held| {
+                let now = held.turn.now;
                 if let Stage::Connected(connection) = &mut held.state.stage {
                     connection.reset(now, ResetReason::StackShutDown);
                 }

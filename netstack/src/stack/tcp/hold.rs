@@ -116,6 +116,7 @@ impl Tcp {
 
 impl Held<'_, '_> {
     fn run<R>(mut self, end: End<'_>, f: impl FnOnce(&mut Self) -> R) -> (R, Progress) {
+        self.turn.not_before(&mut self.state.latest);
         self.drain_backlog();
         let result = f(&mut self);
         let progress = match end {

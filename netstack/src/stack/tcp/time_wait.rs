@@ -23,6 +23,7 @@ impl Tcp {
     ) -> Option<SeqNum> {
         let Stray { from, key, segment } = *stray;
         let (step, queue) = self.demux.with_time_wait(key, |entry| {
+            turn.not_before(&mut entry.latest);
             let step = entry.record.on_segment(turn.now, segment);
             let acceptable = matches!(step, TimeWaitStep::Acknowledge(_));
             // As a connection: it stays with its interface (`Cell::arrived_on`).

@@ -4,7 +4,7 @@ use super::{SECOND, assert_empty, to_host_1};
 use crate::buffer::PacketBuf;
 use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, TxPacket};
 use crate::readiness::Events;
-use crate::stack::testing::{Cable, LinkSpec, Net, Socket};
+use crate::stack::testing::{Cable, LinkSpec, Net, Socket, Verdict};
 use crate::stack::{DriverHook, Family, Interface, QueueId};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
@@ -128,6 +128,22 @@ fn shutting_the_stack_down_resets_all_and_refuses_the_rest() {
     net.run_for(SECOND);
     assert_eq!(net.read(&server).unwrap_err().raw_os_error(), Some(libc::ECONNRESET));
     assert_empty(net.engine(0));
+}
+
+#[test]
+fn a_short_rto_does_not_shorten_the_patience_for_an_orphan() {
+    let mut net = Net::pair_with(39, LinkSpec::default(), |_, config| {
+        config.rto_min = Duration::from_millis(5);
+    });
+    let (client, server) = net.connected();
+    assert_eq!(net.transfer(&client, &server, b"before", SECOND), b"before");
+    net.cable.set_filter(|_| Verdict::Drop);
+    net.write(&client, b"after").unwrap();
+    net.close(client);
+    net.run_for(20 * SECOND);
+    net.cable.clear_filter();
+    net.run_for(40 * SECOND);
+    assert_eq!(net.read_available(&server), (b"after".to_vec(), true));
 }
 
 #[test]

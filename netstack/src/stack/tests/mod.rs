@@ -9,6 +9,7 @@ mod fast_open;
 mod forwarder;
 mod headers;
 mod interfaces;
+mod late;
 mod listening;
 mod lossy;
 mod mtu;

@@ -3,7 +3,7 @@
 use super::Connection;
 use super::liveness::{Probe, Silence, WindowProbeLimits};
 use crate::reasons::{EndReason, ResetReason};
-use crate::tcp::backoff::modelled_time;
+use crate::tcp::backoff::{MODEL_RTO, modelled_time};
 use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
 use crate::trace::{TimerKind, TimerSet};
@@ -103,12 +103,12 @@ impl Connection {
     /// §3.8.3 with `retries1`).
     fn has_waited(&self, now: Instant, retries: u32) -> bool {
         let since = self.recovery.retrans_stamp().filter(|_| self.recovery.timeouts() > 0);
-        let time = modelled_time(retries, self.config.rto_min, self.config.rto_max);
+        let time = modelled_time(retries, MODEL_RTO, self.config.rto_max);
         since.is_some_and(|since| now - since >= time)
     }
 
     fn give_up_after(&self) -> Duration {
-        modelled_time(self.retries(), self.config.rto_min, self.config.rto_max)
+        modelled_time(self.retries(), MODEL_RTO, self.config.rto_max)
     }
 
     /// How often to try. Nobody waits for an orphan: it is given up sooner, and at once when its RTO

@@ -112,6 +112,7 @@ impl Held<'_, '_> {
             timer: Timer::default(),
             binding: self.state.binding.take(),
             queue: self.cell.queue(),
+            latest: self.turn.now,
         };
         self.state.attached = false;
         if self.tcp.demux.insert_time_wait(self.cell, Box::new(entry)).is_ok() {

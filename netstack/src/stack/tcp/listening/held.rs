@@ -60,7 +60,9 @@ struct HeldListener<'h, 't> {
 
 impl<'h, 't> HeldListener<'h, 't> {
     fn new(tcp: &'h Tcp, turn: &'h mut Turn<'t>, listener: &'h Arc<Listener>) -> Self {
-        Self { tcp, turn, listener, state: listener.lock() }
+        let mut state = listener.lock();
+        turn.not_before(&mut state.latest);
+        Self { tcp, turn, listener, state }
     }
 
     fn count(&mut self, tally: Tally) {

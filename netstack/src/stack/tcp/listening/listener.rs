@@ -19,6 +19,7 @@ use crate::stack::tcp::fast_open_queue::FastOpenQueue;
 use crate::stack::tcp::send::Marks;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{SocketOptions, SynRetries};
+use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -64,6 +65,8 @@ pub(super) struct ListenerState {
     /// What accept reports for ever, once the interface or the stack is gone.
     pub(super) failure: Option<Failure>,
     pub(super) counters: ListenerCounters,
+    /// When something was last done to a half-open connection.
+    pub(super) latest: Instant,
 }
 
 impl ListenerState {
@@ -244,6 +247,7 @@ impl Listener {
             place: Some(place),
             failure: None,
             counters: ListenerCounters::default(),
+            latest: Instant::ZERO,
         };
         Arc::new(Self {
             id,

@@ -121,6 +121,9 @@ reasons! {
         UdpCsum = "bad UDP checksum",
         /// The receive buffer of the socket is full (`SO_RCVBUF`).
         SocketRcvbuff = "receive buffer full",
+        /// Own: the first datagram of a UDP flow, for a forwarder that has too many flows, too many that wait to
+        /// be accepted, or too much that waits to be read.
+        UdpFlowsFull = "too many UDP flows",
         /// The checksum of a TCP segment is wrong.
         TcpCsum = "bad TCP checksum",
         /// Flags that make no sense in the state.

@@ -1,7 +1,9 @@
 //! The queue of a socket's datagrams that were not read yet.
 
+use super::budget::{Budget, Held};
 use super::value::{Datagram, Origin};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Places for datagrams that an empty queue keeps.
 const KEPT: usize = 64;
@@ -11,8 +13,8 @@ const KEPT: usize = 64;
 #[derive(Debug)]
 pub struct ReceiveQueue {
     datagrams: VecDeque<Datagram>,
-    /// What they keep in use, in bytes.
-    memory: usize,
+    /// The memory that they keep in use.
+    held: Held,
     limit: usize,
     dropped: u64,
 }
@@ -40,13 +42,19 @@ pub struct Gathered {
 impl ReceiveQueue {
     /// An empty queue for datagrams of `limit` bytes of memory.
     pub const fn new(limit: usize) -> Self {
-        Self { datagrams: VecDeque::new(), memory: 0, limit, dropped: 0 }
+        Self { datagrams: VecDeque::new(), held: Held::new(None), limit, dropped: 0 }
+    }
+
+    /// As [`ReceiveQueue::new`], and what all queues of `budget` keep in use is limited by it.
+    pub const fn within(limit: usize, budget: Arc<Budget>) -> Self {
+        Self { datagrams: VecDeque::new(), held: Held::new(Some(budget)), limit, dropped: 0 }
     }
 
     /// Everything that waits; the queue is empty after that.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let empty = Self { dropped: self.dropped, ..Self::new(self.limit) };
+        let Self { limit, dropped, .. } = *self;
+        let empty = Self { datagrams: VecDeque::new(), held: self.held.another(), limit, dropped };
         std::mem::replace(self, empty)
     }
 
@@ -62,7 +70,7 @@ impl ReceiveQueue {
 
     /// The memory that the queue keeps in use, in bytes.
     pub const fn memory(&self) -> usize {
-        self.memory
+        self.held.bytes()
     }
 
     /// Datagrams that there was no room for, since the queue was made (`SO_RXQ_OVFL`).
@@ -80,16 +88,16 @@ impl ReceiveQueue {
         self.datagrams.front()
     }
 
-    /// Appends a datagram, if there is room. An empty queue has room for any one.
+    /// Appends a datagram, if there is room. An empty queue has room for any one, unless the queues of its
+    /// budget have none.
     pub fn push(&mut self, datagram: Datagram) -> Pushed {
         let datagram = datagram.compact();
         let memory = datagram.memory();
         let first = self.datagrams.is_empty();
-        if !first && self.memory + memory > self.limit {
+        if !first && self.held.bytes() + memory > self.limit || !self.held.take(memory) {
             self.dropped += 1;
             return Pushed::Dropped;
         }
-        self.memory += memory;
         self.datagrams.push_back(datagram);
         if first { Pushed::First } else { Pushed::Behind }
     }
@@ -105,7 +113,7 @@ impl ReceiveQueue {
     /// Takes what came as one.
     fn pop_whole(&mut self) -> Option<Datagram> {
         let datagram = self.datagrams.pop_front()?;
-        self.memory -= datagram.memory();
+        self.held.give_back(datagram.memory());
         if self.datagrams.is_empty() {
             self.datagrams.shrink_to(KEPT);
         }

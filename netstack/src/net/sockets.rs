@@ -7,7 +7,7 @@ use crate::net::interface::{InterfaceHandle, Monitor};
 use crate::net::lookup::{ToSocketAddrs, resolve};
 use crate::net::stack::Stack;
 use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
-use crate::net::udp::UdpSocket;
+use crate::net::udp::{UdpForwarder, UdpForwarderConfig, UdpSocket};
 use crate::stack::{InterfaceInfo, RouteInfo, SocketInfo};
 use std::io;
 use std::net::SocketAddr;
@@ -68,6 +68,15 @@ impl Stack {
     /// As [`TcpForwarder::start_on`].
     pub fn tcp_forwarder(&self, config: TcpForwarderConfig) -> io::Result<TcpForwarder> {
         TcpForwarder::start_on(self, config)
+    }
+
+    /// Takes every datagram for which this stack has no socket, whatever its destination is:
+    /// [`UdpForwarder::start_on`].
+    ///
+    /// # Errors
+    /// As [`UdpForwarder::start_on`].
+    pub fn udp_forwarder(&self, config: UdpForwarderConfig) -> io::Result<UdpForwarder> {
+        UdpForwarder::start_on(self, config)
     }
 
     /// Takes the echo requests to addresses that an interface accepts for others:

@@ -24,3 +24,4 @@ mod tcp_pending;
 mod tcp_shutdown;
 mod tcp_stream;
 mod udp;
+mod udp_forwarder;

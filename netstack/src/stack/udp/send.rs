@@ -101,22 +101,52 @@ impl Udp {
             if let Some(error) = state.take_error() {
                 return Err(error);
             }
+            if !state.is_open() {
+                return Err(state.closed());
+            }
             let way = way_of(turn.core, state, message)?;
             if let Some(failure) = turn.core.interface_failure(way.interface) {
                 return Err(failure.into());
             }
-            let outgoing = Outgoing::new(turn, state, &way, message);
+            let outgoing = Outgoing::new(turn, state, &way, state.port(), message);
             outgoing.check(message)?;
             let looped = looped(turn.core, state, &outgoing, message);
             // With a time to live of zero, what is for a group does not leave the stack.
             if way.kind != AddressKind::Multicast || outgoing.ip.hop_limit > 0 {
                 self.transmit(turn, cell, state, &outgoing, message)?;
             }
+            if let Some(flow) = &mut state.flow {
+                flow.on_sent(turn.now);
+            }
             Ok(looped)
         })?;
         if let Some((ends, datagram)) = looped {
             self.deliver_to_all(turn, &ends, datagram);
         }
+        Ok(message.contents.len())
+    }
+
+    /// As [`Udp::send`], on a way that is known, from any port.
+    pub(super) fn send_on(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<UdpCell>,
+        way: &Way,
+        src_port: u16,
+        message: &Transmission<'_>,
+    ) -> io::Result<usize> {
+        turn.core.check_alive()?;
+        cell.hold(|state| {
+            if !state.is_open() {
+                return Err(state.closed());
+            }
+            if let Some(failure) = turn.core.interface_failure(way.interface) {
+                return Err(failure.into());
+            }
+            let outgoing = Outgoing::new(turn, state, way, src_port, message);
+            outgoing.check(message)?;
+            self.transmit(turn, cell, state, &outgoing, message)
+        })?;
         Ok(message.contents.len())
     }
 
@@ -212,7 +242,7 @@ impl Udp {
 }
 
 impl<'a> Outgoing<'a> {
-    fn new(turn: &Turn<'_>, state: &State, way: &'a Way, message: &Transmission<'_>) -> Self {
+    fn new(turn: &Turn<'_>, state: &State, way: &'a Way, src_port: u16, message: &Transmission<'_>) -> Self {
         let (core, options) = (turn.core, &state.options);
         let group = way.kind == AddressKind::Multicast;
         let (hop_limit, class) = match (way.remote, group) {
@@ -222,7 +252,6 @@ impl<'a> Outgoing<'a> {
             (SocketAddr::V6(_), true) => (options.multicast_hops, options.tclass),
         };
         let traffic_class = message.ecn.map_or(class, |ecn| class & !3 | ecn.bits());
-        let src_port = state.ip.binding().map_or(0, |binding| binding.port());
         let flow = FlowKey::new(&way.source, src_port, &way.remote.ip(), way.remote.port());
         let flow_label = if flow.is_ipv6() { (core.keyed().of(&flow) >> 40) as u32 & 0xf_ffff } else { 0 };
         let ip = IpMeta { traffic_class, flow_label, ..IpMeta::new(way.source, way.remote.ip(), hop_limit) };
@@ -337,7 +366,7 @@ impl<'a> Outgoing<'a> {
 /// The way of a message of a socket.
 fn way_of(core: &Core, state: &State, message: &Transmission<'_>) -> io::Result<Way> {
     match (message.destination, &state.peer) {
-        (None, None) => Err(os(if state.is_open() { libc::EDESTADDRREQ } else { libc::EBADF })),
+        (None, None) => Err(os(libc::EDESTADDRREQ)),
         (None, Some(peer)) if message.source.is_none() => Ok(Way {
             interface: peer.interface,
             source: peer.source,
@@ -388,6 +417,32 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
     let remote = SocketAddr::new(ip, target.address.port());
     let remote = with_scope(remote, route.interface);
     Ok(Way { interface: route.interface, source: route.source, remote, kind })
+}
+
+/// The way between two addresses, neither of which has to be the stack's.
+pub(super) fn way_between(
+    core: &Core,
+    bound: Option<u16>,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> io::Result<Way> {
+    let (source, ip) = (from.ip().to_canonical(), to.ip().to_canonical());
+    let is_one_host = |address| core.addresses().classify(address, bound).is_one_host();
+    // A loopback address does not leave the host.
+    let leaves = source.is_loopback() && !ip.is_loopback();
+    let no_ports = from.port() == 0 || to.port() == 0;
+    if no_ports || source.is_ipv4() != ip.is_ipv4() || !is_one_host(source) || leaves {
+        return Err(os(libc::EINVAL));
+    }
+    let kind = core.addresses().classify(ip, bound);
+    if !kind.is_one_host() {
+        return Err(os(if ip.is_unspecified() { libc::EINVAL } else { libc::EACCES }));
+    }
+    let interface = bound.or(scope(core, to)?);
+    let route = core.routes().lookup(core.addresses(), ip, Some(source), interface);
+    let route = route.ok_or_else(|| os(libc::ENETUNREACH))?;
+    let remote = with_scope(SocketAddr::new(ip, to.port()), route.interface);
+    Ok(Way { interface: route.interface, source, remote, kind })
 }
 
 /// An address as on the wire, if the socket can send to it. An IPv6 socket takes IPv4 addresses in either

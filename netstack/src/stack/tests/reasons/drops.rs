@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::{EchoPolicy, SynCookieMode};
 use crate::stack::testing::icmp_about;
+use crate::stack::tests::udp::forwarding;
 use crate::stack::tests::{any_ip, mtu};
 use crate::stack::{Batch, Counters, UnboundUdp};
 use std::collections::BTreeMap;
@@ -120,6 +121,7 @@ const IP: &[(DropReason, Case)] = &[
 
 const UDP: &[(DropReason, Case)] = &[
     (DropReason::UdpCsum, || given([datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 1, 2])])),
+    (DropReason::UdpFlowsFull, forwarding::flooded),
     (DropReason::SocketRcvbuff, || {
         let mut net = net();
         let engine = net.engine(1);

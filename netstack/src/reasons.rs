@@ -74,6 +74,9 @@ reasons! {
         IpLocalSource = "our own address as the source",
         /// A loopback address in a packet from outside.
         IpLocalnet = "loopback address from outside",
+        /// The route to the source leads through another interface than the one that it came in on
+        /// ([`Config::rp_filter`](crate::Config::rp_filter)).
+        IpRpfilter = "reverse path filter",
         /// The destination is no address to send to.
         IpInvalidDest = "the destination is no host",
         /// Own: an IPv4 address in the mapped form of IPv6, which must not be on the wire.

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{EchoPolicy, SynCookieMode};
 use crate::stack::testing::icmp_about;
 use crate::stack::tests::udp::forwarding;
-use crate::stack::tests::{any_ip, mtu};
+use crate::stack::tests::{any_ip, interfaces, mtu};
 use crate::stack::{Batch, Counters, UnboundUdp};
 use std::collections::BTreeMap;
 
@@ -102,6 +102,7 @@ const IP: &[(DropReason, Case)] = &[
     }),
     (DropReason::EchoIgnored, || any_ip::pinged(EchoPolicy::Ignore, 1)),
     (DropReason::EchoQueueFull, || any_ip::pinged(EchoPolicy::Forward, 257)),
+    (DropReason::IpRpfilter, interfaces::filtered),
     (DropReason::PktTooBig, mtu::headers_too_long),
     (DropReason::DeviceLoss, mtu::lost_by_the_device),
     (DropReason::InterfaceDown, || {

@@ -94,7 +94,7 @@ impl Udp {
         Self {
             table: Table::new(core.keyed().clone()),
             ports: Ports::new(core.config().port_range.clone()),
-            waiting: Waiting::new(core.queues().len()),
+            waiting: Waiting::new(core.interfaces().queue_count()),
             forwarders: Forwarders::new(),
             deadlines: Deadlines::new(),
             counters: UdpCounters::default(),
@@ -205,8 +205,36 @@ impl Guest for Udp {
         }
     }
 
+    fn add_queues(&self, queues: usize) {
+        self.waiting.grow(queues);
+    }
+
+    /// A socket that is bound to the interface, or connected through it, gets the error. One that is bound to an
+    /// address of it stays, as in Linux: the address may come back on another interface.
+    fn remove_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        self.give_up(turn.core, interface);
+        for cell in self.table.all() {
+            let concerns = cell.hold(|state| {
+                let by_peer = state.peer.as_ref().map(|peer| peer.interface);
+                let concerns = state.ip.interface().or(by_peer) == Some(interface);
+                if concerns {
+                    state.fail(cause.clone());
+                }
+                concerns
+            });
+            if concerns {
+                turn.out.notify(cell, Events::ERROR);
+            }
+        }
+        for forwarder in self.forwarders.all() {
+            if forwarder.cut_off(turn.core).is_some() {
+                turn.out.notify(forwarder, Events::READABLE | Events::ERROR);
+            }
+        }
+    }
+
     fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
-        for interface in turn.core.routes().interfaces() {
+        for interface in turn.core.interfaces().numbers() {
             self.give_up(turn.core, interface);
         }
         for cell in self.table.all() {

@@ -3,6 +3,7 @@
 
 mod common;
 
+mod adding;
 mod ambient;
 mod auto_traits;
 mod changing;

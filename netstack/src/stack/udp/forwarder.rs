@@ -111,10 +111,15 @@ impl UdpForwarderCell {
         self.settings.interface.map_or(!core.is_loopback(interface), |bound| bound == interface)
     }
 
-    /// Why nothing reaches it any more: every interface that it takes something of is gone.
+    /// Why nothing reaches it any more: every interface that it takes something of is gone, or the one that it is
+    /// limited to was removed.
     pub(super) fn cut_off<'c>(&self, core: &'c Core) -> Option<&'c Failure> {
+        // One that was removed counts only for who is limited to it: others may be added.
+        if let Some(bound) = self.settings.interface.filter(|bound| core.is_removed(*bound)) {
+            return core.interface_failure(bound);
+        }
         let mut cause = None;
-        for interface in core.routes().interfaces().filter(|interface| self.takes(core, *interface)) {
+        for interface in core.interfaces().numbers().filter(|interface| self.takes(core, *interface)) {
             cause = Some(core.interface_failure(interface)?);
         }
         cause

@@ -227,8 +227,7 @@ impl Udp {
 
     /// Discards what waits for the queues of an interface.
     pub(super) fn give_up(&self, core: &Core, interface: u16) {
-        for queue in core.queues().iter().filter(|queue| queue.interface == interface) {
-            let number = core.queue_number(*queue);
+        for number in core.interfaces().queue_numbers(interface) {
             while let Some(cell) = self.waiting.next(number) {
                 cell.hold(|state| {
                     if let Some(unsent) = &mut state.unsent {
@@ -411,6 +410,9 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
     let interface = state.ip.interface().or(scope(core, target.address)?).or(by_group);
     let route = core.routes().lookup_any(core.addresses(), ip, source, interface);
     let route = route.ok_or_else(|| {
+        if interface.is_some_and(|interface| core.is_removed(interface)) {
+            return os(libc::ENODEV);
+        }
         // A loopback address does not leave the host: EINVAL, as in Linux.
         os(if source.is_some_and(|source| source.is_loopback()) { libc::EINVAL } else { libc::ENETUNREACH })
     })?;
@@ -478,7 +480,9 @@ pub(super) fn scope(core: &Core, address: SocketAddr) -> io::Result<Option<u16>>
 /// The interface with a number that counts from one.
 pub(super) fn interface_of(core: &Core, number: u32) -> io::Result<u16> {
     let index = number.checked_sub(1).and_then(|index| u16::try_from(index).ok());
-    index.filter(|index| core.routes().interfaces().contains(index)).ok_or_else(|| os(libc::ENODEV))
+    index
+        .filter(|index| core.interfaces().numbers().any(|other| other == *index))
+        .ok_or_else(|| os(libc::ENODEV))
 }
 
 /// What a socket sends to a group or to all hosts of a link comes back to the sockets of the stack that take

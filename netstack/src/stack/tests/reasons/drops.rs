@@ -204,7 +204,7 @@ const TCP: &[(DropReason, Case)] = &[
         let mut net = net();
         let (_, server, carried) = talking(&mut net);
         let engine = Arc::clone(net.engine(1));
-        let (queue, mut out) = (engine.core().queues()[0], Batch::new());
+        let (queue, mut out) = (engine.core().queues().next().unwrap(), Batch::new());
         let bytes = carried.forged(|_, _| ());
         {
             let _held = server.cell.lock_for_test();

@@ -9,6 +9,7 @@ use crate::stack::testing::{Cable, LinkSpec, Net, Recorder};
 use crate::stack::{Batch, Engine, Interface, Transmission, UdpForwarderCell, UdpForwarding};
 use crate::time::Duration;
 use crate::wire::{ChecksumMode, HeaderBuf, IpMeta, UdpDatagram, emit_udp};
+use proptest::prelude::*;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -516,4 +517,88 @@ fn a_flow_is_a_socket() {
     flow.connect(&net, "10.0.0.77:9").unwrap();
     give(&mut net, [from_to((Ipv4Addr::new(10, 0, 0, 1), 4000), (Ipv4Addr::new(8, 8, 8, 8), 53), b"new")]);
     assert_eq!(forwarder.accept(&net).unwrap().recv_all(&net), [b"new".to_vec()]);
+}
+
+/// What happens to a forwarder, for the test below.
+#[derive(Clone, Debug)]
+enum Step {
+    /// From a host and port to another, with so many bytes, some of which are changed.
+    Arrive(u8, u8, usize, Option<(usize, u8)>),
+    Accept,
+    Receive,
+    /// One of the flows answers, is refused, read, closed, or given another time-out.
+    Answer(usize),
+    Refuse(usize),
+    Read(usize),
+    Close(usize),
+    Hurry(usize, u64),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let flow = 0usize..16;
+    let change = prop::option::of((0usize..200, any::<u8>()));
+    prop_oneof![
+        6 => (0u8..20, 0u8..4, 0usize..1400, change).prop_map(|(a, b, len, c)| Step::Arrive(a, b, len, c)),
+        3 => Just(Step::Accept),
+        1 => Just(Step::Receive),
+        2 => flow.clone().prop_map(Step::Answer),
+        1 => flow.clone().prop_map(Step::Refuse),
+        2 => flow.clone().prop_map(Step::Read),
+        1 => flow.clone().prop_map(Step::Close),
+        1 => (flow, 1u64..100).prop_map(|(flow, seconds)| Step::Hurry(flow, seconds)),
+        1 => (0u64..70).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_arrives_and_is_called_a_forwarder_keeps_its_limits(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut net = net();
+        let forwarder = start(&net, SETTINGS).unwrap();
+        let mut flows: Vec<Udp> = Vec::new();
+        for step in steps {
+            let known = |n: usize| flows.get(n % flows.len().max(1));
+            match step {
+                Step::Arrive(from, to, len, change) => {
+                    let from = (Ipv4Addr::new(11, 0, 0, from), 1000);
+                    let mut packet = from_to(from, (Ipv4Addr::new(8, 8, 8, to), 53), &vec![7; len]);
+                    if let Some((at, value)) = change {
+                        let at = at % packet.len();
+                        packet[at] = value;
+                    }
+                    give(&mut net, [packet]);
+                }
+                Step::Accept => flows.extend(forwarder.accept(&net)),
+                Step::Receive => drop(forwarder.recv(&net)),
+                Step::Answer(n) => drop(known(n).map(|flow| flow.send(&net, b"answer"))),
+                Step::Refuse(n) => drop(known(n).map(|flow| refuse(&net, flow, Unreachable::Port))),
+                Step::Read(n) => drop(known(n).map(|flow| flow.recv_all(&net))),
+                Step::Close(n) => drop(known(n).map(|flow| flow.close(&net))),
+                Step::Hurry(n, seconds) => {
+                    if let Some(flow) = known(n) {
+                        let timeout = Duration::from_secs(seconds);
+                        let engine = net.engine(1);
+                        engine.with_udp(net.now, |udp, turn| udp.set_idle_timeout(turn, &flow.cell, timeout));
+                    }
+                }
+                Step::Wait(seconds) => net.run_for(Duration::from_secs(seconds)),
+            }
+            let stats = forwarder.cell.stats();
+            prop_assert!(stats.flows <= SETTINGS.max_flows && stats.pending <= SETTINGS.max_pending, "{stats:?}");
+            prop_assert!(stats.unread <= SETTINGS.total_buffer, "{stats:?}");
+            prop_assert_eq!(net.engine(1).udp().sockets(), stats.flows);
+        }
+        // Each ends by itself, and nothing is left.
+        net.run_for(200 * SECOND);
+        let stats = forwarder.cell.stats();
+        prop_assert_eq!((stats.flows, stats.pending, stats.unread), (0, 0, 0));
+        prop_assert_eq!((net.engine(1).udp().sockets(), net.engine(1).next_deadline()), (0, None));
+        give(&mut net, [spoofed(1)]);
+        prop_assert_eq!(forwarder.accept(&net).unwrap().recv_all(&net).len(), 1);
+    }
 }

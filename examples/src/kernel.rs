@@ -3,7 +3,8 @@
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -30,6 +31,42 @@ pub fn prefer_cubic(socket: SockRef<'_>) -> io::Result<Congestion> {
     // The option is a C string in a buffer of 16 bytes.
     let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
     Ok(Congestion { name: String::from_utf8_lossy(name).into_owned(), refused })
+}
+
+/// Waits until a UDP socket has a datagram or an error, and gives the error. tokio does not count an error alone as
+/// readable, so that `recv` would not return one until a datagram comes.
+///
+/// # Errors
+/// Those that the socket had to report, such as `ECONNREFUSED`.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub async fn readable(socket: &UdpSocket) -> io::Result<()> {
+    let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+    if ready.is_error() {
+        // The next wait is for the next error.
+        let forgotten =
+            socket.try_io(Interest::ERROR, || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+        drop(forgotten);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Receives a datagram, or the error of an earlier one.
+///
+/// # Errors
+/// Those of the socket.
+pub async fn recv(socket: &UdpSocket, buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        readable(socket).await?;
+        match socket.try_recv(buf) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
 }
 
 fn socket(address: SocketAddr) -> io::Result<TcpSocket> {

@@ -6,8 +6,11 @@ pub mod cli;
 pub mod flood;
 pub mod kernel;
 pub mod pattern;
+pub mod proxy;
 pub mod relay;
+pub mod selftest;
 pub mod services;
+pub mod socks5;
 pub mod tour;
 pub mod transfer;
 

@@ -4,7 +4,7 @@
 use std::ffi::{CStr, c_int, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// The device file for TUN devices.
@@ -51,6 +51,15 @@ pub(crate) fn tun_set_iff(tun: &File, name: &str, flags: c_int) -> io::Result<St
 fn name_of(request: &libc::ifreq) -> io::Result<String> {
     let name = request.ifr_name.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
     String::from_utf8(name).map_err(|err| io::Error::new(io::ErrorKind::InvalidData, err))
+}
+
+/// A duplicate of the descriptor with this number, which is closed when another program is executed.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes its argument by value and touches no memory of ours; a number that is not
+    // that of an open descriptor is an error.
+    let fd = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: the kernel has just opened it for this call, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Makes reads and writes of `file` return at once.

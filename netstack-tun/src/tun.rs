@@ -2,13 +2,13 @@
 
 use crate::attach::{self, Attached};
 use crate::config::TunConfig;
-use crate::vnet;
+use crate::{sys, vnet};
 use netstack::buffer::{MAX_PIECES, PacketBuf};
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::time::Instant;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A Linux TUN device: a network interface whose wire ends in this process.
@@ -94,6 +94,19 @@ impl Tun {
         let (name, udp_offload) = attach::adopt(&file, offload)?.unwrap_or_default();
         let queues = Box::new([file]);
         Ok(Self { name, queues, mtu, offload, udp_offload, created: false, refused: AtomicU64::new(0) })
+    }
+
+    /// As [`Tun::from_fd`], of the descriptor with this number, which a parent process has left open and which
+    /// nothing else in this process uses. A program gets it on its command line, say.
+    ///
+    /// The device has a duplicate: the descriptor itself stays open until the process ends.
+    ///
+    /// # Errors
+    /// As [`Tun::from_fd`]; `EBADF` if there is no such descriptor.
+    pub fn inherit(fd: RawFd, mtu: usize, offload: bool) -> io::Result<Self> {
+        let fd = sys::duplicate(fd)
+            .map_err(|err| io::Error::new(err.kind(), format!("cannot use descriptor {fd}: {err}")))?;
+        Self::from_fd(fd, mtu, offload)
     }
 
     /// The name of the interface; empty for a descriptor of which it is not known.

@@ -74,6 +74,9 @@ reasons! {
         IpLocalSource = "our own address as the source",
         /// A loopback address in a packet from outside.
         IpLocalnet = "loopback address from outside",
+        /// The route to the source leads through another interface than the one that it came in on
+        /// ([`Config::rp_filter`](crate::Config::rp_filter)).
+        IpRpfilter = "reverse path filter",
         /// The destination is no address to send to.
         IpInvalidDest = "the destination is no host",
         /// Own: an IPv4 address in the mapped form of IPv6, which must not be on the wire.
@@ -121,6 +124,9 @@ reasons! {
         UdpCsum = "bad UDP checksum",
         /// The receive buffer of the socket is full (`SO_RCVBUF`).
         SocketRcvbuff = "receive buffer full",
+        /// Own: the first datagram of a UDP flow, for a forwarder that has too many flows, too many that wait to
+        /// be accepted, or too much that waits to be read.
+        UdpFlowsFull = "too many UDP flows",
         /// The checksum of a TCP segment is wrong.
         TcpCsum = "bad TCP checksum",
         /// Flags that make no sense in the state.

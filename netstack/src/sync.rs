@@ -3,6 +3,10 @@
 //! A thread may take a lock only if its rank is higher than the ranks of all locks that it holds;
 //! debug builds assert it. The ranks are the one place where the order of locks is written down.
 
+mod growing;
+
+pub(crate) use growing::Growing;
+
 use self::atomic::{AtomicU64, Ordering};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -37,6 +41,8 @@ pub enum Rank {
     Demux,
     /// Deadlines of all connections.
     Deadlines,
+    /// The device of an interface that was added to a running stack, while it transmits.
+    Attachment,
     /// A device's own state.
     Device,
     /// State of a device behind another device (a link around a pair, say).

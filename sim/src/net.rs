@@ -72,7 +72,7 @@ impl Host {
         });
         let interface = Interface::new(Arc::clone(&device)).address(address);
         let engine = Engine::new(config, vec![interface])?;
-        let queue = engine.core().queues()[0];
+        let queue = engine.core().queues().next().unwrap();
         Ok(Self { engine, device, queue, out: Batch::new() })
     }
 

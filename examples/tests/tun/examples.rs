@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs an example to its end: its status, standard output and standard error.
-fn run(name: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn run(name: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(example(name)).args(arguments).stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))

@@ -5,6 +5,11 @@
 //! NETSTACK_TEST_MIB=1024 NETSTACK_TEST_IMPAIRED_MIB=16 NETSTACK_TEST_REPEATS=100 \
 //!     cargo test --release -p netstack-examples --test tun -- --nocapture --test-threads=1
 //! ```
+//! and for the proxy, with more than 16,000 descriptors (`ulimit -n`):
+//! ```text
+//! NETSTACK_TEST_CURL_MIB=1024 NETSTACK_TEST_CONNECTIONS=8000 NETSTACK_TEST_SYN_RETRIES=5 \
+//!     cargo test --release -p netstack-examples --test tun -- --nocapture --test-threads=1 proxy::
+//! ```
 
 mod clients;
 mod common;
@@ -15,4 +20,5 @@ mod kernel;
 mod listening;
 mod path;
 mod programs;
+mod proxy;
 mod udp;

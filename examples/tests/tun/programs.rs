@@ -2,6 +2,7 @@
 
 use crate::common::{KERNEL, PREFIX, STACK};
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -83,5 +84,98 @@ impl Inetd {
             assert!(start.elapsed() < TIMEOUT, "inetd did not end in {TIMEOUT:?}");
         };
         assert!(status.success(), "inetd: {status}");
+    }
+}
+
+/// The same, after a line with the number of the process.
+const AND_SAY_WHO: &str = r#""$@" < /dev/null & echo $!; cat > /dev/null; kill -INT $!; wait $!"#;
+
+/// The same, with what is the shell's standard error as the program's standard input.
+const ON_A_DESCRIPTOR: &str = r#""$@" <&2 2>&1 & echo $!; exec 2>&-; cat > /dev/null; kill -INT $!; wait $!"#;
+
+/// An example that runs until it is interrupted.
+pub(crate) struct Running {
+    shell: Child,
+    lines: Receiver<String>,
+    process: u32,
+}
+
+impl Running {
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", AND_SAY_WHO, "sh"]).arg(example(name)).args(arguments);
+        Self::of(command)
+    }
+
+    /// As a process without any right in this network namespace, whose standard input is `fd`. None if there can
+    /// be no such process.
+    pub(crate) fn start_on(name: &str, fd: OwnedFd, arguments: &[&str]) -> Option<Self> {
+        let unshare = |command: &mut Command| command.args(["--user", "true"]).status();
+        if !unshare(&mut Command::new("unshare")).is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", ON_A_DESCRIPTOR, "sh", "unshare", "--user"]).arg(example(name)).args(arguments);
+        command.stderr(Stdio::from(fd));
+        Some(Self::of(command))
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(shell.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let process = lines.recv_timeout(TIMEOUT).unwrap().parse().unwrap();
+        Self { shell, lines, process }
+    }
+
+    /// The next line that begins with `prefix`.
+    pub(crate) fn wait_for(&self, prefix: &str) -> String {
+        let start = Instant::now();
+        let mut before = String::new();
+        loop {
+            let left = TIMEOUT.saturating_sub(start.elapsed());
+            let line = self
+                .lines
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("the program did not say `{prefix}…`, but:\n{before}"));
+            if line.starts_with(prefix) {
+                return line;
+            }
+            before += &(line + "\n");
+        }
+    }
+
+    /// A value of its memory in KiB, by its name in `/proc/PID/status`.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        value.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process)).unwrap().count()
+    }
+
+    /// Interrupts it, and checks that it ends in order. Gives the last line that it says.
+    pub(crate) fn stop(mut self) -> String {
+        drop(self.shell.stdin.take());
+        let start = Instant::now();
+        let mut last = String::new();
+        // It ends with its output.
+        while let Ok(line) = self.lines.recv_timeout(TIMEOUT.saturating_sub(start.elapsed())) {
+            last = line;
+        }
+        let status = loop {
+            match self.shell.try_wait().unwrap() {
+                Some(status) => break status,
+                // The standard library cannot wait for a process with a limit.
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+            assert!(start.elapsed() < TIMEOUT, "the program did not end in {TIMEOUT:?}");
+        };
+        assert!(status.success(), "{status}: {last}");
+        last
     }
 }

@@ -14,8 +14,8 @@ mod value;
 pub use congestion::{CongestionName, CongestionNameError};
 pub use fast_open::{COOKIE_LEN, FastOpenFormatError, FastOpenKey, FastOpenKeys};
 pub use modes::{
-    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
-    TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, ReversePath,
+    SynCookieMode, TimeWaitReuse,
 };
 pub(crate) use numbers::digits;
 pub use settings::{Config, ConfigError};

@@ -38,6 +38,19 @@ pub enum EchoPolicy {
     Forward,
 }
 
+/// Which packets are dropped for the interface that they came in on, given where their source is
+/// (`net.ipv4.conf.all.rp_filter`; RFC 3704 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReversePath {
+    /// None: who is behind one interface can send with the address of who is behind another.
+    #[default]
+    Off,
+    /// Those that did not come in on the interface that the best route to their source leads through.
+    Strict,
+    /// Those with a source that no route leads to.
+    Loose,
+}
+
 /// The uses of Fast Open that are permitted: the bits of `net.ipv4.tcp_fastopen`. Undefined bits
 /// are kept, as in Linux.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use super::congestion::CongestionName;
 use super::fast_open::{COOKIE_LEN, FastOpenKeys};
 use super::modes::{
-    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
-    TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, ReversePath,
+    SynCookieMode, TimeWaitReuse,
 };
 use super::value::Value;
 use std::fmt;
@@ -348,6 +348,10 @@ config! {
         /// ([`Interface::any_ip`](crate::Interface::any_ip)). `reply`; those to the stack's own addresses
         /// are answered in any case.
         any_ip_echo: EchoPolicy = EchoPolicy::Reply;
+        /// Whether a packet is dropped that came in on another interface than the one that the route to its
+        /// source leads through (`rp_filter`; RFC 3704). `off`. Of IPv6 too, which Linux leaves to the
+        /// firewall; link-local addresses and loopback are exempt.
+        rp_filter: ReversePath = ReversePath::Off;
     }
     "The stack" {
         /// Time to live, or hop limit, of packets that the stack sends (`ip_default_ttl`). 64.

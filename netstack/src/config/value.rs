@@ -3,8 +3,8 @@
 use super::congestion::CongestionName;
 use super::fast_open::FastOpenKeys;
 use super::modes::{
-    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, SynCookieMode,
-    TimeWaitReuse,
+    EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, ReversePath,
+    SynCookieMode, TimeWaitReuse,
 };
 use super::numbers::{digits, hex_digits};
 use std::ops::RangeInclusive;
@@ -240,6 +240,26 @@ impl Value for EchoPolicy {
             Self::Reply => "reply",
             Self::Ignore => "ignore",
             Self::Forward => "forward",
+        }
+        .to_owned()
+    }
+}
+
+impl Value for ReversePath {
+    const FORM: &'static str = "off, strict or loose (0 to 2)";
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "off" | "0" => Some(Self::Off),
+            "strict" | "1" => Some(Self::Strict),
+            "loose" | "2" => Some(Self::Loose),
+            _ => None,
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Strict => "strict",
+            Self::Loose => "loose",
         }
         .to_owned()
     }

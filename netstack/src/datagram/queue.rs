@@ -1,7 +1,9 @@
 //! The queue of a socket's datagrams that were not read yet.
 
+use super::budget::Budget;
 use super::value::{Datagram, Origin};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Places for datagrams that an empty queue keeps until somebody finds that it is empty.
 const KEPT: usize = 64;
@@ -12,8 +14,11 @@ const KEPT: usize = 64;
 pub struct ReceiveQueue {
     /// Made by the first datagram, and given back by [`ReceiveQueue::trim`]: most sockets wait for something.
     waiting: Option<Box<Waiting>>,
-    limit: usize,
-    dropped: u64,
+    /// What it shares with others, if anything.
+    budget: Option<Arc<Budget>>,
+    /// In bytes; 4 GiB at most.
+    limit: u32,
+    dropped: u32,
 }
 
 /// What was not read yet.
@@ -51,24 +56,29 @@ pub struct Gathered {
 impl ReceiveQueue {
     /// An empty queue for datagrams of `limit` bytes of memory.
     pub const fn new(limit: usize) -> Self {
-        Self { waiting: None, limit, dropped: 0 }
+        Self { waiting: None, budget: None, limit: in_32_bits(limit), dropped: 0 }
+    }
+
+    /// As [`ReceiveQueue::new`], and what all queues of `budget` keep in use is limited by it.
+    pub const fn within(limit: usize, budget: Arc<Budget>) -> Self {
+        Self { waiting: None, budget: Some(budget), limit: in_32_bits(limit), dropped: 0 }
     }
 
     /// Everything that waits; the queue is empty after that.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let empty = Self { dropped: self.dropped, ..Self::new(self.limit) };
-        std::mem::replace(self, empty)
+        let (budget, limit, dropped) = (self.budget.clone(), self.limit, self.dropped);
+        std::mem::replace(self, Self { waiting: None, budget, limit, dropped })
     }
 
     /// The limit, in bytes of memory.
     pub const fn limit(&self) -> usize {
-        self.limit
+        self.limit as usize
     }
 
     /// Changes the limit. What is in the queue stays.
     pub const fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
+        self.limit = in_32_bits(limit);
     }
 
     /// The memory that the queue keeps in use, in bytes.
@@ -78,7 +88,7 @@ impl ReceiveQueue {
 
     /// Datagrams that there was no room for, since the queue was made (`SO_RXQ_OVFL`).
     pub const fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped as u64
     }
 
     /// Whether nothing waits.
@@ -99,18 +109,20 @@ impl ReceiveQueue {
         }
     }
 
-    /// Appends a datagram, if there is room. An empty queue has room for any one.
+    /// Appends a datagram, if there is room. An empty queue has room for any one, unless the queues of its
+    /// budget have none.
     pub fn push(&mut self, datagram: Datagram) -> Pushed {
         let datagram = datagram.compact();
         let memory = datagram.memory();
         let waiting = self.waiting.get_or_insert_default();
-        let first = waiting.datagrams.is_empty();
-        if !first && waiting.memory + memory > self.limit {
-            self.dropped += 1;
+        let (first, kept, limit) = (waiting.datagrams.is_empty(), waiting.memory, self.limit as usize);
+        let fits = first || kept + memory <= limit;
+        if !fits || !self.budget.as_ref().is_none_or(|budget| budget.take(memory)) {
+            self.dropped = self.dropped.saturating_add(1);
             return Pushed::Dropped;
         }
-        let half = self.limit / 2;
-        let half_full = waiting.memory <= half && waiting.memory + memory > half;
+        let half = limit / 2;
+        let half_full = kept <= half && kept + memory > half;
         waiting.memory += memory;
         waiting.datagrams.push_back(datagram);
         Pushed::Queued { first, half_full }
@@ -122,7 +134,21 @@ impl ReceiveQueue {
         if let Some(first) = waiting.datagrams.front_mut()?.split_first() {
             return Some(first);
         }
-        waiting.pop_whole()
+        self.pop_whole()
+    }
+
+    /// Takes what came as one.
+    fn pop_whole(&mut self) -> Option<Datagram> {
+        let waiting = self.waiting.as_mut()?;
+        let datagram = waiting.datagrams.pop_front()?;
+        waiting.memory -= datagram.memory();
+        if let Some(budget) = &self.budget {
+            budget.give_back(datagram.memory());
+        }
+        if waiting.datagrams.is_empty() {
+            waiting.datagrams.shrink_to(KEPT);
+        }
+        Some(datagram)
     }
 
     /// Copies one datagram to `to`, as much of it as fits; the rest of it is lost. Gives where it is from,
@@ -136,7 +162,7 @@ impl ReceiveQueue {
         if first < front.payload.len() {
             front.payload.advance(first);
         } else {
-            drop(waiting.pop_whole());
+            drop(self.pop_whole());
         }
         Some((origin, len))
     }
@@ -161,16 +187,16 @@ impl ReceiveQueue {
     }
 }
 
-impl Waiting {
-    /// Takes what came as one.
-    fn pop_whole(&mut self) -> Option<Datagram> {
-        let datagram = self.datagrams.pop_front()?;
-        self.memory -= datagram.memory();
-        if self.datagrams.is_empty() {
-            self.datagrams.shrink_to(KEPT);
+impl Drop for ReceiveQueue {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.give_back(self.memory());
         }
-        Some(datagram)
     }
+}
+
+const fn in_32_bits(limit: usize) -> u32 {
+    if limit > u32::MAX as usize { u32::MAX } else { limit as u32 }
 }
 
 #[cfg(test)]

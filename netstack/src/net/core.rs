@@ -14,6 +14,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
+use tokio::runtime::Handle;
 
 /// How often a stack that is ending looks whether it is done.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(2);
@@ -44,6 +45,19 @@ pub(crate) trait Endpoint: Send + Sync {
     }
 }
 
+/// Where a driver's tasks run.
+#[derive(Clone, Debug)]
+pub(crate) enum Spawner {
+    /// On a runtime of the application.
+    Runtime {
+        handle: Handle,
+        /// Whether what was accepted is still sent when the runtime ends.
+        drains: bool,
+    },
+    /// On the runtime of a thread of its own.
+    Thread(Handle),
+}
+
 /// What the handles, the sockets and the driver of one stack share.
 pub(crate) struct Core {
     pub(crate) engine: Arc<Engine>,
@@ -61,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) drain_started: AtomicBool,
     /// Why the stack is over, once it is.
     cause: OnceLock<Cause>,
+    /// Where the tasks of interfaces that are added run, once the driver has started.
+    pub(crate) spawner: OnceLock<Spawner>,
     /// Held by everything that drives the stack, until it has let go of its devices.
     running: Arc<()>,
 }
@@ -98,6 +114,7 @@ impl Core {
             thread: Mutex::new(Rank::Leaf, None),
             drain_started: AtomicBool::new(false),
             cause: OnceLock::new(),
+            spawner: OnceLock::new(),
             running: Arc::new(()),
         }
     }
@@ -160,7 +177,7 @@ impl Core {
     pub(crate) fn is_transmitting(&self) -> bool {
         self.wakeups.live().any(|index| {
             let interface = self.wakeups.queue_id(index).interface;
-            self.engine.core().device(interface).is_transmitting()
+            self.engine.core().device(interface).is_some_and(|device| device.is_transmitting())
         })
     }
 

@@ -7,7 +7,7 @@
 
 use crate::device::{Device, Readiness};
 use crate::net::clock;
-use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle, Running};
+use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle, Running, Spawner};
 use crate::net::error::Cause;
 use crate::net::reactor::{DeadlineTask, QueueTask};
 use crate::sync::{Mutex, Rank};
@@ -54,12 +54,56 @@ pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
     }
     // Paused time belongs to a test whose peers are in the same stopped time: no peer would answer.
     let drains = !clock::is_paused();
-    let guard = || EndGuard { core: Arc::clone(core), handle: handle.clone(), drains, finished: false };
+    core.spawner.get_or_init(|| Spawner::Runtime { handle: handle.clone(), drains });
     for task in queues {
-        handle.spawn(Driven { task, guard: guard(), _running: core.running() });
+        drive(core, &handle, drains, task);
     }
-    let task = DeadlineTask::new(Arc::clone(core));
-    handle.spawn(Driven { task, guard: guard(), _running: core.running() });
+    drive(core, &handle, drains, DeadlineTask::new(Arc::clone(core)));
+    Ok(())
+}
+
+/// Starts one task of the reactor on a runtime of the application.
+fn drive(
+    core: &Arc<Core>,
+    handle: &Handle,
+    drains: bool,
+    task: impl Future<Output = ()> + Unpin + Send + 'static,
+) {
+    let guard = EndGuard { core: Arc::clone(core), handle: handle.clone(), drains, finished: false };
+    handle.spawn(Driven { task, guard, _running: core.running() });
+}
+
+/// Serves the queues of an interface that was added to the running stack.
+///
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] if the device waits on a file descriptor and the time of the stack is paused; the
+/// system's, and none of the queues is served then.
+pub(crate) fn start_queues(core: &Arc<Core>, interface: u16) -> io::Result<()> {
+    let engine_core = core.engine.core();
+    let too_many = || io::Error::from_raw_os_error(libc::ENOSPC);
+    let ids = engine_core.queues().filter(|id| id.interface == interface);
+    let indices: Vec<_> =
+        ids.map(|id| core.wakeups.add(id).ok_or_else(too_many)).collect::<Result<_, _>>()?;
+    let Some(spawner) = core.spawner.get() else {
+        return Err(io::Error::other("the driver of the stack has not started"));
+    };
+    let (Spawner::Runtime { handle, .. } | Spawner::Thread(handle)) = spawner;
+    let _inside = handle.enter();
+    let device = engine_core.device(interface);
+    if matches!(spawner, Spawner::Runtime { drains: false, .. })
+        && device.is_some_and(|device| waits_on_fd(device.as_ref()))
+    {
+        let text = "the runtime's time is paused, which a device with a file descriptor cannot follow";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    let queues: Vec<_> =
+        indices.into_iter().map(|index| QueueTask::new(Arc::clone(core), index)).collect::<Result<_, _>>()?;
+    for task in queues {
+        match spawner {
+            Spawner::Runtime { drains, .. } => drive(core, handle, *drains, task),
+            Spawner::Thread(handle) => drop(handle.spawn(task)),
+        }
+    }
     Ok(())
 }
 
@@ -223,6 +267,7 @@ pub(crate) fn start_thread(core: &Arc<Core>) -> io::Result<()> {
         runtime.block_on(async {
             match queue_tasks(&mine) {
                 Ok(queues) => {
+                    mine.spawner.get_or_init(|| Spawner::Thread(Handle::current()));
                     queues.into_iter().for_each(|task| drop(tokio::spawn(task)));
                     let _ = started.send(Ok(()));
                     DeadlineTask::new(mine).await;

@@ -8,6 +8,16 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetworkEvent {
+    /// It is new.
+    InterfaceAdded {
+        /// Its name.
+        interface: String,
+    },
+    /// It was removed.
+    InterfaceRemoved {
+        /// The name that it had.
+        interface: String,
+    },
     /// It was taken down.
     InterfaceDown {
         /// Its name.
@@ -82,6 +92,8 @@ impl fmt::Display for NetworkEvent {
     /// Much as `ip monitor` prints it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::InterfaceAdded { interface } => write!(f, "{interface}: added"),
+            Self::InterfaceRemoved { interface } => write!(f, "Deleted {interface}"),
             Self::InterfaceDown { interface } => write!(f, "{interface}: state DOWN"),
             Self::InterfaceUp { interface } => write!(f, "{interface}: state UP"),
             Self::DeviceFailed { interface, error } => write!(f, "{interface}: failed: {error}"),

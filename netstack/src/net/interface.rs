@@ -1,10 +1,11 @@
 //! Interfaces that change while the stack runs, and who is told of that.
 
+use super::driver;
 use super::event::NetworkEvent;
 use super::stack::Stack;
 use super::wakeups::Change;
 use crate::ip::Cidr;
-use crate::stack::{InterfaceInfo, IpRoute};
+use crate::stack::{Interface, InterfaceInfo, IpRoute};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -51,6 +52,49 @@ impl InterfaceHandle {
         let index = stack.engine().core().interface_index(name);
         let index = index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         Ok(Self { stack: stack.clone(), index })
+    }
+
+    /// Takes one more interface into use on the running `stack`: [`Stack::add_interface`].
+    ///
+    /// # Errors
+    /// As [`Stack::add_interface`].
+    pub fn add_to(stack: &Stack, interface: Interface) -> io::Result<Self> {
+        let core = stack.core();
+        core.ensure_open()?;
+        let index = core.engine.add_interface(interface)?;
+        let added = Self { stack: stack.clone(), index };
+        if let Err(error) = driver::start_queues(core, index) {
+            added.take_out()?;
+            return Err(error);
+        }
+        added.announce(NetworkEvent::InterfaceAdded { interface: added.name().to_owned() });
+        Ok(added)
+    }
+
+    /// Removes the interface from its stack, for good: nothing is received through it or sent, and its addresses
+    /// and routes are gone. Another of the same name can be added.
+    ///
+    /// - Its connections, and the sockets and listeners that are bound to it (`bind_device`), fail with `ENODEV`,
+    ///   and so do new calls of such sockets. In Linux, connections would go on trying until their time is over.
+    /// - Sockets that are bound to one of its addresses or to none stay, as in Linux: the address may come back on
+    ///   another interface.
+    ///
+    /// The device is dropped as soon as the tasks that served it have ended; that of an interface that the stack was
+    /// built with, when the stack ends.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for the loopback interface; `ENODEV` if it was removed before.
+    pub fn remove(&self) -> io::Result<()> {
+        self.take_out()?;
+        self.announce(NetworkEvent::InterfaceRemoved { interface: self.name().to_owned() });
+        Ok(())
+    }
+
+    fn take_out(&self) -> io::Result<()> {
+        let core = self.stack.core();
+        core.engine.remove_interface(core.now(), self.index)?;
+        core.wakeups.end(self.index);
+        Ok(())
     }
 
     /// The name of the interface.

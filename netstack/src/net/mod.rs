@@ -56,4 +56,4 @@ pub use tcp::{
     PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket,
     TcpStream,
 };
-pub use udp::UdpSocket;
+pub use udp::{UdpFlow, UdpForwarder, UdpForwarderConfig, UdpSocket};

@@ -230,7 +230,9 @@ impl QueueTask {
     /// will run it.
     pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
         let id = core.wakeups.queue_id(index);
-        let io = QueueIo::new(Arc::clone(core.engine.core().device(id.interface)), usize::from(id.queue))?;
+        let device = core.engine.core().device(id.interface);
+        let device = device.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let io = QueueIo::new(device, usize::from(id.queue))?;
         let spare = Some(core.engine.core().pool().take());
         Ok(Self {
             core,
@@ -417,7 +419,7 @@ impl Future for QueueTask {
         let this = self.get_mut();
         this.take_events(cx);
         // Afterwards, since the end of the stack is an event, too.
-        if this.core.lifecycle() == Lifecycle::Stopped {
+        if this.core.lifecycle() == Lifecycle::Stopped || this.core.wakeups.is_dead(this.index) {
             return Poll::Ready(());
         }
         let batch = this.receive_batch();

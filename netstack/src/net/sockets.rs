@@ -7,8 +7,8 @@ use crate::net::interface::{InterfaceHandle, Monitor};
 use crate::net::lookup::{ToSocketAddrs, resolve};
 use crate::net::stack::Stack;
 use crate::net::tcp::{TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream};
-use crate::net::udp::UdpSocket;
-use crate::stack::{InterfaceInfo, RouteInfo, SocketInfo};
+use crate::net::udp::{UdpForwarder, UdpForwarderConfig, UdpSocket};
+use crate::stack::{Interface, InterfaceInfo, RouteInfo, SocketInfo};
 use std::io;
 use std::net::SocketAddr;
 
@@ -20,6 +20,36 @@ impl Stack {
     /// `ENODEV` if there is none.
     pub fn interface(&self, name: &str) -> io::Result<InterfaceHandle> {
         InterfaceHandle::of(self, name)
+    }
+
+    /// Takes one more interface into use while the stack runs. [`InterfaceHandle::remove`] removes it, as any other.
+    ///
+    /// # Errors
+    /// `EEXIST` if there is an interface of this name or with one of its addresses; [`io::ErrorKind::InvalidInput`] if
+    /// the interface cannot work, as [`StackBuilder::build`](crate::StackBuilder::build); `ENOSPC` once the stack had
+    /// some four thousand interfaces in its life, since none gets the number of another;
+    /// [`io::ErrorKind::Unsupported`] if the time of the stack's runtime is paused and the device waits on a file
+    /// descriptor; an error if the stack has ended.
+    ///
+    /// # Examples
+    /// ```
+    /// use netstack::device::{Pair, PairConfig};
+    /// use netstack::{Interface, Stack};
+    /// use std::sync::Arc;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let stack = Stack::builder().build()?;
+    /// let (device, _vm) = Pair::new(PairConfig::default());
+    /// let vm7 = stack.add_interface(Interface::new(Arc::new(device)).name("vm7").address("10.7.0.1/24"))?;
+    /// assert_eq!(stack.routes()[1].to_string(), "10.7.0.0/24 src 10.7.0.1 dev vm7");
+    /// vm7.remove()?;
+    /// assert_eq!(stack.interface("vm7").unwrap_err().raw_os_error(), Some(libc::ENODEV));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn add_interface(&self, interface: Interface) -> io::Result<InterfaceHandle> {
+        InterfaceHandle::add_to(self, interface)
     }
 
     /// All interfaces, with their addresses: `ip addr`.
@@ -73,6 +103,15 @@ impl Stack {
     /// As [`TcpForwarder::start_on`].
     pub fn tcp_forwarder(&self, config: TcpForwarderConfig) -> io::Result<TcpForwarder> {
         TcpForwarder::start_on(self, config)
+    }
+
+    /// Takes every datagram for which this stack has no socket, whatever its destination is:
+    /// [`UdpForwarder::start_on`].
+    ///
+    /// # Errors
+    /// As [`UdpForwarder::start_on`].
+    pub fn udp_forwarder(&self, config: UdpForwarderConfig) -> io::Result<UdpForwarder> {
+        UdpForwarder::start_on(self, config)
     }
 
     /// Takes the echo requests to addresses that an interface accepts for others:

@@ -3,6 +3,7 @@
 use super::event::NetworkEvent;
 use crate::device::Signal;
 use crate::stack::{DriverHook, QueueId};
+use crate::sync::Growing;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::{Notify, broadcast};
@@ -16,7 +17,7 @@ const CHANGES: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Wakeups {
     deadline: Signal,
-    queues: Vec<QueueWakeup>,
+    queues: Growing<QueueWakeup>,
     /// Who waits for the failure of an interface.
     failures: Notify,
     /// Who wants to know what changes.
@@ -36,17 +37,32 @@ pub(crate) enum Change {
 struct QueueWakeup {
     id: QueueId,
     signal: Signal,
-    /// The device failed, and the queue's task has ended.
+    /// The device failed, or the interface was removed: the queue's task has ended, or does.
     dead: AtomicBool,
 }
 
 impl Wakeups {
-    pub(crate) fn new(queues: &[QueueId]) -> Self {
-        let queue =
-            |id: &QueueId| QueueWakeup { id: *id, signal: Signal::new(), dead: AtomicBool::new(false) };
-        let queues = queues.iter().map(queue).collect();
+    pub(crate) fn new(queues: impl Iterator<Item = QueueId>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
+        let queues = Growing::new(queues.map(QueueWakeup::new).collect());
         Self { deadline: Signal::new(), queues, failures: Notify::new(), changes }
+    }
+
+    /// Adds a queue, and gives its index. None if there are too many.
+    pub(crate) fn add(&self, id: QueueId) -> Option<usize> {
+        self.queues.push(QueueWakeup::new(id))
+    }
+
+    /// Ends the tasks of the queues of an interface.
+    pub(crate) fn end(&self, interface: u16) {
+        for queue in self.queues.iter().filter(|queue| queue.id.interface == interface) {
+            queue.dead.store(true, Ordering::Release);
+            queue.signal.raise_readable();
+        }
+    }
+
+    fn queue(&self, index: usize) -> &QueueWakeup {
+        self.queues.get(index).expect("a task has the index of its queue")
     }
 
     /// Wakes every task of the stack.
@@ -62,7 +78,7 @@ impl Wakeups {
 
     /// Waits for the next wake-up of the queue at `index`.
     pub(crate) fn poll_queue(&self, index: usize, cx: &mut Context<'_>) -> Poll<()> {
-        self.queues[index].signal.poll_readable(cx)
+        self.queue(index).signal.poll_readable(cx)
     }
 
     /// Who waits for the failure of an interface.
@@ -82,17 +98,28 @@ impl Wakeups {
 
     /// The queue at `index` of the stack's list.
     pub(crate) fn queue_id(&self, index: usize) -> QueueId {
-        self.queues[index].id
+        self.queue(index).id
+    }
+
+    /// Whether the queue at `index` was taken out of [`Wakeups::live`].
+    pub(crate) fn is_dead(&self, index: usize) -> bool {
+        self.queue(index).dead.load(Ordering::Acquire)
     }
 
     /// The indices of the queues whose device works.
     pub(crate) fn live(&self) -> impl Iterator<Item = usize> {
-        (0..self.queues.len()).filter(|index| !self.queues[*index].dead.load(Ordering::Acquire))
+        (0..self.queues.len()).filter(|index| !self.is_dead(*index))
     }
 
     /// Takes the queue at `index` out of [`Wakeups::live`]: its device failed.
     pub(crate) fn mark_dead(&self, index: usize) {
-        self.queues[index].dead.store(true, Ordering::Release);
+        self.queue(index).dead.store(true, Ordering::Release);
+    }
+}
+
+impl QueueWakeup {
+    fn new(id: QueueId) -> Self {
+        Self { id, signal: Signal::new(), dead: AtomicBool::new(false) }
     }
 }
 
@@ -120,7 +147,7 @@ mod tests {
     #[test]
     fn a_wake_up_reaches_its_own_queue_only() {
         let ids = [QueueId { interface: 0, queue: 0 }, QueueId { interface: 0, queue: 1 }];
-        let wakeups = Wakeups::new(&ids);
+        let wakeups = Wakeups::new(ids.into_iter());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         wakeups.waiting(ids[1]);
         assert!(wakeups.poll_queue(0, &mut cx).is_pending());

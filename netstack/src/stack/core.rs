@@ -15,7 +15,7 @@ use super::routes::{Links, Routes};
 use crate::buffer::Pool;
 use crate::config::Config;
 use crate::device::{Capabilities, Device};
-use crate::error::Failure;
+use crate::error::{Failure, os};
 use crate::icmp::RateLimit;
 use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
 use crate::sync::{Mutex, Rank};
@@ -103,15 +103,15 @@ impl Core {
     }
 
     /// All queues of all interfaces. A driver serves each.
-    pub fn queues(&self) -> &[QueueId] {
+    pub fn queues(&self) -> impl Iterator<Item = QueueId> {
         self.interfaces.queues()
     }
 
-    /// The device of an interface.
+    /// The device of an interface; none if it was added to a running stack and was removed.
     ///
     /// # Panics
     /// If there is no such interface.
-    pub fn device(&self, interface: u16) -> &Arc<dyn Device> {
+    pub fn device(&self, interface: u16) -> Option<Arc<dyn Device>> {
         self.interfaces.device(interface)
     }
 
@@ -170,20 +170,28 @@ impl Core {
     /// Changes the addresses and routes of an interface, one change at a time.
     ///
     /// # Errors
-    /// Those of `change`, and nothing has changed then.
+    /// Those of `change`, and nothing has changed then; `ENODEV` if the interface was removed.
     pub(super) fn change_links<R>(
         &self,
         interface: u16,
         change: impl FnOnce(&mut Links) -> io::Result<R>,
     ) -> io::Result<R> {
         self.routes.change(|all| {
+            if self.interfaces.is_removed(interface) {
+                return Err(os(libc::ENODEV));
+            }
             let result = change(&mut all[usize::from(interface)])?;
             self.addresses.replace(interfaces::addresses_of(all, self.addresses.loopback()));
             Ok(result)
         })
     }
 
-    /// The failure of an interface whose device is gone.
+    /// Whether an interface was removed.
+    pub(super) fn is_removed(&self, interface: u16) -> bool {
+        self.interfaces.is_removed(interface)
+    }
+
+    /// The failure of an interface whose device is gone, or that was removed.
     pub(super) fn interface_failure(&self, interface: u16) -> Option<&Failure> {
         self.interfaces.failure(interface)
     }

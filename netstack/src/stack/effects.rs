@@ -28,12 +28,19 @@ impl QueueSet {
         self.0 &= !(1 << (number % 64));
     }
 
-    fn contains(self, number: usize) -> bool {
-        self.0 & 1 << (number % 64) != 0
-    }
-
     fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The numbers in the set, of `count` queues.
+    fn numbers(self, count: usize) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        let bits = std::iter::from_fn(move || {
+            let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+            rest &= rest - 1;
+            Some(bit)
+        });
+        bits.flat_map(move |bit| (bit..count).step_by(64))
     }
 }
 
@@ -131,16 +138,20 @@ impl Effects {
     /// `has_waiting` says whether somebody still waits for a queue. Call it with no lock held.
     pub(super) fn deliver(&mut self, core: &Core, has_waiting: impl Fn(usize) -> bool) {
         let (flush, waiting) = (std::mem::take(&mut self.flush), std::mem::take(&mut self.waiting));
-        let queues = || core.queues().iter().copied().enumerate();
-        if !flush.is_empty() {
-            for (_, queue) in queues().filter(|(number, _)| flush.contains(*number)) {
-                let device = core.device(queue.interface);
+        let interfaces = core.interfaces();
+        let queues = |set: QueueSet| {
+            let numbers = set.numbers(interfaces.queue_count());
+            numbers.filter_map(|number| Some((number, interfaces.queue(number)?)))
+        };
+        for (_, queue) in queues(flush) {
+            let holds_back = interfaces.visit_device(queue.interface, |device| {
                 device.flush(queue.queue.into());
-                if holds_back(device.as_ref(), queue)
-                    && let Some(hook) = core.hook()
-                {
-                    hook.waiting(queue);
-                }
+                holds_back(device, queue)
+            });
+            if holds_back == Some(true)
+                && let Some(hook) = core.hook()
+            {
+                hook.waiting(queue);
             }
         }
         let deadline_moved = std::mem::take(&mut self.deadline_moved);
@@ -148,8 +159,8 @@ impl Effects {
             if deadline_moved {
                 hook.deadline_moved();
             }
-            queues()
-                .filter(|(number, _)| waiting.contains(*number) && has_waiting(*number))
+            queues(waiting)
+                .filter(|(number, _)| has_waiting(*number))
                 .for_each(|(_, queue)| hook.waiting(queue));
         }
         for interface in self.failed_interfaces.drain(..) {

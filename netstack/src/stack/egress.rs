@@ -4,7 +4,7 @@ use super::core::Core;
 use super::effects::DeviceFailure;
 use super::flow::{QueueId, WayBack};
 use super::turn::{Arrival, Turn};
-use crate::device::{TxPacket, is_loss};
+use crate::device::{Device, TxPacket, is_loss};
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
 use crate::ip::{Cast, fragment};
@@ -36,7 +36,13 @@ pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket
     if packet.len_on_wire() > turn.core.mtu(queue.interface) {
         return too_long(turn, queue);
     }
-    match turn.core.device(queue.interface).transmit(turn.now, queue.queue.into(), packet) {
+    let transmit = |device: &dyn Device| device.transmit(turn.now, queue.queue.into(), packet);
+    let Some(transmitted) = turn.core.interfaces().with_device(queue.interface, transmit) else {
+        // It was removed a moment ago.
+        turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
+        return Sent::Yes;
+    };
+    match transmitted {
         Ok(()) => {
             turn.out.transmitted(turn.core.queue_number(queue));
             Sent::Yes

@@ -281,7 +281,7 @@ impl Engine {
         let takes = self.rotation.of(self.guests()).all(|guest| guest.on_writable(&mut turn, number));
         // To tell the driver would be to wake it for its own attempt, and so without end. Where one bit stands
         // for two queues, it is told.
-        if self.core.queues().len() <= 64 {
+        if self.core.interfaces().queue_count() <= 64 {
             batch.effects.served(number);
         }
         takes
@@ -291,6 +291,36 @@ impl Engine {
     pub fn has_waiting(&self, queue: QueueId) -> bool {
         let number = self.core.queue_number(queue);
         self.guests().into_iter().any(|guest| guest.has_waiting(number))
+    }
+
+    /// Takes one more interface into use while the stack runs, and gives its number. Its queues have to be served
+    /// from then on.
+    ///
+    /// # Errors
+    /// `EEXIST` if there is an interface of this name or with one of its addresses; `ENOSPC` if the stack had some
+    /// four thousand interfaces in its life; of kind `InvalidInput` as [`Engine::new`].
+    pub fn add_interface(&self, interface: Interface) -> io::Result<u16> {
+        self.core.check_alive()?;
+        self.core.add_interface(interface, |queues| {
+            self.guests().into_iter().for_each(|guest| guest.add_queues(queues));
+        })
+    }
+
+    /// Takes an interface out of use, for good. Its connections and the sockets that are limited to it fail with
+    /// `ENODEV`. Its number is not given to another.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for the loopback interface; `ENODEV` if it was removed before.
+    pub fn remove_interface(&self, now: Instant, interface: u16) -> io::Result<()> {
+        let cause = Failure::Os(libc::ENODEV);
+        self.core.remove_interface(interface, &cause)?;
+        let mut effects = Effects::default();
+        let mut turn = Turn::new(&self.core, now, &mut effects);
+        self.guests().into_iter().for_each(|guest| guest.remove_interface(&mut turn, interface, &cause));
+        self.deliver(&mut effects);
+        // Whoever still transmits does so before this, and nobody does after it.
+        drop(self.core.interfaces().detach(interface));
+        Ok(())
     }
 
     /// The device is unusable: every socket of its interface fails with `error`.

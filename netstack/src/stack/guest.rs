@@ -26,6 +26,12 @@ pub(super) trait Guest {
     /// The device of an interface is gone: every socket of it fails with `cause`.
     fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure);
 
+    /// There are so many queues now, before any of the new ones is used.
+    fn add_queues(&self, queues: usize);
+
+    /// An interface was removed: the sockets that can use no other fail with `cause`.
+    fn remove_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure);
+
     /// The stack is shut down: every socket fails with `cause`.
     fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure);
 }
@@ -67,6 +73,8 @@ mod tests {
             true
         }
         fn fail_interface(&self, _: &mut Turn<'_>, _: u16, _: &Failure) {}
+        fn add_queues(&self, _: usize) {}
+        fn remove_interface(&self, _: &mut Turn<'_>, _: u16, _: &Failure) {}
         fn fail_all(&self, _: &mut Turn<'_>, _: &Failure) {}
     }
 

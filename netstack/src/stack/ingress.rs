@@ -1,17 +1,19 @@
 //! Receiving: from a packet to a datagram for this stack.
 
+use super::core::Core;
 use super::echo;
 use super::egress::{send_icmp, send_parameter_problem, way_back};
 use super::flow::QueueId;
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
-use crate::config::EchoPolicy;
+use crate::config::{EchoPolicy, ReversePath};
 use crate::device::RxMeta;
 use crate::icmp::{EchoRequest, IcmpError, Undelivered, emit_echo_reply, parse_echo_request, parse_error};
 use crate::ip::{AddressKind, Cast, OptionsV4, Origin, check_options_v4, validate};
 use crate::reasons::DropReason;
 use crate::trace::{About, EventKind};
 use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, extension_problem, parse_icmp, parse_ip};
+use std::net::IpAddr;
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
@@ -38,14 +40,11 @@ pub(super) fn receive(
             return drop_unread(turn, DropReason::from(*error));
         }
     };
-    let inside = turn.core.is_loopback(from.interface);
-    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
-    // RFC 1122 §3.2.1.3.
-    let cast = match validate(header, origin, turn.core.addresses()) {
+    let cast = match admit(turn.core, from, header) {
         Ok(cast) => cast,
-        Err(martian) => {
+        Err(reason) => {
             turn.core.counters().in_address_errors.bump();
-            turn.dropped(DropReason::from(martian), || About::hosts(header.dst, header.src));
+            turn.dropped(reason, || About::hosts(header.dst, header.src));
             return;
         }
     };
@@ -65,6 +64,33 @@ pub(super) fn receive(
     };
     // In one place, so that it can be inlined.
     deliver(turn, Arrival { from, header, cast, bytes, meta });
+}
+
+/// Whether a packet may come in with these addresses on this interface, and to how many it is addressed.
+///
+/// # Errors
+/// If it is dropped.
+#[inline]
+fn admit(core: &Core, from: QueueId, header: &IpHeader) -> Result<Cast, DropReason> {
+    let inside = core.is_loopback(from.interface);
+    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
+    // RFC 1122 §3.2.1.3.
+    let cast = validate(header, origin, core.addresses())?;
+    match core.config().rp_filter {
+        ReversePath::Off => Ok(cast),
+        mode if inside || has_reverse_path(core, from.interface, header.src, mode) => Ok(cast),
+        _ => Err(DropReason::IpRpfilter),
+    }
+}
+
+/// RFC 3704 §2.2 and §2.4, as `__fib_validate_source` in Linux.
+fn has_reverse_path(core: &Core, interface: u16, source: IpAddr, mode: ReversePath) -> bool {
+    // A link-local address is on every link.
+    if matches!(source, IpAddr::V6(source) if source.is_unicast_link_local()) {
+        return true;
+    }
+    let route = core.routes().lookup(core.addresses(), source, None, None);
+    route.is_some_and(|route| mode == ReversePath::Loose || route.interface == interface)
 }
 
 /// A datagram that fragments were joined to.
@@ -95,9 +121,7 @@ fn options_pass(turn: &mut Turn<'_>, from: QueueId, packet: &Undelivered<'_>) ->
 #[cold]
 fn answer_unread(turn: &mut Turn<'_>, from: QueueId, bytes: &[u8]) {
     let Some((header, problem)) = extension_problem(bytes) else { return };
-    let inside = turn.core.is_loopback(from.interface);
-    let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
-    if let Ok(cast) = validate(&header, origin, turn.core.addresses()) {
+    if let Ok(cast) = admit(turn.core, from, &header) {
         let bytes = &bytes[..header.payload.end];
         send_parameter_problem(turn, from, &Undelivered { header: &header, bytes, cast }, problem);
     }

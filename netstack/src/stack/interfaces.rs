@@ -5,8 +5,9 @@ use super::iface::Interface;
 use super::ip_route::IpRoute;
 use super::routes::Links;
 use crate::device::{Capabilities, Device, Loopback};
-use crate::error::Failure;
+use crate::error::{Failure, os};
 use crate::ip::{Addresses, Cidr};
+use crate::sync::{Growing, Rank, RwLock};
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -17,28 +18,60 @@ use std::sync::{Arc, OnceLock};
 /// The MTU of the loopback interface: as much as an IP packet can be. Linux has one byte more.
 const LOOPBACK_MTU: usize = 65_535;
 
+/// Interfaces that a stack has in its life, at most: the number of one that was removed is not given to another,
+/// so that no socket is limited to an interface that it was not meant for.
+pub(super) const MAX_INTERFACES: usize = Growing::<Attached>::MAX_ADDED;
+
 /// All interfaces of one stack.
 pub(super) struct Interfaces {
-    attached: Vec<Attached>,
+    attached: Growing<Attached>,
     /// The queues of all interfaces, by their number.
-    queues: Vec<QueueId>,
+    queues: Growing<QueueId>,
     /// The interface whose device was gone first.
     first_failed: OnceLock<u16>,
 }
 
 /// An interface in use.
-struct Attached {
+pub(super) struct Attached {
     name: String,
-    device: Arc<dyn Device>,
+    device: Held,
     capabilities: Capabilities,
     /// The number of its first queue in [`Interfaces::queues`].
     first_queue: usize,
     /// Bytes of the longest packet; no IP packet is longer than its length field can say.
     mtu: AtomicUsize,
-    /// It was taken down.
+    /// It was taken down, or removed.
     down: AtomicBool,
+    removed: AtomicBool,
     /// Set once the device is gone.
     failure: OnceLock<Failure>,
+}
+
+/// The device of an interface.
+enum Held {
+    /// From the beginning of the stack to its end: nothing is locked to look at it.
+    Given(Arc<dyn Device>),
+    /// Of an interface that was added, until it is removed.
+    Added(RwLock<Option<Arc<dyn Device>>>),
+}
+
+impl Attached {
+    fn new(name: String, device: Held, capabilities: Capabilities, first_queue: usize) -> Self {
+        Self {
+            name,
+            device,
+            capabilities,
+            first_queue,
+            mtu: AtomicUsize::new(capabilities.mtu.min(usize::from(u16::MAX))),
+            down: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            failure: OnceLock::new(),
+        }
+    }
+
+    fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
 }
 
 /// Adds the loopback interface after the others: the one with the name `lo`, if there is one.
@@ -59,27 +92,77 @@ impl Interfaces {
         let mut attached = Vec::new();
         for (index, interface) in interfaces.into_iter().enumerate() {
             let capabilities = interface.device.capabilities();
-            attached.push(Attached {
-                name: name_of(&interface, index),
-                capabilities,
-                first_queue: queues.len(),
-                mtu: AtomicUsize::new(capabilities.mtu.min(usize::from(u16::MAX))),
-                down: AtomicBool::new(false),
-                failure: OnceLock::new(),
-                device: interface.device,
-            });
+            let name = name_of(&interface, index);
+            attached.push(Attached::new(name, Held::Given(interface.device), capabilities, queues.len()));
             let of_device = 0..capabilities.queues.max(1) as u16;
             queues.extend(of_device.map(|queue| QueueId { interface: index as u16, queue }));
         }
+        let (attached, queues) = (Growing::new(attached), Growing::new(queues));
         Self { attached, queues, first_failed: OnceLock::new() }
     }
 
-    fn get(&self, interface: u16) -> &Attached {
-        &self.attached[usize::from(interface)]
+    /// Takes one more into use. The caller adds one at a time, and none that does not fit.
+    pub(super) fn attach(&self, name: String, device: Arc<dyn Device>) {
+        let capabilities = device.capabilities();
+        let (interface, first_queue) = (self.len(), self.queues.len());
+        for queue in 0..capabilities.queues.max(1) as u16 {
+            self.queues.push(QueueId { interface, queue });
+        }
+        let device = Held::Added(RwLock::new(Rank::Attachment, Some(device)));
+        self.attached.push(Attached::new(name, device, capabilities, first_queue));
     }
 
-    pub(super) fn device(&self, interface: u16) -> &Arc<dyn Device> {
-        &self.get(interface).device
+    /// Whether there is room for one more with so many queues.
+    pub(super) fn has_room_for(&self, queues: usize) -> bool {
+        let room = |len: usize, more: usize| len + more <= MAX_INTERFACES;
+        room(self.attached.len(), 1) && room(self.queues.len(), queues.max(1))
+    }
+
+    fn get(&self, interface: u16) -> &Attached {
+        self.attached.get(interface.into()).expect("interfaces keep their numbers")
+    }
+
+    /// The device; none if the interface was removed and was not there from the beginning.
+    pub(super) fn device(&self, interface: u16) -> Option<Arc<dyn Device>> {
+        match &self.get(interface).device {
+            Held::Given(device) => Some(Arc::clone(device)),
+            Held::Added(device) => device.read().clone(),
+        }
+    }
+
+    /// Calls `f` with the device, which calls no waker. As [`Interfaces::device`] otherwise.
+    #[inline]
+    pub(super) fn with_device<R>(&self, interface: u16, f: impl FnOnce(&dyn Device) -> R) -> Option<R> {
+        match &self.get(interface).device {
+            Held::Given(device) => Some(f(device.as_ref())),
+            Held::Added(device) => device.read().as_deref().map(f),
+        }
+    }
+
+    /// Calls `f` with the device, with no lock held. As [`Interfaces::device`] otherwise.
+    pub(super) fn visit_device<R>(&self, interface: u16, f: impl FnOnce(&dyn Device) -> R) -> Option<R> {
+        match &self.get(interface).device {
+            Held::Given(device) => Some(f(device.as_ref())),
+            Held::Added(_) => self.device(interface).map(|device| f(device.as_ref())),
+        }
+    }
+
+    /// Takes an interface out of use. Its number and its name, for who still asks, stay.
+    pub(super) fn set_removed(&self, interface: u16) {
+        self.set_down(interface, true);
+        self.get(interface).removed.store(true, Ordering::Release);
+    }
+
+    /// Lets go of the device of an interface that was removed.
+    pub(super) fn detach(&self, interface: u16) -> Option<Arc<dyn Device>> {
+        match &self.get(interface).device {
+            Held::Given(_) => None,
+            Held::Added(device) => device.write().take(),
+        }
+    }
+
+    pub(super) fn is_removed(&self, interface: u16) -> bool {
+        self.get(interface).is_removed()
     }
 
     pub(super) fn name(&self, interface: u16) -> &str {
@@ -87,11 +170,29 @@ impl Interfaces {
     }
 
     pub(super) fn index(&self, name: &str) -> Option<u16> {
-        self.attached.iter().position(|interface| interface.name == name).map(|at| at as u16)
+        let has_name = |interface: &Attached| interface.name == name && !interface.is_removed();
+        self.attached.iter().position(has_name).map(|at| at as u16)
     }
 
-    pub(super) fn queues(&self) -> &[QueueId] {
-        &self.queues
+    /// The queues of all interfaces that were not removed.
+    pub(super) fn queues(&self) -> impl Iterator<Item = QueueId> {
+        self.queues.iter().copied().filter(|queue| !self.is_removed(queue.interface))
+    }
+
+    /// The queue with this number.
+    pub(super) fn queue(&self, number: usize) -> Option<QueueId> {
+        self.queues.get(number).copied()
+    }
+
+    /// How many queues there are and were.
+    pub(super) fn queue_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// The numbers of the queues of an interface.
+    pub(super) fn queue_numbers(&self, interface: u16) -> std::ops::Range<usize> {
+        let Attached { first_queue, capabilities, .. } = self.get(interface);
+        *first_queue..first_queue + capabilities.queues.max(1)
     }
 
     pub(super) fn queue_number(&self, queue: QueueId) -> usize {
@@ -119,8 +220,13 @@ impl Interfaces {
         self.get(interface).down.store(down, Ordering::Relaxed);
     }
 
-    pub(super) fn len(&self) -> u16 {
+    fn len(&self) -> u16 {
         self.attached.len() as u16
+    }
+
+    /// The numbers of those that were not removed.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u16> {
+        (0..self.len()).filter(|interface| !self.is_removed(*interface))
     }
 
     pub(super) fn failure(&self, interface: u16) -> Option<&Failure> {
@@ -134,6 +240,12 @@ impl Interfaces {
             self.first_failed.get_or_init(|| interface);
         }
         news
+    }
+
+    /// The interface with this number was removed. What its sockets are told from now on is `cause`.
+    pub(super) fn set_cause(&self, interface: u16, cause: &Failure) {
+        // One whose device was gone before keeps that cause.
+        self.get(interface).failure.get_or_init(|| cause.clone());
     }
 
     /// The interface whose device was gone first, and why.
@@ -169,20 +281,48 @@ pub(super) fn check(interfaces: &[Interface], own: &Addresses) -> io::Result<()>
                 return Err(invalid(&format!("two interfaces, or one twice, have the address {cidr}")));
             }
         }
-        interface.check_gateways(&name_of(interface, index), own).map_err(|error| invalid(&error))?;
-        let mtu = interface.device.capabilities().mtu;
-        // RFC 791 §3.1: a host takes packets of 68 bytes; RFC 8200 §5: links of IPv6 carry 1280.
-        let networks = || interface.addresses.iter().chain(&interface.any_ip);
-        let floor = if networks().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };
-        if mtu < floor {
-            let name = name_of(interface, index);
-            return Err(invalid(&format!("the MTU of `{name}` is {mtu}, under the {floor} that IP needs")));
-        }
+        check_link(interface, &name_of(interface, index), own)?;
     }
     Ok(())
 }
 
-fn name_of(interface: &Interface, index: usize) -> String {
+/// Refuses an interface that cannot be added to others. `before` are the addresses without it, and `own` those with
+/// it.
+pub(super) fn check_added(
+    interface: &Interface,
+    name: &str,
+    before: &Addresses,
+    own: &Addresses,
+) -> io::Result<()> {
+    if let Some(error) = &interface.error {
+        return Err(invalid(error));
+    }
+    let mut addresses = HashSet::new();
+    for cidr in &interface.addresses {
+        if before.owner(cidr.address()).is_some() || !addresses.insert(cidr.address()) {
+            return Err(os(libc::EEXIST));
+        }
+        if own.owner(cidr.address()).is_none() {
+            return Err(invalid(&format!("{cidr} is not the address of a host")));
+        }
+    }
+    check_link(interface, name, own)
+}
+
+/// Refuses gateways that the device could not find, and an MTU that is too small.
+fn check_link(interface: &Interface, name: &str, own: &Addresses) -> io::Result<()> {
+    interface.check_gateways(name, own).map_err(|error| invalid(&error))?;
+    let mtu = interface.device.capabilities().mtu;
+    // RFC 791 §3.1: a host takes packets of 68 bytes; RFC 8200 §5: links of IPv6 carry 1280.
+    let networks = || interface.addresses.iter().chain(&interface.any_ip);
+    let floor = if networks().any(|cidr| cidr.address().is_ipv6()) { 1280 } else { 68 };
+    if mtu < floor {
+        return Err(invalid(&format!("the MTU of `{name}` is {mtu}, under the {floor} that IP needs")));
+    }
+    Ok(())
+}
+
+pub(super) fn name_of(interface: &Interface, index: usize) -> String {
     interface.name.clone().unwrap_or_else(|| format!("net{index}"))
 }
 

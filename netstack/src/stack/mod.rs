@@ -67,4 +67,4 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
-pub use udp::{Transmission, Udp, UdpCell, UnboundUdp};
+pub use udp::{Transmission, Udp, UdpCell, UdpForwarderCell, UdpForwarderStats, UdpForwarding, UnboundUdp};

@@ -50,7 +50,7 @@ impl Raw {
             sockets: RwLock::new(Rank::Demux, Vec::new()),
             count: AtomicUsize::new(0),
             identifiers: Ports::new(core.config().port_range.clone()),
-            waiting: Waiting::new(core.queues().len()),
+            waiting: Waiting::new(core.interfaces().queue_count()),
         }
     }
 
@@ -153,8 +153,28 @@ impl Guest for Raw {
         }
     }
 
+    fn add_queues(&self, queues: usize) {
+        self.waiting.grow(queues);
+    }
+
+    fn remove_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        self.give_up(turn.core, interface);
+        for cell in self.all() {
+            let concerns = cell.hold(|state| {
+                let concerns = state.ip.interface() == Some(interface);
+                if concerns {
+                    state.error = Some(cause.clone());
+                }
+                concerns
+            });
+            if concerns {
+                turn.out.notify(cell, Events::ERROR);
+            }
+        }
+    }
+
     fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
-        for interface in turn.core.routes().interfaces() {
+        for interface in turn.core.interfaces().numbers() {
             self.give_up(turn.core, interface);
         }
         for cell in self.all() {

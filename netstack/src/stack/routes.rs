@@ -182,7 +182,7 @@ impl Routes {
     ///
     /// # Errors
     /// Those of `change`, and nothing has changed then.
-    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut [Links]) -> io::Result<R>) -> io::Result<R> {
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Vec<Links>) -> io::Result<R>) -> io::Result<R> {
         let _one_at_a_time = self.changing.lock();
         let mut links = self.links();
         let result = change(&mut links)?;
@@ -205,11 +205,6 @@ impl Routes {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         })
-    }
-
-    /// The numbers of all interfaces.
-    pub(crate) fn interfaces(&self) -> std::ops::Range<u16> {
-        0..self.table.read().links.len() as u16
     }
 
     /// The way to `remote`, from `source` if the socket is bound to an address, through `interface`

@@ -92,6 +92,11 @@ impl IpSocket {
         Ok(())
     }
 
+    /// Binds the socket to the interface with this number, or to none.
+    pub(super) fn limit_to(&mut self, interface: Option<u16>) {
+        self.interface = interface;
+    }
+
     /// Binds the socket: reserves the port, or one of the automatic ones for port 0.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub struct SocketInfo {
     pub remote: Option<SocketAddr>,
     /// Datagrams that there was no room for in the receive buffer.
     pub dropped: u64,
+    /// Whose it is, as the application said (`set_owner`); 0 if it said nothing.
+    pub owner: u32,
     /// What the socket waits for until when, if it does.
     pub timer: Option<SocketTimer>,
     /// What is known of the transfer, if there is one.
@@ -73,8 +75,9 @@ pub struct TransferInfo {
 
 impl SocketInfo {
     pub(super) fn new(protocol: &'static str, state: &'static str, local: SocketAddr) -> Self {
-        let (recv_queue, send_queue, remote, dropped, timer, transfer) = (0, 0, None, 0, None, None);
-        Self { protocol, state, recv_queue, send_queue, local, remote, dropped, timer, transfer }
+        let (recv_queue, send_queue, remote, dropped, owner) = (0, 0, None, 0, 0);
+        let (timer, transfer) = (None, None);
+        Self { protocol, state, recv_queue, send_queue, local, remote, dropped, owner, timer, transfer }
     }
 
     /// A socket for datagrams.
@@ -124,7 +127,8 @@ impl fmt::Display for TransferInfo {
 
 impl fmt::Display for SocketInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, state, recv_queue, send_queue, local, remote, dropped, timer, transfer } = self;
+        let Self { protocol, state, recv_queue, send_queue, local, remote, dropped, owner, timer, transfer } =
+            self;
         let remote = remote.map_or_else(|| "*:*".to_owned(), |remote| remote.to_string());
         let local = local.to_string();
         write!(f, "{protocol:<5} {state:<10} {recv_queue:<6} {send_queue:<6} {local:>21} {remote:>21}")?;
@@ -133,6 +137,9 @@ impl fmt::Display for SocketInfo {
         }
         if *dropped > 0 {
             write!(f, " drops:{dropped}")?;
+        }
+        if *owner != 0 {
+            write!(f, " owner:{owner}")?;
         }
         transfer.as_ref().map_or(Ok(()), |transfer| write!(f, "\n\t {transfer}"))
     }
@@ -162,6 +169,7 @@ mod tests {
         row.state = "ESTAB";
         row.remote = Some("10.0.0.2:5000".parse().unwrap());
         row.timer = Some(SocketTimer::new("on", Duration::from_millis(204), 1));
+        row.owner = 7;
         row.transfer = Some(TransferInfo {
             congestion: "cubic".to_owned(),
             rtt: Duration::from_micros(1500),
@@ -177,7 +185,7 @@ mod tests {
         });
         let text = row.to_string();
         assert!(text.ends_with(
-            "10.0.0.2:5000 timer:(on,204ms,1)\n\t cubic rto:204 rtt:1.500/0.750 mss:1448 cwnd:10 bytes_acked:1 \
+            "10.0.0.2:5000 timer:(on,204ms,1) owner:7\n\t cubic rto:204 rtt:1.500/0.750 mss:1448 cwnd:10 bytes_acked:1 \
              bytes_received:2 retrans:3 unacked:4"
         ));
     }

@@ -23,6 +23,7 @@ mod inspect;
 mod listening;
 mod metrics;
 mod on_segment;
+mod removal;
 mod reset;
 mod rows;
 mod scratch;
@@ -110,7 +111,7 @@ impl Tcp {
             demux: Demux::new(core.keyed().clone(), core.addresses().loopback()),
             ports: Ports::new(config.port_range.clone()),
             deadlines: Deadlines::new(),
-            waiting: Waiting::new(core.queues().len()),
+            waiting: Waiting::new(core.interfaces().queue_count()),
             cookies: Published::new(Rank::Leaf, SynCookies::new()),
             isn,
             reset_limit: ResetLimit::new(config),
@@ -188,6 +189,14 @@ impl Guest for Tcp {
 
     fn fail_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
         self.fail_sockets_of(turn, interface, cause);
+    }
+
+    fn add_queues(&self, queues: usize) {
+        self.waiting.grow(queues);
+    }
+
+    fn remove_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        self.remove_sockets_of(turn, interface, cause);
     }
 
     fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {

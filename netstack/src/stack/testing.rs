@@ -571,8 +571,8 @@ impl Net {
             out.deliver(engine);
             progress = true;
         }
-        for &queue in engine.core().queues() {
-            let device = Arc::clone(engine.core().device(queue.interface));
+        for queue in engine.core().queues() {
+            let Some(device) = engine.core().device(queue.interface) else { continue };
             if device.next_deadline().is_some_and(|at| at <= now) {
                 device.on_deadline(now);
             }
@@ -608,11 +608,8 @@ impl Net {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let of_host = |host: &Host| {
             let engine = &host.engine;
-            let devices = engine
-                .core()
-                .queues()
-                .iter()
-                .map(|queue| engine.core().device(queue.interface).next_deadline());
+            let device = |queue: crate::stack::QueueId| engine.core().device(queue.interface);
+            let devices = engine.core().queues().map(|queue| device(queue)?.next_deadline());
             devices.chain([engine.next_deadline()]).flatten().min()
         };
         self.hosts.iter().filter_map(of_host).min()

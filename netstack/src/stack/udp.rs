@@ -2,11 +2,16 @@
 //!
 //! A datagram comes in through [`Udp::on_datagram`], finds its socket in `table`, and waits in the socket's
 //! queue until it is read. Applications send inline, through `send`; what a device does not take waits in
-//! `unsent`. `cell` is the only file that locks a socket.
+//! `unsent`. `cell` is the only file that locks a socket. What no socket takes may be for a `forwarder`, and
+//! `forward` makes sockets of it.
 
 mod calls;
 mod cell;
 mod connect;
+mod flow;
+mod flows;
+mod forward;
+mod forwarder;
 mod icmp;
 mod memberships;
 mod on_datagram;
@@ -15,12 +20,16 @@ mod send;
 mod table;
 
 pub use cell::UdpCell;
+pub use forwarder::{UdpForwarderCell, UdpForwarderStats, UdpForwarding};
 pub use send::Transmission;
 
-use self::cell::Parts;
+use self::cell::{Parts, State};
+use self::forwarder::Forwarders;
+use self::place::Place;
 use self::table::Table;
 use super::core::Core;
 use super::counters::UdpCounters;
+use super::deadlines::Deadlines;
 use super::flow::Family;
 use super::guest::Guest;
 use super::hooks::Observer;
@@ -29,6 +38,7 @@ use super::socket::{IpSocket, SocketKind};
 use super::socket_info::SocketInfo;
 use super::turn::Turn;
 use super::waiting::Waiting;
+use crate::datagram::ReceiveQueue;
 use crate::error::Failure;
 use crate::readiness::Events;
 use crate::time::Instant;
@@ -47,6 +57,9 @@ pub struct Udp {
     ports: Arc<Ports>,
     /// Sockets with datagrams that a queue of a device did not take.
     waiting: Waiting<Arc<UdpCell>>,
+    forwarders: Forwarders,
+    /// When flows have been idle for too long.
+    deadlines: Deadlines<Arc<UdpCell>>,
     counters: UdpCounters,
 }
 
@@ -82,7 +95,9 @@ impl Udp {
         Self {
             table: Table::new(core.keyed().clone()),
             ports: Ports::new(core.config().port_range.clone()),
-            waiting: Waiting::new(core.queues().len()),
+            waiting: Waiting::new(core.interfaces().queue_count()),
+            forwarders: Forwarders::new(),
+            deadlines: Deadlines::new(),
             counters: UdpCounters::default(),
         }
     }
@@ -121,8 +136,10 @@ impl Udp {
     ) -> io::Result<Arc<UdpCell>> {
         socket.ip.bind(core, &self.ports, address, SocketKind::Datagrams)?;
         let UnboundUdp { ip, options, recv_buffer, send_buffer } = socket;
-        let parts = Parts { id: core.new_id(), observer, ip, options, recv_buffer, send_buffer };
+        let received = ReceiveQueue::new(recv_buffer);
+        let parts = Parts { id: core.new_id(), ip, options, received, send_buffer, flow: None };
         let cell = Arc::new(UdpCell::new(parts));
+        cell.observe(observer);
         cell.hold(|state| self.table.enter(&cell, state.place()));
         Ok(cell)
     }
@@ -132,7 +149,7 @@ impl Udp {
     pub fn close(&self, turn: &mut Turn<'_>, cell: &Arc<UdpCell>) {
         let closed = cell.hold(|state| {
             let place = state.close()?;
-            self.table.leave(cell, &place);
+            self.leave(cell, state, &place);
             Some(state.take_all())
         });
         let Some(closed) = closed else { return };
@@ -140,14 +157,24 @@ impl Udp {
             turn.core.groups().leave(membership.group, membership.interface);
         }
     }
+
+    /// Takes a socket that was closed out of the tables.
+    fn leave(&self, cell: &Arc<UdpCell>, state: &mut State, place: &Place) {
+        self.table.leave(cell, place);
+        if let Some(flow) = state.flow_mut() {
+            self.deadlines.disarm(&mut flow.timer);
+        }
+    }
 }
 
 impl Guest for Udp {
     fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.deadlines.next()
     }
 
-    fn on_timer(&self, _turn: &mut Turn<'_>) {}
+    fn on_timer(&self, turn: &mut Turn<'_>) {
+        self.end_idle_flows(turn);
+    }
 
     fn on_writable(&self, turn: &mut Turn<'_>, queue_number: usize) -> bool {
         self.serve_waiting(turn, queue_number)
@@ -177,15 +204,51 @@ impl Guest for Udp {
                 turn.out.notify(cell, Events::ERROR);
             }
         }
+        for forwarder in self.forwarders.all() {
+            if forwarder.cut_off(turn.core).is_some() {
+                turn.out.notify(forwarder, Events::READABLE | Events::ERROR);
+            }
+        }
+    }
+
+    fn add_queues(&self, queues: usize) {
+        self.waiting.grow(queues);
+    }
+
+    /// A socket that is bound to the interface, or connected through it, gets the error. One that is bound to an
+    /// address of it stays, as in Linux: the address may come back on another interface.
+    fn remove_interface(&self, turn: &mut Turn<'_>, interface: u16, cause: &Failure) {
+        self.give_up(turn.core, interface);
+        for cell in self.table.all() {
+            let concerns = cell.hold(|state| {
+                let by_peer = state.peer.as_ref().map(|peer| peer.interface);
+                let concerns = state.ip.interface().or(by_peer) == Some(interface);
+                if concerns {
+                    state.fail(cause.clone());
+                }
+                concerns
+            });
+            if concerns {
+                turn.out.notify(cell, Events::ERROR);
+            }
+        }
+        for forwarder in self.forwarders.all() {
+            if forwarder.cut_off(turn.core).is_some() {
+                turn.out.notify(forwarder, Events::READABLE | Events::ERROR);
+            }
+        }
     }
 
     fn fail_all(&self, turn: &mut Turn<'_>, cause: &Failure) {
-        for interface in turn.core.routes().interfaces() {
+        for interface in turn.core.interfaces().numbers() {
             self.give_up(turn.core, interface);
         }
         for cell in self.table.all() {
             cell.hold(|state| state.fail(cause.clone()));
             turn.out.notify(cell, Events::ERROR | Events::HANGUP);
+        }
+        for forwarder in self.forwarders.all() {
+            turn.out.notify(forwarder, Events::ERROR | Events::HANGUP);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The sockets that wait for room in a queue of a device.
 
-use crate::sync::{Mutex, Rank};
+use crate::sync::{Growing, Mutex, Rank};
 use std::collections::BTreeMap;
 
 /// The sockets of one protocol that wait, by the number of the queue, those that have waited longest
 /// first.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    queues: Vec<Mutex<Line<T>>>,
+    queues: Growing<Mutex<Line<T>>>,
 }
 
 /// The sockets that wait for one queue.
@@ -25,13 +25,23 @@ pub(crate) struct Place(u64);
 impl<T> Waiting<T> {
     /// Nobody waits for any of so many queues.
     pub(super) fn new(queues: usize) -> Self {
-        let line = || Line { places: BTreeMap::new(), next: Place(0) };
-        Self { queues: (0..queues).map(|_| Mutex::new(Rank::Leaf, line())).collect() }
+        Self { queues: Growing::new((0..queues).map(|_| nobody()).collect()) }
+    }
+
+    /// There are so many queues now. The caller adds interfaces one at a time.
+    pub(super) fn grow(&self, queues: usize) {
+        while self.queues.len() < queues {
+            self.queues.push(nobody());
+        }
+    }
+
+    fn of(&self, queue: usize) -> &Mutex<Line<T>> {
+        self.queues.get(queue).expect("there is a list for each queue before it is used")
     }
 
     /// One more waits.
     pub(super) fn join(&self, queue: usize, one: T) -> Place {
-        let mut line = self.queues[queue].lock();
+        let mut line = self.of(queue).lock();
         let place = line.next;
         line.next = Place(place.0 + 1);
         line.places.insert(place, one);
@@ -40,14 +50,14 @@ impl<T> Waiting<T> {
 
     /// The one at a place does not wait any more, if it still does.
     pub(super) fn leave(&self, queue: usize, place: Place) {
-        let left = self.queues[queue].lock().places.remove(&place);
+        let left = self.of(queue).lock().places.remove(&place);
         // What it holds may lock something, so not under the lock.
         drop(left);
     }
 
     /// How many wait.
     pub(super) fn len(&self, queue: usize) -> usize {
-        self.queues[queue].lock().places.len()
+        self.of(queue).lock().places.len()
     }
 
     /// Whether nobody waits for any queue.
@@ -57,8 +67,12 @@ impl<T> Waiting<T> {
 
     /// The one that has waited longest.
     pub(super) fn next(&self, queue: usize) -> Option<T> {
-        Some(self.queues[queue].lock().places.pop_first()?.1)
+        Some(self.of(queue).lock().places.pop_first()?.1)
     }
+}
+
+fn nobody<T>() -> Mutex<Line<T>> {
+    Mutex::new(Rank::Leaf, Line { places: BTreeMap::new(), next: Place(0) })
 }
 
 #[cfg(test)]

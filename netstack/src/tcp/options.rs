@@ -74,6 +74,9 @@ pub struct SocketOptions {
     pub fastopen_no_cookie: bool,
     /// `TCP_FASTOPEN_KEY`: keys of this listener. Default none: those of the stack.
     pub fastopen_key: Option<Arc<FastOpenKeys>>,
+    /// A number of the application's, which [`SocketInfo::owner`](crate::stack::SocketInfo::owner) shows.
+    /// Default 0, none.
+    pub owner: u32,
     /// How many events the connection keeps of its history. Default [`Config::history`].
     pub history: u32,
 }
@@ -107,6 +110,7 @@ impl SocketOptions {
             fastopen_connect: false,
             fastopen_no_cookie: false,
             fastopen_key: None,
+            owner: 0,
             history: config.history,
         }
     }

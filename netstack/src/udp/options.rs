@@ -27,6 +27,9 @@ pub struct UdpOptions {
     /// `IP_MULTICAST_ALL` and `IPV6_MULTICAST_ALL`: whether the socket gets what is sent to groups that
     /// only others in this stack have joined. Default on.
     pub multicast_all: bool,
+    /// A number of the application's, which [`SocketInfo::owner`](crate::stack::SocketInfo::owner) shows.
+    /// Default 0, none.
+    pub owner: u32,
     /// `IP_MTU_DISCOVER` and `IPV6_MTU_DISCOVER`. Default [`Config::mtu_discover`].
     pub mtu_discover: MtuDiscover,
 }
@@ -45,6 +48,7 @@ impl UdpOptions {
             multicast_loop_v4: true,
             multicast_loop_v6: true,
             multicast_all: true,
+            owner: 0,
             mtu_discover: config.mtu_discover,
         }
     }

@@ -170,8 +170,12 @@ async fn everything_is_listed_and_every_change_is_told() {
 async fn sockets_are_listed_as_by_ss() {
     let (client, server) = linked(LINK);
     let listener = server.listen("10.0.0.2:80").await.unwrap();
+    listener.set_owner(7).unwrap();
     let mut stream = client.connect("10.0.0.2:80").await.unwrap();
     let (accepted, peer) = listener.accept().await.unwrap();
+    assert_eq!(server.sockets().iter().map(|row| row.owner).collect::<Vec<_>>(), [7, 7]);
+    accepted.set_owner(8).unwrap();
+    assert_eq!(server.sockets().iter().map(|row| row.owner).collect::<Vec<_>>(), [7, 8]);
     stream.write_all(b"unread").await.unwrap();
     tokio::time::sleep(Duration::from_millis(15)).await;
     let rows = server.sockets();

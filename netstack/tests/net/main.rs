@@ -3,6 +3,7 @@
 
 mod common;
 
+mod adding;
 mod ambient;
 mod auto_traits;
 mod changing;
@@ -24,3 +25,4 @@ mod tcp_pending;
 mod tcp_shutdown;
 mod tcp_stream;
 mod udp;
+mod udp_forwarder;

@@ -175,6 +175,19 @@ macro_rules! tcp_options {
 
         /// Options of TCP.
         impl $socket {
+            /// The owner that the application has given the socket. Default 0, none.
+            pub fn owner(&self) -> std::io::Result<u32> {
+                Ok(self.options().owner)
+            }
+
+            /// Says whose socket it is, by a number that means something to the application: a client of a
+            /// proxy, a container, a VM. The rows of [`Stack::sockets`](crate::Stack::sockets) show it. What a
+            /// listener accepts has that of the listener.
+            pub fn set_owner(&self, owner: u32) -> std::io::Result<()> {
+                self.change(|options| options.owner = owner);
+                Ok(())
+            }
+
             /// `TCP_NODELAY`: whether small segments are sent at once. Default false.
             pub fn nodelay(&self) -> std::io::Result<bool> {
                 Ok(self.options().nodelay)

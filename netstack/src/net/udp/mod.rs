@@ -26,10 +26,13 @@
 //! they were given to the stack; the loopback interface is the last. No IGMP or MLD message is sent for a
 //! membership: what is at the other end of a device has to know what to send.
 
+mod forwarder;
 mod msg;
 mod socket;
 mod unbound;
 
+pub use crate::stack::UdpForwarderStats;
+pub use forwarder::{UdpFlow, UdpForwarder, UdpForwarderConfig};
 pub use msg::{EcnCodepoint, RecvMeta, Transmit};
 pub use socket::UdpSocket;
 pub use unbound::UnboundUdpSocket;

@@ -133,10 +133,20 @@ impl UdpSocket {
         let registration = Arc::new(Registration::for_datagrams());
         let observer = Arc::clone(&registration) as _;
         let cell = core.engine.udp().bind(core.engine.core(), socket, addr, observer)?;
+        Ok(Self::from_cell(stack, cell, registration))
+    }
+
+    /// The handle of a socket whose observer is `registration`.
+    pub(super) fn from_cell(stack: &Stack, cell: Arc<UdpCell>, registration: Arc<Registration>) -> Self {
+        let core = stack.core();
         let id = core.next_id();
         let endpoint = Arc::new(UdpEndpoint { stack: stack.clone(), cell, registration, id });
         core.remember(id, &endpoint);
-        Ok(Self { endpoint })
+        Self { endpoint }
+    }
+
+    pub(super) fn cell(&self) -> &Arc<UdpCell> {
+        &self.endpoint.cell
     }
 
     /// The stack that this socket belongs to.

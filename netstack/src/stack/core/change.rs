@@ -1,10 +1,12 @@
 //! Interfaces that change: their addresses, routes and MTU, and whether they are up.
 
 use super::Core;
-use crate::error::os;
+use crate::error::{Failure, os};
 use crate::ip::{AddressKind, Addresses, Cidr};
-use crate::stack::interfaces::default_route;
+use crate::stack::iface::Interface;
+use crate::stack::interfaces::{addresses_of, check_added, default_route, links_of, name_of};
 use crate::stack::ip_route::IpRoute;
+use crate::stack::routes::Links;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -87,7 +89,7 @@ impl Core {
 
     /// All interfaces, in the order of their numbers.
     pub fn all_interfaces(&self) -> Vec<InterfaceInfo> {
-        (0..self.interfaces().len()).map(|interface| self.interface_info(interface)).collect()
+        self.interfaces().numbers().map(|interface| self.interface_info(interface)).collect()
     }
 
     /// The routes that count: those of interfaces that are up.
@@ -99,6 +101,54 @@ impl Core {
             links.all_routes().map(move |route| RouteInfo { interface: name.to_owned(), route })
         })
         .collect()
+    }
+
+    /// Takes one more interface into use, and gives its number. `grow` is told how many queues there are then,
+    /// before any packet can use them.
+    ///
+    /// # Errors
+    /// `EEXIST` if the stack has an interface of this name or one of the addresses; `ENOSPC` if it had too many
+    /// interfaces in its life; of kind `InvalidInput` as for an interface that a stack is built with.
+    pub(in crate::stack) fn add_interface(
+        &self,
+        interface: Interface,
+        grow: impl FnOnce(usize),
+    ) -> io::Result<u16> {
+        self.routes().change(|all| {
+            let queues = interface.device.capabilities().queues;
+            let index = u16::try_from(all.len()).map_err(|_| os(libc::ENOSPC))?;
+            if !self.interfaces().has_room_for(queues) {
+                return Err(os(libc::ENOSPC));
+            }
+            let name = name_of(&interface, index.into());
+            // The loopback interface is there from the beginning, or never.
+            if name == "lo" || self.interface_index(&name).is_some() {
+                return Err(os(libc::EEXIST));
+            }
+            all.push(links_of(&interface));
+            let addresses = addresses_of(all, self.addresses().loopback());
+            check_added(&interface, &name, self.addresses(), &addresses)?;
+            self.interfaces().attach(name, interface.device);
+            grow(self.interfaces().queue_count());
+            self.addresses().replace(addresses);
+            Ok(index)
+        })
+    }
+
+    /// Takes an interface out of use: no route leads through it, and nothing is received or sent.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for the loopback interface; `ENODEV` if it was removed before.
+    pub(in crate::stack) fn remove_interface(&self, interface: u16, cause: &Failure) -> io::Result<()> {
+        if self.is_loopback(interface) {
+            return Err(os(libc::EOPNOTSUPP));
+        }
+        self.change_links(interface, |links| {
+            *links = Links { down: true, ..Links::default() };
+            self.interfaces().set_cause(interface, cause);
+            self.interfaces().set_removed(interface);
+            Ok(())
+        })
     }
 
     /// Adds an address.

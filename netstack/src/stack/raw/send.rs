@@ -118,8 +118,7 @@ impl Raw {
 
     /// Discards what waits for the queues of an interface.
     pub(super) fn give_up(&self, core: &Core, interface: u16) {
-        for queue in core.queues().iter().filter(|queue| queue.interface == interface) {
-            let number = core.queue_number(*queue);
+        for number in core.interfaces().queue_numbers(interface) {
             while let Some(cell) = self.waiting.next(number) {
                 cell.hold(|state| {
                     state.unsent.is_listed = false;
@@ -155,7 +154,8 @@ fn way(core: &Core, state: &State, to: IpAddr, source: Option<IpAddr>) -> io::Re
     let is_local = |local: &IpAddr| core.addresses().classify(*local, state.ip.interface()).is_local();
     let own = Some(state.local).filter(is_local);
     let route = core.routes().lookup_any(core.addresses(), to, source.or(own), state.ip.interface());
-    route.ok_or_else(|| os(libc::ENETUNREACH))
+    let removed = state.ip.interface().is_some_and(|interface| core.is_removed(interface));
+    route.ok_or_else(|| os(if removed { libc::ENODEV } else { libc::ENETUNREACH }))
 }
 
 /// The packet of an echo request.

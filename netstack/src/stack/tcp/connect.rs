@@ -205,7 +205,8 @@ fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Res
         });
     }
     let route = turn.core.routes().lookup(turn.core.addresses(), ip, source, socket.ip.interface());
-    let route = route.ok_or_else(|| os(libc::ENETUNREACH))?;
+    let removed = socket.ip.interface().is_some_and(|interface| turn.core.is_removed(interface));
+    let route = route.ok_or_else(|| os(if removed { libc::ENODEV } else { libc::ENETUNREACH }))?;
     if let Some(failure) = turn.core.interface_failure(route.interface) {
         return Err(failure.into());
     }

@@ -48,7 +48,7 @@ impl Tcp {
             listeners: listeners.len(),
             ports: self.ports.len(),
             deadlines: self.deadlines.len(),
-            waiting: (0..core.queues().len()).map(|queue| self.waiting.len(queue)).sum(),
+            waiting: (0..core.interfaces().queue_count()).map(|queue| self.waiting.len(queue)).sum(),
             ..Inspection::default()
         };
         let mut waiting = 0;

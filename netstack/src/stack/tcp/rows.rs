@@ -27,6 +27,7 @@ impl Tcp {
 fn of_listener(listener: &Listener) -> SocketInfo {
     let queues = listener.queues();
     SocketInfo {
+        owner: listener.options().owner,
         recv_queue: queues.accept_queue,
         send_queue: queues.backlog,
         ..SocketInfo::new("tcp", name(State::Listen), listener.local_addr())
@@ -39,9 +40,11 @@ fn of_cell(cell: &Cell, now: Instant) -> SocketInfo {
         ..SocketInfo::new("tcp", name(cell.state()), cell.local_addr())
     };
     cell.look(|state| match &state.stage {
-        Stage::Opening(opening) => {
-            SocketInfo { timer: opening.poll_timeout().map(|at| SocketTimer::new("on", at - now, 0)), ..row }
-        }
+        Stage::Opening(opening) => SocketInfo {
+            owner: opening.options().owner,
+            timer: opening.poll_timeout().map(|at| SocketTimer::new("on", at - now, 0)),
+            ..row
+        },
         Stage::Connected(connection) => of_connection(row, connection, now),
         Stage::Over(_) => row,
     })
@@ -51,6 +54,7 @@ fn of_connection(row: SocketInfo, connection: &Connection, now: Instant) -> Sock
     let info = connection.info(now);
     let timer = connection.next_timer();
     SocketInfo {
+        owner: connection.options().owner,
         recv_queue: connection.unread(),
         send_queue: connection.unacked(),
         timer: timer.map(|(kind, at)| {

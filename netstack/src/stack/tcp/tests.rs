@@ -27,7 +27,7 @@ fn a_syn_for_a_listener_that_was_closed_meanwhile_is_reset_with_that_reason() {
     let listener = net.listen(1, 80, 8);
     let engine = Arc::clone(net.engine(1));
     engine.with_tcp(net.now, |tcp, turn| tcp.close_listener(turn, &listener));
-    let (syn, queue) = (segment(Flags::SYN, 0), engine.core().queues()[0]);
+    let (syn, queue) = (segment(Flags::SYN, 0), engine.core().queues().next().unwrap());
     engine.with_tcp(net.now, |tcp, turn| {
         let mut scratch = Scratch::default();
         let received = Received { key: key(), queue, segment: &syn, iss: None };
@@ -49,7 +49,7 @@ fn a_cookie_that_comes_back_twice_at_once_makes_one_connection() {
     });
     let listener = net.listen(1, 80, 8);
     let engine = Arc::clone(net.engine(1));
-    let queue = engine.core().queues()[0];
+    let queue = engine.core().queues().next().unwrap();
     let mut scratch = Scratch::default();
     let syn = segment(Flags::SYN, 0);
     engine.with_tcp(net.now, |tcp, turn| {

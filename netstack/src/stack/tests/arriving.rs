@@ -276,9 +276,9 @@ fn segments_that_find_the_connection_locked_wait_for_its_holder_or_the_end_of_th
         net.settle();
         let engine = Arc::clone(net.engine(1));
         let (now, queue, mut out) =
-            (net.now + Duration::from_millis(10), engine.core().queues()[0], Batch::new());
+            (net.now + Duration::from_millis(10), engine.core().queues().next().unwrap(), Batch::new());
         let mut packet = engine.core().pool().take();
-        let meta = engine.core().device(0).receive(now, 0, &mut packet).unwrap();
+        let meta = engine.core().device(0).unwrap().receive(now, 0, &mut packet).unwrap();
         {
             let _held = server.cell.lock_for_test();
             engine.on_packet(now, queue, packet, meta, &mut out);
@@ -354,7 +354,7 @@ fn threads_share_connections_without_losing_anything() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut out = Batch::new();
-            let queue = engine.core().queues()[0];
+            let queue = engine.core().queues().next().unwrap();
             while !done.load(Ordering::Relaxed) {
                 clock.fetch_add(10, Ordering::Relaxed);
                 let now = now();
@@ -363,7 +363,9 @@ fn threads_share_connections_without_losing_anything() {
                 }
                 for _ in 0..16 {
                     let mut packet = engine.core().pool().take();
-                    let Ok(meta) = engine.core().device(0).receive(now, 0, &mut packet) else { break };
+                    let Ok(meta) = engine.core().device(0).unwrap().receive(now, 0, &mut packet) else {
+                        break;
+                    };
                     engine.on_packet(now, queue, packet, meta, &mut out);
                 }
                 engine.end_batch(now, &mut out);

@@ -71,7 +71,7 @@ fn what_was_received_before_the_device_went_can_be_read() {
 /// Connections whose SYNs find a device full that stays so, and its queue.
 fn held_up(net: &Net) -> (Vec<Socket>, QueueId) {
     let sockets: Vec<_> = (0..4).map(|_| net.connect(0, to_host_1(80)).unwrap()).collect();
-    let queue = net.engine(0).core().queues()[0];
+    let queue = net.engine(0).core().queues().next().unwrap();
     assert!(net.engine(0).has_waiting(queue));
     (sockets, queue)
 }

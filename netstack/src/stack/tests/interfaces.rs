@@ -2,8 +2,10 @@
 //! packet that arrived.
 
 use super::SECOND;
+use crate::config::{Config, ReversePath};
+use crate::reasons::DropReason;
 use crate::stack::testing::{Cable, LinkSpec, Net, Passing, Recorder, Socket};
-use crate::stack::{Family, Interface, Listener};
+use crate::stack::{Batch, Engine, Family, Interface, Listener};
 use crate::tcp::State;
 use crate::wire::{
     ChecksumMode, Flags, HeaderBuf, IcmpMessage, IpMeta, Segment, SeqNum, TcpDatagram, emit_icmp, emit_ip,
@@ -49,10 +51,16 @@ fn segment_to(port: u16, flags: Flags, (seq, ack): (u32, u32), payload: &[u8]) -
 
 impl TwoCables {
     fn new(seed: u64) -> Self {
+        Self::with(Config { seed: Some(seed), ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
         let cables = [1500, 9000].map(|mtu| Cable::new(LinkSpec { mtu, ..LinkSpec::default() }));
         let interfaces = [(HOME, "10.0.0.1/24"), (OTHER, "192.0.2.1/24")]
             .map(|(cable, address)| Interface::new(cables[cable].end(0)).address(address));
-        Self { net: Net::alone(seed, interfaces.into()), cables }
+        let mut net = Net::alone(0, Vec::new());
+        net.replace_host(0, Engine::new(config, interfaces.into()).unwrap(), Batch::new());
+        Self { net, cables }
     }
 
     fn listen(&self, device: Option<&str>) -> Arc<Listener> {
@@ -206,4 +214,56 @@ fn a_listener_bound_to_a_device_answers_through_it() {
     host.arrives(HOME, &segment(Flags::ACK, PEER_ISN + 1, una + 4, b""));
     host.net.write(&server, b"data").unwrap();
     host.sent_on(OTHER, "data after a segment on the other interface");
+}
+
+/// A host that got a packet on another interface than the one that the route to its source leads through.
+pub(super) fn filtered() -> Net {
+    let mut host =
+        TwoCables::with(Config { seed: Some(207), rp_filter: ReversePath::Strict, ..Config::default() });
+    host.arrives(OTHER, &segment(Flags::SYN, 1, 0, b""));
+    host.net
+}
+
+/// Without the filter, who is behind one interface and knows the numbers can speak for who is behind another,
+/// as with the kernel's default; with it, nothing gets through.
+#[test]
+fn the_reverse_path_filter_keeps_one_interface_from_speaking_for_another() {
+    for (mode, passes) in [(ReversePath::Off, true), (ReversePath::Loose, true), (ReversePath::Strict, false)]
+    {
+        let mut host = TwoCables::with(Config { seed: Some(205), rp_filter: mode, ..Config::default() });
+        let listener = host.listen(None);
+        let (server, una) = host.accepted(&listener, HOME, HOME, HOME);
+        let next = PEER_ISN + 1;
+        host.net.write(&server, b"data").unwrap();
+        host.sent_on(HOME, "data");
+        // Data, an acknowledgment, and the reset that ends the connection.
+        host.arrives(OTHER, &segment(Flags::ACK, next, una + 4, b"forged"));
+        assert_eq!(host.net.read(&server).is_ok(), passes, "{mode:?}");
+        let [_, other] = host.sent();
+        assert!(other.is_empty(), "{mode:?}: no answer there");
+        let next = if passes { next + 6 } else { next };
+        host.arrives(OTHER, &segment(Flags::RST, next, una, b""));
+        assert_eq!(host.net.state(&server) == State::Established, !passes, "{mode:?}");
+        // A connection of its own, with the address of another, gets no further either.
+        host.arrives(OTHER, &segment_to(81, Flags::SYN, (1, 0), b""));
+        let [home, other] = host.sent();
+        assert_eq!((!home.is_empty(), !other.is_empty()), (passes, false), "{mode:?}: a reset or silence");
+        let drops = host.net.engine(0).counters().drops(DropReason::IpRpfilter);
+        assert_eq!(drops, if passes { 0 } else { 3 }, "{mode:?}");
+        // What comes from where it belongs is never dropped for that.
+        host.arrives(HOME, &segment_to(81, Flags::SYN, (1, 0), b""));
+        host.sent_on(HOME, "a reset");
+    }
+}
+
+#[test]
+fn a_source_without_a_route_passes_no_reverse_path_filter() {
+    for (mode, answered) in [(ReversePath::Off, 1), (ReversePath::Loose, 0), (ReversePath::Strict, 0)] {
+        let mut host = TwoCables::with(Config { seed: Some(206), rp_filter: mode, ..Config::default() });
+        let meta = IpMeta::new(ip("198.51.100.1"), ip("10.0.0.1"), 64);
+        let mut ping = Vec::new();
+        emit_icmp(&mut ping, &meta, &IcmpMessage { kind: 8, code: 0, word: [1; 4], body: b"ping" });
+        host.arrives(HOME, &ping);
+        assert_eq!(host.sent()[HOME].len(), answered, "{mode:?}");
+    }
 }

@@ -200,7 +200,13 @@ fn a_listener_comes_and_goes_in_the_middle_of_a_batch() {
     let mut syn = |number| {
         let packet = spoofed(number, Flags::SYN, 1, 0);
         let meta = RxMeta { len: packet.len(), ..RxMeta::default() };
-        engine.on_packet(net.now, engine.core().queues()[0], PacketBuf::copy_from(&packet), meta, &mut out);
+        engine.on_packet(
+            net.now,
+            engine.core().queues().next().unwrap(),
+            PacketBuf::copy_from(&packet),
+            meta,
+            &mut out,
+        );
     };
     syn(1);
     assert_eq!(engine.counters().tcp_out_resets, 1);

@@ -1,6 +1,7 @@
 //! UDP between two engines.
 
 mod errors;
+pub(in crate::stack::tests) mod forwarding;
 mod groups;
 mod hostile;
 mod robustness;

@@ -3,7 +3,6 @@
 use super::Udp;
 use super::cell::{State, UdpCell, present_to};
 use crate::datagram::{Datagram, Gathered, Origin};
-use crate::error::os;
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
@@ -99,7 +98,7 @@ fn receiving<R>(core: &Core, cell: &UdpCell, f: impl FnOnce(&mut State) -> Optio
             return Err(error);
         }
         if !state.is_open() {
-            return Err(os(libc::EBADF));
+            return Err(state.closed());
         }
         f(state).ok_or_else(|| {
             state.received.trim();

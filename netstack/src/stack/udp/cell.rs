@@ -3,6 +3,7 @@
 //! The driver holds the lock to put a datagram into the queue, and an application to take one out or to
 //! send. Both do so for the time of one copy at most, so there is no backlog as TCP has it.
 
+use super::flow::{FlowEnd, FlowPart};
 use super::place::Place;
 use crate::datagram::ReceiveQueue;
 use crate::error::{Failure, os};
@@ -18,23 +19,25 @@ use crate::udp::{Filter, UdpOptions};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A UDP socket.
 pub struct UdpCell {
     id: u64,
-    observer: Arc<dyn Observer>,
+    /// Set when the application gets the socket, which for a flow is when it is accepted.
+    observer: OnceLock<Arc<dyn Observer>>,
     state: Mutex<State>,
 }
 
 /// What a socket is made of.
 pub(super) struct Parts {
     pub(super) id: u64,
-    pub(super) observer: Arc<dyn Observer>,
     pub(super) ip: IpSocket,
     pub(super) options: UdpOptions,
-    pub(super) recv_buffer: usize,
+    pub(super) received: ReceiveQueue,
     pub(super) send_buffer: usize,
+    /// Of a flow of a forwarder.
+    pub(super) flow: Option<Box<FlowPart>>,
 }
 
 /// The peer that a socket is connected to.
@@ -79,6 +82,8 @@ pub(super) struct Rare {
     pub(super) memberships: Vec<Membership>,
     /// The interfaces that packets to groups leave through, over IPv4 and IPv6.
     group_interface: [Option<u16>; 2],
+    /// If it is a flow of a forwarder.
+    flow: Option<Box<FlowPart>>,
 }
 
 /// What a socket had that was closed, to be dropped without its lock.
@@ -90,18 +95,16 @@ pub(super) struct Closed {
 
 impl UdpCell {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { id, observer, ip, options, recv_buffer, send_buffer } = parts;
-        let mut state = State {
-            ip,
-            options,
-            peer: None,
-            received: ReceiveQueue::new(recv_buffer),
-            rare: None,
-            send_buffer: 0,
-            is_open: true,
-        };
+        let Parts { id, ip, options, received, send_buffer, flow } = parts;
+        let rare = flow.map(|flow| Box::new(Rare { flow: Some(flow), ..Rare::default() }));
+        let mut state = State { ip, options, peer: None, received, rare, send_buffer: 0, is_open: true };
         state.set_send_buffer(send_buffer);
-        Self { id, observer, state: Mutex::new(Rank::Cell, state) }
+        Self { id, observer: OnceLock::new(), state: Mutex::new(Rank::Cell, state) }
+    }
+
+    /// Sets who is told what happens. Only the first call has an effect.
+    pub(super) fn observe(&self, observer: Arc<dyn Observer>) {
+        self.observer.get_or_init(|| observer);
     }
 
     /// A number that nothing else of the stack has.
@@ -236,12 +239,19 @@ impl State {
         self.is_open
     }
 
-    fn port(&self) -> u16 {
-        self.ip.binding().map_or(0, |binding| binding.port())
+    /// The port that the socket sends from.
+    pub(super) fn port(&self) -> u16 {
+        match self.flow() {
+            Some(flow) => flow.local.port(),
+            None => self.ip.binding().map_or(0, |binding| binding.port()),
+        }
     }
 
     /// The address that the socket is bound to, as on the wire.
     pub(super) fn bound(&self) -> IpAddr {
+        if let Some(flow) = self.flow() {
+            return flow.local.ip();
+        }
         self.ip.binding().map_or_else(|| self.ip.family().unspecified(), |binding| binding.claim().address)
     }
 
@@ -259,7 +269,7 @@ impl State {
             Some(peer) if self.bound().is_unspecified() => {
                 self.presented(SocketAddr::new(peer.source, self.port()))
             }
-            _ => self.ip.local_addr(),
+            _ => self.flow().map_or_else(|| self.ip.local_addr(), |flow| flow.local),
         }
     }
 
@@ -307,6 +317,16 @@ impl State {
         self.rare.get_or_insert_default()
     }
 
+    /// What the socket has as a flow of a forwarder, if it is one.
+    pub(super) fn flow(&self) -> Option<&FlowPart> {
+        self.rare()?.flow.as_deref()
+    }
+
+    /// As [`State::flow`], to be changed.
+    pub(super) fn flow_mut(&mut self) -> Option<&mut FlowPart> {
+        self.rare.as_mut()?.flow.as_deref_mut()
+    }
+
     /// The datagrams that wait for a device, if any ever did.
     pub(super) fn unsent(&mut self) -> Option<&mut Unsent> {
         self.rare.as_mut().map(|rare| &mut rare.unsent)
@@ -348,7 +368,31 @@ impl State {
 
     /// Closes the socket. None if it is closed already; else where it is in the table.
     pub(super) fn close(&mut self) -> Option<Place> {
-        std::mem::take(&mut self.is_open).then(|| self.place())
+        self.close_as(None)
+    }
+
+    /// Closes a flow that the application has not ended.
+    pub(super) fn end_flow(&mut self, end: FlowEnd) -> Option<Place> {
+        self.close_as(Some(end))
+    }
+
+    fn close_as(&mut self, end: Option<FlowEnd>) -> Option<Place> {
+        let place = std::mem::take(&mut self.is_open).then(|| self.place())?;
+        if let Some(flow) = self.flow_mut() {
+            flow.close(end);
+        }
+        Some(place)
+    }
+
+    /// What calls on a socket that is not open fail with.
+    pub(super) fn closed(&self) -> io::Error {
+        let end = self.flow().and_then(|flow| flow.end());
+        os(end.map_or(libc::EBADF, FlowEnd::errno))
+    }
+
+    /// Whether it is a flow that can end to make room for another.
+    pub(super) fn may_be_evicted(&self) -> bool {
+        self.is_open && self.flow().is_some_and(|flow| !flow.is_assured())
     }
 
     /// What a closed socket had.
@@ -376,7 +420,7 @@ pub(super) fn present_to(family: Family, address: SocketAddr) -> SocketAddr {
 
 impl Subject for UdpCell {
     fn observer(&self) -> Option<&dyn Observer> {
-        Some(&*self.observer)
+        self.observer.get().map(|observer| &**observer)
     }
 }
 

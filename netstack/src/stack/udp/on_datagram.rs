@@ -2,6 +2,8 @@
 
 use super::Udp;
 use super::cell::{Membership, UdpCell};
+use super::flow::Quote;
+use super::flows::First;
 use crate::datagram::{Datagram, Origin, Pushed};
 use crate::icmp::Unreachable;
 use crate::ip::Cast;
@@ -35,6 +37,14 @@ impl Udp {
         };
         if cast == Cast::Unicast {
             let Some(cell) = self.table.find(&ends) else {
+                if let Some(forwarder) = self.forwarder_of(turn.core, &ends) {
+                    let quote = Quote::of(header, packet.bytes());
+                    let first = First { from, quote, datagram: datagram(arrival, &ends, payload_len) };
+                    let faster = self.take_unclaimed(turn, forwarder, &ends, first);
+                    return faster
+                        .into_iter()
+                        .for_each(|(cell, datagram)| self.enqueue(turn, &cell, datagram, None));
+                }
                 self.counters.udp_no_ports.bump();
                 turn.dropped(DropReason::NoSocket, || About::ends(ends.local, ends.remote));
                 return send_unreachable(turn, &arrival, Unreachable::Port);
@@ -78,9 +88,13 @@ impl Udp {
         member: Option<Membership>,
     ) {
         let Origin { source, destination, .. } = datagram.origin;
+        let now = turn.now;
         let pushed = cell.hold(|state| {
             let wanted = member
                 .is_none_or(|group| state.options.multicast_all || state.memberships().contains(&group));
+            if let Some(flow) = state.flow_mut() {
+                flow.on_received(now);
+            }
             (state.is_open() && wanted).then(|| state.received.push(datagram))
         });
         match pushed {

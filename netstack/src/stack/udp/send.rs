@@ -101,22 +101,52 @@ impl Udp {
             if let Some(error) = state.take_error() {
                 return Err(error);
             }
+            if !state.is_open() {
+                return Err(state.closed());
+            }
             let way = way_of(turn.core, state, message)?;
             if let Some(failure) = turn.core.interface_failure(way.interface) {
                 return Err(failure.into());
             }
-            let outgoing = Outgoing::new(turn, state, &way, message);
+            let outgoing = Outgoing::new(turn, state, &way, state.port(), message);
             outgoing.check(message)?;
             let looped = looped(turn.core, state, &outgoing, message);
             // With a time to live of zero, what is for a group does not leave the stack.
             if way.kind != AddressKind::Multicast || outgoing.ip.hop_limit > 0 {
                 self.transmit(turn, cell, state, &outgoing, message)?;
             }
+            if let Some(flow) = state.flow_mut() {
+                flow.on_sent(turn.now);
+            }
             Ok(looped)
         })?;
         if let Some((ends, datagram)) = looped {
             self.deliver_to_all(turn, &ends, datagram);
         }
+        Ok(message.contents.len())
+    }
+
+    /// As [`Udp::send`], on a way that is known, from any port.
+    pub(super) fn send_on(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<UdpCell>,
+        way: &Way,
+        src_port: u16,
+        message: &Transmission<'_>,
+    ) -> io::Result<usize> {
+        turn.core.check_alive()?;
+        cell.hold(|state| {
+            if !state.is_open() {
+                return Err(state.closed());
+            }
+            if let Some(failure) = turn.core.interface_failure(way.interface) {
+                return Err(failure.into());
+            }
+            let outgoing = Outgoing::new(turn, state, way, src_port, message);
+            outgoing.check(message)?;
+            self.transmit(turn, cell, state, &outgoing, message)
+        })?;
         Ok(message.contents.len())
     }
 
@@ -197,8 +227,7 @@ impl Udp {
 
     /// Discards what waits for the queues of an interface.
     pub(super) fn give_up(&self, core: &Core, interface: u16) {
-        for queue in core.queues().iter().filter(|queue| queue.interface == interface) {
-            let number = core.queue_number(*queue);
+        for number in core.interfaces().queue_numbers(interface) {
             while let Some(cell) = self.waiting.next(number) {
                 cell.hold(|state| {
                     if let Some(unsent) = state.unsent() {
@@ -212,7 +241,7 @@ impl Udp {
 }
 
 impl<'a> Outgoing<'a> {
-    fn new(turn: &Turn<'_>, state: &State, way: &'a Way, message: &Transmission<'_>) -> Self {
+    fn new(turn: &Turn<'_>, state: &State, way: &'a Way, src_port: u16, message: &Transmission<'_>) -> Self {
         let (core, options) = (turn.core, &state.options);
         let group = way.kind == AddressKind::Multicast;
         let (hop_limit, class) = match (way.remote, group) {
@@ -222,7 +251,6 @@ impl<'a> Outgoing<'a> {
             (SocketAddr::V6(_), true) => (options.multicast_hops, options.tclass),
         };
         let traffic_class = message.ecn.map_or(class, |ecn| class & !3 | ecn.bits());
-        let src_port = state.ip.binding().map_or(0, |binding| binding.port());
         let flow = FlowKey::new(&way.source, src_port, &way.remote.ip(), way.remote.port());
         let flow_label = if flow.is_ipv6() { (core.keyed().of(&flow) >> 40) as u32 & 0xf_ffff } else { 0 };
         let ip = IpMeta { traffic_class, flow_label, ..IpMeta::new(way.source, way.remote.ip(), hop_limit) };
@@ -332,7 +360,7 @@ fn put(turn: &mut Turn<'_>, queue: QueueId, state: &mut State, packet: &TxPacket
 /// The way of a message of a socket.
 fn way_of(core: &Core, state: &State, message: &Transmission<'_>) -> io::Result<Way> {
     match (message.destination, &state.peer) {
-        (None, None) => Err(os(if state.is_open() { libc::EDESTADDRREQ } else { libc::EBADF })),
+        (None, None) => Err(os(libc::EDESTADDRREQ)),
         (None, Some(peer)) if message.source.is_none() => Ok(Way {
             interface: peer.interface,
             source: peer.source,
@@ -368,6 +396,9 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
     let interface = state.ip.interface().or(scope(core, target.address)?).or(by_group);
     let route = core.routes().lookup_any(core.addresses(), ip, source, interface);
     let route = route.ok_or_else(|| {
+        if interface.is_some_and(|interface| core.is_removed(interface)) {
+            return os(libc::ENODEV);
+        }
         // A loopback address does not leave the host: EINVAL, as in Linux.
         os(if source.is_some_and(|source| source.is_loopback()) { libc::EINVAL } else { libc::ENETUNREACH })
     })?;
@@ -386,6 +417,32 @@ fn given_source(core: &Core, state: &State, source: IpAddr, to: IpAddr) -> io::R
         return Err(os(libc::EINVAL));
     }
     state.ip.usable_source(core, source)?.ok_or_else(|| os(libc::EINVAL))
+}
+
+/// The way between two addresses, neither of which has to be the stack's.
+pub(super) fn way_between(
+    core: &Core,
+    bound: Option<u16>,
+    from: SocketAddr,
+    to: SocketAddr,
+) -> io::Result<Way> {
+    let (source, ip) = (from.ip().to_canonical(), to.ip().to_canonical());
+    let is_one_host = |address| core.addresses().classify(address, bound).is_one_host();
+    // A loopback address does not leave the host.
+    let leaves = source.is_loopback() && !ip.is_loopback();
+    let no_ports = from.port() == 0 || to.port() == 0;
+    if no_ports || source.is_ipv4() != ip.is_ipv4() || !is_one_host(source) || leaves {
+        return Err(os(libc::EINVAL));
+    }
+    let kind = core.addresses().classify(ip, bound);
+    if !kind.is_one_host() {
+        return Err(os(if ip.is_unspecified() { libc::EINVAL } else { libc::EACCES }));
+    }
+    let interface = bound.or(scope(core, to)?);
+    let route = core.routes().lookup(core.addresses(), ip, Some(source), interface);
+    let route = route.ok_or_else(|| os(libc::ENETUNREACH))?;
+    let remote = with_scope(SocketAddr::new(ip, to.port()), route.interface);
+    Ok(Way { interface: route.interface, source, remote, kind })
 }
 
 /// An address as on the wire, if the socket can send to it. An IPv6 socket takes IPv4 addresses in either
@@ -421,7 +478,9 @@ pub(super) fn scope(core: &Core, address: SocketAddr) -> io::Result<Option<u16>>
 /// The interface with a number that counts from one.
 pub(super) fn interface_of(core: &Core, number: u32) -> io::Result<u16> {
     let index = number.checked_sub(1).and_then(|index| u16::try_from(index).ok());
-    index.filter(|index| core.routes().interfaces().contains(index)).ok_or_else(|| os(libc::ENODEV))
+    index
+        .filter(|index| core.interfaces().numbers().any(|other| other == *index))
+        .ok_or_else(|| os(libc::ENODEV))
 }
 
 /// What a socket sends to a group or to all hosts of a link comes back to the sockets of the stack that take

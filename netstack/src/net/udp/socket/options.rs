@@ -250,6 +250,17 @@ impl UdpSocket {
         self.udp().set_multicast_if_v6(self.core(), &self.endpoint.cell, interface)
     }
 
+    /// The owner that the application has given the socket. Default 0, none.
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(self.options().owner)
+    }
+
+    /// Says whose socket it is, by a number that means something to the application: a client of a proxy, a
+    /// container, a VM. The rows of [`Stack::sockets`](crate::Stack::sockets) show it.
+    pub fn set_owner(&self, owner: u32) -> io::Result<()> {
+        self.change(|options| options.owner = owner)
+    }
+
     /// `IP_MULTICAST_ALL` and `IPV6_MULTICAST_ALL`. Default true.
     pub fn multicast_all(&self) -> io::Result<bool> {
         Ok(self.options().multicast_all)

@@ -399,8 +399,12 @@ impl Listener {
                 core.routes().any_address(interface, leads) || self.takes_any_ip_of(core, interface)
             }
         };
+        // One that was removed counts only for who is limited to it: others may be added.
+        if let Some(bound) = self.interface.filter(|bound| core.is_removed(*bound)) {
+            return core.interface_failure(bound);
+        }
         let mut cause = None;
-        for interface in core.routes().interfaces().filter(|interface| leads_here(*interface)) {
+        for interface in core.interfaces().numbers().filter(|interface| leads_here(*interface)) {
             cause = Some(core.interface_failure(interface)?);
         }
         cause

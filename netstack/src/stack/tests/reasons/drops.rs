@@ -3,7 +3,8 @@
 use super::*;
 use crate::config::{EchoPolicy, SynCookieMode};
 use crate::stack::testing::icmp_about;
-use crate::stack::tests::{any_ip, mtu};
+use crate::stack::tests::udp::forwarding;
+use crate::stack::tests::{any_ip, interfaces, mtu};
 use crate::stack::{Batch, Counters, UnboundUdp};
 use std::collections::BTreeMap;
 
@@ -101,6 +102,7 @@ const IP: &[(DropReason, Case)] = &[
     }),
     (DropReason::EchoIgnored, || any_ip::pinged(EchoPolicy::Ignore, 1)),
     (DropReason::EchoQueueFull, || any_ip::pinged(EchoPolicy::Forward, 257)),
+    (DropReason::IpRpfilter, interfaces::filtered),
     (DropReason::PktTooBig, mtu::headers_too_long),
     (DropReason::DeviceLoss, mtu::lost_by_the_device),
     (DropReason::InterfaceDown, || {
@@ -120,6 +122,7 @@ const IP: &[(DropReason, Case)] = &[
 
 const UDP: &[(DropReason, Case)] = &[
     (DropReason::UdpCsum, || given([datagram(protocol::UDP, &[0x10, 0, 0, 53, 0, 8, 1, 2])])),
+    (DropReason::UdpFlowsFull, forwarding::flooded),
     (DropReason::SocketRcvbuff, || {
         let mut net = net();
         let engine = net.engine(1);
@@ -201,7 +204,7 @@ const TCP: &[(DropReason, Case)] = &[
         let mut net = net();
         let (_, server, carried) = talking(&mut net);
         let engine = Arc::clone(net.engine(1));
-        let (queue, mut out) = (engine.core().queues()[0], Batch::new());
+        let (queue, mut out) = (engine.core().queues().next().unwrap(), Batch::new());
         let bytes = carried.forged(|_, _| ());
         {
             let _held = server.cell.lock_for_test();

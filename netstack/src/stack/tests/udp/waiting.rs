@@ -19,7 +19,7 @@ fn what_a_device_does_not_take_waits_in_order_and_is_bounded() {
     };
     let first = send(&net);
     assert!((20..=25).contains(&first), "{first}: four on the way, and 20,000 bytes");
-    assert!(net.engine(0).has_waiting(net.engine(0).core().queues()[0]));
+    assert!(net.engine(0).has_waiting(net.engine(0).core().queues().next().unwrap()));
     assert!(!net.engine(0).is_drained());
     assert_eq!(net.engine(0).counters().udp_sndbuf_errors, 1);
     let _ = client.events.take();
@@ -59,5 +59,5 @@ fn what_waits_for_a_device_that_is_gone_is_given_up() {
     net.cable.pull();
     net.settle();
     assert!(net.engine(0).is_drained());
-    assert!(!net.engine(0).has_waiting(net.engine(0).core().queues()[0]));
+    assert!(!net.engine(0).has_waiting(net.engine(0).core().queues().next().unwrap()));
 }

@@ -42,7 +42,7 @@ impl Stack {
     /// let stack = Stack::builder().build()?;
     /// let (device, _vm) = Pair::new(PairConfig::default());
     /// let vm7 = stack.add_interface(Interface::new(Arc::new(device)).name("vm7").address("10.7.0.1/24"))?;
-    /// assert_eq!(stack.routes()[1].to_string(), "10.7.0.0/24 src 10.7.0.1 dev vm7");
+    /// assert_eq!(stack.routes().last().unwrap().to_string(), "10.7.0.0/24 src 10.7.0.1 dev vm7");
     /// vm7.remove()?;
     /// assert_eq!(stack.interface("vm7").unwrap_err().raw_os_error(), Some(libc::ENODEV));
     /// # Ok(())

@@ -427,7 +427,8 @@ fn an_idle_socket_takes_few_bytes() {
             }
             let used = (allocated() - before) / SOCKETS;
             println!("{used} bytes for a socket that was used and waits for a datagram");
-            assert!(used <= 512, "{used}");
+            // It keeps its place in the reactor.
+            assert!(used <= 528, "{used}");
             println!("{each} bytes for an idle socket, in addition to its handle");
             assert!(each <= 512, "{each}");
         });
@@ -521,8 +522,10 @@ fn a_tcp_client_is_served_beside_floods_of_datagrams() {
                 println!("{flood:?}: {sent} sent, {counted} counted, {} KiB, {slowest:?}", grown >> 10);
                 assert!(slowest < Duration::from_secs(1), "{flood:?}: {slowest:?}");
                 assert!(grown <= ALLOWANCE, "{flood:?}: {grown}");
-                // The queue holds some, the store of fragments others.
-                assert!(counted + 4000 >= sent && sent > 1000, "{flood:?}: {counted} of {sent}");
+                // The queue of the device holds some, and the store of fragments has 4 MiB for others, each of
+                // which counts as more than 256 bytes there.
+                let kept = if matches!(flood, Flood::Fragments) { 4_000 + (4 << 20) / 256 } else { 4_000 };
+                assert!(counted + kept >= sent && sent > 1000, "{flood:?}: {counted} of {sent}");
             }
         });
     });

@@ -195,6 +195,11 @@ impl Connection {
         Some(Transmit::new(Kind::Ack, self.header(now, seq, Flags::ACK, Text::None)))
     }
 
+    /// Whether the segments leave at a rate, now.
+    pub fn is_paced(&self) -> bool {
+        self.path.enforced_rate(self.recovery.outstanding()).is_some()
+    }
+
     /// Whether pacing lets a segment leave now.
     fn pacing_allows(&mut self, now: Instant) -> bool {
         self.path.allows(now, self.recovery.outstanding())

@@ -120,7 +120,9 @@ fn transmit_connection(
     budget: Budget<'_>,
 ) -> Progress {
     let headers = ip_header_len(&cell.key().remote()) + TCP_HEADER_LEN + MAX_TCP_OPTIONS;
-    let max_payload = usize::from(u16::MAX) - headers;
+    let cuts = turn.core.capabilities(cell.queue().interface).segmentation_offload;
+    // Where it saves no call to the device, a burst is no good to who wants the segments at a rate.
+    let max_payload = if cuts || !connection.is_paced() { usize::from(u16::MAX) - headers } else { 0 };
     let Budget { sent: done, keeps_tail, counters, watch } = budget;
     let now = turn.now;
     while let Some(transmit) = connection.poll_transmit(now, max_payload) {

@@ -419,6 +419,7 @@ async fn sockets_are_listed_with_their_queues() {
     let server = right.udp_socket("0.0.0.0:53").await.unwrap();
     let client = left.udp_socket("10.0.0.1:4000").await.unwrap();
     client.connect("10.0.0.2:53").await.unwrap();
+    client.set_owner(7).unwrap();
     let ping = PingSocket::bind_on(&left, "10.0.0.1:7".parse().unwrap()).unwrap();
     let raw = RawSocket::bind_on(&left, 253, "0.0.0.0".parse().unwrap()).unwrap();
     raw.connect("10.0.0.2".parse().unwrap()).unwrap();
@@ -426,7 +427,7 @@ async fn sockets_are_listed_with_their_queues() {
     assert_eq!(
         rows,
         [
-            "udp   ESTAB      0      0              10.0.0.1:4000           10.0.0.2:53",
+            "udp   ESTAB      0      0              10.0.0.1:4000           10.0.0.2:53 owner:7",
             "ping  UNCONN     0      0                 10.0.0.1:7                   *:*",
             "raw   ESTAB      0      0                0.0.0.0:253            10.0.0.2:0",
         ]

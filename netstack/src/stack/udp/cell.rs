@@ -197,6 +197,7 @@ impl UdpCell {
                 recv_queue: state.received.memory(),
                 send_queue: state.rare().map_or(0, |rare| rare.unsent.bytes()),
                 dropped: state.received.dropped(),
+                owner: state.options.owner,
                 ..SocketInfo::of_datagrams("udp", state.local_addr(), remote)
             }
         })

@@ -252,9 +252,7 @@ impl Recovery {
         };
         if self.tail.repaired_a_loss(answer) {
             cc.on_congestion(ack.now);
-            if !cc.controls_window() {
-                cc.set_cwnd(cc.ssthresh());
-            }
+            end_reduction(cc);
             self.try_keep_open(ack.snd_nxt);
         }
     }
@@ -271,9 +269,7 @@ impl Recovery {
             self.first_retransmission = None;
         } else if self.state == CongestionState::Cwr && ack.una > self.recovery_point {
             // Linux waits for something beyond the point, so that CWR has arrived by then.
-            if !cc.controls_window() {
-                cc.set_cwnd(cc.ssthresh());
-            }
+            end_reduction(cc);
             self.reopen(cc);
         } else if self.state == CongestionState::Recovery && ack.una >= self.recovery_point {
             self.dup_acks = 0;
@@ -281,8 +277,8 @@ impl Recovery {
                 return;
             }
             // RFC 6937 §3: recovery ends with the window at its new size, unless it was spurious.
-            if self.undo.is_open() && !cc.controls_window() {
-                cc.set_cwnd(cc.ssthresh());
+            if self.undo.is_open() {
+                end_reduction(cc);
             }
         }
         let look_further = match self.state {
@@ -642,5 +638,13 @@ impl Recovery {
             paced: ack.paced,
             cwnd_limited: ack.cwnd_limited || self.state == CongestionState::Loss,
         }
+    }
+}
+
+/// The window comes to its new size at the end of a reduction. There is none if a mistake was found and the
+/// threshold is where it was before the first loss (`tcp_end_cwnd_reduction` in Linux).
+fn end_reduction(cc: &mut dyn CongestionControl) {
+    if !cc.controls_window() && cc.ssthresh() != usize::MAX {
+        cc.set_cwnd(cc.ssthresh());
     }
 }

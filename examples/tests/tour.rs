@@ -71,16 +71,20 @@ fn run(row: &str, out: &Path, arguments: &[&str]) -> Output {
 
 /// The same for an example by name.
 fn run_example(name: &str, out: &Path, arguments: &[&str]) -> Output {
-    // …/target/debug/deps/tour-…
-    let folder = std::env::current_exe().unwrap();
-    let program = folder.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    Command::new(program)
+    Command::new(program(name))
         .args(["--memory", "--quiet", "--out"])
         .arg(out)
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The program of an example.
+fn program(name: &str) -> PathBuf {
+    // …/target/debug/deps/tour-…
+    let folder = std::env::current_exe().unwrap();
+    folder.parent().and_then(Path::parent).unwrap().join("examples").join(name)
 }
 
 /// A folder for the files of one test, which goes with it.
@@ -239,6 +243,53 @@ fn connections_are_told_apart_and_a_proxy_has_a_lifeline_of_its_own() {
     assert!(client < proxy && proxy < server);
     assert!(place(">#2 SYN seq 0 ") > proxy && place(">#1 SYN seq 0 ") < proxy);
     assert!(place(">#2 accept() = 0<") > server && place("a SYN; MSS 1460, window scale 10<") > proxy);
+}
+
+/// The points of the curve of a plot that has this colour and width, in pixels from the upper left corner.
+fn curve(svg: &str, colour: &str, width: &str) -> Vec<(i32, i32)> {
+    let of_it = |element: &&str| {
+        attribute(element, "stroke") == Some(colour) && attribute(element, "stroke-width") == Some(width)
+    };
+    let curve = svg.split("<polyline").skip(1).find(of_it).unwrap_or_else(|| panic!("no curve in {colour}"));
+    let points = attribute(curve, "points").unwrap().split_whitespace();
+    points
+        .map(|point| point.split_once(',').unwrap())
+        .map(|(x, y)| (x.parse().unwrap(), y.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_plot_of_a_transfer_says_what_is_in_flight() {
+    let folder = Folder::new("plot");
+    let plot = folder.0.join("cwnd.svg");
+    let output = Command::new(program("cwnd"))
+        .args(["--cell", "10000,50000,100,0,100,1", "--seconds", "10", "--output"])
+        .arg(&plot)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let svg = fs::read_to_string(&plot).unwrap();
+    let texts: Vec<&str> =
+        svg.split("<text").skip(1).filter_map(|text| text.split(['>', '<']).nth(1)).map(str::trim).collect();
+    let title = "CUBIC over 10 Mbit/s, a round trip of 50 ms, a queue of 100 % of the bandwidth-delay product, 1 % lost at random";
+    for text in [
+        title,
+        "in flight",
+        "congestion window",
+        "slow start threshold",
+        "retransmitted",
+        "lost",
+        "acknowledged",
+    ] {
+        assert!(texts.contains(&text), "no {text} in {texts:?}");
+    }
+    // What is in flight does not exceed the window, in a recovery neither.
+    let (window, in_flight) = (curve(&svg, "#0000FF", "1"), curve(&svg, "#78C88C", "4"));
+    assert!(window.len() > 100 && window.len() == in_flight.len());
+    let above =
+        window.iter().zip(&in_flight).filter(|((_, window), (_, in_flight))| in_flight + 5 < *window).count();
+    assert!(above * 50 < window.len(), "{above} of {}", window.len());
 }
 
 /// The diagrams that the tour shows of the experiments that are required.

@@ -432,3 +432,84 @@ impl World {
         self.files.remove(&fd)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::sysctl::FILE_VARIABLE;
+    use netstack::stack::Family;
+    use netstack::tcp::TcpInfo;
+    use netstack::wire::{self, ChecksumMode, HeaderBuf, IpMeta, Segment, SeqNum, TcpDatagram, emit_tcp};
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    /// A segment from the script.
+    fn packet(flags: wire::Flags, seq: u32, ack: u32) -> Vec<u8> {
+        let segment = Segment { window: 60_000, ..Segment::new(flags, SeqNum::new(seq), SeqNum::new(ack)) };
+        let ip = IpMeta::new("192.0.2.1".parse().unwrap(), "192.168.0.1".parse().unwrap(), 64);
+        let mut header = HeaderBuf::new();
+        let datagram = TcpDatagram { ip: &ip, src_port: 5000, dst_port: 80, segment: &segment, payload: &[] };
+        emit_tcp(&mut header, &datagram, ChecksumMode::Full);
+        header.to_vec()
+    }
+
+    /// A world with a connection that the script opened, with a round trip of 10 ms.
+    fn connected() -> (World, Arc<Cell>) {
+        let mut world = World::new(Flags::parse("local_ip=192.168.0.1").unwrap(), Sysctls::read());
+        let engine = world.start().unwrap();
+        let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+        engine.tcp().bind(engine.core(), &mut socket, "192.168.0.1:80".parse().unwrap()).unwrap();
+        let listener = engine
+            .with_tcp(world.now, |tcp, turn| tcp.listen(turn, socket, 8, Arc::new(Watch::default())))
+            .unwrap();
+        world.inject(&packet(wire::Flags::SYN, 0, 0)).unwrap();
+        let syn_ack = world.take_sent().unwrap().bytes;
+        let iss = u32::from_be_bytes(syn_ack[24..28].try_into().unwrap());
+        world.now += Duration::from_millis(10);
+        world.inject(&packet(wire::Flags::ACK, 1, iss.wrapping_add(1))).unwrap();
+        let (cell, _) = engine.with_tcp(world.now, |tcp, turn| tcp.accept(turn, &listener)).unwrap();
+        (world, cell)
+    }
+
+    fn info(world: &World, cell: &Cell) -> TcpInfo {
+        world.engine().unwrap().with_tcp(world.now, |tcp, turn| tcp.info(turn, cell)).unwrap()
+    }
+
+    /// For other tests.
+    pub(crate) fn info_of_a_connection() -> TcpInfo {
+        let (world, cell) = connected();
+        info(&world, &cell)
+    }
+
+    /// In a process of its own: the environment says where the variables are, and the commands of a script are
+    /// the children of the process.
+    #[test]
+    fn connections_follow_variables_that_a_command_changes_in_mid_script() {
+        if let Some(file) = std::env::var_os(FILE_VARIABLE) {
+            return follows(Path::new(&file));
+        }
+        let file = std::env::temp_dir().join(format!("netstack-packetdrill-{}", std::process::id()));
+        std::fs::write(&file, "net.ipv4.tcp_pacing_ss_ratio=200\n").unwrap();
+        let name = "world::tests::connections_follow_variables_that_a_command_changes_in_mid_script";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name])
+            .env(FILE_VARIABLE, &file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let _ = std::fs::remove_file(&file);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    }
+
+    fn follows(variables: &Path) {
+        let (mut world, cell) = connected();
+        world.follow_variables();
+        let before = info(&world, &cell).pacing_rate;
+        std::fs::write(variables, "net.ipv4.tcp_pacing_ss_ratio=400\n").unwrap();
+        // The command that a script would have for that.
+        assert!(Command::new("true").status().unwrap().success());
+        world.follow_variables();
+        assert_eq!(info(&world, &cell).pacing_rate, 2 * before);
+    }
+}

@@ -243,3 +243,56 @@ fn text(out: &mut String, [x, y]: [f64; 2], Style { class, colour }: Style<'_>, 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment::Segs;
+    use super::super::text::Unit;
+    use super::*;
+    use std::time::Duration;
+
+    /// The left and the right end of each text, if a character is as wide as in the usual fonts, and the width.
+    fn extents(svg: &str) -> (Vec<(f64, f64)>, f64) {
+        let attribute = |element: &str, name: &str| {
+            let rest = element.split_once(&format!(" {name}=\""))?.1;
+            rest.split_once('"').map(|(value, _)| value.to_owned())
+        };
+        let number = |element: &str, name: &str| attribute(element, name).unwrap().parse::<f64>().unwrap();
+        let texts = svg.split("<text").skip(1).map(|element| {
+            let (head, rest) = element.split_once('>').unwrap();
+            let long = rest.split_once("</text>").unwrap().0.chars().count() as f64 * 7.2;
+            let (x, class) = (number(head, "x"), attribute(head, "class").unwrap_or_default());
+            let left = match class {
+                class if class.contains('m') => x - long / 2.0,
+                class if class.contains(['e', 't']) => x - long,
+                _ => x,
+            };
+            (left, left + long)
+        });
+        (texts.collect(), number(svg, "width"))
+    }
+
+    #[test]
+    fn nothing_is_cut_at_an_edge_however_long_it_is() {
+        let long = "a".repeat(90);
+        let call = |line| Row::Call { line, text: long.clone(), connection: None };
+        let note = Row::Note { text: "n".repeat(200) };
+        for (title, row) in
+            [("title", call(0)), ("title", call(1)), ("title", note), (&*"t".repeat(300), call(1))]
+        {
+            let names = ["left", "right"].map(str::to_owned).to_vec();
+            let ladder = Ladder {
+                title: title.to_owned(),
+                lifelines: Lifelines { names, third: None },
+                rows: vec![(Duration::ZERO, row)],
+                segs: Segs::default(),
+                connections: Vec::new(),
+                unit: Unit::Milliseconds,
+            };
+            let svg = draw(&ladder);
+            let (texts, width) = extents(&svg);
+            assert!(texts.len() > 3);
+            assert!(texts.iter().all(|(left, right)| *left >= 0.0 && *right <= width), "{width}: {svg}");
+        }
+    }
+}

@@ -14,6 +14,7 @@
 mod clients;
 mod common;
 mod connections;
+mod device;
 mod examples;
 mod fast_open;
 mod kernel;

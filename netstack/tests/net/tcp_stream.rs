@@ -310,3 +310,26 @@ async fn a_writer_that_never_waits_gives_others_their_turn() {
     let turns = turns.load(std::sync::atomic::Ordering::Relaxed);
     assert!(turns >= 16, "one for half a megabyte at least: {turns}");
 }
+
+/// A write takes one unit of the task's budget, so that the budget lasts for megabytes. Others have their turn
+/// before.
+#[tokio::test]
+async fn a_writer_with_room_for_megabytes_yields_after_a_quarter_of_one() {
+    let (_stack, mut client, _server) = connected().await;
+    client.set_send_buffer_size(4 << 20).unwrap();
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = std::sync::Arc::clone(&turns);
+    tokio::spawn(std::future::poll_fn(move |cx| {
+        seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        cx.waker().wake_by_ref();
+        std::task::Poll::<()>::Pending
+    }));
+    let (mut written, mut writes) = (0, 0);
+    while written < 1 << 20 {
+        written += client.write(&[0; 64 << 10]).await.unwrap();
+        writes += 1;
+    }
+    assert!(writes < 32, "far from the end of the budget: {writes}");
+    let turns = turns.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(turns >= 3, "one for each quarter of a megabyte: {turns}");
+}

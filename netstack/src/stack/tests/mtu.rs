@@ -3,7 +3,7 @@
 
 use super::{SECOND, to_host_1};
 use crate::buffer::PacketBuf;
-use crate::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
+use crate::device::{Capabilities, Device, PacketLost, Readiness, RxMeta, TxPacket};
 use crate::ip::{Reassembly, ReassemblyConfig};
 use crate::stack::testing::{Cable, LinkSpec, Net, address};
 use crate::stack::{Family, Interface};
@@ -21,9 +21,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 struct Strict {
     inner: Arc<dyn Device>,
     seen: Mutex<Vec<Vec<u8>>>,
-    /// The error number that transmissions fail with; 0 for none.
+    /// The error number that transmissions fail with; 0 for none, and [`LOST`] for [`PacketLost`].
     fails: AtomicI32,
 }
+
+const LOST: i32 = -1;
 
 impl Strict {
     fn new(cable: &Arc<Cable>, host: usize) -> Arc<Self> {
@@ -52,6 +54,7 @@ impl Device for Strict {
         match self.fails.load(Ordering::Relaxed) {
             0 if packet.len() > self.capabilities().mtu => Err(io::Error::from_raw_os_error(libc::EMSGSIZE)),
             0 => self.inner.transmit(now, queue, packet),
+            LOST => Err(PacketLost.into()),
             errno => Err(io::Error::from_raw_os_error(errno)),
         }
     }
@@ -166,7 +169,8 @@ fn v4_only(mtu: usize) -> (Net, Arc<Cable>, Arc<Strict>) {
 
 #[test]
 fn a_packet_that_the_device_loses_is_not_the_end_of_the_interface() {
-    for errno in [libc::EMSGSIZE, libc::ENOBUFS, libc::ENOMEM, libc::EIO, libc::EPERM, libc::ENETDOWN] {
+    let errors = [libc::EMSGSIZE, libc::ENOBUFS, libc::ENOMEM, libc::EIO, libc::EPERM, libc::ENETDOWN, LOST];
+    for errno in errors {
         let (mut net, _cable, device) = pair(213, 1500);
         let (client, server) = net.connected();
         device.fails.store(errno, Ordering::Relaxed);

@@ -1,11 +1,11 @@
 //! Losses, and how long things take until they are repaired or given up.
 
 use super::pair::{Pair, Wire, pattern};
-use super::table::{Table, segment};
+use super::table::{ISS, Table, segment};
 use crate::config::{Config, CongestionName};
 use crate::tcp::{CongestionState, SocketOptions, State, TcpError};
 use crate::time::Duration;
-use crate::wire::{Flags, Options, Timestamps};
+use crate::wire::{Flags, Options, SackBlock, SeqNum, Timestamps};
 use std::sync::Arc;
 
 #[test]
@@ -284,4 +284,61 @@ fn what_is_out_of_place_is_no_sign_of_life() {
     assert_eq!(t.conn.poll_timeout(), Some(due));
     t.input(segment(Flags::ACK, 1, 1, 0));
     assert_eq!(t.conn.poll_timeout(), Some(t.now + Duration::from_secs(7_200)));
+}
+
+#[test]
+fn what_is_in_flight_is_neither_what_the_peer_has_nor_what_is_lost() {
+    let options = Options { mss: Some(1000), sack_permitted: true, ..Options::default() };
+    let mut t = Table::established_with(options);
+    t.write(10_000);
+    t.now += Duration::from_millis(20);
+    let at = |n: u32| SeqNum::new(ISS + 1 + n * 1000);
+    let mut ack = segment(Flags::ACK, 1, 1, 0);
+    ack.options.sack.push(SackBlock { start: at(2), end: at(6) });
+    // The first two are lost, and there is room in the window to send them again.
+    let sent = t.input(ack);
+    assert_eq!(sent[..2], ["ACK 1/1 1000", "ACK 1001/1 1000"], "{sent:?}");
+    let info = t.conn.info(t.now);
+    // As in `tcp_info` of Linux, what was sent again is still among what is lost.
+    assert_eq!((info.unacked, info.sacked, info.lost, info.retrans), (10_000, 4_000, 2_000, 2_000));
+    assert_eq!(info.in_flight(), 6_000);
+    assert!(info.in_flight() <= info.snd_cwnd && info.unacked > info.snd_cwnd, "{info}");
+}
+
+/// RFC 7323 §5.3: what left before a retransmission and arrives after it has an older timestamp, and the peer
+/// refuses it.
+#[test]
+fn what_a_retransmission_overtook_is_sent_again_at_once() {
+    let timestamps = Some(Timestamps { tsval: 7, tsecr: 0 });
+    let options = Options { mss: Some(1012), sack_permitted: true, timestamps, ..Options::default() };
+    let mut t = Table::established_with(options);
+    let start = t.now;
+    let ms = |ms: u64| start + Duration::from_millis(ms);
+    // An acknowledgment that echoes what left at `echo`, with a block of SACK in segments.
+    let ack = |acked: u32, sacked: Option<(u32, u32)>, echo: u64| {
+        let mut ack = segment(Flags::ACK, 1, i64::from(1 + acked * 1000), 0);
+        ack.options.timestamps = Some(Timestamps { tsval: 8, tsecr: ms(echo).as_millis() as u32 });
+        let at = |n: u32| SeqNum::new(ISS + 1 + n * 1000);
+        ack.options.sack.extend(sacked.map(|(from, to)| SackBlock { start: at(from), end: at(to) }));
+        ack
+    };
+    // The path has a round trip of 100 ms, and reorders: what is 30 ms late is not lost.
+    t.write(3_000);
+    t.now = ms(100);
+    t.input(ack(0, Some((2, 3)), 0));
+    t.now = ms(130);
+    t.input(ack(3, None, 0));
+    assert_eq!(t.conn.info(t.now).reord_seen, 1);
+    // The first of four is late, and is found lost after six others have left.
+    t.now = ms(1_000);
+    t.write(4_000);
+    t.now = ms(1_100);
+    assert!(t.input(ack(3, Some((4, 7)), 1_000)).is_empty(), "it may be late");
+    let again = (t.conn.poll_timeout().unwrap() - start).as_millis() as u64 + 1;
+    t.now = ms(again - 3);
+    assert_eq!(t.write(6_000).len(), 6);
+    assert_eq!(t.wait(Duration::from_millis(3)), ["ACK 3001/1 1000"]);
+    t.now = ms(again + 100);
+    let sent = t.input(ack(7, None, again));
+    assert_eq!(sent.first().map(String::as_str), Some("ACK 7001/1 1000"), "{sent:?} {}", t.conn.info(t.now));
 }

@@ -154,9 +154,13 @@ impl Ledger {
                     // As in Linux: while its queues are full, a server may reset who thinks that it is
                     // connected.
                     let overrun = (talk.sockets.backlog as usize) < talk.connections;
+                    // What a listener answers does not wait for its device, as it does not in Linux. Here those
+                    // who came at once come again at once, each time.
+                    let silent = plan.hosts[talk.server].ring < talk.connections;
                     let excuses = [
                         (talk.ending != Ending::Graceful, "one end is abrupt"),
                         (overrun, "the server may be overrun"),
+                        (silent, "the server's device may have no room for its answers"),
                     ];
                     let record = Record {
                         hosts: [talk.client, talk.server],

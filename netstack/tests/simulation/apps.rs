@@ -124,7 +124,13 @@ async fn client(context: Context, talk: Talk, id: Id) {
     let work = async {
         let mut rng = context.rng(id, Side::Client);
         match connect(&context, &talk, &mut rng).await {
-            Ok(stream) => talk_to(&context, &talk, id, stream, rng).await,
+            Ok((stream, to)) => {
+                // A stream whose SYN waits for data does not say who its peer is (ENOTCONN).
+                if let Ok(local) = stream.local_addr() {
+                    context.ledger.connected(id, local, to);
+                }
+                talk_to(&context, &talk, id, stream, rng).await;
+            }
             Err(error) => context.ledger.failed(id, Party::Client, "connect", &error),
         }
     };
@@ -132,7 +138,8 @@ async fn client(context: Context, talk: Talk, id: Id) {
     context.ledger.done(id, Party::Client);
 }
 
-async fn connect(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<TcpStream> {
+/// A connection, and the address that it leads to.
+async fn connect(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<(TcpStream, SocketAddr)> {
     let to = if talk.client == talk.server && rng.chance(500) {
         if talk.v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
     } else {
@@ -144,7 +151,7 @@ async fn connect(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<Tc
         if talk.sockets.fast_open {
             socket.set_tcp_fastopen_connect(true)?;
         }
-        socket.connect(to).await
+        Ok((socket.connect(to).await?, to))
     };
     flaky!(context, rng, talk.cancel, attempt())
 }
@@ -178,9 +185,6 @@ fn set_options(stream: &TcpStream, talk: &Talk) -> io::Result<()> {
 
 /// The client's end of a connection.
 async fn talk_to(context: &Context, talk: &Talk, id: Id, mut stream: TcpStream, rng: Rng) {
-    if let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) {
-        context.ledger.connected(id, local, peer);
-    }
     let opened = async {
         set_options(&stream, talk)?;
         // Which one it is.
@@ -203,6 +207,8 @@ async fn serve(context: Context, talk: Talk) {
     let mut rng = Rng::new(context.plan.seed, 5_000 + talk.number as u64);
     let door = match open(&context, &talk, &mut rng) {
         Ok(door) => door,
+        // The device is gone.
+        Err(_) if context.plan.is_gone(context.host) => return,
         Err(error) => {
             context.ledger.violation(format!("talk {}: the server cannot listen: {error}", talk.number));
             return;

@@ -37,6 +37,8 @@ struct Record {
     /// repeated when the first one has ended, or if the server was switched off in between. That is so in
     /// Linux, too (`cookie_v4_check`; RFC 7413 §2.1).
     servings: Vec<Progress>,
+    /// Its SYN carries data (Fast Open), so that a repetition of it makes a connection.
+    opens_fast: bool,
     /// Why it may fail.
     excuse: Option<&'static str>,
     /// Nobody waits for it any more.
@@ -152,12 +154,17 @@ impl Ledger {
                     // As in Linux: while its queues are full, a server may reset who thinks that it is
                     // connected.
                     let overrun = (talk.sockets.backlog as usize) < talk.connections;
+                    // What a listener answers does not wait for its device, as it does not in Linux. Here those
+                    // who came at once come again at once, each time.
+                    let silent = plan.hosts[talk.server].ring < talk.connections;
                     let excuses = [
                         (talk.ending != Ending::Graceful, "one end is abrupt"),
                         (overrun, "the server may be overrun"),
+                        (silent, "the server's device may have no room for its answers"),
                     ];
                     let record = Record {
                         hosts: [talk.client, talk.server],
+                        opens_fast: talk.sockets.fast_open,
                         excuse: excuses.iter().find_map(|(is, why)| is.then_some(*why)),
                         ..Record::default()
                     };
@@ -199,6 +206,9 @@ impl Ledger {
     /// The server knows which connection it has.
     pub(crate) fn begin_serving(&self, id: Id) -> Party {
         let (number, excuse) = self.with(id, |record| {
+            if record.opens_fast && !record.servings.is_empty() && record.is_served_to_the_end() {
+                record.excuse.get_or_insert("a repeated SYN may make it again");
+            }
             record.servings.push(Progress::default());
             (record.servings.len() - 1, record.excuse)
         });

@@ -43,6 +43,8 @@ struct Way {
     edge: u64,
     /// The same of what it may not take back.
     promise: u64,
+    /// Resets that may have ended its connection, and of which no new one has been seen yet.
+    resets: u32,
     /// What it should send, once that is known.
     content: Option<(Content, Side)>,
     lookups: u32,
@@ -86,8 +88,7 @@ impl Witness {
         };
         // What is over stays so: a late copy of its packets may have been reset.
         if !(way.is_over(back) && back.is_over(way)) {
-            let reset = self.ways.get_mut(&(packet.to, packet.from)).expect("it is there");
-            reset.begin_again();
+            self.ways.get_mut(&(packet.to, packet.from)).expect("it is there").resets += 1;
         }
     }
 
@@ -166,7 +167,7 @@ impl Witness {
             return Ok(());
         }
         if packet.is_rst() {
-            way.begin_again();
+            way.resets += 1;
             return Ok(());
         }
         way.check_acknowledgment(back, packet)?;
@@ -224,11 +225,18 @@ impl Way {
         self.fin.is_some_and(|fin| back.acknowledged > fin)
     }
 
-    /// A reset has ended this end's connection, or may have. What it sends from now on can be of a connection
-    /// that a late packet with a SYN cookie has made, with the same numbers, but with a window and an end of its
-    /// own. (As in Linux, where any segment with an acknowledgment can carry a cookie: `tcp_v4_cookie_check`.)
-    fn begin_again(&mut self) {
-        (self.promise, self.fin) = (0, None);
+    /// Whether what this end sends can be of another connection than what it sent before: one that a late packet
+    /// with a SYN cookie has made after a reset, with the same numbers, but with a window and an end of its own.
+    /// (As in Linux, where any segment with an acknowledgment can carry a cookie: `tcp_v4_cookie_check`.) Each
+    /// reset allows it once. When it happens shows only in what is sent: a reset that arrives while its connection
+    /// is locked waits, and the old connection goes on sending.
+    fn begins_again(&mut self) -> bool {
+        let begins = self.resets > 0;
+        if begins {
+            self.resets -= 1;
+            (self.promise, self.fin) = (0, None);
+        }
+        begins
     }
 
     /// The acknowledgment, the SACK blocks and the window in a packet that this end sends.
@@ -258,7 +266,8 @@ impl Way {
         let scale = if scaled { self.scale.unwrap_or(0).min(14) } else { 0 };
         let edge = ack + (u64::from(packet.window) << scale);
         // A SYN-ACK is of the time before the handshake's end, whenever it is repeated.
-        if ack <= arrived && !packet.is_syn() && edge + (1 << scale) <= self.promise {
+        let less = ack <= arrived && !packet.is_syn() && edge + (1 << scale) <= self.promise;
+        if less && !self.begins_again() {
             return Err(format!("takes back what it offered: up to {} and now {edge}", self.promise));
         }
         self.promise = self.promise.max(edge);
@@ -280,6 +289,7 @@ impl Way {
         }
         if let Some(fin) = self.fin
             && (end > fin || (packet.is_fin() && end != fin))
+            && !self.begins_again()
         {
             return Err(format!("sends up to {end}, and its FIN is at {fin}"));
         }

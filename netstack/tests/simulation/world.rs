@@ -438,6 +438,13 @@ impl World {
         Ok(())
     }
 
+    /// The connections of a host may not fail any more, unless its device is gone for good.
+    fn host_is_up(&self, host: usize) {
+        if !self.plan.is_gone(host) {
+            self.ledger.host_is_up(host);
+        }
+    }
+
     fn end(&mut self, fault: Fault) {
         if self.count(&fault, -1) > 0 {
             return;
@@ -447,9 +454,9 @@ impl World {
             FaultKind::Storm { from, to, .. } => self.network.set_storm((from, to), None),
             FaultKind::Mtu { a, b, .. } => self.network.set_mtu((a, b), None),
             FaultKind::Reboot { host } => {
-                let gone = self.plan.is_gone(host);
-                if !gone {
-                    self.ledger.host_is_up(host);
+                // One that is paused serves nobody yet.
+                if self.seats[host].pauses == 0 {
+                    self.host_is_up(host);
                 }
                 self.seats[host].boots += 1;
                 let machine = self.boot(host, self.seats[host].boots);
@@ -464,6 +471,9 @@ impl World {
                     seat.dirty = true;
                     if let Some(machine) = seat.machine.as_mut().filter(|_| clock_stands) {
                         machine.clock_stood(now - seat.paused_at);
+                    }
+                    if seat.machine.is_some() {
+                        self.host_is_up(host);
                     }
                 }
             }

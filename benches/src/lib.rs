@@ -10,6 +10,7 @@
 pub mod client;
 pub mod clock;
 pub mod contender;
+pub mod counts;
 pub mod datagrams;
 pub mod lane;
 pub mod limit;

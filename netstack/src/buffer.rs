@@ -15,15 +15,25 @@ pub const PACKET_SIZE: usize = 65_535;
 /// Bytes in a pooled buffer: the largest packet, or a typical large write of an application.
 pub const BUFFER_SIZE: usize = 65_536;
 
-/// The number of unused buffers that a pool keeps (8 MiB): about one full receive window.
-const POOL_KEEPS: usize = 128;
+/// Bytes in the smallest pooled buffer: a packet of an Ethernet.
+const SMALLEST: usize = 2 * 1024;
 
-/// A pool of buffers of [`BUFFER_SIZE`] bytes, for packets received and for data to be sent.
+/// Size classes of a pool: powers of two from [`SMALLEST`] to [`BUFFER_SIZE`].
+const CLASSES: usize = (BUFFER_SIZE / SMALLEST).ilog2() as usize + 1;
+
+/// The bytes of unused large buffers that a pool keeps: about one full receive window.
+const KEPT_LARGE: usize = 8 << 20;
+
+/// The same of each smaller class.
+const KEPT_SMALL: usize = 1 << 20;
+
+/// A pool of buffers, for packets received and for data to be sent.
 ///
 /// A buffer returns to its pool when its [`PacketBuf`] or [`Chunk`] is dropped. The pool never
 /// refuses: an empty pool allocates, a full one frees.
 pub struct Pool {
-    free: Mutex<Vec<Box<[u8]>>>,
+    /// By size class.
+    free: [Mutex<Vec<Box<[u8]>>>; CLASSES],
     /// Buffers that are in use.
     #[cfg(feature = "simulation")]
     in_use: std::sync::atomic::AtomicUsize,
@@ -33,7 +43,7 @@ impl Pool {
     /// An empty pool.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            free: Mutex::new(Rank::Pool, Vec::new()),
+            free: std::array::from_fn(|_| Mutex::new(Rank::Pool, Vec::new())),
             #[cfg(feature = "simulation")]
             in_use: std::sync::atomic::AtomicUsize::new(0),
         })
@@ -41,8 +51,18 @@ impl Pool {
 
     /// A buffer of [`BUFFER_SIZE`] bytes with unspecified contents.
     pub fn take(self: &Arc<Self>) -> PacketBuf {
-        let data = self.free.lock().pop();
-        let data = data.unwrap_or_else(|| vec![0; BUFFER_SIZE].into_boxed_slice());
+        self.take_for(BUFFER_SIZE)
+    }
+
+    /// A buffer of at least `len` bytes, and less than twice as many if they are more than two KiB, with
+    /// unspecified contents.
+    pub fn take_for(self: &Arc<Self>, len: usize) -> PacketBuf {
+        let class = class_for(len);
+        let Some(free) = self.free.get(class) else {
+            return PacketBuf::unpooled(vec![0; len].into_boxed_slice());
+        };
+        let data = free.lock().pop();
+        let data = data.unwrap_or_else(|| vec![0; SMALLEST << class].into_boxed_slice());
         #[cfg(feature = "simulation")]
         self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         PacketBuf { data, pool: Some(Arc::clone(self)) }
@@ -50,8 +70,10 @@ impl Pool {
 
     /// Frees unused buffers, for when they will not be needed soon.
     pub fn trim(&self) {
-        let unused = std::mem::take(&mut *self.free.lock());
-        drop(unused);
+        for free in &self.free {
+            let unused = std::mem::take(&mut *free.lock());
+            drop(unused);
+        }
     }
 
     /// How many buffers are in use.
@@ -63,16 +85,24 @@ impl Pool {
     fn put(&self, data: Box<[u8]>) {
         #[cfg(feature = "simulation")]
         self.in_use.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-        let mut free = self.free.lock();
-        if free.len() < POOL_KEEPS {
+        let class = class_for(data.len());
+        let kept = if class + 1 == CLASSES { KEPT_LARGE } else { KEPT_SMALL };
+        let mut free = self.free[class].lock();
+        if free.len() < kept / (SMALLEST << class) {
             free.push(data);
         }
     }
 }
 
+/// The smallest size class for `len` bytes. There is none for more than [`BUFFER_SIZE`].
+fn class_for(len: usize) -> usize {
+    (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1)
+}
+
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("free", &self.free.lock().len()).finish()
+        let free: Vec<_> = self.free.iter().map(|free| free.lock().len()).collect();
+        f.debug_struct("Pool").field("free", &free).finish()
     }
 }
 
@@ -157,7 +187,15 @@ impl Chunk {
 
     /// An empty chunk of its own with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        PacketBuf { data: vec![0; capacity].into_boxed_slice(), pool: None }.into_chunk(0, 0)
+        PacketBuf::unpooled(vec![0; capacity].into_boxed_slice()).into_chunk(0, 0)
+    }
+
+    /// An empty chunk with room for `capacity` bytes or more, from this chunk's pool if it is of one.
+    pub fn another(&self, capacity: usize) -> Self {
+        match &self.buf.pool {
+            Some(pool) => pool.take_for(capacity).into_chunk(0, 0),
+            None => Self::with_capacity(capacity),
+        }
     }
 
     /// Bytes that [`Chunk::append`] has room for.
@@ -221,6 +259,11 @@ impl fmt::Debug for Chunk {
 mod tests {
     use super::*;
 
+    /// Unused buffers of a pool, by size class.
+    fn free(pool: &Pool) -> Vec<usize> {
+        pool.free.iter().map(|free| free.lock().len()).collect()
+    }
+
     #[test]
     fn a_buffer_returns_to_its_pool_and_is_used_again() {
         let pool = Pool::new();
@@ -230,26 +273,51 @@ mod tests {
         chunk.advance(1);
         chunk.truncate(1);
         assert_eq!(chunk.as_slice(), b"b");
-        assert_eq!(pool.free.lock().len(), 0);
+        assert_eq!(free(&pool), [0, 0, 0, 0, 0, 0]);
+        let small = chunk.another(100);
         drop(chunk);
-        assert_eq!(pool.free.lock().len(), 1);
+        assert_eq!(free(&pool), [0, 0, 0, 0, 0, 1]);
+        drop(small);
+        assert_eq!(free(&pool), [1, 0, 0, 0, 0, 1]);
         let _again = pool.take();
-        assert_eq!(pool.free.lock().len(), 0);
+        assert_eq!(free(&pool), [1, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_buffer_is_of_the_smallest_class_that_does() {
+        let pool = Pool::new();
+        for (len, capacity) in [
+            (0, 2048),
+            (1, 2048),
+            (2048, 2048),
+            (2049, 4096),
+            (6145, 8192),
+            (16_385, 32_768),
+            (65_536, 65_536),
+        ] {
+            assert_eq!(pool.take_for(len).capacity(), capacity, "{len}");
+        }
+        let large = pool.take_for(65_537);
+        assert_eq!(large.capacity(), 65_537, "more than any class has");
+        drop(large);
+        assert_eq!(free(&pool), [1, 1, 1, 0, 1, 1], "each was used again, and the large one was freed");
     }
 
     #[test]
     fn trimming_frees_what_is_unused() {
         let pool = Pool::new();
-        drop([pool.take(), pool.take()]);
+        drop([pool.take(), pool.take(), pool.take_for(1)]);
         pool.trim();
-        assert_eq!(pool.free.lock().capacity(), 0);
+        assert!(pool.free.iter().all(|free| free.lock().capacity() == 0));
     }
 
     #[test]
     fn the_pool_keeps_a_bounded_number() {
         let pool = Pool::new();
-        let all: Vec<_> = (0..POOL_KEEPS + 5).map(|_| pool.take()).collect();
+        let all: Vec<_> = (0..KEPT_LARGE / BUFFER_SIZE + 5).map(|_| pool.take()).collect();
         drop(all);
-        assert_eq!(pool.free.lock().len(), POOL_KEEPS);
+        let all: Vec<_> = (0..KEPT_SMALL / SMALLEST + 5).map(|_| pool.take_for(1)).collect();
+        drop(all);
+        assert_eq!(free(&pool), [512, 0, 0, 0, 0, 128]);
     }
 }

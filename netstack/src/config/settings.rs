@@ -356,6 +356,9 @@ config! {
     "The stack" {
         /// Time to live, or hop limit, of packets that the stack sends (`ip_default_ttl`). 64.
         default_ttl: u8 = 64;
+        /// Join the segments of a batch that follow each other in one connection, where the device does
+        /// not (`generic-receive-offload` of ethtool). On.
+        gro: bool = true;
         /// Range of ephemeral ports (`ip_local_port_range`). 32768-60999.
         port_range: RangeInclusive<u16> = 32_768..=60_999;
         /// Whether the stack has a loopback interface, with 127.0.0.0/8, ::1 and its own addresses. On.

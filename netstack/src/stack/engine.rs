@@ -214,8 +214,8 @@ impl Engine {
             // TCP is spoken between two hosts (RFC 9293 §3.10.7, MUST-57).
             protocol::TCP if arrival.cast == Cast::Unicast => self.tcp.on_segment(turn, scratch, arrival),
             protocol::TCP => drop_datagram(turn, &arrival, DropReason::NotUnicast),
-            protocol::ICMP if arrival.header.src.is_ipv4() => self.on_icmp(turn, &arrival),
-            protocol::ICMPV6 if arrival.header.src.is_ipv6() => self.on_icmp(turn, &arrival),
+            protocol::ICMP if arrival.header.src.is_ipv4() => self.on_icmp(turn, scratch, &arrival),
+            protocol::ICMPV6 if arrival.header.src.is_ipv6() => self.on_icmp(turn, scratch, &arrival),
             protocol::UDP => {
                 self.raw.on_packet(turn, &arrival);
                 self.udp.on_datagram(turn, arrival);
@@ -233,7 +233,8 @@ impl Engine {
         }
     }
 
-    fn on_icmp(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
+    fn on_icmp(&self, turn: &mut Turn<'_>, scratch: &mut Scratch, arrival: &Arrival<'_>) {
+        self.tcp.release_joined(turn, scratch);
         self.raw.on_packet(turn, arrival);
         if self.raw.on_echo_reply(turn, arrival) {
             self.core.counters().icmp_in.bump();

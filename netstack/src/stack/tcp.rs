@@ -8,6 +8,7 @@
 
 mod calls;
 mod cell;
+mod coalesce;
 mod connect;
 mod deadline;
 mod demux;

@@ -42,43 +42,54 @@ const ALL: [Timer; COUNT] =
     [Timer::TailLoss, Timer::Retransmit, Timer::Persist, Timer::Keepalive, Timer::Orphan];
 
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timers {
-    deadlines: [Option<Instant>; COUNT],
+    /// [`OFF`] where a timer is stopped.
+    deadlines: [Instant; COUNT],
+}
+
+/// The deadline of a timer that is stopped: the earliest of all is found without a branch.
+const OFF: Instant = Instant::FAR_FUTURE;
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { deadlines: [OFF; COUNT] }
+    }
 }
 
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, at: Instant) {
-        self.deadlines[timer as usize] = Some(at);
+        self.deadlines[timer as usize] = at;
     }
 
     pub(super) fn stop(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = None;
+        self.deadlines[timer as usize] = OFF;
     }
 
     pub(super) fn stop_all(&mut self) {
-        self.deadlines = [None; COUNT];
+        self.deadlines = [OFF; COUNT];
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.deadlines[timer as usize].is_some()
+        self.deadlines[timer as usize] != OFF
     }
 
     /// The timer that is due first, and when.
     pub(super) fn first(&self) -> Option<(TimerKind, Instant)> {
-        let set = ALL.into_iter().filter_map(|timer| Some((timer.kind(), self.deadlines[timer as usize]?)));
-        set.min_by_key(|(_, at)| *at)
+        let first = ALL.into_iter().min_by_key(|timer| self.deadlines[*timer as usize])?;
+        self.is_set(first).then(|| (first.kind(), self.deadlines[first as usize]))
     }
 
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.deadlines.iter().flatten().min().copied()
+        let first = self.deadlines.iter().copied().fold(OFF, Instant::min);
+        (first != OFF).then_some(first)
     }
 
     /// Takes one timer that is due, if there is one.
     pub(super) fn expire(&mut self, now: Instant) -> Option<Timer> {
         let due =
-            ALL.into_iter().find(|timer| self.deadlines[*timer as usize].is_some_and(|at| at <= now))?;
+            ALL.into_iter().find(|timer| self.is_set(*timer) && self.deadlines[*timer as usize] <= now)?;
         self.stop(due);
         Some(due)
     }

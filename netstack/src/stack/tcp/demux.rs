@@ -396,6 +396,14 @@ impl Listeners {
 }
 
 impl Flow {
+    /// The connection, if it leads to one.
+    pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
+        match self {
+            Self::Cell(cell) => Some(cell),
+            Self::TimeWait(_) | Self::HalfOpen(_) => None,
+        }
+    }
+
     fn is(&self, cell: &Arc<Cell>) -> bool {
         matches!(self, Self::Cell(other) if Arc::ptr_eq(other, cell))
     }

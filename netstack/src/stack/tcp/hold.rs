@@ -11,7 +11,8 @@ mod settle;
 mod transmit;
 
 use super::Tcp;
-use super::cell::{Cell, SocketState};
+use super::cell::{Cell, SocketState, Stage};
+use super::coalesce::Joined;
 use super::reset::Stray;
 use super::scratch::Scratch;
 use crate::buffer::Chunk;
@@ -88,8 +89,33 @@ impl Tcp {
         scratch.mark(cell);
     }
 
+    /// Gives joined segments to a connection, if nobody holds it and it takes them as one. Else returns them.
+    pub(super) fn on_cell_joined(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        cell: &Arc<Cell>,
+        joined: Joined,
+    ) -> Option<Joined> {
+        let Some(state) = cell.try_lock_to_hold() else { return Some(joined) };
+        let held = Held { tcp: self, turn, cell, state };
+        let (left, _) = held.run(End::EndOfBatch(scratch), |held| {
+            let takes = match &held.state.stage {
+                Stage::Connected(connection) => connection.takes_joined(&joined.segment),
+                Stage::Opening(_) | Stage::Over(_) => false,
+            };
+            if !takes {
+                return Some(joined);
+            }
+            held.on_segment_from(joined.from, &joined.segment, joined.payload);
+            None
+        });
+        left
+    }
+
     /// All packets of a batch were delivered: connections that got segments answer now.
     pub(in crate::stack) fn end_batch(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
+        self.release_joined(turn, scratch);
         scratch.drain(|cell| {
             // What is pushed before the mark is cleared is drained after it.
             self.hold(turn, &cell, End::Settle, |held| held.cell.clear_dirty());

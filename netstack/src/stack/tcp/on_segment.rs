@@ -3,6 +3,7 @@
 
 use super::Tcp;
 use super::cell::{Cell, Stage};
+use super::coalesce::Joined;
 use super::deadline::Deadline;
 use super::demux::Flow;
 use super::hold::End;
@@ -55,13 +56,44 @@ impl Tcp {
         let key = FlowKey::new(&header.dst, local_port, &header.src, remote_port);
         segment.gso_size = meta.gso_size;
         segment.ecn = Ecn::from_bits(header.ecn());
-        let payload = if segment.payload_len == 0 {
+        let stray = Stray { from, key: &key, segment };
+        if let Some(joined) = &mut scratch.joined {
+            if joined.takes(&stray, header) {
+                let more = joined.append(segment, &bytes[*data_offset..]);
+                turn.out.recycle(packet);
+                if !more {
+                    self.release_joined(turn, scratch);
+                }
+                return;
+            }
+            self.release_joined(turn, scratch);
+        }
+        if segment.payload_len == 0 {
             turn.out.recycle(packet);
-            None
+            return self.find_receiver(turn, scratch, &stray, None);
+        }
+        let payload = packet.into_chunk(header.payload.start + *data_offset, header.payload.end);
+        if Joined::may_begin_with(segment) && payload.spare() >= segment.payload_len && turn.core.config().gro
+        {
+            scratch.joined = Some(Joined::new(&stray, header, payload));
         } else {
-            Some(packet.into_chunk(header.payload.start + *data_offset, header.payload.end))
+            self.find_receiver(turn, scratch, &stray, Some(payload));
+        }
+    }
+
+    /// Nothing more is joined to the segments that wait for it. A connection takes them as one where they are the
+    /// next in order and nothing else is to be said of them; all others get them as they came.
+    pub(in crate::stack) fn release_joined(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
+        let Some(joined) = scratch.joined.take() else { return };
+        let Joined { from, key, .. } = joined;
+        let cell = || self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone));
+        let left = match if joined.is_single() { None } else { cell() } {
+            Some(cell) => self.on_cell_joined(turn, scratch, &cell, joined),
+            None => Some(joined),
         };
-        self.find_receiver(turn, scratch, &Stray { from, key: &key, segment }, payload);
+        for (segment, payload) in left.into_iter().flat_map(Joined::into_segments) {
+            self.find_receiver(turn, scratch, &Stray { from, key: &key, segment: &segment }, Some(payload));
+        }
     }
 
     /// A segment that cannot be read.

@@ -1,6 +1,7 @@
 //! What TCP keeps for the packets of one batch.
 
 use super::cell::Cell;
+use super::coalesce::Joined;
 use super::demux::Listeners;
 use super::listening::Listener;
 use crate::reasons::DropReason;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 pub(in crate::stack) struct Scratch {
     /// Connections that got segments since the end of the last batch.
     dirty: Vec<Arc<Cell>>,
+    /// Segments that were joined, and wait for more of them.
+    pub(super) joined: Option<Joined>,
     /// The listeners.
     pub(super) listeners: Snapshot<Listeners>,
     /// The secrets of SYN cookies.

@@ -7,6 +7,7 @@ mod closing;
 mod ending;
 mod fast_open;
 mod forwarder;
+mod gro;
 mod headers;
 mod interfaces;
 mod late;

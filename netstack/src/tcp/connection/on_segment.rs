@@ -19,7 +19,7 @@ impl Connection {
             return Some(DropReason::TcpClose);
         }
         debug_assert_eq!(seg.payload_len, payload.len());
-        self.counters.segs_in += 1;
+        self.counters.segs_in += seg.on_wire() as u64;
         let step = self.take_steps(now, seg, payload);
         self.after_segment(now);
         step.break_value().flatten()

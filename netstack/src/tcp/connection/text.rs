@@ -42,7 +42,7 @@ impl Connection {
         if closing && self.user.read_shut && seq + payload.len() > before {
             return self.abort_on_text(seg);
         }
-        self.counters.data_segs_in += 1;
+        self.counters.data_segs_in += seg.on_wire() as u64;
         let meta = TextMeta {
             gso_size: seg.gso_size,
             push: seg.flags.contains(Flags::PSH),
@@ -62,6 +62,13 @@ impl Connection {
             Received::Dropped(reason) => return Step::Continue(Some(reason)),
         }
         Step::Continue(None)
+    }
+
+    /// Whether several segments that the stack has joined can be taken as one: they carry what comes next, nothing
+    /// is missing, and all of it is in the window.
+    pub fn takes_joined(&self, seg: &Segment) -> bool {
+        let seq = self.rcv.nxt().nearest(seg.seq);
+        self.state.can_receive() && self.rcv.is_next(seq, seg.payload_len)
     }
 
     /// Ends the connection, since nobody will ever read what `seg` carries (RFC 9293 §3.6.1; Linux's

@@ -40,6 +40,11 @@ impl Connection {
         if let Some(segment) = self.next_syn_ack(now) {
             return Some(Transmit::new(Kind::SynAck, segment));
         }
+        self.path.on_asked();
+        if self.has_no_data_to_send() {
+            self.path.on_nothing_sent();
+            return self.next_ack(now);
+        }
         let mss = self.current_mss(now);
         let max = self.path.quantum(max_payload.max(mss), mss, self.recovery.outstanding());
         let alone = |new_data| self.ecn.as_ref().is_some_and(|ecn| ecn.one_by_one(new_data));
@@ -48,12 +53,18 @@ impl Connection {
             max_new: if alone(true) { mss } else { max },
             max_again: if alone(false) { mss } else { max },
         };
-        self.path.on_asked();
         let data = self.next_data(now, sizes);
         if data.is_none() {
             self.path.on_nothing_sent();
         }
         data.or_else(|| self.next_probe(now)).or_else(|| self.next_ack(now))
+    }
+
+    /// Whether at most an acknowledgment is left to send, as most often when a segment has arrived or was sent.
+    fn has_no_data_to_send(&self) -> bool {
+        !self.snd.has_unsent()
+            && self.liveness.probe().is_none()
+            && self.recovery.board().next_lost().is_none()
     }
 
     /// The payload of `transmit`, in pieces.

@@ -223,7 +223,7 @@ impl Accurate {
 
     fn count(&mut self, seg: &Segment) {
         if seg.ecn == Ecn::Ce {
-            let packets = seg.gso_size.map_or(1, |size| seg.payload_len.div_ceil(usize::from(size.max(1))));
+            let packets = seg.on_wire();
             self.received_ce = self.received_ce.wrapping_add(packets.max(1) as u32);
             self.pending_ce += packets.max(1) as u32;
         }

@@ -178,6 +178,11 @@ impl Receiver {
         end > self.rcv_nxt && self.assembler.lacks(start.max(self.rcv_nxt), end)
     }
 
+    /// Whether `len` bytes at `seq` are the next in order, with nothing queued behind them, and within the window.
+    pub(in crate::tcp) fn is_next(&self, seq: Seq, len: usize) -> bool {
+        seq == self.rcv_nxt && self.assembler.is_empty() && self.fin.is_none() && seq + len <= self.right_edge
+    }
+
     /// Takes the text at `seq`, and decides when to acknowledge it.
     pub(in crate::tcp) fn on_text(
         &mut self,

@@ -61,7 +61,7 @@ impl RecvBuffer {
         }
         if !rest.is_empty() {
             let size = if self.chunks.is_empty() { FIRST_TAIL } else { TAIL };
-            let mut tail = Chunk::with_capacity(size.max(rest.len()));
+            let mut tail = chunk.another(size.max(rest.len()));
             tail.append(rest);
             self.chunks.push_back(tail);
         }

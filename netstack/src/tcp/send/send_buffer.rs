@@ -14,9 +14,6 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// The smallest block, in bytes.
-const MIN_BLOCK: usize = 2 * 1024;
-
 /// From this many bytes on in the queue, blocks are whole pooled buffers; below it they fit what is
 /// written, so that small messages do not pin large buffers while they wait for acknowledgment.
 const BULK: usize = 32 * 1024;
@@ -245,12 +242,8 @@ impl SendBuffer {
     }
 
     fn add_block(&mut self, wanted: usize) {
-        let data = if self.len() + wanted < BULK {
-            Chunk::with_capacity(wanted.next_power_of_two().max(MIN_BLOCK))
-        } else {
-            self.pool.take().into_chunk(0, 0)
-        };
-        self.blocks.push_back(Block { start: self.end, data });
+        let buf = if self.len() + wanted < BULK { self.pool.take_for(wanted) } else { self.pool.take() };
+        self.blocks.push_back(Block { start: self.end, data: buf.into_chunk(0, 0) });
     }
 
     /// Everything before `una` was acknowledged.

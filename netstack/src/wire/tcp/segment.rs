@@ -206,6 +206,11 @@ impl Segment {
         self.payload_len + usize::from(self.is_syn()) + usize::from(self.is_fin())
     }
 
+    /// How many segments were on the wire: more than one for a super-segment.
+    pub fn on_wire(&self) -> usize {
+        self.gso_size.map_or(1, |size| self.payload_len.div_ceil(usize::from(size.max(1))).max(1))
+    }
+
     /// Whether the segment takes no sequence space.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

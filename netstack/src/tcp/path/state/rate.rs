@@ -1,15 +1,16 @@
 //! The rate at which a path is sent to.
 
 use super::PathState;
+use crate::tcp::path::pacing::seconds_of;
 use crate::time::{Duration, Instant};
 
 /// The first segments leave together: the initial window is a burst that every path must bear
 /// (RFC 6928), and Linux's fq does not pace it either.
 const UNPACED_SEGMENTS: u64 = 10;
 
-/// Bytes that one call to the device may carry are those of this time at the rate
-/// (`sk_pacing_shift` in Linux is about the same).
-const QUANTUM: Duration = Duration::from_millis(1);
+/// Bytes that one call to the device may carry are those of a millisecond at the rate (`sk_pacing_shift` in
+/// Linux is about the same).
+const QUANTA_PER_SECOND: u64 = 1_000;
 
 /// The part of a quantum that does not follow from the rate halves with each of these in the shortest
 /// round trip: 2^9 microseconds, as in Linux.
@@ -78,16 +79,15 @@ impl PathState {
     /// Somewhat more than a window in a round trip, so that pacing does not keep the window from
     /// being used and from growing.
     fn rate_of_window(&self, outstanding: usize) -> u64 {
-        let nanos = self.rtt.srtt().unwrap_or_default().as_nanos();
+        let nanos = self.rtt.srtt().unwrap_or_default().as_nanos() as u64;
         if nanos == 0 {
             return u64::MAX;
         }
         let (cwnd, ssthresh) = (self.cc.cwnd(), self.cc.ssthresh());
         let percent =
             if cwnd < ssthresh / 2 { self.config.pacing_ss_ratio } else { self.config.pacing_ca_ratio };
-        let window = cwnd.max(outstanding) as u128;
-        let rate = window * u128::from(percent) / 100 * 1_000_000_000 / nanos;
-        u64::try_from(rate).unwrap_or(u64::MAX)
+        let window = u128::from(percent) * cwnd.max(outstanding) as u128 / 100;
+        seconds_of(u64::try_from(window).unwrap_or(u64::MAX), nanos)
     }
 
     /// The most that one super-segment may carry, out of `max` bytes: what leaves in about a
@@ -104,15 +104,18 @@ impl PathState {
             return max;
         }
         let rate = self.enforced_rate(outstanding);
-        let of_rate = u128::from(rate.unwrap_or_else(|| self.pacing_rate(outstanding))) * QUANTUM.as_nanos();
-        let of_rate = (of_rate / 1_000_000_000).min(u128::from(MAX_QUANTUM)) as usize;
         let near = match (rate, self.rtt.min_rtt()) {
             (None, Some(min_rtt)) => {
-                let halvings = min_rtt.as_nanos() / NEAR.as_nanos();
+                let halvings = min_rtt.as_nanos() as u64 / NEAR.as_nanos() as u64;
                 u32::try_from(halvings).ok().and_then(|n| MAX_QUANTUM.checked_shr(n)).unwrap_or(0)
             }
             _ => 0,
         };
+        if near as usize >= max {
+            return max;
+        }
+        let rate = rate.unwrap_or_else(|| self.pacing_rate(outstanding));
+        let of_rate = (rate / QUANTA_PER_SECOND).min(MAX_QUANTUM) as usize;
         let least = self.config.min_tso_segs as usize * mss;
         max.min((of_rate + near as usize).max(least)).max(mss)
     }

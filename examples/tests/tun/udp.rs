@@ -428,7 +428,7 @@ fn an_idle_socket_takes_few_bytes() {
             let used = (allocated() - before) / SOCKETS;
             println!("{used} bytes for a socket that was used and waits for a datagram");
             // It keeps its place in the reactor.
-            assert!(used <= 528, "{used}");
+            assert!(used <= 536, "{used}");
             println!("{each} bytes for an idle socket, in addition to its handle");
             assert!(each <= 512, "{each}");
         });

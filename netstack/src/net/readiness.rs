@@ -310,7 +310,10 @@ impl Registration {
         mut attempt: impl FnMut() -> io::Result<R>,
     ) -> io::Result<R> {
         loop {
-            let seen = self.ready(interest).await?;
+            let mut seen = self.look(mask(interest))?;
+            if seen.ready.is_empty() {
+                seen = self.ready(interest).await?;
+            }
             let budget = std::future::poll_fn(coop::poll_proceed).await;
             match attempt() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(seen),

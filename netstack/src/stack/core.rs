@@ -26,8 +26,16 @@ use rand_chacha::ChaCha12Rng;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// A count of the changes that the way of a packet can depend on. What was found while it was one number holds as
+/// long as it is (`rt_genid` in Linux).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WayVersion {
+    links: u32,
+    path_mtus: u32,
+}
 
 /// The state that all protocols of a stack share: its settings, interfaces, addresses and routes,
 /// path MTUs, buffers, the random generator, and the driver.
@@ -38,6 +46,8 @@ pub struct Core {
     addresses: Addresses,
     routes: Routes,
     paths: Paths,
+    /// Counts up after each change of addresses, routes or interfaces.
+    link_changes: AtomicU32,
     groups: Groups,
     reassembly: Mutex<Reassembly>,
     icmp_limit: Mutex<RateLimit>,
@@ -81,6 +91,7 @@ impl Core {
             routes: Routes::new(links),
             interfaces,
             paths: Paths::new(&config, keyed.clone()),
+            link_changes: AtomicU32::new(0),
             groups: Groups::new(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
             icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
@@ -176,14 +187,28 @@ impl Core {
         interface: u16,
         change: impl FnOnce(&mut Links) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.routes.change(|all| {
+        let result = self.routes.change(|all| {
             if self.interfaces.is_removed(interface) {
                 return Err(os(libc::ENODEV));
             }
             let result = change(&mut all[usize::from(interface)])?;
             self.addresses.replace(interfaces::addresses_of(all, self.addresses.loopback()));
             Ok(result)
-        })
+        })?;
+        self.links_changed();
+        Ok(result)
+    }
+
+    /// The version of what the ways of packets depend on, to be read before any of that is looked at.
+    #[inline]
+    pub(super) fn way_version(&self) -> WayVersion {
+        // Acquire: who sees the number of a change finds what was changed.
+        WayVersion { links: self.link_changes.load(Ordering::Acquire), path_mtus: self.paths.changes() }
+    }
+
+    /// Addresses, routes or interfaces have changed, which others can see by now.
+    fn links_changed(&self) {
+        self.link_changes.fetch_add(1, Ordering::Release);
     }
 
     /// Whether an interface was removed.
@@ -203,7 +228,9 @@ impl Core {
 
     /// Notes that the device of an interface is gone. False if that was known.
     pub(super) fn fail_interface(&self, interface: u16, cause: &Failure) -> bool {
-        self.interfaces.fail(interface, cause)
+        let news = self.interfaces.fail(interface, cause);
+        self.links_changed();
+        news
     }
 
     pub(super) fn is_loopback(&self, interface: u16) -> bool {
@@ -246,6 +273,13 @@ impl Core {
 
     pub(super) fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// Forgets the MTUs of all paths.
+    pub(super) fn forget_paths(&self) {
+        self.paths.clear();
+        // A path that was forgotten counts as changed, but not for connections, which keep its MTU.
+        self.links_changed();
     }
 
     pub(super) fn groups(&self) -> &Groups {

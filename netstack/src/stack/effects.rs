@@ -34,13 +34,16 @@ impl QueueSet {
 
     /// The numbers in the set, of `count` queues.
     fn numbers(self, count: usize) -> impl Iterator<Item = usize> {
-        let mut rest = self.0;
-        let bits = std::iter::from_fn(move || {
-            let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
-            rest &= rest - 1;
-            Some(bit)
-        });
-        bits.flat_map(move |bit| (bit..count).step_by(64))
+        // Of each 64 queues, what is left of the set. As a rule there are no more, and one of them is in it.
+        let (mut first, mut rest) = (0, self.0);
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                (first, rest) = (first + 64, self.0);
+            }
+            let number = first + rest.trailing_zeros() as usize;
+            rest &= rest.wrapping_sub(1);
+            (number < count && !self.is_empty()).then_some(number)
+        })
     }
 }
 
@@ -197,5 +200,23 @@ impl fmt::Debug for Effects {
             .field("flush", &self.flush)
             .field("notices", &self.notices.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_the_queues_that_share_the_bit_of_one_in_it() {
+        let set = |numbers: &[usize]| {
+            let mut set = QueueSet::default();
+            numbers.iter().for_each(|number| set.insert(*number));
+            move |count| set.numbers(count).collect::<Vec<_>>()
+        };
+        assert_eq!([set(&[])(0), set(&[])(300), set(&[3])(3)], [[0; 0]; 3]);
+        assert_eq!([set(&[0])(2), set(&[1])(64)], [[0], [1]]);
+        assert_eq!(set(&[63, 0])(64), [0, 63]);
+        assert_eq!(set(&[1, 66])(131), [1, 2, 65, 66, 129, 130]);
     }
 }

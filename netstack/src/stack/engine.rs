@@ -457,7 +457,7 @@ impl Engine {
     /// Clears the metrics and the MTUs of all paths. Open connections keep theirs until they
     /// expire.
     pub fn forget_destinations(&self) {
-        self.core.paths().clear();
+        self.core.forget_paths();
         self.tcp.metrics().clear();
     }
 }

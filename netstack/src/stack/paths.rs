@@ -45,12 +45,13 @@ impl Paths {
 
     /// How often an MTU has changed so far. A connection that has seen another number looks its path up again.
     pub(super) fn changes(&self) -> u32 {
-        self.changes.load(Ordering::Relaxed)
+        // Acquire: who sees the number of a change finds it in the table.
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The MTU of an interface has changed: every connection looks its path up again.
     pub(super) fn interface_changed(&self) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The MTU of the path to `address`, if it is known to be less than the interface's.
@@ -85,7 +86,7 @@ impl Paths {
         }
         let mtu = PathMtu { bytes, locked, expires: now + self.mtu_expires };
         self.table.lock().insert(now, address, mtu);
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Release);
         Some(mtu)
     }
 

@@ -30,6 +30,7 @@ mod rows;
 mod scratch;
 mod send;
 mod socket;
+mod stray;
 mod time_wait;
 mod watch;
 

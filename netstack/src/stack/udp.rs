@@ -15,13 +15,17 @@ mod forwarder;
 mod icmp;
 mod memberships;
 mod on_datagram;
+mod outgoing;
 mod place;
+mod routing;
 mod send;
 mod table;
+mod transmission;
+mod way;
 
 pub use cell::UdpCell;
 pub use forwarder::{UdpForwarderCell, UdpForwarderStats, UdpForwarding};
-pub use send::Transmission;
+pub use transmission::Transmission;
 
 use self::cell::{Parts, State};
 use self::forwarder::Forwarders;
@@ -221,8 +225,8 @@ impl Guest for Udp {
         self.give_up(turn.core, interface);
         for cell in self.table.all() {
             let concerns = cell.hold(|state| {
-                let by_peer = state.peer.as_ref().map(|peer| peer.interface);
-                let concerns = state.ip.interface().or(by_peer) == Some(interface);
+                let by_peer = state.peer().map(|peer| peer.interface);
+                let concerns = state.ip().interface().or(by_peer) == Some(interface);
                 if concerns {
                     state.fail(cause.clone());
                 }

@@ -1,6 +1,6 @@
 //! IPv4 and IPv6 headers.
 
-use super::checksum::checksum;
+use super::checksum::{checksum, ipv4_checksum};
 use crate::reasons::DropReason;
 use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 use std::fmt;
@@ -209,9 +209,9 @@ pub fn emit_ip(to: &mut [u8], meta: &IpMeta, protocol: u8, payload_len: usize) {
             ip.set_src_addr(src);
             ip.set_dst_addr(dst);
             ip.set_checksum(0);
-            let to = ip.into_inner();
-            let sum = checksum(&to[..IPV4_HEADER_LEN]);
-            to[10..12].copy_from_slice(&sum.to_be_bytes());
+            let header = ip.into_inner().first_chunk_mut().expect("a buffer of the length of the header");
+            let sum = ipv4_checksum(header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let mut ip = Ipv6Packet::new_unchecked(to);

@@ -114,7 +114,7 @@ impl Core {
         interface: Interface,
         grow: impl FnOnce(usize),
     ) -> io::Result<u16> {
-        self.routes().change(|all| {
+        let index = self.routes().change(|all| {
             let queues = interface.device.capabilities().queues;
             let index = u16::try_from(all.len()).map_err(|_| os(libc::ENOSPC))?;
             if !self.interfaces().has_room_for(queues) {
@@ -132,7 +132,9 @@ impl Core {
             grow(self.interfaces().queue_count());
             self.addresses().replace(addresses);
             Ok(index)
-        })
+        })?;
+        self.links_changed();
+        Ok(index)
     }
 
     /// Takes an interface out of use: no route leads through it, and nothing is received or sent.

@@ -9,7 +9,7 @@
 //! wants equal timestamps, too. A connection that has to say something of each, because they are not the next in
 //! order, gets them one by one all the same.
 
-use super::reset::Stray;
+use super::stray::Stray;
 use crate::buffer::Chunk;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::wire::{Flags, IpHeader, Options, Segment, SeqNum};

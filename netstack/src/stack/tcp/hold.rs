@@ -13,8 +13,8 @@ mod transmit;
 use super::Tcp;
 use super::cell::{Cell, SocketState, Stage};
 use super::coalesce::Joined;
-use super::reset::Stray;
 use super::scratch::Scratch;
+use super::stray::Stray;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
 use crate::reasons::DropReason;
@@ -111,15 +111,6 @@ impl Tcp {
             None
         });
         left
-    }
-
-    /// All packets of a batch were delivered: connections that got segments answer now.
-    pub(in crate::stack) fn end_batch(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
-        self.release_joined(turn, scratch);
-        scratch.drain(|cell| {
-            // What is pushed before the mark is cleared is drained after it.
-            self.hold(turn, &cell, End::Settle, |held| held.cell.clear_dirty());
-        });
     }
 
     /// The queue with this number takes packets again: the connections that wait for it send. Says

@@ -8,8 +8,8 @@ use super::deadline::Deadline;
 use super::demux::Flow;
 use super::hold::End;
 use super::listening::{Listener, Received, Verdict};
-use super::reset::Stray;
 use super::scratch::Scratch;
+use super::stray::Stray;
 use crate::buffer::Chunk;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
@@ -94,6 +94,15 @@ impl Tcp {
         for (segment, payload) in left.into_iter().flat_map(Joined::into_segments) {
             self.find_receiver(turn, scratch, &Stray { from, key: &key, segment: &segment }, Some(payload));
         }
+    }
+
+    /// All packets of a batch were delivered: connections that got segments answer now.
+    pub(in crate::stack) fn end_batch(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
+        self.release_joined(turn, scratch);
+        scratch.drain(|cell| {
+            // What is pushed before the mark is cleared is drained after it.
+            self.hold(turn, &cell, End::Settle, |held| held.cell.clear_dirty());
+        });
     }
 
     /// A segment that cannot be read.

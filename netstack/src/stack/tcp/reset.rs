@@ -3,6 +3,7 @@
 use super::Tcp;
 use super::scratch::Scratch;
 use super::send::Marks;
+use super::stray::Stray;
 use crate::config::Config;
 use crate::icmp::RateLimit;
 use crate::reasons::{DropReason, ResetReason};
@@ -44,13 +45,6 @@ impl ResetLimit {
         }
         allowed
     }
-}
-
-/// A segment, with where it came from: mostly one that belongs to no connection.
-pub(super) struct Stray<'a> {
-    pub(super) from: QueueId,
-    pub(super) key: &'a FlowKey,
-    pub(super) segment: &'a Segment,
 }
 
 /// Whom a reset is for, and on which way.

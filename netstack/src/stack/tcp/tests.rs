@@ -6,7 +6,7 @@ use crate::buffer::Chunk;
 use crate::config::SynCookieMode;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
-use crate::stack::tcp::reset::Stray;
+use crate::stack::tcp::stray::Stray;
 use crate::stack::testing::{LinkSpec, Net};
 use crate::wire::{Flags, Segment, SeqNum};
 use std::net::{IpAddr, Ipv4Addr};

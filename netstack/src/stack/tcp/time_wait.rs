@@ -2,9 +2,10 @@
 
 use super::Tcp;
 use super::deadline::Deadline;
-use super::reset::{Receiver, Stray};
+use super::reset::Receiver;
 use super::scratch::Scratch;
 use super::send::Marks;
+use super::stray::Stray;
 use crate::reasons::ResetReason;
 use crate::stack::core::Core;
 use crate::stack::flow::FlowKey;

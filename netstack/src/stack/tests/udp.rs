@@ -7,6 +7,7 @@ mod hostile;
 mod robustness;
 mod sizes;
 mod waiting;
+mod ways;
 
 use super::{SECOND, to_host_1};
 use crate::datagram::Origin;

@@ -61,7 +61,7 @@ impl Udp {
             let mut used = 0;
             for buf in bufs {
                 let Some((origin, gathered)) = state.received.gather(buf) else { break };
-                each(used, presented(state.ip.family(), origin), gathered);
+                each(used, presented(state.ip().family(), origin), gathered);
                 used += 1;
             }
             (used > 0).then_some(used)
@@ -101,7 +101,7 @@ fn receiving<R>(core: &Core, cell: &UdpCell, f: impl FnOnce(&mut State) -> Optio
             return Err(state.closed());
         }
         f(state).ok_or_else(|| {
-            state.received.trim();
+            state.trim();
             io::ErrorKind::WouldBlock.into()
         })
     })

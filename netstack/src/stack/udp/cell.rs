@@ -4,6 +4,7 @@
 //! send. Both do so for the time of one copy at most, so there is no backlog as TCP has it.
 
 use super::flow::{FlowEnd, FlowPart};
+use super::outgoing::LastOutgoing;
 use super::place::Place;
 use crate::datagram::ReceiveQueue;
 use crate::error::{Failure, os};
@@ -60,9 +61,11 @@ pub(super) struct Membership {
 
 /// The state of a socket: what the lock guards.
 pub(super) struct State {
-    pub(super) ip: IpSocket,
-    pub(super) options: UdpOptions,
-    pub(super) peer: Option<Box<Peer>>,
+    ip: IpSocket,
+    options: UdpOptions,
+    peer: Option<Box<Peer>>,
+    /// None once anything has changed that it depends on.
+    last_outgoing: Option<Box<LastOutgoing>>,
     pub(super) received: ReceiveQueue,
     /// Made when the socket first needs any of it.
     rare: Option<Box<Rare>>,
@@ -97,8 +100,9 @@ impl UdpCell {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { id, ip, options, received, send_buffer, flow } = parts;
         let rare = flow.map(|flow| Box::new(Rare { flow: Some(flow), ..Rare::default() }));
-        let mut state = State { ip, options, peer: None, received, rare, send_buffer: 0, is_open: true };
-        state.set_send_buffer(send_buffer);
+        let send_buffer = in_32_bits(send_buffer);
+        let (peer, last_outgoing) = (None, None);
+        let state = State { ip, options, peer, last_outgoing, received, rare, send_buffer, is_open: true };
         Self { id, observer: OnceLock::new(), state: Mutex::new(Rank::Cell, state) }
     }
 
@@ -146,7 +150,7 @@ impl UdpCell {
 
     /// Changes options, which take effect with the next datagram.
     pub fn with_options<R>(&self, change: impl FnOnce(&mut UdpOptions) -> R) -> R {
-        self.hold(|state| change(&mut state.options))
+        self.hold(|state| change(state.options_mut()))
     }
 
     /// The limit of the receive buffer, in bytes of memory.
@@ -166,7 +170,7 @@ impl UdpCell {
 
     /// Changes the limit of the send buffer, in bytes.
     pub fn set_send_buffer(&self, limit: usize) {
-        self.hold(|state| state.set_send_buffer(limit));
+        self.hold(|state| state.send_buffer = in_32_bits(limit));
     }
 
     /// The memory that unread datagrams keep in use, in bytes.
@@ -220,7 +224,7 @@ impl UdpCell {
 
     /// Sets `IP_FREEBIND`.
     pub fn set_freebind(&self, on: bool) {
-        self.hold(|state| state.ip.freebind = on);
+        self.hold(|state| state.ip_mut().freebind = on);
     }
 
     /// `IP_TRANSPARENT`.
@@ -230,7 +234,7 @@ impl UdpCell {
 
     /// Sets `IP_TRANSPARENT`, with effect from the next datagram on.
     pub fn set_transparent(&self, on: bool) {
-        self.hold(|state| state.ip.transparent = on);
+        self.hold(|state| state.ip_mut().transparent = on);
     }
 }
 
@@ -238,6 +242,58 @@ impl State {
     /// Whether the socket was not closed.
     pub(super) fn is_open(&self) -> bool {
         self.is_open
+    }
+
+    /// What it has in common with sockets of other protocols.
+    pub(super) fn ip(&self) -> &IpSocket {
+        &self.ip
+    }
+
+    /// As [`State::ip`], to be changed.
+    pub(super) fn ip_mut(&mut self) -> &mut IpSocket {
+        self.last_outgoing = None;
+        &mut self.ip
+    }
+
+    /// The options.
+    pub(super) fn options(&self) -> &UdpOptions {
+        &self.options
+    }
+
+    /// The options, to be changed.
+    pub(super) fn options_mut(&mut self) -> &mut UdpOptions {
+        self.last_outgoing = None;
+        &mut self.options
+    }
+
+    /// The peer that the socket is connected to.
+    pub(super) fn peer(&self) -> Option<&Peer> {
+        self.peer.as_deref()
+    }
+
+    /// Connects the socket.
+    pub(super) fn set_peer(&mut self, peer: Peer) {
+        self.last_outgoing = None;
+        self.peer = Some(Box::new(peer));
+    }
+
+    /// How the last message went, if that is kept.
+    pub(super) fn last_outgoing(&self) -> Option<&LastOutgoing> {
+        self.last_outgoing.as_deref()
+    }
+
+    /// Keeps how a message goes.
+    pub(super) fn set_last_outgoing(&mut self, last: LastOutgoing) {
+        match &mut self.last_outgoing {
+            Some(kept) => **kept = last,
+            None => self.last_outgoing = Some(Box::new(last)),
+        }
+    }
+
+    /// Gives back memory that a socket needs only while it is in use: a task is about to wait.
+    pub(super) fn trim(&mut self) {
+        self.received.trim();
+        self.last_outgoing = None;
     }
 
     /// The port that the socket sends from.
@@ -304,10 +360,6 @@ impl State {
         self.send_buffer as usize
     }
 
-    fn set_send_buffer(&mut self, limit: usize) {
-        self.send_buffer = u32::try_from(limit).unwrap_or(u32::MAX);
-    }
-
     /// The part of the state that most sockets do not have.
     pub(super) fn rare(&self) -> Option<&Rare> {
         self.rare.as_deref()
@@ -345,6 +397,7 @@ impl State {
 
     /// Chooses the interface that packets to groups of a family leave through, or leaves it to the routes.
     pub(super) fn set_group_interface(&mut self, family: Family, interface: Option<u16>) {
+        self.last_outgoing = None;
         self.rare_mut().group_interface[family as usize] = interface;
     }
 
@@ -406,9 +459,13 @@ impl State {
                 .map(|rare| std::mem::take(&mut rare.memberships))
                 .unwrap_or_default(),
             _received: received,
-            _binding: self.ip.take_binding(),
+            _binding: self.ip_mut().take_binding(),
         }
     }
+}
+
+fn in_32_bits(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
 }
 
 /// An address as a socket of this family shows it: an IPv6 socket shows IPv4 addresses in the mapped form.

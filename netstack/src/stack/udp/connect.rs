@@ -2,7 +2,8 @@
 
 use super::Udp;
 use super::cell::{Peer, UdpCell};
-use super::send::{Target, find_way};
+use super::routing::find_way;
+use super::way::Target;
 use crate::error::os;
 use crate::stack::core::Core;
 use std::io;
@@ -22,7 +23,7 @@ impl Udp {
             if !state.is_open() {
                 return Err(os(libc::EBADF));
             }
-            if state.ip.lacks_scope(address) {
+            if state.ip().lacks_scope(address) {
                 return Err(os(libc::EINVAL));
             }
             let way = find_way(core, state, &Target { address, source: None })?;
@@ -31,7 +32,7 @@ impl Udp {
             }
             let from = state.place();
             let peer = Peer { address: way.remote, interface: way.interface, source: way.source };
-            state.peer = Some(Box::new(peer));
+            state.set_peer(peer);
             self.table.move_to(cell, &from, state.place());
             Ok(())
         })
@@ -44,7 +45,7 @@ impl Udp {
     pub fn bind_device(&self, core: &Core, cell: &Arc<UdpCell>, name: Option<&str>) -> io::Result<()> {
         cell.hold(|state| {
             let from = state.place();
-            state.ip.bind_device(core, name)?;
+            state.ip_mut().bind_device(core, name)?;
             if state.is_open() {
                 self.table.move_to(cell, &from, state.place());
             }

@@ -122,7 +122,7 @@ impl Udp {
         let cell = Arc::new(UdpCell::new(Parts { flow: Some(Box::new(part)), ..parts }));
         cell.hold(|state| {
             let peer = Peer { address: ends.remote, interface, source: ends.local.ip() };
-            state.peer = Some(Box::new(peer));
+            state.set_peer(peer);
             self.table.enter(&cell, state.place());
             self.arm(turn, &cell, state);
         });

@@ -5,7 +5,8 @@ use super::cell::UdpCell;
 use super::flow::Quote;
 use super::flows::parts_of;
 use super::forwarder::{UdpForwarderCell, UdpForwarding};
-use super::send::{Transmission, way_between};
+use super::routing::way_between;
+use super::transmission::Transmission;
 use crate::datagram::ReceiveQueue;
 use crate::icmp::{Undelivered, Unreachable};
 use crate::stack::core::Core;
@@ -152,7 +153,7 @@ impl Udp {
         let about = cell.hold(|state| {
             let flow = state.flow().filter(|_| state.is_open())?;
             let Quote { header, bytes } = flow.quote();
-            Some((flow.from, state.ip.interface(), header.clone(), bytes.clone()))
+            Some((flow.from, state.ip().interface(), header.clone(), bytes.clone()))
         });
         self.close(turn, cell);
         let Some((from, bound, header, bytes)) = about else { return };

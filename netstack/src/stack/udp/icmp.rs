@@ -48,7 +48,7 @@ impl Udp {
         };
         let Some(errno) = reported else { return };
         let told = cell.hold(|state| {
-            let told = state.is_open() && state.peer.is_some();
+            let told = state.is_open() && state.peer().is_some();
             if told {
                 state.fail(Failure::Os(errno));
             }

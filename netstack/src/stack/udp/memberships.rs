@@ -2,7 +2,7 @@
 
 use super::Udp;
 use super::cell::{Membership, UdpCell};
-use super::send::interface_of;
+use super::routing::interface_of;
 use crate::error::os;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;

@@ -91,7 +91,7 @@ impl Udp {
         let now = turn.now;
         let pushed = cell.hold(|state| {
             let wanted = member
-                .is_none_or(|group| state.options.multicast_all || state.memberships().contains(&group));
+                .is_none_or(|group| state.options().multicast_all || state.memberships().contains(&group));
             if let Some(flow) = state.flow_mut() {
                 flow.on_received(now);
             }

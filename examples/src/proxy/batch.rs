@@ -68,7 +68,8 @@ impl<'a> Pair<'a> {
                 Err(error) => return Err(error),
             };
             bytes += received as u64;
-            let is_next = count < MAX_SEGMENTS && received <= stride && len == stride * count;
+            // One without bytes would be lost at the end of others.
+            let is_next = count < MAX_SEGMENTS && (1..=stride).contains(&received) && len == stride * count;
             if count > 0 && !(is_next && len + received <= MAX_BYTES) {
                 self.send_down(&batch[..len], stride).await?;
                 (len, count) = (0, 0);

@@ -34,7 +34,7 @@ impl Process {
     ///
     /// # Errors
     /// If it does not run, or does not report in time that it is ready. It is then ended.
-    pub fn spawn(name: &'static str, mut command: Command) -> io::Result<Self> {
+    pub fn spawn(name: &'static str, command: &mut Command) -> io::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let stdin = child.stdin.take();

@@ -167,6 +167,8 @@ pub(crate) fn kernel_listener(port: u16) -> io::Result<TcpListener> {
     // Accepted sockets inherit it. Without the right to select it, the kernel's default is used,
     // and the client reports that.
     let _ = socket.set_tcp_congestion(crate::client::CONGESTION_CONTROL);
+    // Connections of an earlier one may be left.
+    socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

@@ -28,14 +28,14 @@ impl Server {
     ///
     /// # Errors
     /// If it does not run, or does not report in time that it is ready. It is then ended.
-    pub fn spawn(contender: Contender, command: Command, mtu: u32) -> io::Result<Self> {
+    pub fn spawn(contender: Contender, mut command: Command, mtu: u32) -> io::Result<Self> {
         let namespace = match contender {
             Contender::Veth => Some(veth(mtu)?),
             _ => None,
         };
         let process = match &namespace {
-            Some(namespace) => namespace.run(|| Process::spawn(contender.name(), command))??,
-            None => Process::spawn(contender.name(), command)?,
+            Some(namespace) => namespace.run(|| Process::spawn(contender.name(), &mut command))??,
+            None => Process::spawn(contender.name(), &mut command)?,
         };
         Ok(Self { contender, process, _namespace: namespace })
     }

@@ -21,15 +21,18 @@ const PROXIES: Ipv4Addr = Ipv4Addr::new(10, 61, 0, 1);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 61, 0, 2);
 /// The link between clients and a proxy without a TUN device.
 const TO_CLIENTS: &str = "to-clients";
+/// What errors call it.
+const SERVER_NAME: &str = "the server";
 /// The device of the clients.
 pub(super) const TO_PROXY: &str = "to-proxy";
 
 /// The server, and its link with the namespace of this process, where the proxies are.
 #[derive(Debug)]
 pub struct Lab {
-    /// Keeps it alive.
-    _servers: Namespace,
-    server: Process,
+    servers: Namespace,
+    command: Command,
+    /// None while it is replaced.
+    server: Option<Process>,
     mtu: u32,
 }
 
@@ -39,11 +42,11 @@ impl Lab {
     ///
     /// # Errors
     /// Those of the namespace and interfaces, and of [`Process::spawn`].
-    pub fn new(command: Command, mtu: u32) -> io::Result<Self> {
+    pub fn new(mut command: Command, mtu: u32) -> io::Result<Self> {
         let servers = Namespace::new()?;
         link((TO_SERVER, PROXIES), (TO_PROXIES, SERVER), &servers, mtu)?;
-        let server = servers.run(|| Process::spawn("the server", command))??;
-        Ok(Self { _servers: servers, server, mtu })
+        let server = servers.run(|| Process::spawn(SERVER_NAME, &mut command))??;
+        Ok(Self { servers, command, server: Some(server), mtu })
     }
 
     /// Starts the command, which must call [`run`](super::run) for `forwarder`. It is given a path by which the
@@ -59,7 +62,7 @@ impl Lab {
             let _ = interface::delete(TO_CLIENTS);
             link((TO_CLIENTS, GATEWAY), (TO_PROXY, CLIENT), &clients, self.mtu)?;
         }
-        let proxy = Process::spawn(forwarder.name, command(&path))?;
+        let proxy = Process::spawn(forwarder.name, &mut command(&path))?;
         clients.run(|| {
             // More connections before all ports are in TIME-WAIT. Not available everywhere.
             let _ = netns::sysctl("net.ipv4.ip_local_port_range", "1024 65535");
@@ -70,8 +73,23 @@ impl Lab {
     }
 
     /// The server's process.
-    pub fn server(&mut self) -> &mut Process {
-        &mut self.server
+    ///
+    /// # Errors
+    /// If it has ended because another one could not be started.
+    pub fn server(&mut self) -> io::Result<&mut Process> {
+        self.server.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Puts another server in its place, with no connections.
+    ///
+    /// # Errors
+    /// Those of [`Process::spawn`].
+    pub fn restart_server(&mut self) -> io::Result<()> {
+        // Its ports are those of the new one.
+        self.server = None;
+        let Self { servers, command, server, .. } = self;
+        *server = Some(servers.run(|| Process::spawn(SERVER_NAME, command))??);
+        Ok(())
     }
 }
 

@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that are opened before memory is measured, because pools and tables grow with the first ones.
 const FIRST: usize = 16;
 
+/// The key of the measurement of memory.
+const MEMORY: &str = "bytes_per_connection";
+
 #[derive(Debug, Args)]
 pub(crate) struct Forward {
     /// What to measure [default: all].
@@ -97,14 +100,14 @@ const fn arrow(direction: Direction) -> &'static str {
 impl Forward {
     /// In the private namespace of this process.
     pub(crate) fn run(&self) -> io::Result<()> {
+        let all = || Forwarder::ALL.into_iter().filter(|forwarder| forwarder.is_built()).collect();
+        let contenders: Vec<_> = if self.contenders.is_empty() { all() } else { self.contenders.clone() };
         // Each connection is two sockets of the proxy.
-        allow_files(2 * self.connections)?;
+        allow_files(2 * (self.connections + FIRST))?;
         let program = std::env::current_exe()?;
         let mut server = Command::new(&program);
         server.args(["serve", Contender::Veth.name(), "--until-eof"]);
         let lab = Lab::new(server, self.mtu)?;
-        let all = || Forwarder::ALL.into_iter().filter(|forwarder| forwarder.is_built()).collect();
-        let contenders = if self.contenders.is_empty() { all() } else { self.contenders.clone() };
         let mut bench = Bench {
             options: self,
             lab,
@@ -225,8 +228,7 @@ impl Bench<'_> {
     /// of its copies, and of RAM.
     fn memory(&mut self, connections: usize) -> io::Result<()> {
         let test = json!({ "test": "forward-memory", "connections": connections });
-        let key = "bytes_per_connection";
-        self.rounds(test, key, "bytes per connection".to_owned(), |forwarder, _, site| {
+        self.rounds(test, MEMORY, "bytes per connection".to_owned(), |forwarder, _, site| {
             let at = SocketAddr::from((forwarder.address(), HOLD_PORT));
             let open = |site: &mut Site, count| site.as_client(|_| client::idle_connections(|_| at, count));
             let _first = open(site, FIRST)?;
@@ -238,7 +240,7 @@ impl Bench<'_> {
             let heap = each(site.proxy().live_bytes()?, heap);
             let buffers = forwarder.copy_buffers();
             Ok(json!({
-                "bytes_per_connection": round(heap - buffers as f64),
+                MEMORY: round(heap - buffers as f64),
                 "copy_buffers": buffers,
                 "resident_per_connection": round(each(site.proxy().resident()?, resident)),
             }))
@@ -255,6 +257,8 @@ impl Bench<'_> {
         mut measure: impl FnMut(Forwarder, &mut Process, &mut Site) -> io::Result<Value>,
     ) -> io::Result<()> {
         let test = object(test);
+        // What is left of earlier connections would be counted when it is freed.
+        let is_fresh = key == MEMORY;
         let mut sites =
             self.contenders.iter().map(|&forwarder| self.start(forwarder)).collect::<io::Result<Vec<_>>>()?;
         let mut values = vec![Vec::new(); sites.len()];
@@ -266,7 +270,14 @@ impl Bench<'_> {
             }
             for at in order {
                 let forwarder = self.contenders[at];
-                let found = match measure(forwarder, self.lab.server(), &mut sites[at]) {
+                if is_fresh {
+                    // The old one ends first: its interface has the name of the new one's.
+                    drop(sites.remove(at));
+                    // It keeps its connections for ever.
+                    self.lab.restart_server()?;
+                    sites.insert(at, self.start(forwarder)?);
+                }
+                let found = match measure(forwarder, self.lab.server()?, &mut sites[at]) {
                     Ok(found) => found,
                     Err(error) => json!({ "error": error.to_string() }),
                 };

@@ -58,7 +58,7 @@ fn segment_in() -> io::Result<()> {
     let mut net = Joined::connected(true)?;
     repeat(|counts| {
         net.b.write(SEGMENT)?;
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         run(counts, || net.a.receive(packets.drain(..)));
         net.a.read(SEGMENT)?;
         net.settle()
@@ -69,7 +69,7 @@ fn segment_in_and_read() -> io::Result<()> {
     let mut net = Joined::connected(true)?;
     repeat(|counts| {
         net.b.write(SEGMENT)?;
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         let mut result = Ok(());
         run(counts, || {
             net.a.receive(packets.drain(..));
@@ -85,7 +85,7 @@ fn segments_in() -> io::Result<()> {
     let mut net = Joined::connected(false)?;
     repeat(|counts| {
         net.b.write(BATCH * SEGMENT)?;
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         let mut result = Ok(());
         run(counts, || {
             net.a.receive(packets.drain(..));
@@ -101,7 +101,7 @@ fn super_segment_in() -> io::Result<()> {
     let mut net = Joined::connected(true)?;
     repeat(|counts| {
         net.b.write(40 * SEGMENT)?;
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         let mut result = Ok(());
         run(counts, || {
             net.a.receive(packets.drain(..));
@@ -120,7 +120,7 @@ fn pure_ack_in() -> io::Result<()> {
     net.b.read(SEGMENT)?;
     net.later();
     net.b.on_timer();
-    let mut acks = net.to_a()?;
+    let mut acks = net.sent_to_a()?;
     let ack = acks.pop().ok_or_else(|| io::Error::other("no acknowledgment came"))?;
     net.a.receive(acks.into_iter().chain([ack.copy()]));
     repeat(|counts| {
@@ -139,7 +139,7 @@ fn ack_in() -> io::Result<()> {
         net.b.read(SEGMENT)?;
         net.later();
         net.b.on_timer();
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         run(counts, || net.a.receive(packets.drain(..)));
         net.settle()
     })
@@ -167,7 +167,7 @@ fn write_and_acks() -> io::Result<()> {
         loop {
             net.b.receive(net.a.sent()?.into_iter());
             net.b.read_all()?;
-            let mut acks = net.to_a()?;
+            let mut acks = net.sent_to_a()?;
             if acks.is_empty() && net.a.unacked() == 0 {
                 return Ok(());
             }
@@ -186,7 +186,7 @@ fn round_trip() -> io::Result<()> {
     let mut net = Joined::connected(true)?;
     repeat(|counts| {
         net.b.write(1)?;
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         let mut result = Ok(());
         run(counts, || {
             net.a.receive(packets.drain(..));
@@ -203,9 +203,9 @@ fn out_of_order_in() -> io::Result<()> {
     let mut net = Joined::connected(true)?;
     repeat(|counts| {
         net.b.write(SEGMENT)?;
-        let first = net.to_a()?;
+        let first = net.sent_to_a()?;
         net.b.write(SEGMENT)?;
-        let mut second = net.to_a()?;
+        let mut second = net.sent_to_a()?;
         run(counts, || net.a.receive(second.drain(..)));
         net.a.receive(first.into_iter());
         net.settle()?;
@@ -235,7 +235,7 @@ fn connect_and_close() -> io::Result<()> {
 fn pass(net: &mut Joined, counts: bool) -> io::Result<()> {
     loop {
         net.b.receive(net.a.sent()?.into_iter());
-        let mut packets = net.to_a()?;
+        let mut packets = net.sent_to_a()?;
         if packets.is_empty() {
             return Ok(());
         }
@@ -247,7 +247,7 @@ fn pass(net: &mut Joined, counts: bool) -> io::Result<()> {
 fn syn_cookie() -> io::Result<()> {
     let mut net = Joined::new(true, |config| config.syncookies = netstack::config::SynCookieMode::Always)?;
     net.b.connect(host::A)?;
-    let syn: Packet = net.to_a()?.pop().ok_or_else(|| io::Error::other("no SYN came"))?;
+    let syn: Packet = net.sent_to_a()?.pop().ok_or_else(|| io::Error::other("no SYN came"))?;
     net.a.listen(host::A)?;
     repeat(|counts| {
         let mut packets = vec![syn.copy()];

@@ -246,7 +246,7 @@ impl Joined {
     }
 
     /// What `b` has sent, on its way to `a`.
-    pub(super) fn to_a(&mut self) -> io::Result<Vec<Packet>> {
+    pub(super) fn sent_to_a(&mut self) -> io::Result<Vec<Packet>> {
         self.b.sent()
     }
 

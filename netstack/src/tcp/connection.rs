@@ -215,9 +215,10 @@ impl Connection {
         self.passive.as_ref().is_some_and(|passive| passive.is_open())
     }
 
-    /// When the SYN-ACK must be sent again.
+    /// When the SYN-ACK must be sent again. Not once the connection is over, even if its reset waits for a
+    /// full device.
     fn syn_ack_deadline(&self) -> Option<Instant> {
-        self.passive.as_ref()?.deadline()
+        self.passive.as_ref().filter(|_| self.state != State::Closed)?.deadline()
     }
 
     /// `TCP_NOTSENT_LOWAT` as it counts, in bytes.

@@ -5,7 +5,7 @@
 
 mod host;
 
-use host::{Joined, Packet};
+use host::{Joined, Packet, Place};
 use std::io;
 
 /// Times that an operation is repeated, after [`WARM_UP`] times that do not count.
@@ -15,6 +15,8 @@ const WARM_UP: u64 = 16;
 /// Bytes of a full segment, with timestamps.
 const SEGMENT: usize = 1448;
 const WRITE: usize = 64 * 1024;
+/// More addresses than anybody compares one by one.
+const MANY: u32 = 100_000;
 /// Packets of a batch.
 const BATCH: usize = 16;
 
@@ -28,7 +30,7 @@ pub fn measured(work: &mut dyn FnMut()) {
 type Operation = (&'static str, fn() -> io::Result<()>);
 
 /// The operations.
-pub const OPERATIONS: [Operation; 12] = [
+pub const OPERATIONS: [Operation; 15] = [
     ("segment-in", segment_in),
     ("segment-in-and-read", segment_in_and_read),
     ("16-segments-in", segments_in),
@@ -38,6 +40,11 @@ pub const OPERATIONS: [Operation; 12] = [
     ("segment-out", segment_out),
     ("write-64k-and-its-acks", write_and_acks),
     ("round-trip", round_trip),
+    ("round-trip-any-ip", || round_trip_from(Place { any_ip: true, ..Place::A })),
+    ("round-trip-100000-addresses", || round_trip_from(Place { more_addresses: MANY, ..Place::A })),
+    ("round-trip-any-ip-100000-addresses", || {
+        round_trip_from(Place { any_ip: true, more_addresses: MANY, ..Place::A })
+    }),
     ("segment-out-of-order-in", out_of_order_in),
     ("connect-and-close", connect_and_close),
     ("syn-cookie", syn_cookie),
@@ -183,7 +190,11 @@ fn write_and_acks() -> io::Result<()> {
 
 /// One side of a round trip: a byte is received and read, and one is written.
 fn round_trip() -> io::Result<()> {
-    let mut net = Joined::connected(true)?;
+    round_trip_from(Place::A)
+}
+
+fn round_trip_from(place: Place) -> io::Result<()> {
+    let mut net = Joined::connected_from(true, place)?;
     repeat(|counts| {
         net.b.write(1)?;
         let mut packets = net.sent_to_a()?;

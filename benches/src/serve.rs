@@ -76,7 +76,7 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
 
 /// Answers requests until standard input ends, and then ends the process. So a child ends too if
 /// its parent is killed.
-fn answer(live_bytes: fn() -> usize) {
+pub(crate) fn answer(live_bytes: fn() -> usize) {
     for line in io::stdin().lock().lines() {
         match line.as_deref() {
             Ok(ASK_MEMORY) => println!("{}", live_bytes()),
@@ -88,7 +88,8 @@ fn answer(live_bytes: fn() -> usize) {
     std::process::exit(0);
 }
 
-fn ready() -> io::Result<()> {
+/// Reports that the services are ready.
+pub(crate) fn ready() -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{READY}")?;
     out.flush()
@@ -104,8 +105,8 @@ fn open_tun(contender: Contender, options: &Options) -> io::Result<Tun> {
     Tun::open(&config.mtu(options.mtu).queues(options.queues))
 }
 
-fn runtime(options: &Options) -> io::Result<Runtime> {
-    match options.runtime {
+pub(crate) fn runtime(kind: RuntimeKind) -> io::Result<Runtime> {
+    match kind {
         RuntimeKind::Current => Builder::new_current_thread().enable_all().build(),
         RuntimeKind::Multi => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
     }
@@ -114,7 +115,7 @@ fn runtime(options: &Options) -> io::Result<Runtime> {
 /// netstack, driven by the runtime that also runs the services.
 fn netstack(contender: Contender, options: &Options) -> io::Result<()> {
     let tun = Arc::new(open_tun(contender, options)?);
-    runtime(options)?.block_on(async {
+    runtime(options.runtime)?.block_on(async {
         let interface = Interface::new(tun).address(&format!("{}/24", contender.address()));
         let stack = Stack::builder().interface(interface).build()?;
         let listen = async |port| net::TcpListener::bind_on(&stack, (contender.address(), port)).await;
@@ -141,7 +142,7 @@ fn netstack(contender: Contender, options: &Options) -> io::Result<()> {
 
 /// The kernel's TCP, in whichever namespace this process is.
 fn kernel(options: &Options) -> io::Result<()> {
-    runtime(options)?.block_on(async {
+    runtime(options.runtime)?.block_on(async {
         let listeners = Listeners {
             sink: kernel_listener(SINK_PORT)?,
             source: kernel_listener(SOURCE_PORT)?,
@@ -160,11 +161,14 @@ fn kernel(options: &Options) -> io::Result<()> {
     })
 }
 
-fn kernel_listener(port: u16) -> io::Result<TcpListener> {
+/// A listener at `port`, in whichever namespace this process is.
+pub(crate) fn kernel_listener(port: u16) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // Accepted sockets inherit it. Without the right to select it, the kernel's default is used,
     // and the client reports that.
     let _ = socket.set_tcp_congestion(crate::client::CONGESTION_CONTROL);
+    // Connections of an earlier one may be left.
+    socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;

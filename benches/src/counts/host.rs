@@ -7,12 +7,16 @@ use netstack::stack::{Batch, Cell, Engine, Family, Listener, Observer, QueueId, 
 use netstack::time::{Duration, Instant};
 use netstack::{Config, Interface};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 pub(super) const A: &str = "10.0.0.1";
 pub(super) const B: &str = "10.0.0.2";
+/// The own address of a host that uses another one.
+const OTHER: &str = "10.0.0.9";
+/// The first of further addresses.
+const MORE: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 1);
 const PORT: u16 = 80;
 /// What the applications write, and the room into which they read.
 const BUFFER: usize = 64 * 1024;
@@ -55,6 +59,23 @@ impl Device for Cable {
     }
 }
 
+/// What a host has of addresses.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The one that it uses.
+    pub(super) address: &'static str,
+    /// Whether that is one of any-IP, and another one its own.
+    pub(super) any_ip: bool,
+    /// Its further addresses.
+    pub(super) more_addresses: u32,
+}
+
+impl Place {
+    /// One address of its own.
+    pub(super) const A: Self = Self { address: A, any_ip: false, more_addresses: 0 };
+    const B: Self = Self { address: B, ..Self::A };
+}
+
 struct Nobody;
 
 impl Observer for Nobody {
@@ -64,6 +85,8 @@ impl Observer for Nobody {
 /// An engine with one connection.
 pub(super) struct Host {
     engine: Arc<Engine>,
+    /// What it binds a socket to before it connects, if it is not its own.
+    address: Option<String>,
     batch: Batch,
     now: Instant,
     /// The end of the cable at which what this host sends comes out.
@@ -75,9 +98,18 @@ pub(super) struct Host {
 }
 
 impl Host {
-    fn new(near: &Arc<Cable>, far: &Arc<Cable>, address: &str, config: Config) -> io::Result<Self> {
-        let interface = Interface::new(Arc::clone(near) as Arc<dyn Device>).address(&format!("{address}/24"));
+    fn new(near: &Arc<Cable>, far: &Arc<Cable>, place: Place, config: Config) -> io::Result<Self> {
+        let mut interface = Interface::new(Arc::clone(near) as Arc<dyn Device>);
+        interface = interface.address(&format!("{}/24", if place.any_ip { OTHER } else { place.address }));
+        for number in 0..place.more_addresses {
+            interface =
+                interface.address(&format!("{}/32", Ipv4Addr::from_bits(MORE.to_bits() + 2 * number)));
+        }
+        if place.any_ip {
+            interface = interface.any_ip("0.0.0.0/0");
+        }
         Ok(Self {
+            address: place.any_ip.then(|| place.address.to_owned()),
             engine: Engine::new(config, vec![interface])?,
             batch: Batch::new(),
             now: Instant::from_millis(1_000_000),
@@ -170,7 +202,11 @@ impl Host {
 
     pub(super) fn connect(&mut self, to: &str) -> io::Result<()> {
         let engine = &self.engine;
-        let socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+        let mut socket = Unconnected::new(engine.core(), engine.tcp(), Family::V4);
+        if let Some(address) = &self.address {
+            let from = SocketAddr::new(address.parse().map_err(io::Error::other)?, 0);
+            engine.tcp().bind(engine.core(), &mut socket, from)?;
+        }
         let to = SocketAddr::new(to.parse().map_err(io::Error::other)?, PORT);
         let cell = engine.with_tcp(self.now, |tcp, turn| tcp.connect(turn, socket, to, Arc::new(Nobody)))?;
         engine
@@ -216,19 +252,28 @@ pub(super) struct Joined {
 impl Joined {
     /// Two hosts; the second one listens.
     pub(super) fn new(segmentation: bool, change: impl Fn(&mut Config)) -> io::Result<Self> {
+        Self::placed(segmentation, Place::A, change)
+    }
+
+    fn placed(segmentation: bool, place: Place, change: impl Fn(&mut Config)) -> io::Result<Self> {
         let config = PairConfig { mtu: 1500, queue: 4096, offloads: true };
         let (here, there) = Pair::new(config);
         let [here, there] = [here, there].map(|end| Arc::new(Cable { end, segmentation }));
         let config = |seed| Config::default().with(|config| config.seed = Some(seed)).with(&change);
-        let a = Host::new(&here, &there, A, config(1))?;
-        let mut b = Host::new(&there, &here, B, config(2))?;
+        let a = Host::new(&here, &there, place, config(1))?;
+        let mut b = Host::new(&there, &here, Place::B, config(2))?;
         b.listen(B)?;
         Ok(Self { a, b })
     }
 
     /// Two hosts with a connection, whose congestion windows are open.
     pub(super) fn connected(segmentation: bool) -> io::Result<Self> {
-        let mut net = Self::new(segmentation, |_| {})?;
+        Self::connected_from(segmentation, Place::A)
+    }
+
+    /// The same, where the first host has other addresses.
+    pub(super) fn connected_from(segmentation: bool, place: Place) -> io::Result<Self> {
+        let mut net = Self::placed(segmentation, place, |_| {})?;
         net.a.connect(B)?;
         net.settle()?;
         net.b.accept()?;

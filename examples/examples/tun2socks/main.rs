@@ -79,6 +79,9 @@ struct Args {
     /// Interface that connections leave through, which is not the device.
     #[arg(long, value_name = "NAME")]
     outbound_interface: Option<String>,
+    /// Congestion control of the connections that leave [default: the kernel's].
+    #[arg(long, value_name = "NAME")]
+    outbound_congestion: Option<String>,
     /// What becomes of pings: forward, reply or ignore. A SOCKS5 server forwards none: then the proxy replies.
     #[arg(long, value_name = "POLICY", default_value = "forward", value_parser = ping)]
     ping: PingPolicy,
@@ -202,7 +205,11 @@ async fn run(args: &Args) -> io::Result<()> {
 
 fn proxy_config(args: &Args) -> ProxyConfig {
     ProxyConfig {
-        outbound: Outbound { upstream: args.upstream.clone(), interface: args.outbound_interface.clone() },
+        outbound: Outbound {
+            upstream: args.upstream.clone(),
+            interface: args.outbound_interface.clone(),
+            congestion: args.outbound_congestion.clone(),
+        },
         ping: args.ping,
         dns: Dns { server: args.dns, hosts: args.host.clone() },
         full_cone: args.full_cone,

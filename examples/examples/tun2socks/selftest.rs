@@ -79,7 +79,7 @@ const HOST: (&str, &str) = ("gateway.test", "192.0.2.53");
 
 async fn start(tun: Tun, upstream: Upstream) -> io::Result<Proxy> {
     let config = ProxyConfig {
-        outbound: Outbound { upstream, interface: None },
+        outbound: Outbound { upstream, ..Outbound::default() },
         dns: Dns {
             server: None,
             hosts: vec![(HOST.0.to_owned(), HOST.1.parse().map_err(io::Error::other)?)],

@@ -10,11 +10,11 @@ const KEPT: usize = 64;
 
 /// A pool of buffers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
+pub struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
 impl Buffers {
     /// A buffer, which returns to the pool when it is dropped.
-    pub(super) fn take(&self) -> Buffer {
+    pub fn take(&self) -> Buffer {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Buffer { bytes: kept.unwrap_or_else(|| vec![0; LEN].into()), pool: self.clone() }
     }
@@ -22,7 +22,7 @@ impl Buffers {
 
 /// A buffer of a pool.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub struct Buffer {
     bytes: Box<[u8]>,
     pool: Buffers,
 }

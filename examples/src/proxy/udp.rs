@@ -1,11 +1,12 @@
 //! Datagrams: as flows with a socket each, or with one socket or relay for each client.
 
+use super::batch::Pair;
 use super::log::{Value, text};
 use super::run::Shared;
 use super::upstream::Cone;
 use crate::kernel;
 use netstack::icmp::Unreachable;
-use netstack::net::{UdpFlow, UdpForwarder, UdpSocket as OurSocket};
+use netstack::net::{UdpFlow, UdpForwarder};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ async fn serve_flow(shared: Arc<Shared>, flow: UdpFlow) {
     }
     let (mut up, mut down) = (0, 0);
     let outcome = match shared.config.outbound.connected_udp(to).await {
-        Ok(upstream) => relay(&shared, flow.as_ref(), &upstream, &mut up, &mut down).await,
+        Ok(upstream) => relay(&shared, &flow, &upstream, &mut up, &mut down).await,
         Err(error) => error,
     };
     shared.counts.udp_done.fetch_add(1, Ordering::Relaxed);
@@ -67,48 +68,30 @@ async fn serve_flow(shared: Arc<Shared>, flow: UdpFlow) {
 /// Copies datagrams until the flow or the upstream fails, and gives the error.
 async fn relay(
     shared: &Shared,
-    client: &OurSocket,
+    flow: &UdpFlow,
     upstream: &UdpSocket,
     up: &mut u64,
     down: &mut u64,
 ) -> io::Error {
-    let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    let pair = Pair::new(flow, upstream);
     loop {
         let outcome = tokio::select! {
-            ready = client.readable() => ready.map(|()| true),
+            ready = flow.as_ref().readable() => ready.map(|()| true),
             ready = kernel::readable(upstream) => ready.map(|()| false),
         };
-        let upward = match outcome {
-            Ok(upward) => upward,
-            Err(error) => return error,
-        };
-        let mut buffer = shared.buffers.take();
-        loop {
-            let received = if upward { client.try_recv(&mut buffer) } else { upstream.try_recv(&mut buffer) };
-            let len = match received {
-                Ok(len) => len,
-                Err(error) if would_block(&error) => break,
-                Err(error) => return error,
-            };
-            let sent = if upward {
-                *up += len as u64;
-                upstream.send(&buffer[..len]).await
-            } else {
-                *down += len as u64;
-                client.send(&buffer[..len]).await
-            };
-            match sent {
-                Ok(_) => {}
-                // One that is too long for the way is lost, as on the way.
-                Err(error) if error.raw_os_error() == Some(EMSGSIZE) => {}
-                Err(error) => return error,
+        let moved = match outcome {
+            Ok(true) => pair.up(&mut shared.buffers.take()).await.map(|bytes| *up += bytes),
+            Ok(false) => {
+                let (mut batch, mut next) = (shared.buffers.take(), shared.buffers.take());
+                pair.down(&mut batch, &mut next).await.map(|bytes| *down += bytes)
             }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = moved {
+            return error;
         }
     }
 }
-
-/// `EMSGSIZE` of Linux.
-const EMSGSIZE: i32 = 90;
 
 /// Serves the datagrams of a forwarder: those of one client leave through one socket or relay.
 pub(super) async fn serve_clients(shared: Arc<Shared>, forwarder: UdpForwarder) -> io::Result<()> {

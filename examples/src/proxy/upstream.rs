@@ -25,6 +25,8 @@ pub struct Outbound {
     /// The interface that they leave through (`SO_BINDTODEVICE`): without it, what is routed into the TUN device
     /// would come back.
     pub interface: Option<String>,
+    /// The congestion control of TCP connections, instead of the namespace's default.
+    pub congestion: Option<String>,
 }
 
 impl Outbound {
@@ -42,6 +44,9 @@ impl Outbound {
     async fn tcp(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         self.bind_device(SockRef::from(&socket))?;
+        if let Some(name) = &self.congestion {
+            SockRef::from(&socket).set_tcp_congestion(name.as_bytes())?;
+        }
         socket.set_nodelay(true)?;
         socket.connect(to).await
     }

@@ -155,6 +155,11 @@ impl Clients {
                 answered == 5,
                 format!("{answered} datagrams of up to 4000 bytes to {to} came back"),
             )?;
+            let burst = self.lab.as_client(async move || burst(&connected(to).await?).await).await?;
+            held.expect(
+                burst == BURST.len(),
+                format!("{burst} datagrams of changing lengths, sent in a row to {to}, came back in order"),
+            )?;
             if refusals {
                 let closed = SocketAddr::new(servers.host(v6, 0), servers.closed);
                 let refused = self.lab.as_client(async move || {
@@ -266,4 +271,27 @@ async fn ping(to: IpAddr) -> io::Result<Duration> {
         return Err(io::Error::other(format!("{to} answered a ping with {:?}", &answer[..len])));
     }
     Ok(begin.elapsed())
+}
+
+/// The lengths of datagrams that are sent in a row: some of one length, shorter and longer ones between them, and
+/// such as have to be fragmented.
+const BURST: [usize; 24] = [
+    1200, 1200, 1200, 1200, 500, 1200, 1200, 0, 64, 64, 64, 64, 65, 64, 4000, 4000, 4000, 1, 1472, 1472,
+    1472, 1473, 9, 9,
+];
+
+/// Sends them to an echo, and counts the answers until one is not the next.
+async fn burst(socket: &UdpSocket) -> io::Result<usize> {
+    let datagrams = BURST.iter().zip(1..).map(|(&len, byte)| vec![byte; len]).collect::<Vec<_>>();
+    for datagram in &datagrams {
+        socket.send(datagram).await?;
+    }
+    let mut answer = vec![0; 65_535];
+    for (number, datagram) in datagrams.iter().enumerate() {
+        let len = within(ANSWER, kernel::recv(socket, &mut answer)).await?;
+        if answer[..len] != *datagram {
+            return Ok(number);
+        }
+    }
+    Ok(datagrams.len())
 }

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
+mod forward;
 mod measure;
 mod recovery;
 mod report;
@@ -106,6 +107,12 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         connections: usize,
     },
+    /// A proxy between kernel clients and kernel servers: on netstack, on spliced kernel sockets, and with the
+    /// feature `peers` on other stacks. Gbit/s of streams and of datagrams, and bytes of an idle connection.
+    Forward(forward::Forward),
+    /// One contender of `forward`, for internal use.
+    #[command(hide = true)]
+    ForwardServe(forward::ForwardServe),
     /// Goodput over impaired paths, compared with the kernel's over the same paths: Mbit/s of
     /// netstack, of the kernel, and their ratio.
     Recovery(recovery::Recovery),
@@ -178,6 +185,24 @@ enum Runtime {
     Multi,
 }
 
+impl Runtime {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Multi => "multi",
+        }
+    }
+}
+
+impl From<Runtime> for RuntimeKind {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Current => Self::Current,
+            Runtime::Multi => Self::Multi,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Segmentation {
     On,
@@ -193,10 +218,7 @@ enum DirectionArg {
 impl Common {
     /// The arguments of a child that serves as `contender`.
     fn arguments(&self, contender: Contender) -> Vec<String> {
-        let runtime = match self.runtime {
-            Runtime::Current => "current",
-            Runtime::Multi => "multi",
-        };
+        let runtime = self.runtime.name();
         // The limit answers on one queue.
         let queues = if contender == Contender::Netstack { self.queues } else { 1 };
         let (mtu, queues) = (self.mtu.to_string(), queues.to_string());
@@ -224,6 +246,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run_server(serve),
         Command::Recovery(recovery) => recovery.run(),
         Command::Lane(lane) => lane.run(),
+        Command::ForwardServe(serve) => serve.run(),
         command => run_benches(command),
     };
     match result {
@@ -237,10 +260,7 @@ fn main() -> ExitCode {
 
 fn run_server(serve: Serve) -> io::Result<()> {
     let Serve { contender, tun, mtu, runtime, queues, until_eof } = serve;
-    let runtime = match runtime {
-        Runtime::Current => RuntimeKind::Current,
-        Runtime::Multi => RuntimeKind::Multi,
-    };
+    let runtime = runtime.into();
     serve::run(contender, &serve::Options { mtu, queues, tun, runtime, until_eof }, live_bytes)
 }
 
@@ -284,7 +304,10 @@ fn run_benches(command: Command) -> io::Result<()> {
             measure::allow_files(connections)?;
             Bench::start(&common, &[Contender::Netstack])?.memory(connections)
         }
-        Command::Serve(_) | Command::Recovery(_) | Command::Lane(_) => unreachable!("main has seen to it"),
+        Command::Forward(forward) => forward.run(),
+        Command::Serve(_) | Command::ForwardServe(_) | Command::Recovery(_) | Command::Lane(_) => {
+            unreachable!("main has seen to it")
+        }
     }
 }
 

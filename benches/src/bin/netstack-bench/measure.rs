@@ -180,11 +180,11 @@ impl Bench {
                 let found = measure(server)
                     .map_err(|err| io::Error::new(err.kind(), format!("{contender}: {err}")))?;
                 values[at].push(found[key].as_f64().unwrap_or(f64::NAN));
-                self.report.measured(&test, contender, round, &object(found));
+                self.report.measured(&test, contender.name(), round, &object(found));
                 clock::sleep(PAUSE);
             }
         }
-        let contenders: Vec<Contender> = self.servers.iter().map(Server::contender).collect();
+        let contenders: Vec<_> = self.servers.iter().map(|server| server.contender().name()).collect();
         self.report.summary(&test, key, &contenders, &values);
         Ok(())
     }
@@ -203,7 +203,7 @@ pub(crate) fn allow_files(connections: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => unreachable!("all reports are objects"),
@@ -211,6 +211,6 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// No measurement here has more than three significant digits after the point.
-fn round(value: f64) -> f64 {
+pub(crate) fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

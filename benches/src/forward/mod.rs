@@ -1,0 +1,121 @@
+//! A proxy on different stacks: kernel clients in one network namespace, kernel servers in another, and the proxy
+//! between them, which connects to where a client's connection was sent.
+//!
+//! ```text
+//! lab      the namespaces, their links and the servers      serve   one contender, as a process
+//! splice   kernel sockets on both sides                     nat     datagrams of clients without flows
+//! peers    other stacks, with the feature `peers`
+//! ```
+
+mod lab;
+mod nat;
+#[cfg(feature = "peers")]
+mod peers;
+mod serve;
+mod splice;
+
+pub use lab::{Lab, Site};
+pub use serve::{Options, run};
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+/// Bytes of each of the two buffers of a peer's connection: those of netstack's proxy.
+const PEER_BUFFER: usize = 64 << 10;
+
+/// What answers the clients of a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// netstack, as the example `tun2socks` uses it.
+    Netstack,
+    /// Kernel sockets, over a veth pair instead of a TUN device.
+    Splice,
+    /// netstack-smoltcp.
+    Smoltcp,
+    /// ipstack.
+    Ipstack,
+    /// tcp_ip.
+    TcpIp,
+}
+
+/// A contender: a stack and its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Forwarder {
+    /// Its name on the command line and in reports.
+    pub name: &'static str,
+    /// Its stack.
+    pub kind: Kind,
+    /// Whether its TUN device leaves checksums and segmentation to the kernel.
+    pub offload: bool,
+    /// The MTU of its device, in bytes, if it is not that of the others.
+    pub mtu: Option<u32>,
+}
+
+impl Forwarder {
+    /// All of them. Those of the peers are what their documentation has: netstack-smoltcp's example with offloads
+    /// and its README's MTU of 9,000, ipstack's example with 65,535, and everybody with the MTU of the others.
+    /// tcp_ip's documentation has no large MTU; with one it is compared with netstack in the same place.
+    pub const ALL: [Self; 11] = [
+        Self::new("splice", Kind::Splice, true, None),
+        Self::new("netstack", Kind::Netstack, true, None),
+        Self::new("netstack-plain", Kind::Netstack, false, None),
+        Self::new("netstack-65535", Kind::Netstack, false, Some(65_535)),
+        Self::new("smoltcp-offload", Kind::Smoltcp, true, None),
+        Self::new("smoltcp-9000", Kind::Smoltcp, false, Some(9000)),
+        Self::new("smoltcp", Kind::Smoltcp, false, None),
+        Self::new("ipstack-65535", Kind::Ipstack, false, Some(65_535)),
+        Self::new("ipstack", Kind::Ipstack, false, None),
+        Self::new("tcp-ip-65535", Kind::TcpIp, false, Some(65_535)),
+        Self::new("tcp-ip", Kind::TcpIp, false, None),
+    ];
+
+    const fn new(name: &'static str, kind: Kind, offload: bool, mtu: Option<u32>) -> Self {
+        Self { name, kind, offload, mtu }
+    }
+
+    /// Whether this program was built with it.
+    pub const fn is_built(self) -> bool {
+        cfg!(feature = "peers") || matches!(self.kind, Kind::Netstack | Kind::Splice)
+    }
+
+    /// Bytes of the buffers that a connection has all the time for its two copies.
+    pub const fn copy_buffers(self) -> usize {
+        match self.kind {
+            // They have them only while they copy.
+            Kind::Netstack | Kind::Splice => 0,
+            Kind::Smoltcp | Kind::Ipstack | Kind::TcpIp => 2 * PEER_BUFFER,
+        }
+    }
+
+    /// Where its clients connect to in order to reach the server.
+    pub const fn address(self) -> Ipv4Addr {
+        match self.kind {
+            // A kernel has no listener for all addresses without firewall rules, which would cost something.
+            Kind::Splice => lab::GATEWAY,
+            Kind::Netstack | Kind::Smoltcp | Kind::Ipstack | Kind::TcpIp => lab::SERVER,
+        }
+    }
+}
+
+impl fmt::Display for Forwarder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl FromStr for Forwarder {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|forwarder| forwarder.name == text).ok_or_else(|| {
+            let names = Self::ALL.map(|forwarder| forwarder.name).join(", ");
+            format!("no contender `{text}`: choose from {names}")
+        })?;
+        if known.is_built() {
+            Ok(known)
+        } else {
+            Err(format!("`{text}` takes a program that was built with `--features peers`"))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One contender as a process: a proxy.
+
+use super::lab::{CLIENT, TO_PROXY};
+use super::{Forwarder, Kind, splice};
+use crate::serve::{RuntimeKind, answer, ready, runtime};
+use netstack::{Interface, Stack};
+use netstack_examples::proxy::{Log, Outbound, Proxy, ProxyConfig};
+use netstack_tun::{Tun, TunConfig};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+/// The options of a proxy.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The namespace of its clients, where it creates its TUN device.
+    pub clients: PathBuf,
+    /// The MTU of the device, in bytes, if the contender has none of its own.
+    pub mtu: u32,
+    /// The runtime.
+    pub runtime: RuntimeKind,
+}
+
+/// Serves as `forwarder` until standard input ends. `live_bytes` returns the number of heap bytes in use.
+///
+/// # Errors
+/// Those of setting up the device and sockets, and of the device.
+pub fn run(forwarder: Forwarder, options: &Options, live_bytes: fn() -> usize) -> io::Result<()> {
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || answer(live_bytes))?;
+    let runtime = runtime(options.runtime)?;
+    runtime.block_on(async {
+        match forwarder.kind {
+            Kind::Netstack => netstack(open(forwarder, options)?).await,
+            Kind::Splice => splice::serve(ready).await,
+            #[cfg(feature = "peers")]
+            Kind::Smoltcp if forwarder.offload => super::peers::smoltcp::serve_offload(options, ready).await,
+            #[cfg(feature = "peers")]
+            Kind::Smoltcp => super::peers::smoltcp::serve(open(forwarder, options)?, ready).await,
+            #[cfg(feature = "peers")]
+            Kind::Ipstack => super::peers::ipstack::serve(open(forwarder, options)?, ready).await,
+            #[cfg(feature = "peers")]
+            Kind::TcpIp => super::peers::tcp_ip::serve(open(forwarder, options)?, ready).await,
+            #[cfg(not(feature = "peers"))]
+            Kind::Smoltcp | Kind::Ipstack | Kind::TcpIp => Err(io::ErrorKind::Unsupported.into()),
+        }
+    })
+}
+
+/// The device of a contender, in the namespace of its clients.
+fn open(forwarder: Forwarder, options: &Options) -> io::Result<Tun> {
+    let config = TunConfig::new(TO_PROXY)
+        .address(format!("{}/24", CLIENT))?
+        .mtu(forwarder.mtu.unwrap_or(options.mtu))
+        .offload(forwarder.offload)
+        .namespace(&options.clients);
+    Tun::open(&config)
+}
+
+/// The proxy of the example `tun2socks`.
+async fn netstack(tun: Tun) -> io::Result<()> {
+    let congestion = crate::client::congestion_control().ok();
+    let config =
+        ProxyConfig { outbound: Outbound { congestion, ..Outbound::default() }, ..ProxyConfig::default() };
+    let interface = Interface::new(Arc::new(tun)).any_ip("0.0.0.0/0").gateway("0.0.0.0");
+    let stack_config = Proxy::stack_config(netstack::Config::default(), &config);
+    let stack = Stack::builder().interface(interface).config(stack_config).build()?;
+    let mut proxy = Proxy::start(stack, config, Log::Off).await?;
+    ready()?;
+    proxy.failed().await
+}

@@ -1,0 +1,145 @@
+//! A child process that measures or is measured, and answers questions on its standard input.
+
+use crate::clock;
+use crate::serve::{ASK_MEMORY, ASK_RECEIVED, ASK_SENT, READY};
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How long a child may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a child may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Kernel ticks of the times in `/proc/PID/stat`: `USER_HZ`, which is 100 on all of Rust's Linux
+/// targets.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A child that serves until this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    child: Child,
+    /// Closing it ends the child.
+    stdin: Option<ChildStdin>,
+    /// Behind a lock, so that a measurement may ask from the thread of its clients.
+    lines: Mutex<Receiver<io::Result<String>>>,
+}
+
+impl Process {
+    /// Runs `command`, which must [answer](crate::serve::answer) until its standard input ends, in the network
+    /// namespace of this thread. `name` is for errors.
+    ///
+    /// # Errors
+    /// If it does not run, or does not report in time that it is ready. It is then ended.
+    pub fn spawn(name: &'static str, command: &mut Command) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("it is piped");
+        // From here on, dropping it ends the child.
+        let process = Self { name, child, stdin, lines: Mutex::new(read_lines(stdout)?) };
+        match process.line()?.as_str() {
+            READY => Ok(process),
+            line => Err(io::Error::other(format!("{name} said `{line}`, not that it is ready"))),
+        }
+    }
+
+    /// Live bytes of its heap.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn live_bytes(&mut self) -> io::Result<u64> {
+        self.ask(ASK_MEMORY)
+    }
+
+    /// Bytes that its sinks have read since it started.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn received(&mut self) -> io::Result<u64> {
+        self.ask(ASK_RECEIVED)
+    }
+
+    /// Bytes that its sources of datagrams have sent since it started.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn sent(&mut self) -> io::Result<u64> {
+        self.ask(ASK_SENT)
+    }
+
+    fn ask(&mut self, question: &str) -> io::Result<u64> {
+        let stdin = self.stdin.as_mut().expect("it is closed in drop only");
+        writeln!(stdin, "{question}")?;
+        let line = self.line()?;
+        line.parse().map_err(|_| io::Error::other(format!("{} said `{line}`, not a number", self.name)))
+    }
+
+    /// Processor time that it has used, in user space and in the kernel.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn cpu_time(&self) -> io::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // proc(5): utime and stime are fields 14 and 15, and the name before field 3 may have spaces.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+        Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
+    }
+
+    /// Bytes of its memory that are in RAM (`VmRSS`).
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub fn resident(&self) -> io::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        // proc_pid_status(5): in kB, which are 1,024 bytes.
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        kib.map(|kib: u64| kib << 10).ok_or_else(|| io::Error::other("/proc/PID/status has no VmRSS"))
+    }
+
+    fn line(&self) -> io::Result<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.recv_timeout(TIMEOUT).unwrap_or_else(|err| {
+            let (kind, text) = match err {
+                RecvTimeoutError::Timeout => (io::ErrorKind::TimedOut, "does not answer"),
+                RecvTimeoutError::Disconnected => (io::ErrorKind::UnexpectedEof, "has ended"),
+            };
+            Err(io::Error::new(kind, format!("the process of {} {text}", self.name)))
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stdin = None;
+        let end = clock::now() + LAST_WORDS;
+        while let Ok(None) = self.child.try_wait() {
+            if clock::now() > end {
+                // If it cannot be killed, it has just ended.
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            clock::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Reads lines on a thread, so that waiting for one can time out.
+fn read_lines(stdout: ChildStdout) -> io::Result<Receiver<io::Result<String>>> {
+    let (sender, lines) = mpsc::channel();
+    thread::Builder::new().name("lines".to_owned()).spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(lines)
+}

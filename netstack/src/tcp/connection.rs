@@ -179,12 +179,16 @@ impl Connection {
 
     /// The earliest time at which [`Connection::on_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        // Asked for after every segment: a deadline that never comes needs no branch.
+        let never = Instant::FAR_FUTURE;
         let ack = match self.rcv.ack_due() {
-            Due::At(at) => Some(at),
-            _ => None,
+            Due::At(at) => at,
+            _ => never,
         };
-        let timers = [self.timers.next(), ack, self.recovery.reorder_deadline(), self.path.deadline()];
-        timers.into_iter().chain([self.syn_ack_deadline()]).flatten().min()
+        let others = [self.recovery.reorder_deadline(), self.path.deadline(), self.syn_ack_deadline()];
+        let first =
+            others.iter().fold(self.timers.next().min(ack), |first, at| first.min(at.unwrap_or(never)));
+        (first != never).then_some(first)
     }
 
     /// The timer that is due first, and when. Delayed acknowledgments and pacing are not counted.
@@ -215,9 +219,10 @@ impl Connection {
         self.passive.as_ref().is_some_and(|passive| passive.is_open())
     }
 
-    /// When the SYN-ACK must be sent again.
+    /// When the SYN-ACK must be sent again. Not once the connection is over, even if its reset waits for a
+    /// full device.
     fn syn_ack_deadline(&self) -> Option<Instant> {
-        self.passive.as_ref()?.deadline()
+        self.passive.as_ref().filter(|_| self.state != State::Closed)?.deadline()
     }
 
     /// `TCP_NOTSENT_LOWAT` as it counts, in bytes.

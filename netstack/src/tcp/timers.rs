@@ -80,10 +80,9 @@ impl Timers {
         self.is_set(first).then(|| (first.kind(), self.deadlines[first as usize]))
     }
 
-    /// The earliest deadline.
-    pub(super) fn next(&self) -> Option<Instant> {
-        let first = self.deadlines.iter().copied().fold(OFF, Instant::min);
-        (first != OFF).then_some(first)
+    /// The earliest deadline, or [`Instant::FAR_FUTURE`].
+    pub(super) fn next(&self) -> Instant {
+        self.deadlines.iter().copied().fold(OFF, Instant::min)
     }
 
     /// Takes one timer that is due, if there is one.
@@ -104,7 +103,7 @@ mod tests {
         let mut timers = Timers::default();
         timers.set(Timer::Keepalive, Instant::from_millis(5));
         timers.set(Timer::Retransmit, Instant::from_millis(9));
-        assert_eq!(timers.next(), Some(Instant::from_millis(5)));
+        assert_eq!(timers.next(), Instant::from_millis(5));
         assert_eq!(timers.expire(Instant::from_millis(4)), None);
         assert_eq!(timers.expire(Instant::from_millis(5)), Some(Timer::Keepalive));
         assert_eq!(timers.expire(Instant::from_millis(5)), None);

@@ -59,8 +59,14 @@ impl Machine {
         let idle = Arc::new(Idle::default());
         watchdog::watch_over(&idle);
         let rng = Rng::new(plan.seed, 10_000 + host as u64 + (boots << 8));
-        let (ring, receive_ring, ambush) = (*ring, *receive_ring, *ambush);
-        let setup = NicSetup { mtu: *mtu, offloads: *offloads, ring, receive_ring, ambush, rng };
+        let setup = NicSetup {
+            mtu: *mtu,
+            offloads: *offloads,
+            ring: *ring,
+            receive_ring: *receive_ring,
+            ambush: *ambush,
+            rng,
+        };
         let nic = Nic::new(setup, Arc::clone(&idle));
         let device: Arc<dyn Device> = match captures {
             Some(directory) => {
@@ -76,6 +82,8 @@ impl Machine {
         let config = config.clone().with(|config| {
             config.seed = config.seed.map(|seed| mix(seed.wrapping_add(boots)));
             config.history = if captures.is_some() { 4_000 } else { 0 };
+            // In an ambush a connection is locked, and what was joined may be another's.
+            config.gro &= *ambush == 0;
         });
         let resting = Arc::clone(&idle);
         let runtime = Builder::new_current_thread()

@@ -102,6 +102,14 @@ impl Witness {
         let back_ends = (packet.to, packet.from);
         self.ways.entry(ends).or_default();
         self.ways.entry(back_ends).or_default();
+        // A late copy of an earlier connection's SYN is answered as well.
+        let asked = self.ways[&back_ends].first;
+        if packet.is_syn()
+            && packet.is_ack()
+            && asked.is_some_and(|first| packet.ack != first.wrapping_add(1))
+        {
+            return Ok(());
+        }
         if packet.is_syn() {
             self.on_syn(&packet);
         }

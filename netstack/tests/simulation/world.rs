@@ -417,6 +417,9 @@ impl World {
                 if seat.pauses == 1 {
                     seat.paused_at = self.now;
                 }
+                if self.now == 0 {
+                    self.ledger.host_is_down(host, "its host has not begun yet");
+                }
             }
             FaultKind::ClockJump { host } => {
                 let jump = (fault.until - fault.at) * MS;

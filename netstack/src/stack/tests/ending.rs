@@ -147,6 +147,38 @@ fn a_short_rto_does_not_shorten_the_patience_for_an_orphan() {
 }
 
 #[test]
+fn a_short_rto_does_not_shorten_the_probing_of_a_closed_window() {
+    let mut net = Net::pair_with(40, LinkSpec::default(), |host, config| {
+        config.rto_min = Duration::from_millis(5);
+        if host == 1 {
+            (config.recv_buffer_initial, config.recv_buffer_max) = (8 << 10, 8 << 10);
+        }
+    });
+    let (client, server) = net.connected();
+    let data: Vec<u8> = (0..60_000u32).map(|n| n as u8).collect();
+    let mut written = 0;
+    while let Ok(n) = net.write(&client, &data[written..]) {
+        written += n;
+        if written == data.len() {
+            break;
+        }
+    }
+    net.close(client);
+    net.run_for(SECOND / 10);
+    net.cable.set_filter(|_| Verdict::Drop);
+    let mut read = net.read_available(&server).0;
+    assert!(read.len() < written, "the window is closed");
+    net.run_for(30 * SECOND);
+    net.cable.clear_filter();
+    for _ in 0..600 {
+        net.run_for(SECOND / 10);
+        read.extend(net.read_available(&server).0);
+    }
+    assert_eq!(read.len(), written);
+    assert!(read == data[..written]);
+}
+
+#[test]
 fn too_many_orphans_are_reset() {
     let mut net = Net::pair_with(34, LinkSpec::default(), |_, config| config.max_orphans = 1);
     let (first, _one) = net.connected();

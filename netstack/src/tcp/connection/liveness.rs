@@ -39,6 +39,8 @@ pub(super) struct WindowProbeLimits {
     pub(super) last: bool,
     /// Probes that may stay without an answer.
     pub(super) retries: u32,
+    /// How long the peer must have been silent at least.
+    pub(super) silence: Duration,
 }
 
 /// What a silence of the peer calls for.
@@ -132,7 +134,8 @@ impl Liveness {
         if limits.user_timeout.is_some_and(|limit| waited >= limit) {
             return Err(EndReason::UserTimeout);
         }
-        if limits.last || self.window_probes >= limits.retries {
+        let silent = now - self.last_received >= limits.silence;
+        if limits.last || (self.window_probes >= limits.retries && silent) {
             return Err(EndReason::ProbeTimeout);
         }
         self.probe = Some(Probe::Window);

@@ -136,6 +136,9 @@ impl Connection {
             user_timeout: self.options.user_timeout,
             last: self.user.orphan && at_maximum,
             retries: self.retries(),
+            // Linux counts probes only. With a small lower bound of the RTO they are over in seconds. With the
+            // usual one the time is over anyway: not all of it, as the last answer came after its timer began.
+            silence: modelled_time(self.retries(), MODEL_RTO, self.config.rto_max) * 3 / 4,
         };
         match self.liveness.on_window_closed(now, &limits) {
             Ok(waited) => {

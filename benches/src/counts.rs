@@ -8,7 +8,7 @@ mod host;
 use host::{Joined, Packet, Place};
 use std::io;
 
-/// Times that an operation is repeated, after [`WARM_UP`] times that do not count.
+/// Times that an operation is repeated, after a few times that do not count.
 pub const TIMES: u64 = 64;
 const WARM_UP: u64 = 16;
 

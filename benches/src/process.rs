@@ -29,7 +29,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs `command`, which must [answer](crate::serve::answer) until its standard input ends, in the network
+    /// Runs `command`, which must answer (`serve::answer`) until its standard input ends, in the network
     /// namespace of this thread. `name` is for errors.
     ///
     /// # Errors

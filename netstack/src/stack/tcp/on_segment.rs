@@ -86,8 +86,17 @@ impl Tcp {
     pub(in crate::stack) fn release_joined(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
         let Some(joined) = scratch.joined.take() else { return };
         let Joined { from, key, .. } = joined;
-        let cell = || self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone));
-        let left = match if joined.is_single() { None } else { cell() } {
+        if joined.is_single() {
+            let Joined { segment, payload, .. } = joined;
+            return self.find_receiver(
+                turn,
+                scratch,
+                &Stray { from, key: &key, segment: &segment },
+                Some(payload),
+            );
+        }
+        let cell = self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone));
+        let left = match cell {
             Some(cell) => self.on_cell_joined(turn, scratch, &cell, joined),
             None => Some(joined),
         };

@@ -59,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod memory;
 pub mod time;
 
 pub mod config;

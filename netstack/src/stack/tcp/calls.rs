@@ -152,11 +152,11 @@ impl Tcp {
             }
             match &mut held.state.stage {
                 Stage::Connected(connection) => {
-                    let limit = held.turn.core.config().max_orphans as usize;
-                    if self.orphans.load(Ordering::Relaxed) > limit {
-                        // tcp_check_oom in Linux.
-                        self.counters.abort_on_memory.bump();
-                        connection.reset(now, ResetReason::TcpAbortOnMemory);
+                    let core = held.turn.core;
+                    let limit = core.config().max_orphans as usize;
+                    // tcp_check_oom in Linux.
+                    if self.orphans.load(Ordering::Relaxed) > limit || core.memory().is_full() {
+                        self.give_up_orphan(now, connection);
                     } else {
                         connection.close(now);
                     }
@@ -169,6 +169,7 @@ impl Tcp {
                 }
                 Stage::Opening(opening) => match opening.close_in_syn_received(now) {
                     Some(connection) => {
+                        held.state.on_new_stage();
                         Some(std::mem::replace(&mut held.state.stage, Stage::Connected(connection)))
                     }
                     None => Some(held.drop_opening()),
@@ -177,6 +178,13 @@ impl Tcp {
             }
         });
         drop(replaced);
+    }
+
+    /// Resets a connection that no application holds, for want of memory. What it loses is counted.
+    pub(super) fn give_up_orphan(&self, now: Instant, connection: &mut Connection) {
+        self.counters.abort_on_memory.bump();
+        self.counters.orphan_bytes_lost.add(connection.queued() as u64);
+        connection.reset(now, ResetReason::TcpAbortOnMemory);
     }
 
     /// Resets the connection.
@@ -240,6 +248,8 @@ impl Tcp {
                 Stage::Over(_) => (change(&mut state.options), state.options.history),
             };
             state.watch.set_limit(history, held.turn.core.trace().is_some());
+            // Another congestion control, another history.
+            state.on_new_stage();
             held.note(|| EventKind::Call(Call::SetOptions));
             result
         })
@@ -398,6 +408,7 @@ fn write(held: &mut Held<'_, '_>, bufs: &[IoSlice<'_>], flags: SendFlags) -> io:
             return Ok(done);
         }
         held.transmit();
+        held.follow_memory();
     }
 }
 

@@ -11,6 +11,7 @@ use super::send::Marks;
 use super::watch::Watch;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
+use crate::memory::{Charge, Memory, block};
 use crate::readiness::Events;
 use crate::reasons::EndReason;
 use crate::stack::deadlines::Timer;
@@ -34,6 +35,13 @@ use std::sync::{Arc, OnceLock};
 /// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in
 /// that time, and a fast network without offloads delivers about a hundred packets.
 pub(super) const BACKLOG: usize = 256;
+
+/// Places that an empty backlog keeps.
+const KEPT: usize = 4;
+
+/// What a cell takes beside its connection, in bytes: itself, with the counts of its references, and what the facade
+/// has for it, which is who waits.
+const CELL: usize = block(size_of::<Cell>() + 16) + 160;
 
 /// A connection, which streams hold and the table of flows refers to.
 pub struct Cell {
@@ -62,6 +70,7 @@ pub struct Cell {
 }
 
 /// The state of the socket: what the lock guards.
+// More than 16 fields: the places of a connection in the tables of the stack, each of which it leaves alone.
 #[derive(Debug)]
 pub(crate) struct SocketState {
     pub(crate) stage: Stage,
@@ -94,9 +103,51 @@ pub(crate) struct SocketState {
     pub(super) watch: Watch,
     /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
+    /// The memory of the connection.
+    charge: Charge,
+    /// Memory of its queues, as it is in that.
+    queues: usize,
+    /// The connection was told of memory pressure, and not yet of its end.
+    pub(super) pressed: bool,
 }
 
+/// No memory of queues: that of the whole connection is to be counted anew.
+const UNCOUNTED: usize = usize::MAX;
+
 impl SocketState {
+    /// Counts the connection's memory, if it has changed.
+    #[inline]
+    pub(super) fn weigh(&mut self) {
+        let queues = match &self.stage {
+            Stage::Connected(connection) => connection.queue_memory(),
+            Stage::Opening(_) | Stage::Over(_) => 0,
+        };
+        if queues != self.queues {
+            if self.queues == UNCOUNTED {
+                self.weigh_all();
+            } else {
+                self.charge.set(self.charge.bytes() + queues - self.queues);
+            }
+            self.queues = queues;
+        }
+    }
+
+    #[cold]
+    fn weigh_all(&mut self) {
+        let of = |connection: &Connection| connection.fixed_memory() + connection.queue_memory();
+        let stage = match &self.stage {
+            Stage::Opening(opening) => opening.memory(),
+            Stage::Connected(connection) => of(connection),
+            Stage::Over(over) => over.unread.as_deref().map_or(0, of),
+        };
+        self.charge.set(CELL + stage + self.watch.memory());
+    }
+
+    /// The stage was replaced by another.
+    pub(super) fn on_new_stage(&mut self) {
+        self.queues = UNCOUNTED;
+    }
+
     /// Why the connection ended, if it has.
     pub(super) fn end_reason(&self) -> Option<EndReason> {
         match &self.stage {
@@ -142,7 +193,7 @@ impl Over {
 }
 
 /// What a new cell is made of.
-pub(crate) struct CellParts {
+pub(crate) struct CellParts<'a> {
     pub(crate) id: u64,
     pub(crate) key: FlowKey,
     pub(crate) mapped: bool,
@@ -158,10 +209,12 @@ pub(crate) struct CellParts {
     pub(crate) now: Instant,
     /// Whether somebody is told of everything that happens.
     pub(crate) traced: bool,
+    /// Where its memory counts.
+    pub(crate) memory: &'a Arc<Memory>,
 }
 
 impl Cell {
-    pub(crate) fn new(parts: CellParts) -> Arc<Self> {
+    pub(crate) fn new(parts: CellParts<'_>) -> Arc<Self> {
         let CellParts {
             id,
             key,
@@ -176,6 +229,7 @@ impl Cell {
             fast_open,
             now: began,
             traced,
+            memory,
         } = parts;
         let history = options.history;
         let by_fast_open = fast_open.is_some();
@@ -196,6 +250,9 @@ impl Cell {
             end: None,
             watch: Watch::new(history, traced),
             fast_open,
+            charge: Charge::of_socket(memory, 0),
+            queues: UNCOUNTED,
+            pressed: false,
         };
         Arc::new(Self {
             id,
@@ -436,6 +493,9 @@ impl Cell {
         let mut backlog = self.backlog.lock();
         let popped = backlog.pop_front();
         self.backlog_len.store(backlog.len(), Ordering::Release);
+        if backlog.is_empty() {
+            backlog.shrink_to(KEPT);
+        }
         popped
     }
 }

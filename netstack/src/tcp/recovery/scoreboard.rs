@@ -10,6 +10,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
+use crate::memory::tree;
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -231,6 +232,24 @@ impl Scoreboard {
     /// Bytes between SND.UNA and SND.NXT.
     pub(in crate::tcp) fn outstanding(&self) -> usize {
         self.outstanding
+    }
+
+    /// Its memory, in bytes.
+    #[inline]
+    pub(in crate::tcp) fn places(&self) -> usize {
+        match self.records.len() {
+            0 => 0,
+            // Asked for after every segment, and mostly this is all.
+            1..=11 => const { tree(1, size_of::<(Seq, Record)>()) + tree(1, size_of::<(Instant, Seq)>()) },
+            records => self.larger_places(records),
+        }
+    }
+
+    #[cold]
+    fn larger_places(&self, records: usize) -> usize {
+        tree(records, size_of::<(Seq, Record)>())
+            + tree(self.by_time.len(), size_of::<(Instant, Seq)>())
+            + tree(self.lost.len(), size_of::<Seq>())
     }
 
     /// Bytes that are thought to be in the network (RFC 6675's pipe).

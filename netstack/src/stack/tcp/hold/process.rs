@@ -65,6 +65,9 @@ impl Held<'_, '_> {
     #[cold]
     fn dropped(&mut self, reason: DropReason) -> DropReason {
         self.turn.core.counters().add_drops(reason, 1);
+        if reason == DropReason::ProtoMem {
+            self.tcp.counters.rcv_pruned.bump();
+        }
         self.note(|| EventKind::Dropped(reason));
         reason
     }
@@ -87,6 +90,7 @@ impl Held<'_, '_> {
                     self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);
                 }
                 self.state.stage = Stage::Connected(connection);
+                self.state.on_new_stage();
                 self.notify(Events::WRITABLE);
             }
         }
@@ -112,6 +116,7 @@ impl Held<'_, '_> {
                 | Events::ERROR
                 | Events::HANGUP,
         );
+        self.state.on_new_stage();
         std::mem::replace(&mut self.state.stage, Stage::Over(over))
     }
 

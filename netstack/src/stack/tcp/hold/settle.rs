@@ -34,6 +34,7 @@ impl Held<'_, '_> {
             self.notify(events);
         }
         self.arm();
+        self.state.weigh();
         progress
     }
 

@@ -47,8 +47,9 @@ impl Sweep {
 
 impl Tcp {
     /// The stack is under memory pressure: connections are held in turn from now on, if they are not already.
+    #[cold]
     pub(super) fn begin_sweep(&self, turn: &mut Turn<'_>) {
-        if !self.sweep.runs.swap(true, Ordering::Relaxed) {
+        if !self.sweep.runs.load(Ordering::Relaxed) && !self.sweep.runs.swap(true, Ordering::Relaxed) {
             let mut state = self.sweep.state.lock();
             state.left = self.demux.shards();
             self.arm_sweep(turn, &mut state);

@@ -264,6 +264,24 @@ fn orphans_go_and_what_they_lose_is_counted() {
     drop((held, other));
 }
 
+#[test]
+fn a_syn_that_is_refused_has_room_made() {
+    let mut net = net(12);
+    let (client, server) = net.connected();
+    fill(&net, &server);
+    net.run_for(SECOND);
+    net.close(server);
+    net.run_for(SECOND);
+    // All that happens from now on is that SYNs come.
+    net.cable.set_filter(|passing| if passing.from == 0 { Verdict::Drop } else { Verdict::Pass });
+    let _listener = net.listen(1, 80, 8);
+    let held = ballast(&net, 4 * MIB);
+    net.cable.inject(net.now, 1, &syn(1));
+    net.run_for(SWEPT);
+    assert_eq!((net.engine(1).tcp().orphans(), counters(&net).abort_on_memory), (0, 1));
+    drop((client, held));
+}
+
 /// A SYN of a stranger.
 fn syn(port: u16) -> Vec<u8> {
     let segment = Segment {

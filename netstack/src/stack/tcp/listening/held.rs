@@ -175,6 +175,8 @@ impl<'h, 't> HeldListener<'h, 't> {
     #[cold]
     fn drop_for_memory(&mut self) -> Verdict {
         self.tcp.counters.syn_memory_drops.bump();
+        // It may be all that comes.
+        self.tcp.begin_sweep(self.turn);
         self.count(Tally::Drop);
         Verdict::Dropped(DropReason::ProtoMem)
     }

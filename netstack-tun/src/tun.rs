@@ -194,6 +194,8 @@ impl Device for Tun {
 
     fn receive(&self, _now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
         let mut file = &self.queues[queue];
+        // Who drives the device may use one buffer for all packets.
+        buf.reset();
         if !self.offload {
             let len = file.read(buf.bytes_mut()).map_err(|err| self.explain(err))?;
             return Ok(RxMeta { len, ..RxMeta::default() });

@@ -172,11 +172,10 @@ impl PacketBuf {
         self.start += n as u32;
     }
 
-    /// The buffer for another packet, from its first byte on.
+    /// Takes back what [`PacketBuf::skip`] did: the buffer is for another packet.
     #[inline]
-    pub(crate) fn whole(mut self) -> Self {
+    pub fn reset(&mut self) {
         self.start = 0;
-        self
     }
 
     /// How many bytes the buffer holds memory for.

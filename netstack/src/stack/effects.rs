@@ -79,8 +79,9 @@ pub(super) struct Effects {
 
 impl Effects {
     /// Keeps the buffer of a packet for [`Effects::take_spare`].
-    pub(super) fn recycle(&mut self, packet: PacketBuf) {
-        self.spare = Some(packet.whole());
+    pub(super) fn recycle(&mut self, mut packet: PacketBuf) {
+        packet.reset();
+        self.spare = Some(packet);
     }
 
     /// The buffer of the last packet, if nobody holds on to it.

@@ -30,6 +30,7 @@ pub mod icmp;
 mod interface;
 mod lookup;
 mod options;
+mod polling;
 mod reactor;
 mod readiness;
 mod resolver;

@@ -22,6 +22,7 @@ mod groups;
 mod guest;
 mod hooks;
 mod hosts;
+mod icmp_limit;
 mod iface;
 mod ingress;
 mod interfaces;

@@ -116,7 +116,7 @@ impl Tcp {
             waiting: Waiting::new(core.interfaces().queue_count()),
             cookies: Published::new(Rank::Leaf, SynCookies::new()),
             isn,
-            reset_limit: ResetLimit::new(config),
+            reset_limit: ResetLimit::new(config, core.keyed()),
             orphans: AtomicUsize::new(0),
             fast_open: FastOpenState::new(config, cache, || core.secret()),
             congestion,

@@ -11,6 +11,7 @@
 
 mod core;
 mod counters;
+mod crowd;
 mod deadlines;
 mod echo;
 mod echo_queue;

@@ -87,6 +87,8 @@ pub struct Tcp {
     reset_limit: ResetLimit,
     /// Connections that no application holds any more.
     orphans: AtomicUsize,
+    /// Connections with something to deliver: a driver that ends asks for it again and again.
+    undelivered: AtomicUsize,
     fast_open: FastOpenState,
     /// That of new sockets, which also leads to the others that the stack knows.
     congestion: CongestionChoice,
@@ -118,6 +120,7 @@ impl Tcp {
             isn,
             reset_limit: ResetLimit::new(config, core.keyed()),
             orphans: AtomicUsize::new(0),
+            undelivered: AtomicUsize::new(0),
             fast_open: FastOpenState::new(config, cache, || core.secret()),
             congestion,
             metrics: Metrics::new(config, core.keyed().clone()),

@@ -82,6 +82,8 @@ pub(crate) struct SocketState {
     pub(crate) sent_in_hold: usize,
     /// The application dropped its handle.
     pub(crate) orphan: bool,
+    /// It counts among those that have something to deliver.
+    pub(super) delivers: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
     /// When the connection began on this side.
@@ -97,6 +99,16 @@ pub(crate) struct SocketState {
 }
 
 impl SocketState {
+    /// Whether something was written that is not sent or not acknowledged, and may still be.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.attached
+            && match &self.stage {
+                Stage::Connected(connection) => connection.unsent() != 0 || connection.unacked() != 0,
+                Stage::Opening(opening) => opening.has_data(),
+                Stage::Over(_) => false,
+            }
+    }
+
     /// Why the connection ended, if it has.
     pub(super) fn end_reason(&self) -> Option<EndReason> {
         match &self.stage {
@@ -190,6 +202,7 @@ impl Cell {
             path_expires: Instant::ZERO,
             sent_in_hold: 0,
             orphan: false,
+            delivers: false,
             options,
             began,
             latest: began,

@@ -13,13 +13,17 @@ pub const MAX_PIECES: usize = 16;
 /// Bytes in the largest IP packet; a super-segment with its headers is one.
 pub const PACKET_SIZE: usize = 65_535;
 
-/// Bytes in a pooled buffer: the largest packet, or a typical large write of an application.
-pub const BUFFER_SIZE: usize = 65_536;
+/// Bytes that a device may put in front of a packet: see [`PacketBuf::skip`].
+pub const FRONT: usize = 64;
+
+/// Bytes in the largest pooled buffer: the largest packet and what a device puts in front of it, or a typical
+/// large write of an application.
+pub const BUFFER_SIZE: usize = 65_536 + FRONT;
 
 /// Bytes in the smallest pooled buffer: a packet of an Ethernet.
 const SMALLEST: usize = 2 * 1024;
 
-/// Size classes of a pool: powers of two from [`SMALLEST`] to [`BUFFER_SIZE`].
+/// Size classes of a pool: powers of two from [`SMALLEST`] on, and [`BUFFER_SIZE`].
 const CLASSES: usize = (BUFFER_SIZE / SMALLEST).ilog2() as usize + 1;
 
 /// The bytes of unused large buffers that a pool keeps: about one full receive window. It is less where the
@@ -75,7 +79,7 @@ impl Pool {
         let data = free.lock().pop();
         match data {
             Some(data) => self.given(data),
-            None => self.allocate(SMALLEST << class),
+            None => self.allocate(size_of_class(class)),
         }
     }
 
@@ -114,7 +118,7 @@ impl Pool {
     /// Bytes of unused buffers.
     pub fn cached(&self) -> usize {
         let free = self.free.iter().enumerate();
-        free.map(|(class, free)| free.lock().len() * block(SMALLEST << class)).sum()
+        free.map(|(class, free)| free.lock().len() * block(size_of_class(class))).sum()
     }
 
     #[cold]
@@ -127,7 +131,7 @@ impl Pool {
     fn given(self: &Arc<Self>, data: Box<[u8]>) -> PacketBuf {
         #[cfg(feature = "simulation")]
         self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        PacketBuf { data, pool: Some(Arc::clone(self)) }
+        PacketBuf { memory: Storage { data, pool: Some(Arc::clone(self)) }, start: 0 }
     }
 
     /// How many buffers are in use.
@@ -141,7 +145,7 @@ impl Pool {
         self.in_use.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         let class = class_for(data.len());
         if let Some(free) = self.free.get(class)
-            && data.len() == SMALLEST << class
+            && data.len() == size_of_class(class)
             && !self.memory.is_pressed()
         {
             let mut free = free.lock();
@@ -165,7 +169,7 @@ impl Pool {
 fn kept(class: usize, memory: &Memory) -> usize {
     let part = memory.budget().low / 32;
     let bytes = if class + 1 == CLASSES { KEPT_LARGE.min(4 * part) } else { KEPT_SMALL.min(part) };
-    bytes / (SMALLEST << class)
+    bytes / size_of_class(class)
 }
 
 impl Drop for Pool {
@@ -179,7 +183,13 @@ const EXACT_STEP: usize = 64;
 
 /// The smallest size class for `len` bytes. There is none for more than [`BUFFER_SIZE`].
 fn class_for(len: usize) -> usize {
-    (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1)
+    let class = (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1);
+    if len <= BUFFER_SIZE { class.min(CLASSES - 1) } else { class }
+}
+
+/// Bytes of each buffer of a class.
+const fn size_of_class(class: usize) -> usize {
+    if class + 1 == CLASSES { BUFFER_SIZE } else { SMALLEST << class }
 }
 
 impl fmt::Debug for Pool {
@@ -189,10 +199,27 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// One packet buffer, owned.
-pub struct PacketBuf {
+/// The memory of a buffer, which goes back to its pool.
+struct Storage {
     data: Box<[u8]>,
     pool: Option<Arc<Pool>>,
+}
+
+impl Drop for Storage {
+    // Most dropped chunks are the empty payload of an acknowledgment.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.put(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// One packet buffer, owned.
+pub struct PacketBuf {
+    memory: Storage,
+    /// What is in front of the packet.
+    start: u32,
 }
 
 impl PacketBuf {
@@ -203,28 +230,47 @@ impl PacketBuf {
 
     /// The same without a copy.
     pub(crate) fn unpooled(data: Box<[u8]>) -> Self {
-        Self { data, pool: None }
+        Self { memory: Storage { data, pool: None }, start: 0 }
     }
 
-    /// All bytes of the buffer, used or not.
+    /// All bytes of the buffer, used or not, from where the packet begins.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.data
+        &self.memory.data[self.start as usize..]
     }
 
-    /// All bytes of the buffer, to be written.
+    /// The same, to be written.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.data
+        &mut self.memory.data[self.start as usize..]
+    }
+
+    /// Leaves out the first `n` bytes: the packet begins after them. So a device reads a header of its own and
+    /// the packet in one piece, which costs the system less than two.
+    ///
+    /// # Panics
+    /// If there are fewer than `n`.
+    pub fn skip(&mut self, n: usize) {
+        assert!(n <= self.bytes().len(), "a packet that begins after the end of its buffer");
+        self.start += n as u32;
+    }
+
+    /// Takes back what [`PacketBuf::skip`] did: the buffer is for another packet.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.start = 0;
     }
 
     /// How many bytes the buffer holds memory for.
     pub fn capacity(&self) -> usize {
-        self.data.len()
+        self.memory.data.len()
     }
 
     /// Exchanges the contents, and their memory, with another buffer. Each stays one of its own pool.
     pub fn exchange(&mut self, other: &mut Self) {
-        let (len, other_len) = (self.data.len(), other.data.len());
-        std::mem::swap(&mut self.data, &mut other.data);
+        let (len, other_len) = (self.capacity(), other.capacity());
+        std::mem::swap(&mut self.memory.data, &mut other.memory.data);
+        std::mem::swap(&mut self.start, &mut other.start);
         if len != other_len {
             self.recount(len);
             other.recount(other_len);
@@ -233,44 +279,35 @@ impl PacketBuf {
 
     /// The buffer had `before` bytes until now.
     fn recount(&self, before: usize) {
-        if let Some(pool) = &self.pool {
-            pool.memory.charge(block(self.data.len()));
+        if let Some(pool) = &self.memory.pool {
+            pool.memory.charge(block(self.capacity()));
             pool.memory.release(block(before));
         }
     }
 
-    /// The bytes `start..end` as a chunk that owns the buffer.
+    /// The bytes `start..end` of [`PacketBuf::bytes`] as a chunk that owns the buffer.
     ///
     /// # Panics
     /// If the range is not inside the buffer.
     pub fn into_chunk(self, start: usize, end: usize) -> Chunk {
-        assert!(start <= end && end <= self.data.len(), "chunk {start}..{end} outside its buffer");
-        Chunk { buf: self, start: start as u32, end: end as u32 }
-    }
-}
-
-impl Drop for PacketBuf {
-    // Most dropped chunks are the empty payload of an acknowledgment.
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.put(std::mem::take(&mut self.data));
-        }
+        assert!(start <= end && end <= self.bytes().len(), "chunk {start}..{end} outside its buffer");
+        let front = self.start;
+        Chunk { memory: self.memory, start: front + start as u32, end: front + end as u32 }
     }
 }
 
 impl fmt::Debug for PacketBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PacketBuf")
-            .field("capacity", &self.data.len())
-            .field("pooled", &self.pool.is_some())
+            .field("capacity", &self.capacity())
+            .field("pooled", &self.memory.pool.is_some())
             .finish()
     }
 }
 
 /// A range of a packet buffer, owning the buffer.
 pub struct Chunk {
-    buf: PacketBuf,
+    memory: Storage,
     start: u32,
     end: u32,
 }
@@ -293,7 +330,7 @@ impl Chunk {
 
     /// An empty chunk with room for `capacity` bytes or more, from this chunk's pool if it is of one.
     pub fn another(&self, capacity: usize) -> Self {
-        match &self.buf.pool {
+        match &self.memory.pool {
             Some(pool) => pool.take_for(capacity).into_chunk(0, 0),
             None => Self::with_capacity(capacity),
         }
@@ -306,7 +343,7 @@ impl Chunk {
 
     /// A copy of `bytes` in a buffer of their size, from this chunk's pool if it is of one.
     pub fn copy_of(&self, bytes: &[u8]) -> Self {
-        match &self.buf.pool {
+        match &self.memory.pool {
             Some(pool) => pool.copy_of(bytes),
             None => Self::copy_from(bytes),
         }
@@ -314,26 +351,26 @@ impl Chunk {
 
     /// The account in which its memory counts; none if it is of no pool.
     pub fn memory(&self) -> Option<&Arc<Memory>> {
-        self.buf.pool.as_ref().map(|pool| pool.memory())
+        self.memory.pool.as_ref().map(|pool| pool.memory())
     }
 
     /// Bytes that [`Chunk::append`] has room for.
     pub fn spare(&self) -> usize {
-        self.buf.data.len() - self.end as usize
+        self.memory.data.len() - self.end as usize
     }
 
     /// Appends as much of `bytes` as the buffer has room for, and returns how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let end = self.end as usize;
-        let n = bytes.len().min(self.buf.data.len() - end);
-        self.buf.data[end..end + n].copy_from_slice(&bytes[..n]);
+        let n = bytes.len().min(self.memory.data.len() - end);
+        self.memory.data[end..end + n].copy_from_slice(&bytes[..n]);
         self.end += n as u32;
         n
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.buf.data[self.start as usize..self.end as usize]
+        &self.memory.data[self.start as usize..self.end as usize]
     }
 
     /// Number of bytes.
@@ -353,7 +390,7 @@ impl Chunk {
 
     /// Memory that the chunk keeps alive, in bytes: its "truesize".
     pub fn capacity(&self) -> usize {
-        self.buf.capacity()
+        self.memory.data.len()
     }
 
     /// Removes the first `n` bytes from the range.
@@ -418,14 +455,33 @@ mod tests {
             (2049, 4096),
             (6145, 8192),
             (16_385, 32_768),
-            (65_536, 65_536),
+            (32_768, 32_768),
+            (32_769, BUFFER_SIZE),
+            (65_536, BUFFER_SIZE),
+            (BUFFER_SIZE, BUFFER_SIZE),
         ] {
             assert_eq!(pool.take_for(len).capacity(), capacity, "{len}");
         }
-        let large = pool.take_for(65_537);
-        assert_eq!(large.capacity(), 65_537, "more than any class has");
+        let large = pool.take_for(BUFFER_SIZE + 1);
+        assert_eq!(large.capacity(), BUFFER_SIZE + 1, "more than any class has");
         drop(large);
         assert_eq!(free(&pool), [1, 1, 1, 0, 1, 1], "each was used again, and the large one was freed");
+    }
+
+    #[test]
+    fn a_packet_begins_after_what_its_device_put_in_front_of_it() {
+        let pool = Pool::new();
+        let mut buf = pool.take_for(SMALLEST);
+        buf.bytes_mut()[..6].copy_from_slice(b"..abcd");
+        buf.skip(2);
+        assert_eq!(&buf.bytes()[..4], b"abcd");
+        assert_eq!((buf.bytes().len(), buf.capacity()), (SMALLEST - 2, SMALLEST));
+        let mut chunk = buf.into_chunk(1, 4);
+        assert_eq!((chunk.as_slice(), chunk.spare()), (b"bcd".as_slice(), SMALLEST - 6));
+        assert_eq!(chunk.append(b"e"), 1);
+        assert_eq!(chunk.as_slice(), b"bcde");
+        drop(chunk);
+        assert_eq!(pool.take_for(SMALLEST).bytes().len(), SMALLEST, "a buffer that is used again is whole");
     }
 
     #[test]
@@ -441,16 +497,16 @@ mod tests {
         let memory = Memory::new(MemoryBudget { low: 1 << 20, pressure: 2 << 20, high: 4 << 20 }, 4096);
         let pool = Pool::within(Arc::clone(&memory));
         let (large, small) = (pool.take(), pool.copy_of(b"abc"));
-        assert_eq!(memory.used(), block(65_536) + block(64));
+        assert_eq!(memory.used(), block(BUFFER_SIZE) + block(64));
         assert_eq!((small.as_slice(), small.spare()), (&b"abc"[..], 61));
         drop((large, small));
-        assert_eq!((memory.used(), pool.cached()), (block(65_536), block(65_536)), "one is kept");
+        assert_eq!((memory.used(), pool.cached()), (block(BUFFER_SIZE), block(BUFFER_SIZE)), "one is kept");
         drop(pool.take());
-        assert_eq!(memory.used(), block(65_536), "and used again");
+        assert_eq!(memory.used(), block(BUFFER_SIZE), "and used again");
         let many: Vec<_> = (0..32).map(|_| pool.take()).collect();
         assert!(memory.is_pressed());
         drop(many);
-        assert!(pool.cached() <= 2 * block(65_536) && !memory.is_pressed(), "{pool:?}");
+        assert!(pool.cached() <= 2 * block(BUFFER_SIZE) && !memory.is_pressed(), "{pool:?}");
         pool.trim();
         assert_eq!((memory.used(), pool.cached()), (0, 0));
     }
@@ -461,7 +517,7 @@ mod tests {
         let mut large = Pool::within(Arc::clone(&one)).take();
         let mut small = Pool::within(Arc::clone(&other)).take_exact(64);
         large.exchange(&mut small);
-        assert_eq!((large.capacity(), one.used(), other.used()), (64, block(64), block(65_536)));
+        assert_eq!((large.capacity(), one.used(), other.used()), (64, block(64), block(BUFFER_SIZE)));
         drop((large, small));
         assert_eq!((one.used(), other.used()), (0, 0), "with their pools");
     }
@@ -473,6 +529,6 @@ mod tests {
         drop(all);
         let all: Vec<_> = (0..KEPT_SMALL / SMALLEST + 5).map(|_| pool.take_for(1)).collect();
         drop(all);
-        assert_eq!(free(&pool), [512, 0, 0, 0, 0, 128]);
+        assert_eq!(free(&pool), [512, 0, 0, 0, 0, KEPT_LARGE / BUFFER_SIZE]);
     }
 }

@@ -7,6 +7,7 @@ use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
 use super::groups::Groups;
 use super::hooks::DriverHook;
+use super::icmp_limit::IcmpLimit;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
 use super::keyed::Keyed;
@@ -16,7 +17,6 @@ use crate::buffer::Pool;
 use crate::config::{Config, MemoryBudget};
 use crate::device::{Capabilities, Device};
 use crate::error::{Failure, os};
-use crate::icmp::RateLimit;
 use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
 use crate::memory::{Memory, MemoryUse};
 use crate::sync::{Mutex, Rank};
@@ -51,7 +51,7 @@ pub struct Core {
     link_changes: AtomicU32,
     groups: Groups,
     reassembly: Mutex<Reassembly>,
-    icmp_limit: Mutex<RateLimit>,
+    icmp_limit: Mutex<IcmpLimit>,
     /// Where echo requests to the addresses of others go, if the application answers them.
     echo: Mutex<Option<Arc<EchoQueue>>>,
     pool: Arc<Pool>,
@@ -89,6 +89,7 @@ impl Core {
         let keyed = Keyed::new(secret(&random));
         let memory = Memory::new(config.memory.unwrap_or(MemoryBudget::DEFAULT), config.memory_share);
         let pool = Pool::within(memory);
+        let icmp_limit = IcmpLimit::new(&config, &keyed);
         Ok(Self {
             addresses,
             routes: Routes::new(links),
@@ -97,7 +98,7 @@ impl Core {
             link_changes: AtomicU32::new(0),
             groups: Groups::new(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default(), &pool)),
-            icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            icmp_limit: Mutex::new(Rank::Leaf, icmp_limit),
             echo: Mutex::new(Rank::Leaf, None),
             pool,
             keyed,
@@ -310,7 +311,7 @@ impl Core {
         &self.reassembly
     }
 
-    pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
+    pub(super) fn icmp_limit(&self) -> &Mutex<IcmpLimit> {
         &self.icmp_limit
     }
 

@@ -67,9 +67,9 @@ struct Record {
     /// Where its first segment began, and the MSS that it was sent with, in bytes: its inner borders
     /// are whole segments from there, also when a peer acknowledged a part of the first.
     base: Seq,
-    mss: usize,
-    /// How often it was sent again.
-    retransmissions: u32,
+    mss: u32,
+    /// How often it was sent again, or more often than can be counted.
+    retransmissions: u16,
     /// Whether what is in flight is the repair of a loss. The tail loss probe repeats something that is
     /// not thought to be lost.
     repair: bool,
@@ -79,12 +79,16 @@ struct Record {
 }
 
 impl Record {
+    fn mss(&self) -> usize {
+        self.mss as usize
+    }
+
     fn border_at_or_after(&self, at: Seq) -> Seq {
-        self.base + at.since(self.base).div_ceil(self.mss) * self.mss
+        self.base + at.since(self.base).div_ceil(self.mss()) * self.mss()
     }
 
     fn border_at_or_before(&self, at: Seq) -> Seq {
-        self.base + at.since(self.base) / self.mss * self.mss
+        self.base + at.since(self.base) / self.mss() * self.mss()
     }
 
     /// This SACKed record and the one behind it in one.
@@ -309,7 +313,7 @@ impl Scoreboard {
 
     /// The MSS that the first range in flight was sent with, or 0.
     pub(super) fn mss(&self) -> usize {
-        self.records.first_key_value().map_or(0, |(_, record)| record.mss)
+        self.records.first_key_value().map_or(0, |(_, record)| record.mss())
     }
 
     /// The first range.
@@ -363,7 +367,7 @@ impl Scoreboard {
                 && record.fate == Fate::InFlight
                 && record.sent_at == now
                 && record.retransmissions == 0
-                && record.mss == mss
+                && record.mss() == mss
                 && record.end.since(record.base).is_multiple_of(mss);
             if joins {
                 record.end = end;
@@ -371,7 +375,7 @@ impl Scoreboard {
                 return;
             }
         }
-        let (mss, fate) = (mss.max(1), Fate::InFlight);
+        let (mss, fate) = (mss.max(1) as u32, Fate::InFlight);
         let record =
             Record { end, sent_at: now, base: start, mss, retransmissions: 0, repair: false, fate, stamp };
         self.insert(start, record);
@@ -397,10 +401,10 @@ impl Scoreboard {
             if record.fate != Fate::Sacked {
                 record.fate = Fate::InFlight;
                 record.sent_at = now;
-                record.retransmissions += 1;
+                record.retransmissions = record.retransmissions.saturating_add(1);
                 record.repair = repair;
                 record.base = start;
-                record.mss = mss.max(1);
+                record.mss = mss.max(1) as u32;
                 // It is not counted as lost any more, so the pipe holds it.
                 record.stamp = self.rate.stamp(now, self.outstanding, self.pipe());
             }
@@ -419,7 +423,7 @@ impl Scoreboard {
             && previous.repair == record.repair
             && previous.retransmissions > 0
             && previous.mss == record.mss
-            && start.since(previous.base).is_multiple_of(record.mss)
+            && start.since(previous.base).is_multiple_of(record.mss())
         {
             let previous = self.remove(before);
             let retransmissions = previous.retransmissions.max(record.retransmissions);
@@ -455,6 +459,14 @@ impl Scoreboard {
                 self.insert(una, record);
                 break;
             }
+        }
+        self.free_if_empty();
+    }
+
+    /// A tree that has become empty keeps a node: a quarter of the memory of an idle connection.
+    fn free_if_empty(&mut self) {
+        if self.records.is_empty() {
+            (self.records, self.by_time, self.lost) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         }
     }
 
@@ -601,7 +613,7 @@ impl Scoreboard {
         let long: Vec<(Seq, Record)> = self
             .records
             .iter()
-            .filter(|(_, record)| record.mss > mss && record.fate == Fate::InFlight)
+            .filter(|(_, record)| record.mss() > mss && record.fate == Fate::InFlight)
             .map(|(start, record)| (*start, *record))
             .collect();
         let mut marked = 0;

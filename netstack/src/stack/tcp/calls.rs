@@ -245,7 +245,7 @@ impl Tcp {
                     connection.set_options(now, options);
                     (result, history)
                 }
-                Stage::Over(_) => (change(&mut state.options), state.options.history),
+                Stage::Over(over) => (change(&mut over.options), over.options.history),
             };
             state.watch.set_limit(history, held.turn.core.trace().is_some());
             // Another congestion control, another history.
@@ -257,11 +257,7 @@ impl Tcp {
 
     /// The options.
     pub fn options(&self, cell: &Cell) -> SocketOptions {
-        cell.look(|state| match &state.stage {
-            Stage::Opening(opening) => opening.options().clone(),
-            Stage::Connected(connection) => connection.options().clone(),
-            Stage::Over(_) => state.options.clone(),
-        })
+        cell.look(|state| state.stage.options().clone())
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or delay. Not permanent, as in Linux. Nothing happens

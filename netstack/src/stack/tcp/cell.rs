@@ -99,8 +99,6 @@ pub(crate) struct SocketState {
     pub(crate) orphan: bool,
     /// It counts among those that have something to deliver.
     pub(super) delivers: bool,
-    /// The core's options, for when there is no connection any more.
-    pub(crate) options: SocketOptions,
     /// When the connection began on this side.
     pub(crate) began: Instant,
     /// When it was last held.
@@ -195,14 +193,22 @@ pub(crate) struct Over {
     pub(crate) for_good: bool,
     /// What was received and acknowledged before the end: it can still be read.
     pub(crate) unread: Option<Box<Connection>>,
+    /// The options of the connection, which can still be asked for.
+    pub(crate) options: Box<SocketOptions>,
+}
+
+impl Stage {
+    /// The options.
+    pub(crate) fn options(&self) -> &SocketOptions {
+        match self {
+            Self::Opening(opening) => opening.options(),
+            Self::Connected(connection) => connection.options(),
+            Self::Over(over) => &over.options,
+        }
+    }
 }
 
 impl Over {
-    /// The end, because of `cause`; nothing is left to read.
-    pub(crate) fn new(cause: Failure, for_good: bool) -> Self {
-        Self { cause, unreported: true, for_good, unread: None }
-    }
-
     /// The error, if it was not reported yet.
     pub(crate) fn take(&mut self) -> Option<io::Error> {
         let report = std::mem::replace(&mut self.unreported, self.for_good);
@@ -221,7 +227,6 @@ pub(crate) struct CellParts<'a> {
     pub(crate) traffic_class: u8,
     pub(crate) stage: Stage,
     pub(crate) binding: Option<Binding>,
-    pub(crate) options: SocketOptions,
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
     /// The time.
     pub(crate) now: Instant,
@@ -243,13 +248,12 @@ impl Cell {
             traffic_class,
             stage,
             binding,
-            options,
             fast_open,
             now: began,
             traced,
             memory,
         } = parts;
-        let history = options.history;
+        let history = stage.options().history;
         let by_fast_open = fast_open.is_some();
         let state = SocketState {
             stage,
@@ -262,7 +266,6 @@ impl Cell {
             sent_in_hold: 0,
             orphan: false,
             delivers: false,
-            options,
             began,
             latest: began,
             end: None,

@@ -181,7 +181,6 @@ impl Tcp {
             traffic_class: socket.ip.traffic_class & !3,
             stage: Stage::Opening(Box::new(opening)),
             binding: Some(binding),
-            options: socket.options.clone(),
             fast_open: None,
             now: turn.now,
             traced: core.trace().is_some(),

@@ -148,7 +148,6 @@ impl<'h, 't> HeldListener<'h, 't> {
             traffic_class: self.state.traffic_class,
             stage: Stage::Connected(connection),
             binding,
-            options: self.state.options.clone(),
             fast_open,
             now: self.turn.now,
             traced: self.turn.core.trace().is_some(),

@@ -17,6 +17,8 @@ pub(super) struct Packet {
     header_len: usize,
     checksum: Option<ChecksumOffload>,
     gso: Option<Gso>,
+    mark: u32,
+    priority: u32,
 }
 
 impl Packet {
@@ -24,8 +26,8 @@ impl Packet {
     pub(super) fn copy_of(packet: &TxPacket<'_>, queue: QueueId) -> Self {
         let mut bytes = vec![0; packet.len()];
         packet.copy_to(&mut bytes);
-        let TxPacket { header, checksum, gso, .. } = *packet;
-        Self { queue, bytes: bytes.into(), header_len: header.len(), checksum, gso }
+        let TxPacket { header, payload: _, checksum, gso, mark, priority } = *packet;
+        Self { queue, bytes: bytes.into(), header_len: header.len(), checksum, gso, mark, priority }
     }
 }
 
@@ -86,6 +88,6 @@ impl Unsent {
 fn transmit(turn: &mut Turn<'_>, packet: &Packet) -> Sent {
     let (header, payload) = packet.bytes.split_at(packet.header_len);
     let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-    let Packet { queue, checksum, gso, .. } = *packet;
-    send_packet(turn, queue, &TxPacket { header, payload, checksum, gso })
+    let Packet { queue, checksum, gso, mark, priority, .. } = *packet;
+    send_packet(turn, queue, &TxPacket { header, payload, checksum, gso, mark, priority })
 }

@@ -9,7 +9,6 @@
 mod forwarder;
 mod listener;
 mod pending;
-mod sock_ref;
 mod socket;
 mod stream;
 
@@ -19,7 +18,6 @@ pub use crate::tcp::SendFlags;
 pub use forwarder::{TcpForwarder, TcpForwarderConfig};
 pub use listener::TcpListener;
 pub use pending::{PendingListener, PendingStream};
-pub use sock_ref::SockRef;
 pub use socket::TcpSocket;
 pub use stream::TcpStream;
 pub use stream::split::{ReadHalf, WriteHalf};

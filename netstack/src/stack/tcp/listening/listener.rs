@@ -6,7 +6,7 @@ use super::overflow::Overflow;
 use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
-use crate::ip::{AddressKind, Cidr};
+use crate::ip::{AddressKind, Cidr, PacketOptions};
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
@@ -14,14 +14,15 @@ use crate::stack::flow::{FlowKey, present};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
+use crate::stack::socket::{BoundInterface, IpOptions, interface_of};
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::fast_open_queue::FastOpenQueue;
-use crate::stack::tcp::send::Marks;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{SocketOptions, SynRetries};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +36,8 @@ pub struct Listener {
     dual_stack: bool,
     /// An IPv6 socket bound to an IPv4 address.
     mapped: bool,
-    /// `SO_BINDTODEVICE`.
-    interface: Option<u16>,
+    /// `SO_BINDTODEVICE`, as in the state.
+    interface: BoundInterface,
     syn_policy: SynPolicy,
     is_forwarder: bool,
     observer: Arc<dyn Observer>,
@@ -52,8 +53,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) struct ListenerState {
     pub(super) options: SocketOptions,
-    pub(super) ttl: u8,
-    pub(super) traffic_class: u8,
+    /// What the connections start with, too.
+    pub(super) ip: IpOptions,
     /// Limit of both queues, `listen(2)`'s argument bounded by `somaxconn`.
     pub(super) backlog: usize,
     pub(super) syn_queue: SynQueue,
@@ -78,11 +79,6 @@ impl ListenerState {
     /// Whether the SYN queue takes no more, unless the peer is known to exist.
     pub(super) fn syn_queue_is_full(&self) -> bool {
         self.syn_queue.len() > self.backlog
-    }
-
-    /// What the IP headers of the listener's segments say.
-    pub(super) fn marks(&self) -> Marks {
-        Marks { ttl: self.ttl, traffic_class: self.traffic_class }
     }
 
     /// How often SYN-ACKs are repeated at the moment.
@@ -220,8 +216,7 @@ pub(crate) struct ListenerParts {
     pub(crate) id: u64,
     pub(crate) mapped: bool,
     pub(crate) options: SocketOptions,
-    pub(crate) ttl: u8,
-    pub(crate) traffic_class: u8,
+    pub(crate) ip: IpOptions,
     pub(crate) backlog: usize,
     pub(crate) syn_policy: SynPolicy,
     pub(crate) place: Place,
@@ -232,14 +227,14 @@ pub(crate) struct ListenerParts {
 
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
-        let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
+        let ListenerParts { id, mapped, options, mut ip, backlog, .. } = parts;
+        ip.packets = ip.packets.without_ecn();
         let ListenerParts { syn_policy, place, observer, keyed, overflow, .. } = parts;
         let (address, port, dual_stack, interface) = place.accepts();
         let is_forwarder = matches!(place, Place::Forwarder { .. });
         let state = ListenerState {
             options,
-            ttl,
-            traffic_class,
+            ip,
             backlog,
             syn_queue: SynQueue::new(keyed),
             accept_queue: VecDeque::new(),
@@ -255,7 +250,7 @@ impl Listener {
             port,
             dual_stack,
             mapped,
-            interface,
+            interface: BoundInterface::new(interface),
             is_forwarder,
             syn_policy,
             observer,
@@ -322,24 +317,51 @@ impl Listener {
         change(&mut self.state.lock().options)
     }
 
-    /// `IP_TTL`, or the hop limit.
-    pub fn ttl(&self) -> u8 {
-        self.state.lock().ttl
+    /// The options of the IP layer, which connections start with.
+    pub fn ip_options(&self) -> IpOptions {
+        self.state.lock().ip
     }
 
-    /// Sets the time to live; later connections inherit it.
-    pub fn set_ttl(&self, ttl: u8) {
-        self.state.lock().ttl = ttl;
+    /// Changes what is set for packets: those of the listener, and of the connections that it makes from now on.
+    /// The bits of ECN are TCP's.
+    pub fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        let packets = &mut self.state.lock().ip.packets;
+        change(packets);
+        *packets = packets.without_ecn();
     }
 
-    /// `IP_TOS` or `IPV6_TCLASS`.
-    pub fn traffic_class(&self) -> u8 {
-        self.state.lock().traffic_class
+    /// Sets `SO_REUSEADDR`, for sockets that are bound to the port later.
+    pub fn set_reuse_address(&self, reuse: bool) {
+        let state = &mut *self.state.lock();
+        state.ip.reuse_address = reuse;
+        if let Some(Place::Port(binding)) = &mut state.place {
+            binding.set_reuse_address(reuse);
+        }
     }
 
-    /// Sets the traffic class; later connections inherit it.
-    pub fn set_traffic_class(&self, class: u8) {
-        self.state.lock().traffic_class = class & !3;
+    /// Sets `SO_REUSEPORT`, for sockets that are bound to the port later.
+    pub fn set_reuse_port(&self, reuse: bool) {
+        let state = &mut *self.state.lock();
+        state.ip.reuse_port = reuse;
+        if let Some(Place::Port(binding)) = &mut state.place {
+            binding.set_reuse_port(reuse);
+        }
+    }
+
+    /// Limits the listener to what comes in on the interface `name`, or removes the limit. Connections that it has
+    /// made are not affected.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn bind_device(&self, core: &Core, name: Option<&str>) -> io::Result<()> {
+        let interface = interface_of(core, name)?;
+        let state = &mut *self.state.lock();
+        state.ip.interface = interface;
+        self.interface.set(interface);
+        if let Some(Place::Port(binding)) = &mut state.place {
+            binding.limit_to(interface);
+        }
+        Ok(())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ListenerState> {
@@ -357,7 +379,7 @@ impl Listener {
     }
 
     /// Whether it accepts what no listener does.
-    pub(in crate::stack::tcp) fn is_forwarder(&self) -> bool {
+    pub fn is_forwarder(&self) -> bool {
         self.is_forwarder
     }
 
@@ -384,14 +406,15 @@ impl Listener {
 
     /// The interface that it is limited to.
     pub(in crate::stack::tcp) fn interface(&self) -> Option<u16> {
-        self.interface
+        self.interface.get()
     }
 
     /// Why nobody from outside reaches it any more: every interface that leads to it is gone. The loopback
     /// interface does not count for a listener at all addresses, which waits for others.
     pub(in crate::stack::tcp) fn cut_off<'c>(&self, core: &'c Core) -> Option<&'c Failure> {
-        let everywhere = self.interface.is_none() && self.address.is_unspecified();
-        let leads_here = |interface: u16| match self.interface {
+        let limit = self.interface.get();
+        let everywhere = limit.is_none() && self.address.is_unspecified();
+        let leads_here = |interface: u16| match limit {
             Some(bound) => bound == interface,
             None if everywhere && core.is_loopback(interface) => false,
             None => {
@@ -400,7 +423,7 @@ impl Listener {
             }
         };
         // One that was removed counts only for who is limited to it: others may be added.
-        if let Some(bound) = self.interface.filter(|bound| core.is_removed(*bound)) {
+        if let Some(bound) = limit.filter(|bound| core.is_removed(*bound)) {
             return core.interface_failure(bound);
         }
         let mut cause = None;
@@ -422,10 +445,11 @@ impl Listener {
 
     /// How well the listener fits a segment to `local` that came in on `interface`; none if not.
     pub(crate) fn score(&self, local: IpAddr, interface: u16) -> Option<u8> {
-        if self.interface.is_some_and(|bound| bound != interface) {
+        let bound = self.interface.get();
+        if bound.is_some_and(|bound| bound != interface) {
             return None;
         }
-        let device = u8::from(self.interface.is_some());
+        let device = u8::from(bound.is_some());
         let address = if self.address == local {
             2
         } else if !self.address.is_unspecified() {

@@ -7,6 +7,7 @@ use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
 use super::groups::Groups;
 use super::hooks::DriverHook;
+use super::icmp_limit::IcmpLimit;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
 use super::keyed::Keyed;
@@ -16,7 +17,6 @@ use crate::buffer::Pool;
 use crate::config::Config;
 use crate::device::{Capabilities, Device};
 use crate::error::{Failure, os};
-use crate::icmp::RateLimit;
 use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
 use crate::sync::{Mutex, Rank};
 use crate::trace::Trace;
@@ -50,7 +50,7 @@ pub struct Core {
     link_changes: AtomicU32,
     groups: Groups,
     reassembly: Mutex<Reassembly>,
-    icmp_limit: Mutex<RateLimit>,
+    icmp_limit: Mutex<IcmpLimit>,
     /// Where echo requests to the addresses of others go, if the application answers them.
     echo: Mutex<Option<Arc<EchoQueue>>>,
     pool: Arc<Pool>,
@@ -86,6 +86,7 @@ impl Core {
         interfaces::check(&given, &addresses)?;
         let interfaces = Interfaces::new(given);
         let keyed = Keyed::new(secret(&random));
+        let icmp_limit = IcmpLimit::new(&config, &keyed);
         Ok(Self {
             addresses,
             routes: Routes::new(links),
@@ -94,7 +95,7 @@ impl Core {
             link_changes: AtomicU32::new(0),
             groups: Groups::new(),
             reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
-            icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            icmp_limit: Mutex::new(Rank::Leaf, icmp_limit),
             echo: Mutex::new(Rank::Leaf, None),
             pool: Pool::new(),
             keyed,
@@ -290,7 +291,7 @@ impl Core {
         &self.reassembly
     }
 
-    pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
+    pub(super) fn icmp_limit(&self) -> &Mutex<IcmpLimit> {
         &self.icmp_limit
     }
 

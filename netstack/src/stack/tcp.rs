@@ -87,6 +87,8 @@ pub struct Tcp {
     reset_limit: ResetLimit,
     /// Connections that no application holds any more.
     orphans: AtomicUsize,
+    /// Connections with something to deliver: a driver that ends asks for it again and again.
+    undelivered: AtomicUsize,
     fast_open: FastOpenState,
     /// That of new sockets, which also leads to the others that the stack knows.
     congestion: CongestionChoice,
@@ -116,8 +118,9 @@ impl Tcp {
             waiting: Waiting::new(core.interfaces().queue_count()),
             cookies: Published::new(Rank::Leaf, SynCookies::new()),
             isn,
-            reset_limit: ResetLimit::new(config),
+            reset_limit: ResetLimit::new(config, core.keyed()),
             orphans: AtomicUsize::new(0),
+            undelivered: AtomicUsize::new(0),
             fast_open: FastOpenState::new(config, cache, || core.secret()),
             congestion,
             metrics: Metrics::new(config, core.keyed().clone()),

@@ -17,6 +17,8 @@ mod fd_device;
 mod icmp;
 mod option_effects;
 mod options;
+#[cfg(unix)]
+mod polling;
 mod tcp_accept;
 mod tcp_connect;
 mod tcp_forwarder;

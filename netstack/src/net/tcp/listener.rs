@@ -1,5 +1,7 @@
 //! [`TcpListener`].
 
+pub(super) mod incoming;
+
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::error::os;
@@ -15,6 +17,7 @@ use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::stack::{Family, Listener, ListenerQueues, Observer, Unconnected};
 use crate::tcp::SocketOptions;
+use incoming::Incoming;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -124,6 +127,14 @@ impl TcpListener {
     /// As [`TcpListener::accept`].
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         self.endpoint.registration.poll_io(cx, Direction::Read, |_| self.accept_now())
+    }
+
+    /// The connections of this listener, as a stream that never ends. [`TcpListenerStream`] is one that owns its
+    /// listener.
+    ///
+    /// [`TcpListenerStream`]: crate::net::TcpListenerStream
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming::of(self)
     }
 
     fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
@@ -291,6 +302,12 @@ impl TcpListener {
         &self.endpoint.registration
     }
 
+    /// Whether the stack is over, so that nothing is accepted any more.
+    #[cfg(feature = "axum-0_8")]
+    pub(in crate::net) fn is_over(&self) -> bool {
+        self.registration().is_over()
+    }
+
     pub(super) fn engine_listener(&self) -> &Arc<Listener> {
         &self.endpoint.listener
     }
@@ -325,7 +342,10 @@ impl HasIpOptions for TcpListener {
             IpChange::ReuseAddress(on) => listener.set_reuse_address(on),
             IpChange::ReusePort(on) => listener.set_reuse_port(on),
             IpChange::OnlyV6(_) => return Err(os(libc::EINVAL)),
-            IpChange::Device(name) => listener.bind_device(stack.engine().core(), name)?,
+            IpChange::Device(name) => {
+                let engine = stack.engine();
+                engine.tcp().bind_listener_device(engine.core(), listener, name)?;
+            }
             IpChange::MtuDiscover(_) | IpChange::Foreign(..) | IpChange::Owner(_) => {}
         }
         Ok(())

@@ -267,7 +267,7 @@ impl Tcp {
         self.call(turn, cell, |held| {
             cell.limit_to(interface, queue);
             // Of another interface, what is known of the path has to be asked for again.
-            held.state.path_expires = Instant::ZERO;
+            held.state.path.expires = Instant::ZERO;
         });
         Ok(())
     }
@@ -354,15 +354,7 @@ impl Tcp {
 
     /// Whether all data that was written on any connection has been sent and acknowledged.
     pub fn has_delivered_all(&self) -> bool {
-        self.demux.all_cells().iter().all(|cell| {
-            cell.look(|state| match &state.stage {
-                Stage::Connected(connection) if state.attached => {
-                    connection.unsent() == 0 && connection.unacked() == 0
-                }
-                Stage::Opening(opening) if state.attached => !opening.has_data(),
-                Stage::Opening(_) | Stage::Connected(_) | Stage::Over(_) => true,
-            })
-        })
+        self.undelivered.load(Ordering::Acquire) == 0
     }
 
     /// Gives other settings to the connections that stand, as a variable of Linux does that they look at. All

@@ -65,6 +65,15 @@ pub struct Cell {
     is_active: bool,
 }
 
+/// When a connection last looked its path up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathLook {
+    /// The stack's count of changes to its paths at that time.
+    pub(crate) seen: u32,
+    /// When to look again whatever the count: the path's MTU expires.
+    pub(crate) expires: Instant,
+}
+
 /// The state of the socket: what the lock guards.
 #[derive(Debug)]
 pub(crate) struct SocketState {
@@ -77,14 +86,13 @@ pub(crate) struct SocketState {
     pub(crate) waiting: Option<Place>,
     /// The device takes packets again and the cell has its turn: no tail is held back for company.
     pub(crate) served: bool,
-    /// The stack's count of changes to its paths when the connection last looked its own up.
-    pub(crate) path_seen: u32,
-    /// When to look again whatever the count: the path's MTU expires.
-    pub(crate) path_expires: Instant,
+    pub(crate) path: PathLook,
     /// Bytes sent since the lock was taken.
     pub(crate) sent_in_hold: usize,
     /// The application dropped its handle.
     pub(crate) orphan: bool,
+    /// It counts among those that have something to deliver.
+    pub(super) delivers: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
     /// When the connection began on this side.
@@ -110,6 +118,16 @@ pub(super) struct Bound {
 }
 
 impl SocketState {
+    /// Whether something was written that is not sent or not acknowledged, and may still be.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.attached
+            && match &self.stage {
+                Stage::Connected(connection) => connection.unsent() != 0 || connection.unacked() != 0,
+                Stage::Opening(opening) => opening.has_data(),
+                Stage::Over(_) => false,
+            }
+    }
+
     /// Why the connection ended, if it has.
     pub(super) fn end_reason(&self) -> Option<EndReason> {
         match &self.stage {
@@ -234,10 +252,10 @@ impl Cell {
             attached: true,
             waiting: None,
             served: false,
-            path_seen: 0,
-            path_expires: Instant::ZERO,
+            path: PathLook { seen: 0, expires: Instant::ZERO },
             sent_in_hold: 0,
             orphan: false,
+            delivers: false,
             options,
             began,
             latest: began,

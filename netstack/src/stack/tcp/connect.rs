@@ -9,10 +9,11 @@ use crate::config::TimeWaitReuse;
 use crate::error::os;
 use crate::stack::flow::{Family, FlowKey};
 use crate::stack::hooks::Observer;
-use crate::stack::ports::{Binding, Claim};
+use crate::stack::ports::{Binding, Chance, Claim};
 use crate::stack::routes::Route;
 use crate::stack::turn::Turn;
 use crate::tcp::{Opening, Setup};
+use crate::time::Duration;
 use crate::trace::{Call, EventKind};
 use crate::wire::SeqNum;
 use std::io;
@@ -24,6 +25,10 @@ const CONNECT_RACES: usize = 8;
 
 /// Domains of the keyed hash.
 const PORT_HASH: u8 = 1;
+
+/// After this time the choice of ports for a destination starts somewhere else (EPHEMERAL_PORT_SHUFFLE_PERIOD in
+/// Linux).
+const PORT_PERIOD: Duration = Duration::from_secs(10);
 
 /// Who chose the port that a connection begins from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,13 +124,14 @@ impl Tcp {
             listening: false,
             by_connect: true,
         };
-        let flow = (PORT_HASH, target.route.source, target.remote, target.remote_port);
-        let hash = turn.core.keyed().of(&flow);
+        let period = turn.now.as_nanos() / PORT_PERIOD.as_nanos() as u64;
+        let flow = (PORT_HASH, period, target.route.source, target.remote, target.remote_port);
+        let chance = Chance { hash: turn.core.keyed().of(&flow), noise: turn.core.random() };
         let is_free = |port| {
             let place = self.place(turn, &target.key(port), &target.route, PortChoice::Automatic);
             !matches!(place, Place::Taken)
         };
-        self.ports.connect(hash, claim, is_free).map_err(|_| os(libc::EADDRNOTAVAIL))
+        self.ports.connect(chance, claim, is_free).map_err(|_| os(libc::EADDRNOTAVAIL))
     }
 
     fn place(&self, turn: &Turn<'_>, key: &FlowKey, route: &Route, choice: PortChoice) -> Place {

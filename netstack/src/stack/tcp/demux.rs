@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::listening::{Listener, Overflow};
+use crate::stack::crowd::{Crowd, Member, Wanted};
 use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId, give_back};
 use crate::stack::keyed::Keyed;
@@ -88,8 +89,7 @@ impl Shard {
 /// The listeners of one stack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
-    /// By port; few share one.
-    by_port: HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>,
+    by_port: HashMap<u16, Crowd<Arc<Listener>>, BuildHasherDefault<PortHasher>>,
     /// Who takes what no listener does: one for each interface at most, and one for all of them.
     forwarders: Vec<Arc<Listener>>,
     /// The loopback interface, whose packets a forwarder of all interfaces does not take.
@@ -300,7 +300,17 @@ impl Demux {
     /// Enters a listener.
     pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
         self.listeners.change(|listeners| {
-            listeners.by_port.entry(listener.port()).or_default().push(listener);
+            listeners.by_port.entry(listener.port()).or_default().push(listener, &self.keyed);
+        });
+    }
+
+    /// Moves a listener of a port to where it belongs after `change`.
+    pub(crate) fn move_listener(&self, listener: &Arc<Listener>, change: impl FnOnce()) {
+        self.listeners.change(|listeners| {
+            let group = listeners.by_port.entry(listener.port()).or_default();
+            group.remove(&listener.bound(), |other| Arc::ptr_eq(other, listener));
+            change();
+            group.push(Arc::clone(listener), &self.keyed);
         });
     }
 
@@ -322,7 +332,7 @@ impl Demux {
     /// The record of cookies that the listeners of a port share.
     pub(crate) fn overflow(&self, port: u16) -> Arc<Overflow> {
         let listeners = self.listeners.current();
-        let first = listeners.by_port.get(&port).and_then(|group| group.first());
+        let first = listeners.by_port.get(&port).and_then(|group| group.iter().next());
         first.map(|listener| Arc::clone(listener.overflow())).unwrap_or_default()
     }
 
@@ -332,8 +342,7 @@ impl Demux {
         self.listeners.change(|listeners| {
             listeners.forwarders.retain(|other| !Arc::ptr_eq(other, listener));
             let Some(group) = listeners.by_port.get_mut(&listener.port()) else { return };
-            group.retain(|other| !Arc::ptr_eq(other, listener));
-            if group.is_empty() {
+            if group.remove(&listener.bound(), |other| Arc::ptr_eq(other, listener)) {
                 listeners.by_port.remove(&listener.port());
             }
         });
@@ -350,11 +359,10 @@ impl Demux {
         seen: &'a mut Snapshot<Listeners>,
     ) -> Option<&'a Arc<Listener>> {
         let listeners = self.listeners.read(seen);
-        let found = match listeners.by_port.get(&key.local_port).map(|group| &group[..]) {
-            Some([only]) => only.score(key.local(), interface).map(|_| only),
-            Some(group) => self.listener_of(group, key, interface),
-            None => None,
-        };
+        let found = listeners.by_port.get(&key.local_port).and_then(|group| match group.only() {
+            Some(only) => only.takes(key.local(), interface).then_some(only),
+            None => self.listener_of(group, key, interface),
+        });
         if found.is_none() && !listeners.forwarders.is_empty() {
             return listeners.forwarder(interface);
         }
@@ -365,21 +373,18 @@ impl Demux {
     #[inline(never)]
     fn listener_of<'a>(
         &self,
-        group: &'a [Arc<Listener>],
+        group: &'a Crowd<Arc<Listener>>,
         key: &FlowKey,
         interface: u16,
     ) -> Option<&'a Arc<Listener>> {
-        let best = group.iter().filter_map(|listener| listener.score(key.local(), interface)).max()?;
-        let equals = || group.iter().filter(|one| one.score(key.local(), interface) == Some(best));
-        let count = equals().count();
-        let chosen = if count == 1 { 0 } else { (self.keyed.of(key) % count as u64) as usize };
-        equals().nth(chosen)
+        let wanted = Wanted { local: key.local(), remote: (key.remote(), key.remote_port), interface };
+        group.find(&wanted, || self.keyed.of(key))
     }
 
     /// All listeners.
     pub(crate) fn all_listeners(&self) -> Vec<Arc<Listener>> {
         let listeners = self.listeners.current();
-        let of_ports = listeners.by_port.values().flatten();
+        let of_ports = listeners.by_port.values().flat_map(Crowd::iter);
         let mut all: Vec<_> = of_ports.chain(&listeners.forwarders).map(Arc::clone).collect();
         all.sort_by_key(|listener| listener.id());
         all

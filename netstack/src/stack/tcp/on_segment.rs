@@ -143,6 +143,7 @@ impl Tcp {
         if !matches!(found, Found::Cell(_)) {
             turn.trace(|| key.about(), || EventKind::SegmentIn(segment.into()));
         }
+        let half_open = matches!(found, Found::HalfOpen(_));
         let received = |iss| Received { key: *key, queue: from, segment, iss };
         let verdict = match found {
             Found::Cell(cell) => {
@@ -166,7 +167,12 @@ impl Tcp {
         };
         match verdict {
             Verdict::Done => {}
-            Verdict::Dropped(reason) => turn.dropped(reason, || key.about()),
+            Verdict::Dropped(reason) => {
+                if half_open {
+                    self.charge_out_of_place(turn, from.interface, segment);
+                }
+                turn.dropped(reason, || key.about());
+            }
             Verdict::Reset(reason) => self.reset_stray(turn, scratch, stray, reason),
         }
     }

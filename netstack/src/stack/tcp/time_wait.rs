@@ -36,10 +36,12 @@ impl Tcp {
         let to = Receiver { queue, key, packets: packets_of_nobody(turn.core) };
         match step {
             TimeWaitStep::Ignore(reason) => {
+                self.charge_out_of_place(turn, from.interface, segment);
                 turn.dropped(reason, || key.about());
                 None
             }
             TimeWaitStep::Answer(ack, reason) => {
+                self.charge_out_of_place(turn, from.interface, segment);
                 turn.dropped(reason, || key.about());
                 self.send_segment(turn, queue, key, to.packets, &ack);
                 self.arm_time_wait(turn, key);

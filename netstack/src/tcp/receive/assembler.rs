@@ -10,6 +10,11 @@ use crate::wire::MAX_SACK_BLOCKS;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
 
+/// Holes that one segment fills at most. What comes behind them counts as not received, and comes again. A
+/// super-segment of 64 KiB is 45 segments of an ordinary size; one that lies over thousands of holes is made up to
+/// cost time.
+const MOST_HOLES: usize = 64;
+
 /// Out-of-order data. The first copy of a byte wins; a later one is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
@@ -25,6 +30,8 @@ pub(super) struct Assembler {
     /// Queued bytes.
     len: usize,
 }
+
+type Holes = ArrayVec<(Seq, Seq), MOST_HOLES>;
 
 /// What became of a chunk that was given to the assembler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +62,8 @@ impl Assembler {
 
     /// Whether a byte of `start..end` is not queued.
     pub(super) fn lacks(&self, start: Seq, end: Seq) -> bool {
-        !self.holes(start, end, &mut None).is_empty()
+        // Runs do not touch: at most one of them can cover all of it.
+        start < end && self.run_at(start).is_none_or(|(_, run_end)| run_end < end)
     }
 
     /// The first part of what is before `end` and queued.
@@ -97,7 +105,11 @@ impl Assembler {
             holes => {
                 for (hole_start, hole_end) in holes {
                     let bytes = &chunk.as_slice()[hole_start.since(start)..hole_end.since(start)];
-                    result.new_bytes += self.store(*hole_start, Chunk::copy_from(bytes), limit);
+                    let stored = self.store(*hole_start, Chunk::copy_from(bytes), limit);
+                    if stored == 0 {
+                        break;
+                    }
+                    result.new_bytes += stored;
                 }
             }
         }
@@ -107,9 +119,9 @@ impl Assembler {
         result
     }
 
-    /// The parts of `start..end` that are not queued, in order, and the first part that is.
-    fn holes(&self, start: Seq, end: Seq, duplicate: &mut Option<(Seq, Seq)>) -> Vec<(Seq, Seq)> {
-        let mut holes = Vec::new();
+    /// The first parts of `start..end` that are not queued, in order, and the first part that is.
+    fn holes(&self, start: Seq, end: Seq, duplicate: &mut Option<(Seq, Seq)>) -> Holes {
+        let mut holes = Holes::new();
         let mut at = start;
         let before = self.runs.range(..=start).next_back();
         for (&run_start, &run_end) in before.into_iter().chain(self.runs.range(start..end)) {
@@ -119,6 +131,9 @@ impl Assembler {
             duplicate.get_or_insert((run_start.max(start), run_end.min(end)));
             if run_start > at {
                 holes.push((at, run_start));
+                if holes.is_full() {
+                    return holes;
+                }
             }
             at = run_end;
         }

@@ -47,6 +47,7 @@ impl Held<'_, '_> {
                 let urgent = connection.ack_urgent();
                 if let Some(reason) = dropped {
                     self.dropped(reason);
+                    self.charge(segment);
                 }
                 if urgent {
                     let _ = self.transmit();
@@ -55,7 +56,11 @@ impl Held<'_, '_> {
             }
             Stage::Opening(opening) => {
                 let step = opening.on_segment(self.turn.now, segment, payload);
-                self.on_opening_step(step)
+                let dropped = self.on_opening_step(step);
+                if dropped.is_some() {
+                    self.charge(segment);
+                }
+                dropped
             }
             Stage::Over(_) => Some(self.dropped(DropReason::TcpClose)),
         }
@@ -67,6 +72,10 @@ impl Held<'_, '_> {
         self.turn.core.counters().add_drops(reason, 1);
         self.note(|| EventKind::Dropped(reason));
         reason
+    }
+
+    fn charge(&self, segment: &Segment) {
+        self.tcp.charge_out_of_place(self.turn, self.cell.queue().interface, segment);
     }
 
     /// Says why, if the segment was of no use.

@@ -10,11 +10,12 @@ use crate::ip::{AddressKind, Cidr, PacketOptions};
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
+use crate::stack::crowd::{Bound, Member};
 use crate::stack::flow::{FlowKey, present};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
-use crate::stack::socket::{BoundInterface, IpOptions, interface_of};
+use crate::stack::socket::{BoundInterface, IpOptions};
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::fast_open_queue::FastOpenQueue;
 use crate::sync::{Mutex, MutexGuard, Rank};
@@ -22,7 +23,6 @@ use crate::tcp::{SocketOptions, SynRetries};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -348,20 +348,18 @@ impl Listener {
         }
     }
 
-    /// Limits the listener to what comes in on the interface `name`, or removes the limit. Connections that it has
-    /// made are not affected.
-    ///
-    /// # Errors
-    /// `ENODEV` if there is no such interface.
-    pub fn bind_device(&self, core: &Core, name: Option<&str>) -> io::Result<()> {
-        let interface = interface_of(core, name)?;
+    /// Limits the listener to what comes in on an interface, or removes the limit. `enter` puts it where it belongs in
+    /// the table after that, if it is still open.
+    pub(super) fn limit_to(&self, interface: Option<u16>, enter: impl FnOnce(&dyn Fn())) {
         let state = &mut *self.state.lock();
         state.ip.interface = interface;
-        self.interface.set(interface);
-        if let Some(Place::Port(binding)) = &mut state.place {
-            binding.limit_to(interface);
+        match &mut state.place {
+            Some(Place::Port(binding)) => {
+                binding.limit_to(interface);
+                enter(&|| self.interface.set(interface));
+            }
+            Some(Place::Forwarder { .. }) | None => self.interface.set(interface),
         }
-        Ok(())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ListenerState> {
@@ -418,7 +416,7 @@ impl Listener {
             Some(bound) => bound == interface,
             None if everywhere && core.is_loopback(interface) => false,
             None => {
-                let leads = |cidr: &Cidr| self.score(cidr.address(), interface).is_some();
+                let leads = |cidr: &Cidr| self.takes(cidr.address(), interface);
                 core.routes().any_address(interface, leads) || self.takes_any_ip_of(core, interface)
             }
         };
@@ -443,31 +441,33 @@ impl Listener {
             || self.dual_stack && addresses.accepts_any_ip(interface, Ipv4Addr::UNSPECIFIED.into())
     }
 
-    /// How well the listener fits a segment to `local` that came in on `interface`; none if not.
-    pub(crate) fn score(&self, local: IpAddr, interface: u16) -> Option<u8> {
-        let bound = self.interface.get();
-        if bound.is_some_and(|bound| bound != interface) {
-            return None;
-        }
-        let device = u8::from(bound.is_some());
-        let address = if self.address == local {
-            2
-        } else if !self.address.is_unspecified() {
-            return None;
-        } else if self.address.is_ipv4() == local.is_ipv4() {
-            1
-        } else if self.dual_stack {
-            0
-        } else {
-            return None;
+    /// Whether the listener takes a segment to `local` that came in on `interface`.
+    #[inline]
+    pub(crate) fn takes(&self, local: IpAddr, interface: u16) -> bool {
+        let any = || {
+            self.address.is_unspecified() && (self.address.is_ipv4() == local.is_ipv4() || self.dual_stack)
         };
-        // A binding to the device weighs less than one to the address (compute_score in Linux).
-        Some(address * 2 + device)
+        self.interface.takes_from(interface) && (self.address == local || any())
     }
 
     /// Whether connections to it are IPv4 in the eyes of an IPv6 socket.
     pub(in crate::stack::tcp) fn maps(&self, key: &FlowKey) -> bool {
         !key.is_ipv6() && !self.is_forwarder && (self.mapped || self.address.is_ipv6())
+    }
+}
+
+impl Member for Arc<Listener> {
+    fn bound(&self) -> Bound {
+        Bound { address: self.address, peer: None, interface: self.interface.get() }
+    }
+
+    fn dual_stack(&self) -> bool {
+        self.dual_stack
+    }
+
+    /// Nothing else lets two of them listen at one place.
+    fn reuse_port(&self) -> bool {
+        true
     }
 }
 

@@ -7,6 +7,7 @@ use crate::ip::Cast;
 use crate::reasons::ResetReason;
 use crate::stack::egress::{quote_room, send_icmp_error};
 use crate::stack::flow::{FlowKey, QueueId};
+use crate::stack::icmp_limit::Cause;
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::demux::Flow;
@@ -177,7 +178,7 @@ impl HeldListener<'_, '_> {
         let bytes = &packet[..packet.len().min(room)];
         let undelivered = Undelivered { header: &header, bytes, cast: Cast::Unicast };
         if emit_unreachable(&mut message, reason, &undelivered, self.turn.core.addresses(), &ip) {
-            send_icmp_error(self.turn, queue, &message);
+            send_icmp_error(self.turn, queue, remote, &message, Cause::Application);
         }
     }
 }

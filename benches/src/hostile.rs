@@ -107,7 +107,7 @@ impl Victim {
     /// If the port is taken.
     pub fn listen(&self) -> io::Result<Arc<Listener>> {
         let mut socket = Unconnected::new(self.engine.core(), self.engine.tcp(), Family::V4);
-        socket.ip.reuse_port = true;
+        socket.ip.set_reuse_port(true);
         self.engine.tcp().bind(self.engine.core(), &mut socket, SocketAddr::new(SERVER.into(), PORT))?;
         self.engine.with_tcp(self.now, |tcp, turn| tcp.listen(turn, socket, 4096, Arc::new(Nobody)))
     }
@@ -118,7 +118,7 @@ impl Victim {
     /// If the port is taken.
     pub fn bind(&self) -> io::Result<Arc<UdpCell>> {
         let mut socket = UnboundUdp::new(self.engine.core(), Family::V4);
-        socket.ip.reuse_port = true;
+        socket.ip.set_reuse_port(true);
         let to = SocketAddr::new(SERVER.into(), PORT);
         self.engine.udp().bind(self.engine.core(), socket, to, Arc::new(Nobody))
     }

@@ -444,7 +444,7 @@ impl Output<'_> {
         let header_len = self.header.len() as u16;
         let cut = self.offload && payload.len() > usize::from(connection.mss);
         let gso = cut.then_some(Gso { size: connection.mss, header_len });
-        let packet = TxPacket { header: &self.header, payload: pieces, checksum, gso };
+        let packet = TxPacket { header: &self.header, payload: pieces, checksum, gso, ..TxPacket::default() };
         match self.tun.transmit(clock::EPOCH, 0, &packet) {
             // A lost packet: the peer or `on_stall` recovers it.
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(()),

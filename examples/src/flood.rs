@@ -109,7 +109,7 @@ impl Flood {
             &TcpDatagram { ip: &ip, src_port, dst_port: target.port(), segment: &segment, payload: &[] },
             ChecksumMode::Full,
         );
-        let packet = TxPacket { header: &header, payload: &[], checksum: None, gso: None };
+        let packet = TxPacket { header: &header, ..TxPacket::default() };
         loop {
             match self.tun.transmit(StackInstant::ZERO, 0, &packet) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(TICK),

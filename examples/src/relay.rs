@@ -76,7 +76,7 @@ fn relay(now: Instant, from: &dyn Device, to: &dyn Device, buf: &mut PacketBuf) 
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         };
-        let packet = TxPacket { header: &buf.bytes()[..meta.len], payload: &[], checksum: None, gso: None };
+        let packet = TxPacket { header: &buf.bytes()[..meta.len], ..TxPacket::default() };
         match to.transmit(now, 0, &packet) {
             Ok(()) => {}
             // A wire does not wait: packets that the other side cannot take are lost.

@@ -60,9 +60,9 @@ fn there_and_back(u: &mut Unstructured<'_>) -> Result<()> {
     let header: [u8; 40] = u.arbitrary()?;
     let packet = TxPacket {
         header: &header[..u.int_in_range(0..=40)?],
-        payload: &[],
         checksum: checksum.map(|(start, offset)| ChecksumOffload { start, offset }),
         gso: gso.map(|(size, header_len)| Gso { size, header_len }),
+        ..TxPacket::default()
     };
     let version = packet.header.first().map(|byte| byte >> 4);
     match encode(&packet) {

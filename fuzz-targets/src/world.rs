@@ -210,7 +210,7 @@ impl Host {
     pub(crate) fn listen(&self, now: Instant, port: u16, backlog: u32) -> Arc<Listener> {
         let (core, tcp) = (self.engine.core(), self.engine.tcp());
         let mut socket = Unconnected::new(core, tcp, Family::V6);
-        socket.ip.reuse_address = true;
+        socket.ip.set_reuse_address(true);
         tcp.bind(core, &mut socket, SocketAddr::new(Family::V6.unspecified(), port)).expect("a free port");
         self.engine
             .with_tcp(now, |tcp, turn| tcp.listen(turn, socket, backlog, Arc::new(Deaf)))

@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn packets_are_kept_with_their_time() {
         let recorder = Recorder::new(1500, false);
-        let sent = TxPacket { header: &[1, 2], payload: &[&[3], &[4]], checksum: None, gso: None };
+        let sent = TxPacket { header: &[1, 2], payload: &[&[3], &[4]], ..TxPacket::default() };
         recorder.transmit(Instant::from_micros(7), 0, &sent).unwrap();
         assert_eq!(recorder.pop(), Some(Sent { at: Instant::from_micros(7), bytes: vec![1, 2, 3, 4] }));
         assert_eq!(recorder.pop(), None);

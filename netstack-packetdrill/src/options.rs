@@ -4,7 +4,8 @@ use crate::blocking::Adapter;
 use crate::world::{Kind, World};
 use crate::{Call, Errno, tcp_info};
 use netstack::config::{Config, FastOpenKey, FastOpenKeys, MtuDiscover};
-use netstack::stack::Family;
+use netstack::ip::PacketOptions;
+use netstack::stack::IpOptions;
 use netstack::tcp::SocketOptions;
 use netstack::time::Duration;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ const MTU_DISCOVER: [(i32, MtuDiscover); 6] = [
     (libc::IP_PMTUDISC_OMIT, MtuDiscover::Omit),
 ];
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
+const TCP_THIN_LINEAR_TIMEOUTS: i32 = 16;
 
 const UNKNOWN: Errno = Errno(libc::ENOPROTOOPT);
 const INVALID: Errno = Errno(libc::EINVAL);
@@ -153,6 +155,23 @@ impl World {
         })
     }
 
+    fn change_packets(&mut self, fd: i32, change: impl FnOnce(&mut PacketOptions)) -> Call<()> {
+        match &mut self.socket(fd)?.kind {
+            Kind::Unconnected(socket) => change(&mut socket.ip.packets),
+            Kind::Connection(cell) => cell.change_packets(change),
+            Kind::Listener(listener) => listener.change_packets(change),
+        }
+        Ok(())
+    }
+
+    fn ip_options(&mut self, fd: i32) -> Call<IpOptions> {
+        Ok(match &self.socket(fd)?.kind {
+            Kind::Unconnected(socket) => socket.ip.options(),
+            Kind::Connection(cell) => cell.ip_options(),
+            Kind::Listener(listener) => listener.ip_options(),
+        })
+    }
+
     fn set_socket(&mut self, fd: i32, name: i32, value: &[u8]) -> Call<()> {
         if name == libc::SO_LINGER {
             let (on, seconds) = (int(value)?, int(value.get(4..).ok_or(INVALID)?)?);
@@ -173,17 +192,25 @@ impl World {
                 let socket = self.socket(fd)?;
                 socket.reuse_address = value != 0;
                 if let Kind::Unconnected(socket) = &mut socket.kind {
-                    socket.ip.reuse_address = value != 0;
+                    socket.ip.set_reuse_address(value != 0);
                 }
                 Ok(())
             }
             libc::SO_REUSEPORT => match &mut self.socket(fd)?.kind {
                 Kind::Unconnected(socket) => {
-                    socket.ip.reuse_port = value != 0;
+                    socket.ip.set_reuse_port(value != 0);
                     Ok(())
                 }
                 Kind::Connection(_) | Kind::Listener(_) => Err(UNKNOWN),
             },
+            libc::SO_MARK | libc::SO_PRIORITY => {
+                let value = value.cast_unsigned();
+                let change = |packets: &mut PacketOptions| match name {
+                    libc::SO_MARK => packets.mark = value,
+                    _ => packets.priority = value,
+                };
+                self.change_packets(fd, change)
+            }
             libc::SO_KEEPALIVE => self.change(fd, |options| options.keepalive = value != 0),
             libc::SO_SNDBUF => {
                 let size = size.min(config.send_buffer_max).max(MIN_SEND_BUFFER);
@@ -198,13 +225,15 @@ impl World {
     }
 
     fn socket_option(&mut self, fd: i32, name: i32) -> Call {
-        let (config, options) = (self.settings()?, self.options(fd)?);
+        let (config, options, ip) = (self.settings()?, self.options(fd)?, self.ip_options(fd)?);
         let (engine, now) = (self.engine()?, self.now());
         let socket = self.socket(fd)?;
         // Linux reports twice what was set.
         let twice = |set: Option<usize>, automatic| clamp(set.map_or(automatic, |size| size * 2));
         Ok(match name {
             libc::SO_REUSEADDR => socket.reuse_address.into(),
+            libc::SO_MARK => ip.packets.mark.cast_signed(),
+            libc::SO_PRIORITY => ip.packets.priority.cast_signed(),
             libc::SO_KEEPALIVE => options.keepalive.into(),
             libc::SO_SNDBUF => twice(options.send_buffer_size, config.send_buffer_initial),
             libc::SO_RCVBUF => twice(options.recv_buffer_size, config.recv_buffer_initial),
@@ -321,6 +350,10 @@ impl World {
                 let time = Duration::from_secs(value.max(0).unsigned_abs().into());
                 self.change(fd, |options| options.set_defer_accept_time(Some(time), &config))
             }
+            TCP_THIN_LINEAR_TIMEOUTS => match value {
+                0 | 1 => self.change(fd, |options| options.thin_linear_timeouts = value == 1),
+                _ => Err(INVALID),
+            },
             libc::TCP_WINDOW_CLAMP => {
                 let clamp = usize::try_from(value).ok().filter(|clamp| *clamp > 0);
                 self.change(fd, |options| options.window_clamp = clamp)
@@ -341,8 +374,9 @@ impl World {
                 let (engine, now) = (self.engine()?, self.now());
                 if let Kind::Connection(cell) = &self.socket(fd)?.kind {
                     engine.with_tcp(now, |tcp, turn| tcp.set_quickack(turn, cell, value & 1 != 0));
+                    return Ok(());
                 }
-                Ok(())
+                self.change(fd, |options| options.quickack = value != 0)
             }
             _ => Err(UNKNOWN),
         }
@@ -387,6 +421,7 @@ impl World {
             libc::TCP_DEFER_ACCEPT => {
                 options.defer_accept_time(&config).map_or(0, |time| time.as_secs() as i32)
             }
+            TCP_THIN_LINEAR_TIMEOUTS => options.thin_linear_timeouts.into(),
             libc::TCP_WINDOW_CLAMP => options.window_clamp.map_or(0, clamp),
             libc::TCP_USER_TIMEOUT => {
                 options.user_timeout.map_or(0, |limit| clamp(limit.as_millis() as usize))
@@ -397,7 +432,7 @@ impl World {
             TCP_FASTOPEN_NO_COOKIE => options.fastopen_no_cookie.into(),
             libc::TCP_QUICKACK => match kind {
                 Kind::Connection(cell) => engine.tcp().quickack(cell).into(),
-                Kind::Unconnected(_) | Kind::Listener(_) => 1,
+                Kind::Unconnected(_) | Kind::Listener(_) => options.quickack.into(),
             },
             libc::TCP_MAXSEG => {
                 let info = match kind {
@@ -422,26 +457,11 @@ impl World {
         if let Some(option) = foreign_addresses(level, name) {
             return self.change(fd, |options| *option(options) = value != 0);
         }
+        if let Some(change) = packet_option(level, name, value)? {
+            return self.change_packets(fd, change);
+        }
         let socket = self.socket(fd)?;
         match (level, name) {
-            (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => {
-                let class = u8::try_from(value).map_err(|_| INVALID)?;
-                match &mut socket.kind {
-                    Kind::Unconnected(socket) => socket.ip.traffic_class = class,
-                    Kind::Connection(cell) => cell.set_traffic_class(class),
-                    Kind::Listener(listener) => listener.set_traffic_class(class),
-                }
-                Ok(())
-            }
-            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => {
-                let ttl = u8::try_from(value).ok().filter(|ttl| *ttl > 0).ok_or(INVALID)?;
-                match &mut socket.kind {
-                    Kind::Unconnected(socket) => socket.ip.ttl = ttl,
-                    Kind::Connection(cell) => cell.set_ttl(ttl),
-                    Kind::Listener(listener) => listener.set_ttl(ttl),
-                }
-                Ok(())
-            }
             (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match &mut socket.kind {
                 Kind::Unconnected(socket) => Ok(socket.ip.set_only_v6(value != 0)?),
                 Kind::Connection(_) | Kind::Listener(_) => Err(INVALID),
@@ -461,25 +481,29 @@ impl World {
         if let Some(option) = foreign_addresses(level, name) {
             return Ok((*option(&mut self.options(fd)?)).into());
         }
-        let kind = &self.socket(fd)?.kind;
+        let options = self.ip_options(fd)?;
         Ok(match (level, name) {
-            (libc::SOL_IP, libc::IP_TOS) | (libc::SOL_IPV6, libc::IPV6_TCLASS) => match kind {
-                Kind::Unconnected(socket) => socket.ip.traffic_class,
-                Kind::Connection(cell) => cell.traffic_class(),
-                Kind::Listener(listener) => listener.traffic_class(),
-            }
-            .into(),
-            (libc::SOL_IP, libc::IP_TTL) | (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => match kind {
-                Kind::Unconnected(socket) => socket.ip.ttl,
-                Kind::Connection(cell) => cell.ttl(),
-                Kind::Listener(listener) => listener.ttl(),
-            }
-            .into(),
-            (libc::SOL_IPV6, libc::IPV6_V6ONLY) => match kind {
-                Kind::Unconnected(socket) if socket.ip.family() == Family::V6 => socket.ip.only_v6().into(),
-                Kind::Unconnected(_) | Kind::Connection(_) | Kind::Listener(_) => return Err(UNKNOWN),
-            },
+            (libc::SOL_IP, libc::IP_TOS) => options.packets.tos.into(),
+            (libc::SOL_IPV6, libc::IPV6_TCLASS) => options.packets.tclass.into(),
+            (libc::SOL_IP, libc::IP_TTL) => options.packets.ttl.into(),
+            (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => options.packets.hops.into(),
+            (libc::SOL_IPV6, libc::IPV6_V6ONLY) => options.only_v6.into(),
             _ => return Err(UNKNOWN),
         })
     }
+}
+
+/// What setting an option for packets to `value` changes; none if it is no such option.
+fn packet_option(level: i32, name: i32, value: i32) -> Call<Option<impl FnOnce(&mut PacketOptions)>> {
+    let byte = u8::try_from(value).map_err(|_| INVALID);
+    type Set = fn(&mut PacketOptions, u8);
+    let (set, byte): (Set, _) = match (level, name) {
+        (libc::SOL_IP, libc::IP_TOS) => (PacketOptions::set_tos, byte?),
+        (libc::SOL_IPV6, libc::IPV6_TCLASS) => (|packets, class| packets.tclass = class, byte?),
+        (libc::SOL_IP, libc::IP_TTL) if value == 0 => return Err(INVALID),
+        (libc::SOL_IP, libc::IP_TTL) => (|packets, ttl| packets.ttl = ttl, byte?),
+        (libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS) => (|packets, hops| packets.hops = hops, byte?),
+        _ => return Ok(None),
+    };
+    Ok(Some(move |packets: &mut PacketOptions| set(packets, byte)))
 }

@@ -83,9 +83,9 @@ mod tests {
     fn packet(checksum: bool, gso: bool) -> TxPacket<'static> {
         TxPacket {
             header: &V4,
-            payload: &[],
             checksum: checksum.then_some(ChecksumOffload { start: 20, offset: 16 }),
             gso: gso.then_some(Gso { size: 1460, header_len: 40 }),
+            ..TxPacket::default()
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         for header in [&V4[..28], &[0x60; 48]] {
             let checksum = Some(ChecksumOffload { start: header.len() as u16 - 8, offset: 6 });
             let gso = Some(Gso { size: 1200, header_len: header.len() as u16 });
-            let datagrams = TxPacket { header, payload: &[], checksum, gso };
+            let datagrams = TxPacket { header, checksum, gso, ..TxPacket::default() };
             assert_eq!(encode(&datagrams).unwrap()[1], GSO_UDP_L4);
         }
     }

@@ -117,7 +117,7 @@ fn the_kernel_answers_pings() {
                 header[10..12].copy_from_slice(&ip_checksum.to_be_bytes());
                 let mut echo = echo.to_vec();
                 echo[2..4].copy_from_slice(&checksum.to_be_bytes());
-                let packet = TxPacket { header: &header, payload: &[&echo], checksum: None, gso: None };
+                let packet = TxPacket { header: &header, payload: &[&echo], ..TxPacket::default() };
                 tun.transmit(Instant::ZERO, 0, &packet).unwrap();
             } else {
                 let echo = [request, 0, 0, 0, 0, 1, 0, 1];
@@ -313,7 +313,7 @@ fn malformed_packets_are_lost_alone() {
         for offload in [true, false] {
             let tun = Tun::open(&config().offload(offload)).unwrap();
             for header in [[0; 40], [0xf0; 40]] {
-                let packet = TxPacket { header: &header, payload: &[], checksum: None, gso: None };
+                let packet = TxPacket { header: &header, ..TxPacket::default() };
                 tun.transmit(Instant::ZERO, 0, &packet).unwrap();
             }
             assert_eq!(tun.refused(), 2);
@@ -347,7 +347,7 @@ fn work_is_not_left_to_a_device_without_offloads() {
         .unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::InvalidInput);
         let pieces = [&b"x"[..]; netstack::buffer::MAX_PIECES + 1];
-        let packet = TxPacket { header: &[0x45; 20], payload: &pieces, checksum: None, gso: None };
+        let packet = TxPacket { header: &[0x45; 20], payload: &pieces, ..TxPacket::default() };
         assert_eq!(tun.transmit(Instant::ZERO, 0, &packet).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     });
 }
@@ -397,12 +397,8 @@ fn a_descriptor_that_is_no_tun_device_is_what_the_caller_says() {
     theirs.send(b"packet").unwrap();
     let meta = tun.receive(Instant::ZERO, 0, &mut buf).unwrap();
     assert_eq!(&buf.bytes()[..meta.len], b"packet");
-    tun.transmit(
-        Instant::ZERO,
-        0,
-        &TxPacket { header: b"an", payload: &[b"swer"], checksum: None, gso: None },
-    )
-    .unwrap();
+    tun.transmit(Instant::ZERO, 0, &TxPacket { header: b"an", payload: &[b"swer"], ..TxPacket::default() })
+        .unwrap();
     let mut answer = [0; 16];
     assert_eq!(theirs.recv(&mut answer).unwrap(), 6);
 }
@@ -424,7 +420,7 @@ fn packets_of_every_size_are_whole() {
             assert!(buf.bytes()[..meta.len] == bytes[..len], "{len}, in");
             let (header, payload) = bytes[..len].split_at(len.min(40));
             let (first, second) = payload.split_at(payload.len() / 3);
-            let packet = TxPacket { header, payload: &[first, second], checksum: None, gso: None };
+            let packet = TxPacket { header, payload: &[first, second], ..TxPacket::default() };
             tun.transmit(Instant::ZERO, 0, &packet).unwrap();
             let got = theirs.recv(&mut seen).unwrap();
             assert!(seen[..got] == whole, "{len}, out");

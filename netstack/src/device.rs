@@ -54,7 +54,7 @@ pub struct Capabilities {
 }
 
 /// A packet to send: the concatenation of `header` and all of `payload`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct TxPacket<'a> {
     /// The IP and transport headers.
     pub header: &'a [u8],
@@ -65,6 +65,11 @@ pub struct TxPacket<'a> {
     /// Set if the device is to divide the packet into segments. Then `checksum` is set too, the
     /// IPv4 header checksum is valid for the whole packet, and the IP length field covers it.
     pub gso: Option<Gso>,
+    /// `SO_MARK` of the socket that sends it. 0 if it is not set, and of what no socket sends: answers to pings,
+    /// ICMP errors, resets of unknown connections, what TIME-WAIT answers.
+    pub mark: u32,
+    /// `SO_PRIORITY` of the socket that sends it. 0 if it is not set, and of what no socket sends.
+    pub priority: u32,
 }
 
 impl TxPacket<'_> {

@@ -87,5 +87,7 @@ pub mod net;
 
 pub use config::Config;
 #[cfg(feature = "net")]
+pub use net::tcp::TcpKeepalive;
+#[cfg(feature = "net")]
 pub use net::{Driver, SockRef, Stack, StackBuilder, run};
 pub use stack::{Interface, IpRoute};

@@ -45,7 +45,7 @@ fn source(tun: &Tun, mode: Mode, request: Request, ip: &IpMeta, ports: [u16; 2])
     let cut = payload.len() > len;
     let gso = cut.then_some(Gso { size: request.len, header_len: header.len() as u16 });
     let pieces: &[&[u8]] = &[&payload];
-    let packet = TxPacket { header: &header, payload: pieces, checksum, gso };
+    let packet = TxPacket { header: &header, payload: pieces, checksum, gso, ..TxPacket::default() };
     let end = clock::now() + request.time();
     while clock::now() < end {
         for _ in 0..PACKETS_PER_LOOK {

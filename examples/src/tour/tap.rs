@@ -62,7 +62,7 @@ impl Tap {
 
     /// Passes a packet to the device below, as if the stack above had sent it.
     pub(super) fn emit(&self, packet: &[u8]) -> io::Result<()> {
-        let whole = TxPacket { header: packet, payload: &[], checksum: None, gso: None };
+        let whole = TxPacket { header: packet, ..TxPacket::default() };
         self.transmit(Instant::ZERO, 0, &whole)?;
         self.inner.flush(0);
         Ok(())

@@ -211,6 +211,7 @@ pub(crate) fn send(tun: &Tun, queue: usize, packet: &Packet<'_>, work: Work) -> 
             Work::Gso(size) => Some(Gso { size, header_len: header.len() as u16 }),
             _ => None,
         },
+        ..TxPacket::default()
     };
     tun.transmit(Instant::ZERO, queue, &packet)
 }

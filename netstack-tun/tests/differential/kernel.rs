@@ -173,7 +173,7 @@ impl System for Kernel {
     }
 
     fn inject(&mut self, packet: &[u8]) {
-        let packet = TxPacket { header: packet, payload: &[], checksum: None, gso: None };
+        let packet = TxPacket { header: packet, ..TxPacket::default() };
         self.tun.transmit(netstack::time::Instant::ZERO, 0, &packet).unwrap();
     }
 

@@ -59,7 +59,7 @@ impl Ours {
         let (core, tcp) = (self.engine.core(), self.engine.tcp());
         let family = if self.flow.host.is_ipv4() { Family::V4 } else { Family::V6 };
         let mut socket = Unconnected::new(core, tcp, family);
-        socket.ip.reuse_address = true;
+        socket.ip.set_reuse_address(true);
         socket.options.recv_buffer_size = self.receive_buffer;
         tcp.bind(core, &mut socket, self.flow.host)?;
         Ok(socket)

@@ -386,7 +386,7 @@ mod tests {
     const NOW: Instant = Instant::ZERO;
 
     fn packet<'a>(header: &'a [u8], payload: &'a [&'a [u8]]) -> TxPacket<'a> {
-        TxPacket { header, payload, checksum: None, gso: None }
+        TxPacket { header, payload, ..TxPacket::default() }
     }
 
     fn cx() -> Context<'static> {

@@ -244,7 +244,7 @@ impl Link {
         loop {
             let Some(packet) = self.state.lock().egress.take(queue) else { break };
             let header = &packet.bytes.bytes()[..packet.meta.len];
-            let sent = TxPacket { header, payload: &[], checksum: None, gso: None };
+            let sent = TxPacket { header, ..TxPacket::default() };
             match self.inner.transmit(now, queue, &sent) {
                 Ok(()) => moved = true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

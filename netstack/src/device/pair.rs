@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn packet<'a>(header: &'a [u8], payload: &'a [&'a [u8]]) -> TxPacket<'a> {
-        TxPacket { header, payload, checksum: None, gso: None }
+        TxPacket { header, payload, ..TxPacket::default() }
     }
 
     fn signal(device: &dyn Device) -> &Signal {

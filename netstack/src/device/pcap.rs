@@ -291,7 +291,11 @@ mod tests {
         );
         let gso = Some(Gso { size: 1000, header_len: 40 });
         let (front, back) = payload.split_at(1001);
-        device.transmit(now, 0, &TxPacket { header: &header, payload: &[front, back], checksum, gso })
+        device.transmit(
+            now,
+            0,
+            &TxPacket { header: &header, payload: &[front, back], checksum, gso, ..TxPacket::default() },
+        )
     }
 
     fn tapped(file: &File, snap_len: SnapLen) -> (PcapTap, Pair) {

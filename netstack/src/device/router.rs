@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn send(port: &RouterPort, to: &str) -> io::Result<()> {
-        port.transmit(NOW, 0, &TxPacket { header: &header(to), payload: &[], checksum: None, gso: None })
+        port.transmit(NOW, 0, &TxPacket { header: &header(to), ..TxPacket::default() })
     }
 
     fn received(port: &RouterPort) -> usize {

@@ -6,6 +6,7 @@ mod addresses;
 mod cidr;
 mod fragment;
 mod options;
+mod packet_options;
 mod reassembly;
 mod validate;
 
@@ -13,5 +14,6 @@ pub use addresses::{AddressKind, Addresses};
 pub use cidr::{Cidr, ParseCidrError};
 pub use fragment::fragment;
 pub use options::{OptionsV4, check_options_v4};
+pub use packet_options::PacketOptions;
 pub use reassembly::{Inserted, Reassembly, ReassemblyConfig};
 pub use validate::{Cast, Martian, Origin, validate};

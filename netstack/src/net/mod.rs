@@ -1,7 +1,7 @@
 //! Sockets with the API of `tokio::net`, and their driver on tokio.
 //!
 //! ```text
-//! sockets    a stack's methods that make sockets
+//! sockets    a stack's methods that make sockets    sock_ref   the options of any of them
 //! tcp, udp, icmp  the sockets                         options   what sockets have in common
 //! echo       pings that the application answers     interface  handles to interfaces, and events of them
 //! stack      Stack, its builder, the current stack    lookup    names and literals
@@ -36,6 +36,7 @@ mod readiness;
 mod resolver;
 #[cfg(all(test, netstack_shuttle))]
 mod schedules;
+mod sock_ref;
 mod sockets;
 mod stack;
 pub mod tcp;
@@ -62,11 +63,12 @@ pub use icmp::{PingSocket, RawSocket};
 pub use interface::{InterfaceHandle, Monitor};
 pub use lookup::{ToSocketAddrs, lookup_host};
 pub use resolver::{Resolve, Resolver};
+pub use sock_ref::SockRef;
 pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;
 pub use stack::{InterfaceFailure, Stack};
 pub use tcp::{
-    Incoming, PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener,
+    Incoming, PendingListener, PendingStream, TcpForwarder, TcpForwarderConfig, TcpListener,
     TcpListenerStream, TcpSocket, TcpStream,
 };
 pub use udp::{UdpFlow, UdpForwarder, UdpForwarderConfig, UdpSocket};

@@ -84,7 +84,7 @@ pub(super) fn send_icmp(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]) {
     let mtu = turn.core.mtu(queue.interface);
     let core = turn.core;
     let mut send = |header: &[u8]| {
-        send_packet(turn, queue, &TxPacket { header, payload: &[], checksum: None, gso: None });
+        send_packet(turn, queue, &TxPacket { header, ..TxPacket::default() });
     };
     if packet.len() <= mtu {
         send(packet);

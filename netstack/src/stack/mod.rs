@@ -59,7 +59,7 @@ pub use iface::Interface;
 pub use ip_route::IpRoute;
 pub use paths::PathMtu;
 pub use raw::{Raw, RawCell, RawKind};
-pub use socket::IpSocket;
+pub use socket::{IpOptions, IpSocket};
 pub use socket_info::{SocketInfo, SocketTimer, TransferInfo};
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
@@ -69,4 +69,6 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
-pub use udp::{Transmission, Udp, UdpCell, UdpForwarderCell, UdpForwarderStats, UdpForwarding, UnboundUdp};
+pub use udp::{
+    Transmission, Udp, UdpCell, UdpForwarderCell, UdpForwarderStats, UdpForwarding, UdpReceived, UnboundUdp,
+};

@@ -226,6 +226,29 @@ impl Binding {
         Ok(())
     }
 
+    /// `SO_REUSEADDR`, for those that come later.
+    pub(crate) fn set_reuse_address(&mut self, reuse: bool) {
+        self.change(Claim { reuse_address: reuse, ..self.claim });
+    }
+
+    /// `SO_REUSEPORT`, for those that come later.
+    pub(crate) fn set_reuse_port(&mut self, reuse: bool) {
+        self.change(Claim { reuse_port: reuse, ..self.claim });
+    }
+
+    /// Limits the claim to an interface, or to none.
+    pub(crate) fn limit_to(&mut self, interface: Option<u16>) {
+        self.change(Claim { interface, ..self.claim });
+    }
+
+    fn change(&mut self, claim: Claim) {
+        if let Some(groups) = self.ports.used.lock().get_mut(&self.port) {
+            leave(groups, &self.claim);
+            enter(groups, claim);
+        }
+        self.claim = claim;
+    }
+
     /// The claim of a connection that a listener with this claim accepted at `address`. It never
     /// conflicts: the port is the listener's.
     pub(crate) fn child(&self, address: IpAddr) -> Self {

@@ -4,22 +4,67 @@ use super::core::Core;
 use super::flow::{Family, present};
 use super::ports::{Binding, Claim, PortError, Ports};
 use crate::error::os;
-use crate::ip::AddressKind;
+use crate::ip::{AddressKind, PacketOptions};
+use crate::sync::atomic::{AtomicU32, Ordering};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+/// The options of the IP layer that a socket keeps when it has connected or listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpOptions {
+    /// What is set for the packets that it sends.
+    pub packets: PacketOptions,
+    /// `SO_REUSEADDR`.
+    pub reuse_address: bool,
+    /// `SO_REUSEPORT`.
+    pub reuse_port: bool,
+    /// `IPV6_V6ONLY`.
+    pub only_v6: bool,
+    /// The index of the interface that the socket is bound to (`SO_BINDTODEVICE`).
+    pub interface: Option<u16>,
+}
+
+/// The interface that a socket is bound to, for those who look at it without the lock of the socket.
+#[derive(Debug)]
+pub(super) struct BoundInterface(AtomicU32);
+
+impl BoundInterface {
+    /// What stands for no interface: numbers of interfaces have 16 bits.
+    const NONE: u32 = u32::MAX;
+
+    pub(super) fn new(interface: Option<u16>) -> Self {
+        Self(AtomicU32::new(Self::bits(interface)))
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> Option<u16> {
+        u16::try_from(self.0.load(Ordering::Relaxed)).ok()
+    }
+
+    pub(super) fn set(&self, interface: Option<u16>) {
+        self.0.store(Self::bits(interface), Ordering::Relaxed);
+    }
+
+    /// Whether what comes in on `interface` is for the socket.
+    #[inline]
+    pub(super) fn takes_from(&self, interface: u16) -> bool {
+        let bound = self.0.load(Ordering::Relaxed);
+        bound == Self::NONE || bound == u32::from(interface)
+    }
+
+    fn bits(interface: Option<u16>) -> u32 {
+        interface.map_or(Self::NONE, u32::from)
+    }
+}
+
 /// The IP part of a socket. Dropping it releases its port.
 #[derive(Debug)]
 pub struct IpSocket {
-    /// `SO_REUSEADDR`. Applies when binding. Default off.
-    pub reuse_address: bool,
-    /// `SO_REUSEPORT`. Applies when binding. Default off.
-    pub reuse_port: bool,
-    /// `IP_TTL`, or the hop limit.
-    pub ttl: u8,
-    /// `IP_TOS` or `IPV6_TCLASS`; the two ECN bits are not used. Default 0.
-    pub traffic_class: u8,
+    reuse_address: bool,
+    reuse_port: bool,
+    /// What is set for the packets that it sends.
+    pub packets: PacketOptions,
     /// `IP_FREEBIND`: it can be bound to the address of another host. Default off.
     pub freebind: bool,
     /// `IP_TRANSPARENT`: it can be bound to the address of another host and send from it. Default off.
@@ -38,8 +83,7 @@ impl IpSocket {
         Self {
             reuse_address: false,
             reuse_port: false,
-            ttl: core.config().default_ttl,
-            traffic_class: 0,
+            packets: PacketOptions::new(core.config().default_ttl),
             freebind: false,
             transparent: false,
             family,
@@ -55,7 +99,31 @@ impl IpSocket {
         self.family
     }
 
-    /// `IPV6_V6ONLY`.
+    /// The options.
+    pub fn options(&self) -> IpOptions {
+        let Self { packets, reuse_address, reuse_port, only_v6, interface, .. } = *self;
+        IpOptions { packets, reuse_address, reuse_port, only_v6, interface }
+    }
+
+    /// Sets `SO_REUSEADDR`: sockets that all have it share a port as long as none of them listens. Of a socket that
+    /// is bound, it decides about those that are bound later. Default off.
+    pub fn set_reuse_address(&mut self, reuse: bool) {
+        self.reuse_address = reuse;
+        if let Some(binding) = &mut self.binding {
+            binding.set_reuse_address(reuse);
+        }
+    }
+
+    /// Sets `SO_REUSEPORT`: sockets that all have it share a port. Of a socket that is bound, it decides about
+    /// those that are bound later. Default off.
+    pub fn set_reuse_port(&mut self, reuse: bool) {
+        self.reuse_port = reuse;
+        if let Some(binding) = &mut self.binding {
+            binding.set_reuse_port(reuse);
+        }
+    }
+
+    /// `IPV6_V6ONLY`. On once the socket is bound to an IPv6 address that is neither unspecified nor IPv4-mapped.
     pub fn only_v6(&self) -> bool {
         self.only_v6
     }
@@ -85,16 +153,16 @@ impl IpSocket {
     /// # Errors
     /// `ENODEV` if there is no such interface.
     pub fn bind_device(&mut self, core: &Core, name: Option<&str>) -> io::Result<()> {
-        self.interface = match name {
-            None | Some("") => None,
-            Some(name) => Some(core.interface_index(name).ok_or_else(|| os(libc::ENODEV))?),
-        };
+        self.limit_to(interface_of(core, name)?);
         Ok(())
     }
 
     /// Binds the socket to the interface with this number, or to none.
     pub(super) fn limit_to(&mut self, interface: Option<u16>) {
         self.interface = interface;
+        if let Some(binding) = &mut self.binding {
+            binding.limit_to(interface);
+        }
     }
 
     /// Binds the socket: reserves the port, or one of the automatic ones for port 0.
@@ -141,6 +209,8 @@ impl IpSocket {
             PortError::InUse | PortError::Exhausted => os(libc::EADDRINUSE),
         })?);
         self.mapped = mapped;
+        // __inet6_bind in Linux.
+        self.only_v6 |= ip.is_ipv6() && !ip.is_unspecified();
         Ok(())
     }
 
@@ -219,6 +289,17 @@ impl IpSocket {
 
     pub(crate) fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
+    }
+}
+
+/// The interface `name`; none without a name.
+///
+/// # Errors
+/// `ENODEV` if there is no such interface.
+pub(super) fn interface_of(core: &Core, name: Option<&str>) -> io::Result<Option<u16>> {
+    match name {
+        None | Some("") => Ok(None),
+        Some(name) => core.interface_index(name).map(Some).ok_or_else(|| os(libc::ENODEV)),
     }
 }
 

@@ -435,7 +435,7 @@ impl Net {
     /// Listens at all addresses of a host, of both families.
     pub(crate) fn listen(&self, host: usize, port: u16, backlog: u32) -> Arc<Listener> {
         let mut socket = self.socket(host, Family::V6);
-        socket.ip.reuse_address = true;
+        socket.ip.set_reuse_address(true);
         self.engine(host)
             .tcp()
             .bind(self.engine(host).core(), &mut socket, SocketAddr::new(Family::V6.unspecified(), port))

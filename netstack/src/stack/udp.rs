@@ -23,6 +23,7 @@ mod table;
 mod transmission;
 mod way;
 
+pub use calls::UdpReceived;
 pub use cell::UdpCell;
 pub use forwarder::{UdpForwarderCell, UdpForwarderStats, UdpForwarding};
 pub use transmission::Transmission;
@@ -70,8 +71,7 @@ pub struct Udp {
 /// A UDP socket before it is bound.
 #[derive(Debug)]
 pub struct UnboundUdp {
-    /// The part that the sockets of all protocols have. Its time to live and traffic class are not used:
-    /// see `options`.
+    /// The part that the sockets of all protocols have.
     pub ip: IpSocket,
     /// The options that it starts with.
     pub options: UdpOptions,

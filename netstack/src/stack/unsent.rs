@@ -19,6 +19,8 @@ pub(super) struct Packet {
     header_len: usize,
     checksum: Option<ChecksumOffload>,
     gso: Option<Gso>,
+    mark: u32,
+    priority: u32,
 }
 
 impl Packet {
@@ -26,9 +28,9 @@ impl Packet {
     pub(super) fn copy_of(packet: &TxPacket<'_>, queue: QueueId, pool: &Arc<Pool>) -> Self {
         let mut bytes = pool.take_exact(packet.len());
         packet.copy_to(bytes.bytes_mut());
-        let TxPacket { header, checksum, gso, .. } = *packet;
+        let TxPacket { header, payload: _, checksum, gso, mark, priority } = *packet;
         let bytes = bytes.into_chunk(0, packet.len());
-        Self { queue, bytes, header_len: header.len(), checksum, gso }
+        Self { queue, bytes, header_len: header.len(), checksum, gso, mark, priority }
     }
 }
 
@@ -89,6 +91,6 @@ impl Unsent {
 fn transmit(turn: &mut Turn<'_>, packet: &Packet) -> Sent {
     let (header, payload) = packet.bytes.as_slice().split_at(packet.header_len);
     let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-    let Packet { queue, checksum, gso, .. } = *packet;
-    send_packet(turn, queue, &TxPacket { header, payload, checksum, gso })
+    let Packet { queue, checksum, gso, mark, priority, .. } = *packet;
+    send_packet(turn, queue, &TxPacket { header, payload, checksum, gso, mark, priority })
 }

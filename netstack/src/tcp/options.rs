@@ -46,10 +46,16 @@ pub struct SocketOptions {
     /// `TCP_SYNCNT`: how long a SYN is retransmitted, as the number of retransmissions that take this long if
     /// their time-outs double from the first one on. Default [`Config::syn_retries`].
     pub syn_retries: u32,
+    /// `TCP_THIN_LINEAR_TIMEOUTS`: the retransmission time-out is not doubled for the first six in a row while fewer
+    /// than four packets are in flight. Default off.
+    pub thin_linear_timeouts: bool,
     /// `TCP_DEFER_ACCEPT`, as a number of SYN-ACK retransmissions: how long a listener waits for a
     /// peer's first data before `accept` returns the connection. A client delays the acknowledgment
     /// of the SYN-ACK so that its first data can carry it. Default 0, off.
     pub defer_accept: u8,
+    /// `TCP_QUICKACK` before there is a connection. Off, a client acknowledges the SYN-ACK as with `defer_accept`, and
+    /// a listener's connections begin with delayed acknowledgments. Default on.
+    pub quickack: bool,
     /// `TCP_WINDOW_CLAMP`: upper limit of the advertised window in bytes.
     pub window_clamp: Option<usize>,
     /// `IP_MTU_DISCOVER`. Default [`Config::mtu_discover`].
@@ -99,7 +105,9 @@ impl SocketOptions {
             max_segment_size: None,
             notsent_lowat: None,
             syn_retries: config.syn_retries,
+            thin_linear_timeouts: false,
             defer_accept: 0,
+            quickack: true,
             window_clamp: None,
             mtu_discover: config.mtu_discover,
             freebind: false,

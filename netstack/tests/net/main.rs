@@ -15,6 +15,7 @@ mod faults;
 #[cfg(unix)]
 mod fd_device;
 mod icmp;
+mod option_effects;
 mod options;
 #[cfg(unix)]
 mod polling;

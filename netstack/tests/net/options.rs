@@ -55,12 +55,13 @@ async fn what_is_set_reads_back_on_a_connection() {
     assert_eq!(client.tcp_keepalive_retries().unwrap(), 2);
     client.set_tcp_user_timeout(Some(Duration::from_secs(30))).unwrap();
     assert_eq!(client.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
-    client.set_linger(Some(Duration::from_secs(3))).unwrap();
+    socket.set_linger(Some(Duration::from_secs(3))).unwrap();
     assert_eq!(client.linger().unwrap(), Some(Duration::from_secs(3)));
     client.set_tos_v4(0xb9).unwrap();
     assert_eq!(client.tos_v4().unwrap(), 0xb8, "ECN belongs to TCP");
-    assert_eq!(client.set_tos_v4(256).unwrap_err().raw_os_error(), Some(libc::EINVAL));
-    assert_eq!(client.set_tclass_v6(0).unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
+    client.set_tos_v4(0x1fc).unwrap();
+    assert_eq!(client.tos_v4().unwrap(), 0xfc, "the lowest byte counts");
+    assert_eq!(client.set_tclass_v6(0).unwrap_err().raw_os_error(), Some(libc::ENOPROTOOPT));
     assert_eq!(client.tcp_linger2().unwrap(), None);
     client.set_tcp_linger2(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(client.tcp_linger2().unwrap(), Some(Duration::from_secs(5)));
@@ -92,7 +93,8 @@ async fn values_that_make_no_sense_are_refused() {
     assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::NotFound, Some(libc::ENOENT)));
     assert_eq!(socket.bind_device(Some(b"nope")).unwrap_err().raw_os_error(), Some(libc::ENODEV));
     assert_eq!(socket.tclass_v6().unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
-    assert_eq!(socket.only_v6().unwrap_err().raw_os_error(), Some(libc::ENOPROTOOPT));
+    assert_eq!(socket.set_tclass_v6(0).unwrap_err().raw_os_error(), Some(libc::ENOPROTOOPT));
+    assert_eq!(socket.only_v6().unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
 }
 
 #[tokio::test]

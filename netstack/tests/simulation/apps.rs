@@ -6,8 +6,8 @@ use crate::host::MS;
 use crate::ledger::{Id, Ledger, Party};
 use crate::plan::{Plan, Side, Talk};
 use crate::rng::{Rng, mix};
-use netstack::Stack;
 use netstack::net::{PendingListener, PendingStream, TcpListener, TcpSocket, TcpStream};
+use netstack::{SockRef, Stack};
 use script::End;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -175,7 +175,7 @@ fn set_options(stream: &TcpStream, talk: &Talk) -> io::Result<()> {
     stream.set_nodelay(talk.sockets.nodelay)?;
     stream.set_keepalive(talk.sockets.keepalive)?;
     if talk.sockets.linger {
-        stream.set_linger(Some(Duration::from_secs(600)))?;
+        SockRef::from(stream).set_linger(Some(Duration::from_secs(600)))?;
     }
     if let Some(bytes) = talk.sockets.notsent_lowat {
         stream.set_tcp_notsent_lowat(bytes)?;

@@ -40,7 +40,7 @@ fn headers(v6: bool, seq: u32, payload: &[u8], mode: ChecksumMode) -> (HeaderBuf
 fn send(device: &dyn Device, now: Instant, seq: u32, len: usize) -> io::Result<()> {
     let payload = vec![0x5a; len - 40];
     let (header, _) = headers(false, seq, &payload, ChecksumMode::Full);
-    device.transmit(now, 0, &TxPacket { header: &header, payload: &[&payload], checksum: None, gso: None })
+    device.transmit(now, 0, &TxPacket { header: &header, payload: &[&payload], ..TxPacket::default() })
 }
 
 fn receive(device: &dyn Device, now: Instant) -> io::Result<(Vec<u8>, RxMeta)> {
@@ -82,7 +82,7 @@ fn numbers_after(text: &str, count: u32) -> (Vec<u32>, LinkStats) {
     for start in (0..count).step_by(10_000) {
         for seq in start..count.min(start + 10_000) {
             header[24..28].copy_from_slice(&seq.to_be_bytes());
-            let packet = TxPacket { header: &header, payload: &[&[0; 60]], checksum: None, gso: None };
+            let packet = TxPacket { header: &header, payload: &[&[0; 60]], ..TxPacket::default() };
             a.transmit(Instant::ZERO, 0, &packet).unwrap();
         }
         arrived.extend(drain(&a, &b).iter().map(|(_, packet)| number(packet)));
@@ -103,7 +103,12 @@ fn without_impairments_packets_pass_whole() {
     let payload = [1; 3000];
     let (header, checksum) = headers(false, 0, &payload, ChecksumMode::Offload);
     let gso = Some(Gso { size: 1000, header_len: 40 });
-    a.transmit(Instant::ZERO, 0, &TxPacket { header: &header, payload: &[&payload], checksum, gso }).unwrap();
+    a.transmit(
+        Instant::ZERO,
+        0,
+        &TxPacket { header: &header, payload: &[&payload], checksum, gso, ..TxPacket::default() },
+    )
+    .unwrap();
     let mut buf = Pool::new().take();
     let meta = b.receive(Instant::ZERO, 0, &mut buf).unwrap();
     assert_eq!(meta, RxMeta { len: 3040, checksum_verified: true, gso_size: Some(1000) });
@@ -184,7 +189,12 @@ fn a_share_of_capable_packets_is_marked_and_a_part_of_a_super_segment_on_its_own
     let payload = vec![1; 40_000];
     let (header, checksum) = headers(false, 0, &payload, ChecksumMode::Offload);
     let gso = Some(Gso { size: 1000, header_len: header.len() as u16 });
-    a.transmit(Instant::ZERO, 0, &TxPacket { header: &header, payload: &[&payload], checksum, gso }).unwrap();
+    a.transmit(
+        Instant::ZERO,
+        0,
+        &TxPacket { header: &header, payload: &[&payload], checksum, gso, ..TxPacket::default() },
+    )
+    .unwrap();
     let arrived = drain(&a, &b);
     let marks = arrived.iter().filter(|(_, packet)| parse_ip(packet).unwrap().ecn() == 3).count();
     assert_eq!(arrived.len(), 40, "cut, so that each is marked or not");
@@ -313,7 +323,8 @@ fn super_segments_are_cut_on_their_way_out_and_in() {
             let (header, checksum) = headers(v6, 500, &payload, ChecksumMode::Offload);
             let gso = Some(Gso { size: 1000, header_len: header.len() as u16 });
             let (front, back) = payload.split_at(1001);
-            let packet = TxPacket { header: &header, payload: &[front, back], checksum, gso };
+            let packet =
+                TxPacket { header: &header, payload: &[front, back], checksum, gso, ..TxPacket::default() };
             a.transmit(Instant::ZERO, 0, &packet).unwrap();
             let arrived = drain(&*a, &*b);
             assert_eq!(arrived.len(), 4);
@@ -342,7 +353,8 @@ fn a_corrupted_packet_is_no_longer_vouched_for() {
     let mut bad = 0;
     for seq in 0..100 {
         let (header, checksum) = headers(false, seq, &payload, ChecksumMode::Offload);
-        let packet = TxPacket { header: &header, payload: &[&payload], checksum, gso: None };
+        let packet =
+            TxPacket { header: &header, payload: &[&payload], checksum, gso: None, ..TxPacket::default() };
         a.transmit(Instant::ZERO, 0, &packet).unwrap();
         let (packet, meta) = receive(&b, Instant::ZERO).unwrap();
         assert!(!meta.checksum_verified);
@@ -360,7 +372,7 @@ fn a_checksum_left_to_the_device_is_complete_after_the_link() {
     let (a, b) = Pair::new(PairConfig::default());
     let b = Link::new(Arc::new(b), config("delay=1ms"), LinkConfig::default());
     let (header, checksum) = headers(true, 1, b"odd", ChecksumMode::Offload);
-    let packet = TxPacket { header: &header, payload: &[b"odd"], checksum, gso: None };
+    let packet = TxPacket { header: &header, payload: &[b"odd"], checksum, gso: None, ..TxPacket::default() };
     a.transmit(Instant::ZERO, 0, &packet).unwrap();
     let arrived = drain(&a, &b);
     let ip = parse_ip(&arrived[0].1).unwrap();

@@ -1,15 +1,14 @@
 //! [`TcpForwarder`]: connections to any address and port, decided about before they are answered.
 
-use super::listener::TcpListener;
+use super::listener::{Listens, TcpListener};
 use super::pending::PendingStream;
-use crate::config::Config;
 use crate::error::os;
-use crate::net::options::fast_open::fast_open_server_options;
-use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::net::options::fast_open::fast_open_options;
+use crate::net::options::ip::ip_options;
+use crate::net::options::tcp::{HasTcpOptions, buffer_options, linger_option, tcp_options};
 use crate::net::readiness::Direction;
 use crate::net::stack::Stack;
 use crate::stack::{Family, ListenerQueues, Unconnected};
-use crate::tcp::SocketOptions;
 use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
@@ -176,26 +175,17 @@ impl TcpForwarder {
     }
 }
 
-impl HasTcpOptions for TcpForwarder {
-    fn config(&self) -> &Config {
-        self.listener.config()
-    }
-
-    fn family(&self) -> Family {
-        self.listener.family()
-    }
-
-    fn options(&self) -> SocketOptions {
-        self.listener.options()
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.listener.change(change)
+impl Listens for TcpForwarder {
+    fn listener(&self) -> &TcpListener {
+        &self.listener
     }
 }
 
+ip_options!(TcpForwarder, "Connections that are accepted later inherit it.");
 tcp_options!(TcpForwarder);
-fast_open_server_options!(TcpForwarder);
+buffer_options!(TcpForwarder);
+linger_option!(TcpForwarder);
+fast_open_options!(TcpForwarder);
 
 impl fmt::Debug for TcpForwarder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,11 +4,15 @@ pub(super) mod incoming;
 
 use super::stream::TcpStream;
 use crate::config::Config;
+use crate::error::os;
+use crate::ip::PacketOptions;
 use crate::net::core::Endpoint;
 use crate::net::lookup::{ToSocketAddrs, none_worked, resolve};
-use crate::net::options::fast_open::fast_open_server_options;
-use crate::net::options::ip::{IpOptions, socket_family, ttl_from};
-use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::net::options::fast_open::fast_open_options;
+use crate::net::options::ip::{HasIpOptions, IpChange, IpValues, ip_options, socket_family};
+use crate::net::options::tcp::{
+    HasTcpOptions, Progress, buffer_options, change_value, ip_values, linger_option, tcp_options,
+};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::stack::{Family, Listener, ListenerQueues, Observer, Unconnected};
@@ -43,6 +47,11 @@ const BACKLOG: u32 = 4096;
 /// # }).await
 /// # }
 /// ```
+///
+/// # File descriptors
+/// There are none, so `from_std`, `into_std`, `AsFd` and `AsRawFd` are left out. Options are set by methods, or with
+/// [`SockRef`](crate::net::SockRef) where code uses `socket2`. To hand connections to what listens in the kernel,
+/// connect to it and copy both ways ([`tokio::io::copy_bidirectional`]).
 pub struct TcpListener {
     endpoint: Arc<ListenerEndpoint>,
 }
@@ -53,8 +62,6 @@ struct ListenerEndpoint {
     stack: Stack,
     listener: Arc<Listener>,
     registration: Arc<Registration>,
-    /// `IP_TOS` of an IPv6 socket, for the connections over IPv4 that it accepts.
-    mapped_tos: Option<u8>,
 }
 
 impl Endpoint for ListenerEndpoint {
@@ -134,7 +141,7 @@ impl TcpListener {
         let stack = &self.endpoint.stack;
         let (cell, peer) =
             stack.engine().with_tcp(stack.now(), |tcp, turn| tcp.accept(turn, &self.endpoint.listener))?;
-        Ok((TcpStream::accepted(stack, cell, self.endpoint.mapped_tos), peer))
+        Ok((TcpStream::accepted(stack, cell), peer))
     }
 
     /// The address and port that the listener is bound to.
@@ -153,9 +160,9 @@ impl TcpListener {
         Ok(self.endpoint.listener.local_addr())
     }
 
-    /// `IP_TTL`. Default 64.
+    /// `IP_TTL`, of packets over IPv4. Default 64.
     pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.endpoint.listener.ttl().into())
+        self.ttl_v4()
     }
 
     /// Sets `IP_TTL`. Connections that are accepted later inherit it.
@@ -163,8 +170,12 @@ impl TcpListener {
     /// # Errors
     /// `EINVAL` if it is not 1 to 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.endpoint.listener.set_ttl(ttl_from(ttl)?);
-        Ok(())
+        self.set_ttl_v4(ttl)
+    }
+
+    /// `SO_ERROR`. A listener has none: [`TcpListener::accept`] reports what has failed.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(None)
     }
 
     /// The number of connections that wait for [`TcpListener::accept`]: the Recv-Q of `ss -lnt`.
@@ -231,9 +242,9 @@ impl TcpListener {
             let core = stack.core();
             core.ensure_open()?;
             let mut socket = Unconnected::new(core.engine.core(), core.engine.tcp(), socket_family(addr));
-            socket.ip.reuse_address = true;
+            socket.ip.set_reuse_address(true);
             core.engine.tcp().bind(core.engine.core(), &mut socket, addr)?;
-            Self::start(stack, socket, &IpOptions::default(), BACKLOG, policy)
+            Self::start(stack, socket, BACKLOG, policy)
         };
         let (target, mut last) = (addr.to_target(), None);
         for addr in resolve(stack.core().resolver(), target).await? {
@@ -248,17 +259,13 @@ impl TcpListener {
     /// Makes `socket` listen.
     pub(super) fn start(
         stack: &Stack,
-        mut socket: Unconnected,
-        ip: &IpOptions,
+        socket: Unconnected,
         backlog: u32,
         policy: SynPolicy,
     ) -> io::Result<Self> {
         let core = stack.core();
         core.ensure_open()?;
-        let family = socket.ip.family();
-        socket.ip.traffic_class = ip.traffic_class(family);
-        let mapped_tos = (family == Family::V6).then(|| ip.traffic_class(Family::V4));
-        Self::with_listener(stack, mapped_tos, |observer| match policy {
+        Self::with_listener(stack, |observer| match policy {
             SynPolicy::Answer => {
                 core.engine.with_tcp(core.now(), |tcp, turn| tcp.listen(turn, socket, backlog, observer))
             }
@@ -270,7 +277,7 @@ impl TcpListener {
 
     /// Starts a forwarder, which is like a listener but for what it accepts.
     pub(super) fn forward(stack: &Stack, socket: Unconnected, max_in_flight: usize) -> io::Result<Self> {
-        Self::with_listener(stack, None, |observer| {
+        Self::with_listener(stack, |observer| {
             stack
                 .engine()
                 .with_tcp(stack.now(), |tcp, turn| tcp.forward(turn, socket, max_in_flight, observer))
@@ -280,15 +287,13 @@ impl TcpListener {
     /// Takes the listener that `start` makes for an observer.
     fn with_listener(
         stack: &Stack,
-        mapped_tos: Option<u8>,
         start: impl FnOnce(Arc<dyn Observer>) -> io::Result<Arc<Listener>>,
     ) -> io::Result<Self> {
         let core = stack.core();
         let registration = Arc::new(Registration::new());
         let listener = start(Arc::clone(&registration) as _)?;
         let id = core.next_id();
-        let endpoint =
-            Arc::new(ListenerEndpoint { id, stack: stack.clone(), listener, registration, mapped_tos });
+        let endpoint = Arc::new(ListenerEndpoint { id, stack: stack.clone(), listener, registration });
         core.remember(id, &endpoint);
         Ok(Self { endpoint })
     }
@@ -306,9 +311,52 @@ impl TcpListener {
     pub(super) fn engine_listener(&self) -> &Arc<Listener> {
         &self.endpoint.listener
     }
+}
 
-    pub(super) fn mapped_tos(&self) -> Option<u8> {
-        self.endpoint.mapped_tos
+impl HasIpOptions for TcpListener {
+    fn family(&self) -> Family {
+        socket_family(self.endpoint.listener.local_addr())
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn values(&self) -> IpValues {
+        let listener = &self.endpoint.listener;
+        ip_values(listener.ip_options(), &listener.options())
+    }
+
+    fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        self.endpoint.listener.change_packets(change);
+    }
+
+    fn change_ip(&self, change: IpChange<'_>) -> io::Result<()> {
+        let Some(change) = change_value(self, change)? else { return Ok(()) };
+        let ListenerEndpoint { stack, listener, .. } = &*self.endpoint;
+        if listener.is_forwarder() {
+            // It claims no port, and its interface is what it was started for.
+            return Err(os(libc::EINVAL));
+        }
+        match change {
+            IpChange::ReuseAddress(on) => listener.set_reuse_address(on),
+            IpChange::ReusePort(on) => listener.set_reuse_port(on),
+            IpChange::OnlyV6(_) => return Err(os(libc::EINVAL)),
+            IpChange::Device(name) => {
+                let engine = stack.engine();
+                engine.tcp().bind_listener_device(engine.core(), listener, name)?;
+            }
+            IpChange::MtuDiscover(_) | IpChange::Foreign(..) | IpChange::Owner(_) => {}
+        }
+        Ok(())
+    }
+
+    fn interface_name(&self, interface: u16) -> Vec<u8> {
+        self.endpoint.stack.engine().core().interface_name(interface).as_bytes().to_vec()
+    }
+
+    fn path_mtu(&self) -> Option<usize> {
+        None
     }
 }
 
@@ -317,21 +365,77 @@ impl HasTcpOptions for TcpListener {
         self.endpoint.stack.engine().core().config()
     }
 
-    fn family(&self) -> Family {
-        socket_family(self.endpoint.listener.local_addr())
+    fn options(&self) -> io::Result<SocketOptions> {
+        Ok(self.endpoint.listener.options())
     }
 
-    fn options(&self) -> SocketOptions {
-        self.endpoint.listener.options()
+    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> io::Result<R> {
+        Ok(self.endpoint.listener.with_options(change))
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.endpoint.listener.with_options(change)
+    fn progress(&self) -> Progress {
+        Progress::Listening
     }
 }
 
+/// What is a listener but for what it accepts: it has the options of one.
+pub(super) trait Listens {
+    fn listener(&self) -> &TcpListener;
+}
+
+impl<T: Listens> HasIpOptions for T {
+    fn family(&self) -> Family {
+        self.listener().family()
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn values(&self) -> IpValues {
+        self.listener().values()
+    }
+
+    fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        self.listener().change_packets(change);
+    }
+
+    fn change_ip(&self, change: IpChange<'_>) -> io::Result<()> {
+        self.listener().change_ip(change)
+    }
+
+    fn interface_name(&self, interface: u16) -> Vec<u8> {
+        self.listener().interface_name(interface)
+    }
+
+    fn path_mtu(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl<T: Listens> HasTcpOptions for T {
+    fn config(&self) -> &Config {
+        self.listener().config()
+    }
+
+    fn options(&self) -> io::Result<SocketOptions> {
+        self.listener().options()
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> io::Result<R> {
+        self.listener().change(change)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::Listening
+    }
+}
+
+ip_options!(TcpListener, "Connections that are accepted later inherit it.");
 tcp_options!(TcpListener);
-fast_open_server_options!(TcpListener);
+buffer_options!(TcpListener);
+linger_option!(TcpListener);
+fast_open_options!(TcpListener);
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

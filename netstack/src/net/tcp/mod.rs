@@ -9,7 +9,6 @@
 mod forwarder;
 mod listener;
 mod pending;
-mod sock_ref;
 mod socket;
 mod stream;
 
@@ -20,7 +19,6 @@ pub use forwarder::{TcpForwarder, TcpForwarderConfig};
 pub use listener::TcpListener;
 pub use listener::incoming::{Incoming, TcpListenerStream};
 pub use pending::{PendingListener, PendingStream};
-pub use sock_ref::SockRef;
 pub use socket::TcpSocket;
 pub use stream::TcpStream;
 pub use stream::split::{ReadHalf, WriteHalf};

@@ -1,18 +1,17 @@
 //! [`PendingListener`]: the application decides about each SYN before it is answered.
 
-use super::listener::{SynPolicy, TcpListener};
+use super::listener::{Listens, SynPolicy, TcpListener};
 use super::stream::TcpStream;
-use crate::config::Config;
 use crate::icmp::Unreachable;
 use crate::net::core::Endpoint;
 use crate::net::lookup::ToSocketAddrs;
-use crate::net::options::fast_open::fast_open_server_options;
-use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::net::options::fast_open::fast_open_options;
+use crate::net::options::ip::ip_options;
+use crate::net::options::tcp::{HasTcpOptions, buffer_options, linger_option, tcp_options};
 use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::readiness::Events;
-use crate::stack::{Family, ListenerQueues, Observer, PendingSyn, Rejection};
-use crate::tcp::SocketOptions;
+use crate::stack::{ListenerQueues, Observer, PendingSyn, Rejection};
 use crate::wire::Options;
 use std::fmt;
 use std::io;
@@ -146,26 +145,17 @@ impl PendingListener {
     }
 }
 
-impl HasTcpOptions for PendingListener {
-    fn config(&self) -> &Config {
-        self.listener.config()
-    }
-
-    fn family(&self) -> Family {
-        self.listener.family()
-    }
-
-    fn options(&self) -> SocketOptions {
-        self.listener.options()
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.listener.change(change)
+impl Listens for PendingListener {
+    fn listener(&self) -> &TcpListener {
+        &self.listener
     }
 }
 
+ip_options!(PendingListener, "Connections that are accepted later inherit it.");
 tcp_options!(PendingListener);
-fast_open_server_options!(PendingListener);
+buffer_options!(PendingListener);
+linger_option!(PendingListener);
+fast_open_options!(PendingListener);
 
 impl fmt::Debug for PendingListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,8 +171,6 @@ impl fmt::Debug for PendingListener {
 /// up or panics. Until then the client retransmits its SYN.
 pub struct PendingStream {
     endpoint: Arc<PendingEndpoint>,
-    /// As that of the listener.
-    mapped_tos: Option<u8>,
 }
 
 /// What the handle shares with its stack.
@@ -230,10 +218,10 @@ impl PendingStream {
     pub(super) fn take_from(listener: &TcpListener) -> io::Result<Self> {
         let stack = listener.stack();
         let syn = stack.engine().tcp().accept_pending(listener.engine_listener())?;
-        Ok(Self::new(stack, syn, listener.mapped_tos()))
+        Ok(Self::new(stack, syn))
     }
 
-    fn new(stack: &Stack, syn: Arc<PendingSyn>, mapped_tos: Option<u8>) -> Self {
+    fn new(stack: &Stack, syn: Arc<PendingSyn>) -> Self {
         let core = stack.core();
         let registration = Arc::new(Registration::new());
         syn.set_observer(Arc::clone(&registration) as _);
@@ -245,7 +233,7 @@ impl PendingStream {
         let decided = AtomicBool::new(false);
         let endpoint = Arc::new(PendingEndpoint { id, stack: stack.clone(), syn, registration, decided });
         core.remember(id, &endpoint);
-        Self { endpoint, mapped_tos }
+        Self { endpoint }
     }
 
     /// The address of the client.
@@ -315,7 +303,7 @@ impl PendingStream {
             || engine.tcp().pending_result(syn).unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()));
         let cell = registration.async_io(Interest::READABLE, result).await?;
         decided.store(true, Ordering::Release);
-        Ok(TcpStream::accepted(stack, cell, self.mapped_tos))
+        Ok(TcpStream::accepted(stack, cell))
     }
 
     /// Resets the client, as a closed port does: its `connect` fails with `ECONNREFUSED`.

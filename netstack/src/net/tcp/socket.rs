@@ -3,13 +3,15 @@
 use super::listener::{SynPolicy, TcpListener};
 use super::pending::PendingListener;
 use super::stream::TcpStream;
-use crate::config::{Config, FastOpenMode};
-use crate::error::os;
-use crate::net::options::fast_open::fast_open_server_options;
-use crate::net::options::ip::{HasIpOptions, IpOptions, ip_options, wire_family};
-use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::config::Config;
+use crate::ip::PacketOptions;
+use crate::net::options::fast_open::fast_open_options;
+use crate::net::options::ip::{HasIpOptions, IpChange, IpValues, former_names_of_tos, ip_options};
+use crate::net::options::tcp::{
+    HasTcpOptions, Progress, buffer_options, change_value, ip_values, linger_option, tcp_options,
+};
 use crate::net::stack::Stack;
-use crate::stack::{Core, Family, IpSocket, Unconnected};
+use crate::stack::{Family, Unconnected};
 use crate::sync::{Mutex, Rank};
 use crate::tcp::SocketOptions;
 use std::fmt;
@@ -33,15 +35,13 @@ use std::net::SocketAddr;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # File descriptors
+/// There are none, so `from_std_stream`, `FromRawFd`, `IntoRawFd`, `AsFd` and `AsRawFd` are left out. Options are set by
+/// methods, or with [`SockRef`](crate::net::SockRef) where code uses `socket2`.
 pub struct TcpSocket {
     stack: Stack,
-    setup: Mutex<Setup>,
-}
-
-/// What is set up so far.
-struct Setup {
-    socket: Unconnected,
-    ip: IpOptions,
+    socket: Mutex<Unconnected>,
 }
 
 // See `Stack`.
@@ -84,17 +84,14 @@ impl TcpSocket {
 
     fn new(stack: &Stack, family: Family) -> io::Result<Self> {
         stack.core().ensure_open()?;
-        let setup = Setup {
-            socket: Unconnected::new(stack.engine().core(), stack.engine().tcp(), family),
-            ip: IpOptions::default(),
-        };
-        Ok(Self { stack: stack.clone(), setup: Mutex::new(Rank::Socket, setup) })
+        let socket = Unconnected::new(stack.engine().core(), stack.engine().tcp(), family);
+        Ok(Self { stack: stack.clone(), socket: Mutex::new(Rank::Socket, socket) })
     }
 
     /// The address that the socket is bound to; the unspecified address with port 0 if it is not
     /// bound.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.setup.lock().socket.ip.local_addr())
+        Ok(self.socket.lock().ip.local_addr())
     }
 
     /// `SO_ERROR`. An unconnected socket has none.
@@ -111,7 +108,7 @@ impl TcpSocket {
     /// allows it; `EINVAL` if the socket is bound already; `EAFNOSUPPORT` for an address of the other family.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let engine = self.stack.engine();
-        engine.tcp().bind(engine.core(), &mut self.setup.lock().socket, addr)
+        engine.tcp().bind(engine.core(), &mut self.socket.lock(), addr)
     }
 
     /// Connects to `addr`. The stream keeps the options of the socket.
@@ -121,11 +118,32 @@ impl TcpSocket {
     ///
     /// # Cancel safety
     /// Dropping the future aborts the attempt and closes the socket.
+    ///
+    /// # Examples
+    /// Fast Open: the second connection sends its data with the SYN.
+    ///
+    /// ```
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stack = netstack::Stack::builder().build()?;
+    /// let listener = stack.listen("127.0.0.1:8080").await?;
+    /// listener.set_tcp_fastopen(16)?;
+    /// for _ in 0..2 {
+    ///     let socket = stack.tcp_socket_v4()?;
+    ///     socket.set_tcp_fastopen_connect(true)?;
+    ///     let mut stream = socket.connect("127.0.0.1:8080".parse().unwrap()).await?;
+    ///     stream.write_all(b"hello").await?;
+    ///     listener.accept().await?;
+    /// }
+    /// assert_eq!(stack.counters().fast_open_passive, 1, "the second time");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
-        let Self { stack, setup } = self;
-        let Setup { mut socket, ip } = setup.into_inner();
-        socket.ip.traffic_class = ip.traffic_class(wire_family(addr));
-        TcpStream::connect_socket(&stack, socket, addr).await
+        let Self { stack, socket } = self;
+        TcpStream::connect_socket(&stack, socket.into_inner(), addr).await
     }
 
     /// Starts listening. An unbound socket gets a free port. At most `backlog + 1` established
@@ -160,9 +178,8 @@ impl TcpSocket {
     }
 
     fn start_listening(self, backlog: u32, policy: SynPolicy) -> io::Result<TcpListener> {
-        let Self { stack, setup } = self;
-        let Setup { socket, ip } = setup.into_inner();
-        TcpListener::start(&stack, socket, &ip, backlog, policy)
+        let Self { stack, socket } = self;
+        TcpListener::start(&stack, socket.into_inner(), backlog, policy)
     }
 
     /// The stack that this socket belongs to.
@@ -171,87 +188,102 @@ impl TcpSocket {
     }
 }
 
-/// Fast Open, as a client.
+/// The names of tokio.
 impl TcpSocket {
-    /// `TCP_FASTOPEN_CONNECT`. Default false.
-    pub fn tcp_fastopen_connect(&self) -> io::Result<bool> {
-        Ok(self.options().fastopen_connect)
+    /// `SO_REUSEADDR`. Default false.
+    pub fn reuseaddr(&self) -> io::Result<bool> {
+        self.reuse_address()
     }
 
-    /// Sets `TCP_FASTOPEN_CONNECT`. With a cookie of the server, [`TcpSocket::connect`] returns at
-    /// once, and the first write is sent in the SYN; if a task waits for data to read before that,
-    /// the SYN is sent without data. Without a cookie, connecting takes a round trip as usual and
-    /// obtains one.
-    ///
-    /// With a cookie, errors of connecting are returned by the first operation. The data of the
-    /// first write can be delivered twice (RFC 7413 §2.1).
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` if [`Config::fastopen`](crate::config::Config::fastopen) forbids it.
-    ///
-    /// # Examples
-    /// ```
-    /// use tokio::io::AsyncWriteExt;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> std::io::Result<()> {
-    /// # let stack = netstack::Stack::builder().build()?;
-    /// let listener = stack.listen("127.0.0.1:8080").await?;
-    /// listener.set_tcp_fastopen(16)?;
-    /// for _ in 0..2 {
-    ///     let socket = stack.tcp_socket_v4()?;
-    ///     socket.set_tcp_fastopen_connect(true)?;
-    ///     let mut stream = socket.connect("127.0.0.1:8080".parse().unwrap()).await?;
-    ///     stream.write_all(b"hello").await?;
-    ///     listener.accept().await?;
-    /// }
-    /// assert_eq!(stack.counters().fast_open_passive, 1, "the second time");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn set_tcp_fastopen_connect(&self, on: bool) -> io::Result<()> {
-        if on && !self.config().fastopen.contains(FastOpenMode::CLIENT) {
-            return Err(os(libc::EOPNOTSUPP));
-        }
-        self.change(|options| options.fastopen_connect = on);
-        Ok(())
+    /// Sets `SO_REUSEADDR`: lets [`bind`](Self::bind) use a port with connections in TIME-WAIT, but not one that
+    /// has a listener.
+    pub fn set_reuseaddr(&self, reuseaddr: bool) -> io::Result<()> {
+        self.set_reuse_address(reuseaddr)
+    }
+
+    /// `SO_REUSEPORT`. Default false.
+    pub fn reuseport(&self) -> io::Result<bool> {
+        self.reuse_port()
+    }
+
+    /// Sets `SO_REUSEPORT`. Sockets that all have it set can listen on the same port, and connections are
+    /// distributed among them.
+    pub fn set_reuseport(&self, reuseport: bool) -> io::Result<()> {
+        self.set_reuse_port(reuseport)
     }
 }
 
 impl HasIpOptions for TcpSocket {
-    fn with_ip<R>(&self, access: impl FnOnce(&Core, &mut IpSocket, &mut IpOptions) -> R) -> R {
-        let Setup { socket, ip } = &mut *self.setup.lock();
-        access(self.stack.engine().core(), &mut socket.ip, ip)
+    fn family(&self) -> Family {
+        self.socket.lock().ip.family()
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn values(&self) -> IpValues {
+        let socket = self.socket.lock();
+        ip_values(socket.ip.options(), &socket.options)
+    }
+
+    fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        let packets = &mut self.socket.lock().ip.packets;
+        change(packets);
+        *packets = packets.without_ecn();
+    }
+
+    fn change_ip(&self, change: IpChange<'_>) -> io::Result<()> {
+        let Some(change) = change_value(self, change)? else { return Ok(()) };
+        let ip = &mut self.socket.lock().ip;
+        match change {
+            IpChange::ReuseAddress(on) => ip.set_reuse_address(on),
+            IpChange::ReusePort(on) => ip.set_reuse_port(on),
+            IpChange::OnlyV6(on) => ip.set_only_v6(on)?,
+            IpChange::Device(name) => ip.bind_device(self.stack.engine().core(), name)?,
+            IpChange::MtuDiscover(_) | IpChange::Foreign(..) | IpChange::Owner(_) => {}
+        }
+        Ok(())
+    }
+
+    fn interface_name(&self, interface: u16) -> Vec<u8> {
+        self.stack.engine().core().interface_name(interface).as_bytes().to_vec()
+    }
+
+    fn path_mtu(&self) -> Option<usize> {
+        None
     }
 }
-
-ip_options!(TcpSocket);
 
 impl HasTcpOptions for TcpSocket {
     fn config(&self) -> &Config {
         self.stack.engine().core().config()
     }
 
-    fn family(&self) -> Family {
-        self.setup.lock().socket.ip.family()
+    fn options(&self) -> io::Result<SocketOptions> {
+        Ok(self.socket.lock().options.clone())
     }
 
-    fn options(&self) -> SocketOptions {
-        self.setup.lock().socket.options.clone()
+    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> io::Result<R> {
+        Ok(change(&mut self.socket.lock().options))
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        change(&mut self.setup.lock().socket.options)
+    fn progress(&self) -> Progress {
+        Progress::Unconnected
     }
 }
 
+ip_options!(TcpSocket, "Connections inherit it.");
+former_names_of_tos!(TcpSocket);
 tcp_options!(TcpSocket);
-fast_open_server_options!(TcpSocket);
+buffer_options!(TcpSocket);
+linger_option!(TcpSocket, #[deprecated = "as in tokio, where it can block the thread on drop"]);
+fast_open_options!(TcpSocket);
 
 impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
-            .field("addr", &self.setup.lock().socket.ip.local_addr())
+            .field("addr", &self.socket.lock().ip.local_addr())
             .field("stack", &self.stack.name())
             .finish()
     }

@@ -55,6 +55,11 @@ const COPY_PIECE: usize = 4096;
 /// # }).await
 /// # }
 /// ```
+///
+/// # File descriptors
+/// There are none, so `from_std`, `into_std`, `AsFd` and `AsRawFd` are left out. Options are set by methods, or with
+/// [`SockRef`](crate::net::SockRef) where code uses `socket2`. What has to be a stream of the kernel is connected to
+/// this one by [`tokio::io::copy_bidirectional`].
 pub struct TcpStream {
     endpoint: Arc<StreamEndpoint>,
 }
@@ -181,12 +186,8 @@ impl TcpStream {
         Ok(stream)
     }
 
-    /// A connection that the engine accepted. `mapped_tos` is `IP_TOS` of an IPv6 listener, for
-    /// connections over IPv4.
-    pub(super) fn accepted(stack: &Stack, cell: Arc<Cell>, mapped_tos: Option<u8>) -> Self {
-        if let Some(tos) = mapped_tos.filter(|_| !cell.key().is_ipv6()) {
-            cell.set_traffic_class(tos);
-        }
+    /// A connection that the engine accepted.
+    pub(super) fn accepted(stack: &Stack, cell: Arc<Cell>) -> Self {
         let assumed = Events::READABLE | Events::WRITABLE;
         let registration = Arc::new(Registration::assuming(assumed));
         cell.set_observer(Arc::clone(&registration) as _);
@@ -238,7 +239,7 @@ impl TcpStream {
         Ok(self.engine().with_tcp(self.now(), |tcp, turn| tcp.take_error(turn, &self.endpoint.cell)))
     }
 
-    pub(super) fn shutdown_directions(&self, how: Shutdown) -> io::Result<()> {
+    pub(in crate::net) fn shutdown_directions(&self, how: Shutdown) -> io::Result<()> {
         self.engine().with_tcp(self.now(), |tcp, turn| tcp.shutdown(turn, &self.endpoint.cell, how))
     }
 
@@ -536,7 +537,7 @@ impl TcpStream {
     }
 
     /// Bytes that can be read now.
-    fn unread(&self) -> usize {
+    pub(in crate::net) fn unread(&self) -> usize {
         self.engine().tcp().unread(&self.endpoint.cell)
     }
 
@@ -551,17 +552,17 @@ impl TcpStream {
 
     /// Reads into `bufs`. For no bytes at all this is recv(2) of none: it fails with
     /// [`io::ErrorKind::WouldBlock`] if there is nothing to read.
-    fn read_now(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    pub(in crate::net) fn read_now(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.engine().with_tcp(self.now(), |tcp, turn| tcp.read(turn, &self.endpoint.cell, bufs))
     }
 
-    fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+    pub(in crate::net) fn peek_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.engine().with_tcp(self.now(), |tcp, turn| {
             tcp.peek(turn, &self.endpoint.cell, &mut [IoSliceMut::new(buf)])
         })
     }
 
-    fn write_now(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(in crate::net) fn write_now(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         self.send_now(bufs, SendFlags::NONE)
     }
 

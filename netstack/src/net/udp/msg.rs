@@ -52,13 +52,17 @@ pub struct RecvMeta {
     pub dst_ip: Option<IpAddr>,
     /// The number of the interface that they came in on, which counts from one.
     pub interface_index: Option<u32>,
+    /// The whole traffic class, or type of service over IPv4, if the socket asks for it
+    /// ([`UdpSocket::set_recv_tos_v4`](super::UdpSocket::set_recv_tos_v4),
+    /// [`UdpSocket::set_recv_tclass_v6`](super::UdpSocket::set_recv_tclass_v6)).
+    pub traffic_class: Option<u8>,
 }
 
 impl Default for RecvMeta {
     /// Nothing, from nowhere: to be filled in.
     fn default() -> Self {
         let addr = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 0));
-        Self { addr, len: 0, stride: 0, ecn: None, dst_ip: None, interface_index: None }
+        Self { addr, len: 0, stride: 0, ecn: None, dst_ip: None, interface_index: None, traffic_class: None }
     }
 }
 

@@ -62,6 +62,12 @@ use tokio::io::{Interest, Ready};
 /// # }).await
 /// # }
 /// ```
+///
+/// # File descriptors
+/// There are none, so `from_std`, `into_std`, `AsFd` and `AsRawFd` are left out. Options are set by methods, or with
+/// [`SockRef`](crate::net::SockRef) where code uses `socket2`; options that have to be set before binding, with
+/// [`UnboundUdpSocket`](super::UnboundUdpSocket). [`UdpSocket::recv_msg`] and [`UdpSocket::send_msg`] do what
+/// `recvmsg(2)` and `sendmsg(2)` are used for.
 pub struct UdpSocket {
     endpoint: Arc<UdpEndpoint>,
 }

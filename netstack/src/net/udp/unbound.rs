@@ -77,13 +77,13 @@ impl UnboundUdpSocket {
     /// Sets `SO_REUSEADDR`: sockets that all have it set may be bound to one port. What is for one of them goes
     /// to the one that was bound last; what is for a group or for all hosts goes to all of them. Default false.
     pub fn set_reuse_address(&mut self, reuse: bool) {
-        self.socket.ip.reuse_address = reuse;
+        self.socket.ip.set_reuse_address(reuse);
     }
 
     /// Sets `SO_REUSEPORT`: sockets that all have it set may be bound to one port, and datagrams are spread over
     /// them by the hash of their addresses and ports. Default false.
     pub fn set_reuse_port(&mut self, reuse: bool) {
-        self.socket.ip.reuse_port = reuse;
+        self.socket.ip.set_reuse_port(reuse);
     }
 
     /// Sets `IPV6_V6ONLY`: whether the socket is restricted to IPv6. Default false.

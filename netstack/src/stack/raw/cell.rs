@@ -94,12 +94,12 @@ impl RawCell {
 
     /// `IP_TTL` or the hop limit.
     pub fn ttl(&self) -> u8 {
-        self.hold(|state| state.ip.ttl)
+        self.hold(|state| state.ip.packets.ttl)
     }
 
     /// Sets `IP_TTL` or the hop limit.
     pub fn set_ttl(&self, ttl: u8) {
-        self.hold(|state| state.ip.ttl = ttl);
+        self.hold(|state| (state.ip.packets.ttl, state.ip.packets.hops) = (ttl, ttl));
     }
 
     /// Sets `SO_BROADCAST`.

@@ -131,7 +131,7 @@ impl Raw {
 
 /// Gives a packet to the device, or appends it to what waits.
 fn put(turn: &mut Turn<'_>, state: &mut State, queue: QueueId, packet: &[u8]) -> io::Result<()> {
-    let packet = TxPacket { header: packet, payload: &[], checksum: None, gso: None };
+    let packet = TxPacket { header: packet, ..TxPacket::default() };
     if state.unsent.is_empty() {
         match send_packet(turn, queue, &packet) {
             Sent::Yes => return Ok(()),
@@ -180,7 +180,7 @@ fn echo_request(core: &Core, state: &State, message: &[u8], to: IpAddr) -> io::R
     let ip = IpMeta {
         dont_fragment: false,
         ident: core.random() as u16,
-        ..IpMeta::new(route.source, to, state.ip.ttl)
+        ..state.ip.packets.header(route.source, to)
     };
     let mut packet = Vec::new();
     emit_icmp(&mut packet, &ip, &IcmpMessage { kind, code, word: [i1, i0, s1, s0], body });

@@ -8,6 +8,7 @@ use crate::buffer::Chunk;
 use crate::config::Config;
 use crate::error::os;
 use crate::reasons::ResetReason;
+use crate::stack::socket::interface_of;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
 use crate::time::Instant;
@@ -258,6 +259,34 @@ impl Tcp {
     /// The options.
     pub fn options(&self, cell: &Cell) -> SocketOptions {
         cell.look(|state| state.stage.options().clone())
+    }
+
+    /// Limits a connection to the interface `name` (`SO_BINDTODEVICE`): its segments leave through this one, and
+    /// those that come in on others are not for it. Without a name the limit is removed, and the way stays.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn bind_device(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, name: Option<&str>) -> io::Result<()> {
+        let interface = interface_of(turn.core, name)?;
+        let elsewhere = interface.filter(|interface| cell.queue().interface != *interface);
+        let queue = elsewhere.map(|interface| turn.core.queue_of(interface, cell.key().spread()));
+        self.call(turn, cell, |held| {
+            cell.limit_to(interface, queue);
+            // Of another interface, what is known of the path has to be asked for again.
+            held.state.path.expires = Instant::ZERO;
+        });
+        Ok(())
+    }
+
+    /// `IP_MTU`: the MTU of the path, in bytes; none if there is no connection.
+    pub fn path_mtu(&self, cell: &Cell) -> Option<usize> {
+        cell.look_connected(Connection::path_mtu)
+    }
+
+    /// The largest window of a connection that its buffer permits at the moment, in bytes; none if there is no
+    /// connection.
+    pub fn window_limit(&self, cell: &Cell) -> Option<usize> {
+        cell.look_connected(Connection::window_limit)
     }
 
     /// `TCP_QUICKACK`: acknowledge at once, or delay. Not permanent, as in Linux. Nothing happens

@@ -7,10 +7,10 @@
 //! processes the backlog under the lock when its batch ends.
 
 use super::fast_open_queue::FastOpenQueue;
-use super::send::Marks;
 use super::watch::Watch;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
+use crate::ip::PacketOptions;
 use crate::memory::{Charge, Memory, block};
 use crate::readiness::Events;
 use crate::reasons::EndReason;
@@ -18,8 +18,9 @@ use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
+use crate::stack::socket::{BoundInterface, IpOptions};
 use crate::stack::waiting::Place;
-use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, SocketOptions, State};
 use crate::time::Instant;
@@ -61,12 +62,15 @@ pub struct Cell {
     /// The queue on which the connection transmits: that of its interface on which segments arrive. The
     /// interface is the one that the route leads through, for good.
     queue: AtomicU32,
-    ttl: AtomicU8,
-    traffic_class: AtomicU8,
+    packets: SharedPackets,
+    /// `SO_BINDTODEVICE`.
+    interface: BoundInterface,
     /// The identification of the next IPv4 packet that may be fragmented.
     ident: AtomicU16,
     /// Fast Open made the connection, from the SYN.
     by_fast_open: bool,
+    /// It was opened from here.
+    is_active: bool,
 }
 
 /// When a connection last looked its path up.
@@ -84,8 +88,7 @@ pub(crate) struct PathLook {
 pub(crate) struct SocketState {
     pub(crate) stage: Stage,
     pub(crate) timer: Timer,
-    /// The port; given up when the connection leaves the table.
-    pub(crate) binding: Option<Binding>,
+    pub(super) bound: Bound,
     /// The table of flows leads here, or is about to.
     pub(crate) attached: bool,
     /// The cell's place on the list of those that wait for the device, while it is there.
@@ -119,6 +122,16 @@ pub(crate) struct SocketState {
 
 /// No memory of queues: that of the whole connection is to be counted anew.
 const UNCOUNTED: usize = usize::MAX;
+
+/// The port, and what binding it has said of the socket.
+#[derive(Debug)]
+pub(super) struct Bound {
+    /// Given up when the connection leaves the table.
+    pub(super) binding: Option<Binding>,
+    reuse_address: bool,
+    reuse_port: bool,
+    only_v6: bool,
+}
 
 impl SocketState {
     /// Counts the connection's memory, if it has changed.
@@ -216,6 +229,37 @@ impl Over {
     }
 }
 
+/// What is set for the packets of a connection, where who sends one reads it without a lock.
+#[derive(Debug)]
+struct SharedPackets {
+    /// Time to live, hop limit, type of service, traffic class.
+    header: AtomicU32,
+    mark: AtomicU32,
+    priority: AtomicU32,
+}
+
+impl SharedPackets {
+    fn new(packets: PacketOptions) -> Self {
+        let shared = Self { header: AtomicU32::new(0), mark: AtomicU32::new(0), priority: AtomicU32::new(0) };
+        shared.set(packets);
+        shared
+    }
+
+    #[inline]
+    fn get(&self) -> PacketOptions {
+        let [ttl, hops, tos, tclass] = self.header.load(Ordering::Relaxed).to_ne_bytes();
+        let (mark, priority) = (self.mark.load(Ordering::Relaxed), self.priority.load(Ordering::Relaxed));
+        PacketOptions { ttl, hops, tos, tclass, mark, priority }
+    }
+
+    fn set(&self, packets: PacketOptions) {
+        let PacketOptions { ttl, hops, tos, tclass, mark, priority } = packets;
+        self.header.store(u32::from_ne_bytes([ttl, hops, tos, tclass]), Ordering::Relaxed);
+        self.mark.store(mark, Ordering::Relaxed);
+        self.priority.store(priority, Ordering::Relaxed);
+    }
+}
+
 /// What a new cell is made of.
 pub(crate) struct CellParts<'a> {
     pub(crate) id: u64,
@@ -223,8 +267,7 @@ pub(crate) struct CellParts<'a> {
     pub(crate) mapped: bool,
     pub(crate) flow_label: u32,
     pub(crate) queue: QueueId,
-    pub(crate) ttl: u8,
-    pub(crate) traffic_class: u8,
+    pub(crate) ip: IpOptions,
     pub(crate) stage: Stage,
     pub(crate) binding: Option<Binding>,
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
@@ -244,8 +287,7 @@ impl Cell {
             mapped,
             flow_label,
             queue,
-            ttl,
-            traffic_class,
+            ip,
             stage,
             binding,
             fast_open,
@@ -255,10 +297,16 @@ impl Cell {
         } = parts;
         let history = stage.options().history;
         let by_fast_open = fast_open.is_some();
+        let is_active = matches!(stage, Stage::Opening(_));
         let state = SocketState {
             stage,
             timer: Timer::default(),
-            binding,
+            bound: Bound {
+                binding,
+                reuse_address: ip.reuse_address,
+                reuse_port: ip.reuse_port,
+                only_v6: ip.only_v6,
+            },
             attached: true,
             waiting: None,
             served: false,
@@ -286,10 +334,11 @@ impl Cell {
             dirty: AtomicBool::new(false),
             observer: OnceLock::new(),
             queue: AtomicU32::new(queue.bits()),
-            ttl: AtomicU8::new(ttl),
-            traffic_class: AtomicU8::new(traffic_class),
+            packets: SharedPackets::new(ip.packets.without_ecn()),
+            interface: BoundInterface::new(ip.interface),
             ident: AtomicU16::new(key.spread() as u16),
             by_fast_open,
+            is_active,
         })
     }
 
@@ -313,6 +362,12 @@ impl Cell {
             Stage::Connected(connection) => !matches!(connection.state(), State::Closed | State::TimeWait),
         };
         if connected { Ok(self.key.remote_addr(self.mapped)) } else { Err(os(libc::ENOTCONN)) }
+    }
+
+    /// `SO_ORIGINAL_DST`: the address that the one who opened the connection sent its SYN to. Nothing on the way
+    /// rewrites addresses, so it is that of the peer, or the local one.
+    pub fn original_dst(&self) -> SocketAddr {
+        if self.is_active { self.key.remote_addr(false) } else { self.key.local_addr(false) }
     }
 
     /// The current readiness, as poll(2) reports it.
@@ -356,11 +411,6 @@ impl Cell {
         }
     }
 
-    /// `IP_TTL`, or the hop limit.
-    pub fn ttl(&self) -> u8 {
-        self.ttl.load(Ordering::Relaxed)
-    }
-
     /// Why the connection ended; none as long as it has not.
     pub fn end_reason(&self) -> Option<EndReason> {
         self.look(SocketState::end_reason)
@@ -371,20 +421,42 @@ impl Cell {
         self.look(|state| state.watch.history(self.about(), state.end_reason()))
     }
 
-    /// Sets the time to live of packets that are sent from now on.
-    pub fn set_ttl(&self, ttl: u8) {
-        self.ttl.store(ttl, Ordering::Relaxed);
+    /// The options of the IP layer.
+    pub fn ip_options(&self) -> IpOptions {
+        self.look(|state| IpOptions {
+            packets: self.packets(),
+            reuse_address: state.bound.reuse_address,
+            reuse_port: state.bound.reuse_port,
+            only_v6: state.bound.only_v6,
+            interface: self.interface.get(),
+        })
     }
 
-    /// `IP_TOS` or `IPV6_TCLASS`.
-    pub fn traffic_class(&self) -> u8 {
-        self.traffic_class.load(Ordering::Relaxed)
+    /// Changes what is set for packets, with effect from the next one on. The bits of ECN are TCP's.
+    pub fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        // One change at a time.
+        let _state = self.state.lock();
+        let mut packets = self.packets();
+        change(&mut packets);
+        self.packets.set(packets.without_ecn());
     }
 
-    /// Sets the traffic class of packets that are sent from now on. The two ECN bits are set by
-    /// TCP.
-    pub fn set_traffic_class(&self, class: u8) {
-        self.traffic_class.store(class & !3, Ordering::Relaxed);
+    /// Sets `SO_REUSEADDR`, for sockets that are bound to the port later.
+    pub fn set_reuse_address(&self, reuse: bool) {
+        let bound = &mut self.state.lock().bound;
+        bound.reuse_address = reuse;
+        if let Some(binding) = &mut bound.binding {
+            binding.set_reuse_address(reuse);
+        }
+    }
+
+    /// Sets `SO_REUSEPORT`, for sockets that are bound to the port later.
+    pub fn set_reuse_port(&self, reuse: bool) {
+        let bound = &mut self.state.lock().bound;
+        bound.reuse_port = reuse;
+        if let Some(binding) = &mut bound.binding {
+            binding.set_reuse_port(reuse);
+        }
     }
 
     /// Whether no SYN was sent yet: it waits for the first write (`TCP_FASTOPEN_CONNECT`).
@@ -414,8 +486,24 @@ impl Cell {
         About::ends(self.local_addr(), self.remote_addr()).connection(self.id)
     }
 
-    pub(super) fn marks(&self) -> Marks {
-        Marks { ttl: self.ttl(), traffic_class: self.traffic_class() }
+    /// What is set for packets.
+    #[inline]
+    pub(super) fn packets(&self) -> PacketOptions {
+        self.packets.get()
+    }
+
+    /// Whether segments that come in on this interface are for the connection.
+    #[inline]
+    pub(super) fn takes_from(&self, interface: u16) -> bool {
+        self.interface.takes_from(interface)
+    }
+
+    /// Limits the connection to an interface, and sends on this queue of it.
+    pub(super) fn limit_to(&self, interface: Option<u16>, queue: Option<QueueId>) {
+        self.interface.set(interface);
+        if let Some(queue) = queue {
+            self.queue.store(queue.bits(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn flow_label(&self) -> u32 {

@@ -114,12 +114,13 @@ impl Tcp {
 
     /// Chooses a port for a socket that is not bound.
     fn port_for(&self, turn: &Turn<'_>, socket: &Unconnected, target: &Target) -> io::Result<Binding> {
+        let options = socket.ip.options();
         let claim = Claim {
             address: target.route.source,
             dual_stack: false,
-            interface: socket.ip.interface(),
-            reuse_address: socket.ip.reuse_address,
-            reuse_port: socket.ip.reuse_port,
+            interface: options.interface,
+            reuse_address: options.reuse_address,
+            reuse_port: options.reuse_port,
             listening: false,
             by_connect: true,
         };
@@ -177,8 +178,7 @@ impl Tcp {
             mapped: target.mapped,
             flow_label: flow_label(core, &key),
             queue: core.queue_of(interface, key.spread()),
-            ttl: socket.ip.ttl,
-            traffic_class: socket.ip.traffic_class & !3,
+            ip: socket.ip.options(),
             stage: Stage::Opening(Box::new(opening)),
             binding: Some(binding),
             fast_open: None,

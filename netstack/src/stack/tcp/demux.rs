@@ -350,6 +350,16 @@ impl Demux {
         });
     }
 
+    /// Moves a listener of a port to where it belongs after `change`.
+    pub(crate) fn move_listener(&self, listener: &Arc<Listener>, change: impl FnOnce()) {
+        self.listeners.change(|listeners| {
+            let group = listeners.by_port.entry(listener.port()).or_default();
+            group.remove(&listener.bound(), |other| Arc::ptr_eq(other, listener));
+            change();
+            group.push(Arc::clone(listener), &self.keyed);
+        });
+    }
+
     /// Enters a forwarder.
     ///
     /// # Errors

@@ -95,7 +95,9 @@ impl Tcp {
                 Some(payload),
             );
         }
-        let cell = self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone));
+        let cell = self.demux.with_flow(&key, |flow| {
+            flow.and_then(Flow::cell).filter(|cell| cell.takes_from(from.interface)).map(Arc::clone)
+        });
         let left = match cell {
             Some(cell) => self.on_cell_joined(turn, scratch, &cell, joined),
             None => Some(joined),
@@ -132,6 +134,7 @@ impl Tcp {
         let Stray { from, key, segment } = *stray;
         let payload = || payload.unwrap_or_else(Chunk::empty);
         let found = self.demux.with_flow(key, |flow| match flow {
+            Some(Flow::Cell(cell)) if !cell.takes_from(from.interface) => Found::Nothing,
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
             Some(Flow::HalfOpen(listener, _)) => Found::HalfOpen(Arc::clone(listener)),
             Some(Flow::TimeWait(_)) => Found::TimeWait,

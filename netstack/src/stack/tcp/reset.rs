@@ -2,10 +2,11 @@
 
 use super::Tcp;
 use super::scratch::Scratch;
-use super::send::Marks;
+use super::send::packets_of_nobody;
 use super::stray::Stray;
 use crate::config::Config;
 use crate::icmp::RateLimit;
+use crate::ip::PacketOptions;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::keyed::Keyed;
@@ -57,7 +58,7 @@ impl ResetLimit {
 pub(super) struct Receiver<'a> {
     pub(super) queue: QueueId,
     pub(super) key: &'a FlowKey,
-    pub(super) marks: Marks,
+    pub(super) packets: PacketOptions,
 }
 
 impl Tcp {
@@ -103,7 +104,7 @@ impl Tcp {
         }
         if let Some(reset) = reset_for_unknown(stray.segment) {
             let queue = turn.core.way_back(stray.from, &stray.key.way_back(bound));
-            let to = Receiver { queue, key: stray.key, marks: Marks::default_of(turn.core) };
+            let to = Receiver { queue, key: stray.key, packets: packets_of_nobody(turn.core) };
             self.send_reset(turn, &to, &reset, reason);
         }
     }
@@ -118,6 +119,6 @@ impl Tcp {
     ) {
         self.counters.count_reset(reason);
         turn.trace(|| to.key.about(), || EventKind::Reset(reason));
-        self.send_segment(turn, to.queue, to.key, to.marks, reset);
+        self.send_segment(turn, to.queue, to.key, to.packets, reset);
     }
 }

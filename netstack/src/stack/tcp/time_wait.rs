@@ -4,7 +4,7 @@ use super::Tcp;
 use super::deadline::Deadline;
 use super::reset::Receiver;
 use super::scratch::Scratch;
-use super::send::Marks;
+use super::send::packets_of_nobody;
 use super::stray::Stray;
 use crate::reasons::ResetReason;
 use crate::stack::core::Core;
@@ -33,7 +33,7 @@ impl Tcp {
             }
             (step, entry.queue)
         })?;
-        let to = Receiver { queue, key, marks: Marks::default_of(turn.core) };
+        let to = Receiver { queue, key, packets: packets_of_nobody(turn.core) };
         match step {
             TimeWaitStep::Ignore(reason) => {
                 self.charge_out_of_place(turn, from.interface, segment);
@@ -43,12 +43,12 @@ impl Tcp {
             TimeWaitStep::Answer(ack, reason) => {
                 self.charge_out_of_place(turn, from.interface, segment);
                 turn.dropped(reason, || key.about());
-                self.send_segment(turn, queue, key, to.marks, &ack);
+                self.send_segment(turn, queue, key, to.packets, &ack);
                 self.arm_time_wait(turn, key);
                 None
             }
             TimeWaitStep::Acknowledge(ack) => {
-                self.send_segment(turn, queue, key, to.marks, &ack);
+                self.send_segment(turn, queue, key, to.packets, &ack);
                 // The FIN that FIN-WAIT-2 waited for may have brought the end nearer.
                 self.arm_time_wait(turn, key);
                 None

@@ -211,7 +211,11 @@ fn a_listener_bound_to_a_device_answers_through_it() {
     let (server, una) = host.accepted(&listener, OTHER, OTHER, OTHER);
     host.net.write(&server, b"data").unwrap();
     host.sent_on(OTHER, "data");
-    host.arrives(HOME, &segment(Flags::ACK, PEER_ISN + 1, una + 4, b""));
+    let ack = segment(Flags::ACK, PEER_ISN + 1, una + 4, b"");
+    // As in Linux, what comes in on another interface is for no socket that is bound to this one.
+    host.arrives(HOME, &ack);
+    host.sent_on(HOME, "a reset");
+    host.arrives(OTHER, &ack);
     host.net.write(&server, b"data").unwrap();
     host.sent_on(OTHER, "data after a segment on the other interface");
 }

@@ -315,7 +315,7 @@ fn a_half_open_connection_stays_with_its_listener_when_the_group_changes() {
     let mut net = net(80, |_| ());
     let listen = |net: &Net| -> io::Result<Arc<Listener>> {
         let mut socket = net.socket(1, Family::V4);
-        socket.ip.reuse_port = true;
+        socket.ip.set_reuse_port(true);
         net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap())?;
         net.engine(1)
             .with_tcp(net.now, |tcp, turn| tcp.listen(turn, socket, 100, Arc::new(Recorder::default())))
@@ -349,7 +349,7 @@ fn a_cookie_may_come_back_to_another_member_of_a_group() {
     let mut net = net(81, |config| config.syncookies = SynCookieMode::Always);
     let listen = |net: &Net| {
         let mut socket = net.socket(1, Family::V4);
-        socket.ip.reuse_port = true;
+        socket.ip.set_reuse_port(true);
         net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap()).unwrap();
         net.engine(1)
             .with_tcp(net.now, |tcp, turn| tcp.listen(turn, socket, 100, Arc::new(Recorder::default())))

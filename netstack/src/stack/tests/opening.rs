@@ -145,7 +145,7 @@ fn a_bound_port_takes_the_place_of_time_wait_if_there_are_timestamps() {
         let listener = net.listen(1, 80, 8);
         let connect = |net: &mut Net| {
             let mut socket = net.socket(0, Family::V4);
-            socket.ip.reuse_address = true;
+            socket.ip.set_reuse_address(true);
             net.engine(0)
                 .tcp()
                 .bind(net.engine(0).core(), &mut socket, "10.0.0.1:40000".parse().unwrap())
@@ -316,7 +316,7 @@ fn reuse_port_spreads_connections_over_listeners() {
     let mut net = Net::pair(22, LinkSpec::default());
     let listen = || {
         let mut socket = net.socket(1, Family::V4);
-        socket.ip.reuse_port = true;
+        socket.ip.set_reuse_port(true);
         net.engine(1).tcp().bind(net.engine(1).core(), &mut socket, "0.0.0.0:80".parse().unwrap()).unwrap();
         net.engine(1)
             .with_tcp(net.now, |tcp, turn| tcp.listen(turn, socket, 1000, Arc::new(Recorder::default())))
@@ -355,13 +355,18 @@ fn the_dscp_and_the_hop_limit_of_a_socket_are_on_its_packets() {
     for family in [Family::V4, Family::V6] {
         let mut net = Net::pair(78, LinkSpec::default());
         let mut socket = net.socket(0, family);
-        (socket.ip.traffic_class, socket.ip.ttl) = (0xb8, 33);
+        match family {
+            Family::V4 => (socket.ip.packets.tos, socket.ip.packets.ttl) = (0xb8, 33),
+            Family::V6 => (socket.ip.packets.tclass, socket.ip.packets.hops) = (0xb8, 33),
+        }
         let listener = net.listen(1, 80, 8);
         let to = SocketAddr::new(address(1, family), 80);
         let client = net.connect_from(0, socket, to).unwrap();
         net.run_for(SECOND);
-        client.cell.set_traffic_class(0x28);
-        client.cell.set_ttl(9);
+        client.cell.change_packets(|packets| match family {
+            Family::V4 => (packets.tos, packets.ttl) = (0x28, 9),
+            Family::V6 => (packets.tclass, packets.hops) = (0x28, 9),
+        });
         net.write(&client, b"later").unwrap();
         net.run_for(SECOND);
         let ours: Vec<_> = net.cable.take_trace().into_iter().filter(|packet| packet.from == 0).collect();

@@ -148,7 +148,7 @@ fn a_host_talks_to_itself() {
 #[test]
 fn the_closest_socket_gets_a_datagram() {
     let mut net = net();
-    let reuse = |socket: &mut UnboundUdp| socket.ip.reuse_address = true;
+    let reuse = |socket: &mut UnboundUdp| socket.ip.set_reuse_address(true);
     let wildcard = bind_with(&net, 1, "[::]:53", reuse).unwrap();
     let any_v4 = bind_with(&net, 1, "0.0.0.0:53", reuse).unwrap();
     let bound = bind_with(&net, 1, "10.0.0.2:53", reuse).unwrap();
@@ -204,7 +204,7 @@ fn a_connected_socket_hears_its_peer_only_and_keeps_what_came_before() {
 #[test]
 fn sockets_that_share_a_port_share_its_flows() {
     let mut net = net();
-    let share = |socket: &mut UnboundUdp| socket.ip.reuse_port = true;
+    let share = |socket: &mut UnboundUdp| socket.ip.set_reuse_port(true);
     let group: Vec<_> = (0..4).map(|_| bind_with(&net, 1, "0.0.0.0:53", share).unwrap()).collect();
     assert!(bind_with(&net, 1, "0.0.0.0:53", |_| ()).is_err(), "without SO_REUSEPORT");
     let client = |port: u16| bind(&net, 0, &format!("0.0.0.0:{port}"));
@@ -299,9 +299,9 @@ fn headers_say_what_the_socket_was_set_to() {
     let mut net = net();
     let receiver = bind(&net, 1, "[::]:53");
     let sender = bind(&net, 0, "[::]:4000");
-    sender.cell.with_options(|options| {
-        (options.ttl, options.tos) = (9, 0b1010_0010);
-        (options.hops, options.tclass) = (11, 0b0101_0001);
+    sender.cell.change_packets(|packets| {
+        (packets.ttl, packets.tos) = (9, 0b1010_0010);
+        (packets.hops, packets.tclass) = (11, 0b0101_0001);
     });
     sender.send_to(&net, b"v4", "10.0.0.2:53").unwrap();
     sender.send_to(&net, b"v6", "[fd00::2]:53").unwrap();

@@ -6,8 +6,20 @@ use crate::datagram::{Datagram, Gathered, Origin};
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
+use crate::stack::turn::Turn;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// What was read into one buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpReceived {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The datagrams.
+    pub gathered: Gathered,
+    /// The type of service or traffic class, if the socket asks for it (`IP_RECVTOS`, `IPV6_RECVTCLASS`).
+    pub traffic_class: Option<u8>,
+}
 
 impl Udp {
     /// Reads one datagram into `to`. What does not fit is lost. Gives the sender and the bytes read.
@@ -55,17 +67,32 @@ impl Udp {
         core: &Core,
         cell: &UdpCell,
         bufs: &mut [IoSliceMut<'_>],
-        mut each: impl FnMut(usize, Origin, Gathered),
+        mut each: impl FnMut(usize, UdpReceived),
     ) -> io::Result<usize> {
         receiving(core, cell, |state| {
             let mut used = 0;
             for buf in bufs {
                 let Some((origin, gathered)) = state.received.gather(buf) else { break };
-                each(used, presented(state.ip().family(), origin), gathered);
+                let options = state.options();
+                let told = match origin.source.ip().to_canonical() {
+                    IpAddr::V4(_) => options.recv_tos,
+                    IpAddr::V6(_) => options.recv_tclass,
+                };
+                let traffic_class = told.then_some(origin.traffic_class);
+                let origin = presented(state.ip().family(), origin);
+                each(used, UdpReceived { origin, gathered, traffic_class });
                 used += 1;
             }
             (used > 0).then_some(used)
         })
+    }
+
+    /// `IP_MTU`: the MTU of the path to the peer, in bytes; none if the socket is not connected.
+    pub fn path_mtu(&self, turn: &Turn<'_>, cell: &UdpCell) -> Option<usize> {
+        let peer = cell.hold(|state| state.peer().copied())?;
+        let link = turn.core.mtu(peer.interface);
+        let known = turn.core.paths().mtu(turn.now, peer.address.ip());
+        Some(known.map_or(link, |known| known.bytes.min(link)))
     }
 
     /// What poll(2) reports.

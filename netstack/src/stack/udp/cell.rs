@@ -8,11 +8,12 @@ use super::outgoing::LastOutgoing;
 use super::place::Place;
 use crate::datagram::ReceiveQueue;
 use crate::error::{Failure, os};
+use crate::ip::PacketOptions;
 use crate::stack::core::Core;
 use crate::stack::flow::{Family, present};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
-use crate::stack::socket::IpSocket;
+use crate::stack::socket::{IpOptions, IpSocket};
 use crate::stack::socket_info::SocketInfo;
 use crate::stack::unsent::Unsent;
 use crate::sync::{Mutex, Rank};
@@ -183,9 +184,22 @@ impl UdpCell {
         self.hold(|state| Some(state.received.front()?.first_len()))
     }
 
-    /// The interface that the socket is bound to (`SO_BINDTODEVICE`).
-    pub fn device(&self) -> Option<u16> {
-        self.hold(|state| state.ip.interface())
+    /// The options of the IP layer.
+    pub fn ip_options(&self) -> IpOptions {
+        self.hold(|state| state.ip.options())
+    }
+
+    /// Changes what is set for packets, with effect from the next one on.
+    pub fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        self.hold(|state| change(&mut state.ip_mut().packets));
+    }
+
+    /// Sets `IPV6_V6ONLY`.
+    ///
+    /// # Errors
+    /// As [`IpSocket::set_only_v6`].
+    pub fn set_only_v6(&self, only: bool) -> io::Result<()> {
+        self.hold(|state| state.ip_mut().set_only_v6(only))
     }
 
     /// Datagrams that the receive buffer had no room for (`SO_RXQ_OVFL`).
@@ -210,11 +224,6 @@ impl UdpCell {
     /// `SO_ERROR`: the error that was not reported yet. Taking it clears it.
     pub fn take_error(&self) -> Option<io::Error> {
         self.hold(State::take_error)
-    }
-
-    /// `IPV6_V6ONLY`.
-    pub fn only_v6(&self) -> bool {
-        self.hold(|state| state.ip.only_v6())
     }
 
     /// `IP_FREEBIND`, which has an effect on binding and on [`Transmission::source`](super::Transmission).
@@ -350,7 +359,7 @@ impl State {
                 dual_stack: local.is_unspecified() && claim.is_some_and(|claim| claim.dual_stack),
                 peer: self.peer.as_ref().map(|peer| (peer.address.ip(), peer.address.port())),
                 interface: self.ip.interface(),
-                reuse_port: self.ip.reuse_port,
+                reuse_port: self.ip.options().reuse_port,
             },
         }
     }

@@ -6,6 +6,7 @@ use super::routing::find_way;
 use super::way::Target;
 use crate::error::os;
 use crate::stack::core::Core;
+use crate::stack::socket::IpSocket;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,13 +44,29 @@ impl Udp {
     /// # Errors
     /// `ENODEV` if there is no such interface.
     pub fn bind_device(&self, core: &Core, cell: &Arc<UdpCell>, name: Option<&str>) -> io::Result<()> {
+        self.change_place(cell, |ip| ip.bind_device(core, name))
+    }
+
+    /// Sets `SO_REUSEADDR`, for sockets that are bound to the port later.
+    pub fn set_reuse_address(&self, cell: &Arc<UdpCell>, reuse: bool) {
+        self.change_place(cell, |ip| ip.set_reuse_address(reuse));
+    }
+
+    /// Sets `SO_REUSEPORT`, for sockets that are bound to the port later, and for whether the datagrams of those that
+    /// share it are spread over them.
+    pub fn set_reuse_port(&self, cell: &Arc<UdpCell>, reuse: bool) {
+        self.change_place(cell, |ip| ip.set_reuse_port(reuse));
+    }
+
+    /// Changes something on which the place of a socket in the table depends.
+    fn change_place<R>(&self, cell: &Arc<UdpCell>, change: impl FnOnce(&mut IpSocket) -> R) -> R {
         cell.hold(|state| {
             let from = state.place();
-            state.ip_mut().bind_device(core, name)?;
+            let changed = change(state.ip_mut());
             if state.is_open() {
                 self.table.move_to(cell, &from, state.place());
             }
-            Ok(())
+            changed
         })
     }
 }

@@ -5,7 +5,7 @@ use super::way::Way;
 use crate::config::MtuDiscover;
 use crate::device::TxPacket;
 use crate::error::os;
-use crate::ip::AddressKind;
+use crate::ip::{AddressKind, PacketOptions};
 use crate::stack::core::{Core, WayVersion};
 use crate::stack::egress::{checksum_mode, cut};
 use crate::stack::flow::{FlowKey, QueueId};
@@ -31,6 +31,9 @@ pub(super) struct Outgoing {
     pub(super) src_port: u16,
     pub(super) dst_port: u16,
     pub(super) queue: QueueId,
+    /// `SO_MARK` and `SO_PRIORITY`.
+    mark: u32,
+    priority: u32,
     mode: MtuDiscover,
     /// The most bytes that a packet has without being fragmented.
     mtu: usize,
@@ -70,19 +73,23 @@ impl Outgoing {
     ///
     /// # Errors
     /// That of the device, if it is gone.
-    pub(super) fn new(turn: &Turn<'_>, options: &UdpOptions, way: &Way, src_port: u16) -> io::Result<Self> {
+    pub(super) fn new(
+        turn: &Turn<'_>,
+        packets: &PacketOptions,
+        options: &UdpOptions,
+        way: &Way,
+        src_port: u16,
+    ) -> io::Result<Self> {
         let core = turn.core;
         if let Some(failure) = core.interface_failure(way.interface) {
             return Err(failure.into());
         }
         let group = way.kind == AddressKind::Multicast;
-        let (hop_limit, traffic_class) = match (way.remote, group) {
-            (SocketAddr::V4(_), false) => (options.ttl, options.tos),
-            (SocketAddr::V4(_), true) => (options.multicast_ttl, options.tos),
-            (SocketAddr::V6(_), false) => (options.hops, options.tclass),
-            (SocketAddr::V6(_), true) => (options.multicast_hops, options.tclass),
-        };
         let (dst, dst_port) = (way.remote.ip(), way.remote.port());
+        let mut ip = packets.header(way.source, dst);
+        if group {
+            ip.hop_limit = if dst.is_ipv4() { options.multicast_ttl } else { options.multicast_hops };
+        }
         let flow = FlowKey::new(&way.source, src_port, &dst, dst_port);
         let flow_label = if flow.is_ipv6() { (core.keyed().of(&flow) >> 40) as u32 & 0xf_ffff } else { 0 };
         let mode = options.mtu_discover;
@@ -93,10 +100,12 @@ impl Outgoing {
             .flatten();
         Ok(Self {
             kind: way.kind,
-            ip: IpMeta { traffic_class, flow_label, ..IpMeta::new(way.source, dst, hop_limit) },
+            ip: IpMeta { flow_label, ..ip },
             src_port,
             dst_port,
             queue: core.queue_of(way.interface, flow.spread()),
+            mark: packets.mark,
+            priority: packets.priority,
             mode,
             mtu: known.map_or(link, |known| known.bytes.min(link)),
             locked: known.is_some_and(|known| known.locked),
@@ -170,13 +179,15 @@ impl Outgoing {
         let checksum = emit_udp(&mut header, &datagram, mode);
         if fits {
             let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-            return put(turn, &TxPacket { header: &header, payload, checksum, gso });
+            let (mark, priority) = (self.mark, self.priority);
+            return put(turn, &TxPacket { header: &header, payload, checksum, gso, mark, priority });
         }
         let whole = [&header[..], payload].concat();
         let mut sent = Ok(());
         cut(turn.core, &whole, self.mtu, |fragment| {
             if sent.is_ok() {
-                let packet = TxPacket { header: fragment, payload: &[], checksum: None, gso: None };
+                let (mark, priority) = (self.mark, self.priority);
+                let packet = TxPacket { header: fragment, mark, priority, ..TxPacket::default() };
                 sent = put(turn, &packet);
             }
         });

@@ -34,7 +34,7 @@ fn find_outgoing(turn: &Turn<'_>, state: &mut State, message: &Transmission<'_>)
     // Before anything is looked at: what changes meanwhile is then noticed by the next message.
     let version = turn.core.way_version();
     let way = way_of(turn.core, state, message)?;
-    let outgoing = Outgoing::new(turn, state.options(), &way, state.port())?;
+    let outgoing = Outgoing::new(turn, &state.ip().packets, state.options(), &way, state.port())?;
     let Transmission { destination, source, .. } = *message;
     state.set_last_outgoing(LastOutgoing { destination, source, version, outgoing });
     Ok(outgoing)

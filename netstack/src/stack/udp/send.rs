@@ -76,7 +76,8 @@ impl Udp {
             if !state.is_open() {
                 return Err(state.closed());
             }
-            let outgoing = Outgoing::new(turn, state.options(), way, src_port)?.marked(message);
+            let outgoing =
+                Outgoing::new(turn, &state.ip().packets, state.options(), way, src_port)?.marked(message);
             outgoing.check(message)?;
             self.transmit(turn, cell, state, &outgoing, message)
         })?;

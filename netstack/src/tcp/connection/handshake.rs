@@ -5,7 +5,7 @@ use super::{Connection, NEXT, Step, dropped};
 use crate::buffer::Chunk;
 use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::tcp::error::TcpError;
-use crate::tcp::handshake::{PassiveEnd, PassiveOpen, PassiveTimeout, SynEntry};
+use crate::tcp::handshake::{Established, PassiveEnd, PassiveOpen, PassiveTimeout, SynEntry};
 use crate::tcp::receive::FirstAck;
 use crate::tcp::reset::Reset;
 use crate::tcp::send::{LastSegment, Unit};
@@ -42,7 +42,16 @@ impl Connection {
     ///
     /// [`SynStep::Establish`]: crate::tcp::SynStep::Establish
     pub fn accept(now: Instant, entry: &SynEntry, ack: &Segment, setup: Setup<'_>) -> Box<Self> {
-        Self::new(now, entry.established(now, ack, setup.config), setup)
+        Self::passive(now, entry.established(now, ack, setup.config), setup)
+    }
+
+    /// A connection that a listener makes, whose option for acknowledgments counts from the start.
+    fn passive(now: Instant, from: Established, setup: Setup<'_>) -> Box<Self> {
+        let mut connection = Self::new(now, from, setup);
+        if !setup.options.quickack {
+            connection.rcv.set_quickack(false);
+        }
+        connection
     }
 
     /// The connection of `entry` at once, from a SYN with a good cookie, or where none is asked for.
@@ -54,7 +63,7 @@ impl Connection {
     ) -> Box<Self> {
         let FastOpenSyn { segment, payload, cookie } = syn;
         let from = entry.established_by_syn(now, usize::from(segment.window));
-        let mut connection = Self::new(now, from, setup);
+        let mut connection = Self::passive(now, from, setup);
         connection.state = State::SynReceived;
         if !payload.is_empty() {
             connection.fast_open.on_syn_data_received();

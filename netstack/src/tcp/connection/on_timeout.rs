@@ -4,9 +4,16 @@ use super::Connection;
 use super::liveness::{Probe, Silence, WindowProbeLimits};
 use crate::reasons::{EndReason, ResetReason};
 use crate::tcp::backoff::{MODEL_RTO, modelled_time};
+use crate::tcp::state::State;
 use crate::tcp::timers::Timer;
 use crate::time::{Duration, Instant};
 use crate::trace::{TimerKind, TimerSet};
+
+/// Time-outs in a row that are not doubled at most (`TCP_THIN_LINEAR_RETRIES`).
+const THIN_LINEAR_RETRIES: u32 = 6;
+
+/// Packets in flight from which on a stream is not thin (tcp_stream_is_thin in Linux).
+const THIN_PACKETS: usize = 4;
 
 impl Connection {
     /// Does what is due at `now`, and says for which timers. Harmless if nothing is.
@@ -78,8 +85,21 @@ impl Connection {
         self.timers.stop(Timer::TailLoss);
         self.liveness.cancel(Probe::Tail);
         self.recovery.begin_retransmitting(now);
-        self.path.back_off();
+        if self.has_linear_timeouts() {
+            self.path.reset_backoff();
+        } else {
+            self.path.back_off();
+        }
         self.rearm_retransmit(now);
+    }
+
+    /// A stream with little in flight has no fast retransmit, and a flow of that size is no danger to the network: the
+    /// time-out stays as it is for a while (tcp_retransmit_timer in Linux).
+    fn has_linear_timeouts(&self) -> bool {
+        self.options.thin_linear_timeouts
+            && self.state == State::Established
+            && self.recovery.timeouts() <= THIN_LINEAR_RETRIES
+            && self.recovery.packets_out(THIN_PACKETS) < THIN_PACKETS
     }
 
     /// R2 of RFC 9293 §3.8.3, as time since the first retransmission.

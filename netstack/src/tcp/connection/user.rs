@@ -213,6 +213,11 @@ impl Connection {
         }
     }
 
+    /// The largest window that the receive buffer permits at the moment, in bytes.
+    pub fn window_limit(&self) -> usize {
+        self.rcv.limit()
+    }
+
     /// `TCP_QUICKACK`: acknowledge at once, or wait for company. Not permanent (tcp(7)).
     pub fn set_quickack(&mut self, on: bool) {
         self.rcv.set_quickack(on);

@@ -452,7 +452,7 @@ impl Opening {
     fn first_ack(&self, seg: &Segment) -> FirstAck {
         if self.after.writer_waits {
             FirstAck::WithAnswer
-        } else if self.options.defer_accept > 0 && seg.len() == 1 {
+        } else if (self.options.defer_accept > 0 || !self.options.quickack) && seg.len() == 1 {
             // Data is to follow that can carry it, and a listener that defers as well would drop
             // a bare one (tcp_rcv_synsent_state_process in Linux).
             FirstAck::WithData

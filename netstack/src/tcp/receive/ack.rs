@@ -126,13 +126,6 @@ impl AckPolicy {
         self.urgent = false;
     }
 
-    /// Enters quick mode with a budget of half a window of segments.
-    pub(super) fn enter_quick(&mut self, window: usize, mss: usize) {
-        self.pingpong = false;
-        self.ato = self.min;
-        self.grant(window, mss);
-    }
-
     /// Enters quick mode for the next `segments`.
     pub(super) fn enter_quick_for(&mut self, segments: u32) {
         self.pingpong = false;
@@ -166,7 +159,11 @@ impl AckPolicy {
     /// Data came in order or not: learns the gap between segments.
     pub(super) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
         match self.last_data {
-            None => self.enter_quick(window, mss),
+            None => {
+                // The user may have asked for delayed acknowledgments: tcp_event_data_recv in Linux leaves that.
+                self.ato = self.min;
+                self.grant(window, mss);
+            }
             Some(last) => {
                 let gap = now - last;
                 if gap <= self.min / 2 {

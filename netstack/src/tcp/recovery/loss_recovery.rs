@@ -141,6 +141,11 @@ impl Recovery {
         self.board.outstanding()
     }
 
+    /// Packets that are not acknowledged, as far as there are fewer than `limit`.
+    pub(in crate::tcp) fn packets_out(&self, limit: usize) -> usize {
+        self.board.packets_out(limit)
+    }
+
     /// Marks what is in flight as sent by an application that had no more: `pipe` bytes are in the
     /// network.
     pub(in crate::tcp) fn mark_app_limited(&mut self, pipe: usize) {

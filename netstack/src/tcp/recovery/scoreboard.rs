@@ -332,6 +332,12 @@ impl Scoreboard {
         self.retransmitted > 0 || self.head().is_some_and(|head| head.retransmitted)
     }
 
+    /// Packets that are not acknowledged, as far as there are fewer than `limit`.
+    pub(super) fn packets_out(&self, limit: usize) -> usize {
+        let packets = |(start, record): (&Seq, &Record)| record.end.since(*start).div_ceil(record.mss().max(1));
+        self.records.iter().take(limit).map(packets).sum::<usize>().min(limit)
+    }
+
     /// Whether exactly one segment is in flight.
     pub(super) fn is_one_segment(&self) -> bool {
         self.records.len() == 1 && self.outstanding <= self.mss()

@@ -205,7 +205,7 @@ impl Watched {
 
     fn set_options(&mut self, (_, a, b, c, d, any): Op) {
         let mut options = self.conn.options().clone();
-        match a % 8 {
+        match a % 9 {
             0 => options.nodelay = !options.nodelay,
             1 => options.cork = !options.cork,
             2 => options.keepalive = !options.keepalive,
@@ -213,6 +213,7 @@ impl Watched {
             4 => options.recv_buffer_size = Some(pick(&[2_304, 10_000, 500_000], b)),
             5 => options.send_buffer_size = Some(pick(&[4_608, 10_000, 500_000], c)),
             6 => options.window_clamp = pick(&[None, Some(1_152), Some(30_000)], d),
+            7 => options.thin_linear_timeouts = !options.thin_linear_timeouts,
             _ => options.user_timeout = Some(Duration::from_millis(u64::from(any % 100_000 + 1))),
         }
         self.conn.set_options(self.now, options);

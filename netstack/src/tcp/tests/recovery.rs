@@ -342,3 +342,34 @@ fn what_a_retransmission_overtook_is_sent_again_at_once() {
     let sent = t.input(ack(7, None, again));
     assert_eq!(sent.first().map(String::as_str), Some("ACK 7001/1 1000"), "{sent:?} {}", t.conn.info(t.now));
 }
+
+/// `TCP_THIN_LINEAR_TIMEOUTS`, as tcp_retransmit_timer in Linux.
+#[test]
+fn the_time_outs_of_a_thin_stream_are_equally_long_if_asked_for() {
+    let times = |thin: bool, packets: usize| {
+        let mut pair = Pair::connect(Wire::default(), 1);
+        pair.transfer(0, b"for a sample", Duration::from_secs(5));
+        pair.run_for(Duration::from_millis(500));
+        let mut options = pair.ends[0].conn.options().clone();
+        (options.thin_linear_timeouts, options.nodelay) = (thin, true);
+        pair.ends[0].conn.set_options(pair.now, options);
+        pair.cut[1] = true;
+        let first = pair.ends[0].log.len();
+        for _ in 0..packets {
+            pair.ends[0].conn.write(pair.now, &[std::io::IoSlice::new(b"lost")], false).unwrap();
+            pair.run_for(Duration::ZERO);
+        }
+        pair.run_for(Duration::from_secs(60));
+        let sent: Vec<_> = pair.ends[0].log[first + packets..].iter().map(|(at, _)| *at).collect();
+        // Without the tail loss probe, which is no time-out.
+        let gaps = sent.windows(2).skip(1).map(|pair| (pair[1] - pair[0]).as_millis());
+        gaps.collect::<Vec<_>>()
+    };
+    let doubled = times(false, 3);
+    assert!(doubled.windows(2).take(6).all(|gaps| gaps[1] >= 2 * gaps[0] - 2), "{doubled:?}");
+    let linear = times(true, 3);
+    assert!(linear[..6].iter().all(|gap| gap.abs_diff(linear[0]) <= 1), "{linear:?}");
+    assert!(linear[6..].windows(2).all(|gaps| gaps[1] >= 2 * gaps[0] - 2), "after six: {linear:?}");
+    let thick = times(true, 4);
+    assert!(thick.windows(2).take(5).all(|gaps| gaps[1] >= 2 * gaps[0] - 2), "four packets: {thick:?}");
+}

@@ -3,19 +3,25 @@
 use super::TcpStream;
 use crate::config::Config;
 use crate::error::os;
-use crate::net::options::ip::{socket_family, traffic_class_from, ttl_from};
-use crate::net::options::tcp::{HasTcpOptions, tcp_options};
+use crate::ip::PacketOptions;
+use crate::net::options::fast_open::fast_open_options;
+use crate::net::options::ip::{HasIpOptions, IpChange, IpValues, ip_options, socket_family};
+use crate::net::options::tcp::{
+    ConnectionOptions, HasTcpOptions, Progress, buffer_options, change_value, ip_values, linger_option,
+    tcp_options,
+};
 use crate::reasons::EndReason;
 use crate::stack::Family;
 use crate::tcp::{SocketOptions, TcpInfo};
 use crate::trace::History;
 use std::io;
+use std::net::SocketAddr;
 
 /// Options that only a connection has.
 impl TcpStream {
-    /// `IP_TTL`. Default 64.
+    /// `IP_TTL`, of packets over IPv4. Default 64.
     pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.endpoint.cell.ttl().into())
+        self.ttl_v4()
     }
 
     /// Sets `IP_TTL`.
@@ -23,88 +29,7 @@ impl TcpStream {
     /// # Errors
     /// `EINVAL` if it is not 1 to 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.endpoint.cell.set_ttl(ttl_from(ttl)?);
-        Ok(())
-    }
-
-    /// `IP_TOS`: the DSCP in the upper six bits.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6.
-    pub fn tos_v4(&self) -> io::Result<u32> {
-        self.traffic_class(Family::V4)
-    }
-
-    /// Sets `IP_TOS` of packets that are sent from now on. The two ECN bits are set by TCP and are
-    /// ignored here.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv6, `EINVAL` if the value does not fit into a byte.
-    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
-        self.set_traffic_class(Family::V4, tos)
-    }
-
-    /// `IPV6_TCLASS`: the DSCP in the upper six bits.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4.
-    pub fn tclass_v6(&self) -> io::Result<u32> {
-        self.traffic_class(Family::V6)
-    }
-
-    /// Sets `IPV6_TCLASS` of packets that are sent from now on. The two ECN bits are set by TCP and
-    /// are ignored here.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for a connection over IPv4, `EINVAL` if the value does not fit into a byte.
-    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
-        self.set_traffic_class(Family::V6, tclass)
-    }
-
-    fn traffic_class(&self, family: Family) -> io::Result<u32> {
-        self.ensure_over(family)?;
-        Ok(self.endpoint.cell.traffic_class().into())
-    }
-
-    fn set_traffic_class(&self, family: Family, class: u32) -> io::Result<()> {
-        self.ensure_over(family)?;
-        self.endpoint.cell.set_traffic_class(traffic_class_from(class)?);
-        Ok(())
-    }
-
-    /// Fails unless the packets are of this family.
-    fn ensure_over(&self, family: Family) -> io::Result<()> {
-        let over = if self.endpoint.cell.key().is_ipv6() { Family::V6 } else { Family::V4 };
-        if over == family { Ok(()) } else { Err(os(libc::EOPNOTSUPP)) }
-    }
-
-    /// `TCP_QUICKACK`: whether acknowledgments are sent at once.
-    pub fn quickack(&self) -> io::Result<bool> {
-        Ok(self.engine().tcp().quickack(&self.endpoint.cell))
-    }
-
-    /// Sets `TCP_QUICKACK`. The stack may reset it later.
-    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
-        self.engine().with_tcp(self.now(), |tcp, turn| tcp.set_quickack(turn, &self.endpoint.cell, quickack));
-        Ok(())
-    }
-
-    /// `TCP_QUICKACK`, with the name of socket2.
-    pub fn tcp_quickack(&self) -> io::Result<bool> {
-        self.quickack()
-    }
-
-    /// Sets `TCP_QUICKACK`, with the name of socket2.
-    pub fn set_tcp_quickack(&self, quickack: bool) -> io::Result<()> {
-        self.set_quickack(quickack)
-    }
-
-    /// `TCP_MAXSEG`: payload bytes of a full segment.
-    ///
-    /// # Errors
-    /// As [`TcpStream::tcp_info`].
-    pub fn tcp_mss(&self) -> io::Result<u32> {
-        Ok(u32::try_from(self.tcp_info()?.snd_mss).unwrap_or(u32::MAX))
+        self.set_ttl_v4(ttl)
     }
 
     /// Why the connection ended, in one value that also reads as a sentence; none as long as it has not.
@@ -153,26 +78,100 @@ impl TcpStream {
     }
 }
 
+impl HasIpOptions for TcpStream {
+    fn family(&self) -> Family {
+        socket_family(self.endpoint.cell.local_addr())
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn values(&self) -> IpValues {
+        let cell = &self.endpoint.cell;
+        ip_values(cell.ip_options(), &self.engine().tcp().options(cell))
+    }
+
+    fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        self.endpoint.cell.change_packets(change);
+    }
+
+    fn change_ip(&self, change: IpChange<'_>) -> io::Result<()> {
+        let Some(change) = change_value(self, change)? else { return Ok(()) };
+        let cell = &self.endpoint.cell;
+        match change {
+            IpChange::ReuseAddress(on) => cell.set_reuse_address(on),
+            IpChange::ReusePort(on) => cell.set_reuse_port(on),
+            IpChange::OnlyV6(_) => return Err(os(libc::EINVAL)),
+            IpChange::Device(name) => {
+                self.engine().with_tcp(self.now(), |tcp, turn| tcp.bind_device(turn, cell, name))?;
+            }
+            IpChange::MtuDiscover(_) | IpChange::Foreign(..) | IpChange::Owner(_) => {}
+        }
+        Ok(())
+    }
+
+    fn interface_name(&self, interface: u16) -> Vec<u8> {
+        self.engine().core().interface_name(interface).as_bytes().to_vec()
+    }
+
+    fn path_mtu(&self) -> Option<usize> {
+        self.engine().tcp().path_mtu(&self.endpoint.cell)
+    }
+}
+
 impl HasTcpOptions for TcpStream {
     fn config(&self) -> &Config {
         self.engine().core().config()
     }
 
-    fn family(&self) -> Family {
-        socket_family(self.endpoint.cell.local_addr())
+    fn options(&self) -> io::Result<SocketOptions> {
+        Ok(self.engine().tcp().options(&self.endpoint.cell))
     }
 
-    fn options(&self) -> SocketOptions {
-        self.engine().tcp().options(&self.endpoint.cell)
+    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> io::Result<R> {
+        Ok(self
+            .engine()
+            .with_tcp(self.now(), |tcp, turn| tcp.with_options(turn, &self.endpoint.cell, change)))
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        self.engine().with_tcp(self.now(), |tcp, turn| tcp.with_options(turn, &self.endpoint.cell, change))
+    fn progress(&self) -> Progress {
+        Progress::Connected
     }
 
-    fn push(&self) {
-        self.engine().with_tcp(self.now(), |tcp, turn| tcp.push(turn, &self.endpoint.cell));
+    fn connection(&self) -> Option<&dyn ConnectionOptions> {
+        Some(self)
     }
 }
 
+impl ConnectionOptions for TcpStream {
+    fn push(&self) {
+        self.engine().with_tcp(self.now(), |tcp, turn| tcp.push(turn, &self.endpoint.cell));
+    }
+
+    fn is_quick(&self) -> bool {
+        self.engine().tcp().quickack(&self.endpoint.cell)
+    }
+
+    fn set_quick(&self, on: bool) {
+        self.engine().with_tcp(self.now(), |tcp, turn| tcp.set_quickack(turn, &self.endpoint.cell, on));
+    }
+
+    fn mss(&self) -> io::Result<usize> {
+        Ok(self.tcp_info()?.snd_mss)
+    }
+
+    fn window_limit(&self) -> Option<usize> {
+        self.engine().tcp().window_limit(&self.endpoint.cell)
+    }
+
+    fn original_dst(&self) -> SocketAddr {
+        self.endpoint.cell.original_dst()
+    }
+}
+
+ip_options!(TcpStream, "");
 tcp_options!(TcpStream);
+buffer_options!(TcpStream);
+linger_option!(TcpStream, #[deprecated = "as in tokio, where it can block the thread on drop"]);
+fast_open_options!(TcpStream);

@@ -3,7 +3,7 @@
 use super::UdpSocket;
 use crate::net::readiness::Direction;
 use crate::net::udp::msg::{EcnCodepoint, RecvMeta, Transmit};
-use crate::stack::Transmission;
+use crate::stack::{Transmission, UdpReceived};
 use std::io::{self, IoSliceMut};
 use std::task::{Context, Poll};
 use tokio::io::Interest;
@@ -112,7 +112,8 @@ impl UdpSocket {
     fn recv_msg_now(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
         let bufs_of_meta = bufs.len().min(meta.len());
         let bufs = &mut bufs[..bufs_of_meta];
-        self.udp().gather(self.core(), &self.endpoint.cell, bufs, |index, origin, gathered| {
+        self.udp().gather(self.core(), &self.endpoint.cell, bufs, |index, received| {
+            let UdpReceived { origin, gathered, traffic_class } = received;
             meta[index] = RecvMeta {
                 addr: origin.source,
                 len: gathered.len,
@@ -120,6 +121,7 @@ impl UdpSocket {
                 ecn: EcnCodepoint::from_bits(origin.traffic_class),
                 dst_ip: Some(origin.destination),
                 interface_index: Some(u32::from(origin.interface) + 1),
+                traffic_class,
             };
         })
     }

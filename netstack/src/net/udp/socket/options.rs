@@ -1,11 +1,9 @@
 //! Options of a UDP socket.
 
 use super::UdpSocket;
-use crate::config::MtuDiscover;
-use crate::error::os;
+use crate::ip::PacketOptions;
 use crate::net::options::ip::{
-    ForeignAddresses, HasForeignAddresses, HasMtuDiscover, foreign_address_options, mtu_discover_option,
-    ttl_from,
+    ForeignAddresses, HasIpOptions, IpChange, IpValues, byte_from, former_names_of_tos, ip_options,
 };
 use crate::net::options::tcp::{recv_buffer_from, send_buffer_from};
 use crate::stack::Family;
@@ -13,11 +11,11 @@ use crate::udp::UdpOptions;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Options of the IP layer.
+/// The names of tokio, and what is told of what is received.
 impl UdpSocket {
     /// `IP_TTL`, of packets over IPv4 to single hosts. Default 64.
     pub fn ttl(&self) -> io::Result<u32> {
-        Ok(self.options().ttl.into())
+        self.ttl_v4()
     }
 
     /// Sets `IP_TTL`.
@@ -25,96 +23,37 @@ impl UdpSocket {
     /// # Errors
     /// `EINVAL` if it is not 1 to 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        let ttl = ttl_from(ttl)?;
-        self.change(|options| options.ttl = ttl)
+        self.set_ttl_v4(ttl)
     }
 
-    /// `IPV6_UNICAST_HOPS`, of packets over IPv6 to single hosts. Default 64.
-    ///
-    /// # Errors
-    /// `ENOPROTOOPT` for an IPv4 socket.
-    pub fn unicast_hops_v6(&self) -> io::Result<u32> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
-        Ok(self.options().hops.into())
+    /// `IP_RECVTOS`. Default false.
+    pub fn recv_tos_v4(&self) -> io::Result<bool> {
+        Ok(self.options().recv_tos)
     }
 
-    /// Sets `IPV6_UNICAST_HOPS`.
-    ///
-    /// # Errors
-    /// `EINVAL` if it is more than 255; `ENOPROTOOPT` for an IPv4 socket.
-    pub fn set_unicast_hops_v6(&self, hops: u32) -> io::Result<()> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
-        let hops = byte_from(hops)?;
-        self.change(|options| options.hops = hops)
+    /// Sets `IP_RECVTOS`: whether [`RecvMeta::traffic_class`](crate::net::udp::RecvMeta::traffic_class) tells the
+    /// type of service of what comes over IPv4. The ECN field is always told.
+    pub fn set_recv_tos_v4(&self, recv_tos: bool) -> io::Result<()> {
+        self.change(|options| options.recv_tos = recv_tos)
     }
 
-    /// `IP_TOS`. Default 0.
-    pub fn tos_v4(&self) -> io::Result<u32> {
-        Ok(self.options().tos.into())
-    }
-
-    /// Sets `IP_TOS` of datagrams over IPv4: all eight bits, those of ECN included. As in Linux, the lowest byte
-    /// counts.
-    pub fn set_tos_v4(&self, tos: u32) -> io::Result<()> {
-        self.change(|options| options.tos = tos as u8)
-    }
-
-    /// The former name of [`tos_v4`](Self::tos_v4).
-    #[deprecated = "use `tos_v4`"]
-    #[doc(hidden)]
-    pub fn tos(&self) -> io::Result<u32> {
-        self.tos_v4()
-    }
-
-    /// The former name of [`set_tos_v4`](Self::set_tos_v4).
-    #[deprecated = "use `set_tos_v4`"]
-    #[doc(hidden)]
-    pub fn set_tos(&self, tos: u32) -> io::Result<()> {
-        self.set_tos_v4(tos)
-    }
-
-    /// `IPV6_TCLASS`. Default 0.
+    /// `IPV6_RECVTCLASS`. Default false.
     ///
     /// # Errors
     /// `EOPNOTSUPP` for an IPv4 socket.
-    pub fn tclass_v6(&self) -> io::Result<u32> {
-        self.ensure_v6(libc::EOPNOTSUPP)?;
-        Ok(self.options().tclass.into())
+    pub fn recv_tclass_v6(&self) -> io::Result<bool> {
+        self.readable_v6()?;
+        Ok(self.options().recv_tclass)
     }
 
-    /// Sets `IPV6_TCLASS` of datagrams over IPv6: all eight bits, those of ECN included.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` for an IPv4 socket, `EINVAL` if the value does not fit into a byte.
-    pub fn set_tclass_v6(&self, tclass: u32) -> io::Result<()> {
-        self.ensure_v6(libc::EOPNOTSUPP)?;
-        let tclass = byte_from(tclass)?;
-        self.change(|options| options.tclass = tclass)
-    }
-
-    /// The name of the interface that the socket is bound to (`SO_BINDTODEVICE`).
-    pub fn device(&self) -> io::Result<Option<Vec<u8>>> {
-        let index = self.endpoint.cell.device();
-        Ok(index.map(|index| self.core().interface_name(index).as_bytes().to_vec()))
-    }
-
-    /// Binds the socket to an interface of its stack (`SO_BINDTODEVICE`): it sends through that one, and gets
-    /// only what comes in on it. `None` or an empty name removes the binding.
-    ///
-    /// # Errors
-    /// `ENODEV` if there is no interface of this name.
-    pub fn bind_device(&self, interface: Option<&[u8]>) -> io::Result<()> {
-        let name = interface.map(std::str::from_utf8).transpose().map_err(|_| os(libc::ENODEV))?;
-        self.udp().bind_device(self.core(), &self.endpoint.cell, name)
-    }
-
-    /// `IPV6_V6ONLY`.
+    /// Sets `IPV6_RECVTCLASS`: whether [`RecvMeta::traffic_class`](crate::net::udp::RecvMeta::traffic_class) tells the
+    /// traffic class of what comes over IPv6. The ECN field is always told.
     ///
     /// # Errors
     /// `ENOPROTOOPT` for an IPv4 socket.
-    pub fn only_v6(&self) -> io::Result<bool> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
-        Ok(self.endpoint.cell.only_v6())
+    pub fn set_recv_tclass_v6(&self, recv_tclass: bool) -> io::Result<()> {
+        self.settable_v6()?;
+        self.change(|options| options.recv_tclass = recv_tclass)
     }
 }
 
@@ -185,9 +124,9 @@ impl UdpSocket {
     /// `IPV6_MULTICAST_LOOP`. Default true.
     ///
     /// # Errors
-    /// `ENOPROTOOPT` for an IPv4 socket.
+    /// `EOPNOTSUPP` for an IPv4 socket.
     pub fn multicast_loop_v6(&self) -> io::Result<bool> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
+        self.readable_v6()?;
         Ok(self.options().multicast_loop_v6)
     }
 
@@ -196,16 +135,16 @@ impl UdpSocket {
     /// # Errors
     /// `ENOPROTOOPT` for an IPv4 socket.
     pub fn set_multicast_loop_v6(&self, on: bool) -> io::Result<()> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
+        self.settable_v6()?;
         self.change(|options| options.multicast_loop_v6 = on)
     }
 
     /// `IPV6_MULTICAST_HOPS`. Default 1.
     ///
     /// # Errors
-    /// `ENOPROTOOPT` for an IPv4 socket.
+    /// `EOPNOTSUPP` for an IPv4 socket.
     pub fn multicast_hops_v6(&self) -> io::Result<u32> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
+        self.readable_v6()?;
         Ok(self.options().multicast_hops.into())
     }
 
@@ -214,7 +153,7 @@ impl UdpSocket {
     /// # Errors
     /// `EINVAL` if it is more than 255; `ENOPROTOOPT` for an IPv4 socket.
     pub fn set_multicast_hops_v6(&self, hops: u32) -> io::Result<()> {
-        self.ensure_v6(libc::ENOPROTOOPT)?;
+        self.settable_v6()?;
         let hops = byte_from(hops)?;
         self.change(|options| options.multicast_hops = hops)
     }
@@ -248,17 +187,6 @@ impl UdpSocket {
     /// `ENODEV` if there is no such interface; `ENOPROTOOPT` for an IPv4 socket.
     pub fn set_multicast_if_v6(&self, interface: u32) -> io::Result<()> {
         self.udp().set_multicast_if_v6(self.core(), &self.endpoint.cell, interface)
-    }
-
-    /// The owner that the application has given the socket. Default 0, none.
-    pub fn owner(&self) -> io::Result<u32> {
-        Ok(self.options().owner)
-    }
-
-    /// Says whose socket it is, by a number that means something to the application: a client of a proxy, a
-    /// container, a VM. The rows of [`Stack::sockets`](crate::Stack::sockets) show it.
-    pub fn set_owner(&self, owner: u32) -> io::Result<()> {
-        self.change(|options| options.owner = owner)
     }
 
     /// `IP_MULTICAST_ALL` and `IPV6_MULTICAST_ALL`. Default true.
@@ -315,49 +243,55 @@ impl UdpSocket {
         self.endpoint.cell.with_options(change);
         Ok(())
     }
-
-    fn ensure_v6(&self, errno: i32) -> io::Result<()> {
-        if self.endpoint.cell.family() == Family::V6 { Ok(()) } else { Err(os(errno)) }
-    }
 }
 
-impl HasMtuDiscover for UdpSocket {
-    fn mtu_discovery(&self) -> MtuDiscover {
-        self.options().mtu_discover
-    }
-
-    fn set_mtu_discovery(&self, mode: MtuDiscover) {
-        self.endpoint.cell.with_options(|options| options.mtu_discover = mode);
-    }
-}
-
-mtu_discover_option!(UdpSocket);
-
-impl HasForeignAddresses for UdpSocket {
-    fn socket_family(&self) -> Family {
+impl HasIpOptions for UdpSocket {
+    fn family(&self) -> Family {
         self.endpoint.cell.family()
     }
 
-    fn foreign_addresses(&self, option: ForeignAddresses) -> bool {
-        match option {
-            ForeignAddresses::Freebind => self.endpoint.cell.freebind(),
-            ForeignAddresses::Transparent => self.endpoint.cell.transparent(),
-        }
+    fn is_stream(&self) -> bool {
+        false
     }
 
-    fn set_foreign_addresses(&self, option: ForeignAddresses, on: bool) {
-        match option {
-            ForeignAddresses::Freebind => self.endpoint.cell.set_freebind(on),
-            ForeignAddresses::Transparent => self.endpoint.cell.set_transparent(on),
+    fn values(&self) -> IpValues {
+        let cell = &self.endpoint.cell;
+        let UdpOptions { mtu_discover, owner, .. } = cell.options();
+        let (freebind, transparent) = (cell.freebind(), cell.transparent());
+        IpValues { ip: cell.ip_options(), mtu_discover, freebind, transparent, owner }
+    }
+
+    fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        self.endpoint.cell.change_packets(change);
+    }
+
+    fn change_ip(&self, change: IpChange<'_>) -> io::Result<()> {
+        let cell = &self.endpoint.cell;
+        match change {
+            IpChange::ReuseAddress(on) => self.udp().set_reuse_address(cell, on),
+            IpChange::ReusePort(on) => self.udp().set_reuse_port(cell, on),
+            IpChange::OnlyV6(on) => cell.set_only_v6(on)?,
+            IpChange::Device(name) => self.udp().bind_device(self.core(), cell, name)?,
+            IpChange::MtuDiscover(mode) => cell.with_options(|options| options.mtu_discover = mode),
+            IpChange::Foreign(ForeignAddresses::Freebind, on) => cell.set_freebind(on),
+            IpChange::Foreign(ForeignAddresses::Transparent, on) => cell.set_transparent(on),
+            IpChange::Owner(owner) => cell.with_options(|options| options.owner = owner),
         }
+        Ok(())
+    }
+
+    fn interface_name(&self, interface: u16) -> Vec<u8> {
+        self.core().interface_name(interface).as_bytes().to_vec()
+    }
+
+    fn path_mtu(&self) -> Option<usize> {
+        let stack = &self.endpoint.stack;
+        stack.engine().with_udp(stack.now(), |udp, turn| udp.path_mtu(turn, &self.endpoint.cell))
     }
 }
 
-foreign_address_options!(
+ip_options!(
     UdpSocket,
     "To set it before binding, use [`UnboundUdpSocket`](crate::net::udp::UnboundUdpSocket)."
 );
-
-fn byte_from(value: u32) -> io::Result<u8> {
-    u8::try_from(value).map_err(|_| os(libc::EINVAL))
-}
+former_names_of_tos!(UdpSocket);

@@ -131,7 +131,7 @@ impl UdpSocket {
         self.registration().try_io(Interest::READABLE, || self.recv_now(buf))
     }
 
-    fn recv_now(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    pub(in crate::net) fn recv_now(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (sender, len) = self.udp().recv(self.core(), &self.endpoint.cell, buf)?;
         Ok((len, sender))
     }
@@ -252,7 +252,7 @@ impl UdpSocket {
         self.try_peek_from(&mut []).map(|(_, sender)| sender)
     }
 
-    fn peek_now(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    pub(in crate::net) fn peek_now(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (sender, len) = self.udp().peek(self.core(), &self.endpoint.cell, buf)?;
         Ok((len, sender))
     }

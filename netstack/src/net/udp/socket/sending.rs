@@ -97,7 +97,7 @@ impl UdpSocket {
         self.registration().try_io(Interest::WRITABLE, || self.send_now(&message))
     }
 
-    pub(super) fn send_now(&self, message: &Transmission<'_>) -> io::Result<usize> {
+    pub(in crate::net) fn send_now(&self, message: &Transmission<'_>) -> io::Result<usize> {
         let stack = &self.endpoint.stack;
         stack.engine().with_udp(stack.now(), |udp, turn| udp.send(turn, &self.endpoint.cell, message))
     }

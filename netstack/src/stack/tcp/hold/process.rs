@@ -144,7 +144,7 @@ impl Held<'_, '_> {
 
     fn send_reset(&mut self, reset: &Reset) {
         let cell = self.cell;
-        let to = Receiver { queue: cell.queue(), key: cell.key(), marks: cell.marks() };
+        let to = Receiver { queue: cell.queue(), key: cell.key(), packets: cell.packets() };
         self.tcp.send_reset(self.turn, &to, &reset.segment, reset.reason);
     }
 

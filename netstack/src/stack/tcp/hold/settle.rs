@@ -135,7 +135,7 @@ impl Held<'_, '_> {
         let entry = TimeWaitEntry {
             record: connection.time_wait(self.turn.now),
             timer: Timer::default(),
-            binding: self.state.binding.take(),
+            binding: self.state.bound.binding.take(),
             queue: self.cell.queue(),
             latest: self.turn.now,
         };
@@ -161,7 +161,7 @@ impl Held<'_, '_> {
         self.tcp.detach_fast_open(self.turn.core, self.cell, &mut self.state);
         self.tcp.deadlines.disarm(&mut self.state.timer);
         self.stop_waiting();
-        self.state.binding = None;
+        self.state.bound.binding = None;
         if self.state.orphan {
             self.tcp.orphans.fetch_sub(1, Ordering::Relaxed);
         }

@@ -183,7 +183,8 @@ fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> (usize, Se
     let Parts { segment, pieces, gso_size, dont_fragment } = *parts;
     let (key, queue) = (cell.key(), cell.queue());
     let flow_label = cell.flow_label();
-    let mut ip = IpMeta { flow_label, dont_fragment, ..cell.marks().ip(key) };
+    let options = cell.packets();
+    let mut ip = IpMeta { flow_label, dont_fragment, ..options.header(key.local(), key.remote()) };
     ip.traffic_class |= segment.ecn.bits();
     if !dont_fragment && !key.is_ipv6() {
         let size = gso_size.map_or(usize::MAX, usize::from);
@@ -198,21 +199,23 @@ fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> (usize, Se
         segment,
         payload: pieces,
     };
+    let packet =
+        TxPacket { payload: pieces, mark: options.mark, priority: options.priority, ..TxPacket::default() };
     let cuts = turn.core.capabilities(queue.interface).segmentation_offload;
     if let Some(size) = gso_size.filter(|_| !cuts) {
-        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), pieces);
+        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), &packet);
     }
     let mut header = HeaderBuf::new();
     let checksum = emit_tcp(&mut header, &datagram, mode);
     let gso = gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
-    let sent = send_packet(turn, queue, &TxPacket { header: &header, payload: pieces, checksum, gso });
+    let sent = send_packet(turn, queue, &TxPacket { header: &header, checksum, gso, ..packet });
     (usize::from(sent == Sent::Yes), sent)
 }
 
-/// Sends a burst segment by segment, as far as the device takes them.
-fn send_burst(turn: &mut Turn<'_>, queue: QueueId, mut burst: Burst, pieces: &[&[u8]]) -> (usize, Sent) {
+/// Sends a burst, the packet `whole` but for its headers, segment by segment, as far as the device takes them.
+fn send_burst(turn: &mut Turn<'_>, queue: QueueId, mut burst: Burst, whole: &TxPacket<'_>) -> (usize, Sent) {
     let count = burst.count();
-    let mut rest = pieces.iter().copied();
+    let mut rest = whole.payload.iter().copied();
     let mut piece: &[u8] = &[];
     for n in 0..count {
         let mut payload = ArrayVec::<&[u8], MAX_PIECES>::new();
@@ -227,7 +230,7 @@ fn send_burst(turn: &mut Turn<'_>, queue: QueueId, mut burst: Burst, pieces: &[&
             (left, piece) = (left - front.len(), back);
         }
         let (header, checksum) = burst.segment(n, &payload);
-        match send_packet(turn, queue, &TxPacket { header, payload: &payload, checksum, gso: None }) {
+        match send_packet(turn, queue, &TxPacket { header, payload: &payload, checksum, ..*whole }) {
             Sent::Yes => {}
             sent => return (n, sent),
         }

@@ -87,8 +87,8 @@ impl<'h, 't> HeldListener<'h, 't> {
 
     /// Sends a segment without payload with the listener's marks.
     fn send(&mut self, queue: QueueId, key: &FlowKey, segment: &Segment) {
-        let marks = self.state.marks();
-        self.tcp.send_segment(self.turn, queue, key, marks, segment);
+        let packets = self.state.ip.packets;
+        self.tcp.send_segment(self.turn, queue, key, packets, segment);
     }
 
     /// Enters a half-open connection, which the table of flows leads to already.
@@ -138,14 +138,16 @@ impl<'h, 't> HeldListener<'h, 't> {
         fast_open: Option<Arc<FastOpenQueue>>,
     ) -> Option<Arc<Cell>> {
         let binding = self.state.place.as_ref()?.child(key.local());
+        let mut ip = self.state.ip;
+        // sk_clone in Linux: the mark is inherited, the priority is not.
+        ip.packets.priority = 0;
         Some(Cell::new(CellParts {
             id: self.turn.core.new_id(),
             key,
             mapped: self.listener.maps(&key),
             flow_label: flow_label(self.turn.core, &key),
             queue,
-            ttl: self.state.ttl,
-            traffic_class: self.state.traffic_class,
+            ip,
             stage: Stage::Connected(connection),
             binding,
             fast_open,

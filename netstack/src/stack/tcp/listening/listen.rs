@@ -5,7 +5,9 @@ use super::pending_syn::PendingSyn;
 use crate::config::FastOpenMode;
 use crate::error::{Failure, os};
 use crate::reasons::ResetReason;
+use crate::stack::core::Core;
 use crate::stack::hooks::Observer;
+use crate::stack::socket::interface_of;
 use crate::stack::tcp::cell::{Cell, Stage};
 use crate::stack::tcp::hold::End;
 use crate::stack::tcp::{Tcp, Unconnected};
@@ -77,8 +79,7 @@ impl Tcp {
             id: core.new_id(),
             mapped,
             options: socket.options.clone(),
-            ttl: socket.ip.ttl,
-            traffic_class: socket.ip.traffic_class & !3,
+            ip: socket.ip.options(),
             backlog: backlog as usize,
             syn_policy,
             place: Place::Port(binding),
@@ -91,6 +92,21 @@ impl Tcp {
         }
         self.demux.insert_listener(Arc::clone(&listener));
         Ok(listener)
+    }
+
+    /// Limits a listener to what comes in on the interface `name` (`SO_BINDTODEVICE`), or removes the limit.
+    /// Connections that it has made are not affected.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such interface.
+    pub fn bind_listener_device(
+        &self,
+        core: &Core,
+        listener: &Arc<Listener>,
+        name: Option<&str>,
+    ) -> io::Result<()> {
+        listener.limit_to(interface_of(core, name)?, |change| self.demux.move_listener(listener, change));
+        Ok(())
     }
 
     /// Starts to forward: the application decides about each SYN for which there is no listener, whatever
@@ -115,8 +131,7 @@ impl Tcp {
             id: core.new_id(),
             mapped: false,
             options: socket.options,
-            ttl: socket.ip.ttl,
-            traffic_class: socket.ip.traffic_class & !3,
+            ip: socket.ip.options(),
             // As a backlog, one more than which fits.
             backlog: max_in_flight.saturating_sub(1),
             syn_policy: SynPolicy::Hold,

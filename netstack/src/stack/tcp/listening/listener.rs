@@ -6,7 +6,7 @@ use super::overflow::Overflow;
 use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
-use crate::ip::{AddressKind, Cidr};
+use crate::ip::{AddressKind, Cidr, PacketOptions};
 use crate::memory::Memory;
 use crate::readiness::Events;
 use crate::stack::core::Core;
@@ -15,9 +15,9 @@ use crate::stack::crowd::{Bound, Member};
 use crate::stack::flow::{FlowKey, present};
 use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
+use crate::stack::socket::{BoundInterface, IpOptions};
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::fast_open_queue::FastOpenQueue;
-use crate::stack::tcp::send::Marks;
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{SocketOptions, SynRetries};
 use crate::time::Instant;
@@ -36,8 +36,8 @@ pub struct Listener {
     dual_stack: bool,
     /// An IPv6 socket bound to an IPv4 address.
     mapped: bool,
-    /// `SO_BINDTODEVICE`.
-    interface: Option<u16>,
+    /// `SO_BINDTODEVICE`, as in the state.
+    interface: BoundInterface,
     syn_policy: SynPolicy,
     is_forwarder: bool,
     observer: Arc<dyn Observer>,
@@ -53,8 +53,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) struct ListenerState {
     pub(super) options: SocketOptions,
-    pub(super) ttl: u8,
-    pub(super) traffic_class: u8,
+    /// What the connections start with, too.
+    pub(super) ip: IpOptions,
     /// Limit of both queues, `listen(2)`'s argument bounded by `somaxconn`.
     pub(super) backlog: usize,
     pub(super) syn_queue: SynQueue,
@@ -79,11 +79,6 @@ impl ListenerState {
     /// Whether the SYN queue takes no more, unless the peer is known to exist.
     pub(super) fn syn_queue_is_full(&self) -> bool {
         self.syn_queue.len() > self.backlog
-    }
-
-    /// What the IP headers of the listener's segments say.
-    pub(super) fn marks(&self) -> Marks {
-        Marks { ttl: self.ttl, traffic_class: self.traffic_class }
     }
 
     /// How often SYN-ACKs are repeated at the moment.
@@ -221,8 +216,7 @@ pub(crate) struct ListenerParts {
     pub(crate) id: u64,
     pub(crate) mapped: bool,
     pub(crate) options: SocketOptions,
-    pub(crate) ttl: u8,
-    pub(crate) traffic_class: u8,
+    pub(crate) ip: IpOptions,
     pub(crate) backlog: usize,
     pub(crate) syn_policy: SynPolicy,
     pub(crate) place: Place,
@@ -233,14 +227,14 @@ pub(crate) struct ListenerParts {
 
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
-        let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
+        let ListenerParts { id, mapped, options, mut ip, backlog, .. } = parts;
+        ip.packets = ip.packets.without_ecn();
         let ListenerParts { syn_policy, place, observer, memory, overflow, .. } = parts;
         let (address, port, dual_stack, interface) = place.accepts();
         let is_forwarder = matches!(place, Place::Forwarder { .. });
         let state = ListenerState {
             options,
-            ttl,
-            traffic_class,
+            ip,
             backlog,
             syn_queue: SynQueue::new(&memory),
             accept_queue: VecDeque::new(),
@@ -256,7 +250,7 @@ impl Listener {
             port,
             dual_stack,
             mapped,
-            interface,
+            interface: BoundInterface::new(interface),
             is_forwarder,
             syn_policy,
             observer,
@@ -323,24 +317,49 @@ impl Listener {
         change(&mut self.state.lock().options)
     }
 
-    /// `IP_TTL`, or the hop limit.
-    pub fn ttl(&self) -> u8 {
-        self.state.lock().ttl
+    /// The options of the IP layer, which connections start with.
+    pub fn ip_options(&self) -> IpOptions {
+        self.state.lock().ip
     }
 
-    /// Sets the time to live; later connections inherit it.
-    pub fn set_ttl(&self, ttl: u8) {
-        self.state.lock().ttl = ttl;
+    /// Changes what is set for packets: those of the listener, and of the connections that it makes from now on.
+    /// The bits of ECN are TCP's.
+    pub fn change_packets(&self, change: impl FnOnce(&mut PacketOptions)) {
+        let packets = &mut self.state.lock().ip.packets;
+        change(packets);
+        *packets = packets.without_ecn();
     }
 
-    /// `IP_TOS` or `IPV6_TCLASS`.
-    pub fn traffic_class(&self) -> u8 {
-        self.state.lock().traffic_class
+    /// Sets `SO_REUSEADDR`, for sockets that are bound to the port later.
+    pub fn set_reuse_address(&self, reuse: bool) {
+        let state = &mut *self.state.lock();
+        state.ip.reuse_address = reuse;
+        if let Some(Place::Port(binding)) = &mut state.place {
+            binding.set_reuse_address(reuse);
+        }
     }
 
-    /// Sets the traffic class; later connections inherit it.
-    pub fn set_traffic_class(&self, class: u8) {
-        self.state.lock().traffic_class = class & !3;
+    /// Sets `SO_REUSEPORT`, for sockets that are bound to the port later.
+    pub fn set_reuse_port(&self, reuse: bool) {
+        let state = &mut *self.state.lock();
+        state.ip.reuse_port = reuse;
+        if let Some(Place::Port(binding)) = &mut state.place {
+            binding.set_reuse_port(reuse);
+        }
+    }
+
+    /// Limits the listener to what comes in on an interface, or removes the limit. `enter` puts it where it belongs in
+    /// the table after that, if it is still open.
+    pub(super) fn limit_to(&self, interface: Option<u16>, enter: impl FnOnce(&dyn Fn())) {
+        let state = &mut *self.state.lock();
+        state.ip.interface = interface;
+        match &mut state.place {
+            Some(Place::Port(binding)) => {
+                binding.limit_to(interface);
+                enter(&|| self.interface.set(interface));
+            }
+            Some(Place::Forwarder { .. }) | None => self.interface.set(interface),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ListenerState> {
@@ -358,7 +377,7 @@ impl Listener {
     }
 
     /// Whether it accepts what no listener does.
-    pub(in crate::stack::tcp) fn is_forwarder(&self) -> bool {
+    pub fn is_forwarder(&self) -> bool {
         self.is_forwarder
     }
 
@@ -385,14 +404,15 @@ impl Listener {
 
     /// The interface that it is limited to.
     pub(in crate::stack::tcp) fn interface(&self) -> Option<u16> {
-        self.interface
+        self.interface.get()
     }
 
     /// Why nobody from outside reaches it any more: every interface that leads to it is gone. The loopback
     /// interface does not count for a listener at all addresses, which waits for others.
     pub(in crate::stack::tcp) fn cut_off<'c>(&self, core: &'c Core) -> Option<&'c Failure> {
-        let everywhere = self.interface.is_none() && self.address.is_unspecified();
-        let leads_here = |interface: u16| match self.interface {
+        let limit = self.interface.get();
+        let everywhere = limit.is_none() && self.address.is_unspecified();
+        let leads_here = |interface: u16| match limit {
             Some(bound) => bound == interface,
             None if everywhere && core.is_loopback(interface) => false,
             None => {
@@ -401,7 +421,7 @@ impl Listener {
             }
         };
         // One that was removed counts only for who is limited to it: others may be added.
-        if let Some(bound) = self.interface.filter(|bound| core.is_removed(*bound)) {
+        if let Some(bound) = limit.filter(|bound| core.is_removed(*bound)) {
             return core.interface_failure(bound);
         }
         let mut cause = None;
@@ -427,7 +447,7 @@ impl Listener {
         let any = || {
             self.address.is_unspecified() && (self.address.is_ipv4() == local.is_ipv4() || self.dual_stack)
         };
-        self.interface.is_none_or(|bound| bound == interface) && (self.address == local || any())
+        self.interface.takes_from(interface) && (self.address == local || any())
     }
 
     /// Whether connections to it are IPv4 in the eyes of an IPv6 socket.
@@ -438,7 +458,7 @@ impl Listener {
 
 impl Member for Arc<Listener> {
     fn bound(&self) -> Bound {
-        Bound { address: self.address, peer: None, interface: self.interface }
+        Bound { address: self.address, peer: None, interface: self.interface.get() }
     }
 
     fn dual_stack(&self) -> bool {

@@ -18,7 +18,7 @@ fn members_get_what_is_sent_to_their_group() {
         let mut net = net();
         let receivers: Vec<_> = ["[::]:5000", "[::]:5000"]
             .into_iter()
-            .map(|local| bind_with(&net, 1, local, |socket| socket.ip.reuse_address = true).unwrap())
+            .map(|local| bind_with(&net, 1, local, |socket| socket.ip.set_reuse_address(true)).unwrap())
             .collect();
         let sender = bind(&net, 0, "[::]:0");
         sender.send_to(&net, b"before", group).unwrap();
@@ -152,10 +152,10 @@ fn a_broadcast_reaches_all_with_permission() {
         let everybody: Vec<_> = [(0, "0.0.0.0:5000"), (1, "0.0.0.0:5000"), (1, "0.0.0.0:5000")]
             .into_iter()
             .map(|(host, local)| {
-                bind_with(&net, host, local, |socket| socket.ip.reuse_address = true).unwrap()
+                bind_with(&net, host, local, |socket| socket.ip.set_reuse_address(true)).unwrap()
             })
             .collect();
-        let single = bind_with(&net, 1, "10.0.0.2:5000", |socket| socket.ip.reuse_address = true).unwrap();
+        let single = bind_with(&net, 1, "10.0.0.2:5000", |socket| socket.ip.set_reuse_address(true)).unwrap();
         assert_eq!(errno(everybody[0].send_to(&net, b"x", to)), Some(libc::EACCES));
         everybody[0].cell.with_options(|options| options.broadcast = true);
         everybody[0].send_to(&net, b"all", to).unwrap();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::MtuDiscover;
 use crate::datagram::Gathered;
+use crate::stack::UdpReceived;
 use crate::stack::testing::{Hop, too_big};
 use std::io::IoSliceMut;
 
@@ -150,7 +151,7 @@ fn several_datagrams_are_sent_and_received_in_one_call() {
         let engine = net.engine(1);
         let mut to = vec![0; 65_536];
         let mut found = Vec::new();
-        let each = |_, origin: Origin, gathered: Gathered| found.push((origin.source, gathered));
+        let each = |_, received: UdpReceived| found.push((received.origin.source, received.gathered));
         let used =
             engine.udp().gather(engine.core(), &server.cell, &mut [IoSliceMut::new(&mut to)], each).unwrap();
         assert_eq!(used, 1);

@@ -178,7 +178,7 @@ fn options_take_effect_with_the_next_datagram() {
     };
     let send = || header(host.send(&socket, 10, PEER).unwrap());
     assert_eq!(send(), (0, 64, true));
-    options(|options| (options.tos, options.ttl) = (0xb8, 9));
+    socket.cell.change_packets(|packets| (packets.tos, packets.ttl) = (0xb8, 9));
     assert_eq!(send(), (0xb8, 9, true));
     options(|options| options.mtu_discover = MtuDiscover::Dont);
     assert_eq!(send(), (0xb8, 9, false));

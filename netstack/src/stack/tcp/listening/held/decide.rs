@@ -142,7 +142,7 @@ impl HeldListener<'_, '_> {
         match how {
             Rejection::Unreachable(reason) => self.send_unreachable(half_open.queue, pending, reason),
             Rejection::Reset | Rejection::Silence => {
-                let to = Receiver { queue: half_open.queue, key, marks: self.state.marks() };
+                let to = Receiver { queue: half_open.queue, key, packets: self.state.ip.packets };
                 let reset = half_open.entry.reset();
                 self.tcp.send_reset(self.turn, &to, &reset, ResetReason::Rejected);
             }

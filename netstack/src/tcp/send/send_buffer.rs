@@ -10,6 +10,7 @@ mod check;
 use crate::buffer::{Chunk, MAX_PIECES, Pool};
 use crate::tcp::seq::Seq;
 use arrayvec::ArrayVec;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ const BULK: usize = 32 * 1024;
 /// What the memory around a record's bytes counts for, in bytes: the empty buffer of Linux on 64 bits
 /// (`sk_buff`, the room for headers and `skb_shared_info`), which `SO_SNDBUF` pays for as well.
 const RECORD_COST: usize = 1280;
+
+/// A piece that its owner shares is queued as it is from this many bytes on. Of smaller ones a super-segment could
+/// not have enough, and to keep each would take more memory than it has bytes.
+const SHARE: usize = 2 * 1024;
 
 /// A queue of blocks. A block never moves, so transmission borrows from it.
 #[derive(Debug)]
@@ -44,7 +49,32 @@ pub(super) struct SendBuffer {
 struct Block {
     /// Position of the first byte.
     start: Seq,
-    data: Chunk,
+    data: Data,
+}
+
+/// Where the bytes of a block are.
+#[derive(Debug)]
+enum Data {
+    /// In a buffer that more may be copied to.
+    Copied(Chunk),
+    /// With their owner, who has shared them.
+    Shared(Bytes),
+}
+
+impl Data {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Copied(chunk) => chunk.as_slice(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Copied(chunk) => chunk.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -127,25 +157,59 @@ impl SendBuffer {
         for buf in bufs {
             let from = &buf[skip.min(buf.len())..];
             skip -= buf.len() - from.len();
-            let mut from = &from[..from.len().min(left)];
+            let from = &from[..from.len().min(left)];
             left -= from.len();
-            while !from.is_empty() {
-                if self.blocks.back().is_none_or(|block| block.data.spare() == 0) {
-                    self.add_block(from.len() + left);
-                }
-                let block = self.blocks.back_mut().expect("a block with room");
-                let n = block.data.append(from);
-                self.end += n;
-                from = &from[n..];
-            }
+            self.copy(from, left);
         }
-        if wanted > 0 && self.sent == self.records.len() {
+        self.extend_record(wanted);
+        wanted
+    }
+
+    /// As [`SendBuffer::write`], of pieces that are shared and not copied, but for small ones.
+    pub(super) fn share(&mut self, pieces: &[Bytes], skip: usize, max: usize) -> usize {
+        let total: usize = pieces.iter().map(Bytes::len).sum();
+        let wanted = total.saturating_sub(skip).min(max);
+        let (mut skip, mut left) = (skip, wanted);
+        for piece in pieces {
+            let begin = skip.min(piece.len());
+            skip -= begin;
+            let end = begin + (piece.len() - begin).min(left);
+            left -= end - begin;
+            if end - begin < SHARE {
+                self.copy(&piece[begin..end], left);
+                continue;
+            }
+            self.blocks.push_back(Block { start: self.end, data: Data::Shared(piece.slice(begin..end)) });
+            self.end += end - begin;
+        }
+        self.extend_record(wanted);
+        wanted
+    }
+
+    /// Copies bytes to the end. Some more are going to follow.
+    fn copy(&mut self, mut from: &[u8], more: usize) {
+        while !from.is_empty() {
+            let room = |block: &&mut Block| matches!(&block.data, Data::Copied(chunk) if chunk.spare() > 0);
+            if self.blocks.back_mut().filter(room).is_none() {
+                self.add_block(from.len() + more);
+            }
+            let Some(Block { data: Data::Copied(chunk), .. }) = self.blocks.back_mut() else {
+                unreachable!("a block with room")
+            };
+            let n = chunk.append(from);
+            self.end += n;
+            from = &from[n..];
+        }
+    }
+
+    /// Makes what was appended a part of the last record, or of a new one if that was sent.
+    fn extend_record(&mut self, appended: usize) {
+        if appended > 0 && self.sent == self.records.len() {
             self.open_record();
         }
         if let Some(record) = self.records.back_mut() {
             record.end = self.end;
         }
-        wanted
     }
 
     /// The last record ends in PSH if it is still to be sent.
@@ -243,7 +307,7 @@ impl SendBuffer {
 
     fn add_block(&mut self, wanted: usize) {
         let buf = if self.len() + wanted < BULK { self.pool.take_for(wanted) } else { self.pool.take() };
-        self.blocks.push_back(Block { start: self.end, data: buf.into_chunk(0, 0) });
+        self.blocks.push_back(Block { start: self.end, data: Data::Copied(buf.into_chunk(0, 0)) });
     }
 
     /// Everything before `una` was acknowledged.

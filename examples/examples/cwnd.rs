@@ -10,8 +10,8 @@
 use clap::Parser;
 use netstack::config::CongestionName;
 use netstack_examples::cli;
-use netstack_sim::cell::Cell;
-use netstack_sim::trace::{self, Mark, Sample, Trace};
+use netstack_matrix::cell::Cell;
+use netstack_matrix::trace::{self, Mark, Sample, Trace};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;

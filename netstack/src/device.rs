@@ -21,6 +21,8 @@ pub use loss::PacketLost;
 pub(crate) use loss::is_loss;
 pub use pair::{Pair, PairConfig};
 pub use pcap::{PcapTap, SnapLen};
+#[cfg(feature = "sim")]
+pub(crate) use router::destination;
 pub use router::{Router, RouterConfig, RouterPort};
 pub use signal::Signal;
 

@@ -36,9 +36,12 @@
 //! # Features
 //! - `net` (default): [`Stack`], the sockets of [`net`] and the reactor that drives them on tokio.
 //!   Without it the crate is the stack without I/O, [`stack::Engine`], and depends on no runtime.
+//! - `macros` (default): [`macro@test`] and [`macro@main`].
 //! - `axum-0_8`, `hickory-0_26`, `hyper-util-0_1`, `quinn-0_11`, `tokio-util-0_7`, `tonic-0_14`: what these crates need to
 //!   take sockets of a stack, for the version in the name: modules of [`net`] that are called as the crates are.
 //!   `hickory` is for names by DNS over the sockets of a stack, with `StackBuilder::dns`.
+//! - `sim`: [`sim`](https://docs.rs/netstack/latest/netstack/sim/index.html), many hosts in one process, in virtual time. It turns on
+//!   the feature `test-util` of tokio.
 //! - `tracing`: `trace::Tracing`, which hands the events of a stack on to the crate `tracing`.
 //!
 //! # Stability
@@ -85,9 +88,17 @@ pub mod stack;
 #[cfg(feature = "net")]
 pub mod net;
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 pub use config::Config;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub use net::attributes as __attributes;
 #[cfg(feature = "net")]
 pub use net::tcp::TcpKeepalive;
 #[cfg(feature = "net")]
-pub use net::{Driver, SockRef, Stack, StackBuilder, run};
+pub use net::{Driver, SockRef, Stack, StackBuilder, blocking, bridge, run};
+#[cfg(feature = "macros")]
+pub use netstack_macros::{main, test};
 pub use stack::{Interface, IpRoute};

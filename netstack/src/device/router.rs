@@ -217,7 +217,7 @@ fn taken(text: &str) -> io::Error {
 }
 
 /// The destination of an IP packet.
-fn destination(header: &[u8]) -> Option<IpAddr> {
+pub(crate) fn destination(header: &[u8]) -> Option<IpAddr> {
     match header.first()? >> 4 {
         4 => Some(Ipv4Addr::from(*header.get(16..)?.first_chunk::<4>()?).into()),
         6 => Some(Ipv6Addr::from(*header.get(24..)?.first_chunk::<16>()?).into()),

@@ -1,10 +1,12 @@
 //! Resolution of names and address literals.
 
+use crate::net::park::block_on;
 use crate::net::resolver::Resolver;
 use crate::net::stack::Stack;
 use sealed::{Target, ToTarget};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use tokio::runtime::Handle;
 
 /// Types that can be resolved to socket addresses. They are the same as those of
 /// `tokio::net::ToSocketAddrs`.
@@ -64,6 +66,19 @@ pub(crate) async fn resolve_first(
     match target? {
         Target::Address(address) => Ok(Some(address)),
         target => Ok(resolve(resolver, Ok(target)).await?.first().copied()),
+    }
+}
+
+/// As [`resolve`], blocking the thread. It needs no runtime for the resolver of the host.
+pub(crate) fn resolve_blocking(
+    resolver: &Resolver,
+    target: io::Result<Target>,
+) -> io::Result<Vec<SocketAddr>> {
+    match (target?, resolver) {
+        (Target::Name(name, port), Resolver::Host) if Handle::try_current().is_err() => {
+            Ok(std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), port))?.collect())
+        }
+        (target, _) => block_on(resolve(resolver, Ok(target)), None).expect("it waits without a limit"),
     }
 }
 

@@ -5,6 +5,9 @@
 //! tcp, udp, icmp  the sockets                         options   what sockets have in common
 //! echo       pings that the application answers     interface  handles to interfaces, and events of them
 //! stack      Stack, its builder, the current stack    lookup    names and literals
+//! blocking   sockets that block, as those of std     bridge     to sockets of the kernel and back
+//! exact      paused time to the nanosecond          attributes `#[netstack::test]` and `main`, at run time
+//! park       waiting on a thread
 //! ecosystem  what other crates need, behind features
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
 //! core       what handles, sockets and driver share   wakeups   signals for the reactor's tasks
@@ -19,6 +22,11 @@
 //! `socket2` do. Methods that can fail have a section "Errors".
 
 mod alarm;
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod attributes;
+pub mod blocking;
+pub mod bridge;
 mod clock;
 mod core;
 mod driver;
@@ -26,10 +34,12 @@ mod echo;
 mod ecosystem;
 mod error;
 mod event;
+pub(crate) mod exact;
 pub mod icmp;
 mod interface;
 mod lookup;
 mod options;
+mod park;
 mod polling;
 mod reactor;
 mod readiness;
@@ -44,6 +54,8 @@ mod timer;
 pub mod udp;
 mod wakeups;
 
+#[cfg(feature = "sim")]
+pub(crate) use core::Lifecycle;
 pub use driver::Driver;
 pub use echo::{EchoForwarder, PendingEcho};
 #[cfg(feature = "axum-0_8")]

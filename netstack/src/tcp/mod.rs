@@ -84,6 +84,7 @@ pub use receive::Holdings;
 pub use recovery::{CongestionState, RttEstimator};
 pub use reset::Reset;
 pub(crate) use reset::reset_for_unknown;
+pub(crate) use send::Source;
 pub use send::{SendFlags, Transmit, Written};
 pub use seq::Seq;
 pub use setup::Setup;

@@ -41,6 +41,7 @@ const FLOORS: &[Floor] = &[
     Floor { rooms: &["icmp"], meet: &[] },
     Floor { rooms: &["stack"], meet: &[] },
     Floor { rooms: &["net"], meet: &[] },
+    Floor { rooms: &["sim"], meet: &[] },
     Floor { rooms: &["lib"], meet: &[] },
 ];
 

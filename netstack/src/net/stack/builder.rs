@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
 use crate::net::driver::{self, Driver};
+use crate::net::exact;
 use crate::net::resolver::Resolver;
 use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
 use crate::tcp::{CongestionControl, CongestionError, CongestionRegistry, CongestionStart};
@@ -286,6 +287,9 @@ impl StackBuilder {
             _ => Clock::monotonic(),
         };
         let core = Arc::new(Core::new(engine, clock, name, resolver));
+        if driver == Driver::Tokio {
+            exact::note(&core);
+        }
         match driver {
             Driver::Tokio => driver::start_tasks(&core)?,
             Driver::Thread => driver::start_thread(&core)?,

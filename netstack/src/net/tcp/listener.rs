@@ -137,6 +137,16 @@ impl TcpListener {
         Incoming::of(self)
     }
 
+    /// Waits until there may be a connection to accept.
+    pub(in crate::net) async fn readable(&self) -> io::Result<()> {
+        self.endpoint.registration.ready(Interest::READABLE).await.map(drop)
+    }
+
+    /// Like [`TcpListener::accept`], without waiting.
+    pub(in crate::net) fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.endpoint.registration.try_io(Interest::READABLE, || self.accept_now())
+    }
+
     fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let stack = &self.endpoint.stack;
         let (cell, peer) =

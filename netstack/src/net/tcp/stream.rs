@@ -1,5 +1,6 @@
 //! [`TcpStream`].
 
+mod chunks;
 mod fast_open;
 mod options;
 pub(crate) mod split;
@@ -512,6 +513,11 @@ impl TcpStream {
         self.registration().async_io(Interest::READABLE, || self.peek_now(buf)).await
     }
 
+    /// Like [`TcpStream::peek`], without waiting.
+    pub(in crate::net) fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.try_reading(|| self.peek_now(buf))
+    }
+
     /// The poll form of [`TcpStream::peek`]: fills the rest of `buf`. Only the task of the latest
     /// call of this, `poll_read` or `poll_read_ready` is woken.
     ///
@@ -543,7 +549,7 @@ impl TcpStream {
 
     /// Attempts to read, if the stream is readable. What had been received when the stack's runtime ended
     /// can still be read in this way, as from a socket of the kernel.
-    fn try_reading(&self, attempt: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
+    fn try_reading<R>(&self, attempt: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         if self.registration().is_over() && self.unread() > 0 {
             return attempt();
         }
@@ -596,6 +602,16 @@ impl TcpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_writing(cx, || bufs.iter().map(|buf| buf.len()).sum(), || self.write_now(bufs))
+    }
+
+    /// Writes by `write` what has `len` bytes.
+    fn poll_writing(
+        &self,
+        cx: &mut Context<'_>,
+        len: impl Fn() -> usize,
+        write: impl Fn() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         let since_turn = &self.endpoint.written_since_turn;
         if since_turn.load(Ordering::Relaxed) >= WRITTEN_PER_TURN {
             since_turn.store(0, Ordering::Relaxed);
@@ -603,8 +619,8 @@ impl TcpStream {
             return pin!(tokio::task::yield_now()).poll(cx).map(|()| Ok(0));
         }
         let written = self.registration().poll_io(cx, Direction::Write, |seen| {
-            let n = self.write_now(bufs)?;
-            if 0 < n && n < bufs.iter().map(|buf| buf.len()).sum() {
+            let n = write()?;
+            if 0 < n && n < len() {
                 self.registration().clear(seen);
             }
             Ok(n)

@@ -10,9 +10,10 @@ use crate::error::os;
 use crate::reasons::ResetReason;
 use crate::stack::socket::interface_of;
 use crate::stack::turn::Turn;
-use crate::tcp::{Connection, SendFlags, SocketOptions, TcpError, TcpInfo};
+use crate::tcp::{Connection, SendFlags, SocketOptions, Source, TcpError, TcpInfo};
 use crate::time::Instant;
 use crate::trace::{Call, EventKind};
+use bytes::Bytes;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -73,8 +74,27 @@ impl Tcp {
         bufs: &[IoSlice<'_>],
         flags: SendFlags,
     ) -> io::Result<usize> {
+        self.send_from(turn, cell, Source::Slices(bufs), flags)
+    }
+
+    /// As [`Tcp::write`], without a copy: a piece is kept until all of it is acknowledged. Small ones are copied all
+    /// the same.
+    ///
+    /// # Errors
+    /// As [`Tcp::write`].
+    pub fn write_shared(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, pieces: &[Bytes]) -> io::Result<usize> {
+        self.send_from(turn, cell, Source::Shared(pieces), SendFlags::NONE)
+    }
+
+    fn send_from(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Arc<Cell>,
+        source: Source<'_>,
+        flags: SendFlags,
+    ) -> io::Result<usize> {
         self.call(turn, cell, |held| {
-            let written = write(held, bufs, flags);
+            let written = write(held, source, flags);
             if let Ok(bytes) = written {
                 held.note(|| EventKind::Call(Call::Write(fit(bytes))));
             }
@@ -412,12 +432,21 @@ impl Tcp {
 }
 
 /// Writes record by record, and sends what may be sent of each before the next.
-fn write(held: &mut Held<'_, '_>, bufs: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+fn write(held: &mut Held<'_, '_>, source: Source<'_>, flags: SendFlags) -> io::Result<usize> {
     let (now, mut done) = (held.turn.now, 0);
     loop {
         let written = match &mut held.state.stage {
-            Stage::Opening(opening) => return opening.write(now, bufs).map_err(io::Error::from),
-            Stage::Connected(connection) => connection.write_record(now, bufs, done, flags)?,
+            Stage::Opening(opening) => {
+                return match source {
+                    Source::Slices(bufs) => opening.write(now, bufs),
+                    Source::Shared(pieces) => {
+                        let bufs: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+                        opening.write(now, &bufs)
+                    }
+                }
+                .map_err(io::Error::from);
+            }
+            Stage::Connected(connection) => connection.write_record_from(now, source, done, flags)?,
             Stage::Over(over) => return Err(over.take().unwrap_or_else(|| os(libc::EPIPE))),
         };
         done += written.bytes;

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::readiness::Events;
 use crate::tcp::error::TcpError;
 use crate::tcp::options::SocketOptions;
-use crate::tcp::send::{SendFlags, Write, Written};
+use crate::tcp::send::{SendFlags, Source, Write, Written};
 use crate::tcp::state::State;
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
@@ -112,6 +112,17 @@ impl Connection {
         done: usize,
         flags: SendFlags,
     ) -> Result<Written, TcpError> {
+        self.write_record_from(now, Source::Slices(bufs), done, flags)
+    }
+
+    /// [`Connection::write_record`] of bytes that may be shared.
+    pub(crate) fn write_record_from(
+        &mut self,
+        now: Instant,
+        source: Source<'_>,
+        done: usize,
+        flags: SendFlags,
+    ) -> Result<Written, TcpError> {
         if done == 0 {
             if let Some(error) = self.outcome.take_error() {
                 return Err(error);
@@ -120,7 +131,7 @@ impl Connection {
                 return Err(TcpError::BrokenPipe);
             }
         }
-        let wanted = bufs.iter().map(|buf| buf.len()).sum::<usize>().saturating_sub(done);
+        let wanted = source.len().saturating_sub(done);
         if wanted == 0 {
             return Ok(Written { bytes: 0, go_on: false });
         }
@@ -129,7 +140,7 @@ impl Connection {
         }
         let (mss, notsent_lowat) = (self.current_mss(now), self.notsent_lowat());
         let write = Write { done, wanted, flags, mss, notsent_lowat };
-        self.snd.write(now, bufs, &write).ok_or(TcpError::WouldBlock)
+        self.snd.write(now, source, &write).ok_or(TcpError::WouldBlock)
     }
 
     /// Sends what is queued, whatever Nagle's algorithm, `TCP_CORK` and `MSG_MORE` say: what setting

@@ -11,6 +11,7 @@ mod transmit;
 mod window_usage;
 
 pub use send_flags::SendFlags;
+pub(crate) use sender::Source;
 pub use sender::Written;
 pub use transmit::Transmit;
 

@@ -10,6 +10,7 @@ mod check;
 use crate::buffer::{Chunk, FRONT, MAX_PIECES, Pool};
 use crate::tcp::seq::Seq;
 use arrayvec::ArrayVec;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -25,6 +26,10 @@ const RECORD_COST: usize = 1280;
 /// Places that an empty queue keeps.
 const KEPT: usize = 8;
 
+/// A piece that its owner shares is queued as it is from this many bytes on. Of smaller ones a super-segment could
+/// not have enough, and to keep each would take more memory than it has bytes.
+const SHARE: usize = 2 * 1024;
+
 /// A queue of blocks. A block never moves while the connection is locked, so transmission borrows from it.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
@@ -34,6 +39,8 @@ pub(super) struct SendBuffer {
     sent: usize,
     /// Records of the queue that [`Record::sealed`] says may not be joined with what follows.
     sealed: usize,
+    /// Bytes of the blocks that are with their owner: no pool counts them.
+    shared: usize,
     /// Position of the first byte that is still here: SND.UNA, but for SYN and FIN.
     start: Seq,
     /// Position after the last byte.
@@ -47,7 +54,32 @@ pub(super) struct SendBuffer {
 struct Block {
     /// Position of the first byte.
     start: Seq,
-    data: Chunk,
+    data: Data,
+}
+
+/// Where the bytes of a block are.
+#[derive(Debug)]
+enum Data {
+    /// In a buffer that more may be copied to.
+    Copied(Chunk),
+    /// With their owner, who has shared them.
+    Shared(Bytes),
+}
+
+impl Data {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Copied(chunk) => chunk.as_slice(),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Copied(chunk) => chunk.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +120,7 @@ impl SendBuffer {
     /// Empty; the first byte written will have position `start`.
     pub(super) fn new(start: Seq, pool: Arc<Pool>) -> Self {
         let (blocks, records) = (VecDeque::new(), VecDeque::new());
-        Self { blocks, records, sent: 0, sealed: 0, start, end: start, pool }
+        Self { blocks, records, sent: 0, sealed: 0, shared: 0, start, end: start, pool }
     }
 
     /// Bytes held.
@@ -130,25 +162,60 @@ impl SendBuffer {
         for buf in bufs {
             let from = &buf[skip.min(buf.len())..];
             skip -= buf.len() - from.len();
-            let mut from = &from[..from.len().min(left)];
+            let from = &from[..from.len().min(left)];
             left -= from.len();
-            while !from.is_empty() {
-                if self.blocks.back().is_none_or(|block| block.data.spare() == 0) {
-                    self.add_block(from.len() + left);
-                }
-                let block = self.blocks.back_mut().expect("a block with room");
-                let n = block.data.append(from);
-                self.end += n;
-                from = &from[n..];
-            }
+            self.copy(from, left);
         }
-        if wanted > 0 && self.sent == self.records.len() {
+        self.extend_record(wanted);
+        wanted
+    }
+
+    /// As [`SendBuffer::write`], of pieces that are shared and not copied, but for small ones.
+    pub(super) fn share(&mut self, pieces: &[Bytes], skip: usize, max: usize) -> usize {
+        let total: usize = pieces.iter().map(Bytes::len).sum();
+        let wanted = total.saturating_sub(skip).min(max);
+        let (mut skip, mut left) = (skip, wanted);
+        for piece in pieces {
+            let begin = skip.min(piece.len());
+            skip -= begin;
+            let end = begin + (piece.len() - begin).min(left);
+            left -= end - begin;
+            if end - begin < SHARE {
+                self.copy(&piece[begin..end], left);
+                continue;
+            }
+            self.shared += end - begin;
+            self.blocks.push_back(Block { start: self.end, data: Data::Shared(piece.slice(begin..end)) });
+            self.end += end - begin;
+        }
+        self.extend_record(wanted);
+        wanted
+    }
+
+    /// Copies bytes to the end. Some more are going to follow.
+    fn copy(&mut self, mut from: &[u8], more: usize) {
+        while !from.is_empty() {
+            let room = |block: &&mut Block| matches!(&block.data, Data::Copied(chunk) if chunk.spare() > 0);
+            if self.blocks.back_mut().filter(room).is_none() {
+                self.add_block(from.len() + more);
+            }
+            let Some(Block { data: Data::Copied(chunk), .. }) = self.blocks.back_mut() else {
+                unreachable!("a block with room")
+            };
+            let n = chunk.append(from);
+            self.end += n;
+            from = &from[n..];
+        }
+    }
+
+    /// Makes what was appended a part of the last record, or of a new one if that was sent.
+    fn extend_record(&mut self, appended: usize) {
+        if appended > 0 && self.sent == self.records.len() {
             self.open_record();
         }
         if let Some(record) = self.records.back_mut() {
             record.end = self.end;
         }
-        wanted
     }
 
     /// The last record ends in PSH if it is still to be sent.
@@ -251,13 +318,15 @@ impl SendBuffer {
             // Of 64 KiB, so that each of many writes of that size has a block of its own.
             self.pool.take().into_chunk(FRONT, FRONT)
         };
-        self.blocks.push_back(Block { start: self.end, data });
+        self.blocks.push_back(Block { start: self.end, data: Data::Copied(data) });
     }
 
-    /// Memory of the queues themselves, in bytes: the blocks count in their pool.
+    /// Memory of the queues themselves, in bytes, and of the blocks that do not count in their pool.
     #[inline]
     pub(super) fn places(&self) -> usize {
-        self.blocks.capacity() * size_of::<Block>() + self.records.capacity() * size_of::<Record>()
+        self.blocks.capacity() * size_of::<Block>()
+            + self.records.capacity() * size_of::<Record>()
+            + self.shared
     }
 
     /// Replaces blocks that use little of their memory by copies of what is not acknowledged, and returns how
@@ -265,12 +334,13 @@ impl SendBuffer {
     pub(super) fn compact(&mut self) -> usize {
         let mut replaced = 0;
         for block in &mut self.blocks {
+            let Data::Copied(data) = &mut block.data else { continue };
             if block.start < self.start {
-                block.data.advance(self.start.since(block.start));
+                data.advance(self.start.since(block.start));
                 block.start = self.start;
             }
-            if block.data.is_sparse() {
-                block.data = block.data.compacted();
+            if data.is_sparse() {
+                *data = data.compacted();
                 replaced += 1;
             }
         }
@@ -284,7 +354,9 @@ impl SendBuffer {
             if block.start + block.data.len() > self.start {
                 break;
             }
-            self.blocks.pop_front();
+            if let Some(Block { data: Data::Shared(bytes), .. }) = self.blocks.pop_front() {
+                self.shared -= bytes.len();
+            }
         }
         while let Some(record) = self.records.front()
             && record.end <= self.start
@@ -333,7 +405,7 @@ impl SendBuffer {
     pub(super) fn clear(&mut self) {
         self.blocks.clear();
         self.records.clear();
-        (self.sent, self.sealed) = (0, 0);
+        (self.sent, self.sealed, self.shared) = (0, 0, 0);
         self.start = self.end;
     }
 }

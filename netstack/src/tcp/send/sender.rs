@@ -4,6 +4,7 @@ mod sizing;
 mod writing;
 
 pub(in crate::tcp) use sizing::{Held, Limits, Span};
+pub(crate) use writing::Source;
 pub(in crate::tcp) use writing::Write;
 pub use writing::Written;
 

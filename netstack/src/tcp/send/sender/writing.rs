@@ -3,6 +3,7 @@
 use super::{Holds, MAX_RECORD, RoomNews, Sender};
 use crate::tcp::send::send_flags::SendFlags;
 use crate::time::Instant;
+use bytes::Bytes;
 use std::io::IoSlice;
 
 /// Peers that never offered more than this are sent to in whole windows, others in halves
@@ -30,6 +31,25 @@ pub struct Written {
     pub go_on: bool,
 }
 
+/// Where the bytes of a write are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    /// To be copied.
+    Slices(&'a [IoSlice<'a>]),
+    /// To be shared until they are acknowledged.
+    Shared(&'a [Bytes]),
+}
+
+impl Source<'_> {
+    /// Bytes.
+    pub(in crate::tcp) fn len(self) -> usize {
+        match self {
+            Self::Slices(bufs) => bufs.iter().map(|buf| buf.len()).sum(),
+            Self::Shared(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
 /// A part of a write.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tcp) struct Write {
@@ -49,11 +69,11 @@ impl Sender {
     pub(in crate::tcp) fn write(
         &mut self,
         now: Instant,
-        bufs: &[IoSlice<'_>],
+        source: Source<'_>,
         write: &Write,
     ) -> Option<Written> {
         let flags = write.flags;
-        let bytes = self.fill_record(bufs, write);
+        let bytes = self.fill_record(source, write);
         self.writing = if flags.more { Writing::More } else { Writing::No };
         if bytes == 0 {
             self.space.set_wanted(true);
@@ -158,7 +178,7 @@ impl Sender {
     }
 
     /// Fills the last record, or begins one if that is full. Zero if there is no room for one.
-    fn fill_record(&mut self, bufs: &[IoSlice<'_>], write: &Write) -> usize {
+    fn fill_record(&mut self, source: Source<'_>, write: &Write) -> usize {
         let goal = self.record_goal(write.mss);
         let mut room = self.buffer.tail_room(goal);
         if room == 0 {
@@ -168,7 +188,10 @@ impl Sender {
             self.buffer.open_record();
             room = goal;
         }
-        self.buffer.write(bufs, write.done, room)
+        match source {
+            Source::Slices(bufs) => self.buffer.write(bufs, write.done, room),
+            Source::Shared(pieces) => self.buffer.share(pieces, write.done, room),
+        }
     }
 
     /// Bytes that one record should hold: whole segments of `mss` bytes, as many as a super-segment

@@ -4,10 +4,10 @@
 
 use clap::Parser;
 use netstack::config::CongestionName;
-use netstack_sim::cell::{Cell, Outcome};
-use netstack_sim::check::{Check, Finding};
-use netstack_sim::ideal::{Law, bounds_kbit};
-use netstack_sim::matrix::{self, Entry, Snapshots};
+use netstack_matrix::cell::{Cell, Outcome};
+use netstack_matrix::check::{Check, Finding};
+use netstack_matrix::ideal::{Law, bounds_kbit};
+use netstack_matrix::matrix::{self, Entry, Snapshots};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use netstack_sim::matrix::Snapshots;
+use netstack_matrix::matrix::Snapshots;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,8 +6,8 @@ use netstack::Config;
 use netstack::config::CongestionName;
 use netstack::tcp::CongestionState;
 use netstack::time::{Duration, Instant};
-use netstack_sim::cell::{Cell, MSS};
-use netstack_sim::net::{FlowId, Net};
+use netstack_matrix::cell::{Cell, MSS};
+use netstack_matrix::net::{FlowId, Net};
 
 /// 20 ms and a queue of one BDP.
 const CLEAN: Cell =

@@ -4,9 +4,9 @@
 #![forbid(unsafe_code)]
 
 use netstack::config::CongestionName;
-use netstack_sim::cell::Cell;
-use netstack_sim::check::Check;
-use netstack_sim::matrix::{self, Snapshots};
+use netstack_matrix::cell::Cell;
+use netstack_matrix::check::Check;
+use netstack_matrix::matrix::{self, Snapshots};
 use std::thread;
 
 #[test]
@@ -18,7 +18,7 @@ fn the_short_list_is_as_good_as_the_model_asks_and_as_it_was() {
     assert!(
         failures.is_empty(),
         "if what differs is better:\n\
-         cargo run --release -p netstack-sim --bin netstack-matrix -- --quick --bless\n{}",
+         cargo run --release -p netstack-matrix --bin netstack-matrix -- --quick --bless\n{}",
         failures.join("\n")
     );
 }

@@ -1,0 +1,172 @@
+//! Paused time that is exact to the nanosecond.
+//!
+//! The timers of tokio are as fine as a millisecond, and a runtime whose time is paused jumps from one to the next.
+//! [`drive`] keeps the deadlines of stacks, which are finer: whenever the runtime has nothing left to do, it looks for the
+//! next one. If that is before the end of the current millisecond, no timer of tokio can come before it: it lets the
+//! time pass by as much and wakes the stack. Else it lets tokio jump, no further than to the millisecond with the
+//! deadline in it.
+
+use crate::net::core::Core;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A tick of tokio's timers.
+const TICK: Duration = Duration::from_millis(1);
+
+/// How often a runtime is about to wait before it has nothing left to do: the first time, timers may have become due.
+const RESTS: u32 = 2;
+
+/// Tells when a runtime of one thread has nothing left to do.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    root: Mutex<Option<Waker>>,
+    /// Times in a row that it was about to wait.
+    rests: AtomicU32,
+    /// It may wait, and let its time jump.
+    jumps: AtomicBool,
+}
+
+impl Idle {
+    /// For the runtime's `on_thread_park`.
+    pub(crate) fn on_park(&self) {
+        if self.jumps.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        self.rests.fetch_add(1, Ordering::Relaxed);
+        // Woken in here, the runtime does not wait, and its time does not pass.
+        let waker = self.root.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Waits until no task of the runtime is ready and no timer is due, as the future that the runtime blocks on.
+    pub(crate) fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.rests.load(Ordering::Relaxed) >= RESTS {
+            self.busy();
+            return Poll::Ready(());
+        }
+        *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// There is something to do.
+    pub(crate) fn busy(&self) {
+        self.rests.store(0, Ordering::Relaxed);
+    }
+
+    /// Lets the runtime wait once.
+    fn jump(&self) {
+        self.jumps.store(true, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    /// The stacks of the runtime that [`drive`] runs on this thread, if it does.
+    static STACKS: RefCell<Option<Vec<Weak<Core>>>> = const { RefCell::new(None) };
+}
+
+/// Notes a stack that was built on this thread.
+pub(crate) fn note(core: &Arc<Core>) {
+    STACKS.with_borrow_mut(|stacks| {
+        if let Some(stacks) = stacks {
+            stacks.retain(|stack| stack.strong_count() > 0);
+            stacks.push(Arc::downgrade(core));
+        }
+    });
+}
+
+/// The next deadline of a stack, or of one of its devices, by its own clock.
+pub(crate) fn next_deadline(core: &Core) -> Option<crate::time::Instant> {
+    let engine = &core.engine;
+    let devices = core.wakeups.live().filter_map(|index| {
+        let id = core.wakeups.queue_id(index);
+        // The task of its first queue serves a device.
+        (id.queue == 0).then(|| engine.core().device(id.interface)?.next_deadline()).flatten()
+    });
+    engine.next_deadline().into_iter().chain(devices).min()
+}
+
+/// Lets the time of the runtime here pass: `tokio::time::advance`, which this crate does not have by itself.
+pub type Advance = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// How often a deadline is served that stays where it is. Then it is left to tokio's timers.
+const MOST_TIMES: u32 = 16;
+
+/// Runs `body` as the future that a runtime of one thread blocks on, whose time is paused and whose `on_thread_park`
+/// calls [`Idle::on_park`].
+pub(crate) async fn drive<F: Future>(body: F, idle: &Idle, advance: &Advance) -> F::Output {
+    let _noting = Noting::begin();
+    let begin = Instant::now();
+    let ticks = |at: Instant| (at - begin).as_nanos() / TICK.as_nanos();
+    let tick = |ticks: u128| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX));
+    let mut body = pin!(body);
+    let mut alarm = None;
+    let (mut served, mut times) = (begin, 0);
+    loop {
+        let output = poll_fn(|cx| {
+            if let Poll::Ready(output) = body.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            if alarm.as_mut().is_some_and(|alarm: &mut Pin<Box<Sleep>>| alarm.as_mut().poll(cx).is_ready()) {
+                alarm = None;
+            }
+            idle.poll_rest(cx).map(|()| None)
+        });
+        if let Some(output) = output.await {
+            return output;
+        }
+        alarm = None;
+        let now = Instant::now();
+        let stacks: Vec<_> = stacks()
+            .into_iter()
+            .filter_map(|core| Some((core.clock.to_tokio(next_deadline(&core)?), core)))
+            .collect();
+        let is_left = |at: &Instant| *at > served || times < MOST_TIMES;
+        let next = stacks.iter().map(|(at, _)| *at).filter(is_left).min();
+        match next {
+            Some(next) if ticks(next) <= ticks(now) => {
+                times = if next > served { 1 } else { times + 1 };
+                served = served.max(next);
+                if next > now {
+                    advance(next - now).await;
+                }
+                stacks.iter().filter(|(at, _)| *at <= next).for_each(|(_, core)| core.wakeups.all());
+            }
+            // tokio jumps by whole milliseconds, so it has to begin with one.
+            _ if begin + tick(ticks(now)) < now => advance(begin + tick(ticks(now) + 1) - now).await,
+            Some(next) => {
+                alarm = Some(Box::pin(sleep_until(begin + tick(ticks(next)))));
+                idle.jump();
+            }
+            None => idle.jump(),
+        }
+    }
+}
+
+/// While it lives, stacks that are built on this thread are noted.
+struct Noting {
+    before: Option<Vec<Weak<Core>>>,
+}
+
+impl Noting {
+    fn begin() -> Self {
+        Self { before: STACKS.replace(Some(Vec::new())) }
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        STACKS.set(self.before.take());
+    }
+}
+
+fn stacks() -> Vec<Arc<Core>> {
+    STACKS.with_borrow(|stacks| stacks.iter().flatten().filter_map(Weak::upgrade).collect())
+}

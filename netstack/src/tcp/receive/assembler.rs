@@ -91,11 +91,11 @@ impl Assembler {
         let end = start + chunk.len();
         let mut result = Inserted { new_bytes: 0, duplicate: None };
         let holes = self.holes(start, end, &mut result.duplicate);
+        let Some(&(first, _)) = holes.first() else {
+            self.touch(start);
+            return result;
+        };
         match holes.as_slice() {
-            [] => {
-                self.touch(start);
-                return result;
-            }
             [(hole_start, hole_end)] => {
                 let mut chunk = chunk;
                 chunk.advance(hole_start.since(start));
@@ -104,7 +104,8 @@ impl Assembler {
             }
             holes => {
                 for (hole_start, hole_end) in holes {
-                    let bytes = &chunk.as_slice()[hole_start.since(start)..hole_end.since(start)];
+                    let within = hole_start.since(start)..hole_end.since(start);
+                    let bytes = chunk.as_slice().get(within).unwrap_or_default();
                     let stored = self.store(*hole_start, Chunk::copy_from(bytes), limit);
                     if stored == 0 {
                         break;
@@ -114,7 +115,7 @@ impl Assembler {
             }
         }
         if result.new_bytes > 0 {
-            self.touch(start.max(holes[0].0));
+            self.touch(start.max(first));
         }
         result
     }

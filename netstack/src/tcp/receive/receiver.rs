@@ -322,6 +322,7 @@ impl Receiver {
                 blocks.push(block);
             }
         }
+        blocks.truncate(max);
         blocks
     }
 
@@ -411,12 +412,34 @@ impl Receiver {
         if let Some((start, end)) = self.assembler.first_before(seq + chunk.len()) {
             self.report_more(start, end);
         }
-        self.accept(chunk);
+        self.accept_beside_queued(chunk);
         if !self.assembler.is_empty() {
             self.drain_assembler();
         }
         self.tuning.on_data(now, self.rcv_nxt, self.right_edge);
         Received::InOrder
+    }
+
+    /// Takes text that begins at RCV.NXT. Where it reaches into text that is queued, that is the first copy, and
+    /// wins: nobody changes what was received by sending it again.
+    fn accept_beside_queued(&mut self, mut chunk: Chunk) {
+        while let Some((queued, _)) = self.assembler.first_before(self.rcv_nxt + chunk.len()) {
+            let begin = self.rcv_nxt;
+            let new = chunk.as_slice().get(..queued.since(begin)).unwrap_or_default();
+            if !new.is_empty() {
+                self.accept(Chunk::copy_from(new));
+            }
+            self.drain_assembler();
+            let taken = self.rcv_nxt.since(begin);
+            if taken >= chunk.len() {
+                return;
+            }
+            if taken == 0 {
+                break;
+            }
+            chunk.advance(taken);
+        }
+        self.accept(chunk);
     }
 
     fn accept(&mut self, chunk: Chunk) {
@@ -426,8 +449,7 @@ impl Receiver {
         }
     }
 
-    /// Moves what is not behind a hole any more to the reader's queue. First copy wins: a segment
-    /// that reached into queued data has already been taken, so the queued copy of that part goes.
+    /// Moves what is not behind a hole any more to the reader's queue.
     fn drain_assembler(&mut self) {
         self.assembler.drop_before(self.rcv_nxt);
         let end = self.fin.map(|fin| fin.at);

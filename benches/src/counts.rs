@@ -1,8 +1,10 @@
 //! What one operation costs a stack, for a count of its instructions.
 //!
-//! Each operation runs on one of two engines that are joined in memory, in virtual time, without a runtime. Only
-//! what is inside of [`measured`] counts: the other engine, the cable, and making the packets do not.
+//! Most run on one of two engines that are joined in memory, in virtual time, without a runtime. Those of [`facade`]
+//! run through sockets and a runtime. Only what is inside of [`measured`] counts: for an engine, the other engine,
+//! the cable, and making the packets do not.
 
+mod facade;
 mod host;
 
 use host::{Joined, Packet, Place};
@@ -30,7 +32,7 @@ pub fn measured(work: &mut dyn FnMut()) {
 type Operation = (&'static str, fn() -> io::Result<()>);
 
 /// The operations.
-pub const OPERATIONS: [Operation; 15] = [
+pub const OPERATIONS: [Operation; 18] = [
     ("segment-in", segment_in),
     ("segment-in-and-read", segment_in_and_read),
     ("16-segments-in", segments_in),
@@ -48,6 +50,9 @@ pub const OPERATIONS: [Operation; 15] = [
     ("segment-out-of-order-in", out_of_order_in),
     ("connect-and-close", connect_and_close),
     ("syn-cookie", syn_cookie),
+    ("sockets-round-trip-of-both", facade::round_trip),
+    ("sockets-datagram-out", facade::datagram_out),
+    ("sockets-datagram-through", facade::datagram_through),
 ];
 
 /// Runs `once` as often as is needed. It is told whether this time counts.

@@ -12,13 +12,17 @@ pub const MAX_PIECES: usize = 16;
 /// Bytes in the largest IP packet; a super-segment with its headers is one.
 pub const PACKET_SIZE: usize = 65_535;
 
-/// Bytes in a pooled buffer: the largest packet, or a typical large write of an application.
-pub const BUFFER_SIZE: usize = 65_536;
+/// Bytes that a device may put in front of a packet: see [`PacketBuf::skip`].
+pub const FRONT: usize = 64;
+
+/// Bytes in the largest pooled buffer: the largest packet and what a device puts in front of it, or a typical
+/// large write of an application.
+pub const BUFFER_SIZE: usize = 65_536 + FRONT;
 
 /// Bytes in the smallest pooled buffer: a packet of an Ethernet.
 const SMALLEST: usize = 2 * 1024;
 
-/// Size classes of a pool: powers of two from [`SMALLEST`] to [`BUFFER_SIZE`].
+/// Size classes of a pool: powers of two from [`SMALLEST`] on, and [`BUFFER_SIZE`].
 const CLASSES: usize = (BUFFER_SIZE / SMALLEST).ilog2() as usize + 1;
 
 /// The bytes of unused large buffers that a pool keeps: about one full receive window.
@@ -62,10 +66,10 @@ impl Pool {
             return PacketBuf::unpooled(vec![0; len].into_boxed_slice());
         };
         let data = free.lock().pop();
-        let data = data.unwrap_or_else(|| vec![0; SMALLEST << class].into_boxed_slice());
+        let data = data.unwrap_or_else(|| vec![0; size_of_class(class)].into_boxed_slice());
         #[cfg(feature = "simulation")]
         self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        PacketBuf { data, pool: Some(Arc::clone(self)) }
+        PacketBuf { memory: Memory { data, pool: Some(Arc::clone(self)) }, start: 0 }
     }
 
     /// Frees unused buffers, for when they will not be needed soon.
@@ -88,7 +92,7 @@ impl Pool {
         let class = class_for(data.len());
         let kept = if class + 1 == CLASSES { KEPT_LARGE } else { KEPT_SMALL };
         let mut free = self.free[class].lock();
-        if free.len() < kept / (SMALLEST << class) {
+        if free.len() < kept / size_of_class(class) {
             free.push(data);
         }
     }
@@ -96,7 +100,13 @@ impl Pool {
 
 /// The smallest size class for `len` bytes. There is none for more than [`BUFFER_SIZE`].
 fn class_for(len: usize) -> usize {
-    (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1)
+    let class = (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1);
+    if len <= BUFFER_SIZE { class.min(CLASSES - 1) } else { class }
+}
+
+/// Bytes of each buffer of a class.
+const fn size_of_class(class: usize) -> usize {
+    if class + 1 == CLASSES { BUFFER_SIZE } else { SMALLEST << class }
 }
 
 impl fmt::Debug for Pool {
@@ -106,10 +116,27 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// One packet buffer, owned.
-pub struct PacketBuf {
+/// The memory of a buffer, which goes back to its pool.
+struct Memory {
     data: Box<[u8]>,
     pool: Option<Arc<Pool>>,
+}
+
+impl Drop for Memory {
+    // Most dropped chunks are the empty payload of an acknowledgment.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.put(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// One packet buffer, owned.
+pub struct PacketBuf {
+    memory: Memory,
+    /// What is in front of the packet.
+    start: u32,
 }
 
 impl PacketBuf {
@@ -120,56 +147,65 @@ impl PacketBuf {
 
     /// The same without a copy.
     pub(crate) fn unpooled(data: Box<[u8]>) -> Self {
-        Self { data, pool: None }
+        Self { memory: Memory { data, pool: None }, start: 0 }
     }
 
-    /// All bytes of the buffer, used or not.
+    /// All bytes of the buffer, used or not, from where the packet begins.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.data
+        &self.memory.data[self.start as usize..]
     }
 
-    /// All bytes of the buffer, to be written.
+    /// The same, to be written.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.data
+        &mut self.memory.data[self.start as usize..]
+    }
+
+    /// Leaves out the first `n` bytes: the packet begins after them. So a device reads a header of its own and
+    /// the packet in one piece, which costs the system less than two.
+    ///
+    /// # Panics
+    /// If there are fewer than `n`.
+    pub fn skip(&mut self, n: usize) {
+        assert!(n <= self.bytes().len(), "a packet that begins after the end of its buffer");
+        self.start += n as u32;
+    }
+
+    /// Takes back what [`PacketBuf::skip`] did: the buffer is for another packet.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.start = 0;
     }
 
     /// How many bytes the buffer holds memory for.
     pub fn capacity(&self) -> usize {
-        self.data.len()
+        self.memory.data.len()
     }
 
-    /// The bytes `start..end` as a chunk that owns the buffer.
+    /// The bytes `start..end` of [`PacketBuf::bytes`] as a chunk that owns the buffer.
     ///
     /// # Panics
     /// If the range is not inside the buffer.
     pub fn into_chunk(self, start: usize, end: usize) -> Chunk {
-        assert!(start <= end && end <= self.data.len(), "chunk {start}..{end} outside its buffer");
-        Chunk { buf: self, start: start as u32, end: end as u32 }
-    }
-}
-
-impl Drop for PacketBuf {
-    // Most dropped chunks are the empty payload of an acknowledgment.
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.put(std::mem::take(&mut self.data));
-        }
+        assert!(start <= end && end <= self.bytes().len(), "chunk {start}..{end} outside its buffer");
+        let front = self.start;
+        Chunk { memory: self.memory, start: front + start as u32, end: front + end as u32 }
     }
 }
 
 impl fmt::Debug for PacketBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PacketBuf")
-            .field("capacity", &self.data.len())
-            .field("pooled", &self.pool.is_some())
+            .field("capacity", &self.capacity())
+            .field("pooled", &self.memory.pool.is_some())
             .finish()
     }
 }
 
 /// A range of a packet buffer, owning the buffer.
 pub struct Chunk {
-    buf: PacketBuf,
+    memory: Memory,
     start: u32,
     end: u32,
 }
@@ -192,7 +228,7 @@ impl Chunk {
 
     /// An empty chunk with room for `capacity` bytes or more, from this chunk's pool if it is of one.
     pub fn another(&self, capacity: usize) -> Self {
-        match &self.buf.pool {
+        match &self.memory.pool {
             Some(pool) => pool.take_for(capacity).into_chunk(0, 0),
             None => Self::with_capacity(capacity),
         }
@@ -200,21 +236,21 @@ impl Chunk {
 
     /// Bytes that [`Chunk::append`] has room for.
     pub fn spare(&self) -> usize {
-        self.buf.data.len() - self.end as usize
+        self.memory.data.len() - self.end as usize
     }
 
     /// Appends as much of `bytes` as the buffer has room for, and returns how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let end = self.end as usize;
-        let n = bytes.len().min(self.buf.data.len() - end);
-        self.buf.data[end..end + n].copy_from_slice(&bytes[..n]);
+        let n = bytes.len().min(self.memory.data.len() - end);
+        self.memory.data[end..end + n].copy_from_slice(&bytes[..n]);
         self.end += n as u32;
         n
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.buf.data[self.start as usize..self.end as usize]
+        &self.memory.data[self.start as usize..self.end as usize]
     }
 
     /// Number of bytes.
@@ -229,7 +265,7 @@ impl Chunk {
 
     /// Memory that the chunk keeps alive, in bytes: its "truesize".
     pub fn capacity(&self) -> usize {
-        self.buf.capacity()
+        self.memory.data.len()
     }
 
     /// Removes the first `n` bytes from the range.
@@ -293,14 +329,33 @@ mod tests {
             (2049, 4096),
             (6145, 8192),
             (16_385, 32_768),
-            (65_536, 65_536),
+            (32_768, 32_768),
+            (32_769, BUFFER_SIZE),
+            (65_536, BUFFER_SIZE),
+            (BUFFER_SIZE, BUFFER_SIZE),
         ] {
             assert_eq!(pool.take_for(len).capacity(), capacity, "{len}");
         }
-        let large = pool.take_for(65_537);
-        assert_eq!(large.capacity(), 65_537, "more than any class has");
+        let large = pool.take_for(BUFFER_SIZE + 1);
+        assert_eq!(large.capacity(), BUFFER_SIZE + 1, "more than any class has");
         drop(large);
         assert_eq!(free(&pool), [1, 1, 1, 0, 1, 1], "each was used again, and the large one was freed");
+    }
+
+    #[test]
+    fn a_packet_begins_after_what_its_device_put_in_front_of_it() {
+        let pool = Pool::new();
+        let mut buf = pool.take_for(SMALLEST);
+        buf.bytes_mut()[..6].copy_from_slice(b"..abcd");
+        buf.skip(2);
+        assert_eq!(&buf.bytes()[..4], b"abcd");
+        assert_eq!((buf.bytes().len(), buf.capacity()), (SMALLEST - 2, SMALLEST));
+        let mut chunk = buf.into_chunk(1, 4);
+        assert_eq!((chunk.as_slice(), chunk.spare()), (b"bcd".as_slice(), SMALLEST - 6));
+        assert_eq!(chunk.append(b"e"), 1);
+        assert_eq!(chunk.as_slice(), b"bcde");
+        drop(chunk);
+        assert_eq!(pool.take_for(SMALLEST).bytes().len(), SMALLEST, "a buffer that is used again is whole");
     }
 
     #[test]
@@ -318,6 +373,6 @@ mod tests {
         drop(all);
         let all: Vec<_> = (0..KEPT_SMALL / SMALLEST + 5).map(|_| pool.take_for(1)).collect();
         drop(all);
-        assert_eq!(free(&pool), [512, 0, 0, 0, 0, 128]);
+        assert_eq!(free(&pool), [512, 0, 0, 0, 0, KEPT_LARGE / BUFFER_SIZE]);
     }
 }

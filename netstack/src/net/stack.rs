@@ -81,10 +81,10 @@ impl std::error::Error for InterfaceFailure {
 }
 
 /// A handle that does not keep its stack.
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-0_26")]
 pub(crate) struct WeakStack(std::sync::Weak<Owner>);
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-0_26")]
 impl WeakStack {
     /// The stack, if somebody has a handle or a socket.
     pub(crate) fn upgrade(&self) -> Option<Stack> {
@@ -125,7 +125,7 @@ impl Stack {
         self.owner.core.name()
     }
 
-    #[cfg(feature = "hickory")]
+    #[cfg(feature = "hickory-0_26")]
     pub(crate) fn downgrade(&self) -> WeakStack {
         WeakStack(Arc::downgrade(&self.owner))
     }

@@ -52,7 +52,7 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "`Stack::connect` and its kin return sockets, and every socket holds its `Stack`",
     },
     Exception {
-        from: "net/hickory.rs",
+        from: "net/ecosystem/hickory.rs",
         to: "net/stack/builder.rs",
         reason: "`StackBuilder::dns` gives the stack a resolver that opens sockets of the stack",
     },

@@ -61,6 +61,15 @@ pub struct Cell {
     by_fast_open: bool,
 }
 
+/// When a connection last looked its path up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathLook {
+    /// The stack's count of changes to its paths at that time.
+    pub(crate) seen: u32,
+    /// When to look again whatever the count: the path's MTU expires.
+    pub(crate) expires: Instant,
+}
+
 /// The state of the socket: what the lock guards.
 #[derive(Debug)]
 pub(crate) struct SocketState {
@@ -74,10 +83,7 @@ pub(crate) struct SocketState {
     pub(crate) waiting: Option<Place>,
     /// The device takes packets again and the cell has its turn: no tail is held back for company.
     pub(crate) served: bool,
-    /// The stack's count of changes to its paths when the connection last looked its own up.
-    pub(crate) path_seen: u32,
-    /// When to look again whatever the count: the path's MTU expires.
-    pub(crate) path_expires: Instant,
+    pub(crate) path: PathLook,
     /// Bytes sent since the lock was taken.
     pub(crate) sent_in_hold: usize,
     /// The application dropped its handle.
@@ -198,8 +204,7 @@ impl Cell {
             attached: true,
             waiting: None,
             served: false,
-            path_seen: 0,
-            path_expires: Instant::ZERO,
+            path: PathLook { seen: 0, expires: Instant::ZERO },
             sent_in_hold: 0,
             orphan: false,
             delivers: false,

@@ -7,7 +7,7 @@
 #[cfg(any(test, feature = "simulation"))]
 mod check;
 
-use crate::buffer::{Chunk, MAX_PIECES, Pool};
+use crate::buffer::{Chunk, FRONT, MAX_PIECES, Pool};
 use crate::tcp::seq::Seq;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
@@ -242,8 +242,13 @@ impl SendBuffer {
     }
 
     fn add_block(&mut self, wanted: usize) {
-        let buf = if self.len() + wanted < BULK { self.pool.take_for(wanted) } else { self.pool.take() };
-        self.blocks.push_back(Block { start: self.end, data: buf.into_chunk(0, 0) });
+        let data = if self.len() + wanted < BULK {
+            self.pool.take_for(wanted).into_chunk(0, 0)
+        } else {
+            // Of 64 KiB, so that each of many writes of that size has a block of its own.
+            self.pool.take().into_chunk(FRONT, FRONT)
+        };
+        self.blocks.push_back(Block { start: self.end, data });
     }
 
     /// Everything before `una` was acknowledged.
@@ -347,7 +352,7 @@ mod tests {
         buffer.release(start() + 100_000);
         assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
         let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
-        assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
+        assert!(taken.iter().any(|block| block.bytes()[FRONT..].as_ptr() == address));
         taken.clear();
     }
 

@@ -149,7 +149,7 @@ fn cve_2022_32296_source_ports_tell_of_other_connections() {
     // The observer's own host is contacted before and after 20 connections to another.
     let mut moved = 0;
     let mut steps = std::collections::BTreeSet::new();
-    for pair in 0..600 {
+    for pair in 0..3_000 {
         let before = connect(2 * pair);
         for _ in 0..20 {
             connect(2 * pair + 1);
@@ -158,7 +158,8 @@ fn cve_2022_32296_source_ports_tell_of_other_connections() {
         moved += u32::from(step > 16);
         steps.insert(step);
     }
-    assert!(moved <= 1, "{moved} of 600 pairs of hosts share a place");
+    // With 256 places there would be twelve.
+    assert!(moved <= 2, "{moved} of 3000 pairs of hosts share a place");
     assert!(steps.len() >= 8, "{steps:?}");
 }
 
@@ -215,7 +216,7 @@ fn cve_2016_5696_a_shared_limit_tells_of_connections() {
 /// Removed: `MOST_HOLES` of the assembler.
 #[test]
 fn cve_2018_5390_segment_smack() {
-    let mut lab = Lab::new(|config| config.recv_buffer_initial = 1 << 20);
+    let mut lab = Lab::new(|config| config.recv_buffer_initial = 4 << 20);
     let listener = lab.listen(80, 8);
     let (mut peer, cell) = Peer::hostile(80).offering(tiny_mss(1460)).established(&mut lab, &listener);
     for n in 0..15_000 {
@@ -228,10 +229,12 @@ fn cve_2018_5390_segment_smack() {
     // One segment over all holes: the block that reports it says how many it has filled.
     let first = peer.snd_nxt + 1;
     let answers = peer.say_at(&mut lab, first, &vec![b'y'; 30_000]);
-    let block = answers.last().and_then(|segment| segment.options.sack.first().copied()).expect("a block");
-    assert!(block.end - block.start <= 200, "{} bytes at once", block.end - block.start);
+    // The first block is of what it has sent twice.
+    let blocks = answers.last().map(|segment| segment.options.sack.clone()).unwrap_or_default();
+    let longest = blocks.iter().map(|block| block.end - block.start).max().expect("a block");
+    assert!((2..=200).contains(&longest), "{longest} bytes at once");
     let held = lab.engine.inspect(lab.now).expect("a consistent stack").receive_memory;
-    assert!(held <= 5 << 20, "{held} bytes held");
+    assert!(held <= 8 << 20, "{held} bytes held");
     lab.legit_echo(&listener);
     // In order it is all read, and the first copy of each byte is the one that counts.
     peer.say(&mut lab, b"z");

@@ -6,6 +6,7 @@ mod lab;
 
 use lab::{Lab, Numbers, Peer, SECOND, SERVER};
 use netstack::Config;
+use netstack::config::FastOpenMode;
 use netstack::tcp::SocketOptions;
 use netstack::time::Duration;
 use netstack::wire::{Flags, Options, Segment, SeqNum, Timestamps};
@@ -68,6 +69,17 @@ fn exercise(lab: &mut Lab, change: &dyn Fn(&mut SocketOptions)) {
         });
         let _ = lab.write(&cell, &[7; 2_000]);
         few(lab, 30);
+        lab.close(&cell);
+    }
+    // Data in the SYN, which is cut to the size of a segment.
+    let to = SocketAddr::new(Ipv4Addr::new(10, 1, 2, 4).into(), 443);
+    let with_data = lab.connect_with(to, |socket| {
+        (socket.options.fastopen_connect, socket.options.fastopen_no_cookie) = (true, true);
+        change(&mut socket.options);
+    });
+    if let Ok(cell) = with_data {
+        let _ = lab.write(&cell, &[7; 5_000]);
+        few(lab, 3);
         lab.close(&cell);
     }
     let to = SocketAddr::new(Ipv4Addr::new(10, 1, 2, 3).into(), 443);
@@ -200,7 +212,8 @@ fn every_option_of_a_socket_at_the_ends_of_its_range_does_no_harm() {
     for (name, set) in options {
         for number in NUMBERS {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                exercise(&mut Lab::new(|_| ()), &|options| set(options, number));
+                let client = FastOpenMode::from_bits(0x7);
+                exercise(&mut Lab::new(|config| config.fastopen = client), &|options| set(options, number));
             }));
             if outcome.is_err() {
                 failures.push(format!("{name}={number}"));

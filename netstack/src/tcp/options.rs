@@ -207,6 +207,28 @@ mod tests {
     }
 
     #[test]
+    fn numbers_out_of_range_become_the_nearest_in_range() {
+        let mut least = SocketOptions::new(&Config::default());
+        (least.keepalive_time, least.keepalive_interval) = (Duration::ZERO, Duration::ZERO);
+        (least.keepalive_retries, least.syn_retries) = (0, 0);
+        (least.max_segment_size, least.window_clamp) = (Some(0), Some(0));
+        (least.user_timeout, least.max_pacing_rate) = (Some(Duration::ZERO), Some(0));
+        (least.send_buffer_size, least.recv_buffer_size) = (Some(0), Some(0));
+        least.bring_into_range();
+        assert_eq!((least.keepalive_time, least.keepalive_retries), (Duration::from_millis(1), 1));
+        assert_eq!((least.max_segment_size, least.window_clamp, least.user_timeout), (None, None, None));
+        assert_eq!((least.syn_retries, least.max_pacing_rate, least.recv_buffer_size), (1, Some(1), Some(1)));
+        let mut most = SocketOptions::new(&Config::default());
+        (most.keepalive_time, most.keepalive_interval) = (Duration::MAX, Duration::MAX);
+        (most.keepalive_retries, most.syn_retries) = (u32::MAX, u32::MAX);
+        (most.max_segment_size, most.send_buffer_size) = (Some(1), Some(usize::MAX));
+        most.bring_into_range();
+        assert_eq!((most.keepalive_interval, most.keepalive_retries), (Duration::from_secs(32_767), 127));
+        assert_eq!((most.syn_retries, most.max_segment_size), (127, Some(MIN_MSS)));
+        assert_eq!(most.send_buffer_size, Some(MAX_BUFFER));
+    }
+
+    #[test]
     fn times_become_retransmissions_and_are_rounded_up() {
         let config = Config::default();
         let mut options = SocketOptions::new(&config);

@@ -63,7 +63,7 @@ fn r04_data_of_others_never_reaches_the_application() {
     peer.say(&mut lab, b"first");
     assert_eq!(lab.read(&cell), b"first");
     let mut numbers = Numbers(4);
-    // Guard removed: `Connection::check_sequence` or `check_ack` that lets everything through.
+    // Guard removed: without `Connection::check_ack` what lies in the window is read.
     for _ in 0..2_000 {
         let away = 100_000 + numbers.below((1 << 31) - 200_000) as u32;
         peer.say_at(&mut lab, peer.snd_nxt + away, b"beyond the window");

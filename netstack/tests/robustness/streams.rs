@@ -26,7 +26,6 @@ fn r20_a_device_that_is_full_again_and_again_loses_nothing() {
             written.extend_from_slice(&piece[..n]);
         }
         lab.pass(Duration::from_millis(numbers.below(4)));
-        // Guard removed: without `has_waiting` nobody continues once the device takes packets again.
         lab.set_full(false);
         heard.extend(peer.hear_all(&lab));
         lab.give(&peer.packet(&peer.segment(Flags::ACK), &[]));
@@ -38,6 +37,13 @@ fn r20_a_device_that_is_full_again_and_again_loses_nothing() {
     }
     assert!(written.len() > 100_000);
     assert!(heard == written, "{} of {} bytes", heard.len(), written.len());
+    // What waits for the device leaves as soon as that takes packets, and not after a time-out.
+    lab.set_full(true);
+    assert_eq!(lab.write(&cell, b"waits").expect("room"), 5);
+    lab.set_full(false);
+    // Guard removed: if `Tcp::serve_waiting` forgets who waits, nothing is heard.
+    assert_eq!(peer.hear_all(&lab), b"waits");
+    lab.give(&peer.packet(&peer.segment(Flags::ACK), &[]));
     lab.sent();
     lab.legit_echo(&listener);
 }

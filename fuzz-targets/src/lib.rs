@@ -4,6 +4,7 @@
 //! `fuzz` calls them from libFuzzer with bytes that it finds, and `tests/corpus.rs` with the bytes that were
 //! found before, so that they are tried with every toolchain.
 
+pub mod datagrams;
 pub mod engine;
 pub mod fragments;
 pub mod icmp;
@@ -28,6 +29,7 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    Target { name: "datagrams", run: datagrams::run },
     Target { name: "engine", run: engine::run },
     Target { name: "fragments", run: fragments::run },
     Target { name: "icmp", run: icmp::run },

@@ -2,8 +2,8 @@
 
 use netstack::device::TxPacket;
 use netstack::wire::{
-    ChecksumMode, HeaderBuf, IPV4_HEADER_LEN, IcmpMessage, IpMeta, Segment, TcpDatagram, checksum, emit_icmp,
-    emit_tcp, parse_ip, parse_tcp, protocol, tcp_checksum_ok,
+    ChecksumMode, HeaderBuf, IPV4_HEADER_LEN, IcmpMessage, IpMeta, Segment, TcpDatagram, UdpDatagram,
+    checksum, emit_icmp, emit_tcp, emit_udp, parse_ip, parse_tcp, protocol, tcp_checksum_ok,
 };
 use std::net::IpAddr;
 
@@ -22,6 +22,15 @@ pub(crate) fn tcp(ends: Ends, segment: &Segment, payload: &[u8]) -> Vec<u8> {
         TcpDatagram { ip: &ip, src_port: ends.src.1, dst_port: ends.dst.1, segment, payload: pieces };
     let mut headers = HeaderBuf::new();
     emit_tcp(&mut headers, &datagram, ChecksumMode::Full);
+    [headers.as_slice(), payload].concat()
+}
+
+/// A UDP packet with correct checksums.
+pub(crate) fn udp(ends: Ends, payload: &[u8]) -> Vec<u8> {
+    let ip = IpMeta::new(ends.src.0, ends.dst.0, 64);
+    let datagram = UdpDatagram { ip: &ip, src_port: ends.src.1, dst_port: ends.dst.1, payload };
+    let mut headers = HeaderBuf::new();
+    emit_udp(&mut headers, &datagram, ChecksumMode::Full);
     [headers.as_slice(), payload].concat()
 }
 

@@ -90,7 +90,7 @@ impl Device for Outbox {
 
 /// Nobody is told.
 #[derive(Debug)]
-struct Deaf;
+pub(crate) struct Deaf;
 
 impl Observer for Deaf {
     fn on_ready(&self, _: Events) {}

@@ -128,8 +128,8 @@ impl<A: Hashed> Known<A> {
         let mut known = Self { slots: vec![EMPTY; (2 * entries.len()).next_power_of_two()], entries };
         for (at, &(address, _)) in (0..).zip(&known.entries) {
             let slot = known.slot(address);
-            if known.slots[slot] == EMPTY {
-                known.slots[slot] = at;
+            if let Some(slot) = known.slots.get_mut(slot).filter(|slot| **slot == EMPTY) {
+                *slot = at;
             }
         }
         known
@@ -150,11 +150,16 @@ impl<A: Hashed> Known<A> {
 
     #[inline(never)]
     fn search(&self, address: A) -> Option<AddressKind> {
-        self.entries.get(self.slots[self.slot(address)] as usize).map(|(_, kind)| *kind)
+        let slot = *self.slots.get(self.slot(address))?;
+        self.entries.get(slot as usize).map(|(_, kind)| *kind)
     }
 
     /// The slot of `address`, or the one where it would be. Half of them are free.
     #[inline(always)]
+    #[cfg_attr(
+        not(test),
+        expect(clippy::indexing_slicing, reason = "shift and mask are those of the number of slots")
+    )]
     fn slot(&self, address: A) -> usize {
         let mask = self.slots.len() - 1;
         let mut slot = (address.hash() >> (self.slots.len().leading_zeros() + 1)) as usize;
@@ -193,7 +198,9 @@ impl<A: Ord + Copy> Ranges<A> {
     #[inline(never)]
     fn contains(&self, interface: Option<u16>, address: A) -> bool {
         let after = self.ranges.partition_point(|(of, first, _)| (*of, *first) <= (interface, address));
-        let Some((of, _, last)) = after.checked_sub(1).map(|at| self.ranges[at]) else { return false };
+        let Some((of, _, last)) = after.checked_sub(1).and_then(|at| self.ranges.get(at).copied()) else {
+            return false;
+        };
         of == interface && address <= last
     }
 

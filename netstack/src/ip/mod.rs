@@ -2,6 +2,9 @@
 //! packets, cutting datagrams into fragments, and
 //! putting them together.
 
+// What peers send is read here: nothing of it panics, by construction. Tests may.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
+
 mod addresses;
 mod cidr;
 mod fragment;

@@ -38,7 +38,7 @@ pub fn check_options_v4(options: &[u8]) -> OptionsV4 {
             }
             _ => {}
         }
-        let rest = &options[at..];
+        let rest = options.get(at..).unwrap_or_default();
         let length = rest.get(1).map_or(0, |&length| usize::from(length));
         let fault = match rest.get(..length).filter(|option| option.len() >= 2) {
             None => Some(0),
@@ -61,8 +61,9 @@ fn class(kind: u8) -> u8 {
 
 /// The offset of what is wrong in one option, whose length is that which it says.
 fn fault_in(option: &[u8], again: bool) -> Option<usize> {
-    let length = option.len();
-    let (least, first) = match class(option[0]) {
+    let (length, byte) = (option.len(), |at: usize| option.get(at).copied().unwrap_or(0));
+    let kind = byte(0);
+    let (least, first) = match class(kind) {
         kind::LOOSE_SOURCE_ROUTE | kind::RECORD_ROUTE => (3, 4),
         kind::TIMESTAMP => (4, 5),
         kind::ROUTER_ALERT => return (length < 4).then_some(1),
@@ -71,14 +72,14 @@ fn fault_in(option: &[u8], again: bool) -> Option<usize> {
         _ => return None,
     };
     // For source routes Linux looks at what is said before it looks how often it is said.
-    let is_route = class(option[0]) == kind::LOOSE_SOURCE_ROUTE;
+    let is_route = class(kind) == kind::LOOSE_SOURCE_ROUTE;
     if again && !is_route {
         return Some(0);
     }
     if length < least {
         return Some(1);
     }
-    let next = usize::from(option[2]);
+    let next = usize::from(byte(2));
     if next < first {
         return Some(2);
     }
@@ -86,12 +87,12 @@ fn fault_in(option: &[u8], again: bool) -> Option<usize> {
         return again.then_some(0);
     }
     // Where there is room for another entry there is room for all of it; a timestamp may have an address.
-    let with_address = option[0] == kind::TIMESTAMP && matches!(option[3] & 15, 1 | 3);
+    let with_address = kind == kind::TIMESTAMP && matches!(byte(3) & 15, 1 | 3);
     let entry = if with_address { 7 } else { 3 };
     if next <= length {
         return (next + entry > length).then_some(2);
     }
     // A count of overflows that is full.
-    let full = option[0] == kind::TIMESTAMP && option[3] & 15 != 3 && option[3] >> 4 == 15;
+    let full = kind == kind::TIMESTAMP && byte(3) & 15 != 3 && byte(3) >> 4 == 15;
     full.then_some(3)
 }

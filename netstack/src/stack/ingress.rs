@@ -12,7 +12,9 @@ use crate::icmp::{EchoRequest, IcmpError, Undelivered, emit_echo_reply, parse_ec
 use crate::ip::{AddressKind, Cast, OptionsV4, Origin, check_options_v4, validate};
 use crate::reasons::DropReason;
 use crate::trace::{About, EventKind};
-use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, extension_problem, parse_icmp, parse_ip};
+use crate::wire::{
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, IpMeta, Problem, extension_problem, parse_icmp, parse_ip,
+};
 use std::net::IpAddr;
 
 /// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
@@ -104,14 +106,14 @@ struct Reassembled {
 #[cold]
 fn options_pass(turn: &mut Turn<'_>, from: QueueId, packet: &Undelivered<'_>) -> bool {
     let Undelivered { header, bytes, .. } = *packet;
-    let found = check_options_v4(&bytes[IPV4_HEADER_LEN..header.payload.start]);
+    let found = check_options_v4(bytes.get(IPV4_HEADER_LEN..header.payload.start).unwrap_or_default());
     if found == OptionsV4::Harmless {
         return true;
     }
     turn.core.counters().in_header_errors.bump();
     turn.dropped(DropReason::IpInhdr, || About::hosts(header.dst, header.src));
     if let OptionsV4::Broken(problem) = found {
-        let packet = Undelivered { bytes: &bytes[..header.payload.end], ..*packet };
+        let packet = Undelivered { bytes: bytes.get(..header.payload.end).unwrap_or_default(), ..*packet };
         send_parameter_problem(turn, from, &packet, problem);
     }
     false
@@ -122,7 +124,7 @@ fn options_pass(turn: &mut Turn<'_>, from: QueueId, packet: &Undelivered<'_>) ->
 fn answer_unread(turn: &mut Turn<'_>, from: QueueId, bytes: &[u8]) {
     let Some((header, problem)) = extension_problem(bytes) else { return };
     if let Ok(cast) = admit(turn.core, from, &header) {
-        let bytes = &bytes[..header.payload.end];
+        let bytes = bytes.get(..header.payload.end).unwrap_or_default();
         send_parameter_problem(turn, from, &Undelivered { header: &header, bytes, cast }, problem);
     }
 }
@@ -157,6 +159,16 @@ fn reassemble(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader, bytes: &[u8
             return None;
         }
     };
+    if header.fragment.is_some() {
+        // A fragment of a fragment: ipv6_frag_rcv in Linux tells its sender, and does not look further.
+        if let Ok(cast) = admit(turn.core, from, &header) {
+            let problem = Problem { code: 0, pointer: IPV6_HEADER_LEN as u32, even_to_groups: false };
+            let bytes = bytes.bytes().get(..header.payload.end).unwrap_or_default();
+            send_parameter_problem(turn, from, &Undelivered { header: &header, bytes, cast }, problem);
+        }
+        drop_unread(turn, DropReason::FragInvalid);
+        return None;
+    }
     turn.core.counters().reassembled.bump();
     Some(Reassembled { header, bytes, meta })
 }
@@ -173,7 +185,7 @@ pub(super) fn drop_incomplete(turn: &mut Turn<'_>, reason: DropReason, count: us
 pub(super) fn on_icmp(turn: &mut Turn<'_>, arrival: &Arrival<'_>) -> Option<IcmpError> {
     turn.core.counters().icmp_in.bump();
     let header = arrival.header;
-    let bytes = &arrival.bytes.bytes()[..header.payload.end];
+    let bytes = arrival.bytes.bytes().get(..header.payload.end).unwrap_or_default();
     if let Some(request) = parse_echo_request(header, bytes) {
         // RFC 1122 §3.2.2.6 lets a host ignore requests to groups, as Linux does.
         let outcome = match arrival.cast {

@@ -25,6 +25,7 @@ mod hooks;
 mod hosts;
 mod icmp_limit;
 mod iface;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
 mod ingress;
 mod interfaces;
 mod ip_route;

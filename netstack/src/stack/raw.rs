@@ -5,6 +5,7 @@
 
 mod calls;
 mod cell;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
 mod on_packet;
 mod send;
 

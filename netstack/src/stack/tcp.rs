@@ -23,6 +23,7 @@ mod icmp;
 mod inspect;
 mod listening;
 mod metrics;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
 mod on_segment;
 mod removal;
 mod reset;

@@ -14,6 +14,7 @@ mod forward;
 mod forwarder;
 mod icmp;
 mod memberships;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
 mod on_datagram;
 mod outgoing;
 mod place;

@@ -4,7 +4,14 @@ use super::backoff::backed_off;
 use super::congestion::{CongestionChoice, CongestionError};
 use crate::config::{Config, CongestionName, FastOpenKeys, MtuDiscover};
 use crate::time::Duration;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+/// The smallest MSS (`tcp_min_snd_mss`), in bytes.
+const MIN_MSS: u16 = 48;
+
+/// The largest buffer, in bytes: no window is larger (RFC 7323 §2.3).
+const MAX_BUFFER: usize = 1 << 30;
 
 /// Options of one TCP socket.
 ///
@@ -125,6 +132,26 @@ impl SocketOptions {
 }
 
 impl SocketOptions {
+    /// The shortest of the times that a timer is set for, and the longest, which is Linux's.
+    const KEEPALIVE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(32_767);
+
+    /// Brings each number to the nearest that Linux accepts; where it takes 0 for "not set", 0 means that here, too.
+    /// The methods of sockets refuse what is out of range. This is for who sets the fields.
+    pub(crate) fn bring_into_range(&mut self) {
+        let (shortest, longest) = (*Self::KEEPALIVE.start(), *Self::KEEPALIVE.end());
+        self.keepalive_time = self.keepalive_time.clamp(shortest, longest);
+        self.keepalive_interval = self.keepalive_interval.clamp(shortest, longest);
+        self.keepalive_retries = self.keepalive_retries.clamp(1, 127);
+        self.syn_retries = self.syn_retries.clamp(1, 127);
+        self.user_timeout = self.user_timeout.filter(|timeout| !timeout.is_zero());
+        self.max_segment_size = self.max_segment_size.filter(|mss| *mss > 0).map(|mss| mss.max(MIN_MSS));
+        self.window_clamp = self.window_clamp.filter(|clamp| *clamp > 0);
+        for size in [&mut self.send_buffer_size, &mut self.recv_buffer_size] {
+            *size = size.map(|size| size.clamp(1, MAX_BUFFER));
+        }
+        self.max_pacing_rate = self.max_pacing_rate.map(|rate| rate.max(1));
+    }
+
     /// Sets `TCP_CONGESTION` from its value, in the form of setsockopt(2): the name ends at the
     /// first NUL, and after 15 bytes.
     ///
@@ -185,6 +212,28 @@ mod tests {
             assert!(options.set_congestion(value).is_err(), "{value:?}");
             assert_eq!(options.congestion.name(), "reno", "it stays as it was");
         }
+    }
+
+    #[test]
+    fn numbers_out_of_range_become_the_nearest_in_range() {
+        let mut least = SocketOptions::new(&Config::default());
+        (least.keepalive_time, least.keepalive_interval) = (Duration::ZERO, Duration::ZERO);
+        (least.keepalive_retries, least.syn_retries) = (0, 0);
+        (least.max_segment_size, least.window_clamp) = (Some(0), Some(0));
+        (least.user_timeout, least.max_pacing_rate) = (Some(Duration::ZERO), Some(0));
+        (least.send_buffer_size, least.recv_buffer_size) = (Some(0), Some(0));
+        least.bring_into_range();
+        assert_eq!((least.keepalive_time, least.keepalive_retries), (Duration::from_millis(1), 1));
+        assert_eq!((least.max_segment_size, least.window_clamp, least.user_timeout), (None, None, None));
+        assert_eq!((least.syn_retries, least.max_pacing_rate, least.recv_buffer_size), (1, Some(1), Some(1)));
+        let mut most = SocketOptions::new(&Config::default());
+        (most.keepalive_time, most.keepalive_interval) = (Duration::MAX, Duration::MAX);
+        (most.keepalive_retries, most.syn_retries) = (u32::MAX, u32::MAX);
+        (most.max_segment_size, most.send_buffer_size) = (Some(1), Some(usize::MAX));
+        most.bring_into_range();
+        assert_eq!((most.keepalive_interval, most.keepalive_retries), (Duration::from_secs(32_767), 127));
+        assert_eq!((most.syn_retries, most.max_segment_size), (127, Some(MIN_MSS)));
+        assert_eq!(most.send_buffer_size, Some(MAX_BUFFER));
     }
 
     #[test]

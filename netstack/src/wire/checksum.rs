@@ -1,5 +1,14 @@
 //! The Internet checksum (RFC 1071).
 
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        reason = "sums of 32-bit words in 64 bits, of at most 64 KiB; and four lanes, which the compiler counts"
+    )
+)]
+
 use std::net::IpAddr;
 
 /// A checksum left for the device: the 16 bits at `start + offset` hold the sum of the

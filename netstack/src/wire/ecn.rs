@@ -47,7 +47,7 @@ pub struct AccEcn {
 impl AccEcn {
     /// Bytes of the option in a header, padding included.
     pub fn len_on_wire(&self) -> usize {
-        (2 + 3 * self.fields.len()).next_multiple_of(4)
+        self.fields.len().saturating_mul(3).saturating_add(2).next_multiple_of(4)
     }
 
     /// The counter of bytes in packets with a CE mark, if it is present.

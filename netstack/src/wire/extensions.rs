@@ -72,13 +72,17 @@ pub(super) fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<()
     let mut next_at = NEXT_HEADER_AT;
     for count in 0..=MAX_EXTENSIONS {
         let start = header.payload.start;
-        let at = &packet[header.payload.clone()];
+        let at = packet.get(header.payload.clone()).ok_or(Refusal::SILENT)?;
         let length = match header.protocol {
             // RFC 8200 §4.1: hop-by-hop options come first or not at all. Elsewhere nobody knows them.
             extension::HOP_BY_HOP if count > 0 => return Err(Refusal::told(Problem::new(1, next_at))),
             extension::HOP_BY_HOP | extension::DESTINATION => {
                 let length = extension_len(at)?;
-                check_options(header.protocol, packet, start + 2..start + length)?;
+                check_options(
+                    header.protocol,
+                    packet,
+                    start.saturating_add(2)..start.saturating_add(length),
+                )?;
                 length
             }
             extension::ROUTING => {
@@ -98,9 +102,9 @@ pub(super) fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<()
             }
             _ => return Ok(()),
         };
-        header.protocol = at[0];
+        header.protocol = *at.first().ok_or(Refusal::SILENT)?;
         next_at = start;
-        header.payload.start += length;
+        header.payload.start = start.saturating_add(length);
         if header.fragment.is_some() {
             return Ok(());
         }
@@ -111,7 +115,7 @@ pub(super) fn walk_extensions(packet: &[u8], header: &mut IpHeader) -> Result<()
 /// The length of the extension header at the front of `at`, all of which is there.
 fn extension_len(at: &[u8]) -> Result<usize, Refusal> {
     let units = *at.get(1).ok_or(Refusal::SILENT)?;
-    let length = (usize::from(units) + 1) * 8;
+    let length = usize::from(units).saturating_add(1).saturating_mul(8);
     if length > at.len() { Err(Refusal::SILENT) } else { Ok(length) }
 }
 
@@ -120,7 +124,7 @@ fn extension_len(at: &[u8]) -> Result<usize, Refusal> {
 fn check_routing(at: &[u8], start: usize, header: &IpHeader) -> Result<(), Refusal> {
     const RPL: u8 = 3;
     const SEGMENT_ROUTING: u8 = 4;
-    let (kind, segments_left) = (at[2], at[3]);
+    let &[_, _, kind, segments_left] = at.first_chunk().ok_or(Refusal::SILENT)?;
     let silent = Refusal { error: IpError::SourceRoute, problem: None };
     // Linux takes the two at interfaces alone that were told to (`rpl_seg_enabled`, `seg6_enabled`), and at
     // others says nothing, however many segments are left.
@@ -128,7 +132,7 @@ fn check_routing(at: &[u8], start: usize, header: &IpHeader) -> Result<(), Refus
         return Err(silent);
     }
     if segments_left != 0 {
-        return Err(Refusal { problem: Some(Problem::new(0, start + 2)), ..silent });
+        return Err(Refusal { problem: Some(Problem::new(0, start.saturating_add(2))), ..silent });
     }
     Ok(())
 }
@@ -136,33 +140,33 @@ fn check_routing(at: &[u8], start: usize, header: &IpHeader) -> Result<(), Refus
 /// Walks hop-by-hop or destination options. None that we know needs anything from a host.
 fn check_options(header: u8, packet: &[u8], options: Range<usize>) -> Result<(), Refusal> {
     let (mut at, end) = (options.start, options.end);
-    let (mut padding, mut count) = (0, 0);
+    let (mut padding, mut count) = (0, 0_usize);
     while at < end {
-        let rest = &packet[at..end];
-        let length = match (rest[0], rest.get(1)) {
-            (option::PAD_1, _) => 1,
-            (_, Some(&length)) => 2 + usize::from(length),
-            (_, None) => return Err(Refusal::SILENT),
+        let rest = packet.get(at..end).ok_or(Refusal::SILENT)?;
+        let (kind, length) = match *rest {
+            [option::PAD_1, ..] => (option::PAD_1, 1),
+            [kind, length, ..] => (kind, usize::from(length).saturating_add(2)),
+            _ => return Err(Refusal::SILENT),
         };
         let option = rest.get(..length).ok_or(Refusal::SILENT)?;
-        if matches!(option[0], option::PAD_1 | option::PAD_N) {
-            padding += length;
+        if matches!(kind, option::PAD_1 | option::PAD_N) {
+            padding = length.saturating_add(padding);
             if padding > MAX_PADDING || option.iter().skip(2).any(|&byte| byte != 0) {
                 return Err(Refusal::SILENT);
             }
         } else {
             padding = 0;
-            count += 1;
+            count = count.saturating_add(1);
             if count > MAX_OPTIONS {
                 return Err(Refusal::SILENT);
             }
             if header == extension::HOP_BY_HOP {
                 check_hop_by_hop(option, at, packet)?;
             } else {
-                check_unknown(option[0], at)?;
+                check_unknown(kind, at)?;
             }
         }
-        at += length;
+        at = at.saturating_add(length);
     }
     Ok(())
 }
@@ -170,7 +174,8 @@ fn check_options(header: u8, packet: &[u8], options: Range<usize>) -> Result<(),
 /// Looks at a hop-by-hop option that is at `at` of the packet.
 fn check_hop_by_hop(option: &[u8], at: usize, packet: &[u8]) -> Result<(), Refusal> {
     let sound = |sound: bool| if sound { Ok(()) } else { Err(Refusal::SILENT) };
-    match (option[0], &option[2..]) {
+    let &[kind, _, ref value @ ..] = option else { return Err(Refusal::SILENT) };
+    match (kind, value) {
         (option::ROUTER_ALERT, value) => sound(value.len() == 2),
         // RFC 5570: no label is of a domain that we know.
         (option::CALIPSO, _) => Err(Refusal::SILENT),
@@ -179,8 +184,8 @@ fn check_hop_by_hop(option: &[u8], at: usize, packet: &[u8]) -> Result<(), Refus
         // RFC 2675 §3.
         (option::JUMBO, &[a, b, c, d]) if at % 4 == 2 => {
             let field = if u32::from_be_bytes([a, b, c, d]) <= u32::from(u16::MAX) {
-                at + 2
-            } else if packet[4..NEXT_HEADER_AT] != [0, 0] {
+                at.saturating_add(2)
+            } else if packet.get(4..NEXT_HEADER_AT).is_some_and(|length| length != [0, 0]) {
                 at
             } else {
                 // There are no jumbograms here.

@@ -21,12 +21,12 @@ impl HeaderBuf {
 
     /// The bytes written.
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// The bytes written, to be changed.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..usize::from(self.len)]
+        self.bytes.get_mut(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// Discards the contents and makes room for `len` zeroed bytes.
@@ -36,7 +36,7 @@ impl HeaderBuf {
     pub fn reset(&mut self, len: usize) -> &mut [u8] {
         assert!(len <= CAPACITY, "headers of {len} bytes");
         self.len = len as u8;
-        let bytes = &mut self.bytes[..len];
+        let (bytes, _) = self.bytes.split_at_mut(len);
         bytes.fill(0);
         bytes
     }

@@ -47,6 +47,14 @@ pub fn parse_icmp<'a>(header: &IpHeader, packet: &'a [u8]) -> Option<IcmpMessage
 ///
 /// # Panics
 /// If the addresses are of different families or the packet is longer than 64 KiB.
+#[cfg_attr(
+    not(test),
+    expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "it writes into a buffer that it has made for what it writes"
+    )
+)]
 pub fn emit_icmp(to: &mut Vec<u8>, ip: &IpMeta, message: &IcmpMessage<'_>) {
     let IcmpMessage { kind, code, word: [a, b, c, d], body } = *message;
     let ip_len = ip_header_len(&ip.dst);
@@ -92,19 +100,21 @@ pub struct Quoted {
 /// not all there, or if it is a fragment other than the first, which says nothing of its transport.
 pub fn parse_quoted(bytes: &[u8]) -> Option<Quoted> {
     let header = match bytes.first()? >> 4 {
-        4 if bytes.len() >= IPV4_HEADER_LEN => {
+        4 => {
+            let fixed: &[u8; IPV4_HEADER_LEN] = bytes.first_chunk()?;
             // Routers change the header before they quote it: its checksum means nothing.
             let ip = Ipv4Packet::new_unchecked(bytes);
             let start = usize::from(ip.header_len());
             if start < IPV4_HEADER_LEN || start > bytes.len() || ip.frag_offset() != 0 {
                 return None;
             }
-            quoted_header(ip.src_addr().into(), ip.dst_addr().into(), bytes[9], start..bytes.len())
+            quoted_header(ip.src_addr().into(), ip.dst_addr().into(), fixed[9], start..bytes.len())
         }
-        6 if bytes.len() >= IPV6_HEADER_LEN => {
+        6 => {
+            let fixed: &[u8; IPV6_HEADER_LEN] = bytes.first_chunk()?;
             let ip = Ipv6Packet::new_unchecked(bytes);
             let payload = IPV6_HEADER_LEN..bytes.len();
-            let mut header = quoted_header(ip.src_addr().into(), ip.dst_addr().into(), bytes[6], payload);
+            let mut header = quoted_header(ip.src_addr().into(), ip.dst_addr().into(), fixed[6], payload);
             walk_extensions(bytes, &mut header).ok()?;
             if header.fragment.is_some_and(|fragment| fragment.offset != 0) {
                 return None;
@@ -113,7 +123,7 @@ pub fn parse_quoted(bytes: &[u8]) -> Option<Quoted> {
         }
         _ => return None,
     };
-    let transport = &bytes[header.payload];
+    let transport = bytes.get(header.payload)?;
     let has_ports = matches!(header.protocol, protocol::TCP | protocol::UDP);
     let seq = match transport.get(4..8) {
         Some(&[a, b, c, d]) if header.protocol == protocol::TCP => {
@@ -149,9 +159,14 @@ pub fn protocol_offset(header: &IpHeader, packet: &[u8]) -> usize {
     let (mut field, mut at) = (6, IPV6_HEADER_LEN);
     while at < header.payload.start {
         // RFC 8200 §4.5: a fragment header has no length, and what is in its place is ignored.
-        let units = if packet.get(field) == Some(&extension::FRAGMENT) { None } else { packet.get(at + 1) };
+        let units = if packet.get(field) == Some(&extension::FRAGMENT) {
+            None
+        } else {
+            packet.get(at.saturating_add(1))
+        };
         field = at;
-        at += (units.map_or(0, |&units| usize::from(units)) + 1) * 8;
+        let units = units.map_or(0, |&units| usize::from(units));
+        at = at.saturating_add(units.saturating_add(1).saturating_mul(8));
     }
     field
 }

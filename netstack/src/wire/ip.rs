@@ -101,19 +101,16 @@ impl From<IpError> for DropReason {
 
 /// An IPv4 header.
 pub(super) fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
-    if packet.len() < IPV4_HEADER_LEN {
-        return Err(IpError::Truncated);
-    }
+    let fixed: &[u8; IPV4_HEADER_LEN] = packet.first_chunk().ok_or(IpError::Truncated)?;
     let ip = Ipv4Packet::new_unchecked(packet);
     let header_len = usize::from(ip.header_len());
     let total_len = usize::from(ip.total_len());
-    if header_len < IPV4_HEADER_LEN || header_len > packet.len() {
-        return Err(IpError::HeaderLength);
-    }
+    let header = packet.get(..header_len).filter(|header| header.len() >= IPV4_HEADER_LEN);
+    let header = header.ok_or(IpError::HeaderLength)?;
     if total_len < header_len || total_len > packet.len() {
         return Err(IpError::TotalLength);
     }
-    if checksum(&packet[..header_len]) != 0 {
+    if checksum(header) != 0 {
         return Err(IpError::Checksum);
     }
     let (offset, more) = (ip.frag_offset(), ip.more_frags());
@@ -121,9 +118,9 @@ pub(super) fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
     Ok(IpHeader {
         src: ip.src_addr().into(),
         dst: ip.dst_addr().into(),
-        protocol: packet[9],
+        protocol: fixed[9],
         hop_limit: ip.hop_limit(),
-        traffic_class: packet[1],
+        traffic_class: fixed[1],
         fragment,
         payload: header_len..total_len,
     })
@@ -131,9 +128,7 @@ pub(super) fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
 
 /// The fixed header of an IPv6 packet, which may be followed by extension headers.
 pub(super) fn parse_fixed_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
-    if packet.len() < IPV6_HEADER_LEN {
-        return Err(IpError::Truncated);
-    }
+    let fixed: &[u8; IPV6_HEADER_LEN] = packet.first_chunk().ok_or(IpError::Truncated)?;
     let ip = Ipv6Packet::new_unchecked(packet);
     let total_len = ip.total_len();
     if total_len > packet.len() {
@@ -142,7 +137,7 @@ pub(super) fn parse_fixed_ipv6(packet: &[u8]) -> Result<IpHeader, IpError> {
     Ok(IpHeader {
         src: ip.src_addr().into(),
         dst: ip.dst_addr().into(),
-        protocol: packet[6],
+        protocol: fixed[6],
         hop_limit: ip.hop_limit(),
         traffic_class: ip.traffic_class(),
         fragment: None,
@@ -194,7 +189,8 @@ pub const fn ip_header_len(dst: &IpAddr) -> usize {
 pub fn emit_ip(to: &mut [u8], meta: &IpMeta, protocol: u8, payload_len: usize) {
     match (meta.src, meta.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let total = u16::try_from(IPV4_HEADER_LEN + payload_len).expect("an IPv4 packet under 64 KiB");
+            let total = u16::try_from(payload_len.saturating_add(IPV4_HEADER_LEN))
+                .expect("an IPv4 packet under 64 KiB");
             let mut ip = Ipv4Packet::new_unchecked(to);
             ip.set_version(4);
             ip.set_header_len(IPV4_HEADER_LEN as u8);
@@ -230,7 +226,12 @@ pub fn emit_ip(to: &mut [u8], meta: &IpMeta, protocol: u8, payload_len: usize) {
 
 /// Computes the checksum of an IPv4 header and writes it, whatever was there.
 pub(super) fn fill_ipv4_checksum(header: &mut [u8]) {
-    header[10..12].fill(0);
+    let put = |header: &mut [u8], sum: u16| {
+        if let Some(field) = header.get_mut(10..12) {
+            field.copy_from_slice(&sum.to_be_bytes());
+        }
+    };
+    put(header, 0);
     let sum = checksum(header);
-    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    put(header, sum);
 }

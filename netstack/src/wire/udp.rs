@@ -54,13 +54,11 @@ impl std::error::Error for UdpHeaderError {}
 pub fn parse_udp(bytes: &[u8]) -> Result<UdpHeader, UdpHeaderError> {
     let &[s1, s0, d1, d0, l1, l0, _, _] = bytes.first_chunk().ok_or(UdpHeaderError::Truncated)?;
     let len = usize::from(u16::from_be_bytes([l1, l0]));
-    if len < UDP_HEADER_LEN || len > bytes.len() {
-        return Err(UdpHeaderError::Length);
-    }
+    let payload_len = len.checked_sub(UDP_HEADER_LEN).filter(|_| len <= bytes.len());
     Ok(UdpHeader {
         src_port: u16::from_be_bytes([s1, s0]),
         dst_port: u16::from_be_bytes([d1, d0]),
-        payload_len: len - UDP_HEADER_LEN,
+        payload_len: payload_len.ok_or(UdpHeaderError::Length)?,
     })
 }
 
@@ -93,6 +91,14 @@ pub struct UdpDatagram<'a> {
 ///
 /// # Panics
 /// If the addresses are of different families or the packet is longer than 64 KiB.
+#[cfg_attr(
+    not(test),
+    expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "it writes into a buffer that it has made for what it writes"
+    )
+)]
 pub fn emit_udp(
     buf: &mut HeaderBuf,
     datagram: &UdpDatagram<'_>,

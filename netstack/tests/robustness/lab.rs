@@ -7,14 +7,15 @@ use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
 use netstack::readiness::Events;
 use netstack::stack::{
-    Batch, Cell, Counters, Engine, Family, Listener, Observer, QueueId, UdpCell, Unconnected, UnboundUdp,
+    Batch, Cell, Counters, Engine, Family, Listener, Observer, QueueId, UdpCell, UnboundUdp, Unconnected,
 };
 use netstack::sync::{Mutex, Rank};
 use netstack::tcp::State;
 use netstack::time::{Duration, Instant};
 use netstack::wire::{
     ChecksumMode, Flags, HeaderBuf, IcmpMessage, IpHeader, IpMeta, Options, Segment, SeqNum, TcpDatagram,
-    Timestamps, UdpDatagram, emit_icmp, emit_ip, emit_tcp, emit_udp, parse_ip, parse_ports, parse_tcp, protocol,
+    Timestamps, UdpDatagram, emit_icmp, emit_ip, emit_tcp, emit_udp, parse_ip, parse_ports, parse_tcp,
+    protocol,
 };
 use netstack::{Config, Interface};
 use std::collections::VecDeque;
@@ -23,8 +24,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub const SECOND: Duration = Duration::from_secs(1);
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 
 /// A device that keeps what the stack sends.
@@ -75,14 +76,14 @@ impl Observer for Deaf {
 
 /// A packet that the stack sent.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    pub ip: IpHeader,
-    pub bytes: Vec<u8>,
+pub(crate) struct Sent {
+    pub(crate) ip: IpHeader,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Sent {
     /// Its ports and segment, if it is one of TCP.
-    pub fn tcp(&self) -> Option<((u16, u16), Segment)> {
+    pub(crate) fn tcp(&self) -> Option<((u16, u16), Segment)> {
         if self.ip.protocol != protocol::TCP || self.ip.fragment.is_some() {
             return None;
         }
@@ -90,87 +91,136 @@ impl Sent {
         Some((parse_ports(transport)?, parse_tcp(transport).ok()?.0))
     }
 
-    pub fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         let transport = &self.bytes[self.ip.payload.clone()];
         let offset = usize::from(transport[12] >> 4) * 4;
         &transport[offset..]
     }
 
-    pub fn is_icmp(&self) -> bool {
+    pub(crate) fn is_icmp(&self) -> bool {
         matches!(self.ip.protocol, protocol::ICMP | protocol::ICMPV6)
     }
 }
 
 /// A stack with the address 10.0.0.1, and a virtual clock.
-pub struct Lab {
-    pub engine: Arc<Engine>,
+pub(crate) struct Lab {
+    pub(crate) engine: Arc<Engine>,
     outbox: Arc<Outbox>,
+    /// That of the second interface.
+    second: Option<Arc<Outbox>>,
     batch: Batch,
-    pub now: Instant,
+    pub(crate) now: Instant,
     legit: u16,
 }
 
+impl Outbox {
+    fn new(mtu: usize) -> Arc<Self> {
+        let sent = Mutex::new(Rank::Device, VecDeque::new());
+        Arc::new(Self { sent, full: AtomicBool::new(false), mtu, signal: Signal::new() })
+    }
+
+    fn take(&self) -> Vec<Sent> {
+        let sent = std::mem::take(&mut *self.sent.lock());
+        sent.into_iter().map(|bytes| Sent { ip: parse_ip(&bytes).expect("a sound packet"), bytes }).collect()
+    }
+}
+
 impl Lab {
-    pub fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn new(change: impl FnOnce(&mut Config)) -> Self {
         Self::try_new(1500, change).expect("a stack")
     }
 
-    pub fn try_new(mtu: usize, change: impl FnOnce(&mut Config)) -> io::Result<Self> {
+    pub(crate) fn try_new(mtu: usize, change: impl FnOnce(&mut Config)) -> io::Result<Self> {
         Self::with_interface(mtu, change, |interface| interface)
     }
 
-    pub fn with_interface(
+    pub(crate) fn with_interface(
         mtu: usize,
         change: impl FnOnce(&mut Config),
         more: impl FnOnce(Interface) -> Interface,
     ) -> io::Result<Self> {
-        let sent = Mutex::new(Rank::Device, VecDeque::new());
-        let outbox = Arc::new(Outbox { sent, full: AtomicBool::new(false), mtu, signal: Signal::new() });
+        let outbox = Outbox::new(mtu);
         let interface = Interface::new(Arc::clone(&outbox) as Arc<dyn Device>).address("10.0.0.1/8");
-        let config = Config::default().with(|config| config.seed = Some(7)).with(change);
-        let engine = Engine::new(config, vec![more(interface)])?;
-        Ok(Self { engine, outbox, batch: Batch::new(), now: Instant::from_millis(1_000_000), legit: 0 })
+        Self::build(change, vec![more(interface)], outbox, None)
     }
 
-    pub fn counters(&self) -> Counters {
+    /// A stack with another interface, of this address.
+    pub(crate) fn with_second_interface(change: impl FnOnce(&mut Config), address: &str) -> Self {
+        let [first, second] = [Outbox::new(1500), Outbox::new(1500)];
+        let interfaces = vec![
+            Interface::new(Arc::clone(&first) as Arc<dyn Device>).address("10.0.0.1/8"),
+            Interface::new(Arc::clone(&second) as Arc<dyn Device>).address(address),
+        ];
+        Self::build(change, interfaces, first, Some(second)).expect("a stack")
+    }
+
+    fn build(
+        change: impl FnOnce(&mut Config),
+        interfaces: Vec<Interface>,
+        outbox: Arc<Outbox>,
+        second: Option<Arc<Outbox>>,
+    ) -> io::Result<Self> {
+        let config = Config::default().with(|config| config.seed = Some(7)).with(change);
+        let engine = Engine::new(config, interfaces)?;
+        let now = Instant::from_millis(1_000_000);
+        Ok(Self { engine, outbox, second, batch: Batch::new(), now, legit: 0 })
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
         self.engine.counters()
     }
 
     /// A packet arrives, and what is sent because of it stays in the outbox.
-    pub fn give(&mut self, packet: &[u8]) {
+    pub(crate) fn give(&mut self, packet: &[u8]) {
         self.give_in_batch(packet);
         self.end_batch();
     }
 
     /// As [`Lab::give`], with more to come.
-    pub fn give_in_batch(&mut self, packet: &[u8]) {
+    pub(crate) fn give_in_batch(&mut self, packet: &[u8]) {
+        self.give_to(QUEUE, packet);
+    }
+
+    /// A packet arrives on the interface of this number.
+    pub(crate) fn give_on(&mut self, interface: u16, packet: &[u8]) {
+        self.give_to(QueueId { interface, queue: 0 }, packet);
+        self.end_batch();
+    }
+
+    fn give_to(&mut self, queue: QueueId, packet: &[u8]) {
         let mut buf = self.batch.take_spare().unwrap_or_else(|| self.engine.core().pool().take());
         let len = packet.len().min(buf.capacity());
         buf.bytes_mut()[..len].copy_from_slice(&packet[..len]);
         let meta = RxMeta { len: packet.len(), ..RxMeta::default() };
-        self.engine.on_packet(self.now, QUEUE, buf, meta, &mut self.batch);
+        self.engine.on_packet(self.now, queue, buf, meta, &mut self.batch);
     }
 
-    pub fn end_batch(&mut self) {
+    pub(crate) fn end_batch(&mut self) {
         self.engine.end_batch(self.now, &mut self.batch);
         self.batch.deliver(&self.engine);
     }
 
     /// What the stack sends because of a packet; what it sent before is forgotten.
-    pub fn answers(&mut self, packet: &[u8]) -> Vec<Sent> {
+    pub(crate) fn answers(&mut self, packet: &[u8]) -> Vec<Sent> {
         self.sent();
         self.give(packet);
         self.sent()
     }
 
     /// What was sent since the last call.
-    pub fn sent(&self) -> Vec<Sent> {
-        let sent = std::mem::take(&mut *self.outbox.sent.lock());
-        sent.into_iter().map(|bytes| Sent { ip: parse_ip(&bytes).expect("a sound packet"), bytes }).collect()
+    pub(crate) fn sent(&self) -> Vec<Sent> {
+        self.outbox.take()
+    }
+
+    /// The same of all interfaces.
+    pub(crate) fn sent_by_all(&self) -> Vec<Sent> {
+        let mut sent = self.outbox.take();
+        sent.extend(self.second.iter().flat_map(|second| second.take()));
+        sent
     }
 
     /// The segments among what was sent.
-    pub fn segments(&self) -> Vec<Segment> {
+    pub(crate) fn segments(&self) -> Vec<Segment> {
         self.sent().iter().filter_map(|sent| Some(sent.tcp()?.1)).collect()
     }
 
@@ -178,7 +228,7 @@ impl Lab {
     ///
     /// # Panics
     /// If something stays due: a busy loop.
-    pub fn pass(&mut self, by: Duration) {
+    pub(crate) fn pass(&mut self, by: Duration) {
         let end = self.now + by;
         let mut turns = 0;
         while let Some(at) = self.engine.next_deadline().filter(|at| *at <= end) {
@@ -191,8 +241,15 @@ impl Lab {
         self.now = end;
     }
 
+    /// Time passes, and what is due at the end of it is done once.
+    pub(crate) fn pass_one(&mut self, by: Duration) {
+        self.now = self.now + by;
+        self.engine.on_timer(self.now, &mut self.batch);
+        self.batch.deliver(&self.engine);
+    }
+
     /// The device takes nothing from now on, or takes packets again.
-    pub fn set_full(&mut self, full: bool) {
+    pub(crate) fn set_full(&mut self, full: bool) {
         self.outbox.full.store(full, Ordering::Relaxed);
         let mut turns = 0;
         while !full && self.engine.has_waiting(QUEUE) {
@@ -203,11 +260,11 @@ impl Lab {
         }
     }
 
-    pub fn listen(&self, port: u16, backlog: u32) -> Arc<Listener> {
+    pub(crate) fn listen(&self, port: u16, backlog: u32) -> Arc<Listener> {
         self.listen_with(port, backlog, |_| ())
     }
 
-    pub fn listen_with(
+    pub(crate) fn listen_with(
         &self,
         port: u16,
         backlog: u32,
@@ -223,34 +280,38 @@ impl Lab {
         self.engine.with_tcp(self.now, listen).expect("a listener")
     }
 
-    pub fn connect(&self, to: SocketAddr) -> io::Result<Arc<Cell>> {
+    pub(crate) fn connect(&self, to: SocketAddr) -> io::Result<Arc<Cell>> {
         self.connect_with(to, |_| ())
     }
 
-    pub fn connect_with(&self, to: SocketAddr, change: impl FnOnce(&mut Unconnected)) -> io::Result<Arc<Cell>> {
+    pub(crate) fn connect_with(
+        &self,
+        to: SocketAddr,
+        change: impl FnOnce(&mut Unconnected),
+    ) -> io::Result<Arc<Cell>> {
         let mut socket = Unconnected::new(self.engine.core(), self.engine.tcp(), Family::V4);
         change(&mut socket);
         self.engine.with_tcp(self.now, |tcp, turn| tcp.connect(turn, socket, to, Arc::new(Deaf)))
     }
 
-    pub fn bind_udp(&self, port: u16) -> Arc<UdpCell> {
+    pub(crate) fn bind_udp(&self, port: u16) -> Arc<UdpCell> {
         let socket = UnboundUdp::new(self.engine.core(), Family::V4);
         let to = SocketAddr::new(SERVER.into(), port);
         self.engine.udp().bind(self.engine.core(), socket, to, Arc::new(Deaf)).expect("a free port")
     }
 
-    pub fn accept(&self, listener: &Arc<Listener>) -> Option<Arc<Cell>> {
+    pub(crate) fn accept(&self, listener: &Arc<Listener>) -> Option<Arc<Cell>> {
         let (cell, _) = self.engine.with_tcp(self.now, |tcp, turn| tcp.accept(turn, listener)).ok()?;
         cell.set_observer(Arc::new(Deaf));
         Some(cell)
     }
 
-    pub fn write(&self, cell: &Arc<Cell>, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn write(&self, cell: &Arc<Cell>, bytes: &[u8]) -> io::Result<usize> {
         self.engine.with_tcp(self.now, |tcp, turn| tcp.write(turn, cell, &[IoSlice::new(bytes)]))
     }
 
     /// Everything that can be read.
-    pub fn read(&self, cell: &Arc<Cell>) -> Vec<u8> {
+    pub(crate) fn read(&self, cell: &Arc<Cell>) -> Vec<u8> {
         let (mut all, mut part) = (Vec::new(), vec![0; 64 << 10]);
         loop {
             let read = self
@@ -263,16 +324,16 @@ impl Lab {
         }
     }
 
-    pub fn close(&self, cell: &Arc<Cell>) {
+    pub(crate) fn close(&self, cell: &Arc<Cell>) {
         self.engine.with_tcp(self.now, |tcp, turn| tcp.close(turn, cell));
     }
 
-    pub fn info(&self, cell: &Arc<Cell>) -> netstack::tcp::TcpInfo {
+    pub(crate) fn info(&self, cell: &Arc<Cell>) -> netstack::tcp::TcpInfo {
         self.engine.with_tcp(self.now, |tcp, turn| tcp.info(turn, cell)).expect("it is established")
     }
 
     /// Connections, TIME-WAIT entries, orphans and ports.
-    pub fn held(&self) -> [usize; 4] {
+    pub(crate) fn held(&self) -> [usize; 4] {
         let tcp = self.engine.tcp();
         [tcp.connections(), tcp.time_waits(), tcp.orphans(), tcp.ports_in_use()]
     }
@@ -281,7 +342,7 @@ impl Lab {
     ///
     /// # Panics
     /// If it does not.
-    pub fn legit_echo(&mut self, listener: &Arc<Listener>) {
+    pub(crate) fn legit_echo(&mut self, listener: &Arc<Listener>) {
         self.legit += 1;
         let port = listener.local_addr().port();
         let source = (Ipv4Addr::new(10, 200, 0, 1), 10_000 + self.legit);
@@ -312,61 +373,52 @@ impl Lab {
 
 /// A peer of the stack, of which a test makes every segment.
 #[derive(Clone, Debug)]
-pub struct Peer {
-    pub source: (Ipv4Addr, u16),
-    pub port: u16,
-    pub isn: SeqNum,
+pub(crate) struct Peer {
+    pub(crate) source: (Ipv4Addr, u16),
+    pub(crate) port: u16,
+    pub(crate) isn: SeqNum,
     /// SND.NXT and RCV.NXT of the peer.
-    pub snd_nxt: SeqNum,
-    pub rcv_nxt: SeqNum,
-    pub window: u16,
+    pub(crate) snd_nxt: SeqNum,
+    pub(crate) rcv_nxt: SeqNum,
+    pub(crate) window: u16,
     /// The options of its SYN.
-    pub offer: Options,
+    pub(crate) offer: Options,
     /// The latest timestamp of the stack, and the peer's clock, if they use timestamps.
-    pub ts: Option<Timestamps>,
+    pub(crate) ts: Option<Timestamps>,
 }
 
 impl Peer {
     /// A peer at `source` that will talk to `port` of the stack.
-    pub fn new(source: (Ipv4Addr, u16), port: u16, isn: SeqNum) -> Self {
+    pub(crate) fn new(source: (Ipv4Addr, u16), port: u16, isn: SeqNum) -> Self {
         let offer = Options { mss: Some(1460), ..Options::default() };
-        Self {
-            source,
-            port,
-            isn,
-            snd_nxt: isn,
-            rcv_nxt: SeqNum::new(0),
-            window: u16::MAX,
-            offer,
-            ts: None,
-        }
+        Self { source, port, isn, snd_nxt: isn, rcv_nxt: SeqNum::new(0), window: u16::MAX, offer, ts: None }
     }
 
     /// The one that attacks.
-    pub fn hostile(port: u16) -> Self {
+    pub(crate) fn hostile(port: u16) -> Self {
         Self::new((Ipv4Addr::new(10, 66, 6, 6), 6666), port, SeqNum::new(u32::MAX - 1000))
     }
 
     #[must_use]
-    pub fn offering(mut self, offer: Options) -> Self {
+    pub(crate) fn offering(mut self, offer: Options) -> Self {
         self.ts = offer.timestamps;
         self.offer = offer;
         self
     }
 
     /// A segment at SND.NXT that acknowledges all.
-    pub fn segment(&self, flags: Flags) -> Segment {
+    pub(crate) fn segment(&self, flags: Flags) -> Segment {
         let mut segment = Segment::new(flags, self.snd_nxt, self.rcv_nxt);
         segment.window = self.window;
         segment.options.timestamps = self.ts;
         segment
     }
 
-    pub fn packet(&self, segment: &Segment, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn packet(&self, segment: &Segment, payload: &[u8]) -> Vec<u8> {
         tcp((self.source.0.into(), self.source.1), (SERVER.into(), self.port), segment, payload)
     }
 
-    pub fn syn(&self) -> Vec<u8> {
+    pub(crate) fn syn(&self) -> Vec<u8> {
         let mut syn = Segment::new(Flags::SYN, self.isn, SeqNum::new(0));
         syn.window = self.window;
         syn.options = self.offer.clone();
@@ -377,7 +429,7 @@ impl Peer {
     ///
     /// # Panics
     /// If there is no SYN-ACK.
-    pub fn handshake(&mut self, lab: &mut Lab) {
+    pub(crate) fn handshake(&mut self, lab: &mut Lab) {
         let syn_ack = lab.answers(&self.syn());
         let (_, syn_ack) = syn_ack.first().and_then(Sent::tcp).expect("a SYN-ACK");
         assert!(syn_ack.is_syn() && syn_ack.is_ack() && syn_ack.ack == self.isn + 1, "{syn_ack:?}");
@@ -390,7 +442,7 @@ impl Peer {
     ///
     /// # Panics
     /// If it is not accepted.
-    pub fn established(mut self, lab: &mut Lab, listener: &Arc<Listener>) -> (Self, Arc<Cell>) {
+    pub(crate) fn established(mut self, lab: &mut Lab, listener: &Arc<Listener>) -> (Self, Arc<Cell>) {
         self.handshake(lab);
         let cell = lab.accept(listener).expect("it is established");
         lab.sent();
@@ -398,7 +450,7 @@ impl Peer {
     }
 
     /// Takes a segment of the stack for received.
-    pub fn hear(&mut self, segment: &Segment) {
+    pub(crate) fn hear(&mut self, segment: &Segment) {
         let end = segment.seq + segment.len() as u32;
         if segment.is_syn() || end.after(self.rcv_nxt) {
             self.rcv_nxt = end;
@@ -411,7 +463,7 @@ impl Peer {
     }
 
     /// Takes everything for received that the stack sent it, and gives the payload.
-    pub fn hear_all(&mut self, lab: &Lab) -> Vec<u8> {
+    pub(crate) fn hear_all(&mut self, lab: &Lab) -> Vec<u8> {
         let mut payload = Vec::new();
         for sent in lab.sent() {
             if let Some(((_, to), segment)) = sent.tcp()
@@ -427,28 +479,33 @@ impl Peer {
     }
 
     /// Sends the next bytes.
-    pub fn say(&mut self, lab: &mut Lab, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, lab: &mut Lab, bytes: &[u8]) {
         let packet = self.packet(&self.segment(Flags::ACK.with(Flags::PSH)), bytes);
         self.snd_nxt = self.snd_nxt + bytes.len() as u32;
         lab.give(&packet);
     }
 
     /// Bytes at another place than SND.NXT.
-    pub fn say_at(&self, lab: &mut Lab, seq: SeqNum, bytes: &[u8]) -> Vec<Segment> {
+    pub(crate) fn say_at(&self, lab: &mut Lab, seq: SeqNum, bytes: &[u8]) -> Vec<Segment> {
         let segment = Segment { seq, ..self.segment(Flags::ACK) };
         let answers = lab.answers(&self.packet(&segment, bytes));
         answers.iter().filter_map(|sent| Some(sent.tcp()?.1)).collect()
     }
 
     /// A segment without text, changed by the test, and what the stack answers.
-    pub fn probe(&self, lab: &mut Lab, flags: Flags, change: impl FnOnce(&mut Segment)) -> Vec<Segment> {
+    pub(crate) fn probe(
+        &self,
+        lab: &mut Lab,
+        flags: Flags,
+        change: impl FnOnce(&mut Segment),
+    ) -> Vec<Segment> {
         let mut segment = self.segment(flags);
         change(&mut segment);
         let answers = lab.answers(&self.packet(&segment, &[]));
         answers.iter().filter_map(|sent| Some(sent.tcp()?.1)).collect()
     }
 
-    pub fn reset(&self, lab: &mut Lab) {
+    pub(crate) fn reset(&self, lab: &mut Lab) {
         lab.give(&self.packet(&self.segment(Flags::RST), &[]));
     }
 
@@ -456,7 +513,7 @@ impl Peer {
     ///
     /// # Panics
     /// If it is not.
-    pub fn assert_alive(&mut self, lab: &mut Lab, cell: &Arc<Cell>) {
+    pub(crate) fn assert_alive(&mut self, lab: &mut Lab, cell: &Arc<Cell>) {
         assert_eq!(cell.state(), State::Established);
         lab.read(cell);
         self.say(lab, b"a");
@@ -471,7 +528,7 @@ impl Peer {
 }
 
 /// A TCP packet with correct checksums.
-pub fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16), segment: &Segment, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16), segment: &Segment, payload: &[u8]) -> Vec<u8> {
     let ip = IpMeta { traffic_class: segment.ecn.bits(), ..IpMeta::new(src.0, dst.0, 64) };
     let pieces: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
     let segment = Segment { payload_len: payload.len(), ..segment.clone() };
@@ -483,7 +540,7 @@ pub fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16), segment: &Segment, payload: &
 }
 
 /// A UDP packet with correct checksums.
-pub fn udp(src: (IpAddr, u16), dst: (IpAddr, u16), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(src: (IpAddr, u16), dst: (IpAddr, u16), payload: &[u8]) -> Vec<u8> {
     let ip = IpMeta::new(src.0, dst.0, 64);
     let mut headers = HeaderBuf::new();
     let datagram = UdpDatagram { ip: &ip, src_port: src.1, dst_port: dst.1, payload };
@@ -492,7 +549,7 @@ pub fn udp(src: (IpAddr, u16), dst: (IpAddr, u16), payload: &[u8]) -> Vec<u8> {
 }
 
 /// An ICMP packet with correct checksums.
-pub fn icmp(src: IpAddr, kind: u8, code: u8, word: [u8; 4], body: &[u8]) -> Vec<u8> {
+pub(crate) fn icmp(src: IpAddr, kind: u8, code: u8, word: [u8; 4], body: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     let message = IcmpMessage { kind, code, word, body };
     emit_icmp(&mut packet, &IpMeta::new(src, SERVER.into(), 64), &message);
@@ -500,7 +557,7 @@ pub fn icmp(src: IpAddr, kind: u8, code: u8, word: [u8; 4], body: &[u8]) -> Vec<
 }
 
 /// An IPv4 packet with this payload.
-pub fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0; 20];
     emit_ip(&mut packet, &IpMeta::new(src.into(), dst.into(), 64), protocol, payload.len());
     packet.extend_from_slice(payload);
@@ -508,17 +565,17 @@ pub fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u
 }
 
 /// A generator of numbers that are the same each time.
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }

@@ -20,7 +20,7 @@ impl Raw {
             return false;
         }
         let header = arrival.header;
-        let packet = &arrival.bytes.bytes()[..header.payload.end];
+        let packet = arrival.bytes.bytes().get(..header.payload.end).unwrap_or_default();
         let kind = RawKind::Packets(header.protocol);
         let takers: Vec<_> = self.all().into_iter().filter(|cell| cell.kind() == kind).collect();
         let mut taken = false;
@@ -36,13 +36,13 @@ impl Raw {
             return false;
         }
         let header = arrival.header;
-        let packet = &arrival.bytes.bytes()[..header.payload.end];
+        let packet = arrival.bytes.bytes().get(..header.payload.end).unwrap_or_default();
         let Some(message) = parse_icmp(header, packet).filter(|message| is_echo_reply(header, message))
         else {
             return false;
         };
         let identifier = u16::from_be_bytes([message.word[0], message.word[1]]);
-        let bytes = &packet[header.payload.clone()];
+        let bytes = packet.get(header.payload.clone()).unwrap_or_default();
         let takers: Vec<_> = self.all().into_iter().filter(|cell| cell.kind() == RawKind::Ping).collect();
         takers.iter().any(|cell| enqueue(turn, cell, arrival, bytes, |own| own == identifier))
     }

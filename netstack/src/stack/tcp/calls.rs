@@ -257,11 +257,14 @@ impl Tcp {
             let (result, history) = match &mut state.stage {
                 Stage::Opening(opening) => {
                     let options = opening.options_mut();
-                    (change(options), options.history)
+                    let result = change(options);
+                    options.bring_into_range();
+                    (result, options.history)
                 }
                 Stage::Connected(connection) => {
                     let mut options = connection.options().clone();
                     let result = change(&mut options);
+                    options.bring_into_range();
                     let history = options.history;
                     connection.set_options(now, options);
                     (result, history)

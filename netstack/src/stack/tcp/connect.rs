@@ -73,6 +73,7 @@ impl Tcp {
         turn.core.check_alive()?;
         // Binding may have been before the option.
         socket.ip.transparent = socket.options.transparent;
+        socket.options.bring_into_range();
         let target = resolve(turn, &socket, remote)?;
         if self.is_full(turn.core) {
             return Err(os(libc::ENFILE));

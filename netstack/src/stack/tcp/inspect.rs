@@ -31,6 +31,8 @@ pub struct Inspection {
     pub waiting: usize,
     /// Bytes that were written and are not acknowledged.
     pub queued: usize,
+    /// Ranges in flight that are told apart.
+    pub records: usize,
     /// Bytes that were received and not read.
     pub unread: usize,
     /// Memory that received bytes keep, in bytes.
@@ -115,6 +117,7 @@ impl Tcp {
                         Err(_) if state.waiting.is_some() => Ok(Default::default()),
                         outcome => outcome,
                     }?;
+                    found.records += connection.records();
                     found.queued += holds.queued;
                     found.unread += holds.unread;
                     found.receive_memory += holds.receive_memory;

@@ -16,7 +16,7 @@ use crate::stack::flow::FlowKey;
 use crate::stack::turn::{Arrival, Turn};
 use crate::tcp::TcpError;
 use crate::trace::{About, EventKind, TimerKind};
-use crate::wire::{Ecn, IpHeader, parse_tcp, tcp_checksum_ok};
+use crate::wire::{Ecn, IpHeader, parse_ports, parse_tcp, tcp_checksum_ok};
 use std::sync::Arc;
 
 /// Deadlines served in one call. The rest is due at once again; packets get their turn in between.
@@ -42,24 +42,23 @@ impl Tcp {
     ) {
         scratch.in_segments += 1;
         let Arrival { from, header, bytes: packet, meta, .. } = arrival;
-        let bytes = &packet.bytes()[header.payload.clone()];
+        let bytes = packet.bytes().get(header.payload.clone()).unwrap_or_default();
         if !meta.checksum_verified && !tcp_checksum_ok(header.src, header.dst, bytes) {
             return self.drop_broken(turn, header, DropReason::TcpCsum);
         }
         // Looked at where it was put: a segment is too large to be moved for nothing.
         let mut parsed = parse_tcp(bytes);
-        let Ok((segment, data_offset)) = &mut parsed else {
+        let (Ok((segment, data_offset)), Some((remote_port, local_port))) = (&mut parsed, parse_ports(bytes))
+        else {
             return self.drop_broken(turn, header, DropReason::PktTooSmall);
         };
-        let (local_port, remote_port) =
-            (u16::from_be_bytes([bytes[2], bytes[3]]), u16::from_be_bytes([bytes[0], bytes[1]]));
         let key = FlowKey::new(&header.dst, local_port, &header.src, remote_port);
         segment.gso_size = meta.gso_size;
         segment.ecn = Ecn::from_bits(header.ecn());
         let stray = Stray { from, key: &key, segment };
         if let Some(joined) = &mut scratch.joined {
             if joined.takes(&stray, header) {
-                let more = joined.append(segment, &bytes[*data_offset..]);
+                let more = joined.append(segment, bytes.get(*data_offset..).unwrap_or_default());
                 turn.out.recycle(packet);
                 if !more {
                     self.release_joined(turn, scratch);

@@ -21,11 +21,11 @@ impl Udp {
     /// A UDP datagram arrived.
     pub(in crate::stack) fn on_datagram(&self, turn: &mut Turn<'_>, arrival: Arrival<'_>) {
         let Arrival { from, header, cast, bytes: ref packet, meta } = arrival;
-        let bytes = &packet.bytes()[header.payload.clone()];
+        let bytes = packet.bytes().get(header.payload.clone()).unwrap_or_default();
         let Ok(UdpHeader { src_port, dst_port, payload_len }) = parse_udp(bytes) else {
             return self.drop_broken(turn, header, DropReason::PktTooSmall);
         };
-        let bytes = &bytes[..UDP_HEADER_LEN + payload_len];
+        let bytes = bytes.get(..UDP_HEADER_LEN + payload_len).unwrap_or_default();
         if !meta.checksum_verified && !udp_checksum_ok(header.src, header.dst, bytes) {
             self.counters.udp_in_csum_errors.bump();
             return self.drop_broken(turn, header, DropReason::UdpCsum);

@@ -15,6 +15,11 @@ impl Connection {
         self.recovery.board().sacked_ranges().map(wire).collect()
     }
 
+    /// Ranges in flight that are told apart.
+    pub fn records(&self) -> usize {
+        self.recovery.board().records()
+    }
+
     /// Checks the connection when everything that may be sent at `now` has been sent.
     ///
     /// # Errors

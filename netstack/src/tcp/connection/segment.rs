@@ -11,6 +11,9 @@ use crate::wire::{AccEcn, Ecn, Flags, Segment};
 /// Bytes of options in a TCP header at most.
 const MAX_OPTIONS: usize = 40;
 
+/// Bytes of text that a segment has room for, whatever its options are.
+const MIN_TEXT: usize = 8;
+
 impl Connection {
     /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
     /// room (RFC 9293 MUST-16).
@@ -18,8 +21,7 @@ impl Connection {
         let acc_ecn = self.acc_ecn(now).as_ref().map_or(0, AccEcn::len_on_wire);
         let blocks = self.rcv.sack_blocks(self.max_sack_blocks(acc_ecn)).len();
         let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
-        // Even with the smallest MSS that is allowed, 48, something is left.
-        self.snd.mss().saturating_sub(sack + acc_ecn).max(8)
+        self.snd.mss().saturating_sub(sack + acc_ecn).max(MIN_TEXT)
     }
 
     /// AccECN's option, if the next segment is to carry it.
@@ -66,6 +68,9 @@ impl Connection {
 
     fn max_sack_blocks(&self, acc_ecn: usize) -> usize {
         let taken = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
-        (MAX_OPTIONS - taken - acc_ecn - SACK_BASE_LEN) / SACK_BLOCK_LEN
+        let room = MAX_OPTIONS - taken - acc_ecn - SACK_BASE_LEN;
+        // On a link whose packets are hardly longer than headers, text has precedence.
+        let beside_text = self.snd.mss().saturating_sub(MIN_TEXT + acc_ecn + SACK_BASE_LEN);
+        room.min(beside_text) / SACK_BLOCK_LEN
     }
 }

@@ -180,8 +180,10 @@ impl Offer {
             .map(|ts| TimestampState::new(now, self.ts_offset, ts.tsval));
         Negotiated {
             // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
-            // for every few bytes (tcp_min_snd_mss).
-            max_segment: peer_mss.min(self.max_segment as usize).max(self.min_mss as usize),
+            // for every few bytes (tcp_min_snd_mss), as far as our own interface has room.
+            max_segment: peer_mss
+                .min(self.max_segment as usize)
+                .max(self.min_mss.min(self.max_segment) as usize),
             advertised_mss: self.advertised_mss(),
             our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
             peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),

@@ -192,10 +192,13 @@ impl PacketSize {
     }
 
     /// The MSS that goes with packets of `mtu` bytes. The usual options come off (RFC 9293 §3.7.1);
-    /// the floor is Linux's, against peers and routers that would have us send crumbs.
+    /// the floor is Linux's, against peers and routers that would have us send crumbs. What is longer than
+    /// `mtu` passes only where routers may fragment.
     fn mss_of(&self, mtu: usize) -> usize {
-        let segment = payload_of(mtu, self.ipv6).min(self.max_segment).max(self.min_segment);
-        (segment - self.options).max(8)
+        let fits = payload_of(mtu, self.ipv6);
+        let floor = if self.locked { self.min_segment } else { self.min_segment.min(fits) };
+        let segment = fits.min(self.max_segment).max(floor);
+        segment.saturating_sub(self.options).max(8)
     }
 
     /// Bytes of a packet with `mss` payload bytes and the usual options.

@@ -121,11 +121,11 @@ impl Assembler {
         let end = start + chunk.len();
         let mut result = Inserted { new_bytes: 0, duplicate: None };
         let holes = self.holes(start, end, &mut result.duplicate);
+        let Some(&(first, _)) = holes.first() else {
+            self.touch(start);
+            return result;
+        };
         match holes.as_slice() {
-            [] => {
-                self.touch(start);
-                return result;
-            }
             [(hole_start, hole_end)] => {
                 let mut chunk = chunk;
                 chunk.advance(hole_start.since(start));
@@ -134,7 +134,8 @@ impl Assembler {
             }
             holes => {
                 for (hole_start, hole_end) in holes {
-                    let bytes = &chunk.as_slice()[hole_start.since(start)..hole_end.since(start)];
+                    let within = hole_start.since(start)..hole_end.since(start);
+                    let bytes = chunk.as_slice().get(within).unwrap_or_default();
                     let stored = self.store(*hole_start, chunk.copy_of(bytes), limit);
                     if stored == 0 {
                         break;
@@ -144,7 +145,7 @@ impl Assembler {
             }
         }
         if result.new_bytes > 0 {
-            self.touch(start.max(holes[0].0));
+            self.touch(start.max(first));
         }
         result
     }

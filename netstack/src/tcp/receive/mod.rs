@@ -1,6 +1,9 @@
 //! The receiving half of a connection: the window, what waits for the reader or for a hole to be
 //! filled, and the acknowledgments that are owed.
 
+// What peers send is kept here: nothing of it panics, by construction. Tests may.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
+
 mod ack;
 mod assembler;
 mod receiver;

@@ -329,6 +329,7 @@ impl Receiver {
                 blocks.push(block);
             }
         }
+        blocks.truncate(max);
         blocks
     }
 
@@ -419,8 +420,8 @@ impl Receiver {
             self.report_more(start, end);
         }
         if !self.space.is_pressed() || self.discard {
-            self.accept(chunk);
-        } else if !self.accept_within(&chunk) {
+            self.accept_beside_queued(chunk);
+        } else if !self.accept_within(chunk) {
             return Received::Dropped(DropReason::ProtoMem);
         }
         if !self.assembler.is_empty() {
@@ -430,6 +431,28 @@ impl Receiver {
         Received::InOrder
     }
 
+    /// Takes text that begins at RCV.NXT. Where it reaches into text that is queued, that is the first copy, and
+    /// wins: nobody changes what was received by sending it again.
+    fn accept_beside_queued(&mut self, mut chunk: Chunk) {
+        while let Some((queued, _)) = self.assembler.first_before(self.rcv_nxt + chunk.len()) {
+            let begin = self.rcv_nxt;
+            let new = chunk.as_slice().get(..queued.since(begin)).unwrap_or_default();
+            if !new.is_empty() {
+                self.accept(chunk.copy_of(new));
+            }
+            self.drain_assembler();
+            let taken = self.rcv_nxt.since(begin);
+            if taken >= chunk.len() {
+                return;
+            }
+            if taken == 0 {
+                break;
+            }
+            chunk.advance(taken);
+        }
+        self.accept(chunk);
+    }
+
     fn accept(&mut self, chunk: Chunk) {
         self.rcv_nxt += chunk.len();
         if !self.discard {
@@ -437,20 +460,23 @@ impl Receiver {
         }
     }
 
-    /// Under memory pressure: takes what there is room for. The rest was not acknowledged, and comes again. Says
-    /// whether that was anything.
+    /// Under memory pressure: takes what there is room for, up to what is queued. The rest was not acknowledged, and
+    /// comes again. Says whether that was anything.
     #[cold]
-    fn accept_within(&mut self, chunk: &Chunk) -> bool {
-        let taken = self.buffer.push_within(chunk, self.space.allowance());
+    fn accept_within(&mut self, mut chunk: Chunk) -> bool {
+        let len = chunk.len();
+        if let Some((queued, _)) = self.assembler.first_before(self.rcv_nxt + len) {
+            chunk.truncate(queued.since(self.rcv_nxt));
+        }
+        let taken = self.buffer.push_within(&chunk, self.space.allowance());
         self.rcv_nxt += taken;
-        if taken < chunk.len() {
+        if taken < len {
             self.ack.now();
         }
         taken > 0
     }
 
-    /// Moves what is not behind a hole any more to the reader's queue. First copy wins: a segment
-    /// that reached into queued data has already been taken, so the queued copy of that part goes.
+    /// Moves what is not behind a hole any more to the reader's queue.
     fn drain_assembler(&mut self) {
         self.assembler.drop_before(self.rcv_nxt);
         let end = self.fin.map(|fin| fin.at);

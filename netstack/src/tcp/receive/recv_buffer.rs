@@ -62,7 +62,7 @@ impl RecvBuffer {
         let mut rest = chunk.as_slice();
         if let Some(tail) = self.chunks.back_mut() {
             let n = tail.append(rest);
-            rest = &rest[n..];
+            rest = rest.get(n..).unwrap_or_default();
         }
         if !rest.is_empty() {
             let size = if self.chunks.is_empty() { FIRST_TAIL } else { TAIL };
@@ -123,8 +123,9 @@ impl RecvBuffer {
             while !to.is_empty() {
                 let Some(chunk) = self.chunks.front_mut() else { break };
                 let n = chunk.len().min(to.len());
-                to[..n].copy_from_slice(&chunk.as_slice()[..n]);
-                to = &mut to[n..];
+                let (front, back) = to.split_at_mut(n);
+                front.copy_from_slice(chunk.as_slice().split_at(n).0);
+                to = back;
                 chunk.advance(n);
                 total += n;
                 if chunk.is_empty() {
@@ -149,8 +150,10 @@ impl RecvBuffer {
                     from = chunk.as_slice();
                 }
                 let n = from.len().min(to.len());
-                to[..n].copy_from_slice(&from[..n]);
-                (from, to) = (&from[n..], &mut to[n..]);
+                let (front, back) = to.split_at_mut(n);
+                let (copied, left) = from.split_at(n);
+                front.copy_from_slice(copied);
+                (from, to) = (left, back);
                 total += n;
             }
         }

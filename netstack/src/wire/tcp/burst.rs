@@ -1,6 +1,16 @@
 //! The segments of a super-segment for a device that does not cut: one header for all of them.
 
-use super::header::{CHECKSUM_OFFSET, ChecksumMode, TcpDatagram, emit_tcp};
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "it changes headers that `emit_tcp` has written, at the places where that wrote them"
+    )
+)]
+
+use super::emit::{ChecksumMode, TcpDatagram, emit_tcp};
+use super::header::CHECKSUM_OFFSET;
 use crate::wire::checksum::{ChecksumOffload, pseudo_header};
 use crate::wire::header::HeaderBuf;
 use crate::wire::ip::{IPV6_HEADER_LEN, fill_ipv4_checksum, ip_header_len};

@@ -19,13 +19,13 @@ impl FastOpenCookie {
             return None;
         }
         let mut padded = [0; 16];
-        padded[..bytes.len()].copy_from_slice(bytes);
+        padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         Some(Self { len: bytes.len() as u8, bytes: padded })
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// Whether both are equal, compared in constant time.
@@ -54,7 +54,7 @@ impl FromStr for FastOpenCookie {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.as_bytes();
-        if digits.len() > 2 * COOKIE_LEN.end() || !digits.len().is_multiple_of(2) {
+        if digits.len() / 2 > *COOKIE_LEN.end() || !digits.len().is_multiple_of(2) {
             return Err(FastOpenFormatError);
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);

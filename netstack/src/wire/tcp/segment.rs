@@ -203,7 +203,9 @@ impl Segment {
 
     /// SEG.LEN of RFC 9293: payload bytes, plus one each for SYN and FIN.
     pub fn len(&self) -> usize {
-        self.payload_len + usize::from(self.is_syn()) + usize::from(self.is_fin())
+        let controls = usize::from(self.is_syn()).wrapping_add(usize::from(self.is_fin()));
+        // A payload is at most 64 KiB long.
+        self.payload_len.wrapping_add(controls)
     }
 
     /// How many segments were on the wire: more than one for a super-segment.

@@ -67,6 +67,7 @@ impl Tcp {
             self.bind(core, &mut socket, any)?;
         }
         let backlog = backlog.min(config.somaxconn);
+        socket.options.bring_into_range();
         let everywhere = FastOpenMode::SERVER.with(FastOpenMode::SERVER_ALL);
         if socket.options.fastopen_queue == 0 && config.fastopen.contains(everywhere) {
             socket.options.fastopen_queue = backlog;
@@ -121,12 +122,13 @@ impl Tcp {
     pub fn forward(
         &self,
         turn: &mut Turn<'_>,
-        socket: Unconnected,
+        mut socket: Unconnected,
         max_in_flight: usize,
         observer: Arc<dyn Observer>,
     ) -> io::Result<Arc<Listener>> {
         let core = turn.core;
         core.check_alive()?;
+        socket.options.bring_into_range();
         let listener = Listener::new(ListenerParts {
             id: core.new_id(),
             mapped: false,

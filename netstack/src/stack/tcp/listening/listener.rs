@@ -314,7 +314,10 @@ impl Listener {
 
     /// Changes the options that later connections start with.
     pub fn with_options<R>(&self, change: impl FnOnce(&mut SocketOptions) -> R) -> R {
-        change(&mut self.state.lock().options)
+        let mut state = self.state.lock();
+        let result = change(&mut state.options);
+        state.options.bring_into_range();
+        result
     }
 
     /// The options of the IP layer, which connections start with.

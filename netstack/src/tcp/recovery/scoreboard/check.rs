@@ -4,6 +4,11 @@ use super::{Fate, Scoreboard};
 use crate::tcp::seq::Seq;
 
 impl Scoreboard {
+    /// How many ranges are told apart.
+    pub(in crate::tcp) fn records(&self) -> usize {
+        self.records.len()
+    }
+
     /// The ranges that the peer has reported as received.
     pub(in crate::tcp) fn sacked_ranges(&self) -> impl Iterator<Item = (Seq, Seq)> {
         let sacked = self.records.iter().filter(|(_, record)| record.fate == Fate::Sacked);

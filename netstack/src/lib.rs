@@ -61,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod memory;
 pub mod time;
 
 pub mod config;

@@ -1,6 +1,6 @@
 //! [`StackBuilder`].
 
-use super::{Owner, Stack};
+use super::{Owner, Stack, machine};
 use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
@@ -275,6 +275,7 @@ impl StackBuilder {
             built,
         } = self;
         config.loopback = loopback.unwrap_or(config.loopback);
+        config.memory = config.memory.or_else(|| Some(machine::budget()));
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;

@@ -153,11 +153,11 @@ impl Tcp {
             }
             match &mut held.state.stage {
                 Stage::Connected(connection) => {
-                    let limit = held.turn.core.config().max_orphans as usize;
-                    if self.orphans.load(Ordering::Relaxed) > limit {
-                        // tcp_check_oom in Linux.
-                        self.counters.abort_on_memory.bump();
-                        connection.reset(now, ResetReason::TcpAbortOnMemory);
+                    let core = held.turn.core;
+                    let limit = core.config().max_orphans as usize;
+                    // tcp_check_oom in Linux.
+                    if self.orphans.load(Ordering::Relaxed) > limit || core.memory().is_full() {
+                        self.give_up_orphan(now, connection);
                     } else {
                         connection.close(now);
                     }
@@ -170,6 +170,7 @@ impl Tcp {
                 }
                 Stage::Opening(opening) => match opening.close_in_syn_received(now) {
                     Some(connection) => {
+                        held.state.on_new_stage();
                         Some(std::mem::replace(&mut held.state.stage, Stage::Connected(connection)))
                     }
                     None => Some(held.drop_opening()),
@@ -178,6 +179,13 @@ impl Tcp {
             }
         });
         drop(replaced);
+    }
+
+    /// Resets a connection that no application holds, for want of memory. What it loses is counted.
+    pub(super) fn give_up_orphan(&self, now: Instant, connection: &mut Connection) {
+        self.counters.abort_on_memory.bump();
+        self.counters.orphan_bytes_lost.add(connection.queued() as u64);
+        connection.reset(now, ResetReason::TcpAbortOnMemory);
     }
 
     /// Resets the connection.
@@ -238,9 +246,11 @@ impl Tcp {
                     connection.set_options(now, options);
                     (result, history)
                 }
-                Stage::Over(_) => (change(&mut state.options), state.options.history),
+                Stage::Over(over) => (change(&mut over.options), over.options.history),
             };
             state.watch.set_limit(history, held.turn.core.trace().is_some());
+            // Another congestion control, another history.
+            state.on_new_stage();
             held.note(|| EventKind::Call(Call::SetOptions));
             result
         })
@@ -248,11 +258,7 @@ impl Tcp {
 
     /// The options.
     pub fn options(&self, cell: &Cell) -> SocketOptions {
-        cell.look(|state| match &state.stage {
-            Stage::Opening(opening) => opening.options().clone(),
-            Stage::Connected(connection) => connection.options().clone(),
-            Stage::Over(_) => state.options.clone(),
-        })
+        cell.look(|state| state.stage.options().clone())
     }
 
     /// Limits a connection to the interface `name` (`SO_BINDTODEVICE`): its segments leave through this one, and
@@ -419,6 +425,7 @@ fn write(held: &mut Held<'_, '_>, bufs: &[IoSlice<'_>], flags: SendFlags) -> io:
             return Ok(done);
         }
         held.transmit();
+        held.follow_memory();
     }
 }
 

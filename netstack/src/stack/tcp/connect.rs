@@ -166,7 +166,8 @@ impl Tcp {
         let path = self.path(turn, interface, key.remote());
         let ts_offset = self.timestamp_offset(&key);
         let setup = Setup { options: &socket.options, config: core.config(), pool: core.pool() };
-        let opening = Opening::new(turn.now, iss, ts_offset, path, setup);
+        let mut opening = Opening::new(turn.now, iss, ts_offset, path, setup);
+        opening.limit_window(core.memory().allowance());
         let opening = match self.fast_open_attempt(turn, &socket.options, &key) {
             Some(attempt) => opening.with_fast_open(attempt),
             None => opening,
@@ -180,10 +181,10 @@ impl Tcp {
             ip: socket.ip.options(),
             stage: Stage::Opening(Box::new(opening)),
             binding: Some(binding),
-            options: socket.options.clone(),
             fast_open: None,
             now: turn.now,
             traced: core.trace().is_some(),
+            memory: core.memory(),
         })
     }
 }

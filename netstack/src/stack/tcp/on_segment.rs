@@ -136,7 +136,7 @@ impl Tcp {
         let found = self.demux.with_flow(key, |flow| match flow {
             Some(Flow::Cell(cell)) if !cell.takes_from(from.interface) => Found::Nothing,
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
-            Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
+            Some(Flow::HalfOpen(listener, _)) => Found::HalfOpen(Arc::clone(listener)),
             Some(Flow::TimeWait(_)) => Found::TimeWait,
             None => Found::Nothing,
         });
@@ -200,11 +200,12 @@ impl Tcp {
                     self.on_cell_deadline(turn, &cell);
                 }
             }
-            Deadline::HalfOpen(listener, key) => {
+            Deadline::HalfOpen(listener, place) => {
                 if let Some(listener) = listener.upgrade() {
-                    self.on_half_open_deadline(turn, &listener, &key);
+                    self.on_half_open_deadline(turn, &listener, place);
                 }
             }
+            Deadline::Sweep => self.on_sweep(turn),
             Deadline::TimeWait(key) => self.on_time_wait_deadline(turn, &key),
         });
     }

@@ -81,7 +81,7 @@ impl Tcp {
     pub(super) fn arm_time_wait(&self, turn: &mut Turn<'_>, key: &FlowKey) {
         self.demux.with_time_wait(key, |entry| {
             let at = entry.record.deadline();
-            let moved = self.deadlines.arm(&mut entry.timer, at, || Deadline::TimeWait(*key));
+            let moved = self.deadlines.arm(&mut entry.timer, at, || Deadline::TimeWait(Box::new(*key)));
             turn.out.deadline_moved(moved);
         });
     }

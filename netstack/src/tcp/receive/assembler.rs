@@ -5,6 +5,7 @@ mod check;
 
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use crate::buffer::Chunk;
+use crate::memory::tree;
 use crate::tcp::seq::Seq;
 use crate::wire::MAX_SACK_BLOCKS;
 use arrayvec::ArrayVec;
@@ -52,6 +53,35 @@ impl Assembler {
     #[cfg(any(test, feature = "simulation"))]
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Memory of the maps, in bytes: the chunks count in their pool.
+    #[inline]
+    pub(super) fn places(&self) -> usize {
+        if self.data.is_empty() { 0 } else { self.larger_places() }
+    }
+
+    #[cold]
+    fn larger_places(&self) -> usize {
+        tree(self.data.len(), size_of::<(Seq, Chunk)>()) + tree(self.runs.len(), size_of::<(Seq, Seq)>())
+    }
+
+    /// Gives up what is furthest behind the first hole until no more than `limit` bytes of memory are held, and
+    /// returns how many bytes of data that were (`tcp_prune_ofo_queue` in Linux). SACK is advisory: the sender
+    /// has kept them (RFC 2018 §8).
+    pub(super) fn prune(&mut self, limit: usize) -> usize {
+        let before = self.len;
+        while self.truesize > limit
+            && let Some((start, chunk)) = self.data.pop_last()
+        {
+            self.truesize -= chunk.capacity() + CHUNK_OVERHEAD;
+            self.len -= chunk.len();
+            let (run_start, _) = self.runs.pop_last().expect("a run ends where the last chunk does");
+            if run_start < start {
+                self.runs.insert(run_start, start);
+            }
+        }
+        before - self.len
     }
 
     /// Memory held, in bytes.
@@ -105,7 +135,7 @@ impl Assembler {
             holes => {
                 for (hole_start, hole_end) in holes {
                     let bytes = &chunk.as_slice()[hole_start.since(start)..hole_end.since(start)];
-                    let stored = self.store(*hole_start, Chunk::copy_from(bytes), limit);
+                    let stored = self.store(*hole_start, chunk.copy_of(bytes), limit);
                     if stored == 0 {
                         break;
                     }
@@ -148,7 +178,7 @@ impl Assembler {
         let len = chunk.len();
         let end = start + len;
         if !self.append_to_previous(start, &chunk) {
-            let chunk = if worth_keeping(&chunk) { chunk } else { Chunk::copy_from(chunk.as_slice()) };
+            let chunk = if worth_keeping(&chunk) { chunk } else { chunk.compacted() };
             let cost = chunk.capacity() + CHUNK_OVERHEAD;
             if self.truesize + cost > limit {
                 return 0;

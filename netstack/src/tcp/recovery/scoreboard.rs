@@ -15,6 +15,7 @@ mod check;
 #[cfg(test)]
 mod tests;
 
+use crate::memory::tree;
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -66,9 +67,9 @@ struct Record {
     /// Where its first segment began, and the MSS that it was sent with, in bytes: its inner borders
     /// are whole segments from there, also when a peer acknowledged a part of the first.
     base: Seq,
-    mss: usize,
-    /// How often it was sent again.
-    retransmissions: u32,
+    mss: u32,
+    /// How often it was sent again, or more often than can be counted.
+    retransmissions: u16,
     /// Whether what is in flight is the repair of a loss. The tail loss probe repeats something that is
     /// not thought to be lost.
     repair: bool,
@@ -78,12 +79,16 @@ struct Record {
 }
 
 impl Record {
+    fn mss(&self) -> usize {
+        self.mss as usize
+    }
+
     fn border_at_or_after(&self, at: Seq) -> Seq {
-        self.base + at.since(self.base).div_ceil(self.mss) * self.mss
+        self.base + at.since(self.base).div_ceil(self.mss()) * self.mss()
     }
 
     fn border_at_or_before(&self, at: Seq) -> Seq {
-        self.base + at.since(self.base) / self.mss * self.mss
+        self.base + at.since(self.base) / self.mss() * self.mss()
     }
 
     /// This SACKed record and the one behind it in one.
@@ -247,6 +252,24 @@ impl Scoreboard {
         self.outstanding
     }
 
+    /// Its memory, in bytes.
+    #[inline]
+    pub(in crate::tcp) fn places(&self) -> usize {
+        match self.records.len() {
+            0 => 0,
+            // Asked for after every segment, and mostly this is all.
+            1..=11 => const { tree(1, size_of::<(Seq, Record)>()) + tree(1, size_of::<(Instant, Seq)>()) },
+            records => self.larger_places(records),
+        }
+    }
+
+    #[cold]
+    fn larger_places(&self, records: usize) -> usize {
+        tree(records, size_of::<(Seq, Record)>())
+            + tree(self.by_time.len(), size_of::<(Instant, Seq)>())
+            + tree(self.lost.len(), size_of::<Seq>())
+    }
+
     /// Bytes that are thought to be in the network (RFC 6675's pipe).
     pub(in crate::tcp) fn pipe(&self) -> usize {
         self.outstanding - self.sacked - self.lost_bytes
@@ -290,7 +313,7 @@ impl Scoreboard {
 
     /// The MSS that the first range in flight was sent with, or 0.
     pub(super) fn mss(&self) -> usize {
-        self.records.first_key_value().map_or(0, |(_, record)| record.mss)
+        self.records.first_key_value().map_or(0, |(_, record)| record.mss())
     }
 
     /// The first range.
@@ -311,7 +334,7 @@ impl Scoreboard {
 
     /// Packets that are not acknowledged, as far as there are fewer than `limit`.
     pub(super) fn packets_out(&self, limit: usize) -> usize {
-        let packets = |(start, record): (&Seq, &Record)| record.end.since(*start).div_ceil(record.mss.max(1));
+        let packets = |(start, record): (&Seq, &Record)| record.end.since(*start).div_ceil(record.mss().max(1));
         self.records.iter().take(limit).map(packets).sum::<usize>().min(limit)
     }
 
@@ -350,7 +373,7 @@ impl Scoreboard {
                 && record.fate == Fate::InFlight
                 && record.sent_at == now
                 && record.retransmissions == 0
-                && record.mss == mss
+                && record.mss() == mss
                 && record.end.since(record.base).is_multiple_of(mss);
             if joins {
                 record.end = end;
@@ -358,7 +381,7 @@ impl Scoreboard {
                 return;
             }
         }
-        let (mss, fate) = (mss.max(1), Fate::InFlight);
+        let (mss, fate) = (mss.max(1) as u32, Fate::InFlight);
         let record =
             Record { end, sent_at: now, base: start, mss, retransmissions: 0, repair: false, fate, stamp };
         self.insert(start, record);
@@ -384,10 +407,10 @@ impl Scoreboard {
             if record.fate != Fate::Sacked {
                 record.fate = Fate::InFlight;
                 record.sent_at = now;
-                record.retransmissions += 1;
+                record.retransmissions = record.retransmissions.saturating_add(1);
                 record.repair = repair;
                 record.base = start;
-                record.mss = mss.max(1);
+                record.mss = mss.max(1) as u32;
                 // It is not counted as lost any more, so the pipe holds it.
                 record.stamp = self.rate.stamp(now, self.outstanding, self.pipe());
             }
@@ -406,7 +429,7 @@ impl Scoreboard {
             && previous.repair == record.repair
             && previous.retransmissions > 0
             && previous.mss == record.mss
-            && start.since(previous.base).is_multiple_of(record.mss)
+            && start.since(previous.base).is_multiple_of(record.mss())
         {
             let previous = self.remove(before);
             let retransmissions = previous.retransmissions.max(record.retransmissions);
@@ -442,6 +465,14 @@ impl Scoreboard {
                 self.insert(una, record);
                 break;
             }
+        }
+        self.free_if_empty();
+    }
+
+    /// A tree that has become empty keeps a node: a quarter of the memory of an idle connection.
+    fn free_if_empty(&mut self) {
+        if self.records.is_empty() {
+            (self.records, self.by_time, self.lost) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         }
     }
 
@@ -588,7 +619,7 @@ impl Scoreboard {
         let long: Vec<(Seq, Record)> = self
             .records
             .iter()
-            .filter(|(_, record)| record.mss > mss && record.fate == Fate::InFlight)
+            .filter(|(_, record)| record.mss() > mss && record.fate == Fate::InFlight)
             .map(|(start, record)| (*start, *record))
             .collect();
         let mut marked = 0;

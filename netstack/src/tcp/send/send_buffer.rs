@@ -22,7 +22,10 @@ const BULK: usize = 32 * 1024;
 /// (`sk_buff`, the room for headers and `skb_shared_info`), which `SO_SNDBUF` pays for as well.
 const RECORD_COST: usize = 1280;
 
-/// A queue of blocks. A block never moves, so transmission borrows from it.
+/// Places that an empty queue keeps.
+const KEPT: usize = 8;
+
+/// A queue of blocks. A block never moves while the connection is locked, so transmission borrows from it.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     blocks: VecDeque<Block>,
@@ -251,6 +254,29 @@ impl SendBuffer {
         self.blocks.push_back(Block { start: self.end, data });
     }
 
+    /// Memory of the queues themselves, in bytes: the blocks count in their pool.
+    #[inline]
+    pub(super) fn places(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>() + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Replaces blocks that use little of their memory by copies of what is not acknowledged, and returns how
+    /// many those were.
+    pub(super) fn compact(&mut self) -> usize {
+        let mut replaced = 0;
+        for block in &mut self.blocks {
+            if block.start < self.start {
+                block.data.advance(self.start.since(block.start));
+                block.start = self.start;
+            }
+            if block.data.is_sparse() {
+                block.data = block.data.compacted();
+                replaced += 1;
+            }
+        }
+        replaced
+    }
+
     /// Everything before `una` was acknowledged.
     pub(super) fn release(&mut self, una: Seq) {
         self.start = self.start.max(una.min(self.end));
@@ -266,6 +292,10 @@ impl SendBuffer {
             self.sealed -= usize::from(record.sealed);
             self.sent = self.sent.saturating_sub(1);
             self.records.pop_front();
+        }
+        if self.blocks.is_empty() && self.blocks.capacity().max(self.records.capacity()) > KEPT {
+            self.blocks.shrink_to(KEPT);
+            self.records.shrink_to(KEPT);
         }
     }
 

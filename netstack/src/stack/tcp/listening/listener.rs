@@ -7,13 +7,13 @@ use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::ip::{AddressKind, Cidr, PacketOptions};
+use crate::memory::Memory;
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
 use crate::stack::crowd::{Bound, Member};
 use crate::stack::flow::{FlowKey, present};
 use crate::stack::hooks::{Observer, Subject};
-use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
 use crate::stack::socket::{BoundInterface, IpOptions};
 use crate::stack::tcp::cell::Cell;
@@ -221,7 +221,7 @@ pub(crate) struct ListenerParts {
     pub(crate) syn_policy: SynPolicy,
     pub(crate) place: Place,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) keyed: Keyed,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) overflow: Arc<Overflow>,
 }
 
@@ -229,14 +229,14 @@ impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
         let ListenerParts { id, mapped, options, mut ip, backlog, .. } = parts;
         ip.packets = ip.packets.without_ecn();
-        let ListenerParts { syn_policy, place, observer, keyed, overflow, .. } = parts;
+        let ListenerParts { syn_policy, place, observer, memory, overflow, .. } = parts;
         let (address, port, dual_stack, interface) = place.accepts();
         let is_forwarder = matches!(place, Place::Forwarder { .. });
         let state = ListenerState {
             options,
             ip,
             backlog,
-            syn_queue: SynQueue::new(keyed),
+            syn_queue: SynQueue::new(&memory),
             accept_queue: VecDeque::new(),
             pending: VecDeque::new(),
             place: Some(place),

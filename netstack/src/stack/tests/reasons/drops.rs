@@ -137,6 +137,15 @@ const UDP: &[(DropReason, Case)] = &[
 ];
 
 const TCP: &[(DropReason, Case)] = &[
+    (DropReason::ProtoMem, || {
+        let net = net();
+        let _listener = net.listen(1, 80, 8);
+        let memory = net.engine(1).core().memory();
+        let _held = crate::memory::Charge::new(memory, memory.budget().high + 1);
+        let mut net = net;
+        give(&mut net, [syn(&stranger())]);
+        net
+    }),
     (DropReason::TcpCsum, || {
         let mut packet = syn(&stranger());
         *packet.last_mut().unwrap() ^= 1;

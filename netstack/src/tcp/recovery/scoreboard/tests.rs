@@ -270,7 +270,7 @@ struct Byte {
     /// The segment that it was last sent in, or the part of one that has a fate of its own.
     segment: usize,
     sent_at: Instant,
-    retransmissions: u32,
+    retransmissions: u16,
     repair: bool,
     fate: Fate,
 }
@@ -382,9 +382,9 @@ impl Model {
             let first = self.segments;
             self.segments += to - from + 1;
             for position in from..to {
-                let segment = seq(position).since(base) / record.mss;
+                let segment = seq(position).since(base) / record.mss();
                 let byte = &mut self.slice(position, position + 1)[0];
-                byte.segment = first + segment - start.since(base) / record.mss;
+                byte.segment = first + segment - start.since(base) / record.mss();
                 (byte.sent_at, byte.repair) = (record.sent_at, record.repair);
                 byte.retransmissions = record.retransmissions;
             }

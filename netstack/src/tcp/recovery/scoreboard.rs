@@ -334,7 +334,8 @@ impl Scoreboard {
 
     /// Packets that are not acknowledged, as far as there are fewer than `limit`.
     pub(super) fn packets_out(&self, limit: usize) -> usize {
-        let packets = |(start, record): (&Seq, &Record)| record.end.since(*start).div_ceil(record.mss().max(1));
+        let packets =
+            |(start, record): (&Seq, &Record)| record.end.since(*start).div_ceil(record.mss().max(1));
         self.records.iter().take(limit).map(packets).sum::<usize>().min(limit)
     }
 

@@ -66,7 +66,7 @@ impl Default for TcpForwarderConfig {
 /// As with a [`PendingListener`](super::PendingListener), the client sees an ordinary handshake that takes
 /// a little longer, or the refusal that the proxy met. There are no SYN cookies, because there would be
 /// nothing left to decide about: [`TcpForwarderConfig::max_in_flight`] bounds the memory, and
-/// [`Config::pending_accept_timeout`] the time.
+/// [`Config::pending_accept_timeout`](crate::Config::pending_accept_timeout) the time.
 ///
 /// Dropping the forwarder ends what waits for a decision or for a handshake. Connections that were accepted
 /// are not affected. They claim no port: a listener can be bound to one that they use.

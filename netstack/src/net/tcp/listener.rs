@@ -51,7 +51,7 @@ const BACKLOG: u32 = 4096;
 /// # File descriptors
 /// There are none, so `from_std`, `into_std`, `AsFd` and `AsRawFd` are left out. Options are set by methods, or with
 /// [`SockRef`](crate::net::SockRef) where code uses `socket2`. To hand connections to what listens in the kernel,
-/// connect to it and copy both ways ([`tokio::io::copy_bidirectional`]).
+/// connect to it and copy both ways (`tokio::io::copy_bidirectional`).
 pub struct TcpListener {
     endpoint: Arc<ListenerEndpoint>,
 }

@@ -34,7 +34,7 @@ use tokio::io::Interest;
 /// SYNs that the client retransmits in the meantime are ignored. The backlog limits the number of
 /// clients that wait for a decision or for the end of their handshake. Above the limit SYNs are
 /// dropped, because there are no SYN cookies here, and clients retransmit them.
-/// [`Config::pending_accept_timeout`] limits the time for a decision.
+/// [`Config::pending_accept_timeout`](crate::Config::pending_accept_timeout) limits the time for a decision.
 ///
 /// With [`PendingListener::set_tcp_fastopen`], the data in the SYN of a client with a valid cookie
 /// can be read before the decision ([`PendingStream::fast_open_data`]). A proxy can select the
@@ -312,14 +312,14 @@ impl PendingStream {
     }
 
     /// Sends the client an ICMP error: its destination cannot be reached. Most systems report
-    /// `EHOSTUNREACH` or `ENETUNREACH`. Above the limit of [`Config::icmp_rate`] nothing is sent,
+    /// `EHOSTUNREACH` or `ENETUNREACH`. Above the limit of [`Config::icmp_rate`](crate::Config::icmp_rate) nothing is sent,
     /// and the client's next SYN is treated as a new one.
     pub fn unreachable(self, reason: Unreachable) {
         self.endpoint.reject(Rejection::Unreachable(reason));
     }
 
     /// Never answers. SYNs that the client retransmits are ignored for
-    /// [`Config::pending_accept_timeout`], while it keeps its place in the SYN queue.
+    /// [`Config::pending_accept_timeout`](crate::Config::pending_accept_timeout), while it keeps its place in the SYN queue.
     pub fn ignore(self) {
         self.endpoint.reject(Rejection::Silence);
     }

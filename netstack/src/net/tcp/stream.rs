@@ -60,7 +60,7 @@ const COPY_PIECE: usize = 4096;
 /// # File descriptors
 /// There are none, so `from_std`, `into_std`, `AsFd` and `AsRawFd` are left out. Options are set by methods, or with
 /// [`SockRef`](crate::net::SockRef) where code uses `socket2`. What has to be a stream of the kernel is connected to
-/// this one by [`tokio::io::copy_bidirectional`].
+/// this one by `tokio::io::copy_bidirectional`.
 pub struct TcpStream {
     endpoint: Arc<StreamEndpoint>,
 }

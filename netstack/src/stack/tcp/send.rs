@@ -41,16 +41,8 @@ impl Tcp {
             },
             mode,
         );
-        send_packet(
-            turn,
-            queue,
-            &TxPacket {
-                header: &header,
-                checksum,
-                mark: packets.mark,
-                priority: packets.priority,
-                ..TxPacket::default()
-            },
-        )
+        let PacketOptions { mark, priority, .. } = packets;
+        let packet = TxPacket { header: &header, payload: &[], checksum, gso: None, mark, priority };
+        send_packet(turn, queue, &packet)
     }
 }

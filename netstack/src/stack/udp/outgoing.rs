@@ -31,9 +31,6 @@ pub(super) struct Outgoing {
     pub(super) src_port: u16,
     pub(super) dst_port: u16,
     pub(super) queue: QueueId,
-    /// `SO_MARK` and `SO_PRIORITY`.
-    mark: u32,
-    priority: u32,
     mode: MtuDiscover,
     /// The most bytes that a packet has without being fragmented.
     mtu: usize,
@@ -104,8 +101,6 @@ impl Outgoing {
             src_port,
             dst_port,
             queue: core.queue_of(way.interface, flow.spread()),
-            mark: packets.mark,
-            priority: packets.priority,
             mode,
             mtu: known.map_or(link, |known| known.bytes.min(link)),
             locked: known.is_some_and(|known| known.locked),
@@ -160,10 +155,12 @@ impl Outgoing {
     pub(super) fn emit(
         &self,
         turn: &mut Turn<'_>,
+        packets: PacketOptions,
         payload: &[u8],
         gso: Option<Gso>,
         mut put: impl FnMut(&mut Turn<'_>, &TxPacket<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
+        let PacketOptions { mark, priority, .. } = packets;
         let fits = gso.is_some() || self.headers_len() + payload.len() <= self.mtu;
         let dont_fragment = match self.mode {
             MtuDiscover::Do | MtuDiscover::Probe => true,
@@ -179,14 +176,12 @@ impl Outgoing {
         let checksum = emit_udp(&mut header, &datagram, mode);
         if fits {
             let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-            let (mark, priority) = (self.mark, self.priority);
             return put(turn, &TxPacket { header: &header, payload, checksum, gso, mark, priority });
         }
         let whole = [&header[..], payload].concat();
         let mut sent = Ok(());
         cut(turn.core, &whole, self.mtu, |fragment| {
             if sent.is_ok() {
-                let (mark, priority) = (self.mark, self.priority);
                 let packet = TxPacket { header: fragment, mark, priority, ..TxPacket::default() };
                 sent = put(turn, &packet);
             }

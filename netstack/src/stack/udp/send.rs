@@ -102,10 +102,11 @@ impl Udp {
             self.counters.udp_sndbuf_errors.bump();
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let queue = outgoing.queue;
+        let (queue, packets) = (outgoing.queue, state.ip().packets);
         if let Some(gso) = outgoing.gso(turn.core, message) {
-            outgoing
-                .emit(turn, message.contents, Some(gso), |turn, packet| put(turn, queue, state, packet))?;
+            outgoing.emit(turn, packets, message.contents, Some(gso), |turn, packet| {
+                put(turn, queue, state, packet)
+            })?;
             self.counters.udp_out_datagrams.bump();
             self.wait_if_unsent(turn, cell, state);
             return Ok(());
@@ -115,7 +116,7 @@ impl Udp {
         // An empty datagram is one, too.
         let first = pieces.next().unwrap_or_default();
         for payload in std::iter::once(first).chain(pieces) {
-            outgoing.emit(turn, payload, None, |turn, packet| put(turn, queue, state, packet))?;
+            outgoing.emit(turn, packets, payload, None, |turn, packet| put(turn, queue, state, packet))?;
             self.counters.udp_out_datagrams.bump();
         }
         self.wait_if_unsent(turn, cell, state);

@@ -3,6 +3,7 @@
 use super::{Held, Progress};
 use crate::buffer::MAX_PIECES;
 use crate::device::TxPacket;
+use crate::ip::PacketOptions;
 use crate::stack::counters::TcpCounters;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::flow::QueueId;
@@ -199,23 +200,29 @@ fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> (usize, Se
         segment,
         payload: pieces,
     };
-    let packet =
-        TxPacket { payload: pieces, mark: options.mark, priority: options.priority, ..TxPacket::default() };
     let cuts = turn.core.capabilities(queue.interface).segmentation_offload;
     if let Some(size) = gso_size.filter(|_| !cuts) {
-        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), &packet);
+        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), (pieces, &options));
     }
     let mut header = HeaderBuf::new();
     let checksum = emit_tcp(&mut header, &datagram, mode);
     let gso = gso_size.map(|size| Gso { size, header_len: header.len() as u16 });
-    let sent = send_packet(turn, queue, &TxPacket { header: &header, checksum, gso, ..packet });
+    let PacketOptions { mark, priority, .. } = options;
+    let packet = TxPacket { header: &header, payload: pieces, checksum, gso, mark, priority };
+    let sent = send_packet(turn, queue, &packet);
     (usize::from(sent == Sent::Yes), sent)
 }
 
-/// Sends a burst, the packet `whole` but for its headers, segment by segment, as far as the device takes them.
-fn send_burst(turn: &mut Turn<'_>, queue: QueueId, mut burst: Burst, whole: &TxPacket<'_>) -> (usize, Sent) {
+/// Sends a burst segment by segment, as far as the device takes them.
+fn send_burst(
+    turn: &mut Turn<'_>,
+    queue: QueueId,
+    mut burst: Burst,
+    (pieces, options): (&[&[u8]], &PacketOptions),
+) -> (usize, Sent) {
+    let &PacketOptions { mark, priority, .. } = options;
     let count = burst.count();
-    let mut rest = whole.payload.iter().copied();
+    let mut rest = pieces.iter().copied();
     let mut piece: &[u8] = &[];
     for n in 0..count {
         let mut payload = ArrayVec::<&[u8], MAX_PIECES>::new();
@@ -230,7 +237,8 @@ fn send_burst(turn: &mut Turn<'_>, queue: QueueId, mut burst: Burst, whole: &TxP
             (left, piece) = (left - front.len(), back);
         }
         let (header, checksum) = burst.segment(n, &payload);
-        match send_packet(turn, queue, &TxPacket { header, payload: &payload, checksum, ..*whole }) {
+        let packet = TxPacket { header, payload: &payload, checksum, gso: None, mark, priority };
+        match send_packet(turn, queue, &packet) {
             Sent::Yes => {}
             sent => return (n, sent),
         }

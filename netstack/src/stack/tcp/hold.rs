@@ -36,6 +36,9 @@ pub(super) struct Held<'h, 't> {
 pub(super) enum End<'s> {
     /// Before it is unlocked.
     Settle,
+    /// The same after a call of the application. What its queues take is counted with the next segment, which
+    /// what was sent brings.
+    Call,
     /// At the end of the batch, once for all segments in it.
     EndOfBatch(&'s mut Scratch),
 }
@@ -141,7 +144,15 @@ impl Held<'_, '_> {
         let progress = match end {
             End::Settle => {
                 self.drain_backlog();
-                self.settle()
+                let progress = self.settle();
+                self.state.weigh();
+                progress
+            }
+            End::Call => {
+                self.drain_backlog();
+                let progress = self.settle();
+                self.state.weigh_if_new();
+                progress
             }
             End::EndOfBatch(scratch) => {
                 scratch.mark(self.cell);

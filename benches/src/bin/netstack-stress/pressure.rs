@@ -95,7 +95,9 @@ pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
     // What they wrote would wait for those who never read it.
     writers.iter().try_for_each(TcpStream::set_zero_linger)?;
     drop((readers, writers));
-    drop(stack);
+    // The resets leave, whatever waits in front of them.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stack.shutdown(Duration::from_secs(10)).await;
     let after = idle(&server).await;
     println!("after:  {after:?}");
     let enough = readers_and_writers(&all) >= plan.connections as u64;

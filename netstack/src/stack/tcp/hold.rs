@@ -40,7 +40,7 @@ pub(super) enum End<'s> {
     /// what was sent brings.
     Call,
     /// At the end of the batch, once for all segments in it.
-    EndOfBatch(&'s mut Scratch),
+    AfterBatch(&'s mut Scratch),
 }
 
 /// How far a connection came with what it has to send.
@@ -81,7 +81,7 @@ impl Tcp {
         match cell.try_lock_to_hold() {
             Some(state) => {
                 let held = Held { tcp: self, turn, cell, state };
-                held.run(End::EndOfBatch(scratch), |held| held.on_segment_from(from, segment, payload));
+                held.run(End::AfterBatch(scratch), |held| held.on_segment_from(from, segment, payload));
                 return;
             }
             None if cell.push_backlog(from, segment.clone(), payload) => self.counters.backlog_queued.bump(),
@@ -103,7 +103,7 @@ impl Tcp {
     ) -> Option<Joined> {
         let Some(state) = cell.try_lock_to_hold() else { return Some(joined) };
         let held = Held { tcp: self, turn, cell, state };
-        let (left, _) = held.run(End::EndOfBatch(scratch), |held| {
+        let (left, _) = held.run(End::AfterBatch(scratch), |held| {
             let takes = match &held.state.stage {
                 Stage::Connected(connection) => connection.takes_joined(&joined.segment),
                 Stage::Opening(_) | Stage::Over(_) => false,
@@ -154,7 +154,7 @@ impl Held<'_, '_> {
                 self.state.weigh_if_new();
                 progress
             }
-            End::EndOfBatch(scratch) => {
+            End::AfterBatch(scratch) => {
                 scratch.mark(self.cell);
                 Progress::More
             }

@@ -39,8 +39,8 @@ const LEFT: u64 = 16 << 20;
 pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
     let (server, Here { stack, raw, answers }) = Server::start(&[plan.high.to_string(), "0".into()], 0)?;
     // What a first connection leaves behind is there before.
-    for _ in 0..3 {
-        echo(&stack).await?;
+    while echo(&stack).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let before = idle(&server).await;
     println!("before: {before:?}");
@@ -92,8 +92,12 @@ pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
     for (name, value) in server.counters() {
         println!("        {name} {value}");
     }
+    // What they wrote would wait for those who never read it.
+    writers.iter().try_for_each(TcpStream::set_zero_linger)?;
     drop((readers, writers));
-    drop(stack);
+    // The resets leave, whatever waits in front of them.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stack.shutdown(Duration::from_secs(10)).await;
     let after = idle(&server).await;
     println!("after:  {after:?}");
     let enough = readers_and_writers(&all) >= plan.connections as u64;

@@ -32,6 +32,9 @@ struct Seen {
 
 pub(crate) async fn run(length: Duration, intervals: u32) -> io::Result<bool> {
     let (server, Here { stack, .. }) = Server::start(&["268435456".into(), LOSS.to_string()], LOSS)?;
+    while echo(&stack, 1).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let seen = Arc::new(Mutex::new(Seen::default()));
     let mut rows = Vec::new();
     for interval in 0..=intervals {

@@ -401,7 +401,7 @@ impl Tcp {
 
     /// Holds a connection for a call.
     fn call<R>(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, f: impl FnOnce(&mut Held<'_, '_>) -> R) -> R {
-        self.hold(turn, cell, End::Settle, f).0
+        self.hold(turn, cell, End::Call, f).0
     }
 
     /// Reads by `f`. A connection that was cut off gives what it had received, then the error, then

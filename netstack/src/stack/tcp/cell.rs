@@ -151,6 +151,14 @@ impl SocketState {
         }
     }
 
+    /// Counts the connection's memory if it is not counted at all.
+    #[inline]
+    pub(super) fn weigh_if_new(&mut self) {
+        if self.queues == UNCOUNTED {
+            self.weigh();
+        }
+    }
+
     #[cold]
     fn weigh_all(&mut self) {
         let of = |connection: &Connection| connection.fixed_memory() + connection.queue_memory();

@@ -36,8 +36,11 @@ pub(super) struct Held<'h, 't> {
 pub(super) enum End<'s> {
     /// Before it is unlocked.
     Settle,
+    /// The same after a call of the application. What its queues take is counted with the next segment, which
+    /// what was sent brings.
+    Call,
     /// At the end of the batch, once for all segments in it.
-    EndOfBatch(&'s mut Scratch),
+    AfterBatch(&'s mut Scratch),
 }
 
 /// How far a connection came with what it has to send.
@@ -78,7 +81,7 @@ impl Tcp {
         match cell.try_lock_to_hold() {
             Some(state) => {
                 let held = Held { tcp: self, turn, cell, state };
-                held.run(End::EndOfBatch(scratch), |held| held.on_segment_from(from, segment, payload));
+                held.run(End::AfterBatch(scratch), |held| held.on_segment_from(from, segment, payload));
                 return;
             }
             None if cell.push_backlog(from, segment.clone(), payload) => self.counters.backlog_queued.bump(),
@@ -100,7 +103,7 @@ impl Tcp {
     ) -> Option<Joined> {
         let Some(state) = cell.try_lock_to_hold() else { return Some(joined) };
         let held = Held { tcp: self, turn, cell, state };
-        let (left, _) = held.run(End::EndOfBatch(scratch), |held| {
+        let (left, _) = held.run(End::AfterBatch(scratch), |held| {
             let takes = match &held.state.stage {
                 Stage::Connected(connection) => connection.takes_joined(&joined.segment),
                 Stage::Opening(_) | Stage::Over(_) => false,
@@ -141,9 +144,17 @@ impl Held<'_, '_> {
         let progress = match end {
             End::Settle => {
                 self.drain_backlog();
-                self.settle()
+                let progress = self.settle();
+                self.state.weigh();
+                progress
             }
-            End::EndOfBatch(scratch) => {
+            End::Call => {
+                self.drain_backlog();
+                let progress = self.settle();
+                self.state.weigh_if_new();
+                progress
+            }
+            End::AfterBatch(scratch) => {
                 scratch.mark(self.cell);
                 Progress::More
             }

@@ -45,6 +45,14 @@ impl Sweep {
     }
 }
 
+#[cfg(feature = "simulation")]
+impl Sweep {
+    /// Whether it goes on, and so has a deadline.
+    pub(super) fn is_running(&self) -> bool {
+        self.runs.load(Ordering::Relaxed)
+    }
+}
+
 impl Tcp {
     /// The stack is under memory pressure: connections are held in turn from now on, if they are not already.
     #[cold]

@@ -228,6 +228,39 @@ mod tests {
     }
 
     #[test]
+    fn within_a_limit_as_much_is_taken_as_there_is_memory_for() {
+        let pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        let payload = |len: usize| pool.take().into_chunk(40, 40 + len);
+        assert_eq!(buffer.push_within(&payload(1000), 4096), 1000);
+        assert_eq!(buffer.push_within(&payload(60_000), 4096), 4096 - 1024 - 2 * CHUNK_OVERHEAD + 24);
+        assert_eq!(buffer.push_within(&payload(100), 4096), 0);
+        assert!(buffer.memory() <= 4096 + 64, "{}", buffer.memory());
+        buffer.check().unwrap();
+        let all = buffer.len();
+        assert_eq!(read(&mut buffer, 10_000).len(), all);
+        assert_eq!((buffer.memory(), buffer.push_within(&payload(1), 1)), (0, 0), "not even a byte");
+    }
+
+    #[test]
+    fn compacting_leaves_the_bytes_and_gives_the_memory_back() {
+        let pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        let sent: Vec<u8> = (0..5000u32).map(|n| n as u8).collect();
+        for piece in sent.chunks(1000) {
+            let mut packet = pool.take();
+            packet.bytes_mut()[..piece.len()].copy_from_slice(piece);
+            buffer.push(packet.into_chunk(0, piece.len()));
+        }
+        read(&mut buffer, 100);
+        let before = buffer.memory();
+        assert!(buffer.compact() > 0 && buffer.memory() < before / 2, "{} of {before}", buffer.memory());
+        assert_eq!(buffer.compact(), 0, "once is enough");
+        buffer.check().unwrap();
+        assert_eq!(read(&mut buffer, 10_000), sent[100..]);
+    }
+
+    #[test]
     fn a_small_payload_does_not_pin_a_large_buffer() {
         let pool = Pool::new();
         let mut buffer = RecvBuffer::default();

@@ -435,6 +435,23 @@ mod tests {
     }
 
     #[test]
+    fn compacting_leaves_what_is_not_acknowledged() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        let sent: Vec<u8> = (0..150_000u32).map(|n| (n % 251) as u8).collect();
+        buffer.write(&[IoSlice::new(&sent)], 0, usize::MAX);
+        buffer.release(start() + 60_000);
+        let memory =
+            |buffer: &SendBuffer| buffer.blocks.iter().map(|block| block.data.capacity()).sum::<usize>();
+        let before = memory(&buffer);
+        assert!(buffer.compact() > 0 && memory(&buffer) < before, "{} of {before}", memory(&buffer));
+        buffer.write(&[IoSlice::new(&sent[..100])], 0, usize::MAX);
+        let (from, to) = (start() + 60_000, start() + 150_100);
+        assert_eq!(collect(&buffer, from, to), [&sent[60_000..], &sent[..100]].concat());
+        buffer.release(start() + 150_100);
+        assert!(buffer.blocks.is_empty() && buffer.records.is_empty());
+    }
+
+    #[test]
     fn small_writes_share_a_block() {
         let mut buffer = SendBuffer::new(start(), Pool::new());
         for _ in 0..1000 {

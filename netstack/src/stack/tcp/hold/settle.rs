@@ -35,11 +35,6 @@ impl Held<'_, '_> {
             self.notify(events);
         }
         self.arm();
-        self.state.weigh();
-        // What was done may have been too much, and nothing may follow.
-        if self.turn.core.memory().is_pressed() {
-            self.tcp.begin_sweep(self.turn);
-        }
         progress
     }
 

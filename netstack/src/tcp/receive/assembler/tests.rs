@@ -224,3 +224,28 @@ fn runs_of(model: &[Option<u8>]) -> Vec<(usize, usize)> {
     }
     runs
 }
+
+proptest! {
+    #[test]
+    fn pruning_gives_up_what_is_furthest_and_keeps_the_rest(
+        pieces in prop::collection::vec((1usize..4000, 1usize..200), 1..60),
+        limit in 0usize..20_000,
+    ) {
+        let mut a = Assembler::default();
+        for (from, len) in &pieces {
+            a.insert(seq(*from), bytes(*from, from + len), LIMIT);
+        }
+        let (before, highest) = (a.len(), a.highest());
+        let pruned = a.prune(limit);
+        prop_assert!(a.truesize() <= limit);
+        prop_assert_eq!(a.len() + pruned, before);
+        prop_assert!(a.highest() <= highest);
+        prop_assert_eq!(a.check(seq(0), seq(10_000)), Ok(()));
+        prop_assert_eq!(a.prune(limit), 0, "once is enough");
+        // What is left is read in order, and what came again fills the rest.
+        for (from, len) in &pieces {
+            a.insert(seq(*from), bytes(*from, from + len), LIMIT);
+        }
+        prop_assert_eq!(a.len(), before);
+    }
+}

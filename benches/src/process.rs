@@ -83,11 +83,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // proc(5): utime and stime are fields 14 and 15, and the name before field 3 may have spaces.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-        let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
+        cpu_time(&self.child.id().to_string())
     }
 
     /// Bytes of its memory that are in RAM (`VmRSS`).
@@ -95,12 +91,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn resident(&self) -> io::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        // proc_pid_status(5): in kB, which are 1,024 bytes.
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        kib.map(|kib: u64| kib << 10).ok_or_else(|| io::Error::other("/proc/PID/status has no VmRSS"))
+        resident(&self.child.id().to_string())
     }
 
     fn line(&self) -> io::Result<String> {
@@ -129,6 +120,38 @@ impl Drop for Process {
             clock::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Processor time that this process has used, the measured end not included.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn own_cpu_time() -> io::Result<Duration> {
+    cpu_time("self")
+}
+
+/// Bytes of this process that are in RAM.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn own_resident() -> io::Result<u64> {
+    resident("self")
+}
+
+fn cpu_time(process: &str) -> io::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // proc(5): utime and stime are fields 14 and 15, and the name before field 3 may have spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
+}
+
+fn resident(process: &str) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    // proc_pid_status(5): in kB, which are 1,024 bytes.
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    kib.map(|kib: u64| kib << 10).ok_or_else(|| io::Error::other("/proc/PID/status has no VmRSS"))
 }
 
 /// Reads lines on a thread, so that waiting for one can time out.

@@ -42,6 +42,8 @@ const MAX_PACKET: usize = 65_535;
 /// After this time without progress, the sources restart from the last acknowledged byte. A TUN
 /// device loses only packets that overflow its queue.
 const STALL: Duration = Duration::from_millis(200);
+/// Packets between two looks at the clock, while the device always has some.
+const PACKETS_PER_LOOK: u32 = 1024;
 /// RFC 9293 §3.7.1: the MSS of a peer that does not advertise one.
 const DEFAULT_MSS: u16 = 536;
 /// More than the clients of any bench open; further ones get no answer.
@@ -88,9 +90,20 @@ fn serve(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
     let wait = Wait::new(tun, queue)?;
     let mut endpoint = Endpoint::new(tun, queue, copying);
     let mut buf = Pool::new().take();
+    let (mut packets, mut swept) = (0, clock::now());
     loop {
         match tun.receive(clock::EPOCH, queue, &mut buf) {
-            Ok(meta) => endpoint.on_packet(&buf, meta)?,
+            Ok(meta) => {
+                endpoint.on_packet(&buf, meta)?;
+                packets += 1;
+                if packets == PACKETS_PER_LOOK {
+                    packets = 0;
+                    if swept.elapsed() >= STALL {
+                        endpoint.sweep()?;
+                        swept = clock::now();
+                    }
+                }
+            }
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                 endpoint.acknowledge()?;
                 if !wait.readable(STALL)? {
@@ -126,6 +139,8 @@ struct Connection {
     rcv_nxt: SeqNum,
     /// Consecutive acknowledgments that acknowledge nothing new.
     duplicates: u8,
+    /// `snd_una` at the last sweep.
+    swept: SeqNum,
     /// Segments received and not acknowledged.
     unacknowledged: u32,
     /// Whether the FIN was sent.
@@ -150,6 +165,7 @@ impl Connection {
             snd_wnd: 0,
             rcv_nxt: syn.seq + 1,
             duplicates: 0,
+            swept: ISS,
             unacknowledged: 0,
             finished: false,
             queue: Vec::new(),
@@ -302,6 +318,18 @@ impl<'a> Endpoint<'a> {
         Ok(())
     }
 
+    /// Restarts the sources that have made no progress since the last call, while others have.
+    fn sweep(&mut self) -> io::Result<()> {
+        for connection in self.connections.values_mut().filter(|connection| !connection.finished) {
+            if connection.swept == connection.snd_una && connection.snd_nxt != connection.snd_una {
+                connection.snd_nxt = connection.snd_una;
+                self.out.pump(connection)?;
+            }
+            connection.swept = connection.snd_una;
+        }
+        Ok(())
+    }
+
     /// Restarts the sources.
     fn on_stall(&mut self) -> io::Result<()> {
         for connection in self.connections.values_mut().filter(|connection| !connection.finished) {
@@ -364,14 +392,20 @@ impl Output<'_> {
         let mss = usize::from(connection.mss);
         let room = MAX_PACKET - ip_header_len(&connection.key.peer) - TCP_HEADER_LEN;
         let len = if self.offload { room / mss * mss } else { mss };
-        let window = connection.snd_wnd.min(WINDOW);
-        while (connection.snd_nxt - connection.snd_una) + len as u32 <= window {
+        let window = connection.snd_wnd.min(WINDOW) as usize;
+        loop {
+            let in_flight = (connection.snd_nxt - connection.snd_una) as usize;
+            let fits = window.saturating_sub(in_flight) / mss * mss;
+            // Less than a whole one is sent only if the window has no room for a whole one ever.
+            let len = if in_flight == 0 { len.min(fits) } else { len };
+            if len == 0 || len > fits {
+                return Ok(());
+            }
             match self.copying {
                 Copying::None => self.data(connection, &PAYLOAD[..len])?,
                 Copying::Once => self.copied(connection, len)?,
             }
         }
-        Ok(())
     }
 
     /// Sends what an application has written: from its buffer into the send queue, and from there to the device.

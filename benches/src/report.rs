@@ -114,6 +114,11 @@ fn cell(rounds: &Rounds, row: usize, contender: usize, metric: &str, ratios: boo
     }
 }
 
+/// A number of things, in words.
+pub fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The name of a figure for people.
 fn unit(metric: &str) -> &str {
     match metric {

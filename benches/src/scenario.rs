@@ -6,6 +6,7 @@ use crate::contender::{Contender, Nic};
 use crate::datagrams::Mode;
 use crate::pinning::Pinning;
 use crate::process::Process;
+use crate::report;
 use crate::rounds::{Figures, Row};
 use crate::services::Service;
 use crate::site::{self, Site};
@@ -165,10 +166,11 @@ impl Point {
         set("offload", nic.offload.into());
         set("queues", nic.queues.into());
         set("cores", pinning.name().into());
-        let mut title = format!("{scenario}, {flows} {}", if flows == 1 { "flow" } else { "flows" });
+        let what = if scenario == Scenario::Hold { "connection" } else { "flow" };
+        let mut title = format!("{scenario}, {}", report::count(flows, what));
         if scenario == Scenario::Rr {
             set("size", size.into());
-            title += &format!(", {size} {}", if size == 1 { "byte" } else { "bytes" });
+            title += &format!(", {}", report::count(size, "byte"));
         }
         if (Nic { queues: 1, ..nic }) != Nic::default() {
             title += &format!(", MTU {nic}");

@@ -15,6 +15,9 @@ const HEADING: f64 = 34.0;
 const BAR: f64 = 12.0;
 const TICK: f64 = 8.0;
 
+/// Characters of a line that fit.
+const CHARS: usize = 150;
+
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#222}.h{font-weight:bold;font-size:13px}\
 .s{fill:#666;font-size:11px}.e{text-anchor:end}line{stroke:#222}";
 const COLOURS: [&str; 9] =
@@ -25,10 +28,15 @@ const COLOURS: [&str; 9] =
 pub fn svg(rounds: &Rounds, provenance: &Provenance) -> String {
     let mut body = String::new();
     let mut y = MARGIN + HEADING;
+    let Provenance { machine, date, command } = provenance;
     let rule = rounds.rule.as_ref().map(ToString::to_string);
-    for (class, words) in [("h", provenance.to_string()), ("s", rule.unwrap_or_default())] {
-        let _ = writeln!(body, "<text class=\"{class}\" x=\"{MARGIN}\" y=\"{y}\">{}</text>", escaped(&words));
-        y += LINE;
+    let head = [("h", format!("{date}, {machine}")), ("s", command.clone()), ("s", rule.unwrap_or_default())];
+    for (class, text) in head {
+        for words in lines(&text) {
+            let _ =
+                writeln!(body, "<text class=\"{class}\" x=\"{MARGIN}\" y=\"{y}\">{}</text>", escaped(&words));
+            y += LINE;
+        }
     }
     for at in 0..rounds.rows.len() {
         y += chart(&mut body, rounds, at, y + LINE);
@@ -76,13 +84,27 @@ fn chart(body: &mut String, rounds: &Rounds, at: usize, top: f64) -> f64 {
             if let Some(ratio) = ratio
                 && base.contender != rounds.contenders[contender]
             {
-                let _ = write!(words, "  {ratio:.2} × {}", base.contender);
+                let _ = write!(words, " · {ratio:.2} × {}", base.contender);
             }
         }
         let _ = writeln!(body, "<text x=\"{:.1}\" y=\"{text}\">{}</text>", high + 8.0, escaped(&words));
         y += LINE;
     }
     y + LINE / 2.0 - top
+}
+
+/// A text in lines that fit, broken where there is a space or a comma.
+fn lines(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive([' ', ',']) {
+        let last = lines.last_mut().expect("there is always one");
+        if !last.is_empty() && last.chars().count() + word.chars().count() > CHARS {
+            lines.push(word.to_owned());
+        } else {
+            last.push_str(word);
+        }
+    }
+    lines
 }
 
 fn escaped(text: &str) -> String {
@@ -93,6 +115,14 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::rounds::tests::{rounds, row};
+
+    #[test]
+    fn long_texts_are_broken() {
+        let text = "scenario,".repeat(40);
+        let lines = lines(&text);
+        assert!(lines.len() > 2 && lines.iter().all(|line| line.chars().count() <= CHARS));
+        assert_eq!(lines.concat(), text);
+    }
 
     #[test]
     fn a_chart_has_a_bar_for_each_contender_with_figures() {

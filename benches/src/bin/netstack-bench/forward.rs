@@ -114,7 +114,7 @@ impl Point {
         let (key, title, metrics): (_, _, &'static [&'static str]) = match self {
             Self::Streams(way, flows) => (
                 json!({ "scenario": "forward-tcp", "direction": way.name(), "flows": flows }),
-                format!("TCP {}, {flows} {}", way.name(), if flows == 1 { "flow" } else { "flows" }),
+                format!("TCP {}, {}", way.name(), report::count(flows, "flow")),
                 &["gbps", "cpu_s_per_gb"],
             ),
             Self::Datagrams(way) => (
@@ -160,7 +160,7 @@ impl Forward {
         );
         let provenance = Provenance::new();
         print!("{}", report::text(&rounds));
-        println!("\n{provenance}: medians of {} interleaved rounds.\n", rounds.len());
+        println!("\n{provenance}: medians of {}, interleaved.\n", report::count(rounds.len(), "round"));
         println!("{}", report::markdown(&rounds, |metrics| metrics.first().copied(), false));
         self.common.write(&rounds, &provenance)
     }

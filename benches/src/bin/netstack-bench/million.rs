@@ -32,26 +32,45 @@ impl Million {
         let connections = self.connections as usize;
         if connections > FEW {
             let many = measure(&mut crowd, connections, MANY_ROUNDS, before)?;
-            println!("time per echo: {:.2} × that with {}", many / few, number(FEW as f64));
+            println!(
+                "an echo takes {:.2} × the time and {:.2} × the processor time of one among {}",
+                many.micros / few.micros,
+                many.cpu_micros / few.cpu_micros,
+                number(FEW as f64)
+            );
         }
         // To close them all takes as long as to open them, and says nothing.
         std::process::exit(0);
     }
 }
 
-/// Opens connections until there are as many, and prints what they take. Returns the microseconds of an echo.
-fn measure(crowd: &mut Crowd, connections: usize, rounds: usize, before: u64) -> io::Result<f64> {
+/// What an echo takes.
+struct Echo {
+    micros: f64,
+    cpu_micros: f64,
+}
+
+/// Opens connections until there are as many, and prints what they take.
+fn measure(crowd: &mut Crowd, connections: usize, rounds: usize, before: u64) -> io::Result<Echo> {
     let each = |time: Duration| time.as_secs_f64() * 1e6 / connections as f64;
     let opened = crowd.grow(connections)?;
-    let echoes = (0..rounds).map(|_| crowd.echo().map(each)).collect::<io::Result<Vec<_>>>()?;
-    let (echo, resident) = (median(&echoes), process::own_resident()?);
+    let (mut times, mut cpu_times) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
+    for _ in 0..rounds {
+        let cpu = process::own_cpu_time()?;
+        times.push(each(crowd.echo()?));
+        cpu_times.push(each(process::own_cpu_time()?.saturating_sub(cpu)));
+    }
+    let echo = Echo { micros: median(&times), cpu_micros: median(&cpu_times) };
+    let resident = process::own_resident()?;
     println!(
         "{:>9} connections: opened in {:.2} s; resident {} MiB, {} bytes each with both ends and their tasks; \
-         {echo:.2} µs for an echo",
+         {:.2} µs for an echo, {:.2} µs of processor time",
         number(connections as f64),
         opened.as_secs_f64(),
         number((resident >> 20) as f64),
         number(resident.saturating_sub(before) as f64 / connections as f64),
+        echo.micros,
+        echo.cpu_micros,
     );
     Ok(echo)
 }

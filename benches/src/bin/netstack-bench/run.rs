@@ -121,7 +121,10 @@ impl Compare {
         let contenders: Vec<_> =
             Contender::ALL.into_iter().filter(|contender| contender.is_built()).collect();
         let (rounds, provenance) = measure(comparison(), &contenders, &self.settings, &self.common)?;
-        println!("{provenance}: medians of {} interleaved rounds, × `limit` in parentheses.\n", rounds.len());
+        println!(
+            "{provenance}: medians of {}, interleaved; × `limit` in parentheses.\n",
+            report::count(rounds.len(), "round")
+        );
         println!("{}", report::markdown(&rounds, |metrics| metrics.first().copied(), true));
         println!("Processor time of the measured end:\n");
         let cpu = |metrics: &[&'static str]| {

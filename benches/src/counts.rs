@@ -32,7 +32,7 @@ pub fn measured(work: &mut dyn FnMut()) {
 type Operation = (&'static str, fn() -> io::Result<()>);
 
 /// The operations.
-pub const OPERATIONS: [Operation; 18] = [
+pub const OPERATIONS: [Operation; 19] = [
     ("segment-in", segment_in),
     ("segment-in-and-read", segment_in_and_read),
     ("16-segments-in", segments_in),
@@ -40,6 +40,7 @@ pub const OPERATIONS: [Operation; 18] = [
     ("pure-ack-in", pure_ack_in),
     ("ack-of-a-segment-in", ack_in),
     ("segment-out", segment_out),
+    ("16-segments-out", segments_out),
     ("write-64k-and-its-acks", write_and_acks),
     ("round-trip", round_trip),
     ("round-trip-any-ip", || round_trip_from(Place { any_ip: true, ..Place::A })),
@@ -165,6 +166,19 @@ fn segment_out() -> io::Result<()> {
         result?;
         net.settle()?;
         net.b.read(SEGMENT)?;
+        net.settle()
+    })
+}
+
+/// 16 segments in one write, to a device without segmentation offload.
+fn segments_out() -> io::Result<()> {
+    let mut net = Joined::connected(false)?;
+    repeat(|counts| {
+        let mut result = Ok(());
+        run(counts, || result = net.a.write(BATCH * SEGMENT));
+        result?;
+        net.settle()?;
+        net.b.read_all()?;
         net.settle()
     })
 }

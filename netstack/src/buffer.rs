@@ -1,6 +1,7 @@
 //! Packet buffers: pooled, owned by one holder at a time, and handed from the device to the reader
 //! without a copy.
 
+use crate::memory::{Memory, block};
 use crate::sync::{Mutex, Rank};
 use std::fmt;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ const SMALLEST: usize = 2 * 1024;
 /// Size classes of a pool: powers of two from [`SMALLEST`] on, and [`BUFFER_SIZE`].
 const CLASSES: usize = (BUFFER_SIZE / SMALLEST).ilog2() as usize + 1;
 
-/// The bytes of unused large buffers that a pool keeps: about one full receive window.
+/// The bytes of unused large buffers that a pool keeps: about one full receive window. It is less where the
+/// memory of the stack is less.
 const KEPT_LARGE: usize = 8 << 20;
 
 /// The same of each smaller class.
@@ -34,20 +36,31 @@ const KEPT_SMALL: usize = 1 << 20;
 /// A pool of buffers, for packets received and for data to be sent.
 ///
 /// A buffer returns to its pool when its [`PacketBuf`] or [`Chunk`] is dropped. The pool never
-/// refuses: an empty pool allocates, a full one frees.
+/// refuses: an empty pool allocates, a full one frees, and so does one of a stack that is short of memory.
 pub struct Pool {
     /// By size class.
     free: [Mutex<Vec<Box<[u8]>>>; CLASSES],
+    /// Unused buffers of each class that are kept.
+    kept: [usize; CLASSES],
+    /// What was allocated and not freed, used or not, is counted here.
+    memory: Arc<Memory>,
     /// Buffers that are in use.
     #[cfg(feature = "simulation")]
     in_use: std::sync::atomic::AtomicUsize,
 }
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool that belongs to no stack.
     pub fn new() -> Arc<Self> {
+        Self::within(Memory::unlimited())
+    }
+
+    /// An empty pool that counts in `memory`.
+    pub fn within(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
             free: std::array::from_fn(|_| Mutex::new(Rank::Pool, Vec::new())),
+            kept: std::array::from_fn(|class| kept(class, &memory)),
+            memory,
             #[cfg(feature = "simulation")]
             in_use: std::sync::atomic::AtomicUsize::new(0),
         })
@@ -62,22 +75,63 @@ impl Pool {
     /// unspecified contents.
     pub fn take_for(self: &Arc<Self>, len: usize) -> PacketBuf {
         let class = class_for(len);
-        let Some(free) = self.free.get(class) else {
-            return PacketBuf::unpooled(vec![0; len].into_boxed_slice());
-        };
+        let Some(free) = self.free.get(class) else { return self.allocate(len) };
         let data = free.lock().pop();
-        let data = data.unwrap_or_else(|| vec![0; size_of_class(class)].into_boxed_slice());
-        #[cfg(feature = "simulation")]
-        self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        PacketBuf { memory: Memory { data, pool: Some(Arc::clone(self)) }, start: 0 }
+        match data {
+            Some(data) => self.given(data),
+            None => self.allocate(size_of_class(class)),
+        }
+    }
+
+    /// A buffer of `len` bytes or a few more, with unspecified contents: for what may stay for long.
+    pub fn take_exact(self: &Arc<Self>, len: usize) -> PacketBuf {
+        self.allocate(len.next_multiple_of(EXACT_STEP))
+    }
+
+    /// A copy of `bytes` in a buffer of their size.
+    pub fn copy_of(self: &Arc<Self>, bytes: &[u8]) -> Chunk {
+        let mut copy = self.take_exact(bytes.len()).into_chunk(0, 0);
+        copy.append(bytes);
+        copy
+    }
+
+    /// A buffer of memory that was allocated elsewhere. It counts from now on.
+    pub fn adopt(self: &Arc<Self>, data: Box<[u8]>) -> PacketBuf {
+        self.memory.charge(block(data.len()));
+        self.given(data)
+    }
+
+    /// What the pool counts in.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// Frees unused buffers, for when they will not be needed soon.
     pub fn trim(&self) {
         for free in &self.free {
             let unused = std::mem::take(&mut *free.lock());
+            unused.iter().for_each(|data| self.memory.release(block(data.len())));
             drop(unused);
         }
+    }
+
+    /// Bytes of unused buffers.
+    pub fn cached(&self) -> usize {
+        let free = self.free.iter().enumerate();
+        free.map(|(class, free)| free.lock().len() * block(size_of_class(class))).sum()
+    }
+
+    #[cold]
+    fn allocate(self: &Arc<Self>, len: usize) -> PacketBuf {
+        self.memory.charge(block(len));
+        self.given(vec![0; len].into_boxed_slice())
+    }
+
+    #[inline(always)]
+    fn given(self: &Arc<Self>, data: Box<[u8]>) -> PacketBuf {
+        #[cfg(feature = "simulation")]
+        self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        PacketBuf { memory: Storage { data, pool: Some(Arc::clone(self)) }, start: 0 }
     }
 
     /// How many buffers are in use.
@@ -90,13 +144,42 @@ impl Pool {
         #[cfg(feature = "simulation")]
         self.in_use.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         let class = class_for(data.len());
-        let kept = if class + 1 == CLASSES { KEPT_LARGE } else { KEPT_SMALL };
-        let mut free = self.free[class].lock();
-        if free.len() < kept / size_of_class(class) {
-            free.push(data);
+        if let Some(free) = self.free.get(class)
+            && data.len() == size_of_class(class)
+            && !self.memory.is_pressed()
+        {
+            let mut free = free.lock();
+            if free.len() < self.kept[class] {
+                free.push(data);
+                return;
+            }
         }
+        self.give_back(data);
+    }
+
+    #[cold]
+    fn give_back(&self, data: Box<[u8]>) {
+        let len = data.len();
+        drop(data);
+        self.memory.release(block(len));
     }
 }
+
+/// Unused buffers of a class that are kept.
+fn kept(class: usize, memory: &Memory) -> usize {
+    let part = memory.budget().low / 32;
+    let bytes = if class + 1 == CLASSES { KEPT_LARGE.min(4 * part) } else { KEPT_SMALL.min(part) };
+    bytes / size_of_class(class)
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.trim();
+    }
+}
+
+/// Steps of the sizes of buffers that are of no class.
+const EXACT_STEP: usize = 64;
 
 /// The smallest size class for `len` bytes. There is none for more than [`BUFFER_SIZE`].
 fn class_for(len: usize) -> usize {
@@ -117,12 +200,12 @@ impl fmt::Debug for Pool {
 }
 
 /// The memory of a buffer, which goes back to its pool.
-struct Memory {
+struct Storage {
     data: Box<[u8]>,
     pool: Option<Arc<Pool>>,
 }
 
-impl Drop for Memory {
+impl Drop for Storage {
     // Most dropped chunks are the empty payload of an acknowledgment.
     #[inline]
     fn drop(&mut self) {
@@ -134,7 +217,7 @@ impl Drop for Memory {
 
 /// One packet buffer, owned.
 pub struct PacketBuf {
-    memory: Memory,
+    memory: Storage,
     /// What is in front of the packet.
     start: u32,
 }
@@ -147,7 +230,7 @@ impl PacketBuf {
 
     /// The same without a copy.
     pub(crate) fn unpooled(data: Box<[u8]>) -> Self {
-        Self { memory: Memory { data, pool: None }, start: 0 }
+        Self { memory: Storage { data, pool: None }, start: 0 }
     }
 
     /// All bytes of the buffer, used or not, from where the packet begins.
@@ -183,6 +266,25 @@ impl PacketBuf {
         self.memory.data.len()
     }
 
+    /// Exchanges the contents, and their memory, with another buffer. Each stays one of its own pool.
+    pub fn exchange(&mut self, other: &mut Self) {
+        let (len, other_len) = (self.capacity(), other.capacity());
+        std::mem::swap(&mut self.memory.data, &mut other.memory.data);
+        std::mem::swap(&mut self.start, &mut other.start);
+        if len != other_len {
+            self.recount(len);
+            other.recount(other_len);
+        }
+    }
+
+    /// The buffer had `before` bytes until now.
+    fn recount(&self, before: usize) {
+        if let Some(pool) = &self.memory.pool {
+            pool.memory.charge(block(self.capacity()));
+            pool.memory.release(block(before));
+        }
+    }
+
     /// The bytes `start..end` of [`PacketBuf::bytes`] as a chunk that owns the buffer.
     ///
     /// # Panics
@@ -205,7 +307,7 @@ impl fmt::Debug for PacketBuf {
 
 /// A range of a packet buffer, owning the buffer.
 pub struct Chunk {
-    memory: Memory,
+    memory: Storage,
     start: u32,
     end: u32,
 }
@@ -232,6 +334,24 @@ impl Chunk {
             Some(pool) => pool.take_for(capacity).into_chunk(0, 0),
             None => Self::with_capacity(capacity),
         }
+    }
+
+    /// A copy in a buffer of its size, from this chunk's pool if it is of one.
+    pub fn compacted(&self) -> Self {
+        self.copy_of(self.as_slice())
+    }
+
+    /// A copy of `bytes` in a buffer of their size, from this chunk's pool if it is of one.
+    pub fn copy_of(&self, bytes: &[u8]) -> Self {
+        match &self.memory.pool {
+            Some(pool) => pool.copy_of(bytes),
+            None => Self::copy_from(bytes),
+        }
+    }
+
+    /// The account in which its memory counts; none if it is of no pool.
+    pub fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.pool.as_ref().map(|pool| pool.memory())
     }
 
     /// Bytes that [`Chunk::append`] has room for.
@@ -261,6 +381,11 @@ impl Chunk {
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether less than half of its memory is its bytes.
+    pub fn is_sparse(&self) -> bool {
+        2 * self.len().next_multiple_of(EXACT_STEP) < self.capacity()
     }
 
     /// Memory that the chunk keeps alive, in bytes: its "truesize".
@@ -294,6 +419,7 @@ impl fmt::Debug for Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MemoryBudget;
 
     /// Unused buffers of a pool, by size class.
     fn free(pool: &Pool) -> Vec<usize> {
@@ -364,6 +490,36 @@ mod tests {
         drop([pool.take(), pool.take(), pool.take_for(1)]);
         pool.trim();
         assert!(pool.free.iter().all(|free| free.lock().capacity() == 0));
+    }
+
+    #[test]
+    fn what_is_allocated_is_counted_until_it_is_freed() {
+        let memory = Memory::new(MemoryBudget { low: 1 << 20, pressure: 2 << 20, high: 4 << 20 }, 4096);
+        let pool = Pool::within(Arc::clone(&memory));
+        let (large, small) = (pool.take(), pool.copy_of(b"abc"));
+        assert_eq!(memory.used(), block(BUFFER_SIZE) + block(64));
+        assert_eq!((small.as_slice(), small.spare()), (&b"abc"[..], 61));
+        drop((large, small));
+        assert_eq!((memory.used(), pool.cached()), (block(BUFFER_SIZE), block(BUFFER_SIZE)), "one is kept");
+        drop(pool.take());
+        assert_eq!(memory.used(), block(BUFFER_SIZE), "and used again");
+        let many: Vec<_> = (0..32).map(|_| pool.take()).collect();
+        assert!(memory.is_pressed());
+        drop(many);
+        assert!(pool.cached() <= 2 * block(BUFFER_SIZE) && !memory.is_pressed(), "{pool:?}");
+        pool.trim();
+        assert_eq!((memory.used(), pool.cached()), (0, 0));
+    }
+
+    #[test]
+    fn buffers_that_exchange_their_memory_stay_in_their_pools() {
+        let (one, other) = (Memory::unlimited(), Memory::unlimited());
+        let mut large = Pool::within(Arc::clone(&one)).take();
+        let mut small = Pool::within(Arc::clone(&other)).take_exact(64);
+        large.exchange(&mut small);
+        assert_eq!((large.capacity(), one.used(), other.used()), (64, block(64), block(BUFFER_SIZE)));
+        drop((large, small));
+        assert_eq!((one.used(), other.used()), (0, 0), "with their pools");
     }
 
     #[test]

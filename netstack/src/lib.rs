@@ -36,7 +36,9 @@
 //! # Features
 //! - `net` (default): [`Stack`], the sockets of [`net`] and the reactor that drives them on tokio.
 //!   Without it the crate is the stack without I/O, [`stack::Engine`], and depends on no runtime.
-//! - `hickory`: `StackBuilder::dns` and `net::hickory`, which resolve names by DNS over the sockets of a stack.
+//! - `axum-0_8`, `hickory-0_26`, `hyper-util-0_1`, `quinn-0_11`, `tokio-util-0_7`, `tonic-0_14`: what these crates need to
+//!   take sockets of a stack, for the version in the name: modules of [`net`] that are called as the crates are.
+//!   `hickory` is for names by DNS over the sockets of a stack, with `StackBuilder::dns`.
 //! - `tracing`: `trace::Tracing`, which hands the events of a stack on to the crate `tracing`.
 //!
 //! # Stability
@@ -59,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 pub mod buffer;
+pub mod memory;
 pub mod time;
 
 pub mod config;

@@ -5,6 +5,7 @@
 //! tcp, udp, icmp  the sockets                         options   what sockets have in common
 //! echo       pings that the application answers     interface  handles to interfaces, and events of them
 //! stack      Stack, its builder, the current stack    lookup    names and literals
+//! ecosystem  what other crates need, behind features
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
 //! core       what handles, sockets and driver share   wakeups   signals for the reactor's tasks
 //! readiness  flags and wakers of one socket           clock     the stack's time
@@ -22,14 +23,14 @@ mod clock;
 mod core;
 mod driver;
 mod echo;
+mod ecosystem;
 mod error;
 mod event;
-#[cfg(feature = "hickory")]
-pub mod hickory;
 pub mod icmp;
 mod interface;
 mod lookup;
 mod options;
+mod polling;
 mod reactor;
 mod readiness;
 mod resolver;
@@ -44,6 +45,18 @@ mod wakeups;
 
 pub use driver::Driver;
 pub use echo::{EchoForwarder, PendingEcho};
+#[cfg(feature = "axum-0_8")]
+pub use ecosystem::axum;
+#[cfg(feature = "hickory-0_26")]
+pub use ecosystem::hickory;
+#[cfg(feature = "hyper-util-0_1")]
+pub use ecosystem::hyper;
+#[cfg(feature = "quinn-0_11")]
+pub use ecosystem::quinn;
+#[cfg(feature = "tokio-util-0_7")]
+pub use ecosystem::tokio_util;
+#[cfg(feature = "tonic-0_14")]
+pub use ecosystem::tonic;
 pub use event::NetworkEvent;
 pub use icmp::{PingSocket, RawSocket};
 pub use interface::{InterfaceHandle, Monitor};
@@ -53,7 +66,7 @@ pub use stack::ambient::{AlreadyInstalled, BindGuard, EnterGuard, Scoped, run};
 pub use stack::builder::StackBuilder;
 pub use stack::{InterfaceFailure, Stack};
 pub use tcp::{
-    PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket,
-    TcpStream,
+    Incoming, PendingListener, PendingStream, SockRef, TcpForwarder, TcpForwarderConfig, TcpListener,
+    TcpListenerStream, TcpSocket, TcpStream,
 };
 pub use udp::{UdpFlow, UdpForwarder, UdpForwarderConfig, UdpSocket};

@@ -33,7 +33,7 @@ pub(super) struct Stamp {
     first_sent_time: Instant,
     lost: u64,
     /// P.tx_in_flight: bytes in flight once the last byte of the range had left.
-    in_flight: usize,
+    in_flight: u32,
     app_limited: bool,
 }
 
@@ -45,7 +45,7 @@ impl Stamp {
 
     /// The last `bytes` of the range are not of it any more: it was in flight before they were.
     pub(super) fn cut(&mut self, bytes: usize) {
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.in_flight = self.in_flight.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 }
 
@@ -116,7 +116,7 @@ impl DeliveryRate {
             delivered_time: self.delivered_time,
             first_sent_time: self.first_sent_time,
             lost: self.lost,
-            in_flight,
+            in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             app_limited: self.app_limited != 0,
         }
     }
@@ -149,7 +149,7 @@ impl DeliveryRate {
             delivered: self.delivered - stamp.delivered,
             interval,
             prior_delivered: stamp.delivered,
-            tx_in_flight: stamp.in_flight,
+            tx_in_flight: stamp.in_flight as usize,
             lost: self.lost - stamp.lost,
             app_limited: stamp.app_limited,
         };
@@ -171,7 +171,7 @@ impl DeliveryRate {
         self.lost += bytes as u64;
         LossSample {
             bytes,
-            tx_in_flight: stamp.in_flight,
+            tx_in_flight: stamp.in_flight as usize,
             lost: self.lost - stamp.lost,
             app_limited: stamp.app_limited,
             delivered: self.delivered,

@@ -1,6 +1,6 @@
 //! [`StackBuilder`].
 
-use super::{Owner, Stack};
+use super::{Owner, Stack, machine};
 use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
@@ -49,12 +49,12 @@ pub struct StackBuilder {
     congestion: Result<CongestionRegistry, CongestionError>,
     trace: Option<Arc<dyn Trace>>,
     resolver: Resolver,
-    #[cfg(feature = "hickory")]
+    #[cfg(feature = "hickory-0_26")]
     built: Vec<WhenBuilt>,
 }
 
 /// Called with the stack once there is one.
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-0_26")]
 type WhenBuilt = Box<dyn FnOnce(&Stack) + Send + Sync>;
 
 impl fmt::Debug for StackBuilder {
@@ -69,7 +69,7 @@ impl fmt::Debug for StackBuilder {
             congestion,
             trace,
             resolver,
-            #[cfg(feature = "hickory")]
+            #[cfg(feature = "hickory-0_26")]
                 built: _,
         } = self;
         f.debug_struct("StackBuilder")
@@ -99,7 +99,7 @@ impl Stack {
             congestion: Ok(CongestionRegistry::default()),
             trace: None,
             resolver: Resolver::Host,
-            #[cfg(feature = "hickory")]
+            #[cfg(feature = "hickory-0_26")]
             built: Vec::new(),
         }
     }
@@ -271,10 +271,11 @@ impl StackBuilder {
             congestion,
             trace,
             resolver,
-            #[cfg(feature = "hickory")]
+            #[cfg(feature = "hickory-0_26")]
             built,
         } = self;
         config.loopback = loopback.unwrap_or(config.loopback);
+        config.memory = config.memory.or_else(|| Some(machine::budget()));
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;
@@ -290,13 +291,13 @@ impl StackBuilder {
             Driver::Thread => driver::start_thread(&core)?,
         }
         let stack = Stack { owner: Arc::new(Owner { core, driver }) };
-        #[cfg(feature = "hickory")]
+        #[cfg(feature = "hickory-0_26")]
         built.into_iter().for_each(|call| call(&stack));
         Ok(stack)
     }
 
     /// Has `call` called with the stack once it is built.
-    #[cfg(feature = "hickory")]
+    #[cfg(feature = "hickory-0_26")]
     pub(crate) fn when_built(mut self, call: impl FnOnce(&Stack) + Send + Sync + 'static) -> Self {
         self.built.push(Box::new(call));
         self

@@ -1,5 +1,7 @@
 //! [`TcpListener`].
 
+pub(super) mod incoming;
+
 use super::stream::TcpStream;
 use crate::config::Config;
 use crate::net::core::Endpoint;
@@ -11,6 +13,7 @@ use crate::net::readiness::{Direction, Registration};
 use crate::net::stack::Stack;
 use crate::stack::{Family, Listener, ListenerQueues, Observer, Unconnected};
 use crate::tcp::SocketOptions;
+use incoming::Incoming;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -117,6 +120,14 @@ impl TcpListener {
     /// As [`TcpListener::accept`].
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         self.endpoint.registration.poll_io(cx, Direction::Read, |_| self.accept_now())
+    }
+
+    /// The connections of this listener, as a stream that never ends. [`TcpListenerStream`] is one that owns its
+    /// listener.
+    ///
+    /// [`TcpListenerStream`]: crate::net::TcpListenerStream
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming::of(self)
     }
 
     fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
@@ -284,6 +295,12 @@ impl TcpListener {
 
     pub(super) fn registration(&self) -> &Registration {
         &self.endpoint.registration
+    }
+
+    /// Whether the stack is over, so that nothing is accepted any more.
+    #[cfg(feature = "axum-0_8")]
+    pub(in crate::net) fn is_over(&self) -> bool {
+        self.registration().is_over()
     }
 
     pub(super) fn engine_listener(&self) -> &Arc<Listener> {

@@ -18,6 +18,7 @@ pub use crate::stack::{ListenerCounters, ListenerQueues};
 pub use crate::tcp::SendFlags;
 pub use forwarder::{TcpForwarder, TcpForwarderConfig};
 pub use listener::TcpListener;
+pub use listener::incoming::{Incoming, TcpListenerStream};
 pub use pending::{PendingListener, PendingStream};
 pub use sock_ref::SockRef;
 pub use socket::TcpSocket;

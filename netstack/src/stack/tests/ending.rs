@@ -112,6 +112,23 @@ fn a_device_error_while_receiving_wakes_readers() {
     assert_eq!(net.engine(0).tcp().armed_deadlines(), 0);
 }
 
+/// As getsockopt(2) reports them of a socket whose connection was reset.
+#[test]
+fn options_that_were_set_on_a_connection_outlive_it() {
+    let mut net = Net::pair(34, LinkSpec::default());
+    let (client, _server) = net.connected();
+    let engine = Arc::clone(net.engine(0));
+    engine.with_tcp(net.now, |tcp, turn| {
+        tcp.with_options(turn, &client.cell, |options| options.nodelay = true)
+    });
+    net.cable.pull();
+    net.settle();
+    assert!(engine.tcp().options(&client.cell).nodelay);
+    engine.with_tcp(net.now, |tcp, turn| tcp.with_options(turn, &client.cell, |options| options.cork = true));
+    let options = engine.tcp().options(&client.cell);
+    assert!(options.nodelay && options.cork);
+}
+
 #[test]
 fn shutting_the_stack_down_resets_all_and_refuses_the_rest() {
     let mut net = Net::pair(33, LinkSpec::default());

@@ -7,7 +7,7 @@
 #[cfg(any(test, feature = "simulation"))]
 mod check;
 
-use crate::buffer::{Chunk, MAX_PIECES, Pool};
+use crate::buffer::{Chunk, FRONT, MAX_PIECES, Pool};
 use crate::tcp::seq::Seq;
 use arrayvec::ArrayVec;
 use std::collections::VecDeque;
@@ -22,7 +22,10 @@ const BULK: usize = 32 * 1024;
 /// (`sk_buff`, the room for headers and `skb_shared_info`), which `SO_SNDBUF` pays for as well.
 const RECORD_COST: usize = 1280;
 
-/// A queue of blocks. A block never moves, so transmission borrows from it.
+/// Places that an empty queue keeps.
+const KEPT: usize = 8;
+
+/// A queue of blocks. A block never moves while the connection is locked, so transmission borrows from it.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     blocks: VecDeque<Block>,
@@ -242,8 +245,36 @@ impl SendBuffer {
     }
 
     fn add_block(&mut self, wanted: usize) {
-        let buf = if self.len() + wanted < BULK { self.pool.take_for(wanted) } else { self.pool.take() };
-        self.blocks.push_back(Block { start: self.end, data: buf.into_chunk(0, 0) });
+        let data = if self.len() + wanted < BULK {
+            self.pool.take_for(wanted).into_chunk(0, 0)
+        } else {
+            // Of 64 KiB, so that each of many writes of that size has a block of its own.
+            self.pool.take().into_chunk(FRONT, FRONT)
+        };
+        self.blocks.push_back(Block { start: self.end, data });
+    }
+
+    /// Memory of the queues themselves, in bytes: the blocks count in their pool.
+    #[inline]
+    pub(super) fn places(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>() + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Replaces blocks that use little of their memory by copies of what is not acknowledged, and returns how
+    /// many those were.
+    pub(super) fn compact(&mut self) -> usize {
+        let mut replaced = 0;
+        for block in &mut self.blocks {
+            if block.start < self.start {
+                block.data.advance(self.start.since(block.start));
+                block.start = self.start;
+            }
+            if block.data.is_sparse() {
+                block.data = block.data.compacted();
+                replaced += 1;
+            }
+        }
+        replaced
     }
 
     /// Everything before `una` was acknowledged.
@@ -261,6 +292,10 @@ impl SendBuffer {
             self.sealed -= usize::from(record.sealed);
             self.sent = self.sent.saturating_sub(1);
             self.records.pop_front();
+        }
+        if self.blocks.is_empty() && self.blocks.capacity().max(self.records.capacity()) > KEPT {
+            self.blocks.shrink_to(KEPT);
+            self.records.shrink_to(KEPT);
         }
     }
 
@@ -347,7 +382,7 @@ mod tests {
         buffer.release(start() + 100_000);
         assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
         let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
-        assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
+        assert!(taken.iter().any(|block| block.bytes()[FRONT..].as_ptr() == address));
         taken.clear();
     }
 

@@ -47,6 +47,7 @@ impl Held<'_, '_> {
                 let urgent = connection.ack_urgent();
                 if let Some(reason) = dropped {
                     self.dropped(reason);
+                    self.charge(segment);
                 }
                 if urgent {
                     let _ = self.transmit();
@@ -55,7 +56,11 @@ impl Held<'_, '_> {
             }
             Stage::Opening(opening) => {
                 let step = opening.on_segment(self.turn.now, segment, payload);
-                self.on_opening_step(step)
+                let dropped = self.on_opening_step(step);
+                if dropped.is_some() {
+                    self.charge(segment);
+                }
+                dropped
             }
             Stage::Over(_) => Some(self.dropped(DropReason::TcpClose)),
         }
@@ -65,8 +70,15 @@ impl Held<'_, '_> {
     #[cold]
     fn dropped(&mut self, reason: DropReason) -> DropReason {
         self.turn.core.counters().add_drops(reason, 1);
+        if reason == DropReason::ProtoMem {
+            self.tcp.counters.rcv_pruned.bump();
+        }
         self.note(|| EventKind::Dropped(reason));
         reason
+    }
+
+    fn charge(&self, segment: &Segment) {
+        self.tcp.charge_out_of_place(self.turn, self.cell.queue().interface, segment);
     }
 
     /// Says why, if the segment was of no use.
@@ -87,6 +99,7 @@ impl Held<'_, '_> {
                     self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);
                 }
                 self.state.stage = Stage::Connected(connection);
+                self.state.on_new_stage();
                 self.notify(Events::WRITABLE);
             }
         }
@@ -96,12 +109,12 @@ impl Held<'_, '_> {
     /// Connecting failed.
     pub(in crate::stack::tcp) fn fail_opening(&mut self, error: TcpError, end: EndReason) {
         self.tcp.counters.attempt_fails.bump();
-        drop(self.cut_off(Over::new(error.into(), false), end));
+        drop(self.cut_off(error.into(), false, end));
     }
 
     /// Ends a connection in another way than TCP's: nothing is sent. Returns what it was, to be dropped
     /// once nothing is locked.
-    pub(in crate::stack::tcp) fn cut_off(&mut self, over: Over, end: EndReason) -> Stage {
+    pub(in crate::stack::tcp) fn cut_off(&mut self, cause: Failure, for_good: bool, end: EndReason) -> Stage {
         self.state.end.get_or_insert(end);
         self.retire();
         self.notify(
@@ -112,6 +125,9 @@ impl Held<'_, '_> {
                 | Events::ERROR
                 | Events::HANGUP,
         );
+        self.state.on_new_stage();
+        let options = Box::new(self.state.stage.options().clone());
+        let over = Over { cause, unreported: true, for_good, unread: None, options };
         std::mem::replace(&mut self.state.stage, Stage::Over(over))
     }
 
@@ -123,7 +139,7 @@ impl Held<'_, '_> {
         {
             self.send_reset(&Reset { segment, reason: ResetReason::TcpState });
         }
-        self.cut_off(Over::new(TcpError::Aborted.into(), false), EndReason::Abandoned)
+        self.cut_off(TcpError::Aborted.into(), false, EndReason::Abandoned)
     }
 
     fn send_reset(&mut self, reset: &Reset) {
@@ -136,7 +152,7 @@ impl Held<'_, '_> {
     /// call fail, too. Returns what is to be dropped once nothing is locked.
     pub(in crate::stack::tcp) fn fail(&mut self, cause: &Failure, end: EndReason) -> Option<Stage> {
         let for_good = end == EndReason::StackShutDown;
-        let replaced = self.cut_off(Over::new(cause.clone(), for_good), end);
+        let replaced = self.cut_off(cause.clone(), for_good, end);
         match (replaced, &mut self.state.stage) {
             // What was acknowledged was promised: the application may read it.
             (Stage::Connected(connection), Stage::Over(over)) if connection.unread() > 0 => {

@@ -1,0 +1,6 @@
+//! What the examples and tests of other crates on netstack have in common.
+
+pub mod greeter;
+pub mod http;
+pub mod place;
+pub mod tls;

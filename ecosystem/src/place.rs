@@ -1,0 +1,73 @@
+//! Where an example runs: over a link in memory, with a client of its own, or over a TUN device, for clients from
+//! outside.
+
+use clap::Parser;
+use netstack::device::{Device, Link, LinkConfig};
+use netstack::net::Resolver;
+use netstack::{Interface, Stack};
+use netstack_tun::{Tun, TunConfig};
+use std::error::Error;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// The address of the server, which is called [`crate::tls::NAME`].
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+
+/// The address of the client in memory, and of the kernel over TUN.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+
+/// What can go wrong in an example.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// The command line of the examples.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Serve clients from outside over this TUN device. The kernel is 10.9.0.1 then, and the server 10.9.0.2. It
+    /// takes the right to make a device: root, or a namespace of one's own (`unshare -rn`).
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, default_missing_value = "netstack0")]
+    tun: Option<String>,
+}
+
+/// Where an example runs.
+#[derive(Debug)]
+pub struct Place {
+    /// The stack of the server.
+    pub server: Stack,
+    /// The stack of the client in memory; none over TUN, where clients are from outside.
+    pub client: Option<Stack>,
+}
+
+impl Place {
+    /// Where the command line says. Call it in a runtime.
+    ///
+    /// # Errors
+    /// Those of the device and of the stacks.
+    pub fn from_args() -> io::Result<Self> {
+        match Args::parse().tun {
+            Some(name) => Self::tun(&name),
+            None => Self::memory(),
+        }
+    }
+
+    /// Two hosts in memory, 5 ms apart.
+    ///
+    /// # Errors
+    /// Those of the stacks.
+    pub fn memory() -> io::Result<Self> {
+        let delay: LinkConfig = "delay=5ms".parse().expect("a link");
+        let (left, right) = Link::pair(delay.clone(), delay);
+        Ok(Self { server: build(right, SERVER)?, client: Some(build(left, CLIENT)?) })
+    }
+
+    fn tun(name: &str) -> io::Result<Self> {
+        let tun = Tun::open(&TunConfig::new(name).address(format!("{CLIENT}/24"))?)?;
+        Ok(Self { server: build(tun, SERVER)?, client: None })
+    }
+}
+
+fn build(device: impl Device + 'static, address: Ipv4Addr) -> io::Result<Stack> {
+    let interface = Interface::new(Arc::new(device)).address(&format!("{address}/24"));
+    let names = Resolver::fixed([(crate::tls::NAME, SERVER.into())]);
+    Stack::builder().interface(interface).resolver(names).build()
+}

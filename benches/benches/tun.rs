@@ -2,36 +2,42 @@
 
 use criterion::{Criterion, Throughput, criterion_group};
 use netstack_benches::client::{self, Direction};
-use netstack_benches::contender::Contender;
+use netstack_benches::clock;
+use netstack_benches::contender::{Contender, Nic};
+use netstack_benches::pinning::Pinning;
 use netstack_benches::serve::{self, RuntimeKind};
-use netstack_benches::server::Server;
-use netstack_benches::services::ECHO_PORT;
+use netstack_benches::services::Service;
+use netstack_benches::site::{self, Site};
 use std::io;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 /// The first argument of a child that is to serve; the second is its contender.
 const SERVE: &str = "--serve-as";
-const MTU: u32 = 1500;
-const CONTENDERS: [Contender; 3] = [Contender::Limit, Contender::Netstack, Contender::Veth];
+const CONTENDERS: [Contender; 3] = [Contender::Limit, Contender::Netstack, Contender::KernelVeth];
 /// Bytes that one iteration of a stream moves.
 const BYTES: u64 = 64 << 20;
 
-fn spawn(contender: Contender) -> Server {
+fn start(contender: Contender) -> Site {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
     command.args([SERVE, contender.name()]);
-    Server::spawn(contender, command, MTU).expect("a contender serves")
+    Site::start(contender, Nic::default(), Pinning::Any, command).expect("a contender serves")
+}
+
+/// Opens the connections of the clients in their namespace.
+fn open<T: Send>(site: &mut Site, connect: impl FnOnce() -> io::Result<T> + Send) -> T {
+    site.as_client(|_| connect()).expect("a contender accepts")
 }
 
 fn streams(c: &mut Criterion) {
-    let servers = CONTENDERS.map(spawn);
+    let mut sites = CONTENDERS.map(start);
     for direction in [Direction::In, Direction::Out] {
         let mut group = c.benchmark_group(format!("tun/throughput/{}", direction.name()));
         group.throughput(Throughput::Bytes(BYTES));
-        for server in &servers {
-            let mut stream = client::Stream::open(server.address(direction.port()), direction)
-                .expect("a contender accepts");
-            group.bench_function(server.contender().name(), |b| {
+        for (site, contender) in sites.iter_mut().zip(CONTENDERS) {
+            let to = site::address(contender, direction.service().port());
+            let mut stream = open(site, || client::Stream::open(to, direction));
+            group.bench_function(contender.name(), |b| {
                 b.iter(|| stream.run(BYTES).expect("the stream lives"));
             });
         }
@@ -39,26 +45,33 @@ fn streams(c: &mut Criterion) {
 }
 
 fn round_trips(c: &mut Criterion) {
-    let servers = CONTENDERS.map(spawn);
+    let mut sites = CONTENDERS.map(start);
     let mut group = c.benchmark_group("tun/round-trip");
-    for server in &servers {
-        let mut stream = client::connect(server.address(ECHO_PORT)).expect("a contender accepts");
-        group.bench_function(server.contender().name(), |b| {
+    for (site, contender) in sites.iter_mut().zip(CONTENDERS) {
+        let to = site::address(contender, Service::Echo.port());
+        let mut stream = open(site, || client::connect(to));
+        group.bench_function(contender.name(), |b| {
             b.iter(|| client::round_trip(&mut stream).expect("the byte comes back"));
         });
     }
 }
 
 fn connections(c: &mut Criterion) {
-    let servers = CONTENDERS.map(spawn);
+    let mut sites = CONTENDERS.map(start);
     let mut group = c.benchmark_group("tun/connect-request-close");
     group.throughput(Throughput::Elements(1));
-    for server in &servers {
-        let to = server.address(ECHO_PORT);
-        group.bench_function(server.contender().name(), |b| {
-            b.iter(|| {
-                let mut stream = client::connect(to).expect("a contender accepts");
-                client::round_trip(&mut stream).expect("the byte comes back")
+    for (site, contender) in sites.iter_mut().zip(CONTENDERS) {
+        let to = site::address(contender, Service::Echo.port());
+        group.bench_function(contender.name(), |b| {
+            b.iter_custom(|count| {
+                let repeat = move || {
+                    let begin = clock::now();
+                    for _ in 0..count {
+                        client::round_trip(&mut client::connect(to)?)?;
+                    }
+                    Ok(clock::now() - begin)
+                };
+                open(site, repeat)
             });
         });
     }
@@ -92,7 +105,7 @@ fn main() -> ExitCode {
 fn run_server(contender: &str) -> io::Result<()> {
     let contender: Contender = contender.parse().map_err(io::Error::other)?;
     let runtime = RuntimeKind::Current;
-    let options = serve::Options { mtu: MTU, queues: 1, tun: None, runtime, until_eof: true };
+    let options = serve::Options { nic: Nic::default(), tun: None, runtime, until_eof: true };
     serve::run(contender, &options, || 0)
 }
 
@@ -102,7 +115,6 @@ fn run_benches() -> io::Result<()> {
         return Ok(());
     }
     netstack_tun::netns::enter_private()?;
-    let _ = netstack_tun::netns::sysctl("net.ipv4.ip_local_port_range", "1024 65535");
     benches();
     Criterion::default().configure_from_args().final_summary();
     Ok(())

@@ -1,12 +1,12 @@
 //! The other end of every measurement: the kernel's TCP, in blocking threads.
 
 use crate::clock;
-use crate::services::{ECHO_PORT, HOLD_PORT, SINK_PORT, SOURCE_PORT};
+use crate::services::{READ, Service, WRITE};
 use crate::stats::Latencies;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,26 @@ use std::time::{Duration, Instant};
 /// such as BBR, which halves the throughput of a local path.
 pub const CONGESTION_CONTROL: &[u8] = b"cubic";
 
-/// Bytes of one write.
-const WRITE: usize = 64 * 1024;
-/// Bytes of one read.
-const READ: usize = 128 * 1024;
 /// How long a connection may make no progress before the measurement fails.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a stream runs before it is measured, so that windows and buffers grow.
-const WARM_UP: Duration = Duration::from_millis(500);
+/// The longest time before a measurement in which windows and buffers grow.
+const MAX_WARM_UP: Duration = Duration::from_millis(500);
+
+/// The time of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// What is not measured: windows and buffers grow.
+    pub warm_up: Duration,
+    /// What is measured.
+    pub time: Duration,
+}
+
+impl Timing {
+    /// Measures for `time` after a warm-up of as long, or of half a second if that is less.
+    pub fn new(time: Duration) -> Self {
+        Self { warm_up: time.min(MAX_WARM_UP), time }
+    }
+}
 
 /// The direction of a stream, as seen from the measured end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,22 +42,26 @@ pub enum Direction {
     In,
     /// The contender sends, the kernel receives.
     Out,
+    /// Both at once on one connection.
+    Both,
 }
 
 impl Direction {
-    /// `in` or `out`.
+    /// `in`, `out` or `both`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::In => "in",
             Self::Out => "out",
+            Self::Both => "both",
         }
     }
 
-    /// The port of the contender's service for this direction.
-    pub const fn port(self) -> u16 {
+    /// The contender's service for this direction.
+    pub const fn service(self) -> Service {
         match self {
-            Self::In => SINK_PORT,
-            Self::Out => SOURCE_PORT,
+            Self::In => Service::Sink,
+            Self::Out => Service::Source,
+            Self::Both => Service::Both,
         }
     }
 }
@@ -83,25 +99,30 @@ pub fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// The result of a measurement of throughput.
+/// A socket whose time is over has an error that says something else.
+fn stuck(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let text = format!("no progress for {} s", TIMEOUT.as_secs());
+            io::Error::new(io::ErrorKind::TimedOut, text)
+        }
+        _ => error,
+    }
+}
+
+/// What streams have moved, as counted by the kernel's sockets.
 #[derive(Clone, Copy, Debug)]
-pub struct Throughput {
-    /// Bytes that were written to or read from the kernel's sockets.
-    pub bytes: u64,
+pub struct Moved {
+    /// Bytes written to them.
+    pub written: u64,
+    /// Bytes read from them.
+    pub read: u64,
     /// The time that it took.
     pub time: Duration,
 }
 
-impl Throughput {
-    /// In Gbit/s.
-    pub fn gbps(&self) -> f64 {
-        self.bytes as f64 * 8e-9 / self.time.as_secs_f64()
-    }
-}
-
-/// Streams to the sink or from the source at `to`, over `flows` connections, and measures for `time`
-/// after a warm-up. `mark` is called at the beginning and the end
-/// of that time.
+/// Streams to or from the service at `to` over `flows` connections. `mark` is called at the beginning and the end
+/// of the measured time.
 ///
 /// # Errors
 /// Those of the connections, including no progress for 10 s.
@@ -109,37 +130,53 @@ pub fn throughput(
     to: SocketAddr,
     direction: Direction,
     flows: usize,
-    time: Duration,
+    timing: Timing,
     mut mark: impl FnMut() -> io::Result<()>,
-) -> io::Result<Throughput> {
-    let streams: Vec<_> = (0..flows).map(|_| Stream::open(to, direction)).collect::<io::Result<Vec<_>>>()?;
-    let bytes = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
-    let count = || bytes.load(Ordering::Relaxed);
+) -> io::Result<Moved> {
+    let halves: Vec<_> = (0..flows).map(|_| Stream::halves(to, direction)).collect::<io::Result<_>>()?;
+    let (written, read, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let count = || (written.load(Ordering::Relaxed), read.load(Ordering::Relaxed));
     thread::scope(|scope| {
-        let (bytes, stop) = (&bytes, &stop);
-        let threads: Vec<_> =
-            streams.into_iter().map(|stream| scope.spawn(move || move_bytes(stream, bytes, stop))).collect();
-        clock::sleep(WARM_UP);
-        mark()?;
-        let (before, begin) = (count(), clock::now());
-        clock::sleep(time);
-        let (after, end) = (count(), clock::now());
-        let marked = mark();
+        let (written, read, stop) = (&written, &read, &stop);
+        let spawn = |stream: Stream| {
+            let bytes = if stream.direction == Direction::In { written } else { read };
+            scope.spawn(move || move_bytes(stream, bytes, stop))
+        };
+        let threads: Vec<_> = halves.into_iter().flatten().map(spawn).collect();
+        clock::sleep(timing.warm_up);
+        // The threads have to be stopped, whatever happens.
+        let measured = mark().and_then(|()| {
+            let (before, begin) = (count(), clock::now());
+            clock::sleep(timing.time);
+            let (after, end) = (count(), clock::now());
+            mark()?;
+            Ok(Moved { written: after.0 - before.0, read: after.1 - before.1, time: end - begin })
+        });
         stop.store(true, Ordering::Relaxed);
         for thread in threads {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(stuck)?;
         }
-        marked?;
-        Ok(Throughput { bytes: after - before, time: end - begin })
+        measured
     })
 }
 
 fn move_bytes(mut stream: Stream, bytes: &AtomicU64, stop: &AtomicBool) -> io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
-        bytes.fetch_add(stream.step()?, Ordering::Relaxed);
+        match stream.step() {
+            Ok(len) => bytes.fetch_add(len, Ordering::Relaxed),
+            // The other half of the connection has ended it.
+            Err(error) if stop.load(Ordering::Relaxed) && is_end(&error) => break,
+            Err(error) => return Err(error),
+        };
     }
+    // It may be ended already.
+    let _ = stream.stream.shutdown(Shutdown::Both);
     Ok(())
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | BrokenPipe | ConnectionReset)
 }
 
 /// A stream that moves a given number of bytes at a time.
@@ -156,7 +193,22 @@ impl Stream {
     /// # Errors
     /// Those of [`connect`].
     pub fn open(to: SocketAddr, direction: Direction) -> io::Result<Self> {
-        Ok(Self { stream: connect(to)?, direction, buf: vec![0x5a; READ.max(WRITE)] })
+        Ok(Self::new(connect(to)?, direction))
+    }
+
+    fn new(stream: TcpStream, direction: Direction) -> Self {
+        Self { stream, direction, buf: vec![0x5a; READ.max(WRITE)] }
+    }
+
+    /// A connection as one stream for each direction that has one.
+    fn halves(to: SocketAddr, direction: Direction) -> io::Result<Vec<Self>> {
+        let stream = connect(to)?;
+        Ok(match direction {
+            Direction::In | Direction::Out => vec![Self::new(stream, direction)],
+            Direction::Both => {
+                vec![Self::new(stream.try_clone()?, Direction::In), Self::new(stream, Direction::Out)]
+            }
+        })
     }
 
     /// Moves `bytes`, or somewhat more.
@@ -174,7 +226,7 @@ impl Stream {
     fn step(&mut self) -> io::Result<u64> {
         let len = match self.direction {
             Direction::In => self.stream.write(&self.buf[..WRITE])?,
-            Direction::Out => self.stream.read(&mut self.buf[..READ])?,
+            Direction::Out | Direction::Both => self.stream.read(&mut self.buf[..READ])?,
         };
         if len == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -183,25 +235,120 @@ impl Stream {
     }
 }
 
-/// Sends one byte there and back on one connection, repeatedly for `time`.
+/// Operations of several threads, each after the other.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    /// How long each took.
+    pub latencies: Latencies,
+    /// In which time they ended.
+    pub time: Duration,
+}
+
+impl Operations {
+    /// Per second, of all threads together.
+    pub fn rate(&self) -> f64 {
+        self.latencies.len() as f64 / self.time.as_secs_f64()
+    }
+}
+
+/// Room for the times of a measurement's operations, of all threads together.
+const TIMES: usize = 1 << 20;
+
+/// Repeats on each of `threads` threads what `prepare` makes, and measures it. `mark` is called at the beginning and
+/// the end of the measured time.
+fn repeat<O: FnMut() -> io::Result<()>>(
+    threads: usize,
+    timing: Timing,
+    mut mark: impl FnMut() -> io::Result<()>,
+    prepare: impl Fn() -> io::Result<O> + Sync,
+) -> io::Result<Operations> {
+    let (measured, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let work = || -> io::Result<Vec<Duration>> {
+        let mut operation = prepare()?;
+        let mut times = Vec::with_capacity(TIMES / threads.max(1));
+        while !stop.load(Ordering::Relaxed) {
+            let begin = clock::now();
+            operation()?;
+            if measured.load(Ordering::Relaxed) {
+                times.push(clock::now() - begin);
+            }
+        }
+        Ok(times)
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        clock::sleep(timing.warm_up);
+        let time = mark().and_then(|()| {
+            let begin = clock::now();
+            measured.store(true, Ordering::Relaxed);
+            clock::sleep(timing.time);
+            measured.store(false, Ordering::Relaxed);
+            let time = clock::now() - begin;
+            mark()?;
+            Ok(time)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let times = threads.into_iter().map(join).collect::<io::Result<Vec<_>>>().map_err(stuck)?;
+        Ok(Operations { latencies: Latencies::new(times.concat()), time: time? })
+    })
+}
+
+/// Sends `size` bytes there and back on each of `connections` connections to an echo, over and over.
 ///
 /// # Errors
-/// Those of the connection.
-pub fn round_trips(at: impl Fn(u16) -> SocketAddr, time: Duration) -> io::Result<Latencies> {
-    let mut stream = connect(at(ECHO_PORT))?;
-    let warm = clock::now() + WARM_UP;
-    let mut last = clock::now();
-    while last < warm {
-        last = round_trip(&mut stream)?;
-    }
-    let end = last + time;
-    let mut times = Vec::with_capacity(1 << 20);
-    while last < end {
-        let begin = last;
-        last = round_trip(&mut stream)?;
-        times.push(last - begin);
-    }
-    Ok(Latencies::new(times))
+/// Those of the connections.
+pub fn round_trips(
+    to: SocketAddr,
+    size: usize,
+    connections: usize,
+    timing: Timing,
+    mark: impl FnMut() -> io::Result<()>,
+) -> io::Result<Operations> {
+    repeat(connections, timing, mark, || {
+        let mut stream = connect(to)?;
+        let mut message = vec![7; size];
+        Ok(move || {
+            stream.write_all(&message)?;
+            stream.read_exact(&mut message)
+        })
+    })
+}
+
+/// Opens connections to an echo, `at_a_time` of them at once: connect, one byte there and back, close. The time of
+/// each ends when its byte is back and it is closed.
+///
+/// # Errors
+/// Those of the connections.
+pub fn connect_request_close(
+    to: SocketAddr,
+    at_a_time: usize,
+    timing: Timing,
+    mark: impl FnMut() -> io::Result<()>,
+) -> io::Result<Operations> {
+    repeat(at_a_time, timing, mark, || Ok(move || round_trip(&mut connect(to)?).map(drop)))
+}
+
+/// Opens connections to a greeter, `at_a_time` of them at once: connect, read the byte that says that the connection
+/// was accepted, reset it. So nobody is left in TIME-WAIT.
+///
+/// # Errors
+/// Those of the connections.
+pub fn accepted(
+    to: SocketAddr,
+    at_a_time: usize,
+    timing: Timing,
+    mark: impl FnMut() -> io::Result<()>,
+) -> io::Result<Operations> {
+    repeat(at_a_time, timing, mark, || {
+        Ok(move || {
+            let mut stream = connect(to)?;
+            stream.read_exact(&mut [0])?;
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+        })
+    })
 }
 
 /// Sends one byte there and back. Returns the time of its return.
@@ -215,59 +362,15 @@ pub fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
     Ok(clock::now())
 }
 
-/// The result of a measurement of short connections.
-#[derive(Clone, Debug)]
-pub struct Connections {
-    /// Per second, of all threads together.
-    pub rate: f64,
-    /// From the call of `connect` until the byte was back.
-    pub latencies: Latencies,
-}
-
-/// Opens `connections` connections, `at_a_time` of them at once: connect, one byte there and back,
-/// close.
-///
-/// Each leaves the client in TIME-WAIT for a minute, and so takes one of its 64,512 ports to this
-/// contender.
-///
-/// # Errors
-/// Those of the connections.
-pub fn connect_request_close(
-    at: impl Fn(u16) -> SocketAddr,
-    at_a_time: usize,
-    connections: usize,
-) -> io::Result<Connections> {
-    let to = at(ECHO_PORT);
-    let taken = AtomicUsize::new(0);
-    let one_after_the_other = || -> io::Result<Vec<Duration>> {
-        let mut times = Vec::with_capacity(connections);
-        while taken.fetch_add(1, Ordering::Relaxed) < connections {
-            let begin = clock::now();
-            let end = round_trip(&mut connect(to)?)?;
-            times.push(end - begin);
-        }
-        Ok(times)
-    };
-    let begin = clock::now();
-    let times = thread::scope(|scope| {
-        let threads: Vec<_> = (0..at_a_time).map(|_| scope.spawn(one_after_the_other)).collect();
-        let results =
-            threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        results.collect::<io::Result<Vec<_>>>()
-    })?;
-    let seconds = (clock::now() - begin).as_secs_f64();
-    Ok(Connections { rate: connections as f64 / seconds, latencies: Latencies::new(times.concat()) })
-}
-
 /// Opens `connections` that stay idle after one byte there and back.
 ///
 /// # Errors
 /// Those of the connections.
-pub fn idle_connections(at: impl Fn(u16) -> SocketAddr, connections: usize) -> io::Result<Vec<TcpStream>> {
+pub fn idle_connections(to: SocketAddr, connections: usize) -> io::Result<Vec<TcpStream>> {
     (0..connections)
         .map(|_| {
-            let mut stream = connect(at(HOLD_PORT))?;
-            round_trip(&mut stream)?;
+            let mut stream = connect(to)?;
+            round_trip(&mut stream).map_err(stuck)?;
             Ok(stream)
         })
         .collect()

@@ -1,6 +1,7 @@
 //! Datagrams: the services of the contenders with sockets, and their client, which uses the kernel's UDP in
 //! blocking threads.
 
+use crate::client::Timing;
 use crate::clock;
 use crate::services::RECEIVED;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
@@ -22,13 +23,11 @@ const MAX_SEGMENTS: usize = 64;
 const CALLS_PER_LOOK: usize = 16;
 /// How long a receiver waits before it looks whether it should end.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long a transfer runs before it is measured.
-const WARM_UP: Duration = Duration::from_millis(300);
 /// After this time nothing of a transfer is on its way any more.
 const DRAIN: Duration = Duration::from_millis(100);
 
 /// How many datagrams one call carries, at both ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// One.
     Single,
@@ -37,14 +36,6 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// `off` or `on`, of the segmentation offload.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Single => "off",
-            Self::Segmented => "on",
-        }
-    }
-
     /// The port that is served in this mode, of the services at `port`.
     pub const fn port(self, port: u16) -> u16 {
         match self {
@@ -180,9 +171,9 @@ fn segmented(contents: &[u8], len: usize, destination: SocketAddr) -> quinn_udp:
 /// The sockets of one contender: of [`Mode::Single`] and of [`Mode::Segmented`].
 #[derive(Debug)]
 pub struct Sockets<S> {
-    /// Of the port [`SINK_PORT`](crate::services::SINK_PORT).
+    /// Of the port [`Service::Sink`](crate::services::Service::Sink).
     pub sinks: [S; 2],
-    /// Of the port [`SOURCE_PORT`](crate::services::SOURCE_PORT).
+    /// Of the port [`Service::Source`](crate::services::Service::Source).
     pub sources: [S; 2],
 }
 
@@ -234,7 +225,7 @@ pub struct Moved {
     pub total: u64,
 }
 
-/// Sends datagrams of `len` bytes to the sink at `to`, and measures for `time` after a warm-up. `mark` is called
+/// Sends datagrams of `len` bytes to the sink at `to`, and measures after a warm-up. `mark` is called
 /// at the beginning and the end of that time.
 ///
 /// # Errors
@@ -243,7 +234,7 @@ pub fn send(
     to: SocketAddr,
     mode: Mode,
     len: usize,
-    time: Duration,
+    timing: Timing,
     mark: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Moved> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -262,7 +253,7 @@ pub fn send(
             Err(error) => Err(error),
         }
     };
-    measure(step, time, mark)
+    measure(step, timing, mark)
 }
 
 /// Receives datagrams of `len` bytes from the source at `from`, as [`send`].
@@ -273,14 +264,14 @@ pub fn receive(
     from: SocketAddr,
     mode: Mode,
     len: u16,
-    time: Duration,
+    timing: Timing,
     mark: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Moved> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(from)?;
     let state = blocking_state(&socket, mode)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let millis = (WARM_UP + time + DRAIN).as_millis() as u32;
+    let millis = (timing.warm_up + timing.time + DRAIN).as_millis() as u32;
     socket.send(&Request { len, millis }.encode())?;
     let mut buf = vec![0; 1 << 16];
     let step = || {
@@ -298,7 +289,7 @@ pub fn receive(
             Err(error) => Err(error),
         }
     };
-    measure(step, time, mark)
+    measure(step, timing, mark)
 }
 
 /// What the segmented mode needs; the socket stays blocking.
@@ -314,7 +305,7 @@ fn blocking_state(socket: &UdpSocket, mode: Mode) -> io::Result<Option<UdpSocket
 /// Runs `step` on a thread, which gives the bytes that it moved.
 fn measure(
     mut step: impl FnMut() -> io::Result<u64> + Send,
-    time: Duration,
+    timing: Timing,
     mut mark: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Moved> {
     let (bytes, stop) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -333,10 +324,10 @@ fn measure(
             }
             Ok(())
         });
-        clock::sleep(WARM_UP);
+        clock::sleep(timing.warm_up);
         mark()?;
         let (before, begin) = (count(), clock::now());
-        clock::sleep(time);
+        clock::sleep(timing.time);
         let (after, end) = (count(), clock::now());
         let marked = mark();
         stop.store(true, Ordering::Relaxed);

@@ -1,8 +1,18 @@
 //! The tools and contenders of netstack's benches.
 //!
-//! The `README.md` of this crate describes how to run them, and the contenders. A measurement needs
-//! a [`server::Server`], which is a process that runs one [`contender::Contender`], and a
-//! [`client`], which uses the kernel's TCP.
+//! The `README.md` of this crate describes how to run them, and the contenders.
+//!
+//! ```text
+//! contender  who is measured, on which interface          scenario  what is measured, in all its variants
+//! serve      one contender, as a process                  client    the other end: the kernel's TCP
+//! services   what contenders do with connections          datagrams the same for UDP, both ends
+//! limit      a TUN endpoint that is no stack              transfer  what both ends have counted
+//! peers      other stacks                                 site      a contender in namespaces of its own
+//! rounds     interleaved rounds, which count, ratios      report    tables, JSON lines, SVG
+//! forward    a proxy on different stacks                  lane      transfers over impaired paths
+//! pinning    which processors both ends have
+//! million    very many connections in memory              pair, counts: costs without a system
+//! ```
 
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
@@ -16,9 +26,17 @@ pub mod forward;
 pub mod hostile;
 pub mod lane;
 pub mod limit;
+pub mod million;
 pub mod pair;
+mod peers;
+pub mod pinning;
 pub mod process;
+pub mod report;
+pub mod rounds;
+pub mod scenario;
 pub mod serve;
-pub mod server;
 pub mod services;
+pub mod site;
 pub mod stats;
+pub mod transfer;
+mod wait;

@@ -3,13 +3,15 @@
 //! It does only what the kernel's TCP at the other end needs: handshakes, acknowledgments, windows,
 //! and going back if there is no progress. It has no buffers and no application: a sink drops what
 //! arrives, a source sends the same bytes for ever, an echo returns each segment unchanged. Only
-//! `read` and `write` copy. It is not a stack: after a loss it can only go back to the last
-//! acknowledgment.
+//! `read` and `write` copy, and with [`Copying::Once`] one copy between the packets and the buffer of an
+//! application, as a stack with sockets has it. It is not a stack: after a loss it can only go back to the
+//! last acknowledgment.
 
 mod datagrams;
 
 use crate::clock;
-use crate::services::RECEIVED;
+use crate::services::{READ, RECEIVED, Service, WRITE};
+use crate::wait::Wait;
 use netstack::buffer::{PacketBuf, Pool};
 use netstack::device::{Device, RxMeta, TxPacket};
 use netstack::wire::{
@@ -17,35 +19,31 @@ use netstack::wire::{
     emit_tcp, ip_header_len, parse_ip, parse_ports, parse_tcp, protocol,
 };
 use netstack_tun::Tun;
-use rustix::event::epoll;
-use rustix::io::Errno;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
-
-/// The port where bytes are received and dropped.
-pub const SINK_PORT: u16 = 5001;
-/// The port where bytes are sent as fast as the peer accepts them.
-pub const SOURCE_PORT: u16 = 5002;
-/// The port where bytes are returned.
-pub const ECHO_PORT: u16 = 5003;
 
 /// The advertised window, and the maximum that a source keeps in flight, in bytes.
 const WINDOW: u32 = 4 << 20;
 const WINDOW_SHIFT: u8 = 10;
-/// Segments that one acknowledgment covers, unless the queue of the device becomes empty before.
-/// With super-segments 1 and 4 give the same result; with single packets more is better.
-const SEGMENTS_PER_ACK: u32 = 4;
+/// Super-segments that one acknowledgment covers, unless the queue of the device becomes empty before. 1 and 4
+/// give the same result.
+const SUPER_SEGMENTS_PER_ACK: u32 = 4;
+/// The same for single packets: 1 gives a third of the rate.
+const PACKETS_PER_ACK: u32 = 16;
+/// Blocks of a send queue into which a source copies, one after the other: 1 MiB, so that the copies are of the
+/// cost of a window's, and not within the fastest cache.
+const BLOCKS: usize = 16;
 /// The largest IP packet.
 const MAX_PACKET: usize = 65_535;
 /// After this time without progress, the sources restart from the last acknowledged byte. A TUN
 /// device loses only packets that overflow its queue.
 const STALL: Duration = Duration::from_millis(200);
+/// Packets between two looks at the clock, while the device always has some.
+const PACKETS_PER_LOOK: u32 = 1024;
 /// RFC 9293 §3.7.1: the MSS of a peer that does not advertise one.
 const DEFAULT_MSS: u16 = 536;
 /// More than the clients of any bench open; further ones get no answer.
@@ -53,116 +51,66 @@ const MAX_CONNECTIONS: usize = 100_000;
 /// RFC 5681 §3.2.
 const DUPLICATES_TO_RETRANSMIT: u8 = 3;
 
+/// The initial sequence number, which need not be unpredictable here.
+const ISS: SeqNum = SeqNum::new(1000);
+
 /// The payload of a source. Its values do not matter, but it stays in the cache, as in a stack,
 /// which would just have written it.
 static PAYLOAD: [u8; MAX_PACKET] = [0x5a; MAX_PACKET];
 
-/// A limit that runs on a thread of its own until this is dropped.
-#[derive(Debug)]
-pub struct Limit {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+/// Whether the limit has the buffers of an application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    /// It has none.
+    None,
+    /// What a source sends is copied from one, and what a sink receives into one.
+    Once,
 }
 
-impl Limit {
-    /// Starts answering on `tun` for every address that the kernel routes there.
-    ///
-    /// # Errors
-    /// Those of creating the thread.
-    pub fn spawn(tun: Arc<Tun>) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = thread::Builder::new().name("limit".to_owned()).spawn(move || run(&tun, &stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-
-    /// Stops, and says whether it ran to the end.
-    ///
-    /// # Errors
-    /// What ended it before its time.
-    ///
-    /// # Panics
-    /// If its thread did.
-    pub fn stop(mut self) -> io::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let thread = self.thread.take().expect("taken here and in drop only");
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    }
-}
-
-impl Drop for Limit {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // It checks `stop` at least every `STALL`. `Limit::stop` returns its error.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Answers on the first queue of `tun` on this thread until `stop` is set, which takes effect
-/// within 200 ms.
+/// Answers on all queues of `tun`, each on a thread of its own, until one fails.
 ///
 /// # Errors
 /// Those of the device.
-pub fn run(tun: &Tun, stop: &AtomicBool) -> io::Result<()> {
-    let wait = Wait::new(tun)?;
-    let mut endpoint = Endpoint::new(tun);
+pub fn run(tun: &Tun, copying: Copying) -> io::Result<()> {
+    thread::scope(|scope| {
+        for queue in 1..tun.queues() {
+            scope.spawn(move || {
+                if let Err(error) = serve(tun, queue, copying) {
+                    // The clients of this queue find no server any more.
+                    eprintln!("queue {queue} of the limit: {error}");
+                }
+            });
+        }
+        serve(tun, 0, copying)
+    })
+}
+
+/// Answers on one queue. A flow stays on the queue on which it was answered.
+fn serve(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
+    let wait = Wait::new(tun, queue)?;
+    let mut endpoint = Endpoint::new(tun, queue, copying);
     let mut buf = Pool::new().take();
-    while !stop.load(Ordering::Relaxed) {
-        match tun.receive(clock::EPOCH, 0, &mut buf) {
-            Ok(meta) => endpoint.on_packet(&buf, meta)?,
+    let (mut packets, mut swept) = (0, clock::now());
+    loop {
+        match tun.receive(clock::EPOCH, queue, &mut buf) {
+            Ok(meta) => {
+                endpoint.on_packet(&buf, meta)?;
+                packets += 1;
+                if packets == PACKETS_PER_LOOK {
+                    packets = 0;
+                    if swept.elapsed() >= STALL {
+                        endpoint.sweep()?;
+                        swept = clock::now();
+                    }
+                }
+            }
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                 endpoint.acknowledge()?;
-                if !wait.readable()? {
+                if !wait.readable(STALL)? {
                     endpoint.on_stall()?;
                 }
             }
             Err(err) => return Err(err),
-        }
-    }
-    Ok(())
-}
-
-/// Waits for the device. epoll rather than poll, which would register with the device anew each time.
-struct Wait {
-    epoll: OwnedFd,
-}
-
-impl Wait {
-    fn new(tun: &Tun) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, tun.queue_fd(0), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-        Ok(Self { epoll })
-    }
-
-    /// Whether a packet arrived within [`STALL`].
-    fn readable(&self) -> io::Result<bool> {
-        let stall = rustix::event::Timespec::try_from(STALL).expect("200 ms are representable");
-        let mut events =
-            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
-        match epoll::wait(&self.epoll, &mut events[..], Some(&stall)) {
-            Ok(count) => Ok(count > 0),
-            Err(Errno::INTR) => Ok(true),
-            Err(err) => Err(err.into()),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Service {
-    Sink,
-    Source,
-    Echo,
-}
-
-impl Service {
-    fn at(port: u16) -> Option<Self> {
-        match port {
-            SINK_PORT => Some(Self::Sink),
-            SOURCE_PORT => Some(Self::Source),
-            ECHO_PORT => Some(Self::Echo),
-            _ => None,
         }
     }
 }
@@ -191,16 +139,20 @@ struct Connection {
     rcv_nxt: SeqNum,
     /// Consecutive acknowledgments that acknowledge nothing new.
     duplicates: u8,
+    /// `snd_una` at the last sweep.
+    swept: SeqNum,
     /// Segments received and not acknowledged.
     unacknowledged: u32,
     /// Whether the FIN was sent.
     finished: bool,
+    /// The send queue of a source that copies, and the block that is next.
+    queue: Vec<u8>,
+    block: usize,
 }
 
 impl Connection {
-    /// Creates a connection from a SYN. The initial sequence number need not be unpredictable here.
+    /// Creates a connection from a SYN.
     fn accept(service: Service, key: Key, ip: IpMeta, syn: &Segment, mtu: usize) -> Self {
-        const ISS: SeqNum = SeqNum::new(1000);
         let ours = own_mss(&key.peer, mtu);
         Self {
             service,
@@ -213,8 +165,11 @@ impl Connection {
             snd_wnd: 0,
             rcv_nxt: syn.seq + 1,
             duplicates: 0,
+            swept: ISS,
             unacknowledged: 0,
             finished: false,
+            queue: Vec::new(),
+            block: 0,
         }
     }
 
@@ -252,12 +207,18 @@ struct Endpoint<'a> {
     connections: HashMap<Key, Connection>,
     /// Connections with segments that are not acknowledged yet.
     owing: Vec<Key>,
+    segments_per_ack: u32,
+    /// The buffer into which an application reads, if it copies.
+    application: Vec<u8>,
 }
 
 impl<'a> Endpoint<'a> {
-    fn new(tun: &'a Tun) -> Self {
-        let out = Output { tun, mtu: tun.mtu(), offload: tun.offload(), header: HeaderBuf::new() };
-        Self { out, connections: HashMap::new(), owing: Vec::new() }
+    fn new(tun: &'a Tun, queue: usize, copying: Copying) -> Self {
+        let (mtu, offload) = (tun.mtu(), tun.offload());
+        let out = Output { tun, queue, mtu, offload, header: HeaderBuf::new(), copying };
+        let segments_per_ack = if offload { SUPER_SEGMENTS_PER_ACK } else { PACKETS_PER_ACK };
+        let application = if copying == Copying::Once { vec![0; READ] } else { Vec::new() };
+        Self { out, connections: HashMap::new(), owing: Vec::new(), segments_per_ack, application }
     }
 
     fn on_packet(&mut self, buf: &PacketBuf, meta: RxMeta) -> io::Result<()> {
@@ -313,12 +274,16 @@ impl<'a> Endpoint<'a> {
             }
             connection.rcv_nxt = connection.rcv_nxt + payload.len() as u32;
             RECEIVED.fetch_add(payload.len() as u64, Ordering::Relaxed);
-            if connection.service == Service::Echo {
+            if matches!(connection.service, Service::Echo | Service::Hold) {
                 self.out.data(connection, payload)?;
             } else {
+                if let Some(buf) = self.application.get_mut(..payload.len()) {
+                    // A black box, or the copy is found to be for nothing.
+                    std::hint::black_box(buf).copy_from_slice(payload);
+                }
                 connection.unacknowledged += 1;
                 match connection.unacknowledged {
-                    SEGMENTS_PER_ACK.. => self.out.ack(connection)?,
+                    count if count >= self.segments_per_ack => self.out.ack(connection)?,
                     1 => self.owing.push(*key),
                     _ => {}
                 }
@@ -335,6 +300,9 @@ impl<'a> Endpoint<'a> {
             }
             return Ok(());
         }
+        if connection.service == Service::Greet && connection.snd_nxt == ISS + 1 {
+            return self.out.data(connection, &PAYLOAD[..1]);
+        }
         self.out.pump(connection)
     }
 
@@ -346,6 +314,18 @@ impl<'a> Endpoint<'a> {
             {
                 self.out.ack(connection)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Restarts the sources that have made no progress since the last call, while others have.
+    fn sweep(&mut self) -> io::Result<()> {
+        for connection in self.connections.values_mut().filter(|connection| !connection.finished) {
+            if connection.swept == connection.snd_una && connection.snd_nxt != connection.snd_una {
+                connection.snd_nxt = connection.snd_una;
+                self.out.pump(connection)?;
+            }
+            connection.swept = connection.snd_una;
         }
         Ok(())
     }
@@ -363,10 +343,12 @@ impl<'a> Endpoint<'a> {
 /// The device, and what is needed to write to it.
 struct Output<'a> {
     tun: &'a Tun,
+    queue: usize,
     mtu: usize,
     /// Whether the device computes checksums and segments.
     offload: bool,
     header: HeaderBuf,
+    copying: Copying,
 }
 
 impl Output<'_> {
@@ -404,17 +386,38 @@ impl Output<'_> {
 
     /// Fills the window of a source with segments of the maximum size.
     fn pump(&mut self, connection: &mut Connection) -> io::Result<()> {
-        if connection.service != Service::Source {
+        if !matches!(connection.service, Service::Source | Service::Both) {
             return Ok(());
         }
         let mss = usize::from(connection.mss);
         let room = MAX_PACKET - ip_header_len(&connection.key.peer) - TCP_HEADER_LEN;
         let len = if self.offload { room / mss * mss } else { mss };
-        let window = connection.snd_wnd.min(WINDOW);
-        while (connection.snd_nxt - connection.snd_una) + len as u32 <= window {
-            self.data(connection, &PAYLOAD[..len])?;
+        let window = connection.snd_wnd.min(WINDOW) as usize;
+        loop {
+            let in_flight = (connection.snd_nxt - connection.snd_una) as usize;
+            let fits = window.saturating_sub(in_flight) / mss * mss;
+            // Less than a whole one is sent only if the window has no room for a whole one ever.
+            let len = if in_flight == 0 { len.min(fits) } else { len };
+            if len == 0 || len > fits {
+                return Ok(());
+            }
+            match self.copying {
+                Copying::None => self.data(connection, &PAYLOAD[..len])?,
+                Copying::Once => self.copied(connection, len)?,
+            }
         }
-        Ok(())
+    }
+
+    /// Sends what an application has written: from its buffer into the send queue, and from there to the device.
+    fn copied(&mut self, connection: &mut Connection, len: usize) -> io::Result<()> {
+        let mut queue = std::mem::take(&mut connection.queue);
+        queue.resize(BLOCKS * WRITE, 0);
+        let block = &mut queue[connection.block * WRITE..][..len];
+        std::hint::black_box(&mut *block).copy_from_slice(&PAYLOAD[..len]);
+        connection.block = (connection.block + 1) % BLOCKS;
+        let sent = self.data(connection, block);
+        connection.queue = queue;
+        sent
     }
 
     fn emit(&mut self, connection: &Connection, flags: Flags, payload: &[u8]) -> io::Result<()> {
@@ -445,7 +448,7 @@ impl Output<'_> {
         let cut = self.offload && payload.len() > usize::from(connection.mss);
         let gso = cut.then_some(Gso { size: connection.mss, header_len });
         let packet = TxPacket { header: &self.header, payload: pieces, checksum, gso, ..TxPacket::default() };
-        match self.tun.transmit(clock::EPOCH, 0, &packet) {
+        match self.tun.transmit(clock::EPOCH, self.queue, &packet) {
             // A lost packet: the peer or `on_stall` recovers it.
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(()),
             result => result,

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::serve::{ASK_MEMORY, ASK_RECEIVED, ASK_SENT, READY};
+use rustix::io::Errno;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -83,11 +84,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // proc(5): utime and stime are fields 14 and 15, and the name before field 3 may have spaces.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-        let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
-        Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
+        cpu_time(&self.child.id().to_string())
     }
 
     /// Bytes of its memory that are in RAM (`VmRSS`).
@@ -95,12 +92,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn resident(&self) -> io::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        // proc_pid_status(5): in kB, which are 1,024 bytes.
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
-        kib.map(|kib: u64| kib << 10).ok_or_else(|| io::Error::other("/proc/PID/status has no VmRSS"))
+        resident(&self.child.id().to_string())
     }
 
     fn line(&self) -> io::Result<String> {
@@ -131,6 +123,61 @@ impl Drop for Process {
     }
 }
 
+/// Processor time that this process has used, the measured end not included.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn own_cpu_time() -> io::Result<Duration> {
+    cpu_time("self")
+}
+
+/// Bytes of this process that are in RAM.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn own_resident() -> io::Result<u64> {
+    resident("self")
+}
+
+/// That of the threads that it has now, where the kernel says so (`CONFIG_SCHED_INFO`), because the time of the whole
+/// process is counted in ticks of 10 ms. In no measurement does a thread end that has worked for it.
+fn cpu_time(process: &str) -> io::Result<Duration> {
+    of_threads(process).or_else(|_| of_process(process))
+}
+
+fn of_threads(process: &str) -> io::Result<Duration> {
+    let mut nanoseconds: u64 = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // The first field is the time on a processor; see Documentation/scheduler/sched-stats.rst of Linux.
+        match std::fs::read_to_string(thread?.path().join("schedstat")) {
+            Ok(fields) => {
+                let first = fields.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
+                nanoseconds += first.ok_or(io::ErrorKind::InvalidData)?;
+            }
+            // One that has just ended.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+fn of_process(process: &str) -> io::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // proc(5): utime and stime are fields 14 and 15, and the name before field 3 may have spaces.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
+}
+
+fn resident(process: &str) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    // proc_pid_status(5): in kB, which are 1,024 bytes.
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    kib.map(|kib: u64| kib << 10).ok_or_else(|| io::Error::other("/proc/PID/status has no VmRSS"))
+}
+
 /// Reads lines on a thread, so that waiting for one can time out.
 fn read_lines(stdout: ChildStdout) -> io::Result<Receiver<io::Result<String>>> {
     let (sender, lines) = mpsc::channel();
@@ -142,4 +189,21 @@ fn read_lines(stdout: ChildStdout) -> io::Result<Receiver<io::Result<String>>> {
         }
     })?;
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_passes_while_a_thread_works() {
+        let before = own_cpu_time().unwrap();
+        let begin = clock::now();
+        let worked = || own_cpu_time().unwrap().saturating_sub(before);
+        while worked() < Duration::from_millis(30) {
+            assert!(begin.elapsed() < TIMEOUT, "30 ms of work are counted as {:?}", worked());
+        }
+        assert!(of_process("self").unwrap() > Duration::ZERO);
+        assert!(own_resident().unwrap() > 100_000);
+    }
 }

@@ -1,16 +1,20 @@
 //! One contender as a process: the measured end.
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Medium, Nic};
 use crate::datagrams::{self, Kernel, Mode, Ours, Sockets};
-use crate::limit;
-use crate::services::{self, ECHO_PORT, HOLD_PORT, Listeners, SINK_PORT, SOURCE_PORT};
-use netstack::{Interface, Stack, net};
+use crate::limit::{self, Copying};
+use crate::peers;
+#[cfg(feature = "peers")]
+use crate::services::Local;
+use crate::services::{self, Service};
+use netstack::config::CongestionName;
+use netstack::{Config, Interface, Stack, net};
 use netstack_tun::{Tun, TunConfig};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -26,11 +30,18 @@ pub const ASK_RECEIVED: &str = "received";
 /// A request on standard input. The answer is the number of bytes that the sources of datagrams have sent.
 pub const ASK_SENT: &str = "sent";
 
+/// The kernel's end of a TUN device or veth pair, in a network of 24 bits.
+pub(crate) const KERNEL: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// The measured end.
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
+/// The name of a TUN device that is made here.
+const TUN: &str = "bench0";
+
 /// The kernel's default. Less would refuse bursts; see `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// The kind of tokio runtime.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RuntimeKind {
     /// One thread.
     #[default]
@@ -39,13 +50,19 @@ pub enum RuntimeKind {
     Multi,
 }
 
+/// The address of the services of `contender`.
+pub const fn address(contender: Contender) -> Ipv4Addr {
+    match contender.medium() {
+        Medium::Tun | Medium::Veth => SERVER,
+        Medium::Loopback => Ipv4Addr::LOCALHOST,
+    }
+}
+
 /// The options of a contender.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The MTU of its TUN device, in bytes.
-    pub mtu: u32,
-    /// Number of queues of its TUN device.
-    pub queues: usize,
+    /// Its TUN device.
+    pub nic: Nic,
     /// The name of an existing TUN device to use instead of a new one.
     pub tun: Option<String>,
     /// The runtime, where it has one.
@@ -63,14 +80,38 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
     if options.until_eof {
         thread::Builder::new().name("stdin".to_owned()).spawn(move || answer(live_bytes))?;
     }
+    let open = || open_tun(contender, options);
     match contender {
-        Contender::Limit => {
-            let tun = open_tun(contender, options)?;
+        Contender::Limit | Contender::LimitCopy => {
+            let tun = open()?;
             ready()?;
-            limit::run(&tun, &AtomicBool::new(false))
+            let copy = contender == Contender::LimitCopy;
+            limit::run(&tun, if copy { Copying::Once } else { Copying::None })
         }
-        Contender::Netstack => netstack(contender, options),
-        Contender::Veth | Contender::Loopback => kernel(options),
+        Contender::Netstack => runtime(options.runtime)?.block_on(netstack(open()?)),
+        Contender::KernelVeth | Contender::KernelLoopback => runtime(options.runtime)?.block_on(kernel()),
+        Contender::Smoltcp => peers::smoltcp::serve(&open()?, SERVER, ready),
+        #[cfg(feature = "peers")]
+        Contender::Ipstack => {
+            runtime(options.runtime)?.block_on(async { peers::ipstack::serve(open()?, Local, ready).await })
+        }
+        #[cfg(feature = "peers")]
+        Contender::NetstackSmoltcp => runtime(options.runtime)?.block_on(async {
+            if options.nic.offload && options.tun.is_none() {
+                let device = peers::netstack_smoltcp::offload_device(TUN, KERNEL, options.nic.mtu)?;
+                peers::netstack_smoltcp::serve_offload(device, Local, ready).await
+            } else {
+                peers::netstack_smoltcp::serve(open()?, Local, ready).await
+            }
+        }),
+        #[cfg(feature = "peers")]
+        Contender::TcpIp => {
+            runtime(options.runtime)?.block_on(async { peers::tcp_ip::serve(open()?, Local, ready).await })
+        }
+        #[cfg(not(feature = "peers"))]
+        Contender::Ipstack | Contender::NetstackSmoltcp | Contender::TcpIp => {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 }
 
@@ -96,13 +137,14 @@ pub(crate) fn ready() -> io::Result<()> {
 }
 
 fn open_tun(contender: Contender, options: &Options) -> io::Result<Tun> {
-    let config = match (&options.tun, contender.tun()) {
+    let config = match &options.tun {
         // One that exists has its addresses.
-        (Some(name), _) => TunConfig::new(name),
-        (None, Some(name)) => TunConfig::new(name).address(format!("{}/24", contender.kernel_address()))?,
-        (None, None) => unreachable!("only who has a TUN device opens one"),
+        Some(name) => TunConfig::new(name),
+        None => TunConfig::new(TUN).address(format!("{KERNEL}/24"))?,
     };
-    Tun::open(&config.mtu(options.mtu).queues(options.queues))
+    let Nic { mtu, offload, queues } = options.nic;
+    let offload = offload && contender.has_offloads() && contender != Contender::NetstackSmoltcp;
+    Tun::open(&config.mtu(mtu).offload(offload).queues(queues))
 }
 
 pub(crate) fn runtime(kind: RuntimeKind) -> io::Result<Runtime> {
@@ -113,52 +155,38 @@ pub(crate) fn runtime(kind: RuntimeKind) -> io::Result<Runtime> {
 }
 
 /// netstack, driven by the runtime that also runs the services.
-fn netstack(contender: Contender, options: &Options) -> io::Result<()> {
-    let tun = Arc::new(open_tun(contender, options)?);
-    runtime(options.runtime)?.block_on(async {
-        let interface = Interface::new(tun).address(&format!("{}/24", contender.address()));
-        let stack = Stack::builder().interface(interface).build()?;
-        let listen = async |port| net::TcpListener::bind_on(&stack, (contender.address(), port)).await;
-        let listeners = Listeners {
-            sink: listen(SINK_PORT).await?,
-            source: listen(SOURCE_PORT).await?,
-            echo: listen(ECHO_PORT).await?,
-            hold: listen(HOLD_PORT).await?,
-        };
-        let bind = async |port, mode: Mode| {
-            let socket = net::UdpSocket::bind_on(&stack, (contender.address(), mode.port(port))).await?;
-            Ok::<_, io::Error>(Ours { socket, mode })
-        };
-        let sockets = Sockets {
-            sinks: [bind(SINK_PORT, Mode::Single).await?, bind(SINK_PORT, Mode::Segmented).await?],
-            sources: [bind(SOURCE_PORT, Mode::Single).await?, bind(SOURCE_PORT, Mode::Segmented).await?],
-        };
-        datagrams::serve(sockets);
-        ready()?;
-        services::serve(listeners).await;
-        Ok(())
-    })
+async fn netstack(tun: Tun) -> io::Result<()> {
+    let interface = Interface::new(Arc::new(tun)).address(&format!("{SERVER}/24"));
+    let config = Config::default().with(|config| config.congestion = CongestionName::CUBIC);
+    let stack = Stack::builder().config(config).interface(interface).build()?;
+    for service in Service::ALL {
+        let listener = net::TcpListener::bind_on(&stack, (SERVER, service.port())).await?;
+        tokio::spawn(services::serve(listener, service));
+    }
+    let bind = async |service: Service, mode: Mode| {
+        let socket = net::UdpSocket::bind_on(&stack, (SERVER, mode.port(service.port()))).await?;
+        Ok::<_, io::Error>(Ours { socket, mode })
+    };
+    datagrams::serve(Sockets {
+        sinks: [bind(Service::Sink, Mode::Single).await?, bind(Service::Sink, Mode::Segmented).await?],
+        sources: [bind(Service::Source, Mode::Single).await?, bind(Service::Source, Mode::Segmented).await?],
+    });
+    ready()?;
+    std::future::pending().await
 }
 
-/// The kernel's TCP, in whichever namespace this process is.
-fn kernel(options: &Options) -> io::Result<()> {
-    runtime(options.runtime)?.block_on(async {
-        let listeners = Listeners {
-            sink: kernel_listener(SINK_PORT)?,
-            source: kernel_listener(SOURCE_PORT)?,
-            echo: kernel_listener(ECHO_PORT)?,
-            hold: kernel_listener(HOLD_PORT)?,
-        };
-        let bind = async |port, mode: Mode| Kernel::bind(mode.port(port), mode).await;
-        let sockets = Sockets {
-            sinks: [bind(SINK_PORT, Mode::Single).await?, bind(SINK_PORT, Mode::Segmented).await?],
-            sources: [bind(SOURCE_PORT, Mode::Single).await?, bind(SOURCE_PORT, Mode::Segmented).await?],
-        };
-        datagrams::serve(sockets);
-        ready()?;
-        services::serve(listeners).await;
-        Ok(())
-    })
+/// The kernel's TCP and UDP, in whichever namespace this process is.
+async fn kernel() -> io::Result<()> {
+    for service in Service::ALL {
+        tokio::spawn(services::serve(kernel_listener(service.port())?, service));
+    }
+    let bind = async |service: Service, mode: Mode| Kernel::bind(mode.port(service.port()), mode).await;
+    datagrams::serve(Sockets {
+        sinks: [bind(Service::Sink, Mode::Single).await?, bind(Service::Sink, Mode::Segmented).await?],
+        sources: [bind(Service::Source, Mode::Single).await?, bind(Service::Source, Mode::Segmented).await?],
+    });
+    ready()?;
+    std::future::pending().await
 }
 
 /// A listener at `port`, in whichever namespace this process is.

@@ -1,30 +1,77 @@
-//! The services of the contenders with sockets, written once for all types that have tokio's
-//! traits.
+//! The services of the contenders, written once for all types that have tokio's traits.
 
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
-
-pub use crate::limit::{ECHO_PORT, SINK_PORT, SOURCE_PORT};
-
-/// The port where a byte is returned and the stream is then kept open, without a task.
-pub const HOLD_PORT: u16 = 5004;
 
 /// Bytes that the sinks of this process have read. They measure an inward stream, because data that
 /// the client has written may not have arrived.
 pub static RECEIVED: AtomicU64 = AtomicU64::new(0);
 
-/// Maximum number of connections that are kept at [`HOLD_PORT`].
-const MAX_HELD: usize = 1 << 20;
-
 /// Bytes of one read.
-const READ: usize = 128 * 1024;
+pub(crate) const READ: usize = 128 * 1024;
 /// Bytes of one write.
-const WRITE: usize = 64 * 1024;
+pub(crate) const WRITE: usize = 64 * 1024;
 /// Bytes that an echo moves at once.
-const ECHO: usize = 16 * 1024;
+pub(crate) const ECHO: usize = 16 * 1024;
+
+/// What a contender does with the connections to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Receives bytes and drops them.
+    Sink,
+    /// Sends bytes as fast as the peer accepts them.
+    Source,
+    /// Returns bytes.
+    Echo,
+    /// Returns one byte and then keeps the connection, without a task.
+    Hold,
+    /// A sink and a source in one.
+    Both,
+    /// Sends one byte, and waits for the end.
+    Greet,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Sink, Self::Source, Self::Echo, Self::Hold, Self::Both, Self::Greet];
+
+    /// Its port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Sink => 5001,
+            Self::Source => 5002,
+            Self::Echo => 5003,
+            Self::Hold => 5004,
+            Self::Both => 5005,
+            Self::Greet => 5006,
+        }
+    }
+
+    /// The service at `port`.
+    pub fn at(port: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.port() == port)
+    }
+
+    /// Serves a connection until it ends.
+    ///
+    /// # Errors
+    /// Those of the stream. A source ends with one.
+    pub async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> io::Result<()> {
+        match self {
+            Self::Sink => sink(stream).await,
+            Self::Source => source(stream).await,
+            Self::Echo => echo(stream).await,
+            Self::Hold => hold(stream).await,
+            Self::Both => {
+                let (read, write) = tokio::io::split(stream);
+                tokio::try_join!(sink(read), source(write)).map(drop)
+            }
+            Self::Greet => greet(stream).await,
+        }
+    }
+}
 
 /// A listener of tokio or of netstack.
 pub trait Listener: Send + Sync + 'static {
@@ -55,44 +102,46 @@ impl Listener for netstack::net::TcpListener {
     }
 }
 
-/// The listeners of one contender.
-#[derive(Debug)]
-pub struct Listeners<L> {
-    /// At [`SINK_PORT`].
-    pub sink: L,
-    /// At [`SOURCE_PORT`].
-    pub source: L,
-    /// At [`ECHO_PORT`].
-    pub echo: L,
-    /// At [`HOLD_PORT`].
-    pub hold: L,
-}
-
-/// Serves all connections, each as a task of its own, until the runtime ends.
-pub async fn serve<L: Listener>(listeners: Listeners<L>) {
-    let Listeners { sink: sinks, source: sources, echo: echoes, hold: holds } = listeners;
-    tokio::join!(each(sinks, sink), each(sources, source), each(echoes, echo), hold(holds));
-}
-
-/// Spawns `service` for each connection. Its client judges how it ends.
-async fn each<L: Listener, F>(listener: L, service: impl Fn(L::Stream) -> F)
-where
-    F: Future<Output = io::Result<()>> + Send + 'static,
-{
+/// Serves all connections, each as a task of its own, until the runtime ends. Their clients judge how they end.
+pub async fn serve<L: Listener>(listener: L, service: Service) {
     loop {
         match listener.accept().await {
-            Ok(stream) => drop(tokio::spawn(service(stream))),
+            Ok(stream) => drop(tokio::spawn(service.run(stream))),
             // A connection that was reset before it was accepted.
             Err(_) => tokio::task::yield_now().await,
         }
     }
 }
 
+/// What happens to a connection of a stack that accepts those of all addresses and ports.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Serves a connection to `port`, until it ends.
+    fn connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        to: std::net::SocketAddr,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// The services themselves, at any address.
+#[derive(Clone, Copy, Debug)]
+pub struct Local;
+
+impl Handler for Local {
+    async fn connection(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        to: std::net::SocketAddr,
+    ) {
+        if let Some(service) = Service::at(to.port()) {
+            // Its client judges how it ends.
+            let _ = service.run(stream).await;
+        }
+    }
+}
+
 /// Reads and drops everything, and counts it in [`RECEIVED`].
-///
-/// # Errors
-/// Those of the stream.
-pub async fn sink(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
+async fn sink(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
     let mut buf = vec![0; READ];
     loop {
         match stream.read(&mut buf).await? {
@@ -103,10 +152,7 @@ pub async fn sink(mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
 }
 
 /// Writes until the peer closes the connection.
-///
-/// # Errors
-/// Those of the stream; it ends with one.
-pub async fn source(mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
+async fn source(mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
     let buf = vec![0x5a; WRITE];
     loop {
         stream.write_all(&buf).await?;
@@ -114,10 +160,7 @@ pub async fn source(mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
 }
 
 /// Returns everything.
-///
-/// # Errors
-/// Those of the stream.
-pub async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut buf = vec![0; ECHO];
     loop {
         let len = stream.read(&mut buf).await?;
@@ -125,34 +168,49 @@ pub async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result
             return Ok(());
         }
         stream.write_all(&buf[..len]).await?;
+        stream.flush().await?;
     }
 }
 
-/// Echoes one byte on each connection and keeps the connection. No task and no buffer remains, so
-/// that the memory of an idle connection is that of the stack alone.
-async fn hold<L: Listener>(listener: L) {
-    let (keep, mut kept) = mpsc::unbounded_channel();
-    let first_byte = async |mut stream: L::Stream| {
-        let byte = stream.read_u8().await?;
-        stream.write_u8(byte).await?;
-        Ok::<_, io::Error>(stream)
-    };
-    let accept = async {
-        loop {
-            let Ok(stream) = listener.accept().await else { continue };
-            // One after the other, as the client opens them. One that fails is not kept.
-            if let Ok(stream) = first_byte(stream).await {
-                let _ = keep.send(stream);
-            }
+/// Echoes one byte and keeps the connection for as long as the process lives. No task and no buffer remains, so
+/// that the memory of an idle connection is that of the stack and of its socket.
+async fn hold(mut stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> io::Result<()> {
+    let byte = stream.read_u8().await?;
+    stream.write_u8(byte).await?;
+    stream.flush().await?;
+    Box::leak(Box::new(stream));
+    Ok(())
+}
+
+/// Says that the connection is accepted, and waits until the client has gone.
+async fn greet(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    stream.write_u8(7).await?;
+    stream.flush().await?;
+    stream.read_u8().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_has_a_port_of_its_own() {
+        for service in Service::ALL {
+            assert_eq!(Service::at(service.port()), Some(service));
         }
-    };
-    let hold = async {
-        let mut held = Vec::with_capacity(1024);
-        while let Some(stream) = kept.recv().await {
-            if held.len() < MAX_HELD {
-                held.push(stream);
-            }
-        }
-    };
-    tokio::join!(accept, hold);
+        assert_eq!(Service::at(80), None);
+    }
+
+    #[tokio::test]
+    async fn a_greeting_is_sent_and_an_echo_returned() {
+        let (mut client, server) = tokio::io::duplex(64);
+        tokio::spawn(Service::Greet.run(server));
+        assert_eq!(client.read_u8().await.unwrap(), 7);
+        let (mut client, server) = tokio::io::duplex(64);
+        tokio::spawn(Service::Echo.run(server));
+        client.write_all(b"there and back").await.unwrap();
+        let mut back = [0; 14];
+        client.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"there and back");
+    }
 }

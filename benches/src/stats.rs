@@ -14,6 +14,26 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// What several rounds have found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Their median.
+    pub median: f64,
+    /// The least of them.
+    pub min: f64,
+    /// The most of them.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of `values`; none if there are none.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let min = values.iter().copied().reduce(f64::min)?;
+        let max = values.iter().copied().reduce(f64::max)?;
+        Some(Self { median: median(values), min, max })
+    }
+}
+
 /// The durations of a number of operations.
 #[derive(Clone, Debug)]
 pub struct Latencies {
@@ -55,6 +75,12 @@ mod tests {
         assert!(median(&[]).is_nan());
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_spread_is_of_all_values() {
+        assert_eq!(Spread::of(&[]), None);
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.5]), Some(Spread { median: 2.5, min: 1.0, max: 3.0 }));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use super::{Forwarder, Kind};
 use crate::process::Process;
-use netstack_tun::netns::{self, Namespace};
+use crate::site::{self, Site, veth};
+use netstack_tun::netns::Namespace;
 use netstack_tun::{Cidr, interface};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,13 +39,13 @@ pub struct Lab {
 
 impl Lab {
     /// Makes the namespace of the server, and runs `command` there, which must serve as
-    /// [`Contender::Veth`](crate::contender::Contender::Veth) with `until_eof`.
+    /// [`Contender::KernelVeth`](crate::contender::Contender::KernelVeth) with `until_eof`.
     ///
     /// # Errors
     /// Those of the namespace and interfaces, and of [`Process::spawn`].
     pub fn new(mut command: Command, mtu: u32) -> io::Result<Self> {
         let servers = Namespace::new()?;
-        link((TO_SERVER, PROXIES), (TO_PROXIES, SERVER), &servers, mtu)?;
+        veth((TO_SERVER, PROXIES), (TO_PROXIES, SERVER), &servers, mtu)?;
         let server = servers.run(|| Process::spawn(SERVER_NAME, &mut command))??;
         Ok(Self { servers, command, server: Some(server), mtu })
     }
@@ -55,21 +56,19 @@ impl Lab {
     /// # Errors
     /// Those of [`Process::spawn`], and of the namespace and interfaces.
     pub fn start(&self, forwarder: Forwarder, command: impl FnOnce(&Path) -> Command) -> io::Result<Site> {
-        let clients = Namespace::new()?;
+        let clients = site::clients()?;
         let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), clients.as_fd().as_raw_fd()));
         if forwarder.kind == Kind::Splice {
             // That of an earlier one is removed some time after its namespace. There may be none.
             let _ = interface::delete(TO_CLIENTS);
-            link((TO_CLIENTS, GATEWAY), (TO_PROXY, CLIENT), &clients, self.mtu)?;
+            veth((TO_CLIENTS, GATEWAY), (TO_PROXY, CLIENT), &clients, self.mtu)?;
         }
         let proxy = Process::spawn(forwarder.name, &mut command(&path))?;
         clients.run(|| {
-            // More connections before all ports are in TIME-WAIT. Not available everywhere.
-            let _ = netns::sysctl("net.ipv4.ip_local_port_range", "1024 65535");
             let everywhere = Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0)?;
             interface::add_route(everywhere, None, TO_PROXY)
         })??;
-        Ok(Site { clients, proxy })
+        Ok(Site::of(proxy, clients))
     }
 
     /// The server's process.
@@ -91,43 +90,4 @@ impl Lab {
         *server = Some(servers.run(|| Process::spawn(SERVER_NAME, command))??);
         Ok(())
     }
-}
-
-/// A proxy and its clients.
-#[derive(Debug)]
-pub struct Site {
-    clients: Namespace,
-    proxy: Process,
-}
-
-impl Site {
-    /// The proxy's process.
-    pub fn proxy(&mut self) -> &mut Process {
-        &mut self.proxy
-    }
-
-    /// Runs `body` in the namespace of the clients, on a thread of its own.
-    ///
-    /// # Errors
-    /// Those of `body`, and of entering the namespace.
-    pub fn as_client<T: Send>(
-        &mut self,
-        body: impl FnOnce(&mut Process) -> io::Result<T> + Send,
-    ) -> io::Result<T> {
-        let Self { clients, proxy } = self;
-        clients.run(|| body(proxy))?
-    }
-}
-
-/// A veth pair from here to another namespace, each end with its name and address.
-fn link(here: (&str, Ipv4Addr), there: (&str, Ipv4Addr), namespace: &Namespace, mtu: u32) -> io::Result<()> {
-    let side = |(name, address): (&str, Ipv4Addr)| {
-        interface::set_mtu(name, mtu)?;
-        interface::up(name)?;
-        interface::add_address(name, Cidr::new(IpAddr::V4(address), 24)?)
-    };
-    interface::veth_pair(here.0, there.0)?;
-    interface::move_to(there.0, namespace)?;
-    namespace.run(|| side(there))??;
-    side(here)
 }

@@ -4,17 +4,14 @@
 //! ```text
 //! lab      the namespaces, their links and the servers      serve   one contender, as a process
 //! splice   kernel sockets on both sides                     nat     datagrams of clients without flows
-//! peers    other stacks, with the feature `peers`
 //! ```
 
 mod lab;
-mod nat;
-#[cfg(feature = "peers")]
-mod peers;
+pub(crate) mod nat;
 mod serve;
 mod splice;
 
-pub use lab::{Lab, Site};
+pub use lab::Lab;
 pub use serve::{Options, run};
 
 use std::fmt;
@@ -32,7 +29,7 @@ pub enum Kind {
     /// Kernel sockets, over a veth pair instead of a TUN device.
     Splice,
     /// netstack-smoltcp.
-    Smoltcp,
+    NetstackSmoltcp,
     /// ipstack.
     Ipstack,
     /// tcp_ip.
@@ -61,13 +58,13 @@ impl Forwarder {
         Self::new("netstack", Kind::Netstack, true, None),
         Self::new("netstack-plain", Kind::Netstack, false, None),
         Self::new("netstack-65535", Kind::Netstack, false, Some(65_535)),
-        Self::new("smoltcp-offload", Kind::Smoltcp, true, None),
-        Self::new("smoltcp-9000", Kind::Smoltcp, false, Some(9000)),
-        Self::new("smoltcp", Kind::Smoltcp, false, None),
+        Self::new("netstack-smoltcp-offload", Kind::NetstackSmoltcp, true, None),
+        Self::new("netstack-smoltcp-9000", Kind::NetstackSmoltcp, false, Some(9000)),
+        Self::new("netstack-smoltcp", Kind::NetstackSmoltcp, false, None),
         Self::new("ipstack-65535", Kind::Ipstack, false, Some(65_535)),
         Self::new("ipstack", Kind::Ipstack, false, None),
-        Self::new("tcp-ip-65535", Kind::TcpIp, false, Some(65_535)),
-        Self::new("tcp-ip", Kind::TcpIp, false, None),
+        Self::new("tcp_ip-65535", Kind::TcpIp, false, Some(65_535)),
+        Self::new("tcp_ip", Kind::TcpIp, false, None),
     ];
 
     const fn new(name: &'static str, kind: Kind, offload: bool, mtu: Option<u32>) -> Self {
@@ -84,7 +81,7 @@ impl Forwarder {
         match self.kind {
             // They have them only while they copy.
             Kind::Netstack | Kind::Splice => 0,
-            Kind::Smoltcp | Kind::Ipstack | Kind::TcpIp => 2 * PEER_BUFFER,
+            Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => 2 * PEER_BUFFER,
         }
     }
 
@@ -93,7 +90,7 @@ impl Forwarder {
         match self.kind {
             // A kernel has no listener for all addresses without firewall rules, which would cost something.
             Kind::Splice => lab::GATEWAY,
-            Kind::Netstack | Kind::Smoltcp | Kind::Ipstack | Kind::TcpIp => lab::SERVER,
+            Kind::Netstack | Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => lab::SERVER,
         }
     }
 }

@@ -10,24 +10,24 @@ use tokio::net::UdpSocket;
 const MAX_FLOWS: usize = 1024;
 
 /// The way back to the clients.
-pub(super) trait Replies: Clone + Send + Sync + 'static {
+pub(crate) trait Replies: Clone + Send + Sync + 'static {
     /// Sends to `client` in the name of `from`.
     fn reply(&self, from: SocketAddr, client: SocketAddr, payload: &[u8]) -> impl Future<Output = ()> + Send;
 }
 
 /// One kernel socket for each pair of client and destination.
-pub(super) struct Nat<R> {
+pub(crate) struct Nat<R> {
     flows: HashMap<(SocketAddr, SocketAddr), Arc<UdpSocket>>,
     replies: R,
 }
 
 impl<R: Replies> Nat<R> {
-    pub(super) fn new(replies: R) -> Self {
+    pub(crate) fn new(replies: R) -> Self {
         Self { flows: HashMap::new(), replies }
     }
 
     /// Passes on what `client` has sent to `to`. What cannot be passed on is lost, as on the way.
-    pub(super) async fn send(&mut self, client: SocketAddr, to: SocketAddr, payload: &[u8]) {
+    pub(crate) async fn send(&mut self, client: SocketAddr, to: SocketAddr, payload: &[u8]) {
         if !self.flows.contains_key(&(client, to)) {
             let Ok(socket) = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await else { return };
             if socket.connect(to).await.is_err() {

@@ -1,15 +1,23 @@
 //! One contender as a process: a proxy.
 
+#[cfg(feature = "peers")]
+use super::PEER_BUFFER;
 use super::lab::{CLIENT, TO_PROXY};
 use super::{Forwarder, Kind, splice};
+#[cfg(feature = "peers")]
+use crate::peers::{ipstack, netstack_smoltcp, tcp_ip};
 use crate::serve::{RuntimeKind, answer, ready, runtime};
 use netstack::{Interface, Stack};
 use netstack_examples::proxy::{Log, Outbound, Proxy, ProxyConfig};
 use netstack_tun::{Tun, TunConfig};
 use std::io;
+#[cfg(feature = "peers")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+#[cfg(feature = "peers")]
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The options of a proxy.
 #[derive(Clone, Debug)]
@@ -34,15 +42,19 @@ pub fn run(forwarder: Forwarder, options: &Options, live_bytes: fn() -> usize) -
             Kind::Netstack => netstack(open(forwarder, options)?).await,
             Kind::Splice => splice::serve(ready).await,
             #[cfg(feature = "peers")]
-            Kind::Smoltcp if forwarder.offload => super::peers::smoltcp::serve_offload(options, ready).await,
+            Kind::NetstackSmoltcp if forwarder.offload => {
+                let device = || netstack_smoltcp::offload_device(TO_PROXY, CLIENT, options.mtu);
+                let device = netstack_tun::netns::Namespace::open(&options.clients)?.run(device)??;
+                netstack_smoltcp::serve_offload(device, Relay, ready).await
+            }
             #[cfg(feature = "peers")]
-            Kind::Smoltcp => super::peers::smoltcp::serve(open(forwarder, options)?, ready).await,
+            Kind::NetstackSmoltcp => netstack_smoltcp::serve(open(forwarder, options)?, Relay, ready).await,
             #[cfg(feature = "peers")]
-            Kind::Ipstack => super::peers::ipstack::serve(open(forwarder, options)?, ready).await,
+            Kind::Ipstack => ipstack::serve(open(forwarder, options)?, Relay, ready).await,
             #[cfg(feature = "peers")]
-            Kind::TcpIp => super::peers::tcp_ip::serve(open(forwarder, options)?, ready).await,
+            Kind::TcpIp => tcp_ip::serve(open(forwarder, options)?, Relay, ready).await,
             #[cfg(not(feature = "peers"))]
-            Kind::Smoltcp | Kind::Ipstack | Kind::TcpIp => Err(io::ErrorKind::Unsupported.into()),
+            Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => Err(io::ErrorKind::Unsupported.into()),
         }
     })
 }
@@ -68,4 +80,29 @@ async fn netstack(tun: Tun) -> io::Result<()> {
     let mut proxy = Proxy::start(stack, config, Log::Off).await?;
     ready()?;
     proxy.failed().await
+}
+
+/// Passes connections on.
+#[cfg(feature = "peers")]
+#[derive(Clone)]
+struct Relay;
+
+#[cfg(feature = "peers")]
+impl crate::services::Handler for Relay {
+    /// The clients judge how it ends.
+    async fn connection(
+        &self,
+        mut client: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        to: SocketAddr,
+    ) {
+        if let Ok(mut upstream) = splice::connect(to).await {
+            let copy = tokio::io::copy_bidirectional_with_sizes(
+                &mut client,
+                &mut upstream,
+                PEER_BUFFER,
+                PEER_BUFFER,
+            );
+            let _ = copy.await;
+        }
+    }
 }

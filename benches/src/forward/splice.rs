@@ -5,7 +5,7 @@ use super::nat::{Nat, Replies};
 use crate::client::CONGESTION_CONTROL;
 use crate::datagrams::Mode;
 use crate::serve::kernel_listener;
-use crate::services::{ECHO_PORT, HOLD_PORT, SINK_PORT, SOURCE_PORT};
+use crate::services::Service;
 use netstack_examples::proxy::{Activity, Buffers, copy};
 use socket2::SockRef;
 use std::io;
@@ -19,11 +19,11 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 /// Those of the sockets.
 pub(super) async fn serve(ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let buffers = Buffers::default();
-    for port in [SINK_PORT, SOURCE_PORT, ECHO_PORT, HOLD_PORT] {
+    for port in Service::ALL.map(Service::port) {
         let to = SocketAddr::from((SERVER, port));
         tokio::spawn(accept(kernel_listener(port)?, to, buffers.clone()));
     }
-    for port in [SINK_PORT, SOURCE_PORT].map(|port| Mode::Single.port(port)) {
+    for port in [Service::Sink, Service::Source].map(|service| Mode::Single.port(service.port())) {
         let socket = UdpSocket::bind((GATEWAY, port)).await?;
         tokio::spawn(datagrams(Arc::new(socket), (SERVER, port).into()));
     }

@@ -1,9 +1,8 @@
 //! The bare limit for datagrams: a sink counts them, a source sends one over and over.
 
-use super::{SINK_PORT, SOURCE_PORT};
 use crate::clock;
 use crate::datagrams::{Mode, Request, SENT};
-use crate::services::RECEIVED;
+use crate::services::{RECEIVED, Service};
 use netstack::device::{Device, TxPacket};
 use netstack::wire::{
     ChecksumMode, Gso, HeaderBuf, IpHeader, IpMeta, UDP_HEADER_LEN, UdpDatagram, UdpHeader, emit_udp,
@@ -20,14 +19,17 @@ const PACKETS_PER_LOOK: usize = 16;
 pub(super) fn on_datagram(tun: &Tun, ip: &IpHeader, packet: &[u8]) -> io::Result<()> {
     let bytes = &packet[ip.payload.clone()];
     let Ok(UdpHeader { src_port, dst_port, payload_len }) = parse_udp(bytes) else { return Ok(()) };
-    let mode =
-        |port: u16| [Mode::Single, Mode::Segmented].into_iter().find(|mode| mode.port(port) == dst_port);
-    if mode(SINK_PORT).is_some() {
+    let mode = |service: Service| {
+        [Mode::Single, Mode::Segmented].into_iter().find(|mode| mode.port(service.port()) == dst_port)
+    };
+    if mode(Service::Sink).is_some() {
         RECEIVED.fetch_add(payload_len as u64, Ordering::Relaxed);
         return Ok(());
     }
     let payload = &bytes[UDP_HEADER_LEN..][..payload_len];
-    let (Some(mode), Some(request)) = (mode(SOURCE_PORT), Request::decode(payload)) else { return Ok(()) };
+    let (Some(mode), Some(request)) = (mode(Service::Source), Request::decode(payload)) else {
+        return Ok(());
+    };
     let back = IpMeta { dont_fragment: true, ..IpMeta::new(ip.dst, ip.src, 64) };
     // The kernel divides them from Linux 6.2 on.
     let mode = if tun.udp_offload() { mode } else { Mode::Single };

@@ -1,8 +1,8 @@
 //! tcp_ip, as its examples `tcp_proxy` and `udp`.
 
 use super::device::Device;
-use super::relay;
 use crate::forward::nat::{Nat, Replies};
+use crate::services::Handler;
 use ::tcp_ip::tcp::TcpListener;
 use ::tcp_ip::udp::UdpSocket;
 use ::tcp_ip::{IpStackConfig, IpStackRecv, IpStackSend, ip_stack};
@@ -14,7 +14,15 @@ use std::sync::Arc;
 /// Packets that are taken from the stack at once.
 const BATCH: usize = 128;
 
-pub(in crate::forward) async fn serve(tun: Tun, ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+/// Serves the connections of all addresses, and passes their datagrams on. Calls `ready` when it does.
+///
+/// # Errors
+/// Those of the device and the stack.
+pub(crate) async fn serve(
+    tun: Tun,
+    handler: impl Handler,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let mtu = u16::try_from(tun.mtu()).unwrap_or(u16::MAX);
     let (stack, to_stack, from_stack) = ip_stack(IpStackConfig::builder().ipv4_mtu(mtu).build())?;
     let mut listener = TcpListener::bind_all(stack.clone()).await?;
@@ -26,8 +34,8 @@ pub(in crate::forward) async fn serve(tun: Tun, ready: impl FnOnce() -> io::Resu
     ready()?;
     loop {
         let (client, _) = listener.accept().await?;
-        let to = client.local_addr()?;
-        tokio::spawn(relay(client, to));
+        let (to, handler) = (client.local_addr()?, handler.clone());
+        tokio::spawn(async move { handler.connection(client, to).await });
     }
 }
 

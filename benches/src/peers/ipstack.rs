@@ -1,7 +1,7 @@
 //! ipstack, as its example `tun`.
 
 use super::device::Device;
-use super::relay;
+use crate::services::Handler;
 use ::ipstack::{IpStack, IpStackConfig, IpStackStream, IpStackUdpStream, TcpConfig, TcpOptions};
 use netstack_tun::Tun;
 use std::io;
@@ -12,7 +12,15 @@ use tokio::net::UdpSocket;
 /// What its example announces, whatever the MTU is. It has no smaller packets than that.
 const SEGMENT: u16 = 1460;
 
-pub(in crate::forward) async fn serve(tun: Tun, ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+/// Serves the connections of all addresses, and passes their datagrams on. Calls `ready` when it does.
+///
+/// # Errors
+/// Those of the device and the stack.
+pub(crate) async fn serve(
+    tun: Tun,
+    handler: impl Handler,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let mut config = IpStackConfig::default();
     config.mtu(u16::try_from(tun.mtu()).unwrap_or(u16::MAX)).map_err(io::Error::other)?;
     let mut tcp = TcpConfig::default();
@@ -25,8 +33,8 @@ pub(in crate::forward) async fn serve(tun: Tun, ready: impl FnOnce() -> io::Resu
         // Its local address is the client's.
         match stack.accept().await.map_err(io::Error::other)? {
             IpStackStream::Tcp(client) => {
-                let to = client.peer_addr();
-                tokio::spawn(relay(client, to));
+                let (to, handler) = (client.peer_addr(), handler.clone());
+                tokio::spawn(async move { handler.connection(client, to).await });
             }
             IpStackStream::Udp(client) => {
                 tokio::spawn(datagrams(client));

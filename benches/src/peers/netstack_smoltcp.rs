@@ -1,20 +1,17 @@
 //! netstack-smoltcp, as its examples `forward` and `forward-offload-linux`.
 
 use super::device::Device;
-use super::relay;
-use crate::forward::Options;
-use crate::forward::lab::{CLIENT, TO_PROXY};
 use crate::forward::nat::{Nat, Replies};
+use crate::services::Handler;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use netstack_smoltcp::{Stack, StackBuilder, TcpListener, UdpSocket};
 use netstack_tun::Tun;
-use netstack_tun::netns::Namespace;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::Mutex;
-use tun_rs::{AsyncDevice, DeviceBuilder, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
+use tun_rs::{AsyncDevice, DeviceBuilder, IDEAL_BATCH_SIZE, SyncDevice, VIRTIO_NET_HDR_LEN};
 
 type Packet = Vec<u8>;
 type ToStack = SplitSink<Stack, Packet>;
@@ -24,9 +21,13 @@ type FromStack = SplitStream<Stack>;
 const PACKET: usize = 1600;
 
 /// On a descriptor without a virtio header.
-pub(in crate::forward) async fn serve(tun: Tun, ready: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub(crate) async fn serve(
+    tun: Tun,
+    handler: impl Handler,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let mtu = tun.mtu();
-    let (mut to_stack, mut from_stack) = start(StackBuilder::default().mtu(mtu))?;
+    let (mut to_stack, mut from_stack) = start(StackBuilder::default().mtu(mtu), handler)?;
     let device = Arc::new(Device::new(&tun)?);
     let receiving = Arc::clone(&device);
     tokio::spawn(async move {
@@ -45,16 +46,23 @@ pub(in crate::forward) async fn serve(tun: Tun, ready: impl FnOnce() -> io::Resu
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
+/// The device of its example with offloads, in the network namespace of this thread.
+///
+/// # Errors
+/// Those of the device.
+pub(crate) fn offload_device(name: &str, address: Ipv4Addr, mtu: u32) -> io::Result<SyncDevice> {
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    DeviceBuilder::new().name(name).ipv4(address, 24, None).mtu(mtu).offload(true).build_sync()
+}
+
 /// With offloads: super-segments of the device are divided, and every packet to it is sent as it is.
-pub(in crate::forward) async fn serve_offload(
-    options: &Options,
+pub(crate) async fn serve_offload(
+    device: SyncDevice,
+    handler: impl Handler,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
-    let mtu = u16::try_from(options.mtu).unwrap_or(u16::MAX);
-    let builder = DeviceBuilder::new().name(TO_PROXY).ipv4(CLIENT, 24, None).mtu(mtu).offload(true);
-    let device = Namespace::open(&options.clients)?.run(|| builder.build_sync())??;
     let device = Arc::new(AsyncDevice::new(device)?);
-    let (mut to_stack, mut from_stack) = start(StackBuilder::default())?;
+    let (mut to_stack, mut from_stack) = start(StackBuilder::default(), handler)?;
     let receiving = Arc::clone(&device);
     tokio::spawn(async move {
         let mut whole = vec![0; VIRTIO_NET_HDR_LEN + 65_535];
@@ -78,18 +86,19 @@ pub(in crate::forward) async fn serve_offload(
 }
 
 /// Starts the stack and its services. Gives its two ends for a device.
-fn start(builder: StackBuilder) -> io::Result<(ToStack, FromStack)> {
+fn start(builder: StackBuilder, handler: impl Handler) -> io::Result<(ToStack, FromStack)> {
     let (stack, runner, udp, tcp) = builder.enable_tcp(true).enable_udp(true).enable_icmp(true).build()?;
     let missing = || io::Error::other("it has not built what was enabled");
     tokio::spawn(runner.ok_or_else(missing)?);
-    tokio::spawn(streams(tcp.ok_or_else(missing)?));
+    tokio::spawn(streams(tcp.ok_or_else(missing)?, handler));
     tokio::spawn(datagrams(udp.ok_or_else(missing)?));
     Ok(stack.split())
 }
 
-async fn streams(mut listener: TcpListener) {
+async fn streams(mut listener: TcpListener, handler: impl Handler) {
     while let Some((client, _, to)) = listener.next().await {
-        tokio::spawn(relay(client, to));
+        let handler = handler.clone();
+        tokio::spawn(async move { handler.connection(client, to).await });
     }
 }
 

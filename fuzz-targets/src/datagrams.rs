@@ -212,8 +212,8 @@ impl Case {
         let engine = self.host.engine();
         let family = if by & 1 == 0 { Family::V4 } else { Family::V6 };
         let mut socket = UnboundUdp::new(engine.core(), family);
-        socket.ip.reuse_address = by & 4 != 0;
-        socket.ip.reuse_port = by & 8 != 0;
+        socket.ip.set_reuse_address(by & 4 != 0);
+        socket.ip.set_reuse_port(by & 8 != 0);
         let any = if by & 2 == 0 { family.unspecified() } else { address(0, family == Family::V6) };
         let to = SocketAddr::new(any, pick(&[53, 54, 0], by >> 4));
         if let Ok(cell) = engine.udp().bind(engine.core(), socket, to, Arc::new(Deaf)) {

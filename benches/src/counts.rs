@@ -1,8 +1,10 @@
 //! What one operation costs a stack, for a count of its instructions.
 //!
-//! Each operation runs on one of two engines that are joined in memory, in virtual time, without a runtime. Only
-//! what is inside of [`measured`] counts: the other engine, the cable, and making the packets do not.
+//! Most run on one of two engines that are joined in memory, in virtual time, without a runtime. Those of [`facade`]
+//! run through sockets and a runtime. Only what is inside of [`measured`] counts: for an engine, the other engine,
+//! the cable, and making the packets do not.
 
+mod facade;
 mod host;
 
 use host::{Joined, Packet, Place};
@@ -30,7 +32,7 @@ pub fn measured(work: &mut dyn FnMut()) {
 type Operation = (&'static str, fn() -> io::Result<()>);
 
 /// The operations.
-pub const OPERATIONS: [Operation; 15] = [
+pub const OPERATIONS: [Operation; 19] = [
     ("segment-in", segment_in),
     ("segment-in-and-read", segment_in_and_read),
     ("16-segments-in", segments_in),
@@ -38,6 +40,7 @@ pub const OPERATIONS: [Operation; 15] = [
     ("pure-ack-in", pure_ack_in),
     ("ack-of-a-segment-in", ack_in),
     ("segment-out", segment_out),
+    ("16-segments-out", segments_out),
     ("write-64k-and-its-acks", write_and_acks),
     ("round-trip", round_trip),
     ("round-trip-any-ip", || round_trip_from(Place { any_ip: true, ..Place::A })),
@@ -48,6 +51,9 @@ pub const OPERATIONS: [Operation; 15] = [
     ("segment-out-of-order-in", out_of_order_in),
     ("connect-and-close", connect_and_close),
     ("syn-cookie", syn_cookie),
+    ("sockets-round-trip-of-both", facade::round_trip),
+    ("sockets-datagram-out", facade::datagram_out),
+    ("sockets-datagram-through", facade::datagram_through),
 ];
 
 /// Runs `once` as often as is needed. It is told whether this time counts.
@@ -160,6 +166,19 @@ fn segment_out() -> io::Result<()> {
         result?;
         net.settle()?;
         net.b.read(SEGMENT)?;
+        net.settle()
+    })
+}
+
+/// 16 segments in one write, to a device without segmentation offload.
+fn segments_out() -> io::Result<()> {
+    let mut net = Joined::connected(false)?;
+    repeat(|counts| {
+        let mut result = Ok(());
+        run(counts, || result = net.a.write(BATCH * SEGMENT));
+        result?;
+        net.settle()?;
+        net.b.read_all()?;
         net.settle()
     })
 }

@@ -13,6 +13,7 @@ pub mod contender;
 pub mod counts;
 pub mod datagrams;
 pub mod forward;
+pub mod hostile;
 pub mod lane;
 pub mod limit;
 pub mod pair;

@@ -2,6 +2,7 @@
 
 use crate::world::{START, address, span};
 use arbitrary::{Result, Unstructured};
+use netstack::buffer::Pool;
 use netstack::ip::{Reassembly, ReassemblyConfig};
 use netstack::reasons::DropReason;
 use netstack::time::{Duration, Instant};
@@ -17,7 +18,9 @@ pub fn run(data: &[u8]) {
 
 fn case(u: &mut Unstructured<'_>) -> Result<()> {
     let small = ReassemblyConfig { memory: 4_000, ..ReassemblyConfig::default() };
-    let (mut store, mut tight) = (Reassembly::new(ReassemblyConfig::default()), Reassembly::new(small));
+    let pool = Pool::new();
+    let mut store = Reassembly::new(ReassemblyConfig::default(), &pool);
+    let mut tight = Reassembly::new(small, &pool);
     let mut model = Model::default();
     let mut now = START;
     while !u.is_empty() {

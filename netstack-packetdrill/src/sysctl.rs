@@ -35,6 +35,7 @@ enum Form {
 const TABLE: &[(&str, &str, Form)] = &[
     ("ipv4/icmp_msgs_burst", "icmp_burst", Form::Same),
     ("ipv4/icmp_msgs_per_sec", "icmp_rate", Form::Same),
+    ("ipv4/icmp_ratelimit", "icmp_host_interval", Form::Unit("ms")),
     ("ipv4/ip_default_ttl", "default_ttl", Form::Same),
     ("ipv4/ip_local_port_range", "port_range", Form::Range),
     ("ipv4/tcp_early_retrans", "early_retrans", Form::From(3)),

@@ -3,13 +3,17 @@
 use crate::attach::{self, Attached};
 use crate::config::TunConfig;
 use crate::{sys, vnet};
+use arrayvec::ArrayVec;
 use netstack::buffer::{MAX_PIECES, PacketBuf};
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::time::Instant;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Packets of up to so many bytes are handed to the kernel in one piece.
+const GATHERED: usize = 2048;
 
 /// A Linux TUN device: a network interface whose wire ends in this process.
 ///
@@ -190,15 +194,19 @@ impl Device for Tun {
 
     fn receive(&self, _now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
         let mut file = &self.queues[queue];
+        // Who drives the device may use one buffer for all packets.
+        buf.reset();
         if !self.offload {
             let len = file.read(buf.bytes_mut()).map_err(|err| self.explain(err))?;
             return Ok(RxMeta { len, ..RxMeta::default() });
         }
-        let mut header = [0; vnet::HEADER_LEN];
-        let mut slices = [IoSliceMut::new(&mut header), IoSliceMut::new(buf.bytes_mut())];
-        let read = file.read_vectored(&mut slices).map_err(|err| self.explain(err))?;
+        // In one piece: readv(2) costs 60 to 70 ns more, and as much again to say that nothing is there.
+        let read = file.read(buf.bytes_mut()).map_err(|err| self.explain(err))?;
         let len = read.checked_sub(vnet::HEADER_LEN).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(vnet::decode(&header, len))
+        let Some(header) = buf.bytes().first_chunk() else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        let meta = vnet::decode(header, len);
+        buf.skip(vnet::HEADER_LEN);
+        Ok(meta)
     }
 
     fn transmit(&self, _now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
@@ -212,16 +220,27 @@ impl Device for Tun {
             ));
         }
         let vnet_header = vnet::encode(packet)?;
-        let mut slices = [IoSlice::new(&[]); 2 + MAX_PIECES];
-        slices[0] = IoSlice::new(&vnet_header);
-        slices[1] = IoSlice::new(packet.header);
-        for (slice, piece) in slices[2..].iter_mut().zip(packet.payload) {
-            *slice = IoSlice::new(piece);
-        }
-        let (first, expected) =
-            if self.offload { (0, packet.len() + vnet::HEADER_LEN) } else { (1, packet.len()) };
+        let front = if self.offload { vnet_header.as_slice() } else { &[] };
+        let expected = front.len() + packet.len();
         let mut file = &self.queues[queue];
-        match file.write_vectored(&slices[first..2 + packet.payload.len()]) {
+        let written = if expected <= GATHERED {
+            // write(2) of one piece costs 100 ns less than writev(2), and a copy of so few bytes 30 at most.
+            let mut whole = ArrayVec::<u8, GATHERED>::new();
+            let pieces = [front, packet.header];
+            for piece in pieces.iter().chain(packet.payload) {
+                whole.try_extend_from_slice(piece).map_err(|_| io::ErrorKind::InvalidInput)?;
+            }
+            file.write(&whole)
+        } else {
+            let mut slices = [IoSlice::new(&[]); 2 + MAX_PIECES];
+            slices[0] = IoSlice::new(front);
+            slices[1] = IoSlice::new(packet.header);
+            for (slice, piece) in slices[2..].iter_mut().zip(packet.payload) {
+                *slice = IoSlice::new(piece);
+            }
+            file.write_vectored(&slices[usize::from(front.is_empty())..2 + packet.payload.len()])
+        };
+        match written {
             Ok(written) if written == expected => Ok(()),
             Ok(_) => Err(io::ErrorKind::WriteZero.into()),
             Err(err) => self.write_failed(err),

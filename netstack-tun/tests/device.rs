@@ -407,6 +407,31 @@ fn a_descriptor_that_is_no_tun_device_is_what_the_caller_says() {
     assert_eq!(theirs.recv(&mut answer).unwrap(), 6);
 }
 
+/// Whether they are exchanged in one piece or in several, and with one buffer for all of them.
+#[test]
+fn packets_of_every_size_are_whole() {
+    for offload in [false, true] {
+        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let tun = Tun::from_fd(ours.into(), 65_535, offload).unwrap();
+        let front = if offload { 10 } else { 0 };
+        let bytes: Vec<u8> = (0..65_535u32).map(|n| (n % 251) as u8).collect();
+        let mut buf = netstack::buffer::Pool::new().take();
+        let mut seen = vec![0; 70_000];
+        for len in [1, 40, 41, 1500, 2037, 2038, 2039, 2047, 2048, 2049, 4000, 65_534, 65_535].repeat(3) {
+            let whole = [vec![0; front], bytes[..len].to_vec()].concat();
+            theirs.send(&whole).unwrap();
+            let meta = tun.receive(Instant::ZERO, 0, &mut buf).unwrap();
+            assert!(buf.bytes()[..meta.len] == bytes[..len], "{len}, in");
+            let (header, payload) = bytes[..len].split_at(len.min(40));
+            let (first, second) = payload.split_at(payload.len() / 3);
+            let packet = TxPacket { header, payload: &[first, second], checksum: None, gso: None };
+            tun.transmit(Instant::ZERO, 0, &packet).unwrap();
+            let got = theirs.recv(&mut seen).unwrap();
+            assert!(seen[..got] == whole, "{len}, out");
+        }
+    }
+}
+
 #[test]
 fn a_device_of_another_namespace_serves_its_programs() {
     isolated("a_device_of_another_namespace_serves_its_programs", || {

@@ -1,6 +1,7 @@
 //! Packet buffers: pooled, owned by one holder at a time, and handed from the device to the reader
 //! without a copy.
 
+use crate::memory::{Memory, block};
 use crate::sync::{Mutex, Rank};
 use std::fmt;
 use std::sync::Arc;
@@ -12,16 +13,21 @@ pub const MAX_PIECES: usize = 16;
 /// Bytes in the largest IP packet; a super-segment with its headers is one.
 pub const PACKET_SIZE: usize = 65_535;
 
-/// Bytes in a pooled buffer: the largest packet, or a typical large write of an application.
-pub const BUFFER_SIZE: usize = 65_536;
+/// Bytes that a device may put in front of a packet: see [`PacketBuf::skip`].
+pub const FRONT: usize = 64;
+
+/// Bytes in the largest pooled buffer: the largest packet and what a device puts in front of it, or a typical
+/// large write of an application.
+pub const BUFFER_SIZE: usize = 65_536 + FRONT;
 
 /// Bytes in the smallest pooled buffer: a packet of an Ethernet.
 const SMALLEST: usize = 2 * 1024;
 
-/// Size classes of a pool: powers of two from [`SMALLEST`] to [`BUFFER_SIZE`].
+/// Size classes of a pool: powers of two from [`SMALLEST`] on, and [`BUFFER_SIZE`].
 const CLASSES: usize = (BUFFER_SIZE / SMALLEST).ilog2() as usize + 1;
 
-/// The bytes of unused large buffers that a pool keeps: about one full receive window.
+/// The bytes of unused large buffers that a pool keeps: about one full receive window. It is less where the
+/// memory of the stack is less.
 const KEPT_LARGE: usize = 8 << 20;
 
 /// The same of each smaller class.
@@ -30,20 +36,31 @@ const KEPT_SMALL: usize = 1 << 20;
 /// A pool of buffers, for packets received and for data to be sent.
 ///
 /// A buffer returns to its pool when its [`PacketBuf`] or [`Chunk`] is dropped. The pool never
-/// refuses: an empty pool allocates, a full one frees.
+/// refuses: an empty pool allocates, a full one frees, and so does one of a stack that is short of memory.
 pub struct Pool {
     /// By size class.
     free: [Mutex<Vec<Box<[u8]>>>; CLASSES],
+    /// Unused buffers of each class that are kept.
+    kept: [usize; CLASSES],
+    /// What was allocated and not freed, used or not, is counted here.
+    memory: Arc<Memory>,
     /// Buffers that are in use.
     #[cfg(feature = "simulation")]
     in_use: std::sync::atomic::AtomicUsize,
 }
 
 impl Pool {
-    /// An empty pool.
+    /// An empty pool that belongs to no stack.
     pub fn new() -> Arc<Self> {
+        Self::within(Memory::unlimited())
+    }
+
+    /// An empty pool that counts in `memory`.
+    pub fn within(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
             free: std::array::from_fn(|_| Mutex::new(Rank::Pool, Vec::new())),
+            kept: std::array::from_fn(|class| kept(class, &memory)),
+            memory,
             #[cfg(feature = "simulation")]
             in_use: std::sync::atomic::AtomicUsize::new(0),
         })
@@ -58,22 +75,63 @@ impl Pool {
     /// unspecified contents.
     pub fn take_for(self: &Arc<Self>, len: usize) -> PacketBuf {
         let class = class_for(len);
-        let Some(free) = self.free.get(class) else {
-            return PacketBuf::unpooled(vec![0; len].into_boxed_slice());
-        };
+        let Some(free) = self.free.get(class) else { return self.allocate(len) };
         let data = free.lock().pop();
-        let data = data.unwrap_or_else(|| vec![0; SMALLEST << class].into_boxed_slice());
-        #[cfg(feature = "simulation")]
-        self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        PacketBuf { data, pool: Some(Arc::clone(self)) }
+        match data {
+            Some(data) => self.given(data),
+            None => self.allocate(size_of_class(class)),
+        }
+    }
+
+    /// A buffer of `len` bytes or a few more, with unspecified contents: for what may stay for long.
+    pub fn take_exact(self: &Arc<Self>, len: usize) -> PacketBuf {
+        self.allocate(len.next_multiple_of(EXACT_STEP))
+    }
+
+    /// A copy of `bytes` in a buffer of their size.
+    pub fn copy_of(self: &Arc<Self>, bytes: &[u8]) -> Chunk {
+        let mut copy = self.take_exact(bytes.len()).into_chunk(0, 0);
+        copy.append(bytes);
+        copy
+    }
+
+    /// A buffer of memory that was allocated elsewhere. It counts from now on.
+    pub fn adopt(self: &Arc<Self>, data: Box<[u8]>) -> PacketBuf {
+        self.memory.charge(block(data.len()));
+        self.given(data)
+    }
+
+    /// What the pool counts in.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// Frees unused buffers, for when they will not be needed soon.
     pub fn trim(&self) {
         for free in &self.free {
             let unused = std::mem::take(&mut *free.lock());
+            unused.iter().for_each(|data| self.memory.release(block(data.len())));
             drop(unused);
         }
+    }
+
+    /// Bytes of unused buffers.
+    pub fn cached(&self) -> usize {
+        let free = self.free.iter().enumerate();
+        free.map(|(class, free)| free.lock().len() * block(size_of_class(class))).sum()
+    }
+
+    #[cold]
+    fn allocate(self: &Arc<Self>, len: usize) -> PacketBuf {
+        self.memory.charge(block(len));
+        self.given(vec![0; len].into_boxed_slice())
+    }
+
+    #[inline(always)]
+    fn given(self: &Arc<Self>, data: Box<[u8]>) -> PacketBuf {
+        #[cfg(feature = "simulation")]
+        self.in_use.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        PacketBuf { memory: Storage { data, pool: Some(Arc::clone(self)) }, start: 0 }
     }
 
     /// How many buffers are in use.
@@ -86,17 +144,52 @@ impl Pool {
         #[cfg(feature = "simulation")]
         self.in_use.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         let class = class_for(data.len());
-        let kept = if class + 1 == CLASSES { KEPT_LARGE } else { KEPT_SMALL };
-        let mut free = self.free[class].lock();
-        if free.len() < kept / (SMALLEST << class) {
-            free.push(data);
+        if let Some(free) = self.free.get(class)
+            && data.len() == size_of_class(class)
+            && !self.memory.is_pressed()
+        {
+            let mut free = free.lock();
+            if free.len() < self.kept[class] {
+                free.push(data);
+                return;
+            }
         }
+        self.give_back(data);
+    }
+
+    #[cold]
+    fn give_back(&self, data: Box<[u8]>) {
+        let len = data.len();
+        drop(data);
+        self.memory.release(block(len));
     }
 }
 
+/// Unused buffers of a class that are kept.
+fn kept(class: usize, memory: &Memory) -> usize {
+    let part = memory.budget().low / 32;
+    let bytes = if class + 1 == CLASSES { KEPT_LARGE.min(4 * part) } else { KEPT_SMALL.min(part) };
+    bytes / size_of_class(class)
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.trim();
+    }
+}
+
+/// Steps of the sizes of buffers that are of no class.
+const EXACT_STEP: usize = 64;
+
 /// The smallest size class for `len` bytes. There is none for more than [`BUFFER_SIZE`].
 fn class_for(len: usize) -> usize {
-    (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1)
+    let class = (len.saturating_sub(1) / SMALLEST).checked_ilog2().map_or(0, |n| n as usize + 1);
+    if len <= BUFFER_SIZE { class.min(CLASSES - 1) } else { class }
+}
+
+/// Bytes of each buffer of a class.
+const fn size_of_class(class: usize) -> usize {
+    if class + 1 == CLASSES { BUFFER_SIZE } else { SMALLEST << class }
 }
 
 impl fmt::Debug for Pool {
@@ -106,10 +199,27 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// One packet buffer, owned.
-pub struct PacketBuf {
+/// The memory of a buffer, which goes back to its pool.
+struct Storage {
     data: Box<[u8]>,
     pool: Option<Arc<Pool>>,
+}
+
+impl Drop for Storage {
+    // Most dropped chunks are the empty payload of an acknowledgment.
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.put(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+/// One packet buffer, owned.
+pub struct PacketBuf {
+    memory: Storage,
+    /// What is in front of the packet.
+    start: u32,
 }
 
 impl PacketBuf {
@@ -120,56 +230,84 @@ impl PacketBuf {
 
     /// The same without a copy.
     pub(crate) fn unpooled(data: Box<[u8]>) -> Self {
-        Self { data, pool: None }
+        Self { memory: Storage { data, pool: None }, start: 0 }
     }
 
-    /// All bytes of the buffer, used or not.
+    /// All bytes of the buffer, used or not, from where the packet begins.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &self.data
+        &self.memory.data[self.start as usize..]
     }
 
-    /// All bytes of the buffer, to be written.
+    /// The same, to be written.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.data
+        &mut self.memory.data[self.start as usize..]
+    }
+
+    /// Leaves out the first `n` bytes: the packet begins after them. So a device reads a header of its own and
+    /// the packet in one piece, which costs the system less than two.
+    ///
+    /// # Panics
+    /// If there are fewer than `n`.
+    pub fn skip(&mut self, n: usize) {
+        assert!(n <= self.bytes().len(), "a packet that begins after the end of its buffer");
+        self.start += n as u32;
+    }
+
+    /// Takes back what [`PacketBuf::skip`] did: the buffer is for another packet.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.start = 0;
     }
 
     /// How many bytes the buffer holds memory for.
     pub fn capacity(&self) -> usize {
-        self.data.len()
+        self.memory.data.len()
     }
 
-    /// The bytes `start..end` as a chunk that owns the buffer.
+    /// Exchanges the contents, and their memory, with another buffer. Each stays one of its own pool.
+    pub fn exchange(&mut self, other: &mut Self) {
+        let (len, other_len) = (self.capacity(), other.capacity());
+        std::mem::swap(&mut self.memory.data, &mut other.memory.data);
+        std::mem::swap(&mut self.start, &mut other.start);
+        if len != other_len {
+            self.recount(len);
+            other.recount(other_len);
+        }
+    }
+
+    /// The buffer had `before` bytes until now.
+    fn recount(&self, before: usize) {
+        if let Some(pool) = &self.memory.pool {
+            pool.memory.charge(block(self.capacity()));
+            pool.memory.release(block(before));
+        }
+    }
+
+    /// The bytes `start..end` of [`PacketBuf::bytes`] as a chunk that owns the buffer.
     ///
     /// # Panics
     /// If the range is not inside the buffer.
     pub fn into_chunk(self, start: usize, end: usize) -> Chunk {
-        assert!(start <= end && end <= self.data.len(), "chunk {start}..{end} outside its buffer");
-        Chunk { buf: self, start: start as u32, end: end as u32 }
-    }
-}
-
-impl Drop for PacketBuf {
-    // Most dropped chunks are the empty payload of an acknowledgment.
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool.take() {
-            pool.put(std::mem::take(&mut self.data));
-        }
+        assert!(start <= end && end <= self.bytes().len(), "chunk {start}..{end} outside its buffer");
+        let front = self.start;
+        Chunk { memory: self.memory, start: front + start as u32, end: front + end as u32 }
     }
 }
 
 impl fmt::Debug for PacketBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PacketBuf")
-            .field("capacity", &self.data.len())
-            .field("pooled", &self.pool.is_some())
+            .field("capacity", &self.capacity())
+            .field("pooled", &self.memory.pool.is_some())
             .finish()
     }
 }
 
 /// A range of a packet buffer, owning the buffer.
 pub struct Chunk {
-    buf: PacketBuf,
+    memory: Storage,
     start: u32,
     end: u32,
 }
@@ -192,29 +330,47 @@ impl Chunk {
 
     /// An empty chunk with room for `capacity` bytes or more, from this chunk's pool if it is of one.
     pub fn another(&self, capacity: usize) -> Self {
-        match &self.buf.pool {
+        match &self.memory.pool {
             Some(pool) => pool.take_for(capacity).into_chunk(0, 0),
             None => Self::with_capacity(capacity),
         }
     }
 
+    /// A copy in a buffer of its size, from this chunk's pool if it is of one.
+    pub fn compacted(&self) -> Self {
+        self.copy_of(self.as_slice())
+    }
+
+    /// A copy of `bytes` in a buffer of their size, from this chunk's pool if it is of one.
+    pub fn copy_of(&self, bytes: &[u8]) -> Self {
+        match &self.memory.pool {
+            Some(pool) => pool.copy_of(bytes),
+            None => Self::copy_from(bytes),
+        }
+    }
+
+    /// The account in which its memory counts; none if it is of no pool.
+    pub fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.pool.as_ref().map(|pool| pool.memory())
+    }
+
     /// Bytes that [`Chunk::append`] has room for.
     pub fn spare(&self) -> usize {
-        self.buf.data.len() - self.end as usize
+        self.memory.data.len() - self.end as usize
     }
 
     /// Appends as much of `bytes` as the buffer has room for, and returns how much that was.
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let end = self.end as usize;
-        let n = bytes.len().min(self.buf.data.len() - end);
-        self.buf.data[end..end + n].copy_from_slice(&bytes[..n]);
+        let n = bytes.len().min(self.memory.data.len() - end);
+        self.memory.data[end..end + n].copy_from_slice(&bytes[..n]);
         self.end += n as u32;
         n
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.buf.data[self.start as usize..self.end as usize]
+        &self.memory.data[self.start as usize..self.end as usize]
     }
 
     /// Number of bytes.
@@ -227,9 +383,14 @@ impl Chunk {
         self.start == self.end
     }
 
+    /// Whether less than half of its memory is its bytes.
+    pub fn is_sparse(&self) -> bool {
+        2 * self.len().next_multiple_of(EXACT_STEP) < self.capacity()
+    }
+
     /// Memory that the chunk keeps alive, in bytes: its "truesize".
     pub fn capacity(&self) -> usize {
-        self.buf.capacity()
+        self.memory.data.len()
     }
 
     /// Removes the first `n` bytes from the range.
@@ -258,6 +419,7 @@ impl fmt::Debug for Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MemoryBudget;
 
     /// Unused buffers of a pool, by size class.
     fn free(pool: &Pool) -> Vec<usize> {
@@ -293,14 +455,33 @@ mod tests {
             (2049, 4096),
             (6145, 8192),
             (16_385, 32_768),
-            (65_536, 65_536),
+            (32_768, 32_768),
+            (32_769, BUFFER_SIZE),
+            (65_536, BUFFER_SIZE),
+            (BUFFER_SIZE, BUFFER_SIZE),
         ] {
             assert_eq!(pool.take_for(len).capacity(), capacity, "{len}");
         }
-        let large = pool.take_for(65_537);
-        assert_eq!(large.capacity(), 65_537, "more than any class has");
+        let large = pool.take_for(BUFFER_SIZE + 1);
+        assert_eq!(large.capacity(), BUFFER_SIZE + 1, "more than any class has");
         drop(large);
         assert_eq!(free(&pool), [1, 1, 1, 0, 1, 1], "each was used again, and the large one was freed");
+    }
+
+    #[test]
+    fn a_packet_begins_after_what_its_device_put_in_front_of_it() {
+        let pool = Pool::new();
+        let mut buf = pool.take_for(SMALLEST);
+        buf.bytes_mut()[..6].copy_from_slice(b"..abcd");
+        buf.skip(2);
+        assert_eq!(&buf.bytes()[..4], b"abcd");
+        assert_eq!((buf.bytes().len(), buf.capacity()), (SMALLEST - 2, SMALLEST));
+        let mut chunk = buf.into_chunk(1, 4);
+        assert_eq!((chunk.as_slice(), chunk.spare()), (b"bcd".as_slice(), SMALLEST - 6));
+        assert_eq!(chunk.append(b"e"), 1);
+        assert_eq!(chunk.as_slice(), b"bcde");
+        drop(chunk);
+        assert_eq!(pool.take_for(SMALLEST).bytes().len(), SMALLEST, "a buffer that is used again is whole");
     }
 
     #[test]
@@ -312,12 +493,42 @@ mod tests {
     }
 
     #[test]
+    fn what_is_allocated_is_counted_until_it_is_freed() {
+        let memory = Memory::new(MemoryBudget { low: 1 << 20, pressure: 2 << 20, high: 4 << 20 }, 4096);
+        let pool = Pool::within(Arc::clone(&memory));
+        let (large, small) = (pool.take(), pool.copy_of(b"abc"));
+        assert_eq!(memory.used(), block(BUFFER_SIZE) + block(64));
+        assert_eq!((small.as_slice(), small.spare()), (&b"abc"[..], 61));
+        drop((large, small));
+        assert_eq!((memory.used(), pool.cached()), (block(BUFFER_SIZE), block(BUFFER_SIZE)), "one is kept");
+        drop(pool.take());
+        assert_eq!(memory.used(), block(BUFFER_SIZE), "and used again");
+        let many: Vec<_> = (0..32).map(|_| pool.take()).collect();
+        assert!(memory.is_pressed());
+        drop(many);
+        assert!(pool.cached() <= 2 * block(BUFFER_SIZE) && !memory.is_pressed(), "{pool:?}");
+        pool.trim();
+        assert_eq!((memory.used(), pool.cached()), (0, 0));
+    }
+
+    #[test]
+    fn buffers_that_exchange_their_memory_stay_in_their_pools() {
+        let (one, other) = (Memory::unlimited(), Memory::unlimited());
+        let mut large = Pool::within(Arc::clone(&one)).take();
+        let mut small = Pool::within(Arc::clone(&other)).take_exact(64);
+        large.exchange(&mut small);
+        assert_eq!((large.capacity(), one.used(), other.used()), (64, block(64), block(BUFFER_SIZE)));
+        drop((large, small));
+        assert_eq!((one.used(), other.used()), (0, 0), "with their pools");
+    }
+
+    #[test]
     fn the_pool_keeps_a_bounded_number() {
         let pool = Pool::new();
         let all: Vec<_> = (0..KEPT_LARGE / BUFFER_SIZE + 5).map(|_| pool.take()).collect();
         drop(all);
         let all: Vec<_> = (0..KEPT_SMALL / SMALLEST + 5).map(|_| pool.take_for(1)).collect();
         drop(all);
-        assert_eq!(free(&pool), [512, 0, 0, 0, 0, 128]);
+        assert_eq!(free(&pool), [512, 0, 0, 0, 0, KEPT_LARGE / BUFFER_SIZE]);
     }
 }

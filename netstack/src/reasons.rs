@@ -124,6 +124,8 @@ reasons! {
         UdpCsum = "bad UDP checksum",
         /// The receive buffer of the socket is full (`SO_RCVBUF`).
         SocketRcvbuff = "receive buffer full",
+        /// The stack is short of memory ([`Config::memory`](crate::Config::memory)), and the socket has its share.
+        ProtoMem = "no memory",
         /// Own: the first datagram of a UDP flow, for a forwarder that has too many flows, too many that wait to
         /// be accepted, or too much that waits to be read.
         UdpFlowsFull = "too many UDP flows",

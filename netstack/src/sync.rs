@@ -39,6 +39,8 @@ pub enum Rank {
     Ports,
     /// One shard of the table of connections.
     Demux,
+    /// Who has a turn under memory pressure.
+    Sweep,
     /// Deadlines of all connections.
     Deadlines,
     /// The device of an interface that was added to a running stack, while it transmits.

@@ -6,6 +6,7 @@
 
 mod congestion;
 mod fast_open;
+mod memory;
 mod modes;
 mod numbers;
 mod settings;
@@ -13,6 +14,7 @@ mod value;
 
 pub use congestion::{CongestionName, CongestionNameError};
 pub use fast_open::{COOKIE_LEN, FastOpenFormatError, FastOpenKey, FastOpenKeys};
+pub use memory::MemoryBudget;
 pub use modes::{
     EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, ReversePath,
     SynCookieMode, TimeWaitReuse,

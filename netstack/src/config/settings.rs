@@ -2,6 +2,7 @@
 
 use super::congestion::CongestionName;
 use super::fast_open::{COOKIE_LEN, FastOpenKeys};
+use super::memory::MemoryBudget;
 use super::modes::{
     EchoPolicy, EcnNegotiation, EcnOption, FastOpenMode, Hystart, MtuDiscover, MtuProbing, ReversePath,
     SynCookieMode, TimeWaitReuse,
@@ -232,6 +233,16 @@ config! {
         /// Number of unsent bytes at which writes are no longer accepted; a socket is writable below
         /// half of it (`tcp_notsent_lowat`). 4294967295: no limit.
         notsent_lowat: usize = u32::MAX as usize;
+        /// How much memory the stack may hold (`tcp_mem`): where pressure ends, where it begins, and the most,
+        /// in bytes. Under pressure windows and buffers grow no more, data out of order and connections that
+        /// no application holds are given up, and at the most no connection begins; what was acknowledged to a
+        /// peer, or accepted from an application, stays. `none`: when the stack is built, an eighth of the
+        /// memory of the machine, or of the control group of the process, is the most, and pressure begins at
+        /// three eighths of that; 512 MiB and 192 MiB where neither is known.
+        memory: Option<MemoryBudget> = None;
+        /// Memory that each connection is granted in each direction whatever others hold, in bytes
+        /// (`tcp_rmem[0]` and `tcp_wmem[0]`). 4 KiB.
+        memory_share: usize = 4 << 10;
     }
     "UDP" {
         /// Receive buffer of a new UDP, ping or raw socket in bytes of memory (`net.core.rmem_default`). What
@@ -335,15 +346,20 @@ config! {
         /// one connection (`tcp_invalid_ratelimit`, RFC 5961 §7). 500 ms.
         challenge_ack_interval: Duration = Duration::from_millis(500);
         /// Maximum number of resets per second for segments that belong to no connection, not counting
-        /// the loopback. Linux has no such limit; BSD's is 200. 10000.
+        /// the loopback. On average: what a reset costs is drawn at random, so that the limit tells nobody
+        /// what others were sent. Linux has no such limit; BSD's is 200. 10000.
         reset_rate: u32 = 10_000;
-        /// Maximum number of such resets in a burst. 10000.
+        /// Maximum number of such resets in a burst, on average. 10000.
         reset_burst: u32 = 10_000;
-        /// Maximum number of ICMP errors that the stack sends per second (`icmp_msgs_per_sec`;
-        /// RFC 4443 §2.4(f)). 1000.
+        /// Maximum number of ICMP errors that the stack sends per second, on average (`icmp_msgs_per_sec`;
+        /// RFC 4443 §2.4(f)). What an error costs is drawn at random, as in Linux, so that the limit tells
+        /// nobody what others were sent. 1000.
         icmp_rate: u32 = 1000;
-        /// Maximum number of ICMP errors in a burst (`icmp_msgs_burst`). 50.
+        /// Maximum number of ICMP errors in a burst, on average (`icmp_msgs_burst`). 50.
         icmp_burst: u32 = 50;
+        /// Minimum time between two ICMP errors to one host, after six in a row (`icmp_ratelimit`). Errors
+        /// that the application asked for and those on the loopback are exempt. 0s: no limit. 1 s.
+        icmp_host_interval: Duration = Duration::from_secs(1);
         /// What becomes of echo requests to addresses that an interface accepts for others
         /// ([`Interface::any_ip`](crate::Interface::any_ip)). `reply`; those to the stack's own addresses
         /// are answered in any case.
@@ -359,6 +375,12 @@ config! {
         /// Join the segments of a batch that follow each other in one connection, where the device does
         /// not (`generic-receive-offload` of ethtool). On.
         gro: bool = true;
+        /// For how long the reactor looks for more packets after one, before it waits for the device to tell it
+        /// (SO_BUSY_POLL, `net.core.busy_poll`). That saves a wake-up by the operating system, and takes a
+        /// processor meanwhile. It looks only while packets come no further apart than this, so that a queue
+        /// with little to do costs nothing. Tasks that are ready have their turn between two looks. 0, which
+        /// means not at all; 50 to 100 µs serve round trips on one machine.
+        busy_poll: Duration = Duration::ZERO;
         /// Range of ephemeral ports (`ip_local_port_range`). 32768-60999.
         port_range: RangeInclusive<u16> = 32_768..=60_999;
         /// Whether the stack has a loopback interface, with 127.0.0.0/8, ::1 and its own addresses. On.
@@ -423,6 +445,11 @@ impl Config {
             // RFC 7323 §2.3: no window is larger, whatever the scale.
             ensure(max <= 1 << 30, &format!("{name}_max: must be at most 1gib"))?;
         }
+        if let Some(MemoryBudget { low, pressure, high }) = self.memory {
+            ensure(low <= pressure && pressure <= high, "memory: must be low <= pressure <= high")?;
+            ensure(low >= 1 << 20, "memory: must be at least 1mib")?;
+        }
+        ensure((1024..=1 << 20).contains(&self.memory_share), "memory_share: must be 1kib to 1mib")?;
         for (name, size) in [
             ("datagram_recv_buffer", self.datagram_recv_buffer),
             ("datagram_send_buffer", self.datagram_send_buffer),
@@ -499,6 +526,8 @@ mod tests {
             ("fastopen", "5", "0x5"),
             ("fastopen_key", "1-2-3-4", "00000001-00000002-00000003-00000004"),
             ("fastopen_key", "none", "none"),
+            ("memory", "64mib  96mib 256MiB", "64mib 96mib 256mib"),
+            ("memory", "none", "none"),
         ] {
             config.set(key, text).unwrap();
             assert_eq!(config.get(key).unwrap(), shown, "{key}={text}");
@@ -533,6 +562,11 @@ mod tests {
                 "0x+5",
                 "fastopen: expected the bits of tcp_fastopen, such as 3 or 0x403, not `0x+5`",
             ),
+            (
+                "memory",
+                "1mib 2mib",
+                "memory: expected none, or three sizes such as 64mib 96mib 256mib, not `1mib 2mib`",
+            ),
             ("colour", "red", "there is no setting `colour`"),
         ] {
             assert_eq!(config.set(key, text).unwrap_err().to_string(), message);
@@ -551,6 +585,14 @@ mod tests {
         assert!(bad(|c| c.rto_min = Duration::from_secs(2)).starts_with("rto_initial:"));
         assert!(bad(|c| c.recv_buffer_initial = 64 << 20).starts_with("recv_buffer_initial:"));
         assert!(bad(|c| c.datagram_send_buffer = 2047).starts_with("datagram_send_buffer:"));
+        let memory = |low, pressure, high| Some(MemoryBudget { low, pressure, high });
+        for budget in [memory(2 << 20, 1 << 20, 4 << 20), memory(1 << 10, 1 << 20, 1 << 20)] {
+            let mut config = Config { memory: budget, ..Config::default() };
+            assert!(config.validate().unwrap_err().to_string().starts_with("memory:"));
+            config.memory = memory(1 << 20, 1 << 20, 1 << 20);
+            config.validate().unwrap();
+        }
+        assert!(bad(|c| c.memory_share = 1).starts_with("memory_share:"));
         assert!(bad(|c| c.fastopen_cookie_len = 7).starts_with("fastopen_cookie_len:"));
         assert!(bad(|c| c.port_range = 0..=5).starts_with("port_range:"));
         assert!(bad(|c| c.syn_retries = 0).starts_with("syn_retries:"));

@@ -49,7 +49,7 @@ mod tests {
         // Whether it is the first in its queue; none if there is no room.
         let push = |queue: &mut ReceiveQueue| match queue.push(datagram(1, &[0; 100])) {
             Pushed::Queued { first, .. } => Some(first),
-            Pushed::Dropped => None,
+            Pushed::Dropped | Pushed::NoMemory => None,
         };
         assert_eq!([push(&mut first), push(&mut first)], [Some(true), Some(false)]);
         assert_eq!(push(&mut first), None, "its own limit");

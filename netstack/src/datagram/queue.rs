@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::value::{Datagram, Origin};
+use crate::memory::{Charge, vec_entry};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -27,6 +28,17 @@ struct Waiting {
     datagrams: VecDeque<Datagram>,
     /// What they keep in use, in bytes.
     memory: usize,
+    /// Their places, in the account of the buffers. None before the first datagram, and for those of no stack.
+    charge: Option<Charge>,
+}
+
+impl Waiting {
+    /// Counts the places.
+    fn weigh(&mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.set(self.datagrams.len() * vec_entry(size_of::<Datagram>()));
+        }
+    }
 }
 
 /// What became of a datagram.
@@ -42,6 +54,8 @@ pub enum Pushed {
     },
     /// There was no room for it.
     Dropped,
+    /// There was no memory for it: the stack is under pressure.
+    NoMemory,
 }
 
 /// Datagrams of one sender that were read into one buffer.
@@ -116,7 +130,12 @@ impl ReceiveQueue {
         let memory = datagram.memory();
         let waiting = self.waiting.get_or_insert_default();
         let (first, kept, limit) = (waiting.datagrams.is_empty(), waiting.memory, self.limit as usize);
+        let allowance = datagram.payload.memory().map_or(usize::MAX, |memory| memory.allowance());
         let fits = first || kept + memory <= limit;
+        if fits && !first && kept + memory > allowance {
+            self.dropped = self.dropped.saturating_add(1);
+            return Pushed::NoMemory;
+        }
         if !fits || !self.budget.as_ref().is_none_or(|budget| budget.take(memory)) {
             self.dropped = self.dropped.saturating_add(1);
             return Pushed::Dropped;
@@ -124,7 +143,11 @@ impl ReceiveQueue {
         let half = limit / 2;
         let half_full = kept <= half && kept + memory > half;
         waiting.memory += memory;
+        if waiting.charge.is_none() {
+            waiting.charge = datagram.payload.memory().map(|memory| Charge::new(memory, 0));
+        }
         waiting.datagrams.push_back(datagram);
+        waiting.weigh();
         Pushed::Queued { first, half_full }
     }
 
@@ -142,6 +165,7 @@ impl ReceiveQueue {
         let waiting = self.waiting.as_mut()?;
         let datagram = waiting.datagrams.pop_front()?;
         waiting.memory -= datagram.memory();
+        waiting.weigh();
         if let Some(budget) = &self.budget {
             budget.give_back(datagram.memory());
         }

@@ -114,7 +114,7 @@ pub(super) fn store<'a>(pool: &Arc<Pool>, len: usize, pieces: impl Iterator<Item
 /// leaves the receiver with no smaller one, or else by copying.
 pub(super) fn hand_over(mut packet: PacketBuf, len: usize, to: &mut PacketBuf) {
     if packet.capacity() >= to.capacity() {
-        std::mem::swap(&mut packet, to);
+        packet.exchange(to);
     } else {
         to.bytes_mut()[..len].copy_from_slice(&packet.bytes()[..len]);
     }

@@ -10,7 +10,7 @@ mod unreachable;
 pub use crate::wire::Quoted;
 pub use echo::{EchoRequest, emit_echo_reply, is_echo_reply, is_echo_request, parse_echo_request};
 pub use error::{IcmpError, IcmpErrorKind, parse_error};
-pub use rate_limit::RateLimit;
+pub use rate_limit::{HostLimit, RateLimit};
 pub use unreachable::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
 
 #[cfg(test)]

@@ -73,29 +73,71 @@ struct Tables {
 #[derive(Clone, Debug)]
 struct Known<A> {
     /// Up to [`SCANNED`] entries have the addresses of the stack before the broadcast addresses of its
-    /// networks, since most packets are for one of them. More are sorted.
+    /// networks, since most packets are for one of them.
     entries: Vec<(A, AddressKind)>,
+    /// Where more entries are found: the place of an entry in `entries` or [`EMPTY`], at the hash of its
+    /// address or at the next free slot after that. A power of two, and at least twice as many as entries.
+    ///
+    /// The hash has no key. Who sends packets chooses what is looked for, but not what is in the table.
+    slots: Vec<u32>,
+}
+
+/// A slot of no entry.
+const EMPTY: u32 = u32::MAX;
+
+/// An address as a key of [`Known`].
+trait Hashed: Ord + Copy {
+    /// The more significant bits are the better ones.
+    fn hash(self) -> u64;
+}
+
+/// 2^64 divided by the golden ratio: addresses in sequence come to slots far from one another.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Hashed for Ipv4Addr {
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        u64::from(self.to_bits()).wrapping_mul(GOLDEN)
+    }
+}
+
+impl Hashed for Ipv6Addr {
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        let bits = self.to_bits();
+        ((bits >> 64) as u64)
+            .wrapping_mul(GOLDEN)
+            .rotate_left(32)
+            .wrapping_add(bits as u64)
+            .wrapping_mul(GOLDEN)
+    }
 }
 
 impl<A> Default for Known<A> {
     fn default() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), slots: Vec::new() }
     }
 }
 
-impl<A: Ord + Copy> Known<A> {
+impl<A: Hashed> Known<A> {
     /// Of what is in `entries` twice, the first counts.
-    fn new(mut entries: Vec<(A, AddressKind)>) -> Self {
-        if entries.len() > SCANNED {
-            entries.sort_by_key(|(address, _)| *address);
-            entries.dedup_by_key(|(address, _)| *address);
+    fn new(entries: Vec<(A, AddressKind)>) -> Self {
+        if entries.len() <= SCANNED {
+            return Self { entries, slots: Vec::new() };
         }
-        Self { entries }
+        let mut known = Self { slots: vec![EMPTY; (2 * entries.len()).next_power_of_two()], entries };
+        for (at, &(address, _)) in (0..).zip(&known.entries) {
+            let slot = known.slot(address);
+            if known.slots[slot] == EMPTY {
+                known.slots[slot] = at;
+            }
+        }
+        known
     }
 
     #[inline(always)]
     fn get(&self, address: A) -> Option<AddressKind> {
-        if self.entries.len() > SCANNED {
+        if !self.slots.is_empty() {
             return self.search(address);
         }
         for &(known, kind) in &self.entries {
@@ -108,8 +150,18 @@ impl<A: Ord + Copy> Known<A> {
 
     #[inline(never)]
     fn search(&self, address: A) -> Option<AddressKind> {
-        let at = self.entries.binary_search_by_key(&address, |(known, _)| *known).ok()?;
-        Some(self.entries[at].1)
+        self.entries.get(self.slots[self.slot(address)] as usize).map(|(_, kind)| *kind)
+    }
+
+    /// The slot of `address`, or the one where it would be. Half of them are free.
+    #[inline(always)]
+    fn slot(&self, address: A) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = (address.hash() >> (self.slots.len().leading_zeros() + 1)) as usize;
+        while self.entries.get(self.slots[slot] as usize).is_some_and(|(known, _)| *known != address) {
+            slot = (slot + 1) & mask;
+        }
+        slot
     }
 }
 
@@ -511,6 +563,31 @@ mod tests {
                 assert_eq!(own.classify(address.into(), None), expected, "{address} of {count}");
             }
         }
+    }
+
+    /// However many there are, and in whatever order, few slots are looked at to find one.
+    #[test]
+    fn a_search_among_many_addresses_is_short() {
+        let v4 = |step: u32| (0..60_000).map(move |n| Ipv4Addr::from_bits(0x0a00_0000 + step * n));
+        let v6 = |shift: u32| (0..60_000u128).map(move |n| Ipv6Addr::from_bits(0xfd << 120 | n << shift));
+        for step in [1, 2, 7, 256, 65_536] {
+            assert!(longest(v4(step)) <= 16, "{step}: {}", longest(v4(step)));
+        }
+        for shift in [0, 8, 16, 48, 64, 80] {
+            assert!(longest(v6(shift)) <= 32, "{shift}: {}", longest(v6(shift)));
+        }
+    }
+
+    /// The longest way from the slot where an address would be to the one where it is.
+    fn longest<A: Hashed>(addresses: impl Iterator<Item = A>) -> usize {
+        let known = Known::new(addresses.map(|address| (address, Own(0))).collect());
+        let slots = known.slots.len();
+        let way = |&(address, _): &(A, AddressKind)| {
+            let home = (address.hash() >> (slots.leading_zeros() + 1)) as usize;
+            assert_eq!(known.get(address), Some(Own(0)));
+            (known.slot(address) + slots - home) % slots
+        };
+        known.entries.iter().map(way).max().unwrap()
     }
 
     #[test]

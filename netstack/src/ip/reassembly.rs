@@ -4,16 +4,22 @@
 //! sender: the memory of the store, the lifetime of an incomplete datagram (from the arrival of its
 //! first fragment, never extended), and the length of a datagram.
 
-use crate::buffer::{PACKET_SIZE, PacketBuf};
+use crate::buffer::{PACKET_SIZE, PacketBuf, Pool};
+use crate::memory::{Charge, block, tree};
 use crate::reasons::DropReason;
 use crate::time::{Duration, Instant};
 use crate::wire::{IPV4_HEADER_LEN, IpHeader, IpMeta, TCP_HEADER_LEN, emit_ip, ip_header_len, protocol};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-/// The memory that a fragment or a datagram is assumed to need in addition to its bytes.
-const OVERHEAD: usize = 128;
+/// The memory of a datagram beside its pieces, in bytes: its places in two maps that are large where it matters.
+const DATAGRAM: usize =
+    (tree(1000, size_of::<(Key, Datagram)>()) + tree(1000, size_of::<(Age, Key)>())) / 1000;
+
+/// The limit under memory pressure is so many times less: nothing of an incomplete datagram was promised.
+const PRESSED: usize = 16;
 
 /// The limits of a [`Reassembly`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +29,9 @@ pub struct ReassemblyConfig {
     pub timeout_v4: Duration,
     /// The same for IPv6. 60 s, RFC 8200 §4.5 and `net.ipv6.ip6frag_time`.
     pub timeout_v6: Duration,
-    /// Bytes that all incomplete datagrams together may take. 4 MiB, as
-    /// `net.ipv4.ipfrag_high_thresh`. Above it, the oldest datagrams are dropped.
+    /// Bytes of memory that all incomplete datagrams together may take. 4 MiB, as
+    /// `net.ipv4.ipfrag_high_thresh`. Above it, the oldest datagrams are dropped. Under memory pressure it is a
+    /// sixteenth of that.
     pub memory: usize,
 }
 
@@ -35,14 +42,17 @@ impl Default for ReassemblyConfig {
 }
 
 /// Datagrams that are not complete yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reassembly {
     config: ReassemblyConfig,
     datagrams: BTreeMap<Key, Datagram>,
     ages: BTreeMap<Age, Key>,
     next_number: u64,
-    /// Cost of all datagrams.
+    /// Memory of all datagrams, in bytes.
     memory: usize,
+    charge: Charge,
+    /// Where whole datagrams are put.
+    pool: Arc<Pool>,
 }
 
 /// When a datagram expires. The number tells those of the same time apart.
@@ -69,6 +79,8 @@ struct Datagram {
     pieces: BTreeMap<usize, Box<[u8]>>,
     /// Bytes in all pieces.
     received: usize,
+    /// The memory of their bytes.
+    blocks: usize,
     /// Length of the payload, known from the last fragment.
     total: Option<usize>,
     /// What the first fragment's header says.
@@ -88,9 +100,7 @@ struct First {
 
 /// What a fragment did to its datagram.
 enum Outcome {
-    Kept {
-        cost: usize,
-    },
+    Kept,
     Duplicate,
     /// RFC 5722 §4 (and Linux for IPv4): a datagram with overlapping fragments is dropped, and so
     /// are its further fragments.
@@ -109,9 +119,17 @@ pub struct Inserted {
 }
 
 impl Reassembly {
-    /// An empty store.
-    pub fn new(config: ReassemblyConfig) -> Self {
-        Self { config, ..Self::default() }
+    /// An empty store, which counts in the account of `pool`.
+    pub fn new(config: ReassemblyConfig, pool: &Arc<Pool>) -> Self {
+        Self {
+            config,
+            datagrams: BTreeMap::new(),
+            ages: BTreeMap::new(),
+            next_number: 0,
+            memory: 0,
+            charge: Charge::new(pool.memory(), 0),
+            pool: Arc::clone(pool),
+        }
     }
 
     /// Takes one fragment: `packet`, of which `header` was read. If it completes its datagram,
@@ -120,7 +138,9 @@ impl Reassembly {
     pub fn insert(&mut self, now: Instant, header: &IpHeader, packet: &[u8]) -> Inserted {
         let expired = self.expire(now);
         let outcome = self.take(now, header, packet);
-        Inserted { outcome, expired, evicted: self.evict() }
+        let evicted = self.evict();
+        self.charge.set(self.memory);
+        Inserted { outcome, expired, evicted }
     }
 
     fn take(
@@ -143,20 +163,22 @@ impl Reassembly {
                 let age = Age { deadline: now + timeout, number: self.next_number };
                 self.next_number += 1;
                 self.ages.insert(age, key);
-                self.memory += OVERHEAD;
+                self.memory += DATAGRAM;
                 entry.insert(Datagram::new(age))
             }
         };
+        let before = datagram.cost();
         match datagram.insert(header, bytes) {
-            Outcome::Kept { cost } => self.memory += cost,
+            Outcome::Kept => self.memory += datagram.cost() - before,
             Outcome::Duplicate => return Err(DropReason::DupFrag),
             Outcome::Overlap => {
-                self.memory -= datagram.poison();
+                datagram.poison();
+                self.memory -= before;
                 return Err(DropReason::FragOverlap);
             }
         }
         match self.remove_if_complete(&key) {
-            Some(datagram) => datagram.assemble(&key).map(Some).ok_or(DropReason::FragInvalid),
+            Some(datagram) => datagram.assemble(&key, &self.pool).map(Some).ok_or(DropReason::FragInvalid),
             None => Ok(None),
         }
     }
@@ -169,7 +191,9 @@ impl Reassembly {
     /// Gives up the oldest datagrams if there is not memory for all, and returns how many those were.
     fn evict(&mut self) -> usize {
         let before = self.datagrams.len();
-        while self.memory > self.config.memory
+        let pressed = self.pool.memory().is_pressed();
+        let limit = if pressed { self.config.memory / PRESSED } else { self.config.memory };
+        while self.memory > limit
             && let Some((_, oldest)) = self.ages.pop_first()
         {
             self.remove(&oldest);
@@ -185,6 +209,7 @@ impl Reassembly {
         {
             self.remove(&key);
         }
+        self.charge.set(self.memory);
         before - self.datagrams.len()
     }
 
@@ -201,7 +226,7 @@ impl Reassembly {
     fn remove(&mut self, key: &Key) -> Option<Datagram> {
         let datagram = self.datagrams.remove(key)?;
         self.ages.remove(&datagram.age);
-        self.memory -= OVERHEAD + datagram.cost();
+        self.memory -= DATAGRAM + datagram.cost();
         Some(datagram)
     }
 }
@@ -225,7 +250,16 @@ fn acceptable(header: &IpHeader, bytes: &[u8]) -> bool {
 
 impl Datagram {
     fn new(age: Age) -> Self {
-        Self { age, pieces: BTreeMap::new(), received: 0, total: None, first: None, ecn: 0, poisoned: false }
+        Self {
+            age,
+            pieces: BTreeMap::new(),
+            received: 0,
+            blocks: 0,
+            total: None,
+            first: None,
+            ecn: 0,
+            poisoned: false,
+        }
     }
 
     fn insert(&mut self, header: &IpHeader, bytes: &[u8]) -> Outcome {
@@ -258,30 +292,29 @@ impl Datagram {
         }
         self.ecn |= 1 << header.ecn();
         self.received += bytes.len();
+        self.blocks += block(bytes.len());
         self.pieces.insert(start, bytes.into());
-        Outcome::Kept { cost: bytes.len() + OVERHEAD }
+        Outcome::Kept
     }
 
     fn is_complete(&self) -> bool {
         self.total == Some(self.received)
     }
 
-    /// What the pieces cost.
+    /// The memory of the pieces, in bytes.
     fn cost(&self) -> usize {
-        self.received + self.pieces.len() * OVERHEAD
+        self.blocks + tree(self.pieces.len(), size_of::<(usize, Box<[u8]>)>())
     }
 
-    /// Drops the pieces, now and in future, and returns what they cost.
-    fn poison(&mut self) -> usize {
-        let cost = self.cost();
+    /// Drops the pieces, now and in future.
+    fn poison(&mut self) {
         self.pieces.clear();
-        self.received = 0;
+        (self.received, self.blocks) = (0, 0);
         self.total = None;
         self.poisoned = true;
-        cost
     }
 
-    fn assemble(&self, key: &Key) -> Option<PacketBuf> {
+    fn assemble(&self, key: &Key, pool: &Arc<Pool>) -> Option<PacketBuf> {
         let First { protocol, hop_limit, traffic_class } = self.first?;
         let meta = IpMeta {
             traffic_class: reassembled_ecn(self.ecn, traffic_class)?,
@@ -293,7 +326,7 @@ impl Datagram {
         packet.reserve_exact(self.received);
         emit_ip(&mut packet, &meta, protocol, self.received);
         self.pieces.values().for_each(|piece| packet.extend_from_slice(piece));
-        Some(PacketBuf::copy_from(&packet))
+        Some(pool.adopt(packet.into_boxed_slice()))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
 use crate::net::alarm::{Alarm, Precision};
 use crate::net::core::{Core, Lifecycle};
+use crate::net::polling::Polling;
 use crate::stack::{Batch, QueueId};
 use crate::time::{Duration, Instant};
 use std::future::Future;
@@ -28,17 +29,12 @@ const BATCH_PACKETS: usize = 64;
 /// Bytes received in one batch at most: four super-segments, so that the application reads them
 /// while they are in the cache, and the peer has its acknowledgment before its window is used up.
 const BATCH_BYTES: usize = 256 << 10;
-/// How many busy polls in a row may find the queue empty before busy polling stops.
-const MAX_EMPTY_POLLS: u8 = 4;
 /// Times in a row that receiving may be interrupted before the task waits.
 const MAX_INTERRUPTIONS: u8 = 16;
 /// Times in a row that a device may say that it takes packets and take none before the task waits.
 const MAX_REFUSALS: u8 = 4;
 /// How long the task waits before it tries a device again that promises what it does not keep.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Batches after which a busy poll is tried again once busy polling has stopped.
-const RETRY_EVERY: u8 = 64;
-
 /// The engine's deadlines, and the end of a stack that was abandoned.
 pub(crate) struct DeadlineTask {
     pub(crate) core: Arc<Core>,
@@ -106,12 +102,7 @@ pub(crate) struct QueueTask {
     effects: Batch,
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
-    /// Busy polls in a row that found the queue empty, up to [`MAX_EMPTY_POLLS`].
-    empty_polls: u8,
-    /// Batches with packets in them, modulo [`RETRY_EVERY`].
-    batches: u8,
-    /// The last poll received packets and came back without waiting, to look for more.
-    busy_polling: bool,
+    polling: Polling,
 }
 
 /// Packets of a batch that one look at the clock serves at most: some microseconds.
@@ -149,6 +140,10 @@ impl QueueIo {
             #[cfg(unix)]
             Self::Fd(device, _) => device.as_ref(),
         }
+    }
+
+    fn is_fd(&self) -> bool {
+        !matches!(self, Self::Signal(_))
     }
 
     /// Waits until the queue may be readable. The queue was found empty just now.
@@ -206,8 +201,8 @@ fn poll_signal(
 enum BatchEnd {
     /// The queue is empty, after this many packets.
     Drained(usize),
-    /// The limit of a batch, or of a queue of datagrams; there may be more.
-    Full,
+    /// The limit of a batch, or of a queue of datagrams, after this many packets; there may be more.
+    Full(usize),
     /// Receiving is interrupted all the time.
     Interrupted,
     /// The device cannot be used any more.
@@ -234,6 +229,7 @@ impl QueueTask {
         let device = device.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         let io = QueueIo::new(device, usize::from(id.queue))?;
         let spare = Some(core.engine.core().pool().take());
+        let polling = Polling::new(core.engine.core().config().busy_poll);
         Ok(Self {
             core,
             index,
@@ -248,9 +244,7 @@ impl QueueTask {
             hung_up: false,
             effects: Batch::new(),
             spare,
-            empty_polls: 0,
-            batches: 0,
-            busy_polling: false,
+            polling,
         })
     }
 
@@ -258,31 +252,45 @@ impl QueueTask {
         usize::from(self.id.queue)
     }
 
-    fn receive_batch(&mut self) -> BatchEnd {
-        let (mut packets, mut bytes, mut interruptions) = (0, 0, 0);
-        let mut now = self.core.clock.now();
-        while packets < BATCH_PACKETS && bytes < BATCH_BYTES {
+    /// Receives packets. `now` becomes the time of the end.
+    fn receive_batch(&mut self, now: &mut Instant) -> BatchEnd {
+        let mut packets = 0;
+        let end = self.receive_packets(now, &mut packets);
+        // One packet takes no time to speak of.
+        if packets > 1 {
+            *now = self.core.clock.now();
+        }
+        end
+    }
+
+    fn receive_packets(&mut self, now: &mut Instant, packets: &mut usize) -> BatchEnd {
+        let (mut bytes, mut interruptions) = (0, 0);
+        // After a wait it is often one packet that somebody waits for, too. Their answer comes before the look
+        // for more, where that is a system call.
+        let one = self.polling.take_waited() && self.io.is_fd();
+        let most = if one { 1 } else { BATCH_PACKETS };
+        while *packets < most && bytes < BATCH_BYTES {
             // A few packets have the same time, unless one of them made us send: on a short path the answer to
             // that may be among the next ones, and its round trip is measured.
-            if packets % SAME_TIME == SAME_TIME - 1 || self.effects.has_transmitted() {
-                now = self.core.clock.now();
+            if *packets % SAME_TIME == SAME_TIME - 1 || self.effects.has_transmitted() {
+                *now = self.core.clock.now();
             }
             let mut buf = self.spare.take().unwrap_or_else(|| self.core.engine.core().pool().take());
-            match self.io.device().receive(now, self.queue(), &mut buf) {
+            match self.io.device().receive(*now, self.queue(), &mut buf) {
                 Ok(meta) => {
-                    packets += 1;
+                    *packets += 1;
                     bytes += meta.len;
-                    self.core.engine.on_packet(now, self.id, buf, meta, &mut self.effects);
+                    self.core.engine.on_packet(*now, self.id, buf, meta, &mut self.effects);
                     self.spare = self.effects.take_spare();
                     if self.effects.is_crowded() {
-                        return BatchEnd::Full;
+                        return BatchEnd::Full(*packets);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.spare = Some(buf);
                     // The packet that ended the last connection came in a buffer too.
                     self.core.engine.trim_if_idle();
-                    return BatchEnd::Drained(packets);
+                    return BatchEnd::Drained(*packets);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     self.spare = Some(buf);
@@ -294,21 +302,7 @@ impl QueueTask {
                 Err(error) => return BatchEnd::Failed(error),
             }
         }
-        BatchEnd::Full
-    }
-
-    /// Whether to poll the queue once more before waiting for it: under load the next packets are
-    /// there before the wait would have begun, and the round trip through the selector is saved.
-    fn keep_polling(&mut self, packets: usize) -> bool {
-        let received = packets > 0;
-        if self.busy_polling {
-            self.empty_polls = if received { 0 } else { (self.empty_polls + 1).min(MAX_EMPTY_POLLS) };
-        }
-        if received {
-            self.batches = (self.batches + 1) % RETRY_EVERY;
-        }
-        self.busy_polling = received && (self.empty_polls < MAX_EMPTY_POLLS || self.batches == 0);
-        self.busy_polling
+        BatchEnd::Full(*packets)
     }
 
     fn fail(&mut self, error: io::Error) -> Poll<()> {
@@ -422,25 +416,31 @@ impl Future for QueueTask {
         if this.core.lifecycle() == Lifecycle::Stopped || this.core.wakeups.is_dead(this.index) {
             return Poll::Ready(());
         }
-        let batch = this.receive_batch();
-        let now = this.core.clock.now();
+        let mut now = this.core.clock.now();
+        let batch = this.receive_batch(&mut now);
         let crowded = this.effects.take_crowded();
         this.core.engine.end_batch(now, &mut this.effects);
         this.effects.deliver(&this.core.engine);
         let room = this.serve_waiting(now);
         let again = match batch {
             BatchEnd::Failed(error) => return this.fail(error),
-            BatchEnd::Full => true,
+            BatchEnd::Full(packets) => {
+                this.polling.looks_again(now, packets);
+                true
+            }
             BatchEnd::Interrupted => {
                 this.pause.get_or_insert(now + PAUSE);
                 false
             }
-            BatchEnd::Drained(packets) => this.keep_polling(packets),
+            BatchEnd::Drained(packets) => this.polling.looks_again(now, packets),
         };
         let again = again || room == Room::ForMore;
         if !again {
             match this.poll_events(room, cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    this.polling.on_wait();
+                    return Poll::Pending;
+                }
                 Poll::Ready(Ok(())) => {}
                 // The runtime ends and will drop this task; the device is not to blame.
                 Poll::Ready(Err(error)) if is_rt_shutdown_err(&error) => return Poll::Pending,

@@ -2,8 +2,10 @@
 
 pub(crate) mod ambient;
 pub(crate) mod builder;
+mod machine;
 
 use crate::config::FastOpenKeys;
+use crate::memory::MemoryUse;
 use crate::net::core::{CHECK_INTERVAL, Core, Lifecycle};
 use crate::net::driver::{self, Driver};
 use crate::net::error::Cause;
@@ -133,6 +135,25 @@ impl Stack {
     /// The counters of the stack, as `netstat -s` shows them.
     pub fn counters(&self) -> Counters {
         self.owner.core.engine.counters()
+    }
+
+    /// What the stack holds in memory, and what it may hold ([`Config::memory`](crate::Config::memory)): buffers,
+    /// connections and their tables, half-open connections, fragments, and the queues of all sockets.
+    ///
+    /// # Examples
+    /// ```
+    /// # use netstack::config::MemoryBudget;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let config = netstack::Config::default().with(|c| c.memory = Some(MemoryBudget::new(64 << 20)));
+    /// let stack = netstack::Stack::builder().config(config).build()?;
+    /// let memory = stack.memory();
+    /// assert!(!memory.pressed && memory.used < memory.budget.pressure);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn memory(&self) -> MemoryUse {
+        self.engine().core().memory_use()
     }
 
     /// The number of connections, including orphans (connections that no application holds any

@@ -7,17 +7,18 @@ use super::echo_queue::EchoQueue;
 use super::flow::{QueueId, WayBack};
 use super::groups::Groups;
 use super::hooks::DriverHook;
+use super::icmp_limit::IcmpLimit;
 use super::iface::Interface;
 use super::interfaces::{self, Interfaces};
 use super::keyed::Keyed;
 use super::paths::Paths;
 use super::routes::{Links, Routes};
 use crate::buffer::Pool;
-use crate::config::Config;
+use crate::config::{Config, MemoryBudget};
 use crate::device::{Capabilities, Device};
 use crate::error::{Failure, os};
-use crate::icmp::RateLimit;
 use crate::ip::{Addresses, Reassembly, ReassemblyConfig};
+use crate::memory::{Memory, MemoryUse};
 use crate::sync::{Mutex, Rank};
 use crate::trace::Trace;
 use rand::rngs::OsRng;
@@ -50,7 +51,7 @@ pub struct Core {
     link_changes: AtomicU32,
     groups: Groups,
     reassembly: Mutex<Reassembly>,
-    icmp_limit: Mutex<RateLimit>,
+    icmp_limit: Mutex<IcmpLimit>,
     /// Where echo requests to the addresses of others go, if the application answers them.
     echo: Mutex<Option<Arc<EchoQueue>>>,
     pool: Arc<Pool>,
@@ -86,6 +87,9 @@ impl Core {
         interfaces::check(&given, &addresses)?;
         let interfaces = Interfaces::new(given);
         let keyed = Keyed::new(secret(&random));
+        let memory = Memory::new(config.memory.unwrap_or(MemoryBudget::DEFAULT), config.memory_share);
+        let pool = Pool::within(memory);
+        let icmp_limit = IcmpLimit::new(&config, &keyed);
         Ok(Self {
             addresses,
             routes: Routes::new(links),
@@ -93,10 +97,10 @@ impl Core {
             paths: Paths::new(&config, keyed.clone()),
             link_changes: AtomicU32::new(0),
             groups: Groups::new(),
-            reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default())),
-            icmp_limit: Mutex::new(Rank::Leaf, RateLimit::new(config.icmp_burst, config.icmp_rate)),
+            reassembly: Mutex::new(Rank::Leaf, Reassembly::new(ReassemblyConfig::default(), &pool)),
+            icmp_limit: Mutex::new(Rank::Leaf, icmp_limit),
             echo: Mutex::new(Rank::Leaf, None),
-            pool: Pool::new(),
+            pool,
             keyed,
             random,
             next_id: AtomicU64::new(0),
@@ -142,6 +146,23 @@ impl Core {
     /// The pool of receive buffers.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// The account of the stack's memory.
+    #[inline]
+    pub fn memory(&self) -> &Arc<Memory> {
+        self.pool.memory()
+    }
+
+    /// What the stack holds in memory.
+    pub fn memory_use(&self) -> MemoryUse {
+        let (memory, cached) = (self.memory(), self.pool.cached());
+        MemoryUse {
+            used: memory.used().saturating_sub(cached),
+            cached,
+            pressed: memory.is_pressed(),
+            budget: memory.budget(),
+        }
     }
 
     /// Sets the driver that sleeps until the next deadline. Only the first call has an effect.
@@ -290,7 +311,7 @@ impl Core {
         &self.reassembly
     }
 
-    pub(super) fn icmp_limit(&self) -> &Mutex<RateLimit> {
+    pub(super) fn icmp_limit(&self) -> &Mutex<IcmpLimit> {
         &self.icmp_limit
     }
 

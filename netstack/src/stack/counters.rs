@@ -97,6 +97,8 @@ counters! {
         icmp_rate_limited, "IcmpOutRateLimitGlobal";
         /// Packets sent.
         out_packets, "OutRequests";
+        /// Times that the stack came under memory pressure.
+        memory_pressures, "TCPMemoryPressures";
         /// Packets that a device could not take and that are sent later or again.
         device_full, "DeviceFull";
     }
@@ -112,6 +114,8 @@ counters! {
         udp_in_csum_errors, "UdpInCsumErrors";
         /// UDP datagrams that the receive buffer of their socket had no room for.
         udp_rcvbuf_errors, "UdpRcvbufErrors";
+        /// UDP datagrams that the stack had no memory for.
+        udp_mem_errors, "MemErrors";
         /// UDP datagrams sent; several that a device divides count as one.
         udp_out_datagrams, "UdpOutDatagrams";
         /// UDP datagrams that were refused since the send buffer of their socket was full.
@@ -163,8 +167,24 @@ counters! {
         embryonic_resets, "EmbryonicRsts";
         /// Connections reset because the accept queue was full (`tcp_abort_on_overflow`).
         abort_on_overflow, "TCPAbortOnOverflow";
-        /// Connections reset at close because there were too many orphans.
+        /// Orphans that were reset because there were too many, or since the stack was short of memory.
         abort_on_memory, "TCPAbortOnMemory";
+        /// Bytes that those had been given to send, and that were not acknowledged.
+        orphan_bytes_lost, "OrphanBytesLost";
+        /// Times that a connection was made to hold less, since the stack was short of memory.
+        prune_called, "PruneCalled";
+        /// Times that a connection gave up data out of order for that.
+        ofo_pruned, "OfoPruned";
+        /// Bytes that they gave up.
+        ofo_bytes_pruned, "OfoBytesPruned";
+        /// Buffers of received data that were replaced by smaller ones.
+        rcv_collapsed, "TCPRcvCollapsed";
+        /// Buffers of data to send that were.
+        snd_collapsed, "SndCollapsed";
+        /// Segments in order, within the window, that the stack had no memory for.
+        rcv_pruned, "RcvPruned";
+        /// SYNs dropped, and handshakes that did not complete, since the stack was short of memory.
+        syn_memory_drops, "SynMemoryDrops";
         /// Connections that entered TIME-WAIT.
         time_waited, "TW";
         /// TIME-WAIT states skipped because there were too many.

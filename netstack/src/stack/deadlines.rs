@@ -5,8 +5,10 @@
 //! move or remove it. Updates are lazy: a deadline that moves later is not changed, fires early,
 //! and is armed again then, so that the segments of a busy connection do not touch the heap.
 
+use crate::memory::{Charge, Memory, vec_entry};
 use crate::sync::{Mutex, Rank};
 use crate::time::Instant;
+use std::sync::Arc;
 
 /// Room for deadlines that are due, kept from one call to the next.
 const DUE_KEPT: usize = 32;
@@ -46,7 +48,7 @@ struct Slot<T> {
     target: Option<T>,
 }
 
-/// Entries that there is room for in any case.
+/// Entries that there stays room for in any case.
 const KEPT: usize = 64;
 
 #[derive(Debug)]
@@ -61,6 +63,8 @@ struct Heap<T> {
     due: Vec<T>,
     /// What [`Deadlines::next`] said last, or what was passed on since.
     announced: Instant,
+    /// The memory of all this.
+    charge: Charge,
 }
 
 /// All deadlines of one stack.
@@ -70,7 +74,7 @@ pub(crate) struct Deadlines<T> {
 }
 
 impl<T> Deadlines<T> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(memory: &Arc<Memory>) -> Self {
         let heap = Heap {
             entries: Vec::new(),
             slots: Vec::new(),
@@ -78,6 +82,7 @@ impl<T> Deadlines<T> {
             made: 0,
             due: Vec::new(),
             announced: Instant::FAR_FUTURE,
+            charge: Charge::new(memory, 0),
         };
         Self { heap: Mutex::new(Rank::Deadlines, heap) }
     }
@@ -177,7 +182,30 @@ impl<T> Heap<T> {
         slot.entry = self.made;
         self.entries.push((at, index));
         self.sift_up(self.entries.len() - 1);
+        self.weigh();
         Armed { at, slot: index, entry: self.made }
+    }
+
+    /// Counts the memory of the entries.
+    fn weigh(&mut self) {
+        let entry = vec_entry(size_of::<(Instant, u32)>() + size_of::<Slot<T>>());
+        self.charge.set(self.entries.len() * entry);
+    }
+
+    /// After a rush, gives the memory back of what is free at the end.
+    fn give_back(&mut self) {
+        if self.slots.len() <= KEPT || self.entries.len() >= self.slots.len() / 4 {
+            return;
+        }
+        let used = self.slots.iter().rposition(|slot| slot.target.is_some()).map_or(0, |last| last + 1);
+        if used < self.slots.len() {
+            // Handles to what was there are of no entry: their numbers are not given again.
+            self.slots.truncate(used);
+            self.free.retain(|index| (*index as usize) < used);
+            self.slots.shrink_to(KEPT.max(2 * used));
+            self.free.shrink_to(KEPT.max(2 * used));
+            self.entries.shrink_to(KEPT.max(2 * used));
+        }
     }
 
     fn move_earlier(&mut self, slot: u32, at: Instant) {
@@ -196,14 +224,8 @@ impl<T> Heap<T> {
             self.sift_down(position);
             self.sift_up(position);
         }
-        if self.entries.is_empty() {
-            // After a rush, give the memory back; no handle is current any more.
-            self.slots.clear();
-            self.free.clear();
-            self.slots.shrink_to(KEPT);
-            self.free.shrink_to(KEPT);
-            self.entries.shrink_to(KEPT);
-        }
+        self.give_back();
+        self.weigh();
         target
     }
 
@@ -259,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_later_deadline_leaves_the_entry_and_an_earlier_one_moves_it() {
-        let deadlines = Deadlines::new();
+        let deadlines = Deadlines::new(&Memory::unlimited());
         let mut timer = Timer::default();
         let at = Instant::from_millis;
         assert!(deadlines.arm(&mut timer, at(50), || 1));
@@ -273,7 +295,7 @@ mod tests {
 
     #[test]
     fn only_an_earlier_deadline_than_the_announced_one_is_reported_and_once() {
-        let deadlines = Deadlines::new();
+        let deadlines = Deadlines::new(&Memory::unlimited());
         let mut timers: Vec<_> = (0..4).map(|_| Timer::default()).collect();
         let mut arm = |n: usize, ms| deadlines.arm(&mut timers[n], Instant::from_millis(ms), || n);
         assert!(arm(0, 50));
@@ -285,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_handle_to_an_entry_that_fired_does_not_touch_its_successor() {
-        let deadlines = Deadlines::new();
+        let deadlines = Deadlines::new(&Memory::unlimited());
         let (mut first, mut second) = (Timer::default(), Timer::default());
         let _ = deadlines.arm(&mut first, Instant::from_millis(1), || 1);
         assert_eq!(pop(&deadlines, Instant::from_millis(1)), [1]);
@@ -299,7 +321,7 @@ mod tests {
         fn fires_in_order_whatever_was_armed_moved_and_removed(
             steps in prop::collection::vec((0usize..40, 0u64..1000, any::<bool>()), 0..300)
         ) {
-            let deadlines = Deadlines::new();
+            let deadlines = Deadlines::new(&Memory::unlimited());
             let mut timers: Vec<_> = (0..40).map(|_| Timer::default()).collect();
             let mut model = [None; 40];
             for (n, at, arm) in steps {
@@ -325,7 +347,7 @@ mod tests {
         fn a_driver_serves_what_is_due_and_is_told_of_what_is_earlier(
             steps in prop::collection::vec((0u8..6, 0usize..20, 0u64..100), 0..200)
         ) {
-            let deadlines = Deadlines::new();
+            let deadlines = Deadlines::new(&Memory::unlimited());
             let mut timers: Vec<_> = (0..20).map(|_| Timer::default()).collect();
             let mut model = [None::<Instant>; 20];
             let (mut clock, mut announced) = (0, Instant::FAR_FUTURE);

@@ -5,6 +5,7 @@ use super::echo_queue::{EchoQueue, HeldEcho};
 use super::egress::{send_icmp, send_unreachable_about};
 use super::flow::WayBack;
 use super::hooks::Observer;
+use super::icmp_limit::Cause;
 use super::turn::{Arrival, Turn};
 use crate::config::EchoPolicy;
 use crate::error::os;
@@ -71,7 +72,7 @@ pub(super) fn answer(turn: &mut Turn<'_>, held: &HeldEcho, error: Option<Unreach
         }
         Some(reason) => {
             let packet = Undelivered { header: &held.header, bytes: &held.bytes, cast: Cast::Unicast };
-            send_unreachable_about(turn, queue, reason, &packet);
+            send_unreachable_about(turn, queue, reason, &packet, Cause::Application);
         }
     }
 }

@@ -79,7 +79,8 @@ pub(super) struct Effects {
 
 impl Effects {
     /// Keeps the buffer of a packet for [`Effects::take_spare`].
-    pub(super) fn recycle(&mut self, packet: PacketBuf) {
+    pub(super) fn recycle(&mut self, mut packet: PacketBuf) {
+        packet.reset();
         self.spare = Some(packet);
     }
 
@@ -218,5 +219,18 @@ mod tests {
         assert_eq!([set(&[0])(2), set(&[1])(64)], [[0], [1]]);
         assert_eq!(set(&[63, 0])(64), [0, 63]);
         assert_eq!(set(&[1, 66])(131), [1, 2, 65, 66, 129, 130]);
+    }
+
+    /// A device that puts something in front of each packet uses the same buffer again and again.
+    #[test]
+    fn a_buffer_that_is_used_again_is_whole() {
+        let mut effects = Effects::default();
+        let mut packet = PacketBuf::copy_from(&[0; 100]);
+        for _ in 0..3 {
+            packet.skip(60);
+            effects.recycle(packet);
+            packet = effects.take_spare().unwrap();
+        }
+        assert_eq!(packet.bytes().len(), 100);
     }
 }

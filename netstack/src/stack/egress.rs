@@ -3,6 +3,7 @@
 use super::core::Core;
 use super::effects::DeviceFailure;
 use super::flow::{QueueId, WayBack};
+use super::icmp_limit::Cause;
 use super::turn::{Arrival, Turn};
 use crate::device::{Device, TxPacket, is_loss};
 use crate::error::Failure;
@@ -12,6 +13,7 @@ use crate::reasons::DropReason;
 use crate::trace::About;
 use crate::wire::{ChecksumMode, ICMP_HEADER_LEN, IpHeader, IpMeta, Problem, ip_header_len};
 use std::io;
+use std::net::IpAddr;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +99,12 @@ pub(super) fn cut(core: &Core, packet: &[u8], mtu: usize, send: impl FnMut(&[u8]
     fragment(packet, mtu, core.random() as u32, send);
 }
 
-/// Sends an ICMP error, within the stack's limit for those.
-pub(super) fn send_icmp_error(turn: &mut Turn<'_>, queue: QueueId, packet: &[u8]) {
-    if turn.core.icmp_limit().lock().allow(turn.now) {
+/// Sends an ICMP error to `to`, within the stack's limits for those.
+pub(super) fn send_icmp_error(turn: &mut Turn<'_>, queue: QueueId, to: IpAddr, packet: &[u8], cause: Cause) {
+    let core = turn.core;
+    // The host itself is no stranger, as in Linux (icmpv4_xrlim_allow).
+    let cause = if core.is_loopback(queue.interface) { Cause::Application } else { cause };
+    if core.icmp_limit().lock().allow(turn.now, to, cause, core.config()) {
         send_icmp(turn, queue, packet);
     } else {
         turn.core.counters().icmp_rate_limited.bump();
@@ -112,7 +117,8 @@ pub(super) fn send_unreachable(turn: &mut Turn<'_>, arrival: &Arrival<'_>, reaso
     let Arrival { header, cast, bytes, .. } = arrival;
     let queue = way_back(turn.core, arrival);
     let bytes = &bytes.bytes()[..header.payload.end];
-    send_unreachable_about(turn, queue, reason, &Undelivered { header, bytes, cast: *cast });
+    let packet = Undelivered { header, bytes, cast: *cast };
+    send_unreachable_about(turn, queue, reason, &packet, Cause::Packet);
 }
 
 /// As [`send_unreachable`], on `queue`, about a packet that is no arrival any more.
@@ -121,6 +127,7 @@ pub(super) fn send_unreachable_about(
     queue: QueueId,
     reason: Unreachable,
     packet: &Undelivered<'_>,
+    cause: Cause,
 ) {
     let header = packet.header;
     let mut message = Vec::new();
@@ -129,7 +136,7 @@ pub(super) fn send_unreachable_about(
     let bytes = &packet.bytes[..packet.bytes.len().min(room)];
     let undelivered = Undelivered { bytes, ..*packet };
     if emit_unreachable(&mut message, reason, &undelivered, turn.core.addresses(), &ip) {
-        send_icmp_error(turn, queue, &message);
+        send_icmp_error(turn, queue, header.src, &message, cause);
     }
 }
 
@@ -156,7 +163,7 @@ pub(super) fn send_parameter_problem(
     let mut message = Vec::new();
     let ip = IpMeta::new(local, header.src, core.config().default_ttl);
     if emit_parameter_problem(&mut message, problem, &undelivered, core.addresses(), &ip) {
-        send_icmp_error(turn, queue, &message);
+        send_icmp_error(turn, queue, header.src, &message, Cause::Packet);
     }
 }
 

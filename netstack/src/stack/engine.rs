@@ -432,7 +432,9 @@ impl Engine {
 
     /// The counters since the stack was built.
     pub fn counters(&self) -> Counters {
-        Counters::of(self.core.counters(), self.udp.counters(), self.tcp.counters())
+        let mut counters = Counters::of(self.core.counters(), self.udp.counters(), self.tcp.counters());
+        counters.memory_pressures = self.core.memory().pressures();
+        counters
     }
 
     /// The metrics of the hosts that the stack has communicated with, in the order of their

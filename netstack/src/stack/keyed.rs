@@ -16,6 +16,15 @@ impl Keyed {
     pub(crate) fn of(&self, value: &impl Hash) -> u64 {
         self.hash_one(value)
     }
+
+    /// A secret key of its own for `purpose`.
+    pub(crate) fn key_for(&self, purpose: &str) -> [u8; 16] {
+        let mut key = [0; 16];
+        for (n, half) in key.chunks_exact_mut(8).enumerate() {
+            half.copy_from_slice(&self.of(&(purpose, n)).to_le_bytes());
+        }
+        key
+    }
 }
 
 impl BuildHasher for Keyed {

@@ -11,6 +11,7 @@
 
 mod core;
 mod counters;
+mod crowd;
 mod deadlines;
 mod echo;
 mod echo_queue;
@@ -22,6 +23,7 @@ mod groups;
 mod guest;
 mod hooks;
 mod hosts;
+mod icmp_limit;
 mod iface;
 mod ingress;
 mod interfaces;

@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Counters that the choice of a port starts from, one for each hash of a destination
-/// (RFC 6056 §3.3.4, algorithm 4; TCP_PORT_TABLE of its example has 10).
-const COUNTERS: usize = 256;
+/// Places that the choice of a port goes on from, one for each hash of a destination (RFC 6056 §3.3.4, algorithm 4).
+/// With few of them, who connects to hosts of his own would find those that share a place with other hosts, and watch
+/// it move (CVE-2022-32296: Linux had 256 then, and has as many as this since).
+const PLACES: usize = 1 << 16;
+/// A place moves on by so many ports of one parity at most, at random (RFC 6056 §3.3.5).
+const LONGEST_STEP: u64 = 8;
 
 /// What decides whether sockets may share a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,17 @@ struct Group {
 pub(crate) struct Ports {
     used: Mutex<HashMap<u16, Box<[Group]>>>,
     range: RangeInclusive<u16>,
-    counters: [AtomicU32; COUNTERS],
+    /// Where the search begins, by the hash of the destination. Made for the first connection.
+    places: Mutex<Vec<u16>>,
+}
+
+/// What the choice of a port for a connection starts from: secrets, both of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chance {
+    /// A keyed hash of the ends without the local port.
+    pub(crate) hash: u64,
+    /// Another number each time.
+    pub(crate) noise: u64,
 }
 
 /// A socket's claim to a port; given up when dropped.
@@ -93,8 +105,8 @@ pub(crate) enum PortError {
 
 impl Ports {
     pub(crate) fn new(range: RangeInclusive<u16>) -> Arc<Self> {
-        let counters = [const { AtomicU32::new(0) }; COUNTERS];
-        Arc::new(Self { used: Mutex::new(Rank::Ports, HashMap::new()), range, counters })
+        let places = Mutex::new(Rank::Leaf, Vec::new());
+        Arc::new(Self { used: Mutex::new(Rank::Ports, HashMap::new()), range, places })
     }
 
     /// Claims `port`.
@@ -120,26 +132,40 @@ impl Ports {
         Err(PortError::Exhausted)
     }
 
-    /// Claims a port for a connection whose destination hashes to `hash`: one that is free, or in use
-    /// for other destinations only, which `is_free` knows. The search starts where the secret hash
-    /// says and moves on with each connection (RFC 6056 §3.3.4).
+    /// Claims a port for a connection: one that is free, or in use for other destinations only, which
+    /// `is_free` knows. The search starts where the secret hash of the destination says, and the start moves on
+    /// with each connection (RFC 6056 §3.3.4) by a random step (§3.3.5): neither who sees a port can tell the
+    /// next one, nor who sees two of them how many there were in between.
     pub(crate) fn connect(
         self: &Arc<Self>,
-        hash: u64,
+        chance: Chance,
         claim: Claim,
         mut is_free: impl FnMut(u16) -> bool,
     ) -> Result<Binding, PortError> {
-        // Two uses of one hash: the upper half picks the counter.
-        let counter = &self.counters[(hash >> 32) as usize % COUNTERS];
-        let start = u64::from(hash as u32).wrapping_add(counter.fetch_add(1, Ordering::Relaxed).into());
+        // The two hashes of the RFC are halves of one.
+        let (offset, place) = (chance.hash as u32, (chance.hash >> 32) as usize % PLACES);
         let mut used = self.used.lock();
-        for port in candidates(&self.range, start, 0) {
+        let start = u64::from(offset) + self.place(place);
+        for (tried, port) in candidates(&self.range, start, 0).enumerate() {
             let shareable = |groups: &[Group]| groups.iter().all(|group| group.claim.by_connect);
             if used.get(&port).is_none_or(|groups| shareable(groups)) && is_free(port) {
+                self.move_on(place, tried as u64 + 1 + chance.noise % LONGEST_STEP);
                 return Ok(self.join(used.entry(port).or_default(), port, claim));
             }
         }
         Err(PortError::Exhausted)
+    }
+
+    fn place(&self, at: usize) -> u64 {
+        self.places.lock().get(at).copied().unwrap_or(0).into()
+    }
+
+    fn move_on(&self, at: usize, step: u64) {
+        let mut places = self.places.lock();
+        if places.is_empty() {
+            *places = vec![0; PLACES];
+        }
+        places[at] = places[at].wrapping_add(step as u16);
     }
 
     fn join(self: &Arc<Self>, groups: &mut Box<[Group]>, port: u16, claim: Claim) -> Binding {

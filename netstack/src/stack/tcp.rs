@@ -31,6 +31,7 @@ mod scratch;
 mod send;
 mod socket;
 mod stray;
+mod sweep;
 mod time_wait;
 mod watch;
 
@@ -53,6 +54,7 @@ use self::ends::RecentEnds;
 use self::fast_open::FastOpenState;
 use self::metrics::Metrics;
 use self::reset::ResetLimit;
+use self::sweep::Sweep;
 use super::core::Core;
 use super::counters::TcpCounters;
 use super::deadlines::Deadlines;
@@ -87,11 +89,14 @@ pub struct Tcp {
     reset_limit: ResetLimit,
     /// Connections that no application holds any more.
     orphans: AtomicUsize,
+    /// Connections with something to deliver: a driver that ends asks for it again and again.
+    undelivered: AtomicUsize,
     fast_open: FastOpenState,
     /// That of new sockets, which also leads to the others that the stack knows.
     congestion: CongestionChoice,
     metrics: Metrics,
     ends: RecentEnds,
+    sweep: Sweep,
     counters: TcpCounters,
 }
 
@@ -110,18 +115,20 @@ impl Tcp {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let isn = IsnGenerator::new(&core.secret::<32>());
         Ok(Self {
-            demux: Demux::new(core.keyed().clone(), core.addresses().loopback()),
+            demux: Demux::new(core.keyed().clone(), core.addresses().loopback(), core.memory()),
             ports: Ports::new(config.port_range.clone()),
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::new(core.memory()),
             waiting: Waiting::new(core.interfaces().queue_count()),
             cookies: Published::new(Rank::Leaf, SynCookies::new()),
             isn,
-            reset_limit: ResetLimit::new(config),
+            reset_limit: ResetLimit::new(config, core.keyed()),
             orphans: AtomicUsize::new(0),
+            undelivered: AtomicUsize::new(0),
             fast_open: FastOpenState::new(config, cache, || core.secret()),
             congestion,
             metrics: Metrics::new(config, core.keyed().clone()),
             ends: RecentEnds::new(),
+            sweep: Sweep::new(),
             counters: TcpCounters::default(),
         })
     }

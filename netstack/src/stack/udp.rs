@@ -101,7 +101,7 @@ impl Udp {
             ports: Ports::new(core.config().port_range.clone()),
             waiting: Waiting::new(core.interfaces().queue_count()),
             forwarders: Forwarders::new(),
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::new(core.memory()),
             counters: UdpCounters::default(),
         }
     }

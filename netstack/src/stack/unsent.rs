@@ -3,16 +3,18 @@
 use super::egress::{Sent, send_packet};
 use super::flow::QueueId;
 use super::turn::Turn;
+use crate::buffer::{Chunk, Pool};
 use crate::device::TxPacket;
 use crate::wire::{ChecksumOffload, Gso};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A packet that waits for a device.
 #[derive(Debug)]
 pub(super) struct Packet {
     queue: QueueId,
     /// The whole packet.
-    bytes: Box<[u8]>,
+    bytes: Chunk,
     /// Bytes of its headers.
     header_len: usize,
     checksum: Option<ChecksumOffload>,
@@ -21,11 +23,12 @@ pub(super) struct Packet {
 
 impl Packet {
     /// A copy, to be sent on `queue`.
-    pub(super) fn copy_of(packet: &TxPacket<'_>, queue: QueueId) -> Self {
-        let mut bytes = vec![0; packet.len()];
-        packet.copy_to(&mut bytes);
+    pub(super) fn copy_of(packet: &TxPacket<'_>, queue: QueueId, pool: &Arc<Pool>) -> Self {
+        let mut bytes = pool.take_exact(packet.len());
+        packet.copy_to(bytes.bytes_mut());
         let TxPacket { header, checksum, gso, .. } = *packet;
-        Self { queue, bytes: bytes.into(), header_len: header.len(), checksum, gso }
+        let bytes = bytes.into_chunk(0, packet.len());
+        Self { queue, bytes, header_len: header.len(), checksum, gso }
     }
 }
 
@@ -84,7 +87,7 @@ impl Unsent {
 }
 
 fn transmit(turn: &mut Turn<'_>, packet: &Packet) -> Sent {
-    let (header, payload) = packet.bytes.split_at(packet.header_len);
+    let (header, payload) = packet.bytes.as_slice().split_at(packet.header_len);
     let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
     let Packet { queue, checksum, gso, .. } = *packet;
     send_packet(turn, queue, &TxPacket { header, payload, checksum, gso })

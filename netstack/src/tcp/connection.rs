@@ -15,6 +15,7 @@ mod handshake;
 mod icmp;
 mod info;
 mod liveness;
+mod memory;
 mod on_segment;
 mod on_timeout;
 mod outcome;
@@ -31,6 +32,7 @@ mod window;
 
 pub use handshake::FastOpenSyn;
 pub(super) use handshake::SynDataSent;
+pub use memory::Pruned;
 pub use outcome::Completion;
 
 use counters::Counters;

@@ -125,7 +125,12 @@ impl Ring {
         }
     }
 
-    /// Bytes of memory for events.
+    /// Memory of the events, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.events.capacity() * size_of::<Entry>()
+    }
+
+    /// Events that there is room for.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.events.capacity()

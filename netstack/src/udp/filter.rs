@@ -30,30 +30,16 @@ pub struct Filter {
     pub reuse_port: bool,
 }
 
-/// How closely a filter fits; the highest gets the datagram (`compute_score` in Linux). An address counts
-/// most, then the peer, then the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Score {
-    address: u8,
-    peer: bool,
-    interface: bool,
-}
-
 impl Filter {
-    /// How closely the filter fits a datagram; none if it does not take it.
-    pub fn score(&self, ends: &Ends) -> Option<Score> {
+    /// Whether the filter takes a datagram.
+    pub fn takes(&self, ends: &Ends) -> bool {
         let Ends { local, remote, interface } = *ends;
-        let address = if self.local == local.ip() {
-            2
-        } else if self.local.is_unspecified() && self.local.is_ipv4() == local.is_ipv4() {
-            1
-        } else if self.dual_stack && local.is_ipv4() {
-            0
-        } else {
-            return None;
+        let any = || {
+            let same_family = self.local.is_ipv4() == local.is_ipv4();
+            self.local.is_unspecified() && (same_family || self.dual_stack && local.is_ipv4())
         };
-        let fits = self.interface.is_none_or(|bound| bound == interface) && self.is_from_peer(remote);
-        fits.then_some(Score { address, peer: self.peer.is_some(), interface: self.interface.is_some() })
+        let fits = self.local == local.ip() || any();
+        fits && self.interface.is_none_or(|bound| bound == interface) && self.is_from_peer(remote)
     }
 
     /// Whether a datagram from `remote` passes the filter that connecting set.
@@ -91,7 +77,7 @@ mod tests {
             (bound("::"), false, true),
             (dual(), true, true),
         ] {
-            let takes = [v4, v6].map(|ends| filter.score(&ends).is_some());
+            let takes = [v4, v6].map(|ends| filter.takes(&ends));
             assert_eq!(takes, [takes_v4, takes_v6], "{filter:?}");
         }
     }
@@ -100,7 +86,7 @@ mod tests {
     fn a_connected_socket_takes_what_its_peer_sends() {
         let filter = Filter { peer: Some(("10.0.0.1".parse().unwrap(), 9)), ..bound("10.0.0.2") };
         for (remote, takes) in [("10.0.0.1:9", true), ("10.0.0.1:8", false), ("10.0.0.3:9", false)] {
-            assert_eq!(filter.score(&ends("10.0.0.2:5", remote, 0)).is_some(), takes, "{remote}");
+            assert_eq!(filter.takes(&ends("10.0.0.2:5", remote, 0)), takes, "{remote}");
         }
     }
 
@@ -109,24 +95,7 @@ mod tests {
         let filter = Filter { interface: Some(1), ..bound("0.0.0.0") };
         for (interface, takes) in [(0, false), (1, true)] {
             let ends = ends("10.0.0.2:5", "10.0.0.1:9", interface);
-            assert_eq!(filter.score(&ends).is_some(), takes, "{interface}");
+            assert_eq!(filter.takes(&ends), takes, "{interface}");
         }
-    }
-
-    #[test]
-    fn the_closest_fit_has_the_highest_score() {
-        let peer = Some(("10.0.0.1".parse().unwrap(), 9));
-        let in_order = [
-            dual(),
-            bound("0.0.0.0"),
-            Filter { interface: Some(0), ..bound("0.0.0.0") },
-            Filter { peer, ..bound("0.0.0.0") },
-            bound("10.0.0.2"),
-            Filter { interface: Some(0), ..bound("10.0.0.2") },
-            Filter { peer, ..bound("10.0.0.2") },
-            Filter { peer, interface: Some(0), ..bound("10.0.0.2") },
-        ];
-        let scores = in_order.map(|filter| filter.score(&ends("10.0.0.2:5", "10.0.0.1:9", 0)).unwrap());
-        assert!(scores.is_sorted_by(|a, b| a < b), "{scores:?}");
     }
 }

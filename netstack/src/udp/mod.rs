@@ -4,5 +4,5 @@
 mod filter;
 mod options;
 
-pub use filter::{Ends, Filter, Score};
+pub use filter::{Ends, Filter};
 pub use options::UdpOptions;

@@ -26,7 +26,10 @@ use tree::Sources;
 /// From the ground up. A room uses those on the floors below, and on its own only those that it may meet.
 const FLOORS: &[Floor] = &[
     // Values that everything may use, and how they are kept.
-    Floor { rooms: &["buffer", "sync", "time", "error", "config"], meet: &[("buffer", "sync")] },
+    Floor {
+        rooms: &["buffer", "memory", "sync", "time", "error", "config"],
+        meet: &[("buffer", "sync"), ("buffer", "memory"), ("memory", "config")],
+    },
     // What a socket is ready for, why things end, and who is told.
     Floor { rooms: &["readiness", "reasons", "trace"], meet: &[("trace", "reasons")] },
     Floor { rooms: &["wire"], meet: &[] },

@@ -18,6 +18,8 @@ mod faults;
 mod fd_device;
 mod icmp;
 mod options;
+#[cfg(unix)]
+mod polling;
 mod tcp_accept;
 mod tcp_connect;
 mod tcp_forwarder;

@@ -7,11 +7,16 @@ use crate::nic::{Nic, NicSetup};
 use crate::plan::{HostPlan, Plan};
 use crate::rng::{Rng, mix};
 use crate::watchdog;
+use netstack::buffer::BUFFER_SIZE;
+use netstack::config::MemoryBudget;
 use netstack::device::{Device, PcapTap, SnapLen};
+use netstack::memory::{Charge, block};
+use netstack::reasons::{EndReason, ResetReason};
 use netstack::stack::{Engine, Inspection};
 use netstack::time::Instant;
 use netstack::{Interface, Stack};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +177,32 @@ impl Machine {
             return Err(self.about(&format!("lost timer: what was due at {at:?} is not done at {served:?}")));
         }
         self.engine.inspect(served).map_err(|error| self.about(&error))
+    }
+
+    /// Takes memory of the stack: all but a little, or more than there is.
+    pub(crate) fn squeeze(&self, full: bool) -> Charge {
+        let memory = self.engine.core().memory();
+        let MemoryBudget { pressure, high, .. } = memory.budget();
+        Charge::new(memory, if full { high } else { pressure + 1 })
+    }
+
+    /// The connections that the stack has given up, since nobody held them and memory was short.
+    pub(crate) fn given_up(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        if self.engine.counters().abort_on_memory == 0 {
+            return Vec::new();
+        }
+        let given_up = EndReason::Reset(ResetReason::TcpAbortOnMemory);
+        let ends = self.engine.recent_ends().into_iter().filter(|end| end.reason == given_up);
+        ends.map(|end| (end.local, end.remote)).collect()
+    }
+
+    /// Checks that nothing is counted but the `buffers` that are kept for the next packets.
+    pub(crate) fn check_memory(&self, buffers: usize) -> Result<(), String> {
+        let used = self.engine.core().memory_use().used;
+        if used == buffers * block(BUFFER_SIZE) {
+            return Ok(());
+        }
+        Err(self.about(&format!("everything is closed, and {used} bytes are counted with {buffers} buffers")))
     }
 
     /// When it has to run next at the latest, by the world's clock.

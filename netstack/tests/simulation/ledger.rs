@@ -249,6 +249,13 @@ impl Ledger {
         }
     }
 
+    /// A connection may fail.
+    pub(crate) fn excuse(&self, id: Id, why: &'static str) {
+        self.with(id, |record| {
+            record.excuse.get_or_insert(why);
+        });
+    }
+
     pub(crate) fn host_is_up(&self, host: usize) {
         self.down.lock().expect("no panic under this lock").remove(&host);
     }

@@ -172,6 +172,8 @@ pub(crate) enum FaultKind {
     Interrupted { host: usize },
     /// The device is gone for good.
     Gone { host: usize },
+    /// Something else takes most of the memory of the host's stack, or more than all of it.
+    Squeeze { host: usize, full: bool },
 }
 
 impl FaultKind {
@@ -186,7 +188,8 @@ impl FaultKind {
             | Self::Fickle { host }
             | Self::Lossy { host }
             | Self::Interrupted { host }
-            | Self::Gone { host } => Some(host),
+            | Self::Gone { host }
+            | Self::Squeeze { host, .. } => Some(host),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::network::{Network, Travelling};
 use crate::plan::{Fault, FaultKind, Plan};
 use crate::rng::mix;
 use crate::witness::Witness;
+use netstack::memory::Charge;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -115,6 +116,8 @@ struct Seat {
     asked_at: Option<u64>,
     /// When it wants to run by itself.
     wake: Option<u64>,
+    /// What takes the memory of its stack.
+    squeezed: Option<Charge>,
 }
 
 pub(crate) struct World {
@@ -160,6 +163,7 @@ impl World {
                 sends_until: 0,
                 asked_at: None,
                 wake: None,
+                squeezed: None,
             });
         }
         for fault in world.plan.faults.clone() {
@@ -234,6 +238,7 @@ impl World {
             let Some(machine) = &self.seats[host].machine else { continue };
             self.summary.ambushed += machine.nic.ambushed();
             let mut left = machine.inspect()?;
+            machine.check_memory(left.buffers)?;
             // One for the next packet of each queue.
             left.buffers = left.buffers.saturating_sub(2);
             if left != Default::default() {
@@ -304,6 +309,12 @@ impl World {
         take_panic()?;
         outcome?;
         let found = machine.inspect()?;
+        for (local, remote) in machine.given_up() {
+            // Nobody held it any more, so that nothing of it was promised.
+            if let Some((id, _)) = self.ledger.lookup(local, remote) {
+                self.ledger.excuse(id, "it was an orphan, and memory was short");
+            }
+        }
         self.witness.check_sacked(&machine.engine.sacked())?;
         seat.wake = machine.next_wake();
         if found.waiting > 0 {
@@ -433,6 +444,11 @@ impl World {
                 self.ledger.host_is_down(host, "its device is gone");
                 self.ills(host, |ills| ills.gone = true);
             }
+            FaultKind::Squeeze { host, full } => {
+                let seat = &mut self.seats[host];
+                seat.dirty = true;
+                seat.squeezed = seat.machine.as_ref().map(|machine| machine.squeeze(full));
+            }
             FaultKind::Full { host } => self.ills(host, |ills| ills.full = true),
             FaultKind::Fickle { host } => self.ills(host, |ills| ills.fickle = true),
             FaultKind::Lossy { host } => self.ills(host, |ills| ills.lossy = true),
@@ -482,6 +498,11 @@ impl World {
             }
             // The jump is over, and the device does not come back.
             FaultKind::ClockJump { .. } | FaultKind::Gone { .. } => {}
+            FaultKind::Squeeze { host, .. } => {
+                let seat = &mut self.seats[host];
+                seat.dirty = true;
+                seat.squeezed = None;
+            }
             FaultKind::Full { host } => self.ills(host, |ills| ills.full = false),
             FaultKind::Fickle { host } => self.ills(host, |ills| ills.fickle = false),
             FaultKind::Lossy { host } => self.ills(host, |ills| ills.lossy = false),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::buffer::Pool;
 use crate::wire::{Fragment, parse_ip};
 use proptest::prelude::*;
 
@@ -35,7 +36,7 @@ fn feed(store: &mut Reassembly, now: Instant, spec: &Spec<'_>) -> Option<Vec<u8>
 }
 
 fn empty() -> Reassembly {
-    Reassembly::new(ReassemblyConfig::default())
+    Reassembly::new(ReassemblyConfig::default(), &Pool::new())
 }
 
 proptest! {
@@ -75,13 +76,13 @@ proptest! {
     fn whatever_comes_the_accounts_are_right(fragments in prop::collection::vec(
         (0u32..4, 0u16..200, 1usize..100, any::<bool>(), 0u64..40_000), 0..200)) {
         let config = ReassemblyConfig { memory: 4_000, ..ReassemblyConfig::default() };
-        let mut store = Reassembly::new(config);
+        let mut store = Reassembly::new(config, &Pool::new());
         let mut now = NOW;
         for (id, offset, len, more, wait) in fragments {
             now += Duration::from_millis(wait / 10);
             let bytes = vec![id as u8; len];
             feed(&mut store, now, &Spec { id, offset: offset * 8, more, bytes: &bytes, ..Spec::default() });
-            let cost: usize = store.datagrams.values().map(|datagram| OVERHEAD + datagram.cost()).sum();
+            let cost: usize = store.datagrams.values().map(|datagram| DATAGRAM + datagram.cost()).sum();
             prop_assert_eq!(store.memory(), cost);
             prop_assert!(cost <= config.memory);
             prop_assert_eq!(store.ages.len(), store.datagrams.len());
@@ -167,7 +168,7 @@ fn an_overlap_drops_the_datagram_and_what_follows_of_it() {
         assert!(feed(&mut store, NOW, &Spec::default()).is_none());
         let overlapping = Spec { offset, bytes: &[2; 48][..len], ..Spec::default() };
         assert!(feed(&mut store, NOW, &overlapping).is_none());
-        assert_eq!(store.memory(), OVERHEAD, "pieces are gone");
+        assert_eq!(store.memory(), DATAGRAM, "pieces are gone");
         assert!(feed(&mut store, NOW, &Spec::default()).is_none());
         let last = Spec { offset: 24, more: false, ..Spec::default() };
         assert!(feed(&mut store, NOW, &last).is_none(), "fragments still to come are dropped");
@@ -189,7 +190,7 @@ fn two_ends_or_data_past_the_end_drop_the_datagram() {
         assert!(feed(&mut store, NOW, &Spec { offset: 24, more: false, ..Spec::default() }).is_none());
         assert!(feed(&mut store, NOW, &second).is_none());
         assert!(feed(&mut store, NOW, &Spec::default()).is_none());
-        assert_eq!(store.memory(), OVERHEAD);
+        assert_eq!(store.memory(), DATAGRAM);
     }
 }
 
@@ -243,7 +244,7 @@ fn incomplete_datagrams_go_in_time_and_are_never_prolonged() {
 #[test]
 fn a_flood_of_identifiers_pushes_out_the_oldest() {
     let config = ReassemblyConfig { memory: 100_000, ..ReassemblyConfig::default() };
-    let mut store = Reassembly::new(config);
+    let mut store = Reassembly::new(config, &Pool::new());
     for id in 0..50_000 {
         feed(&mut store, NOW, &Spec { id, ..Spec::default() });
         assert!(store.memory() <= config.memory);

@@ -1,10 +1,11 @@
 //! [`StackBuilder`].
 
-use super::{Owner, Stack};
+use super::{Owner, Stack, machine};
 use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
 use crate::net::driver::{self, Driver};
+#[cfg(feature = "macros")]
 use crate::net::exact;
 use crate::net::resolver::Resolver;
 use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
@@ -276,6 +277,7 @@ impl StackBuilder {
             built,
         } = self;
         config.loopback = loopback.unwrap_or(config.loopback);
+        config.memory = config.memory.or_else(|| Some(machine::budget()));
         let congestion = congestion.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = Handle::try_current().ok();
         check_clock(driver, runtime.as_ref(), &interfaces)?;
@@ -286,6 +288,7 @@ impl StackBuilder {
             _ => Clock::monotonic(),
         };
         let core = Arc::new(Core::new(engine, clock, name, resolver));
+        #[cfg(feature = "macros")]
         if driver == Driver::Tokio {
             exact::note(&core);
         }

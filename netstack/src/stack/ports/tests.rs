@@ -1,4 +1,5 @@
 use super::*;
+use crate::stack::keyed::Keyed;
 use proptest::prelude::*;
 use std::collections::HashSet;
 
@@ -16,6 +17,11 @@ fn claim(address: &str) -> Claim {
 
 fn ports() -> Arc<Ports> {
     Ports::new(1000..=1009)
+}
+
+/// The chance of one of several destinations.
+fn chance(hash: u64) -> Chance {
+    Chance { hash, noise: hash.rotate_left(17) }
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn automatic_ports_run_out_and_come_back() {
     assert!(held[..5].iter().all(|binding| binding.port() % 2 == 1), "odd ports first");
     assert_eq!(held.iter().map(Binding::port).collect::<HashSet<_>>().len(), 10);
     assert_eq!(ports.bind_any(3, claim("0.0.0.0")).unwrap_err(), PortError::Exhausted);
-    assert_eq!(ports.connect(3, claim("10.0.0.1"), |_| true).unwrap_err(), PortError::Exhausted);
+    assert_eq!(ports.connect(chance(3), claim("10.0.0.1"), |_| true).unwrap_err(), PortError::Exhausted);
     let port = held.pop().unwrap().port();
     assert_eq!(ports.bind_any(3, claim("0.0.0.0")).unwrap().port(), port);
 }
@@ -94,11 +100,12 @@ fn connect_shares_ports_that_connect_chose() {
     for destination in 0..3 {
         let mut taken = HashSet::new();
         for _ in 0..10 {
-            let binding = ports.connect(destination, outgoing, |port| !taken.contains(&port)).unwrap();
+            let binding =
+                ports.connect(chance(destination), outgoing, |port| !taken.contains(&port)).unwrap();
             taken.insert(binding.port());
             held.push(binding);
         }
-        assert!(ports.connect(destination, outgoing, |port| !taken.contains(&port)).is_err());
+        assert!(ports.connect(chance(destination), outgoing, |port| !taken.contains(&port)).is_err());
     }
     assert_eq!(ports.len(), 10);
     drop(held);
@@ -115,6 +122,77 @@ fn every_port_is_a_candidate_once() {
             assert!(all.iter().all(|port| range.contains(port)));
         }
     }
+}
+
+/// Keyed hashes and noise, as a stack makes them.
+struct Chances {
+    keyed: Keyed,
+    count: u64,
+}
+
+impl Chances {
+    fn next(&mut self, destination: u64) -> Chance {
+        self.count += 1;
+        Chance { hash: self.keyed.of(&(0u8, destination)), noise: self.keyed.of(&(1u8, self.count)) }
+    }
+}
+
+/// The sum of the squares of the differences to `expected`, by `expected`: of k counts it has a mean of k - 1 and a
+/// variance of 2 (k - 1), if they are those of a uniform distribution.
+fn chi_square(counts: &[u32], expected: f64) -> f64 {
+    counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum()
+}
+
+#[test]
+fn ports_are_uniform_over_destinations_and_their_steps_are_random() {
+    // CVE-2022-32296 and ROBUSTNESS R12. Deviations of five standard deviations are found, and the key is fixed.
+    let ports = Ports::new(32_768..=60_999);
+    let outgoing = Claim { by_connect: true, ..claim("10.0.0.1") };
+    let mut chances = Chances { keyed: Keyed::new([9; 16]), count: 0 };
+    let mut connect = |destination| {
+        let port = ports.connect(chances.next(destination), outgoing, |_| true).unwrap().port();
+        assert_eq!(port % 2, 0, "the odd ones are for bind");
+        u32::from(port - 32_768) / 2
+    };
+    // The first port to each of many destinations.
+    let mut counts = [0; 56];
+    (0..56_000).for_each(|destination| counts[connect(destination) as usize * 56 / 14_116] += 1);
+    let deviation = (chi_square(&counts, 1000.0) - 55.0) / (2.0f64 * 55.0).sqrt();
+    assert!(deviation.abs() < 5.0, "{deviation}: {counts:?}");
+    // From one connection to the next one to the same destination.
+    let mut steps = [0; LONGEST_STEP as usize];
+    let mut last = connect(7);
+    for _ in 0..8_000 {
+        let port = connect(7);
+        steps[((port + 14_116 - last) % 14_116) as usize - 1] += 1;
+        last = port;
+    }
+    let deviation = (chi_square(&steps, 1000.0) - 7.0) / (2.0f64 * 7.0).sqrt();
+    assert!(deviation.abs() < 5.0, "{deviation}: {steps:?}");
+}
+
+#[test]
+fn connections_to_others_do_not_show_in_the_ports_of_an_observer() {
+    // The attack of Kol, Klein and Gilad on CVE-2022-32296: an observer makes a connection to a host of his own, has
+    // the victim connect to another, and makes one more. If the ports of his own are further apart than one step,
+    // both share a place.
+    let ports = Ports::new(32_768..=60_999);
+    let outgoing = Claim { by_connect: true, ..claim("10.0.0.1") };
+    let mut chances = Chances { keyed: Keyed::new([10; 16]), count: 0 };
+    let mut connect =
+        |destination| i64::from(ports.connect(chances.next(destination), outgoing, |_| true).unwrap().port());
+    let mut shared = 0;
+    for pair in 0..4_000 {
+        let before = connect(2 * pair);
+        // More often than any step of the observer's own hides.
+        for _ in 0..=LONGEST_STEP {
+            connect(2 * pair + 1);
+        }
+        let after = connect(2 * pair);
+        shared += u32::from((after - before).rem_euclid(28_232) > 2 * LONGEST_STEP as i64);
+    }
+    // With 256 places there would be 15.
+    assert!(shared <= 2, "{shared} of 4000 pairs of hosts share a place");
 }
 
 /// What a model holds: each binding with what it was given for.
@@ -204,7 +282,7 @@ proptest! {
                             && !held.iter().any(|one| one.binding.port() == port && one.destination == Some(destination))
                     };
                     let any_usable = RANGE.into_iter().any(usable);
-                    let bound = ports.connect(random, claim, |port| {
+                    let bound = ports.connect(chance(random), claim, |port| {
                         !held.iter().any(|one| one.binding.port() == port && one.destination == Some(destination))
                     });
                     prop_assert_eq!(bound.is_ok(), any_usable);

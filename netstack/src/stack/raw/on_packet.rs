@@ -2,7 +2,6 @@
 
 use super::Raw;
 use super::cell::{RawCell, RawKind};
-use crate::buffer::Chunk;
 use crate::datagram::{Datagram, Origin, Pushed};
 use crate::error::Failure;
 use crate::icmp::{IcmpError, is_echo_reply};
@@ -85,6 +84,7 @@ fn enqueue(
 ) -> bool {
     let header = arrival.header;
     let interface = arrival.from.interface;
+    let pool = turn.core.pool();
     let pushed = cell.hold(|state| {
         let takes =
             state.is_open && state.takes(header.dst, header.src, interface) && wanted(state.identifier());
@@ -96,7 +96,7 @@ fn enqueue(
                 traffic_class: header.traffic_class,
                 hop_limit: header.hop_limit,
             };
-            state.received.push(Datagram { origin, segment_size: None, payload: Chunk::copy_from(bytes) })
+            state.received.push(Datagram { origin, segment_size: None, payload: pool.copy_of(bytes) })
         })
     });
     match pushed {
@@ -110,6 +110,7 @@ fn enqueue(
         Some(Pushed::Dropped) => {
             turn.dropped(DropReason::SocketRcvbuff, || About::hosts(header.dst, header.src));
         }
+        Some(Pushed::NoMemory) => turn.dropped(DropReason::ProtoMem, || About::hosts(header.dst, header.src)),
     }
     true
 }

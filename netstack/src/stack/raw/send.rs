@@ -139,7 +139,7 @@ fn put(turn: &mut Turn<'_>, state: &mut State, queue: QueueId, packet: &[u8]) ->
             Sent::Failed => return Err(os(libc::ENETDOWN)),
         }
     }
-    state.unsent.push(Packet::copy_of(&packet, queue));
+    state.unsent.push(Packet::copy_of(&packet, queue, turn.core.pool()));
     Ok(())
 }
 

@@ -172,11 +172,11 @@ impl Tcp {
             }
             match &mut held.state.stage {
                 Stage::Connected(connection) => {
-                    let limit = held.turn.core.config().max_orphans as usize;
-                    if self.orphans.load(Ordering::Relaxed) > limit {
-                        // tcp_check_oom in Linux.
-                        self.counters.abort_on_memory.bump();
-                        connection.reset(now, ResetReason::TcpAbortOnMemory);
+                    let core = held.turn.core;
+                    let limit = core.config().max_orphans as usize;
+                    // tcp_check_oom in Linux.
+                    if self.orphans.load(Ordering::Relaxed) > limit || core.memory().is_full() {
+                        self.give_up_orphan(now, connection);
                     } else {
                         connection.close(now);
                     }
@@ -189,6 +189,7 @@ impl Tcp {
                 }
                 Stage::Opening(opening) => match opening.close_in_syn_received(now) {
                     Some(connection) => {
+                        held.state.on_new_stage();
                         Some(std::mem::replace(&mut held.state.stage, Stage::Connected(connection)))
                     }
                     None => Some(held.drop_opening()),
@@ -197,6 +198,13 @@ impl Tcp {
             }
         });
         drop(replaced);
+    }
+
+    /// Resets a connection that no application holds, for want of memory. What it loses is counted.
+    pub(super) fn give_up_orphan(&self, now: Instant, connection: &mut Connection) {
+        self.counters.abort_on_memory.bump();
+        self.counters.orphan_bytes_lost.add(connection.queued() as u64);
+        connection.reset(now, ResetReason::TcpAbortOnMemory);
     }
 
     /// Resets the connection.
@@ -260,6 +268,8 @@ impl Tcp {
                 Stage::Over(_) => (change(&mut state.options), state.options.history),
             };
             state.watch.set_limit(history, held.turn.core.trace().is_some());
+            // Another congestion control, another history.
+            state.on_new_stage();
             held.note(|| EventKind::Call(Call::SetOptions));
             result
         })
@@ -345,15 +355,7 @@ impl Tcp {
 
     /// Whether all data that was written on any connection has been sent and acknowledged.
     pub fn has_delivered_all(&self) -> bool {
-        self.demux.all_cells().iter().all(|cell| {
-            cell.look(|state| match &state.stage {
-                Stage::Connected(connection) if state.attached => {
-                    connection.unsent() == 0 && connection.unacked() == 0
-                }
-                Stage::Opening(opening) if state.attached => !opening.has_data(),
-                Stage::Opening(_) | Stage::Connected(_) | Stage::Over(_) => true,
-            })
-        })
+        self.undelivered.load(Ordering::Acquire) == 0
     }
 
     /// Gives other settings to the connections that stand, as a variable of Linux does that they look at. All
@@ -427,6 +429,7 @@ fn write(held: &mut Held<'_, '_>, source: Source<'_>, flags: SendFlags) -> io::R
             return Ok(done);
         }
         held.transmit();
+        held.follow_memory();
     }
 }
 

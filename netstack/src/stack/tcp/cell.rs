@@ -11,6 +11,7 @@ use super::send::Marks;
 use super::watch::Watch;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
+use crate::memory::{Charge, Memory, block};
 use crate::readiness::Events;
 use crate::reasons::EndReason;
 use crate::stack::deadlines::Timer;
@@ -34,6 +35,13 @@ use std::sync::{Arc, OnceLock};
 /// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in
 /// that time, and a fast network without offloads delivers about a hundred packets.
 pub(super) const BACKLOG: usize = 256;
+
+/// Places that an empty backlog keeps.
+const KEPT: usize = 4;
+
+/// What a cell takes beside its connection, in bytes: itself, with the counts of its references, and what the facade
+/// has for it, which is who waits.
+const CELL: usize = block(size_of::<Cell>() + 16) + 160;
 
 /// A connection, which streams hold and the table of flows refers to.
 pub struct Cell {
@@ -61,7 +69,17 @@ pub struct Cell {
     by_fast_open: bool,
 }
 
+/// When a connection last looked its path up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathLook {
+    /// The stack's count of changes to its paths at that time.
+    pub(crate) seen: u32,
+    /// When to look again whatever the count: the path's MTU expires.
+    pub(crate) expires: Instant,
+}
+
 /// The state of the socket: what the lock guards.
+// More than 16 fields: the places of a connection in the tables of the stack, each of which it leaves alone.
 #[derive(Debug)]
 pub(crate) struct SocketState {
     pub(crate) stage: Stage,
@@ -74,14 +92,13 @@ pub(crate) struct SocketState {
     pub(crate) waiting: Option<Place>,
     /// The device takes packets again and the cell has its turn: no tail is held back for company.
     pub(crate) served: bool,
-    /// The stack's count of changes to its paths when the connection last looked its own up.
-    pub(crate) path_seen: u32,
-    /// When to look again whatever the count: the path's MTU expires.
-    pub(crate) path_expires: Instant,
+    pub(crate) path: PathLook,
     /// Bytes sent since the lock was taken.
     pub(crate) sent_in_hold: usize,
     /// The application dropped its handle.
     pub(crate) orphan: bool,
+    /// It counts among those that have something to deliver.
+    pub(super) delivers: bool,
     /// The core's options, for when there is no connection any more.
     pub(crate) options: SocketOptions,
     /// When the connection began on this side.
@@ -94,9 +111,61 @@ pub(crate) struct SocketState {
     pub(super) watch: Watch,
     /// Where the connection counts while it waits for the third segment of a Fast Open handshake.
     pub(crate) fast_open: Option<Arc<FastOpenQueue>>,
+    /// The memory of the connection.
+    charge: Charge,
+    /// Memory of its queues, as it is in that.
+    queues: usize,
+    /// The connection was told of memory pressure, and not yet of its end.
+    pub(super) pressed: bool,
 }
 
+/// No memory of queues: that of the whole connection is to be counted anew.
+const UNCOUNTED: usize = usize::MAX;
+
 impl SocketState {
+    /// Counts the connection's memory, if it has changed.
+    #[inline]
+    pub(super) fn weigh(&mut self) {
+        let queues = match &self.stage {
+            Stage::Connected(connection) => connection.queue_memory(),
+            Stage::Opening(_) | Stage::Over(_) => 0,
+        };
+        if queues != self.queues {
+            if self.queues == UNCOUNTED {
+                self.weigh_all();
+            } else {
+                self.charge.set(self.charge.bytes() + queues - self.queues);
+            }
+            self.queues = queues;
+        }
+    }
+
+    #[cold]
+    fn weigh_all(&mut self) {
+        let of = |connection: &Connection| connection.fixed_memory() + connection.queue_memory();
+        let stage = match &self.stage {
+            Stage::Opening(opening) => opening.memory(),
+            Stage::Connected(connection) => of(connection),
+            Stage::Over(over) => over.unread.as_deref().map_or(0, of),
+        };
+        self.charge.set(CELL + stage + self.watch.memory());
+    }
+
+    /// The stage was replaced by another.
+    pub(super) fn on_new_stage(&mut self) {
+        self.queues = UNCOUNTED;
+    }
+
+    /// Whether something was written that is not sent or not acknowledged, and may still be.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.attached
+            && match &self.stage {
+                Stage::Connected(connection) => connection.unsent() != 0 || connection.unacked() != 0,
+                Stage::Opening(opening) => opening.has_data(),
+                Stage::Over(_) => false,
+            }
+    }
+
     /// Why the connection ended, if it has.
     pub(super) fn end_reason(&self) -> Option<EndReason> {
         match &self.stage {
@@ -142,7 +211,7 @@ impl Over {
 }
 
 /// What a new cell is made of.
-pub(crate) struct CellParts {
+pub(crate) struct CellParts<'a> {
     pub(crate) id: u64,
     pub(crate) key: FlowKey,
     pub(crate) mapped: bool,
@@ -158,10 +227,12 @@ pub(crate) struct CellParts {
     pub(crate) now: Instant,
     /// Whether somebody is told of everything that happens.
     pub(crate) traced: bool,
+    /// Where its memory counts.
+    pub(crate) memory: &'a Arc<Memory>,
 }
 
 impl Cell {
-    pub(crate) fn new(parts: CellParts) -> Arc<Self> {
+    pub(crate) fn new(parts: CellParts<'_>) -> Arc<Self> {
         let CellParts {
             id,
             key,
@@ -176,6 +247,7 @@ impl Cell {
             fast_open,
             now: began,
             traced,
+            memory,
         } = parts;
         let history = options.history;
         let by_fast_open = fast_open.is_some();
@@ -186,16 +258,19 @@ impl Cell {
             attached: true,
             waiting: None,
             served: false,
-            path_seen: 0,
-            path_expires: Instant::ZERO,
+            path: PathLook { seen: 0, expires: Instant::ZERO },
             sent_in_hold: 0,
             orphan: false,
+            delivers: false,
             options,
             began,
             latest: began,
             end: None,
             watch: Watch::new(history, traced),
             fast_open,
+            charge: Charge::of_socket(memory, 0),
+            queues: UNCOUNTED,
+            pressed: false,
         };
         Arc::new(Self {
             id,
@@ -436,6 +511,9 @@ impl Cell {
         let mut backlog = self.backlog.lock();
         let popped = backlog.pop_front();
         self.backlog_len.store(backlog.len(), Ordering::Release);
+        if backlog.is_empty() {
+            backlog.shrink_to(KEPT);
+        }
         popped
     }
 }

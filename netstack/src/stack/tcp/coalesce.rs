@@ -121,7 +121,7 @@ impl Joined {
             let flags = if after.is_empty() { segment.flags } else { segment.flags.without(Flags::PSH) };
             let seq = segment.seq + passed as u32;
             let one = Segment { seq, flags, payload_len: text.len(), gso_size: None, ..segment.clone() };
-            segments.push((one, Chunk::copy_from(text)));
+            segments.push((one, payload.copy_of(text)));
             rest = after;
         }
         segments

@@ -9,10 +9,11 @@ use crate::config::TimeWaitReuse;
 use crate::error::os;
 use crate::stack::flow::{Family, FlowKey};
 use crate::stack::hooks::Observer;
-use crate::stack::ports::{Binding, Claim};
+use crate::stack::ports::{Binding, Chance, Claim};
 use crate::stack::routes::Route;
 use crate::stack::turn::Turn;
 use crate::tcp::{Opening, Setup};
+use crate::time::Duration;
 use crate::trace::{Call, EventKind};
 use crate::wire::SeqNum;
 use std::io;
@@ -24,6 +25,10 @@ const CONNECT_RACES: usize = 8;
 
 /// Domains of the keyed hash.
 const PORT_HASH: u8 = 1;
+
+/// After this time the choice of ports for a destination starts somewhere else (EPHEMERAL_PORT_SHUFFLE_PERIOD in
+/// Linux).
+const PORT_PERIOD: Duration = Duration::from_secs(10);
 
 /// Who chose the port that a connection begins from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +123,14 @@ impl Tcp {
             listening: false,
             by_connect: true,
         };
-        let flow = (PORT_HASH, target.route.source, target.remote, target.remote_port);
-        let hash = turn.core.keyed().of(&flow);
+        let period = turn.now.as_nanos() / PORT_PERIOD.as_nanos() as u64;
+        let flow = (PORT_HASH, period, target.route.source, target.remote, target.remote_port);
+        let chance = Chance { hash: turn.core.keyed().of(&flow), noise: turn.core.random() };
         let is_free = |port| {
             let place = self.place(turn, &target.key(port), &target.route, PortChoice::Automatic);
             !matches!(place, Place::Taken)
         };
-        self.ports.connect(hash, claim, is_free).map_err(|_| os(libc::EADDRNOTAVAIL))
+        self.ports.connect(chance, claim, is_free).map_err(|_| os(libc::EADDRNOTAVAIL))
     }
 
     fn place(&self, turn: &Turn<'_>, key: &FlowKey, route: &Route, choice: PortChoice) -> Place {
@@ -159,7 +165,8 @@ impl Tcp {
         let path = self.path(turn, interface, key.remote());
         let ts_offset = self.timestamp_offset(&key);
         let setup = Setup { options: &socket.options, config: core.config(), pool: core.pool() };
-        let opening = Opening::new(turn.now, iss, ts_offset, path, setup);
+        let mut opening = Opening::new(turn.now, iss, ts_offset, path, setup);
+        opening.limit_window(core.memory().allowance());
         let opening = match self.fast_open_attempt(turn, &socket.options, &key) {
             Some(attempt) => opening.with_fast_open(attempt),
             None => opening,
@@ -178,6 +185,7 @@ impl Tcp {
             fast_open: None,
             now: turn.now,
             traced: core.trace().is_some(),
+            memory: core.memory(),
         })
     }
 }

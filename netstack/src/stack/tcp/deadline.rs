@@ -1,7 +1,7 @@
 //! Whose deadlines TCP has.
 
 use super::cell::Cell;
-use super::listening::Listener;
+use super::listening::{Listener, Place};
 use crate::stack::flow::FlowKey;
 use std::sync::Weak;
 
@@ -9,6 +9,9 @@ use std::sync::Weak;
 #[derive(Clone, Debug)]
 pub(super) enum Deadline {
     Cell(Weak<Cell>),
-    HalfOpen(Weak<Listener>, FlowKey),
-    TimeWait(FlowKey),
+    HalfOpen(Weak<Listener>, Place),
+    /// Of the connections under memory pressure.
+    Sweep,
+    /// In a box, since a flood makes deadlines of the others.
+    TimeWait(Box<FlowKey>),
 }

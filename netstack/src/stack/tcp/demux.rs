@@ -1,7 +1,9 @@
 //! The lookup of the connection, TIME-WAIT entry or listener for the addresses of a segment.
 
 use super::cell::Cell;
-use super::listening::{Listener, Overflow};
+use super::listening::{Listener, Overflow, Place};
+use crate::memory::{Memory, block, table_entry};
+use crate::stack::crowd::{Crowd, Member, Wanted};
 use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId, give_back};
 use crate::stack::keyed::Keyed;
@@ -9,11 +11,18 @@ use crate::stack::ports::Binding;
 use crate::sync::{Published, Rank, RwLock, Snapshot};
 use crate::tcp::TimeWait;
 use crate::time::Instant;
+use std::cmp::Ordering as CmpOrdering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+/// What a flow takes in the table, in bytes.
+const FLOW: usize = table_entry(size_of::<(FlowKey, Flow)>());
+
+/// What the entry of a TIME-WAIT takes beside that.
+const TIME_WAIT: usize = block(size_of::<TimeWaitEntry>()) + block(size_of::<FlowKey>());
 
 /// Shards of the table. Enough that the queues of a device rarely meet in one.
 const SHARDS: usize = 64;
@@ -36,8 +45,8 @@ pub(crate) struct TimeWaitEntry {
 pub(crate) enum Flow {
     Cell(Arc<Cell>),
     /// Half open: the entry is in this listener's SYN queue, even if a listener that came later to a
-    /// group would be chosen for the flow now.
-    HalfOpen(Arc<Listener>),
+    /// group would be chosen for the flow now. Where it is in there.
+    HalfOpen(Arc<Listener>, Place),
     TimeWait(Box<TimeWaitEntry>),
 }
 
@@ -65,20 +74,28 @@ type Table = HashMap<FlowKey, Flow, Keyed>;
 #[derive(Debug)]
 struct Shard {
     table: RwLock<Table>,
+    memory: Arc<Memory>,
     /// How many flows are in it, written under the lock. With none there is nothing to lock for.
     len: AtomicUsize,
 }
 
 impl Shard {
-    fn new(keyed: Keyed) -> Self {
-        Self { table: RwLock::new(Rank::Demux, HashMap::with_hasher(keyed)), len: AtomicUsize::new(0) }
+    fn new(keyed: Keyed, memory: Arc<Memory>) -> Self {
+        let table = RwLock::new(Rank::Demux, HashMap::with_hasher(keyed));
+        Self { table, memory, len: AtomicUsize::new(0) }
     }
 
     /// Calls `change` with the table under its lock. What is removed is to be dropped after that: it may
     /// be the last reference.
     fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
         let mut table = self.table.write();
+        let before = table.len();
         let result = change(&mut table);
+        match table.len().cmp(&before) {
+            CmpOrdering::Greater => self.memory.charge(FLOW),
+            CmpOrdering::Less => self.memory.release(FLOW),
+            CmpOrdering::Equal => {}
+        }
         // Release: who learns of the flow otherwise, by a packet of it, finds it.
         self.len.store(table.len(), Ordering::Release);
         result
@@ -88,8 +105,7 @@ impl Shard {
 /// The listeners of one stack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
-    /// By port; few share one.
-    by_port: HashMap<u16, Vec<Arc<Listener>>, BuildHasherDefault<PortHasher>>,
+    by_port: HashMap<u16, Crowd<Arc<Listener>>, BuildHasherDefault<PortHasher>>,
     /// Who takes what no listener does: one for each interface at most, and one for all of them.
     forwarders: Vec<Arc<Listener>>,
     /// The loopback interface, whose packets a forwarder of all interfaces does not take.
@@ -103,17 +119,19 @@ pub(crate) struct Demux {
     /// Looked at for every segment of no flow, of which a flood consists.
     listeners: Published<Listeners>,
     keyed: Keyed,
+    memory: Arc<Memory>,
     cells: AtomicUsize,
     time_waits: AtomicUsize,
 }
 
 impl Demux {
-    pub(crate) fn new(keyed: Keyed, loopback: Option<u16>) -> Self {
+    pub(crate) fn new(keyed: Keyed, loopback: Option<u16>, memory: &Arc<Memory>) -> Self {
         let listeners = Listeners { loopback, ..Listeners::default() };
         Self {
-            shards: (0..SHARDS).map(|_| Shard::new(keyed.clone())).collect(),
+            shards: (0..SHARDS).map(|_| Shard::new(keyed.clone(), Arc::clone(memory))).collect(),
             listeners: Published::new(Rank::Ports, listeners),
             keyed,
+            memory: Arc::clone(memory),
             cells: AtomicUsize::new(0),
             time_waits: AtomicUsize::new(0),
         }
@@ -167,25 +185,33 @@ impl Demux {
             }
             Entry::Occupied(mut entry) => match entry.get() {
                 Flow::Cell(_) => Err(()),
-                Flow::TimeWait(_) | Flow::HalfOpen(_) => Ok(Some(entry.insert(Flow::Cell(cell)))),
+                Flow::TimeWait(_) | Flow::HalfOpen(..) => Ok(Some(entry.insert(Flow::Cell(cell)))),
             },
         })?;
         self.cells.fetch_add(1, Ordering::Relaxed);
         match previous {
             Some(Flow::TimeWait(entry)) => {
-                self.time_waits.fetch_sub(1, Ordering::Relaxed);
+                self.forget_time_wait();
                 Ok(Some(entry))
             }
-            Some(Flow::HalfOpen(_)) | None => Ok(None),
+            Some(Flow::HalfOpen(..)) | None => Ok(None),
             Some(Flow::Cell(_)) => unreachable!("a connection is not replaced"),
         }
     }
 
+    /// Where a flow that is half open is in the queue of this listener.
+    pub(crate) fn half_open(&self, key: &FlowKey, listener: &Arc<Listener>) -> Option<Place> {
+        self.with_flow(key, |flow| match flow {
+            Some(Flow::HalfOpen(holder, place)) if Arc::ptr_eq(holder, listener) => Some(*place),
+            _ => None,
+        })
+    }
+
     /// Notes that a flow is half open at a listener. False if it leads elsewhere already.
-    pub(crate) fn insert_half_open(&self, key: FlowKey, listener: Arc<Listener>) -> bool {
+    pub(crate) fn insert_half_open(&self, key: FlowKey, listener: Arc<Listener>, place: Place) -> bool {
         self.shard(&key).change(|table| match table.entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(Flow::HalfOpen(listener));
+                entry.insert(Flow::HalfOpen(listener, place));
                 true
             }
             Entry::Occupied(_) => false,
@@ -194,7 +220,7 @@ impl Demux {
 
     /// Forgets that a flow is half open. It may be a connection by now, which stays.
     pub(crate) fn remove_half_open(&self, key: &FlowKey) {
-        let removed = self.remove_if(key, |flow| matches!(flow, Flow::HalfOpen(_)));
+        let removed = self.remove_if(key, |flow| matches!(flow, Flow::HalfOpen(..)));
         drop(removed);
     }
 
@@ -212,6 +238,7 @@ impl Demux {
         })?;
         self.cells.fetch_sub(1, Ordering::Relaxed);
         self.time_waits.fetch_add(1, Ordering::Relaxed);
+        self.memory.charge(TIME_WAIT);
         drop(replaced);
         Ok(())
     }
@@ -235,11 +262,17 @@ impl Demux {
         });
         match removed {
             Some(Flow::TimeWait(entry)) => {
-                self.time_waits.fetch_sub(1, Ordering::Relaxed);
+                self.forget_time_wait();
                 Some(entry)
             }
             _ => None,
         }
+    }
+
+    /// There is a TIME-WAIT entry less.
+    fn forget_time_wait(&self) {
+        self.time_waits.fetch_sub(1, Ordering::Relaxed);
+        self.memory.release(TIME_WAIT);
     }
 
     /// Removes what `key` leads to if `condition` holds for it.
@@ -251,13 +284,26 @@ impl Demux {
         })
     }
 
+    /// Shards of the table.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The connections of a shard, in the order in which they began.
+    pub(crate) fn cells_of(&self, shard: usize) -> Vec<Weak<Cell>> {
+        let table = self.shards[shard].table.read();
+        let mut cells: Vec<_> = table.values().filter_map(Flow::cell).collect();
+        cells.sort_by_key(|cell| cell.id());
+        cells.into_iter().map(Arc::downgrade).collect()
+    }
+
     /// All connections at the moment, those of later shards possibly later.
     pub(crate) fn all_cells(&self) -> Vec<Arc<Cell>> {
         let mut cells = Vec::with_capacity(self.cells());
         for shard in &self.shards {
             cells.extend(shard.table.read().values().filter_map(|flow| match flow {
                 Flow::Cell(cell) => Some(Arc::clone(cell)),
-                Flow::TimeWait(_) | Flow::HalfOpen(_) => None,
+                Flow::TimeWait(_) | Flow::HalfOpen(..) => None,
             }));
         }
         cells.sort_by_key(|cell| cell.id());
@@ -272,7 +318,7 @@ impl Demux {
             for flow in shard.table.read().values() {
                 match flow {
                     Flow::Cell(_) => cells += 1,
-                    Flow::HalfOpen(_) => half_open += 1,
+                    Flow::HalfOpen(..) => half_open += 1,
                     Flow::TimeWait(_) => time_waits += 1,
                 }
             }
@@ -290,7 +336,7 @@ impl Demux {
         for shard in &self.shards {
             all.extend(shard.table.read().iter().filter_map(|(key, flow)| match flow {
                 Flow::TimeWait(entry) => Some((*key, entry.record.deadline())),
-                Flow::Cell(_) | Flow::HalfOpen(_) => None,
+                Flow::Cell(_) | Flow::HalfOpen(..) => None,
             }));
         }
         all.sort_by_key(|(key, at)| (*at, key.local_addr(false), key.remote_addr(false)));
@@ -300,7 +346,7 @@ impl Demux {
     /// Enters a listener.
     pub(crate) fn insert_listener(&self, listener: Arc<Listener>) {
         self.listeners.change(|listeners| {
-            listeners.by_port.entry(listener.port()).or_default().push(listener);
+            listeners.by_port.entry(listener.port()).or_default().push(listener, &self.keyed);
         });
     }
 
@@ -322,7 +368,7 @@ impl Demux {
     /// The record of cookies that the listeners of a port share.
     pub(crate) fn overflow(&self, port: u16) -> Arc<Overflow> {
         let listeners = self.listeners.current();
-        let first = listeners.by_port.get(&port).and_then(|group| group.first());
+        let first = listeners.by_port.get(&port).and_then(|group| group.iter().next());
         first.map(|listener| Arc::clone(listener.overflow())).unwrap_or_default()
     }
 
@@ -332,8 +378,7 @@ impl Demux {
         self.listeners.change(|listeners| {
             listeners.forwarders.retain(|other| !Arc::ptr_eq(other, listener));
             let Some(group) = listeners.by_port.get_mut(&listener.port()) else { return };
-            group.retain(|other| !Arc::ptr_eq(other, listener));
-            if group.is_empty() {
+            if group.remove(&listener.bound(), |other| Arc::ptr_eq(other, listener)) {
                 listeners.by_port.remove(&listener.port());
             }
         });
@@ -350,11 +395,10 @@ impl Demux {
         seen: &'a mut Snapshot<Listeners>,
     ) -> Option<&'a Arc<Listener>> {
         let listeners = self.listeners.read(seen);
-        let found = match listeners.by_port.get(&key.local_port).map(|group| &group[..]) {
-            Some([only]) => only.score(key.local(), interface).map(|_| only),
-            Some(group) => self.listener_of(group, key, interface),
-            None => None,
-        };
+        let found = listeners.by_port.get(&key.local_port).and_then(|group| match group.only() {
+            Some(only) => only.takes(key.local(), interface).then_some(only),
+            None => self.listener_of(group, key, interface),
+        });
         if found.is_none() && !listeners.forwarders.is_empty() {
             return listeners.forwarder(interface);
         }
@@ -365,21 +409,18 @@ impl Demux {
     #[inline(never)]
     fn listener_of<'a>(
         &self,
-        group: &'a [Arc<Listener>],
+        group: &'a Crowd<Arc<Listener>>,
         key: &FlowKey,
         interface: u16,
     ) -> Option<&'a Arc<Listener>> {
-        let best = group.iter().filter_map(|listener| listener.score(key.local(), interface)).max()?;
-        let equals = || group.iter().filter(|one| one.score(key.local(), interface) == Some(best));
-        let count = equals().count();
-        let chosen = if count == 1 { 0 } else { (self.keyed.of(key) % count as u64) as usize };
-        equals().nth(chosen)
+        let wanted = Wanted { local: key.local(), remote: (key.remote(), key.remote_port), interface };
+        group.find(&wanted, || self.keyed.of(key))
     }
 
     /// All listeners.
     pub(crate) fn all_listeners(&self) -> Vec<Arc<Listener>> {
         let listeners = self.listeners.current();
-        let of_ports = listeners.by_port.values().flatten();
+        let of_ports = listeners.by_port.values().flat_map(Crowd::iter);
         let mut all: Vec<_> = of_ports.chain(&listeners.forwarders).map(Arc::clone).collect();
         all.sort_by_key(|listener| listener.id());
         all
@@ -400,7 +441,7 @@ impl Flow {
     pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
         match self {
             Self::Cell(cell) => Some(cell),
-            Self::TimeWait(_) | Self::HalfOpen(_) => None,
+            Self::TimeWait(_) | Self::HalfOpen(..) => None,
         }
     }
 

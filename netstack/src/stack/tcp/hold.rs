@@ -6,6 +6,7 @@
 //! unlock.
 
 mod icmp;
+mod memory;
 mod process;
 mod settle;
 mod transmit;
@@ -134,6 +135,7 @@ impl Tcp {
 impl Held<'_, '_> {
     fn run<R>(mut self, end: End<'_>, f: impl FnOnce(&mut Self) -> R) -> (R, Progress) {
         self.turn.not_before(&mut self.state.latest);
+        self.follow_memory();
         self.drain_backlog();
         let result = f(&mut self);
         let progress = match end {

@@ -35,7 +35,7 @@ impl Tcp {
         let key = FlowKey::new(&error.quoted.src, local_port, &error.quoted.dst, remote_port);
         let concerned = self.demux.with_flow(&key, |flow| match flow {
             Some(Flow::Cell(cell)) => Some(Concerned::Cell(Arc::clone(cell))),
-            Some(Flow::HalfOpen(listener)) => Some(Concerned::HalfOpen(Arc::clone(listener))),
+            Some(Flow::HalfOpen(listener, _)) => Some(Concerned::HalfOpen(Arc::clone(listener))),
             Some(Flow::TimeWait(_)) | None => None,
         });
         let Some(concerned) = concerned else { return ignore(turn, DropReason::NoSocket) };

@@ -15,6 +15,8 @@ pub struct Inspection {
     pub connections: usize,
     /// Of these, those that no application holds.
     pub orphans: usize,
+    /// Connections with something to deliver.
+    pub undelivered: usize,
     /// Half-open connections.
     pub half_open: usize,
     /// TIME-WAIT entries.
@@ -65,6 +67,13 @@ impl Tcp {
         if orphans != found.orphans {
             return Err(format!("{} connections have no owner, and {orphans} are counted", found.orphans));
         }
+        let undelivered = self.undelivered.load(Ordering::Relaxed);
+        if undelivered != found.undelivered {
+            let counted = found.undelivered;
+            return Err(format!(
+                "{counted} connections have something to deliver, and {undelivered} are counted"
+            ));
+        }
         let queued: usize = listeners.iter().map(|listener| listener.syn_queue_len()).sum();
         if queued > half_open {
             return Err(format!("{queued} connections are half open, and {half_open} are in the table"));
@@ -99,6 +108,7 @@ impl Tcp {
         }
         cell.look(|state| {
             found.orphans += usize::from(state.orphan);
+            found.undelivered += usize::from(state.has_undelivered());
             let due = match &state.stage {
                 Stage::Connected(connection) => {
                     let holds = match connection.check(now) {

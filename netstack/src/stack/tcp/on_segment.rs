@@ -133,13 +133,14 @@ impl Tcp {
         let payload = || payload.unwrap_or_else(Chunk::empty);
         let found = self.demux.with_flow(key, |flow| match flow {
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
-            Some(Flow::HalfOpen(listener)) => Found::HalfOpen(Arc::clone(listener)),
+            Some(Flow::HalfOpen(listener, _)) => Found::HalfOpen(Arc::clone(listener)),
             Some(Flow::TimeWait(_)) => Found::TimeWait,
             None => Found::Nothing,
         });
         if !matches!(found, Found::Cell(_)) {
             turn.trace(|| key.about(), || EventKind::SegmentIn(segment.into()));
         }
+        let half_open = matches!(found, Found::HalfOpen(_));
         let received = |iss| Received { key: *key, queue: from, segment, iss };
         let verdict = match found {
             Found::Cell(cell) => {
@@ -163,7 +164,12 @@ impl Tcp {
         };
         match verdict {
             Verdict::Done => {}
-            Verdict::Dropped(reason) => turn.dropped(reason, || key.about()),
+            Verdict::Dropped(reason) => {
+                if half_open {
+                    self.charge_out_of_place(turn, from.interface, segment);
+                }
+                turn.dropped(reason, || key.about());
+            }
             Verdict::Reset(reason) => self.reset_stray(turn, scratch, stray, reason),
         }
     }
@@ -191,11 +197,12 @@ impl Tcp {
                     self.on_cell_deadline(turn, &cell);
                 }
             }
-            Deadline::HalfOpen(listener, key) => {
+            Deadline::HalfOpen(listener, place) => {
                 if let Some(listener) = listener.upgrade() {
-                    self.on_half_open_deadline(turn, &listener, &key);
+                    self.on_half_open_deadline(turn, &listener, place);
                 }
             }
+            Deadline::Sweep => self.on_sweep(turn),
             Deadline::TimeWait(key) => self.on_time_wait_deadline(turn, &key),
         });
     }

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::icmp::RateLimit;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::{FlowKey, QueueId};
+use crate::stack::keyed::Keyed;
 use crate::stack::turn::Turn;
 use crate::sync::{Mutex, Rank};
 use crate::tcp::reset_for_unknown;
@@ -17,6 +18,11 @@ use crate::wire::Segment;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The limit of resets for segments that belong to no connection.
+///
+/// It is one for all, so that a flood from many sources is not answered by one, and says nothing of connections:
+/// what a reset costs is drawn at random, and a segment that a flow finds out of place pays, too
+/// ([`Tcp::charge_out_of_place`]). Otherwise somebody who sends segments in the name of a peer, and then some of his
+/// own, could tell by the resets that he gets whether the peer has a connection (the channel of CVE-2016-5696).
 #[derive(Debug)]
 pub(super) struct ResetLimit {
     limit: Mutex<RateLimit>,
@@ -25,8 +31,8 @@ pub(super) struct ResetLimit {
 }
 
 impl ResetLimit {
-    pub(super) fn new(config: &Config) -> Self {
-        let limit = RateLimit::new(config.reset_burst, config.reset_rate);
+    pub(super) fn new(config: &Config, keyed: &Keyed) -> Self {
+        let limit = RateLimit::new(config.reset_burst, config.reset_rate, keyed.key_for("reset limit"));
         Self { limit: Mutex::new(Rank::Leaf, limit), from: AtomicU64::new(0) }
     }
 
@@ -55,6 +61,15 @@ pub(super) struct Receiver<'a> {
 }
 
 impl Tcp {
+    /// A flow dropped a segment as out of place. Without the flow it would have been reset: it takes as much
+    /// from the limit, whether the flow answered it or not.
+    #[cold]
+    pub(super) fn charge_out_of_place(&self, turn: &Turn<'_>, interface: u16, segment: &Segment) {
+        if !segment.is_rst() && !turn.core.is_loopback(interface) {
+            self.reset_limit.allow(turn.now);
+        }
+    }
+
     /// Answers a segment that belongs to no connection with a reset (RFC 9293 §3.10.7.1), within the
     /// limit that keeps a flood from being answered by one.
     #[inline(always)]

@@ -36,10 +36,12 @@ impl Tcp {
         let to = Receiver { queue, key, marks: Marks::default_of(turn.core) };
         match step {
             TimeWaitStep::Ignore(reason) => {
+                self.charge_out_of_place(turn, from.interface, segment);
                 turn.dropped(reason, || key.about());
                 None
             }
             TimeWaitStep::Answer(ack, reason) => {
+                self.charge_out_of_place(turn, from.interface, segment);
                 turn.dropped(reason, || key.about());
                 self.send_segment(turn, queue, key, to.marks, &ack);
                 self.arm_time_wait(turn, key);
@@ -79,7 +81,7 @@ impl Tcp {
     pub(super) fn arm_time_wait(&self, turn: &mut Turn<'_>, key: &FlowKey) {
         self.demux.with_time_wait(key, |entry| {
             let at = entry.record.deadline();
-            let moved = self.deadlines.arm(&mut entry.timer, at, || Deadline::TimeWait(*key));
+            let moved = self.deadlines.arm(&mut entry.timer, at, || Deadline::TimeWait(Box::new(*key)));
             turn.out.deadline_moved(moved);
         });
     }

@@ -1,5 +1,6 @@
 //! What is noted of a connection: in its history, and for who is told of everything.
 
+use crate::memory::block;
 use crate::reasons::EndReason;
 use crate::stack::turn::Turn;
 use crate::trace::{About, EventKind, History, Ring, Windows};
@@ -66,6 +67,11 @@ impl Watch {
         self.ring
             .as_ref()
             .map_or_else(|| Ring::default().history(about, end), |ring| ring.history(about, end))
+    }
+
+    /// Memory of the history, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.ring.as_ref().map_or(0, |ring| block(size_of_val(&**ring)) + ring.memory())
     }
 
     /// Whether memory was allocated for a history.

@@ -13,6 +13,7 @@ mod interfaces;
 mod late;
 mod listening;
 mod lossy;
+mod memory;
 mod mtu;
 mod opening;
 mod path;

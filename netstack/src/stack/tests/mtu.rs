@@ -94,7 +94,7 @@ fn the_reply_to_a_long_echo_request_is_fragmented() {
         net.settle();
         let sent = device.take();
         assert!(sent.len() > 1 && sent.iter().all(|packet| packet.len() <= 1500), "{family:?} {len}");
-        let mut reassembly = Reassembly::new(ReassemblyConfig::default());
+        let mut reassembly = Reassembly::new(ReassemblyConfig::default(), &crate::buffer::Pool::new());
         let mut whole = None;
         for packet in &sent {
             let header = parse_ip(packet).expect("a sound fragment");

@@ -110,7 +110,7 @@ impl Udp {
         let First { from, quote, datagram } = first;
         let UdpForwarding { interface: bound, flow_buffer, idle_timeout, .. } = forwarder.settings;
         let mut received = ReceiveQueue::within(flow_buffer, Arc::clone(&forwarder.budget));
-        if received.push(datagram) == Pushed::Dropped {
+        if matches!(received.push(datagram), Pushed::Dropped | Pushed::NoMemory) {
             return None;
         }
         let family = if ends.local.is_ipv4() { Family::V4 } else { Family::V6 };

@@ -13,6 +13,7 @@ use crate::stack::core::Core;
 use crate::stack::egress::send_unreachable_about;
 use crate::stack::flow::{Family, WayBack};
 use crate::stack::hooks::Observer;
+use crate::stack::icmp_limit::Cause;
 use crate::stack::turn::Turn;
 use crate::time::Duration;
 use std::io;
@@ -160,7 +161,7 @@ impl Udp {
         let way = WayBack { local: header.dst, remote: header.src, bound, spread: 0 };
         let queue = turn.core.way_back(from, &way);
         let packet = Undelivered { header: &header, bytes: &bytes, cast: Quote::CAST };
-        send_unreachable_about(turn, queue, reason, &packet);
+        send_unreachable_about(turn, queue, reason, &packet, Cause::Application);
     }
 
     /// Sets for how long a flow lives on which nothing is sent or received.

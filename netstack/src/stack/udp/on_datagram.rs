@@ -112,6 +112,11 @@ impl Udp {
                 let about = || About::ends(SocketAddr::new(destination, cell.local_addr().port()), source);
                 turn.dropped(DropReason::SocketRcvbuff, about);
             }
+            Some(Pushed::NoMemory) => {
+                self.counters.udp_in_errors.bump();
+                self.counters.udp_mem_errors.bump();
+                turn.dropped(DropReason::ProtoMem, || About::hosts(destination, source.ip()));
+            }
             None => turn.dropped(DropReason::NoSocket, || About::hosts(destination, source.ip())),
         }
     }

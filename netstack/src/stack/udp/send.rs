@@ -7,7 +7,6 @@ use super::outgoing::Outgoing;
 use super::routing::outgoing_of;
 use super::transmission::Transmission;
 use super::way::Way;
-use crate::buffer::Chunk;
 use crate::datagram::{Datagram, Origin};
 use crate::device::TxPacket;
 use crate::error::os;
@@ -93,7 +92,7 @@ impl Udp {
         outgoing: &Outgoing,
         message: &Transmission<'_>,
     ) -> io::Result<()> {
-        let limit = state.send_buffer();
+        let limit = state.send_buffer().min(turn.core.memory().allowance());
         if let Some(unsent) = state.unsent().filter(|unsent| !unsent.is_empty())
             && !unsent.flush(turn)
             && unsent.bytes() >= limit
@@ -140,7 +139,7 @@ impl Udp {
         for _ in 0..self.waiting.len(queue_number) {
             let Some(cell) = self.waiting.next(queue_number) else { break };
             let (done, has_room) = cell.hold(|state| {
-                let limit = state.send_buffer();
+                let limit = state.send_buffer().min(turn.core.memory().allowance());
                 let Some(unsent) = state.unsent() else { return (true, false) };
                 unsent.is_listed = false;
                 let done = unsent.flush(turn);
@@ -184,7 +183,7 @@ fn put(turn: &mut Turn<'_>, queue: QueueId, state: &mut State, packet: &TxPacket
             Sent::Failed => return Err(os(libc::ENETDOWN)),
         }
     }
-    state.rare_mut().unsent.push(Packet::copy_of(packet, queue));
+    state.rare_mut().unsent.push(Packet::copy_of(packet, queue, turn.core.pool()));
     Ok(())
 }
 
@@ -223,5 +222,5 @@ fn looped(
     };
     let size = message.segment_size.filter(|size| *size < message.contents.len());
     let segment_size = size.and_then(|size| u16::try_from(size).ok());
-    Some((ends, Datagram { origin, segment_size, payload: Chunk::copy_from(message.contents) }))
+    Some((ends, Datagram { origin, segment_size, payload: core.pool().copy_of(message.contents) }))
 }

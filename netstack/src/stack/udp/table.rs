@@ -5,10 +5,11 @@
 
 use super::cell::UdpCell;
 use super::place::Place;
-use crate::stack::flow::{FlowKey, give_back, push_exact, retain_exact};
+use crate::stack::crowd::{Bound, Crowd, Member, Wanted};
+use crate::stack::flow::{FlowKey, give_back};
 use crate::stack::keyed::Keyed;
 use crate::sync::{Rank, RwLock};
-use crate::udp::{Ends, Filter, Score};
+use crate::udp::{Ends, Filter};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -23,11 +24,24 @@ struct Entry {
     cell: Arc<UdpCell>,
 }
 
-/// Slices and not vectors, for most have one entry.
+impl Member for Entry {
+    fn bound(&self) -> Bound {
+        bound_of(&self.filter)
+    }
+
+    fn dual_stack(&self) -> bool {
+        self.filter.dual_stack
+    }
+
+    fn reuse_port(&self) -> bool {
+        self.filter.reuse_port
+    }
+}
+
 #[derive(Debug)]
 struct Shard {
-    connected: HashMap<FlowKey, Box<[Entry]>, Keyed>,
-    bound: HashMap<u16, Box<[Entry]>, Keyed>,
+    connected: HashMap<FlowKey, Crowd<Entry>, Keyed>,
+    bound: HashMap<u16, Crowd<Entry>, Keyed>,
 }
 
 /// The sockets of one stack.
@@ -92,27 +106,21 @@ impl Table {
         self.best(shard.bound.get(&local.port())?, ends, &flow)
     }
 
-    fn best(&self, entries: &[Entry], ends: &Ends, flow: &FlowKey) -> Option<Arc<UdpCell>> {
-        if let [only] = entries {
-            return only.filter.score(ends).map(|_| Arc::clone(&only.cell));
+    fn best(&self, entries: &Crowd<Entry>, ends: &Ends, flow: &FlowKey) -> Option<Arc<UdpCell>> {
+        if let Some(only) = entries.only() {
+            return only.filter.takes(ends).then(|| Arc::clone(&only.cell));
         }
-        let score = |entry: &&Entry| entry.filter.score(ends);
-        let best: Score = entries.iter().filter_map(|entry| score(&entry)).max()?;
-        let equals = || entries.iter().filter(|entry| score(entry) == Some(best));
-        let last = equals().next_back()?;
-        if !last.filter.reuse_port {
-            return Some(Arc::clone(&last.cell));
-        }
-        let group = || equals().filter(|entry| entry.filter.reuse_port);
-        let chosen = (self.keyed.of(flow) % group().count() as u64) as usize;
-        group().nth(chosen).map(|entry| Arc::clone(&entry.cell))
+        let Ends { local, remote, interface } = *ends;
+        let wanted = Wanted { local: local.ip(), remote: (remote.ip(), remote.port()), interface };
+        let found = entries.find(&wanted, || self.keyed.of(flow))?;
+        Some(Arc::clone(&found.cell))
     }
 
     /// The sockets for a datagram to a group or to all hosts: all that take it.
     pub(super) fn find_all(&self, ends: &Ends) -> Vec<Arc<UdpCell>> {
         let shard = self.shard(ends.local.port()).read();
-        let entries = shard.bound.get(&ends.local.port()).into_iter().flat_map(|entries| entries.iter());
-        let takers = entries.filter(|entry| entry.filter.score(ends).is_some());
+        let entries = shard.bound.get(&ends.local.port()).into_iter().flat_map(Crowd::iter);
+        let takers = entries.filter(|entry| entry.filter.takes(ends));
         takers.map(|entry| Arc::clone(&entry.cell)).collect()
     }
 
@@ -121,8 +129,7 @@ impl Table {
         let mut all = Vec::with_capacity(self.len());
         for shard in &self.shards {
             let shard = shard.read();
-            let entries =
-                shard.connected.values().chain(shard.bound.values()).flat_map(|entries| entries.iter());
+            let entries = shard.connected.values().chain(shard.bound.values()).flat_map(Crowd::iter);
             all.extend(entries.map(|entry| Arc::clone(&entry.cell)));
         }
         all.sort_by_key(|cell| cell.id());
@@ -141,19 +148,30 @@ impl Shard {
 
     fn leave(&mut self, place: &Place, cell: &Arc<UdpCell>) {
         match place.flow() {
-            Some(flow) => remove(&mut self.connected, &flow, cell),
-            None => remove(&mut self.bound, &place.port, cell),
+            Some(flow) => remove(&mut self.connected, &flow, place, cell),
+            None => remove(&mut self.bound, &place.port, place, cell),
         }
     }
 }
 
-fn insert<K: Eq + Hash>(table: &mut HashMap<K, Box<[Entry]>, Keyed>, key: K, entry: Entry) {
-    push_exact(table.entry(key).or_default(), entry);
+/// What a socket with this filter is bound to.
+fn bound_of(filter: &Filter) -> Bound {
+    Bound { address: filter.local, peer: filter.peer, interface: filter.interface }
 }
 
-fn remove<K: Eq + Hash>(table: &mut HashMap<K, Box<[Entry]>, Keyed>, key: &K, cell: &Arc<UdpCell>) {
+fn insert<K: Eq + Hash>(table: &mut HashMap<K, Crowd<Entry>, Keyed>, key: K, entry: Entry) {
+    let keyed = table.hasher().clone();
+    table.entry(key).or_default().push(entry, &keyed);
+}
+
+fn remove<K: Eq + Hash>(
+    table: &mut HashMap<K, Crowd<Entry>, Keyed>,
+    key: &K,
+    place: &Place,
+    cell: &Arc<UdpCell>,
+) {
     let Some(entries) = table.get_mut(key) else { return };
-    if retain_exact(entries, |entry| !Arc::ptr_eq(&entry.cell, cell)) == 0 {
+    if entries.remove(&bound_of(&place.filter), |entry| Arc::ptr_eq(&entry.cell, cell)) {
         table.remove(key);
         give_back(table);
     }

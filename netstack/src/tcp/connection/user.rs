@@ -244,6 +244,11 @@ impl Connection {
         self.snd.unsent()
     }
 
+    /// Bytes that were written and are not acknowledged.
+    pub fn queued(&self) -> usize {
+        self.snd.queued()
+    }
+
     /// Bytes that were written and are not acknowledged (`SIOCOUTQ`), the FIN included.
     pub fn unacked(&self) -> usize {
         let fin_out = self.snd.fin_unacked() && self.state.fin_outstanding();

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::tcp::options::SocketOptions;
-use crate::tcp::path::{Path, payload_of};
+use crate::tcp::path::{Path, PathMetrics, payload_of};
 use crate::tcp::receive::window_limit;
 use crate::tcp::timestamps::{TIMESTAMPS_LEN, TimestampState, clock};
 use crate::tcp::window::WindowScale;
@@ -12,22 +12,47 @@ use crate::wire::{Flags, Options, Segment, SeqNum, Timestamps};
 /// However small the path, this much is advertised (`route.min_adv_mss` in Linux).
 const MIN_ADVERTISED_MSS: usize = 256;
 
-/// What our SYN or SYN-ACK offers.
+/// What our SYN or SYN-ACK offers. Small, since each half-open connection has one: lengths are of packets, and
+/// fit into 32 bits.
 #[derive(Clone, Debug)]
 pub(super) struct Offer {
-    path: Path,
+    path: KnownPath,
     /// The largest segment to send, whatever the peer takes: what the interface and the user allow.
-    max_segment: usize,
+    max_segment: u32,
     /// The MSS that we advertise: the same, until a router refuses our SYN.
-    advertised_mss: usize,
+    advertised_mss: u32,
     /// The window of the SYN, in bytes. It is never scaled (RFC 7323 §2.2).
-    window: usize,
+    window: u16,
     scale: Option<WindowScale>,
     sack: bool,
     timestamps: bool,
     /// Offset of our timestamp clock.
     ts_offset: u32,
-    min_mss: usize,
+    min_mss: u32,
+}
+
+/// A [`Path`] in little memory: of most, nothing was measured.
+#[derive(Clone, Debug)]
+struct KnownPath {
+    mtu: u32,
+    pmtu: u32,
+    fragments: bool,
+    ipv6: bool,
+    metrics: Option<Box<PathMetrics>>,
+}
+
+impl KnownPath {
+    fn new(path: Path) -> Self {
+        let Path { mtu, pmtu, fragments, ipv6, metrics } = path;
+        let metrics = (metrics != PathMetrics::default()).then(|| Box::new(metrics));
+        Self { mtu: mtu as u32, pmtu: pmtu as u32, fragments, ipv6, metrics }
+    }
+
+    fn path(&self) -> Path {
+        let Self { mtu, pmtu, fragments, ipv6, .. } = *self;
+        let metrics = self.metrics.as_deref().copied().unwrap_or_default();
+        Path { mtu: mtu as usize, pmtu: pmtu as usize, fragments, ipv6, metrics }
+    }
 }
 
 impl Offer {
@@ -52,42 +77,47 @@ impl Offer {
         let window = whole.min(usize::from(u16::MAX));
         let largest = options.recv_buffer_size.unwrap_or(config.recv_buffer_max).min(clamp);
         Self {
-            path,
-            max_segment,
-            advertised_mss: max_segment,
-            window,
+            path: KnownPath::new(path),
+            max_segment: max_segment as u32,
+            advertised_mss: max_segment as u32,
+            window: window as u16,
             scale: config.window_scaling.then(|| WindowScale::for_window(largest)),
             sack: config.sack,
             timestamps: config.timestamps,
             ts_offset,
-            min_mss: config.min_snd_mss as usize,
+            min_mss: config.min_snd_mss,
         }
+    }
+
+    /// Offers a window of `bytes` at most: there is little memory.
+    pub(super) fn limit_window(&mut self, bytes: usize) {
+        self.window = self.window.min(u16::try_from(bytes).unwrap_or(u16::MAX));
     }
 
     /// The way to the peer.
     pub(super) fn path(&self) -> Path {
-        self.path
+        self.path.path()
     }
 
     /// The MSS that we advertise.
     pub(super) fn advertised_mss(&self) -> usize {
-        self.advertised_mss
+        self.advertised_mss as usize
     }
 
     /// The window of the SYN, in bytes.
     pub(super) fn window(&self) -> usize {
-        self.window
+        self.window.into()
     }
 
     /// A router forwards packets of `mtu` bytes at most. Says whether that is less than was known. The SYN
     /// that is then repeated asks for segments that fit too, as Linux's does; what is known of a path before
     /// a connection is opened does not lower what it advertises (RFC 9293 §3.7.1).
     pub(super) fn on_packet_too_big(&mut self, mtu: usize) -> bool {
-        let less = mtu < self.path.pmtu;
+        let less = mtu < self.path.pmtu as usize;
         if less {
-            self.path.pmtu = mtu;
+            self.path.pmtu = mtu as u32;
             let fits = payload_of(mtu, self.path.ipv6).max(MIN_ADVERTISED_MSS);
-            self.advertised_mss = self.advertised_mss.min(fits);
+            self.advertised_mss = self.advertised_mss.min(fits as u32);
         }
         less
     }
@@ -131,20 +161,19 @@ impl Offer {
     pub(super) fn acknowledgment(&self, now: Instant, iss: SeqNum, irs: SeqNum, theirs: &Options) -> Segment {
         let agreed = self.agree(now, theirs);
         let timestamps = agreed.ts.map(|ts| ts.option(now));
-        let window = agreed.our_scale.to_wire(self.window);
+        let window = agreed.our_scale.to_wire(self.window());
         let options = Options { timestamps, ..Options::default() };
         Segment { window, ..self.segment(iss + 1, irs + 1, Flags::ACK, options) }
     }
 
     fn segment(&self, seq: SeqNum, ack: SeqNum, flags: Flags, options: Options) -> Segment {
-        let window = u16::try_from(self.window).unwrap_or(u16::MAX);
-        Segment { window, options, ..Segment::new(flags, seq, ack) }
+        Segment { window: self.window, options, ..Segment::new(flags, seq, ack) }
     }
 
     /// What holds once the peer's SYN or SYN-ACK with `theirs` is known.
     pub(super) fn agree(&self, now: Instant, theirs: &Options) -> Negotiated {
         let scales = self.scale.zip(theirs.window_scale);
-        let peer_mss = usize::from(theirs.mss.unwrap_or_else(|| self.path.default_mss()));
+        let peer_mss = usize::from(theirs.mss.unwrap_or_else(|| self.path().default_mss()));
         let ts = theirs
             .timestamps
             .filter(|_| self.timestamps)
@@ -152,8 +181,8 @@ impl Offer {
         Negotiated {
             // RFC 9293 MUST-16, and Linux's floor against peers that would have us send a header
             // for every few bytes (tcp_min_snd_mss).
-            max_segment: peer_mss.min(self.max_segment).max(self.min_mss),
-            advertised_mss: self.advertised_mss,
+            max_segment: peer_mss.min(self.max_segment as usize).max(self.min_mss as usize),
+            advertised_mss: self.advertised_mss(),
             our_scale: scales.map_or(WindowScale::NONE, |(ours, _)| ours),
             peer_scale: scales.map_or(WindowScale::NONE, |(_, theirs)| WindowScale::from_option(theirs)),
             sack: self.sack && theirs.sack_permitted,

@@ -7,6 +7,7 @@ use super::syn_data::{FastOpenAttempt, SynData};
 use super::syn_queue::{CrossedSyns, SynEntry};
 use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
+use crate::memory::block;
 use crate::reasons::{DropReason, EndReason, ResetReason};
 use crate::tcp::answer_limit::AnswerLimit;
 use crate::tcp::backoff::{backed_off, modelled_time};
@@ -104,6 +105,16 @@ pub enum OpeningStep {
 }
 
 impl Opening {
+    /// Offers a window of `bytes` at most, before the SYN is sent.
+    pub fn limit_window(&mut self, bytes: usize) {
+        self.offer.limit_window(bytes);
+    }
+
+    /// Its memory, in bytes.
+    pub fn memory(&self) -> usize {
+        block(size_of::<Self>()) + self.fast_open.as_ref().map_or(0, |syn_data| syn_data.memory())
+    }
+
     /// An active open with the initial sequence number `iss`, and `ts_offset` as the offset of our
     /// timestamp clock.
     pub fn new(now: Instant, iss: SeqNum, ts_offset: u32, path: Path, setup: Setup<'_>) -> Self {

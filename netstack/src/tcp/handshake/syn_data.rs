@@ -2,6 +2,7 @@
 //! what the answer to it says of that.
 
 use super::fast_open::{FastOpenFail, FastOpenNotes, FastOpenReport, SynDataFate, is_suspicious};
+use crate::memory::block;
 use crate::wire::{FastOpenOption, Options};
 use std::io::IoSlice;
 
@@ -44,6 +45,11 @@ pub(super) struct SynData {
 }
 
 impl SynData {
+    /// Its memory, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        block(size_of::<Self>()) + block(self.data.capacity())
+    }
+
     /// `limit` is the largest segment that the path and the options of the socket allow, in bytes.
     pub(super) fn new(attempt: FastOpenAttempt, limit: usize) -> Self {
         let (option, waiting, space) = match attempt {

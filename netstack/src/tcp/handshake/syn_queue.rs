@@ -15,7 +15,7 @@ use crate::tcp::options::SocketOptions;
 use crate::tcp::path::Path;
 use crate::tcp::reset::reset_of_handshake;
 use crate::time::{Duration, Instant};
-use crate::wire::{Options, Segment, SeqNum};
+use crate::wire::{Options, Segment, SeqNum, Timestamps};
 use std::hash::Hash;
 
 /// A connection in SYN-RECEIVED that a listener waits for.
@@ -26,14 +26,14 @@ pub struct SynEntry {
     /// The peer's.
     irs: SeqNum,
     /// What its SYN offered.
-    theirs: Options,
+    theirs: Offered,
     /// What our SYN-ACK offers.
     offer: Offer,
     ecn: Grant,
     /// Time-outs so far.
-    timeouts: u32,
-    /// When the first SYN-ACK was sent, if that is known.
-    sent_at: Option<Instant>,
+    timeouts: u8,
+    /// When the first SYN-ACK was sent; in the far future if that is not known.
+    sent_at: Instant,
     /// When the last one was sent.
     last_sent_at: Instant,
     deadline: Instant,
@@ -43,6 +43,27 @@ pub struct SynEntry {
     acked: bool,
     /// Whether somebody has to decide before anything is answered.
     held: bool,
+}
+
+/// What a SYN offered, as far as it matters after the SYN-ACK: options have much else.
+#[derive(Clone, Copy, Debug)]
+struct Offered {
+    mss: Option<u16>,
+    window_scale: Option<u8>,
+    sack_permitted: bool,
+    timestamps: Option<Timestamps>,
+}
+
+impl Offered {
+    fn of(syn: &Options) -> Self {
+        let Options { mss, window_scale, sack_permitted, timestamps, .. } = *syn;
+        Self { mss, window_scale, sack_permitted, timestamps }
+    }
+
+    fn options(self) -> Options {
+        let Self { mss, window_scale, sack_permitted, timestamps } = self;
+        Options { mss, window_scale, sack_permitted, timestamps, ..Options::default() }
+    }
 }
 
 /// What a new [`SynEntry`] is made for, and with.
@@ -129,23 +150,20 @@ pub enum SynTimeout {
 impl SynEntry {
     /// The entry for a SYN, to be answered with the initial sequence number `iss`.
     pub fn new(now: Instant, syn: &Segment, iss: SeqNum, parts: SynParts<'_>) -> Self {
-        Self {
-            ecn: Grant::new(syn, parts.config),
-            ..Self::with(now, iss, syn.seq, syn.options.clone(), parts)
-        }
+        Self { ecn: Grant::new(syn, parts.config), ..Self::with(now, iss, syn.seq, &syn.options, parts) }
     }
 
     /// Without ECN.
-    fn with(now: Instant, iss: SeqNum, irs: SeqNum, theirs: Options, parts: SynParts<'_>) -> Self {
+    fn with(now: Instant, iss: SeqNum, irs: SeqNum, theirs: &Options, parts: SynParts<'_>) -> Self {
         let SynParts { ts_offset, path, options, config } = parts;
         Self {
             iss,
             irs,
-            offer: Offer::new(path, options, ts_offset, Some(&theirs), config),
-            theirs,
+            offer: Offer::new(path, options, ts_offset, Some(theirs), config),
+            theirs: Offered::of(theirs),
             ecn: Grant::Nothing,
             timeouts: 0,
-            sent_at: Some(now),
+            sent_at: now,
             last_sent_at: now,
             deadline: now + config.rto_initial,
             answers: AnswerLimit::default(),
@@ -160,11 +178,11 @@ impl SynEntry {
         Self {
             iss,
             irs,
-            theirs,
+            theirs: Offered::of(&theirs),
             offer,
             ecn: Grant::Nothing,
-            timeouts,
-            sent_at: Some(sent_at),
+            timeouts: u8::try_from(timeouts).unwrap_or(u8::MAX),
+            sent_at,
             last_sent_at: sent_at,
             deadline,
             answers: AnswerLimit::default(),
@@ -192,7 +210,7 @@ impl SynEntry {
         // A cookie has one bit for ECN, and in it what is short of AccECN.
         let ecn = Grant::new(syn, parts.config).in_cookie(theirs.timestamps.is_some());
         let carried = Carried::of(&theirs, ecn != Grant::Nothing);
-        let mut syn_ack = Self { ecn, ..Self::with(now, iss, syn.seq, theirs, parts) }.syn_ack(now);
+        let mut syn_ack = Self { ecn, ..Self::with(now, iss, syn.seq, &theirs, parts) }.syn_ack(now);
         if let Some(ours) = &mut syn_ack.options.timestamps {
             let clock = ours.tsval.wrapping_sub(parts.ts_offset);
             ours.tsval = carried.stamp(clock).wrapping_add(parts.ts_offset);
@@ -209,7 +227,12 @@ impl SynEntry {
         let theirs = recovered(mss, echo, parts.ts_offset);
         // When the SYN-ACK left is not known: no sample of the round trip.
         let ecn = Grant::from_cookie(carries_ecn(echo, parts.ts_offset), parts.config);
-        Self { sent_at: None, ecn, ..Self::with(now, iss, irs, theirs, parts) }
+        Self { sent_at: Instant::FAR_FUTURE, ecn, ..Self::with(now, iss, irs, &theirs, parts) }
+    }
+
+    /// Offers a window of `bytes` at most, before the SYN-ACK is sent.
+    pub fn limit_window(&mut self, bytes: usize) {
+        self.offer.limit_window(bytes);
     }
 
     /// What was granted to the peer about ECN.
@@ -222,9 +245,9 @@ impl SynEntry {
         self.iss
     }
 
-    /// What the peer's SYN offered.
-    pub fn theirs(&self) -> &Options {
-        &self.theirs
+    /// When the first SYN-ACK was sent, if that is known.
+    fn first_sent_at(&self) -> Option<Instant> {
+        Some(self.sent_at).filter(|at| *at != Instant::FAR_FUTURE)
     }
 
     /// Whether no time-out has passed yet.
@@ -234,7 +257,7 @@ impl SynEntry {
 
     /// The SYN-ACK.
     pub fn syn_ack(&self, now: Instant) -> Segment {
-        let mut syn_ack = self.offer.syn_ack(now, self.iss, self.irs, &self.theirs);
+        let mut syn_ack = self.offer.syn_ack(now, self.iss, self.irs, &self.theirs.options());
         self.ecn.apply(&mut syn_ack);
         syn_ack
     }
@@ -256,7 +279,7 @@ impl SynEntry {
     /// Goes on with the handshake after [`SynEntry::hold`]: the SYN-ACK.
     pub fn release(&mut self, now: Instant, config: &Config) -> Segment {
         self.held = false;
-        self.sent_at = Some(now);
+        self.sent_at = now;
         self.last_sent_at = now;
         self.deadline = now + config.rto_initial;
         self.syn_ack(now)
@@ -269,12 +292,12 @@ impl SynEntry {
 
     /// The handshake's round-trip time if it ends now and Karn's rule lets us use it.
     pub(super) fn rtt(&self, now: Instant) -> Option<Duration> {
-        self.sent_at.filter(|_| self.timeouts == 0).map(|sent_at| now - sent_at)
+        self.first_sent_at().filter(|_| self.timeouts == 0).map(|sent_at| now - sent_at)
     }
 
     /// Time-outs so far.
     pub(super) fn timeouts(&self) -> u32 {
-        self.timeouts
+        self.timeouts.into()
     }
 
     /// When [`SynEntry::on_timeout`] has something to do.
@@ -289,18 +312,19 @@ impl SynEntry {
         }
         let defer = u32::from(retries.defer_accept);
         let deferring = self.acked && defer > 0;
-        if self.held || (self.timeouts >= retries.limit && !(deferring && self.timeouts < defer)) {
+        let timeouts = self.timeouts();
+        if self.held || (timeouts >= retries.limit && !(deferring && timeouts < defer)) {
             return SynTimeout::GiveUp;
         }
         // Who has acknowledged the SYN-ACK and is to send data need not be asked again, but once,
         // before the time for it is over: the answer is then enough.
-        let resend = !deferring || self.timeouts + 1 >= defer;
-        self.timeouts += 1;
-        self.deadline = now + backed_off(config, self.timeouts);
+        let resend = !deferring || timeouts + 1 >= defer;
+        self.timeouts = self.timeouts.saturating_add(1);
+        self.deadline = now + backed_off(config, self.timeouts());
         if !resend {
             return SynTimeout::Wait;
         }
-        self.ecn.on_timeout(self.timeouts, config);
+        self.ecn.on_timeout(self.timeouts(), config);
         self.last_sent_at = now;
         SynTimeout::Retransmit(self.syn_ack(now))
     }
@@ -325,7 +349,7 @@ impl SynEntry {
             }
             // Our SYN-ACK was lost or is slow. The time-out starts again, but is not shorter for it.
             return self.answer(now, seg, config, |entry| {
-                entry.deadline = now + backed_off(config, entry.timeouts);
+                entry.deadline = now + backed_off(config, entry.timeouts());
                 entry.last_sent_at = now;
                 SynStep::Repeat(entry.syn_ack(now))
             });
@@ -370,7 +394,7 @@ impl SynEntry {
             return SynStep::Ignore(DropReason::TcpFlags);
         }
         let bare = seg.seq + seg.len() as u32 == rcv_nxt;
-        if bare && self.timeouts < u32::from(retries.defer_accept) {
+        if bare && self.timeouts < retries.defer_accept {
             self.acked = true;
             return SynStep::Defer;
         }
@@ -413,14 +437,14 @@ impl SynEntry {
 
     /// PAWS against the latest timestamp (RFC 7323 §5.3).
     fn is_old(&self, now: Instant, seg: &Segment) -> bool {
-        let ts = self.offer.agree(now, &self.theirs).ts;
+        let ts = self.offer.agree(now, &self.theirs.options()).ts;
         ts.zip(seg.options.timestamps).is_some_and(|(ts, option)| ts.is_old(now, option.tsval))
     }
 
     /// Whether the echo in `seg` is of a timestamp that none of our SYN-ACKs carried (`tsecr_reject` in
     /// Linux's tcp_check_req). Zero is no echo.
     fn echoes_nonsense(&self, seg: &Segment) -> bool {
-        let (Some(first), Some(_)) = (self.sent_at, self.theirs.timestamps) else { return false };
+        let (Some(first), Some(_)) = (self.first_sent_at(), self.theirs.timestamps) else { return false };
         let echo = seg.options.timestamps.filter(|ts| ts.tsecr != 0);
         echo.is_some_and(|ts| !self.offer.echoes(ts.tsecr, first, self.last_sent_at))
     }
@@ -428,7 +452,7 @@ impl SynEntry {
     /// An acknowledgment that says what we expect (RFC 5961 §7 limits it).
     fn challenge(&mut self, now: Instant, seg: &Segment, config: &Config, reason: DropReason) -> SynStep {
         self.answer(now, seg, config, |entry| {
-            let ack = entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs);
+            let ack = entry.offer.acknowledgment(now, entry.iss, entry.irs, &entry.theirs.options());
             SynStep::Acknowledge(ack, reason)
         })
     }
@@ -455,12 +479,12 @@ impl SynEntry {
         // Karn: which of several SYN-ACKs was acknowledged is not known; nor, once the peer's
         // acknowledgment was put off, how long it took.
         let certain = self.timeouts == 0 && !self.acked;
-        let negotiated = self.offer.agree(now, &self.theirs);
+        let negotiated = self.offer.agree(now, &self.theirs.options());
         Established {
             snd_wnd: negotiated.peer_scale.from_wire(seg.window),
             negotiated,
-            rtt: self.sent_at.filter(|_| certain).map(|sent_at| now - sent_at),
-            syn_timeouts: if self.acked { 0 } else { self.timeouts },
+            rtt: self.first_sent_at().filter(|_| certain).map(|sent_at| now - sent_at),
+            syn_timeouts: if self.acked { 0 } else { self.timeouts() },
             ecn: self.ecn.on_ack(seg, config),
             ..self.established_by_syn(now, 0)
         }
@@ -473,7 +497,7 @@ impl SynEntry {
             iss: self.iss,
             irs: self.irs,
             path: self.offer.path(),
-            negotiated: self.offer.agree(now, &self.theirs),
+            negotiated: self.offer.agree(now, &self.theirs.options()),
             snd_wnd,
             offered: self.offer.window(),
             rtt: None,
@@ -490,6 +514,6 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<SynEntry>() <= 512, "{}", size_of::<SynEntry>());
+        assert!(size_of::<SynEntry>() <= 144, "{}", size_of::<SynEntry>());
     }
 }

@@ -9,6 +9,7 @@ use super::known::Path;
 use super::pacing::Pacer;
 use super::packet_size::PacketSize;
 use crate::config::Config;
+use crate::memory::block;
 use crate::tcp::congestion::{CongestionControl, CongestionStart};
 use crate::tcp::options::SocketOptions;
 use crate::tcp::recovery::RttEstimator;
@@ -149,6 +150,11 @@ impl PathState {
     /// The peer's window opened: what was waited for it says nothing of the path.
     pub(in crate::tcp) fn reset_backoff(&mut self) {
         self.rtt.reset_backoff();
+    }
+
+    /// Memory beside its own, in bytes.
+    pub(in crate::tcp) fn memory(&self) -> usize {
+        block(size_of_val(&*self.cc))
     }
 
     /// What recovery writes to as it learns what arrived and what did not.

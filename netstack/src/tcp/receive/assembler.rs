@@ -5,10 +5,16 @@ mod check;
 
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use crate::buffer::Chunk;
+use crate::memory::tree;
 use crate::tcp::seq::Seq;
 use crate::wire::MAX_SACK_BLOCKS;
 use arrayvec::ArrayVec;
 use std::collections::BTreeMap;
+
+/// Holes that one segment fills at most. What comes behind them counts as not received, and comes again. A
+/// super-segment of 64 KiB is 45 segments of an ordinary size; one that lies over thousands of holes is made up to
+/// cost time.
+const MOST_HOLES: usize = 64;
 
 /// Out-of-order data. The first copy of a byte wins; a later one is dropped.
 #[derive(Debug, Default)]
@@ -25,6 +31,8 @@ pub(super) struct Assembler {
     /// Queued bytes.
     len: usize,
 }
+
+type Holes = ArrayVec<(Seq, Seq), MOST_HOLES>;
 
 /// What became of a chunk that was given to the assembler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +55,35 @@ impl Assembler {
         self.len
     }
 
+    /// Memory of the maps, in bytes: the chunks count in their pool.
+    #[inline]
+    pub(super) fn places(&self) -> usize {
+        if self.data.is_empty() { 0 } else { self.larger_places() }
+    }
+
+    #[cold]
+    fn larger_places(&self) -> usize {
+        tree(self.data.len(), size_of::<(Seq, Chunk)>()) + tree(self.runs.len(), size_of::<(Seq, Seq)>())
+    }
+
+    /// Gives up what is furthest behind the first hole until no more than `limit` bytes of memory are held, and
+    /// returns how many bytes of data that were (`tcp_prune_ofo_queue` in Linux). SACK is advisory: the sender
+    /// has kept them (RFC 2018 §8).
+    pub(super) fn prune(&mut self, limit: usize) -> usize {
+        let before = self.len;
+        while self.truesize > limit
+            && let Some((start, chunk)) = self.data.pop_last()
+        {
+            self.truesize -= chunk.capacity() + CHUNK_OVERHEAD;
+            self.len -= chunk.len();
+            let (run_start, _) = self.runs.pop_last().expect("a run ends where the last chunk does");
+            if run_start < start {
+                self.runs.insert(run_start, start);
+            }
+        }
+        before - self.len
+    }
+
     /// Memory held, in bytes.
     #[cfg(any(test, feature = "simulation"))]
     pub(super) fn truesize(&self) -> usize {
@@ -55,7 +92,8 @@ impl Assembler {
 
     /// Whether a byte of `start..end` is not queued.
     pub(super) fn lacks(&self, start: Seq, end: Seq) -> bool {
-        !self.holes(start, end, &mut None).is_empty()
+        // Runs do not touch: at most one of them can cover all of it.
+        start < end && self.run_at(start).is_none_or(|(_, run_end)| run_end < end)
     }
 
     /// The first part of what is before `end` and queued.
@@ -97,7 +135,11 @@ impl Assembler {
             holes => {
                 for (hole_start, hole_end) in holes {
                     let bytes = &chunk.as_slice()[hole_start.since(start)..hole_end.since(start)];
-                    result.new_bytes += self.store(*hole_start, Chunk::copy_from(bytes), limit);
+                    let stored = self.store(*hole_start, chunk.copy_of(bytes), limit);
+                    if stored == 0 {
+                        break;
+                    }
+                    result.new_bytes += stored;
                 }
             }
         }
@@ -107,9 +149,9 @@ impl Assembler {
         result
     }
 
-    /// The parts of `start..end` that are not queued, in order, and the first part that is.
-    fn holes(&self, start: Seq, end: Seq, duplicate: &mut Option<(Seq, Seq)>) -> Vec<(Seq, Seq)> {
-        let mut holes = Vec::new();
+    /// The first parts of `start..end` that are not queued, in order, and the first part that is.
+    fn holes(&self, start: Seq, end: Seq, duplicate: &mut Option<(Seq, Seq)>) -> Holes {
+        let mut holes = Holes::new();
         let mut at = start;
         let before = self.runs.range(..=start).next_back();
         for (&run_start, &run_end) in before.into_iter().chain(self.runs.range(start..end)) {
@@ -119,6 +161,9 @@ impl Assembler {
             duplicate.get_or_insert((run_start.max(start), run_end.min(end)));
             if run_start > at {
                 holes.push((at, run_start));
+                if holes.is_full() {
+                    return holes;
+                }
             }
             at = run_end;
         }
@@ -133,7 +178,7 @@ impl Assembler {
         let len = chunk.len();
         let end = start + len;
         if !self.append_to_previous(start, &chunk) {
-            let chunk = if worth_keeping(&chunk) { chunk } else { Chunk::copy_from(chunk.as_slice()) };
+            let chunk = if worth_keeping(&chunk) { chunk } else { chunk.compacted() };
             let cost = chunk.capacity() + CHUNK_OVERHEAD;
             if self.truesize + cost > limit {
                 return 0;

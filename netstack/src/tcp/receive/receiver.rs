@@ -4,6 +4,7 @@
 mod acks;
 #[cfg(any(test, feature = "simulation"))]
 mod check;
+mod pressure;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -151,6 +152,12 @@ impl Receiver {
             tuning: RightSizing::new(now, rcv_nxt, offered, advertised_mss, rtt),
             discard: false,
         }
+    }
+
+    /// Memory of the queues themselves, in bytes: buffers count in their pool.
+    #[inline]
+    pub(in crate::tcp) fn places(&self) -> usize {
+        self.buffer.places() + self.assembler.places()
     }
 
     /// RCV.NXT.
@@ -392,7 +399,7 @@ impl Receiver {
         self.drop_covered_fin(seq, seq + chunk.len());
         if seq > self.rcv_nxt {
             let all = Some((seq, seq + chunk.len()));
-            let memory = self.space.limit().saturating_mul(4);
+            let memory = self.space.limit().saturating_mul(4).min(self.out_of_order_room());
             let inserted = self.assembler.insert(seq, chunk, memory);
             if let Some(fin) = &mut self.fin {
                 fin.latest = false;
@@ -411,7 +418,11 @@ impl Receiver {
         if let Some((start, end)) = self.assembler.first_before(seq + chunk.len()) {
             self.report_more(start, end);
         }
-        self.accept(chunk);
+        if !self.space.is_pressed() || self.discard {
+            self.accept(chunk);
+        } else if !self.accept_within(&chunk) {
+            return Received::Dropped(DropReason::ProtoMem);
+        }
         if !self.assembler.is_empty() {
             self.drain_assembler();
         }
@@ -424,6 +435,18 @@ impl Receiver {
         if !self.discard {
             self.buffer.push(chunk);
         }
+    }
+
+    /// Under memory pressure: takes what there is room for. The rest was not acknowledged, and comes again. Says
+    /// whether that was anything.
+    #[cold]
+    fn accept_within(&mut self, chunk: &Chunk) -> bool {
+        let taken = self.buffer.push_within(chunk, self.space.allowance());
+        self.rcv_nxt += taken;
+        if taken < chunk.len() {
+            self.ack.now();
+        }
+        taken > 0
     }
 
     /// Moves what is not behind a hole any more to the reader's queue. First copy wins: a segment

@@ -21,12 +21,17 @@ const TAIL: usize = 16 * 1024;
 /// Size of the first such buffer: most small messages are read before the next one comes.
 const FIRST_TAIL: usize = 2 * 1024;
 
+/// Places that an empty queue keeps.
+const KEPT: usize = 8;
+
 /// A queue of chunks.
 #[derive(Debug, Default)]
 pub(super) struct RecvBuffer {
     chunks: VecDeque<Chunk>,
     /// Unread bytes.
     len: usize,
+    /// Memory of the chunks, in bytes.
+    memory: usize,
 }
 
 /// Whether a chunk uses enough of its buffer to be kept.
@@ -51,7 +56,7 @@ impl RecvBuffer {
         let joins =
             chunk.len() <= SMALL && self.chunks.back().is_some_and(|tail| tail.spare() >= chunk.len());
         if worth_keeping(&chunk) && !joins {
-            self.chunks.push_back(chunk);
+            self.put(chunk);
             return;
         }
         let mut rest = chunk.as_slice();
@@ -63,8 +68,51 @@ impl RecvBuffer {
             let size = if self.chunks.is_empty() { FIRST_TAIL } else { TAIL };
             let mut tail = chunk.another(size.max(rest.len()));
             tail.append(rest);
-            self.chunks.push_back(tail);
+            self.put(tail);
         }
+    }
+
+    /// Appends as much of a payload as `limit` bytes of memory allow, in buffers of its size, and returns how
+    /// many bytes that were.
+    pub(super) fn push_within(&mut self, chunk: &Chunk, limit: usize) -> usize {
+        let bytes = chunk.as_slice();
+        let mut taken = self.chunks.back_mut().map_or(0, |tail| tail.append(bytes));
+        let room = limit.saturating_sub(self.memory + CHUNK_OVERHEAD);
+        let rest = &bytes[taken..];
+        let rest = &rest[..rest.len().min(room)];
+        if !rest.is_empty() {
+            self.put(chunk.copy_of(rest));
+            taken += rest.len();
+        }
+        self.len += taken;
+        taken
+    }
+
+    /// Replaces chunks that use little of their memory by copies, and returns how many those were.
+    pub(super) fn compact(&mut self) -> usize {
+        let mut replaced = 0;
+        for chunk in self.chunks.iter_mut().filter(|chunk| chunk.is_sparse()) {
+            let copy = chunk.compacted();
+            self.memory = self.memory - chunk.capacity() + copy.capacity();
+            *chunk = copy;
+            replaced += 1;
+        }
+        replaced
+    }
+
+    fn put(&mut self, chunk: Chunk) {
+        self.memory += chunk.capacity() + CHUNK_OVERHEAD;
+        self.chunks.push_back(chunk);
+    }
+
+    /// Takes the first chunk.
+    fn take_front(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.memory -= chunk.capacity() + CHUNK_OVERHEAD;
+        if self.chunks.is_empty() && self.chunks.capacity() > KEPT {
+            self.chunks.shrink_to(KEPT);
+        }
+        Some(chunk)
     }
 
     /// Moves bytes into `bufs`, filled in order, and returns how many.
@@ -80,7 +128,7 @@ impl RecvBuffer {
                 chunk.advance(n);
                 total += n;
                 if chunk.is_empty() {
-                    self.chunks.pop_front();
+                    self.take_front();
                 }
             }
         }
@@ -111,28 +159,36 @@ impl RecvBuffer {
 
     /// Takes the first chunk whole.
     pub(super) fn pop_chunk(&mut self) -> Option<Chunk> {
-        let chunk = self.chunks.pop_front()?;
+        let chunk = self.take_front()?;
         self.len -= chunk.len();
         Some(chunk)
     }
 
     /// Memory held, in bytes.
-    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn memory(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.capacity() + CHUNK_OVERHEAD).sum()
+        self.memory
+    }
+
+    /// Memory of the queue itself, in bytes: the chunks count in their pool.
+    #[inline]
+    pub(super) fn places(&self) -> usize {
+        self.chunks.capacity() * size_of::<Chunk>()
     }
 
     /// Checks that what is counted is there.
     #[cfg(any(test, feature = "simulation"))]
     pub(super) fn check(&self) -> Result<(), String> {
         let len: usize = self.chunks.iter().map(Chunk::len).sum();
-        if len == self.len { Ok(()) } else { Err(format!("{len} unread bytes count as {}", self.len)) }
+        let memory: usize = self.chunks.iter().map(|chunk| chunk.capacity() + CHUNK_OVERHEAD).sum();
+        if (len, memory) == (self.len, self.memory) {
+            return Ok(());
+        }
+        Err(format!("{len} unread bytes in {memory} count as {} in {}", self.len, self.memory))
     }
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        self.chunks.clear();
-        self.len = 0;
+        *self = Self::default();
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct RecvSpace {
     locked: bool,
     /// `TCP_WINDOW_CLAMP`.
     clamp: usize,
+    /// How much memory may be held, in bytes: less than all of it under memory pressure only.
+    allowance: usize,
 }
 
 /// Window limit in bytes of a receive buffer, where `SO_RCVBUF` is `set`, or else its memory is
@@ -31,6 +33,7 @@ impl RecvSpace {
             max_limit: window_limit(None, config.recv_buffer_max).max(limit),
             locked: size.is_some(),
             clamp: clamp.unwrap_or(usize::MAX),
+            allowance: usize::MAX,
         }
     }
 
@@ -41,12 +44,29 @@ impl RecvSpace {
 
     /// The largest window.
     pub(super) fn most(&self) -> usize {
-        self.limit.min(self.clamp)
+        self.limit.min(self.clamp).min(self.allowance)
     }
 
-    /// A window of `wanted` bytes would suit the reader.
+    /// What may be held at the moment, in bytes of memory.
+    #[inline]
+    pub(super) fn allowance(&self) -> usize {
+        self.allowance
+    }
+
+    /// Whether that is limited by memory pressure.
+    #[inline]
+    pub(super) fn is_pressed(&self) -> bool {
+        self.allowance != usize::MAX
+    }
+
+    /// So much may be held from now on. Says whether that is more than before.
+    pub(super) fn set_allowance(&mut self, allowance: usize) -> bool {
+        std::mem::replace(&mut self.allowance, allowance) < allowance
+    }
+
+    /// A window of `wanted` bytes would suit the reader. Under memory pressure nothing grows, as in Linux.
     pub(super) fn tune(&mut self, wanted: usize) {
-        if !self.locked {
+        if !self.locked && !self.is_pressed() {
             self.limit = wanted.clamp(self.limit, self.max_limit);
         }
     }

@@ -47,12 +47,10 @@ impl RttEstimator {
                 self.rttvar = rtt / 2;
             }
             Some(srtt) => {
-                let samples = f64::from(samples_per_window.max(1));
-                // RFC 6298 §2.3: the variation first, with the old mean.
-                let beta = 0.25 / samples;
-                let alpha = 0.125 / samples;
-                self.rttvar = self.rttvar.mul_f64(1.0 - beta) + srtt.abs_diff(rtt).mul_f64(beta);
-                self.srtt = Some(srtt.mul_f64(1.0 - alpha) + rtt.mul_f64(alpha));
+                let samples = u64::from(samples_per_window.max(1));
+                // RFC 6298 §2.3: the variation first, with the old mean. Beta is 1/4, and alpha 1/8.
+                self.rttvar = toward(self.rttvar, srtt.abs_diff(rtt), 4 * samples);
+                self.srtt = Some(toward(srtt, rtt, 8 * samples));
             }
         }
         // Linux never lets the variation term fall below its RTO minimum, which makes the RTO at
@@ -130,6 +128,13 @@ impl RttEstimator {
     pub fn latest(&self) -> Duration {
         self.latest
     }
+}
+
+/// The mean `old` after one more sample, which has a weight of 1 in `of`.
+fn toward(old: Duration, sample: Duration, of: u64) -> Duration {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let (old, sample) = (nanos(old), nanos(sample));
+    Duration::from_nanos(if sample >= old { old + (sample - old) / of } else { old - (old - sample) / of })
 }
 
 /// The smallest of the samples of a window of time, which is kept in two halves.

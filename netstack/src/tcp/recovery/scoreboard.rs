@@ -4,12 +4,18 @@
 //! up to a super-segment and more; SACK blocks split it, but only at multiples of the MSS from its
 //! start (as Linux does), so that a hostile peer cannot shred the window into bytes. Runs of SACKed
 //! records grow together. Every operation costs O(log n), amortised over the records it changes.
+//!
+//! A peer with an MSS of 48 bytes could still make a record of every 36 of them (CVE-2019-11478). So there is a limit
+//! to the records of a window ([`Scoreboard::is_shredded`]), which no peer with an ordinary MSS comes to. At the
+//! limit SACK blocks count only as far as they cover whole records, and what is sent again joins what was sent
+//! again before it: coarser, and still right.
 
 #[cfg(any(test, feature = "simulation"))]
 mod check;
 #[cfg(test)]
 mod tests;
 
+use crate::memory::tree;
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -17,6 +23,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ticks by which a timestamp may be older than the latest and is still accepted by Linux (`TCP_PAWS_WINDOW`).
 const PAWS_TICKS: u64 = 1;
+
+/// Bytes in flight for each record that there may be: a record takes about 160 bytes of memory.
+const BYTES_PER_RECORD: usize = 512;
+
+/// Records that there may be in any window.
+const RECORDS_AT_LEAST: usize = 512;
 
 /// The ranges in flight.
 #[derive(Debug, Default)]
@@ -41,6 +53,9 @@ pub(in crate::tcp) struct Scoreboard {
     rate: DeliveryRate,
     /// What was found lost since the last [`Scoreboard::take_losses`].
     losses: Vec<LossSample>,
+    /// Records that were inserted so far: what the work of an acknowledgment is measured by.
+    #[cfg(test)]
+    inserted: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +248,24 @@ impl Scoreboard {
         self.outstanding
     }
 
+    /// Its memory, in bytes.
+    #[inline]
+    pub(in crate::tcp) fn places(&self) -> usize {
+        match self.records.len() {
+            0 => 0,
+            // Asked for after every segment, and mostly this is all.
+            1..=11 => const { tree(1, size_of::<(Seq, Record)>()) + tree(1, size_of::<(Instant, Seq)>()) },
+            records => self.larger_places(records),
+        }
+    }
+
+    #[cold]
+    fn larger_places(&self, records: usize) -> usize {
+        tree(records, size_of::<(Seq, Record)>())
+            + tree(self.by_time.len(), size_of::<(Instant, Seq)>())
+            + tree(self.lost.len(), size_of::<Seq>())
+    }
+
     /// Bytes that are thought to be in the network (RFC 6675's pipe).
     pub(in crate::tcp) fn pipe(&self) -> usize {
         self.outstanding - self.sacked - self.lost_bytes
@@ -371,8 +404,35 @@ impl Scoreboard {
                 // It is not counted as lost any more, so the pipe holds it.
                 record.stamp = self.rate.stamp(now, self.outstanding, self.pipe());
             }
-            self.insert(key, record);
+            self.insert_repaired(key, record);
         }
+    }
+
+    /// Inserts what was sent again. In a window of too many records it joins what was sent again before it, as if
+    /// that had left now: it is found lost later, and not too early.
+    fn insert_repaired(&mut self, start: Seq, record: Record) {
+        if self.is_shredded()
+            && record.fate == Fate::InFlight
+            && let Some((&before, previous)) = self.records.range(..start).next_back()
+            && previous.end == start
+            && previous.fate == Fate::InFlight
+            && previous.repair == record.repair
+            && previous.retransmissions > 0
+            && previous.mss == record.mss
+            && start.since(previous.base).is_multiple_of(record.mss)
+        {
+            let previous = self.remove(before);
+            let retransmissions = previous.retransmissions.max(record.retransmissions);
+            let joined = Record { base: previous.base, retransmissions, ..record };
+            self.insert(before, joined);
+        } else {
+            self.insert(start, record);
+        }
+    }
+
+    /// Whether there are as many records as there may be.
+    fn is_shredded(&self) -> bool {
+        self.records.len() >= RECORDS_AT_LEAST.max(self.outstanding / BYTES_PER_RECORD)
     }
 
     /// Everything before `una` is acknowledged.
@@ -406,6 +466,10 @@ impl Scoreboard {
             return;
         }
         if self.covering(start).is_some_and(|(_, record)| record.fate == Fate::Sacked && record.end >= end) {
+            return;
+        }
+        let (start, end) = if self.is_shredded() { self.whole_records(start, end) } else { (start, end) };
+        if start >= end {
             return;
         }
         self.split(start);
@@ -592,6 +656,10 @@ impl Scoreboard {
     }
 
     fn insert(&mut self, start: Seq, record: Record) {
+        #[cfg(test)]
+        {
+            self.inserted += 1;
+        }
         let len = record.end.since(start);
         match record.fate {
             Fate::InFlight => {
@@ -645,6 +713,15 @@ impl Scoreboard {
     fn covering(&self, at: Seq) -> Option<(Seq, Record)> {
         let (&start, &record) = self.records.range(..=at).next_back()?;
         (at < record.end).then_some((start, record))
+    }
+
+    /// What of `start..end` is made up of whole records.
+    fn whole_records(&self, start: Seq, end: Seq) -> (Seq, Seq) {
+        let first = match self.covering(start) {
+            Some((first, record)) if first < start => record.end,
+            _ => start,
+        };
+        (first, self.covering(end).map_or(end, |(last, _)| last))
     }
 
     fn border_at_or_after(&self, at: Seq) -> Seq {

@@ -7,7 +7,7 @@
 #[cfg(any(test, feature = "simulation"))]
 mod check;
 
-use crate::buffer::{Chunk, MAX_PIECES, Pool};
+use crate::buffer::{Chunk, FRONT, MAX_PIECES, Pool};
 use crate::tcp::seq::Seq;
 use arrayvec::ArrayVec;
 use bytes::Bytes;
@@ -27,7 +27,10 @@ const RECORD_COST: usize = 1280;
 /// not have enough, and to keep each would take more memory than it has bytes.
 const SHARE: usize = 2 * 1024;
 
-/// A queue of blocks. A block never moves, so transmission borrows from it.
+/// Places that an empty queue keeps.
+const KEPT: usize = 8;
+
+/// A queue of blocks. A block never moves while the connection is locked, so transmission borrows from it.
 #[derive(Debug)]
 pub(super) struct SendBuffer {
     blocks: VecDeque<Block>,
@@ -306,8 +309,38 @@ impl SendBuffer {
     }
 
     fn add_block(&mut self, wanted: usize) {
-        let buf = if self.len() + wanted < BULK { self.pool.take_for(wanted) } else { self.pool.take() };
-        self.blocks.push_back(Block { start: self.end, data: Data::Copied(buf.into_chunk(0, 0)) });
+        let data = if self.len() + wanted < BULK {
+            self.pool.take_for(wanted).into_chunk(0, 0)
+        } else {
+            // Of 64 KiB, so that each of many writes of that size has a block of its own.
+            self.pool.take().into_chunk(FRONT, FRONT)
+        };
+        self.blocks.push_back(Block { start: self.end, data: Data::Copied(data) });
+    }
+
+    /// Memory of the queues themselves, in bytes: the blocks count in their pool.
+    #[inline]
+    pub(super) fn places(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>() + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Replaces blocks that use little of their memory by copies of what is not acknowledged, and returns how
+    /// many those were.
+    pub(super) fn compact(&mut self) -> usize {
+        let mut replaced = 0;
+        for block in &mut self.blocks {
+            // What is shared is its owner's memory, and stays.
+            let Data::Copied(data) = &mut block.data else { continue };
+            if block.start < self.start {
+                data.advance(self.start.since(block.start));
+                block.start = self.start;
+            }
+            if data.is_sparse() {
+                *data = data.compacted();
+                replaced += 1;
+            }
+        }
+        replaced
     }
 
     /// Everything before `una` was acknowledged.
@@ -325,6 +358,10 @@ impl SendBuffer {
             self.sealed -= usize::from(record.sealed);
             self.sent = self.sent.saturating_sub(1);
             self.records.pop_front();
+        }
+        if self.blocks.is_empty() && self.blocks.capacity().max(self.records.capacity()) > KEPT {
+            self.blocks.shrink_to(KEPT);
+            self.records.shrink_to(KEPT);
         }
     }
 
@@ -384,6 +421,27 @@ mod tests {
     }
 
     #[test]
+    fn a_large_piece_is_shared_and_a_small_one_copied() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        let large = Bytes::from(vec![1; 2 * SHARE]);
+        let small = Bytes::from(vec![2; SHARE - 1]);
+        let all = [small.clone(), large.clone(), small];
+        // Cut within the large piece, as a record is.
+        assert_eq!(buffer.share(&all, 0, 2 * SHARE), 2 * SHARE);
+        assert_eq!(buffer.share(&all, 2 * SHARE, usize::MAX), 2 * SHARE - 2);
+        let mut expected = vec![2; SHARE - 1];
+        expected.extend(vec![1; 2 * SHARE]);
+        expected.extend(vec![2; SHARE - 1]);
+        assert!(collect(&buffer, start(), start() + expected.len()) == expected);
+        assert_eq!(buffer.blocks[1].data.as_slice().as_ptr(), large.as_ptr());
+        assert!(!large.is_unique());
+        buffer.compact();
+        assert_eq!(buffer.blocks[1].data.as_slice().as_ptr(), large.as_ptr(), "what is shared stays");
+        buffer.release(start() + expected.len());
+        assert!(large.is_unique());
+    }
+
+    #[test]
     fn a_gathered_write_is_cut_at_the_limit() {
         let mut buffer = SendBuffer::new(start(), Pool::new());
         let wrote = buffer.write(&[IoSlice::new(b"abc"), IoSlice::new(b""), IoSlice::new(b"defg")], 0, 5);
@@ -411,7 +469,7 @@ mod tests {
         buffer.release(start() + 100_000);
         assert!(buffer.blocks.is_empty(), "an idle connection holds nothing");
         let mut taken = vec![buffer.pool.take(), buffer.pool.take()];
-        assert!(taken.iter().any(|block| block.bytes().as_ptr() == address));
+        assert!(taken.iter().any(|block| block.bytes()[FRONT..].as_ptr() == address));
         taken.clear();
     }
 

@@ -107,6 +107,12 @@ impl Sender {
         }
     }
 
+    /// Memory of the queues themselves, in bytes: buffers count in their pool.
+    #[inline]
+    pub(in crate::tcp) fn places(&self) -> usize {
+        self.buffer.places()
+    }
+
     /// SND.UNA.
     pub(in crate::tcp) fn una(&self) -> Seq {
         self.snd_una

@@ -19,6 +19,8 @@ pub(super) struct SendSpace {
     locked: bool,
     /// Upper limit of what auto-tuning gives.
     max_limit: usize,
+    /// Upper limit of all that under memory pressure.
+    allowance: usize,
     /// Whether the user was refused room and waits for it (`SOCK_NOSPACE`).
     wanted: bool,
     /// Whether something happened that may have made room for a user who waits for it.
@@ -43,6 +45,7 @@ impl SendSpace {
             limit: size.map_or(config.send_buffer_initial, doubled),
             locked: size.is_some(),
             max_limit: config.send_buffer_max,
+            allowance: usize::MAX,
             wanted: false,
             news: RoomNews::None,
         }
@@ -50,12 +53,25 @@ impl SendSpace {
 
     /// Whether another record may be begun if the buffer costs `cost`.
     pub(super) fn has_room(&self, cost: usize) -> bool {
-        cost < self.limit
+        cost < self.limit.min(self.allowance)
+    }
+
+    /// What the queue may hold at the moment, in bytes.
+    pub(super) fn allowance(&self) -> usize {
+        self.allowance
+    }
+
+    /// Under memory pressure the queue may hold so much. That may have made room.
+    pub(super) fn set_allowance(&mut self, allowance: usize) {
+        if allowance > self.allowance {
+            self.note(RoomNews::Sent);
+        }
+        self.allowance = allowance;
     }
 
     /// Whether a third of the buffer is free if it costs `cost` (Linux's `sk_stream_is_writeable`).
     pub(super) fn is_writable(&self, cost: usize) -> bool {
-        let room = self.limit.saturating_sub(cost);
+        let room = self.limit.min(self.allowance).saturating_sub(cost);
         room > 0 && room >= cost / 2
     }
 
@@ -80,7 +96,8 @@ impl SendSpace {
     /// always something to send while the user is being woken. Each counts for the memory that it
     /// would take if it were written on its own (Linux's `tcp_sndbuf_expand`).
     pub(super) fn tune(&mut self, cwnd: usize, mss: usize) {
-        if !self.locked {
+        // Not under memory pressure, as in Linux.
+        if !self.locked && self.allowance == usize::MAX {
             let segment = (mss + SEGMENT_COST).next_power_of_two() + SEGMENT_BUFFER;
             let segments = (cwnd / mss).max(MIN_TUNED_SEGMENTS);
             let wanted = segments.saturating_mul(2 * segment).min(self.max_limit);

@@ -3,7 +3,9 @@
 use super::{Ending, Fault, FaultKind, HostPlan, Kind, PathPlan, Plan, Side, Sockets, Style, Talk};
 use crate::rng::{Rng, mix};
 use netstack::Config;
-use netstack::config::{CongestionName, EcnNegotiation, EcnOption, Hystart, MtuDiscover, MtuProbing};
+use netstack::config::{
+    CongestionName, EcnNegotiation, EcnOption, Hystart, MemoryBudget, MtuDiscover, MtuProbing,
+};
 use std::time::Duration;
 
 /// Nanoseconds in a millisecond.
@@ -13,7 +15,7 @@ impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 1);
         let count = rng.pick(&[2, 2, 2, 3, 4]);
-        let hosts: Vec<_> = (0..count).map(|host| host_plan(seed, host)).collect();
+        let mut hosts: Vec<_> = (0..count).map(|host| host_plan(seed, host)).collect();
         // Some networks are as good as they can be.
         let perfect = rng.chance(150);
         let paths = (0..count)
@@ -26,9 +28,10 @@ impl Plan {
             1 => 1,
             _ => rng.range(1..=6),
         };
-        let faults = (0..faults as usize)
-            .map(|number| fault(seed, number, count, last.unwrap_or(0) + 2_000))
-            .collect();
+        let span = last.unwrap_or(0) + 2_000;
+        let mut faults: Vec<_> =
+            (0..faults as usize).map(|number| fault(seed, number, count, span)).collect();
+        squeeze(seed, &mut hosts, &mut faults, span);
         Self { seed, hosts, paths, talks, faults, without: Vec::new() }
     }
 }
@@ -51,6 +54,7 @@ fn host_plan(seed: u64, host: usize) -> HostPlan {
 fn config(rng: &mut Rng, seed: u64) -> Config {
     Config::default().with(|config| {
         config.seed = Some(seed);
+        config.memory = Some(MemoryBudget::UNLIMITED);
         if rng.chance(400) {
             config.congestion =
                 rng.pick(&["cubic", "reno", "bbr"]).parse::<CongestionName>().expect("a name");
@@ -220,6 +224,22 @@ fn fault(seed: u64, number: usize, hosts: usize, span: u64) -> Fault {
         _ => 12_000,
     };
     Fault { number, at, until: at + rng.scale(1..=longest), kind }
+}
+
+/// In some networks the hosts have little memory, and something takes most of it at times.
+fn squeeze(seed: u64, hosts: &mut [HostPlan], faults: &mut Vec<Fault>, span: u64) {
+    let mut rng = Rng::new(seed, 4_000);
+    if !rng.chance(400) {
+        return;
+    }
+    let low = rng.scale(1 << 20..=4 << 20) as usize;
+    let budget = MemoryBudget { low, pressure: low * 2, high: low * 4 };
+    hosts.iter_mut().for_each(|host| host.config.memory = Some(budget));
+    for _ in 0..rng.range(1..=4) {
+        let at = rng.below(span);
+        let kind = FaultKind::Squeeze { host: rng.below(hosts.len() as u64) as usize, full: rng.chance(500) };
+        faults.push(Fault { number: faults.len(), at, until: at + rng.scale(1..=12_000), kind });
+    }
 }
 
 /// Much worse than a path is for long.

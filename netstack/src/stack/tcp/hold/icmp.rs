@@ -64,7 +64,7 @@ impl Held<'_, '_> {
             fragments: mtu.map_or(path.fragments, |mtu| mtu.locked),
         });
         if let Some(mtu) = mtu {
-            self.state.path_expires = mtu.expires;
+            self.state.path.expires = mtu.expires;
         }
     }
 }

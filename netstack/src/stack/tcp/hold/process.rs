@@ -47,6 +47,7 @@ impl Held<'_, '_> {
                 let urgent = connection.ack_urgent();
                 if let Some(reason) = dropped {
                     self.dropped(reason);
+                    self.charge(segment);
                 }
                 if urgent {
                     let _ = self.transmit();
@@ -55,7 +56,11 @@ impl Held<'_, '_> {
             }
             Stage::Opening(opening) => {
                 let step = opening.on_segment(self.turn.now, segment, payload);
-                self.on_opening_step(step)
+                let dropped = self.on_opening_step(step);
+                if dropped.is_some() {
+                    self.charge(segment);
+                }
+                dropped
             }
             Stage::Over(_) => Some(self.dropped(DropReason::TcpClose)),
         }
@@ -65,8 +70,15 @@ impl Held<'_, '_> {
     #[cold]
     fn dropped(&mut self, reason: DropReason) -> DropReason {
         self.turn.core.counters().add_drops(reason, 1);
+        if reason == DropReason::ProtoMem {
+            self.tcp.counters.rcv_pruned.bump();
+        }
         self.note(|| EventKind::Dropped(reason));
         reason
+    }
+
+    fn charge(&self, segment: &Segment) {
+        self.tcp.charge_out_of_place(self.turn, self.cell.queue().interface, segment);
     }
 
     /// Says why, if the segment was of no use.
@@ -87,6 +99,7 @@ impl Held<'_, '_> {
                     self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);
                 }
                 self.state.stage = Stage::Connected(connection);
+                self.state.on_new_stage();
                 self.notify(Events::WRITABLE);
             }
         }
@@ -112,6 +125,7 @@ impl Held<'_, '_> {
                 | Events::ERROR
                 | Events::HANGUP,
         );
+        self.state.on_new_stage();
         std::mem::replace(&mut self.state.stage, Stage::Over(over))
     }
 

@@ -30,10 +30,16 @@ impl Held<'_, '_> {
         if progress == Progress::Done {
             self.remove_completed();
         }
+        self.count_undelivered();
         if !events.is_empty() && !self.state.orphan {
             self.notify(events);
         }
         self.arm();
+        self.state.weigh();
+        // What was done may have been too much, and nothing may follow.
+        if self.turn.core.memory().is_pressed() {
+            self.tcp.begin_sweep(self.turn);
+        }
         progress
     }
 
@@ -44,6 +50,25 @@ impl Held<'_, '_> {
             && state.watch.is_on()
         {
             state.watch.note_windows(self.turn, || self.cell.about(), connection.windows());
+        }
+    }
+
+    /// Counts the connection among those that have something to deliver, or not any more.
+    #[inline]
+    fn count_undelivered(&mut self) {
+        let has_some = self.state.has_undelivered();
+        if has_some != self.state.delivers {
+            self.state.delivers = has_some;
+            self.change_undelivered(has_some);
+        }
+    }
+
+    fn change_undelivered(&self, has_some: bool) {
+        let undelivered = &self.tcp.undelivered;
+        if has_some {
+            undelivered.fetch_add(1, Ordering::Release);
+        } else {
+            undelivered.fetch_sub(1, Ordering::Release);
         }
     }
 
@@ -140,6 +165,7 @@ impl Held<'_, '_> {
         if self.state.orphan {
             self.tcp.orphans.fetch_sub(1, Ordering::Relaxed);
         }
+        self.count_undelivered();
         self.tcp.trim_if_idle(self.turn.core);
     }
 }

@@ -77,9 +77,10 @@ impl Held<'_, '_> {
             },
             Stage::Connected(connection) => {
                 let changes = self.turn.core.paths().changes();
-                if state.path_seen != changes || state.path_expires <= self.turn.now {
-                    state.path_seen = changes;
-                    state.path_expires = refresh_path(self.turn, self.cell, connection, state.path_expires);
+                let path = &mut state.path;
+                if path.seen != changes || path.expires <= self.turn.now {
+                    path.seen = changes;
+                    path.expires = refresh_path(self.turn, self.cell, connection, path.expires);
                 }
                 let keeps_tail = !state.served;
                 let (counters, watch) = (&self.tcp.counters, &mut state.watch);

@@ -6,7 +6,7 @@ mod decide;
 mod handshake;
 mod syn;
 
-use super::half_open::HalfOpen;
+use super::half_open::{HalfOpen, Place};
 use super::listener::{Listener, ListenerState, Tally};
 use super::pending_syn::PendingSyn;
 use crate::buffer::Chunk;
@@ -91,14 +91,24 @@ impl<'h, 't> HeldListener<'h, 't> {
         self.tcp.send_segment(self.turn, queue, key, marks, segment);
     }
 
-    fn insert_half_open(&mut self, key: FlowKey, mut half_open: HalfOpen) {
-        arm(self.tcp, self.turn, self.listener, &key, &mut half_open);
-        self.state.syn_queue.insert(key, half_open);
+    /// Enters a half-open connection, which the table of flows leads to already.
+    fn insert_half_open(&mut self, half_open: HalfOpen) {
+        let place = self.state.syn_queue.next_place();
+        let half_open = self.state.syn_queue.insert(half_open);
+        arm(self.tcp, self.turn, self.listener, place, half_open);
+    }
+
+    /// Where a half-open connection is in the SYN queue.
+    fn place_of(&self, key: &FlowKey) -> Option<Place> {
+        let place = self.tcp.demux.half_open(key, self.listener)?;
+        // A flow whose connection could not be made may still lead to a place that is another's by now.
+        self.state.syn_queue.holds(place, key).then_some(place)
     }
 
     /// Takes a half-open connection out of the SYN queue.
     fn take_half_open(&mut self, key: &FlowKey) -> Option<HalfOpen> {
-        let mut half_open = self.state.syn_queue.remove(key)?;
+        let place = self.place_of(key)?;
+        let mut half_open = self.state.syn_queue.remove(place)?;
         self.tcp.deadlines.disarm(&mut half_open.timer);
         self.tcp.demux.remove_half_open(key);
         if let Some(pending) = &half_open.pending {
@@ -142,6 +152,7 @@ impl<'h, 't> HeldListener<'h, 't> {
             fast_open,
             now: self.turn.now,
             traced: self.turn.core.trace().is_some(),
+            memory: self.turn.core.memory(),
         }))
     }
 
@@ -160,6 +171,16 @@ impl<'h, 't> HeldListener<'h, 't> {
         true
     }
 
+    /// There is no memory for another connection: what asks for one is dropped, and comes again.
+    #[cold]
+    fn drop_for_memory(&mut self) -> Verdict {
+        self.tcp.counters.syn_memory_drops.bump();
+        // It may be all that comes.
+        self.tcp.begin_sweep(self.turn);
+        self.count(Tally::Drop);
+        Verdict::Dropped(DropReason::ProtoMem)
+    }
+
     /// Puts a connection into the accept queue.
     fn enqueue(&mut self, cell: Arc<Cell>) {
         self.state.accept_queue.push_back(cell);
@@ -174,8 +195,8 @@ impl<'h, 't> HeldListener<'h, 't> {
 }
 
 /// Arms the deadline of a half-open connection.
-fn arm(tcp: &Tcp, turn: &mut Turn<'_>, listener: &Arc<Listener>, key: &FlowKey, half_open: &mut HalfOpen) {
-    let target = || Deadline::HalfOpen(Arc::downgrade(listener), *key);
+fn arm(tcp: &Tcp, turn: &mut Turn<'_>, listener: &Arc<Listener>, place: Place, half_open: &mut HalfOpen) {
+    let target = || Deadline::HalfOpen(Arc::downgrade(listener), place);
     let at = half_open.entry.deadline();
     turn.out.deadline_moved(tcp.deadlines.arm(&mut half_open.timer, at, target));
 }

@@ -83,7 +83,7 @@ impl Tcp {
             syn_policy,
             place: Place::Port(binding),
             observer,
-            keyed: core.keyed().clone(),
+            memory: Arc::clone(core.memory()),
             overflow,
         });
         if let Some(failure) = listener.cut_off(core) {
@@ -122,7 +122,7 @@ impl Tcp {
             syn_policy: SynPolicy::Hold,
             place: Place::Forwarder { interface: socket.ip.interface() },
             observer,
-            keyed: core.keyed().clone(),
+            memory: Arc::clone(core.memory()),
             overflow: Arc::default(),
         });
         if let Some(failure) = listener.cut_off(core) {
@@ -187,9 +187,9 @@ impl Tcp {
         let mut state = listener.lock();
         state.place = None;
         state.failure = Some(cause);
-        for (key, mut half_open) in state.syn_queue.drain() {
+        for mut half_open in state.syn_queue.drain() {
             self.deadlines.disarm(&mut half_open.timer);
-            self.demux.remove_half_open(&key);
+            self.demux.remove_half_open(&half_open.key);
             if let Some(pending) = half_open.pending {
                 pending.over(TcpError::Aborted.into(), turn.out);
             }

@@ -7,12 +7,13 @@ use super::pending_syn::PendingSyn;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::ip::{AddressKind, Cidr};
+use crate::memory::Memory;
 use crate::readiness::Events;
 use crate::stack::core::Core;
 use crate::stack::counters::{Counter, TcpCounters};
+use crate::stack::crowd::{Bound, Member};
 use crate::stack::flow::{FlowKey, present};
 use crate::stack::hooks::{Observer, Subject};
-use crate::stack::keyed::Keyed;
 use crate::stack::ports::Binding;
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::fast_open_queue::FastOpenQueue;
@@ -226,14 +227,14 @@ pub(crate) struct ListenerParts {
     pub(crate) syn_policy: SynPolicy,
     pub(crate) place: Place,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) keyed: Keyed,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) overflow: Arc<Overflow>,
 }
 
 impl Listener {
     pub(crate) fn new(parts: ListenerParts) -> Arc<Self> {
         let ListenerParts { id, mapped, options, ttl, traffic_class, backlog, .. } = parts;
-        let ListenerParts { syn_policy, place, observer, keyed, overflow, .. } = parts;
+        let ListenerParts { syn_policy, place, observer, memory, overflow, .. } = parts;
         let (address, port, dual_stack, interface) = place.accepts();
         let is_forwarder = matches!(place, Place::Forwarder { .. });
         let state = ListenerState {
@@ -241,7 +242,7 @@ impl Listener {
             ttl,
             traffic_class,
             backlog,
-            syn_queue: SynQueue::new(keyed),
+            syn_queue: SynQueue::new(&memory),
             accept_queue: VecDeque::new(),
             pending: VecDeque::new(),
             place: Some(place),
@@ -395,7 +396,7 @@ impl Listener {
             Some(bound) => bound == interface,
             None if everywhere && core.is_loopback(interface) => false,
             None => {
-                let leads = |cidr: &Cidr| self.score(cidr.address(), interface).is_some();
+                let leads = |cidr: &Cidr| self.takes(cidr.address(), interface);
                 core.routes().any_address(interface, leads) || self.takes_any_ip_of(core, interface)
             }
         };
@@ -420,30 +421,33 @@ impl Listener {
             || self.dual_stack && addresses.accepts_any_ip(interface, Ipv4Addr::UNSPECIFIED.into())
     }
 
-    /// How well the listener fits a segment to `local` that came in on `interface`; none if not.
-    pub(crate) fn score(&self, local: IpAddr, interface: u16) -> Option<u8> {
-        if self.interface.is_some_and(|bound| bound != interface) {
-            return None;
-        }
-        let device = u8::from(self.interface.is_some());
-        let address = if self.address == local {
-            2
-        } else if !self.address.is_unspecified() {
-            return None;
-        } else if self.address.is_ipv4() == local.is_ipv4() {
-            1
-        } else if self.dual_stack {
-            0
-        } else {
-            return None;
+    /// Whether the listener takes a segment to `local` that came in on `interface`.
+    #[inline]
+    pub(crate) fn takes(&self, local: IpAddr, interface: u16) -> bool {
+        let any = || {
+            self.address.is_unspecified() && (self.address.is_ipv4() == local.is_ipv4() || self.dual_stack)
         };
-        // A binding to the device weighs less than one to the address (compute_score in Linux).
-        Some(address * 2 + device)
+        self.interface.is_none_or(|bound| bound == interface) && (self.address == local || any())
     }
 
     /// Whether connections to it are IPv4 in the eyes of an IPv6 socket.
     pub(in crate::stack::tcp) fn maps(&self, key: &FlowKey) -> bool {
         !key.is_ipv6() && !self.is_forwarder && (self.mapped || self.address.is_ipv6())
+    }
+}
+
+impl Member for Arc<Listener> {
+    fn bound(&self) -> Bound {
+        Bound { address: self.address, peer: None, interface: self.interface }
+    }
+
+    fn dual_stack(&self) -> bool {
+        self.dual_stack
+    }
+
+    /// Nothing else lets two of them listen at one place.
+    fn reuse_port(&self) -> bool {
+        true
     }
 }
 

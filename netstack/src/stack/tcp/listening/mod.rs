@@ -7,6 +7,7 @@ mod listener;
 mod overflow;
 mod pending_syn;
 
+pub(super) use half_open::Place;
 pub(super) use held::{Received, Verdict};
 pub use listener::{Listener, ListenerCounters, ListenerQueues};
 pub(super) use overflow::Overflow;

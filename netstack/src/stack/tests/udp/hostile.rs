@@ -91,7 +91,9 @@ fn impossible_sources_reach_no_socket() {
 
 #[test]
 fn a_flood_to_closed_ports_is_answered_at_the_limit() {
-    let mut net = net();
+    let mut net = Net::pair_with(12, LinkSpec::default(), |_, config| {
+        config.icmp_host_interval = std::time::Duration::ZERO
+    });
     for n in 0..5000u16 {
         let mut packet = datagram(false, b"");
         // Another port each time, without a checksum.
@@ -101,8 +103,13 @@ fn a_flood_to_closed_ports_is_answered_at_the_limit() {
     }
     net.settle();
     let counters = net.engine(1).counters();
-    assert_eq!((counters.udp_no_ports, counters.icmp_out), (5000, 50), "the burst of Config::icmp_burst");
-    assert_eq!(counters.icmp_rate_limited, 4950);
+    assert_eq!(counters.udp_no_ports, 5000);
+    assert!(
+        (30..=70).contains(&counters.icmp_out),
+        "{}: about the burst of Config::icmp_burst",
+        counters.icmp_out
+    );
+    assert_eq!(counters.icmp_out + counters.icmp_rate_limited, 5000);
 }
 
 /// A fragment that nothing follows, each of another datagram.

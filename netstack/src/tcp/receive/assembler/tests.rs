@@ -49,6 +49,26 @@ fn one_byte_segments_stay_within_the_memory_limit() {
 }
 
 #[test]
+fn a_segment_over_many_holes_fills_a_bounded_number_of_them() {
+    // It took 7 ms for 30,000 holes, again and again where memory was short.
+    let mut a = Assembler::default();
+    for i in 0..10_000 {
+        a.insert(seq(2 * i + 1), bytes(0, 1), 64 << 20);
+    }
+    let large = || Chunk::copy_from(&[9; 20_000]);
+    for round in 1..4 {
+        let inserted = a.insert(seq(0), large(), 64 << 20);
+        assert_eq!(inserted.new_bytes, MOST_HOLES, "of each hole one byte");
+        assert_eq!(a.runs.len(), 10_001 - round * MOST_HOLES);
+    }
+    // Where there is no memory, it ends with the first hole that cannot be filled.
+    let held = a.truesize();
+    assert_eq!(a.insert(seq(0), large(), held).new_bytes, 0);
+    // What is asked of every segment with an old timestamp looks at one run.
+    assert!(a.lacks(seq(0), seq(20_000)) && !a.lacks(seq(1), seq(2)) && !a.lacks(seq(5), seq(5)));
+}
+
+#[test]
 fn drop_before_cuts_a_chunk() {
     let mut a = Assembler::default();
     a.insert(seq(10), bytes(10, 20), LIMIT);

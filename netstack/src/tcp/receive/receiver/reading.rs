@@ -62,8 +62,13 @@ impl Receiver {
         if let Some(wanted) = self.tuning.on_read(now, self.read_position()) {
             self.space.tune(wanted);
         }
+        n > 0 && self.announces_more()
+    }
+
+    /// Whether there is room enough for more to say so at once.
+    pub(super) fn announces_more(&self) -> bool {
         // Beside a SYN-ACK's window the full one is large: nothing to announce before data comes for it.
-        if n == 0 || self.fin.is_some() || self.opening {
+        if self.fin.is_some() || self.opening {
             return false;
         }
         // Linux: announce when the window at least doubles by it.

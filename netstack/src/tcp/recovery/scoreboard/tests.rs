@@ -49,6 +49,78 @@ fn sacked_runs_grow_together() {
     assert_eq!(board.highest_sacked(), Some(seq(6000)));
 }
 
+/// A window of `bytes` in segments of 36 bytes, every second of which is SACKed and the others of which are sent
+/// again, each at a time of its own: what a peer can do whose MSS is 48. Gives the records at most, and the records
+/// that one acknowledgment inserted on average and at most.
+fn shredded(bytes: usize) -> (usize, usize, usize) {
+    const SEGMENT: usize = 36;
+    let segments = bytes / SEGMENT;
+    let mut board = Scoreboard::default();
+    board.on_sent(at(0), seq(0), seq(segments * SEGMENT), SEGMENT);
+    let (mut records, mut most) = (0, 0);
+    for n in 0..segments / 2 {
+        let before = board.inserted;
+        let now = at(100 + n as u64);
+        let newest = sack(&mut board, (2 * n + 1) * SEGMENT, (2 * n + 2) * SEGMENT).newest;
+        if let Some(rack) = newest {
+            board.mark_lost_before(now, rack, Duration::ZERO);
+        }
+        if let Some((start, end)) = board.next_lost() {
+            board.on_repaired(now, start, end.min(start + SEGMENT), SEGMENT);
+        }
+        if n % 64 == 0 {
+            board.check(seq(0), seq(segments * SEGMENT)).unwrap();
+        }
+        records = records.max(board.records.len());
+        most = most.max(board.inserted - before);
+    }
+    (records, board.inserted / (segments / 2), most)
+}
+
+#[test]
+fn a_tiny_mss_makes_no_more_records_than_a_window_may_have() {
+    // CVE-2019-11478. Before there was a limit, 100,000 bytes took 2,778 records.
+    for bytes in [10_000, 100_000, 400_000] {
+        let (records, average, most) = shredded(bytes);
+        let limit = RECORDS_AT_LEAST.max(bytes / BYTES_PER_RECORD);
+        assert!(records <= 2 * limit, "{records} records of {bytes} bytes");
+        assert!(
+            average <= 10 && most <= 40,
+            "{average} and at most {most} records inserted by one of {bytes} bytes"
+        );
+    }
+}
+
+#[test]
+fn at_the_limit_whole_records_count_and_what_is_sent_again_grows_together() {
+    let mut board = Scoreboard::default();
+    let segments = 4 * RECORDS_AT_LEAST;
+    board.on_sent(at(0), seq(0), seq(100 * segments), 100);
+    for n in 0..RECORDS_AT_LEAST / 2 {
+        sack(&mut board, 200 * n + 100, 200 * n + 200);
+    }
+    assert!(board.is_shredded());
+    let records = board.records.len();
+    let rest = 100 * RECORDS_AT_LEAST;
+    assert_eq!(sack(&mut board, rest + 500, rest + 600).sacked, 0, "it would take two records more");
+    assert_eq!(sack(&mut board, rest, 100 * segments).sacked, 100 * segments - rest, "the whole rest is one");
+    assert!(board.records.len() <= records);
+    board.check(seq(0), seq(100 * segments)).unwrap();
+    // A loss is repaired all the same, at two times.
+    let mut board = Scoreboard::default();
+    board.on_sent(at(0), seq(0), seq(100 * segments), 100);
+    for n in 0..RECORDS_AT_LEAST / 2 {
+        sack(&mut board, 200 * n + 10_100, 200 * n + 10_200);
+    }
+    board.on_timeout(at(50));
+    for n in 0..100 {
+        let (start, _) = board.next_lost().unwrap();
+        board.on_repaired(at(100 + n), start, start + 100, 100);
+    }
+    assert!(board.records.len() <= records + 4, "{}", board.records.len());
+    board.check(seq(0), seq(100 * segments)).unwrap();
+}
+
 #[test]
 fn acknowledging_counts_sacked_bytes_once() {
     let mut board = ten();

@@ -157,6 +157,16 @@ impl Sender {
         }
     }
 
+    /// Under memory pressure the queue may hold so much, in bytes. What is in it stays.
+    pub(in crate::tcp) fn set_allowance(&mut self, allowance: usize) {
+        self.space.set_allowance(allowance);
+    }
+
+    /// Copies what uses little of its buffers, and returns how many those were.
+    pub(in crate::tcp) fn compact(&mut self) -> usize {
+        self.buffer.compact()
+    }
+
     /// Sizes the buffer for a congestion window of `cwnd` bytes.
     pub(in crate::tcp) fn tune(&mut self, cwnd: usize) {
         self.space.tune(cwnd, self.mss);
@@ -189,7 +199,7 @@ impl Sender {
     fn record_goal(&self, mss: usize) -> usize {
         let max_wnd = self.window.max_wnd();
         let half = if max_wnd > SMALL_WINDOW { max_wnd / 2 } else { max_wnd };
-        (half.min(MAX_RECORD) / mss * mss).max(mss)
+        (half.min(MAX_RECORD) / mss * mss).max(mss).min(self.space.allowance())
     }
 
     /// Whether the user may begin another record: the buffer is not used up, and less than

@@ -85,7 +85,10 @@ impl HeldListener<'_, '_> {
         let cookies = self.tcp.fresh_cookies(core, now, &mut scratch.cookies);
         let parts = self.syn_parts(received);
         let cookie = SynEntry::cookie_syn_ack(now, &received.key, received.segment, cookies, parts);
-        let Some(syn_ack) = cookie else { return };
+        let Some(mut syn_ack) = cookie else { return };
+        // What comes back says nothing of it: the connection then takes all that might have been offered.
+        let allowance = core.memory().allowance();
+        syn_ack.window = syn_ack.window.min(u16::try_from(allowance).unwrap_or(u16::MAX));
         self.listener.overflow().note(now);
         self.count(Tally::CookieSent);
         self.send(received.queue, &received.key, &syn_ack);
@@ -103,6 +106,9 @@ impl HeldListener<'_, '_> {
             self.count(Tally::Overflow);
             self.count(Tally::Drop);
             return Verdict::Dropped(DropReason::TcpListenOverflow);
+        }
+        if core.memory().is_full() {
+            return self.drop_for_memory();
         }
         if self.tcp.is_full(core) {
             self.count(Tally::Drop);

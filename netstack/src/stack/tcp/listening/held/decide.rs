@@ -1,15 +1,16 @@
 //! What the application decides about a SYN that its listener holds.
 
 use super::{HeldListener, arm, with_cookie};
-use crate::buffer::Chunk;
 use crate::icmp::{Undelivered, Unreachable, emit_unreachable};
 use crate::ip::Cast;
 use crate::reasons::ResetReason;
 use crate::stack::egress::{quote_room, send_icmp_error};
 use crate::stack::flow::{FlowKey, QueueId};
+use crate::stack::icmp_limit::Cause;
 use crate::stack::tcp::Tcp;
 use crate::stack::tcp::cell::Cell;
 use crate::stack::tcp::demux::Flow;
+use crate::stack::tcp::listening::half_open::Place;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::tcp::listening::pending_syn::{PendingState, PendingSyn, Rejection};
 use crate::stack::tcp::reset::Receiver;
@@ -78,7 +79,7 @@ impl Tcp {
     /// The listener that holds a SYN; none once the SYN is over or the connection is there.
     fn listener_of(&self, pending: &PendingSyn) -> Option<Arc<Listener>> {
         self.demux.with_flow(pending.key(), |flow| match flow {
-            Some(Flow::HalfOpen(listener)) => Some(Arc::clone(listener)),
+            Some(Flow::HalfOpen(listener, _)) => Some(Arc::clone(listener)),
             Some(Flow::Cell(_) | Flow::TimeWait(_)) | None => None,
         })
     }
@@ -88,25 +89,32 @@ impl HeldListener<'_, '_> {
     /// The application wants the connection: the handshake goes on.
     fn release(&mut self, pending: &Arc<PendingSyn>) {
         let (now, config, key) = (self.turn.now, self.turn.core.config(), pending.key());
-        let Some(half_open) = self.state.syn_queue.entries.get_mut(key) else { return };
+        let Some(place) = self.place_of(key) else { return };
+        let Some(half_open) = self.state.syn_queue.get_mut(place) else { return };
         let syn_ack = with_cookie(half_open.entry.release(now, config), pending.cookie());
         if let Some((syn, option)) = pending.fast_open() {
-            self.open(pending, &syn, option);
+            self.open(pending, place, &syn, option);
             return;
         }
         let queue = half_open.queue;
-        arm(self.tcp, self.turn, self.listener, key, half_open);
+        arm(self.tcp, self.turn, self.listener, place, half_open);
         self.send(queue, key, &syn_ack);
     }
 
     /// Fast Open where the application decides: makes a connection of the SYN and gives it to the
     /// caller. The SYN-ACK is the first thing that it sends.
-    fn open(&mut self, pending: &Arc<PendingSyn>, syn: &Segment, option: Option<FastOpenOption>) {
-        let Some(mut half_open) = self.state.syn_queue.remove(pending.key()) else { return };
+    fn open(
+        &mut self,
+        pending: &Arc<PendingSyn>,
+        place: Place,
+        syn: &Segment,
+        option: Option<FastOpenOption>,
+    ) {
+        let Some(mut half_open) = self.state.syn_queue.remove(place) else { return };
         self.tcp.deadlines.disarm(&mut half_open.timer);
         let core = self.turn.core;
         let setup = Setup { options: &self.state.options, config: core.config(), pool: core.pool() };
-        let payload = Chunk::copy_from(pending.fast_open_data());
+        let payload = core.pool().copy_of(pending.fast_open_data());
         let syn = FastOpenSyn { segment: syn, payload, cookie: option };
         let mut connection = Connection::accept_fast_open(self.turn.now, half_open.entry, syn, setup);
         connection.on_accepted();
@@ -144,7 +152,8 @@ impl HeldListener<'_, '_> {
     /// The application does not want the connection and does not say so: the entry absorbs what the
     /// peer repeats until its time is over.
     fn silence(&mut self, key: &FlowKey) {
-        let half_open = self.state.syn_queue.entries.get_mut(key);
+        let Some(place) = self.place_of(key) else { return };
+        let half_open = self.state.syn_queue.get_mut(place);
         if let Some(pending) = half_open.and_then(|half_open| half_open.pending.take()) {
             self.withdraw(&pending);
         }
@@ -177,7 +186,7 @@ impl HeldListener<'_, '_> {
         let bytes = &packet[..packet.len().min(room)];
         let undelivered = Undelivered { header: &header, bytes, cast: Cast::Unicast };
         if emit_unreachable(&mut message, reason, &undelivered, self.turn.core.addresses(), &ip) {
-            send_icmp_error(self.turn, queue, &message);
+            send_icmp_error(self.turn, queue, remote, &message, Cause::Application);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::buffer::Chunk;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
 use crate::stack::tcp::Tcp;
+use crate::stack::tcp::listening::half_open::Place;
 use crate::stack::tcp::listening::listener::{Listener, Tally};
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, Setup, SynStep, SynTimeout, TcpError};
@@ -29,9 +30,9 @@ impl Tcp {
         &self,
         turn: &mut Turn<'_>,
         listener: &Arc<Listener>,
-        key: &FlowKey,
+        place: Place,
     ) {
-        HeldListener::new(self, turn, listener).on_deadline(key);
+        HeldListener::new(self, turn, listener).on_deadline(place);
     }
 
     /// An ICMP error about a SYN-ACK ends the half-open connection, if it quotes the right number and is
@@ -46,7 +47,8 @@ impl Tcp {
         error: TcpError,
     ) {
         let mut held = HeldListener::new(self, turn, listener);
-        let Some(half_open) = held.state.syn_queue.entries.get(key) else {
+        let place = held.place_of(key);
+        let Some(half_open) = place.and_then(|place| held.state.syn_queue.get_mut(place)) else {
             return held.turn.dropped(DropReason::Raced, || key.about());
         };
         if half_open.entry.iss() != seq {
@@ -73,7 +75,8 @@ impl HeldListener<'_, '_> {
         let retries = self.state.retries(core.config());
         let Received { key, queue: from, segment, .. } = *received;
         // Gone meanwhile: whatever it was is sent again.
-        let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) else {
+        let Some(place) = self.place_of(&key) else { return Verdict::Dropped(DropReason::Raced) };
+        let Some(half_open) = self.state.syn_queue.get_mut(place) else {
             return Verdict::Dropped(DropReason::Raced);
         };
         let step = half_open.entry.on_segment(now, segment, retries, core.config());
@@ -95,7 +98,7 @@ impl HeldListener<'_, '_> {
                 return Verdict::Dropped(DropReason::TcpDeferAccept);
             }
             SynStep::Repeat(syn_ack) => {
-                arm(self.tcp, self.turn, self.listener, &key, half_open);
+                arm(self.tcp, self.turn, self.listener, place, half_open);
                 self.count(Tally::SynRetransmit);
                 self.send(queue, &key, &syn_ack);
             }
@@ -115,13 +118,13 @@ impl HeldListener<'_, '_> {
                 self.tcp.counters.attempt_fails.bump();
                 self.drop_half_open(&key, TcpError::Reset);
             }
-            SynStep::Establish => return self.complete(received, payload),
+            SynStep::Establish => return self.complete(received, place, payload),
         }
         Verdict::Done
     }
 
     /// The third segment of the handshake is there.
-    fn complete(&mut self, received: &Received<'_>, payload: Chunk) -> Verdict {
+    fn complete(&mut self, received: &Received<'_>, place: Place, payload: Chunk) -> Verdict {
         let Received { key, segment, .. } = *received;
         let core = self.turn.core;
         if !self.listener.holds_syns() && self.state.accept_queue_is_full() {
@@ -130,7 +133,7 @@ impl HeldListener<'_, '_> {
             // tcp_check_req: by default the client is left to believe that it is connected, and
             // its next segment, or the repeated SYN-ACK, gives it another chance.
             if !core.config().abort_on_overflow {
-                if let Some(half_open) = self.state.syn_queue.entries.get_mut(&key) {
+                if let Some(half_open) = self.state.syn_queue.get_mut(place) {
                     half_open.entry.postpone();
                 }
                 return Verdict::Dropped(DropReason::TcpListenOverflow);
@@ -140,7 +143,13 @@ impl HeldListener<'_, '_> {
             self.drop_half_open(&key, TcpError::Reset);
             return Verdict::Reset(ResetReason::TcpAbortOnOverflow);
         }
-        let Some(mut half_open) = self.state.syn_queue.remove(&key) else {
+        if core.memory().is_full() {
+            if let Some(half_open) = self.state.syn_queue.get_mut(place) {
+                half_open.entry.postpone();
+            }
+            return self.drop_for_memory();
+        }
+        let Some(mut half_open) = self.state.syn_queue.remove(place) else {
             return Verdict::Dropped(DropReason::Raced);
         };
         self.tcp.deadlines.disarm(&mut half_open.timer);
@@ -164,11 +173,16 @@ impl HeldListener<'_, '_> {
         Verdict::Dropped(DropReason::Raced)
     }
 
-    fn on_deadline(&mut self, key: &FlowKey) {
+    fn on_deadline(&mut self, place: Place) {
         let (now, core) = (self.turn.now, self.turn.core);
         let retries = self.state.retries(core.config());
-        let Some(half_open) = self.state.syn_queue.entries.get_mut(key) else { return };
+        let Some(half_open) = self.state.syn_queue.get_mut(place) else { return };
+        // What the deadline was of may be gone, and another may have its place.
+        if half_open.timer.misses(now) {
+            return;
+        }
         half_open.timer.fired();
+        let key = half_open.key;
         let was_young = half_open.entry.is_young();
         let step = half_open.entry.on_timeout(now, retries, core.config());
         let (queue, is_young) = (half_open.queue, half_open.entry.is_young());
@@ -176,14 +190,14 @@ impl HeldListener<'_, '_> {
             self.tcp.counters.syn_timeouts.bump();
         }
         if step == SynTimeout::GiveUp {
-            self.drop_half_open(key, TcpError::TimedOut);
+            self.drop_half_open(&key, TcpError::TimedOut);
             return;
         }
-        arm(self.tcp, self.turn, self.listener, key, half_open);
+        arm(self.tcp, self.turn, self.listener, place, half_open);
         self.state.syn_queue.young -= usize::from(was_young && !is_young);
         if let SynTimeout::Retransmit(segment) = step {
             self.count(Tally::SynRetransmit);
-            self.send(queue, key, &segment);
+            self.send(queue, &key, &segment);
         }
     }
 }

@@ -65,6 +65,9 @@ impl HeldListener<'_, '_> {
             self.count(Tally::SynQueueCookie);
             cookie = true;
         }
+        if self.turn.core.memory().is_full() {
+            return self.drop_for_memory();
+        }
         if self.state.accept_queue_is_full() {
             self.count(Tally::Overflow);
             self.count(Tally::Drop);
@@ -93,7 +96,8 @@ impl HeldListener<'_, '_> {
     fn queue(&mut self, received: &Received<'_>, payload: Chunk) -> Verdict {
         let now = self.turn.now;
         let iss = received.iss.unwrap_or_else(|| self.tcp.isn.isn(now, &received.key));
-        let entry = SynEntry::new(now, received.segment, iss, self.syn_parts(received));
+        let mut entry = SynEntry::new(now, received.segment, iss, self.syn_parts(received));
+        entry.limit_window(self.turn.core.memory().allowance());
         let offer = SynOffer { key: &received.key, syn: received.segment, mss: entry.advertised_mss() };
         let queue = self.listener.fast_open();
         let verdict = self.tcp.judge_syn(self.turn, queue, &self.state.options, &offer);
@@ -107,7 +111,7 @@ impl HeldListener<'_, '_> {
             FastOpenVerdict::Ordinary(option) => option,
         };
         // Another thread may have been faster with the same SYN.
-        if !self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener)) {
+        if !self.note_half_open(received) {
             return Verdict::Dropped(DropReason::Raced);
         }
         let syn_ack = with_cookie(entry.syn_ack(now), option);
@@ -125,7 +129,7 @@ impl HeldListener<'_, '_> {
         payload: &Chunk,
         fast_open: FastOpenVerdict,
     ) -> Verdict {
-        if !self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener)) {
+        if !self.note_half_open(received) {
             return Verdict::Dropped(DropReason::Raced);
         }
         let now = self.turn.now;
@@ -146,8 +150,14 @@ impl HeldListener<'_, '_> {
     }
 
     fn remember(&mut self, received: &Received<'_>, entry: SynEntry, pending: Option<Arc<PendingSyn>>) {
-        let half_open = HalfOpen { entry, timer: Timer::default(), queue: received.queue, pending };
-        self.insert_half_open(received.key, half_open);
+        let timer = Timer::default();
+        self.insert_half_open(HalfOpen { key: received.key, entry, timer, queue: received.queue, pending });
+    }
+
+    /// Has the table of flows lead to the place that the SYN is about to get. False if it leads elsewhere.
+    fn note_half_open(&self, received: &Received<'_>) -> bool {
+        let place = self.state.syn_queue.next_place();
+        self.tcp.demux.insert_half_open(received.key, Arc::clone(self.listener), place)
     }
 
     /// Fast Open: makes a connection of a SYN, and puts it into the accept queue at once (RFC 7413

@@ -1,0 +1,51 @@
+//! The memory of a connection, and what it gives up when there is little.
+
+use super::Connection;
+use crate::memory::block;
+use crate::tcp::ecn::EcnState;
+use crate::tcp::handshake::PassiveOpen;
+
+/// What a connection has given up, or made smaller, for want of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Bytes out of order that were dropped: the peer has them.
+    pub out_of_order: usize,
+    /// Buffers of received data that were replaced by smaller ones.
+    pub received: usize,
+    /// Buffers of data to send that were.
+    pub sent: usize,
+}
+
+impl Connection {
+    /// Memory of its queues and tables, in bytes. Buffers count in their pool, and what does not change is in
+    /// [`Connection::fixed_memory`].
+    #[inline]
+    pub fn queue_memory(&self) -> usize {
+        self.rcv.places() + self.snd.places() + self.recovery.board().places()
+    }
+
+    /// Each direction may hold `allowance` bytes of memory from now on; [`usize::MAX`] if the stack has enough.
+    ///
+    /// What is there already stays, and so does what the peer was offered: the window closes as it is used. If
+    /// there is more than before, the peer and whoever waits to write are told.
+    pub fn set_allowance(&mut self, allowance: usize) {
+        self.snd.set_allowance(allowance);
+        if self.rcv.set_allowance(allowance) && self.state.can_receive() {
+            self.rcv.announce();
+        }
+    }
+
+    /// Gives up what was promised to nobody and is more than the allowance, and holds the rest in as little memory
+    /// as it needs.
+    pub fn prune(&mut self) -> Pruned {
+        let received = self.rcv.prune();
+        Pruned { out_of_order: received.out_of_order, received: received.collapsed, sent: self.snd.compact() }
+    }
+
+    /// Memory of the connection itself, in bytes.
+    pub fn fixed_memory(&self) -> usize {
+        let ecn = if self.ecn.is_some() { block(size_of::<EcnState>()) } else { 0 };
+        let passive = if self.passive.is_some() { block(size_of::<PassiveOpen>()) } else { 0 };
+        block(size_of::<Self>()) + self.path.memory() + ecn + passive
+    }
+}

@@ -429,6 +429,7 @@ mod tests {
         // Cut within the large piece, as a record is.
         assert_eq!(buffer.share(&all, 0, 2 * SHARE), 2 * SHARE);
         assert_eq!(buffer.share(&all, 2 * SHARE, usize::MAX), 2 * SHARE - 2);
+        drop(all);
         let mut expected = vec![2; SHARE - 1];
         expected.extend(vec![1; 2 * SHARE]);
         expected.extend(vec![2; SHARE - 1]);

@@ -33,6 +33,9 @@
 //! }
 //! ```
 //!
+//! The [`guide`] says which stack a socket takes, how to write a device, how to find out why a connection does what it
+//! does, and how to come here from other stacks.
+//!
 //! # Features
 //! - `net` (default): [`Stack`], the sockets of [`net`] and the reactor that drives them on tokio.
 //!   Without it the crate is the stack without I/O, [`stack::Engine`], and depends on no runtime.
@@ -90,6 +93,10 @@ pub mod net;
 
 #[cfg(feature = "sim")]
 pub mod sim;
+
+#[cfg(feature = "net")]
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 pub use config::Config;
 #[cfg(feature = "macros")]

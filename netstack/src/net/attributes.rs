@@ -1,7 +1,8 @@
 //! What `#[netstack::test]` and `#[netstack::main]` call. It is for their expansion only, and changes at any time.
 
 use crate::device::{Link, LinkConfig, Loopback};
-use crate::net::exact::{self, Idle};
+use crate::net::exact;
+use crate::net::idle::Idle;
 use crate::net::stack::Stack;
 use crate::net::stack::ambient;
 use crate::stack::Interface;

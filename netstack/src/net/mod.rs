@@ -6,7 +6,8 @@
 //! echo       pings that the application answers     interface  handles to interfaces, and events of them
 //! stack      Stack, its builder, the current stack    lookup    names and literals
 //! blocking   sockets that block, as those of std     bridge     to sockets of the kernel and back
-//! exact      paused time to the nanosecond          attributes `#[netstack::test]` and `main`, at run time
+//! idle       a runtime with nothing left to do      exact      paused time to the nanosecond
+//! attributes `#[netstack::test]` and `main`, at run time
 //! park       waiting on a thread
 //! ecosystem  what other crates need, behind features
 //! driver     where the reactor's tasks run and end    reactor   device queues and deadlines → engine
@@ -34,8 +35,11 @@ mod echo;
 mod ecosystem;
 mod error;
 mod event;
-pub(crate) mod exact;
+#[cfg(feature = "macros")]
+mod exact;
 pub mod icmp;
+#[cfg(any(feature = "macros", feature = "sim"))]
+pub(crate) mod idle;
 mod interface;
 mod lookup;
 mod options;

@@ -7,7 +7,7 @@ use super::nic::Nic;
 use super::seed::mix;
 use super::sink::Inbox;
 use crate::config::Config;
-use crate::net::exact::{self, Idle};
+use crate::net::idle::{Idle, next_deadline};
 use crate::net::{BindGuard, Resolver, Stack};
 use crate::stack::Interface;
 use std::future::{Future, poll_fn};
@@ -121,7 +121,7 @@ impl Machine {
 
     /// When a deadline of its stack is, by the clock of the net.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        Some(self.stack_origin + exact::next_deadline(self.stack().core())?.as_nanos())
+        Some(self.stack_origin + next_deadline(self.stack().core())?.as_nanos())
     }
 
     /// When a timer of tokio may be due.

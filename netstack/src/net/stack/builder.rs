@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::net::clock::{self, Clock};
 use crate::net::core::Core;
 use crate::net::driver::{self, Driver};
+#[cfg(feature = "macros")]
 use crate::net::exact;
 use crate::net::resolver::Resolver;
 use crate::stack::{Engine, EngineSetup, FastOpenCache, Interface};
@@ -287,6 +288,7 @@ impl StackBuilder {
             _ => Clock::monotonic(),
         };
         let core = Arc::new(Core::new(engine, clock, name, resolver));
+        #[cfg(feature = "macros")]
         if driver == Driver::Tokio {
             exact::note(&core);
         }

@@ -334,6 +334,7 @@ impl SendBuffer {
     pub(super) fn compact(&mut self) -> usize {
         let mut replaced = 0;
         for block in &mut self.blocks {
+            // What is shared is its owner's memory, and stays.
             let Data::Copied(data) = &mut block.data else { continue };
             if block.start < self.start {
                 data.advance(self.start.since(block.start));
@@ -420,10 +421,40 @@ mod tests {
         Seq::initial(SeqNum::new(u32::MAX - 1000))
     }
 
+    /// Memory of a block that was copied.
+    fn capacity(data: &Data) -> usize {
+        match data {
+            Data::Copied(chunk) => chunk.capacity(),
+            Data::Shared(_) => 0,
+        }
+    }
+
     fn collect(buffer: &SendBuffer, from: Seq, to: Seq) -> Vec<u8> {
         let mut pieces = ArrayVec::new();
         buffer.slices(from, to, &mut pieces);
         pieces.concat()
+    }
+
+    #[test]
+    fn a_large_piece_is_shared_and_a_small_one_copied() {
+        let mut buffer = SendBuffer::new(start(), Pool::new());
+        let large = Bytes::from(vec![1; 2 * SHARE]);
+        let small = Bytes::from(vec![2; SHARE - 1]);
+        let all = [small.clone(), large.clone(), small];
+        // Cut within the large piece, as a record is.
+        assert_eq!(buffer.share(&all, 0, 2 * SHARE), 2 * SHARE);
+        assert_eq!(buffer.share(&all, 2 * SHARE, usize::MAX), 2 * SHARE - 2);
+        drop(all);
+        let mut expected = vec![2; SHARE - 1];
+        expected.extend(vec![1; 2 * SHARE]);
+        expected.extend(vec![2; SHARE - 1]);
+        assert!(collect(&buffer, start(), start() + expected.len()) == expected);
+        assert_eq!(buffer.blocks[1].data.as_slice().as_ptr(), large.as_ptr());
+        assert!(!large.is_unique());
+        buffer.compact();
+        assert_eq!(buffer.blocks[1].data.as_slice().as_ptr(), large.as_ptr(), "what is shared stays");
+        buffer.release(start() + expected.len());
+        assert!(large.is_unique());
     }
 
     #[test]
@@ -441,7 +472,7 @@ mod tests {
         buffer.write(&[IoSlice::new(&sent)], 0, usize::MAX);
         buffer.release(start() + 60_000);
         let memory =
-            |buffer: &SendBuffer| buffer.blocks.iter().map(|block| block.data.capacity()).sum::<usize>();
+            |buffer: &SendBuffer| buffer.blocks.iter().map(|block| capacity(&block.data)).sum::<usize>();
         let before = memory(&buffer);
         assert!(buffer.compact() > 0 && memory(&buffer) < before, "{} of {before}", memory(&buffer));
         buffer.write(&[IoSlice::new(&sent[..100])], 0, usize::MAX);

@@ -304,9 +304,7 @@ impl Receiver {
     /// The SACK blocks of the next acknowledgment: a duplicate first (RFC 2883 §4).
     pub(in crate::tcp) fn sack_blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
         // Asked for each segment that leaves, and mostly nothing is missing.
-        if !self.sack
-            || (self.duplicate.is_none() && self.assembler.is_empty() && self.queued_fin().is_none())
-        {
+        if !self.has_sack_blocks() {
             return ArrayVec::new();
         }
         let Some((start, end)) = self.duplicate else { return self.queued_blocks(max) };
@@ -324,6 +322,12 @@ impl Receiver {
         }
         blocks.truncate(max);
         blocks
+    }
+
+    /// Whether there is something to report by SACK blocks.
+    #[inline]
+    pub(in crate::tcp) fn has_sack_blocks(&self) -> bool {
+        self.sack && (self.duplicate.is_some() || !self.assembler.is_empty() || self.queued_fin().is_some())
     }
 
     /// The SACK blocks of what is queued. A FIN counts like a byte, as in Linux: it is the end of the run
@@ -412,8 +416,10 @@ impl Receiver {
         if let Some((start, end)) = self.assembler.first_before(seq + chunk.len()) {
             self.report_more(start, end);
         }
-        self.accept_beside_queued(chunk);
-        if !self.assembler.is_empty() {
+        if self.assembler.is_empty() {
+            self.accept(chunk);
+        } else {
+            self.accept_beside_queued(chunk);
             self.drain_assembler();
         }
         self.tuning.on_data(now, self.rcv_nxt, self.right_edge);

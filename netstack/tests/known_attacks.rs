@@ -28,7 +28,7 @@ fn tiny_in_flight(mss: u16, bytes: u32) -> (Lab, Arc<netstack::stack::Listener>,
     for _ in 0..100 {
         while lab.write(&cell, &[7; 16 << 10]).is_ok() {}
         lab.set_full(false);
-        let end = lab.segments().iter().map(|segment| segment.seq + segment.payload_len as u32).last();
+        let end = lab.segments().last().map(|segment| segment.seq + segment.payload_len as u32);
         let end = end.expect("something is sent");
         if end - peer.rcv_nxt >= bytes {
             lab.pass(Duration::from_millis(5));
@@ -169,7 +169,8 @@ fn resets_seen(seed: u64, exists: bool, spoofed: u32) -> usize {
     let listener = lab.listen(80, 8);
     let peer = Peer::new((Ipv4Addr::new(10, 81, 0, 1), 5_555), 80, SeqNum::new(1));
     let (peer, _cell) = peer.established(&mut lab, &listener);
-    let from = if exists { peer.clone() } else { Peer { source: (peer.source.0, 5_556), ..peer.clone() } };
+    let port = if exists { peer.source.1 } else { 5_556 };
+    let from = Peer { source: (peer.source.0, port), ..peer };
     for n in 0..spoofed {
         let guess = Segment::new(Flags::ACK, SeqNum::new(n.wrapping_mul(1_000_003)), SeqNum::new(n ^ 77));
         lab.give_in_batch(&from.packet(&guess, &[]));

@@ -243,7 +243,7 @@ impl Lab {
 
     /// Time passes, and what is due at the end of it is done once.
     pub(crate) fn pass_one(&mut self, by: Duration) {
-        self.now = self.now + by;
+        self.now += by;
         self.engine.on_timer(self.now, &mut self.batch);
         self.batch.deliver(&self.engine);
     }

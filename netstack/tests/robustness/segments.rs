@@ -89,7 +89,7 @@ fn fill(lab: &mut Lab, peer: &mut Peer, cell: &Arc<netstack::stack::Cell>, bytes
         while lab.write(cell, &[7; 16 << 10]).is_ok() {}
         lab.set_full(false);
         let before = peer.rcv_nxt;
-        let end = lab.segments().iter().map(|segment| segment.seq + segment.payload_len as u32).last();
+        let end = lab.segments().last().map(|segment| segment.seq + segment.payload_len as u32);
         let Some(end) = end else { break };
         if (end - before) as usize >= bytes {
             return end;

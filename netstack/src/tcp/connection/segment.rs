@@ -69,6 +69,10 @@ impl Connection {
     fn max_sack_blocks(&self, acc_ecn: usize) -> usize {
         let taken = if self.ts.is_some() { TIMESTAMPS_LEN } else { 0 };
         let room = MAX_OPTIONS - taken - acc_ecn - SACK_BASE_LEN;
+        // Asked several times for each segment, and mostly there are none.
+        if !self.rcv.has_sack_blocks() {
+            return room / SACK_BLOCK_LEN;
+        }
         // On a link whose packets are hardly longer than headers, text has precedence.
         let beside_text = self.snd.mss().saturating_sub(MIN_TEXT + acc_ecn + SACK_BASE_LEN);
         room.min(beside_text) / SACK_BLOCK_LEN

@@ -311,9 +311,7 @@ impl Receiver {
     /// The SACK blocks of the next acknowledgment: a duplicate first (RFC 2883 §4).
     pub(in crate::tcp) fn sack_blocks(&self, max: usize) -> ArrayVec<SackBlock, MAX_SACK_BLOCKS> {
         // Asked for each segment that leaves, and mostly nothing is missing.
-        if !self.sack
-            || (self.duplicate.is_none() && self.assembler.is_empty() && self.queued_fin().is_none())
-        {
+        if !self.has_sack_blocks() {
             return ArrayVec::new();
         }
         let Some((start, end)) = self.duplicate else { return self.queued_blocks(max) };
@@ -331,6 +329,12 @@ impl Receiver {
         }
         blocks.truncate(max);
         blocks
+    }
+
+    /// Whether there is something to report by SACK blocks.
+    #[inline]
+    pub(in crate::tcp) fn has_sack_blocks(&self) -> bool {
+        self.sack && (self.duplicate.is_some() || !self.assembler.is_empty() || self.queued_fin().is_some())
     }
 
     /// The SACK blocks of what is queued. A FIN counts like a byte, as in Linux: it is the end of the run
@@ -419,10 +423,14 @@ impl Receiver {
         if let Some((start, end)) = self.assembler.first_before(seq + chunk.len()) {
             self.report_more(start, end);
         }
-        if !self.space.is_pressed() || self.discard {
+        if self.space.is_pressed() && !self.discard {
+            if !self.accept_within(chunk) {
+                return Received::Dropped(DropReason::ProtoMem);
+            }
+        } else if self.assembler.is_empty() {
+            self.accept(chunk);
+        } else {
             self.accept_beside_queued(chunk);
-        } else if !self.accept_within(chunk) {
-            return Received::Dropped(DropReason::ProtoMem);
         }
         if !self.assembler.is_empty() {
             self.drain_assembler();

@@ -1,7 +1,7 @@
 //! What one operation costs a stack, for a count of its instructions.
 //!
-//! Most run on one of two engines that are joined in memory, in virtual time, without a runtime. Those of [`facade`]
-//! run through sockets and a runtime. Only what is inside of [`measured`] counts: for an engine, the other engine,
+//! Most run on one of two engines that are joined in memory, in virtual time, without a runtime. Those whose name begins
+//! with `sockets` run through sockets and a runtime. Only what is inside of [`measured`] counts: for an engine, the other engine,
 //! the cable, and making the packets do not.
 
 mod facade;

@@ -50,8 +50,7 @@ fn sack(peer: &Peer, blocks: &[(u32, u32)]) -> Vec<u8> {
 }
 
 /// "SACK Panic": runs of SACKed tiny segments were merged until a 16-bit count of segments overflowed.
-/// Removed: the unwrapped positions of the scoreboard cannot be taken out; the test was seen to fail with a `u16` count
-/// of segments in `Record::join`.
+/// There is no guard to remove: positions have 64 bits, and nothing counts segments in 16.
 #[test]
 fn cve_2019_11477_sack_panic() {
     let (mut lab, listener, mut peer, end) = tiny_in_flight(48, 400_000);

@@ -202,7 +202,7 @@ fn send_parts(turn: &mut Turn<'_>, cell: &Cell, parts: &Parts<'_>) -> (usize, Se
     };
     let cuts = turn.core.capabilities(queue.interface).segmentation_offload;
     if let Some(size) = gso_size.filter(|_| !cuts) {
-        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), (pieces, &options));
+        return send_burst(turn, queue, Burst::new(&datagram, size.into(), mode), pieces, &options);
     }
     let mut header = HeaderBuf::new();
     let checksum = emit_tcp(&mut header, &datagram, mode);
@@ -218,7 +218,8 @@ fn send_burst(
     turn: &mut Turn<'_>,
     queue: QueueId,
     mut burst: Burst,
-    (pieces, options): (&[&[u8]], &PacketOptions),
+    pieces: &[&[u8]],
+    options: &PacketOptions,
 ) -> (usize, Sent) {
     let &PacketOptions { mark, priority, .. } = options;
     let count = burst.count();

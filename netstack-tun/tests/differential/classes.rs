@@ -148,6 +148,20 @@ pub(crate) const CLASSES: &[Class] = &[
         example: || script(States::Established, [Odd { len: 10, urgent: 2, ..Odd::new(ACK | URG) }]),
     },
     Class {
+        name: "the first copy of a byte wins",
+        rule: "nobody changes what was received by sending it again; Linux takes text in order whole, and drops what it \
+               had queued of it (tcp_data_queue, tcp_ofo_queue)",
+        holds: |case| {
+            let data = |trace: &Trace| trace.observation.socket.as_ref().map(|socket| socket.data.clone());
+            *case.difference == Difference::Socket
+                && case.until().any(|(odd, _)| odd.forged)
+                && data(case.kernel)
+                    .zip(data(case.ours))
+                    .is_some_and(|(kernel, ours)| kernel != ours && kernel.len() == ours.len())
+        },
+        example: || script(States::Early, [Odd { len: 1000, forged: true, ..Odd::new(ACK) }]),
+    },
+    Class {
         name: "text beyond the window is cut off",
         rule: "RFC 9293 §3.10.7.4 trims to the window; Linux takes a segment that begins in the window whole, or \
                refuses it whole while something is unread (tcp_sequence, TCP_INVALID_END_SEQUENCE)",

@@ -138,15 +138,21 @@ impl<T: Member> Group<T> {
     }
 }
 
-/// The sockets of one port.
+/// The sockets of one port. None is there until the first is entered.
 #[derive(Clone, Debug)]
-pub(super) struct Crowd<T>(Groups<T>);
+pub(super) struct Crowd<T>(Option<Members<T>>);
+
+#[derive(Clone, Debug)]
+enum Members<T> {
+    /// As most ports have: in as little memory as it takes.
+    One(Box<T>),
+    More(Box<Groups<T>>),
+}
 
 #[derive(Clone, Debug)]
 enum Groups<T> {
-    /// A slice and not a vector, for most have one group.
     Few(Box<[Group<T>]>),
-    Many(Box<Table<T>>),
+    Many(Table<T>),
 }
 
 /// Many groups, by what their sockets are bound to.
@@ -155,42 +161,104 @@ struct Table<T>(HashMap<Bound, Group<T>, Keyed>);
 
 impl<T> Default for Crowd<T> {
     fn default() -> Self {
-        Self(Groups::Few(Box::default()))
+        Self(None)
     }
 }
 
 impl<T: Member> Crowd<T> {
     /// Enters a socket. `keyed` is for the table of those that become many.
     pub(super) fn push(&mut self, member: T, keyed: &Keyed) {
+        self.0 = Some(match self.0.take() {
+            None => Members::One(Box::new(member)),
+            Some(Members::One(first)) => {
+                let mut groups = Groups::Few(Box::new([Group::new(*first)]));
+                groups.push(member, keyed);
+                Members::More(Box::new(groups))
+            }
+            Some(Members::More(mut groups)) => {
+                groups.push(member, keyed);
+                Members::More(groups)
+            }
+        });
+    }
+
+    /// Removes the socket that is bound to `place` and that `is` knows. Says whether none is left.
+    pub(super) fn remove(&mut self, place: &Bound, is: impl Fn(&T) -> bool) -> bool {
+        let is_empty = match &mut self.0 {
+            None => true,
+            Some(Members::One(member)) => member.bound() == *place && is(member),
+            Some(Members::More(groups)) => groups.remove(place, is),
+        };
+        if is_empty {
+            self.0 = None;
+        }
+        is_empty
+    }
+
+    /// The only socket, if there is one only.
+    #[inline]
+    pub(super) fn only(&self) -> Option<&T> {
+        match &self.0 {
+            Some(Members::One(member)) => Some(member),
+            Some(Members::More(groups)) => groups.only(),
+            None => None,
+        }
+    }
+
+    /// The socket for a packet: the one that fits most closely. Among equals, the hash of the flow decides if
+    /// they share their port by `SO_REUSEPORT`; otherwise it is the one that was bound last, as in Linux.
+    pub(super) fn find(&self, wanted: &Wanted, hash: impl FnOnce() -> u64) -> Option<&T> {
+        match self.0.as_ref()? {
+            Members::One(member) => {
+                let place = member.bound();
+                let takes = !place.is_mapped(wanted) || member.dual_stack();
+                (takes && place.score(wanted).is_some()).then_some(member)
+            }
+            Members::More(groups) => groups.find(wanted, hash),
+        }
+    }
+
+    /// All sockets.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        let (one, more) = match &self.0 {
+            Some(Members::One(member)) => (Some(&**member), None),
+            Some(Members::More(groups)) => (None, Some(groups)),
+            None => (None, None),
+        };
+        one.into_iter().chain(more.into_iter().flat_map(|groups| groups.iter()))
+    }
+}
+
+impl<T: Member> Groups<T> {
+    fn push(&mut self, member: T, keyed: &Keyed) {
         let place = member.bound();
-        match &mut self.0 {
-            Groups::Few(groups) => match groups.iter().position(|group| group.place == place) {
+        match self {
+            Self::Few(groups) => match groups.iter().position(|group| group.place == place) {
                 Some(at) => groups[at].push(member),
                 None if groups.len() < FEW => push_exact(groups, Group::new(member)),
                 None => {
                     let mut many = HashMap::with_hasher(keyed.clone());
                     many.extend(std::mem::take(groups).into_iter().map(|group| (group.place, group)));
                     many.insert(place, Group::new(member));
-                    self.0 = Groups::Many(Box::new(Table(many)));
+                    *self = Self::Many(Table(many));
                 }
             },
-            Groups::Many(table) => match table.0.get_mut(&place) {
+            Self::Many(table) => match table.0.get_mut(&place) {
                 Some(group) => group.push(member),
                 None => drop(table.0.insert(place, Group::new(member))),
             },
         }
     }
 
-    /// Removes the socket that is bound to `place` and that `is` knows. Says whether none is left.
-    pub(super) fn remove(&mut self, place: &Bound, is: impl Fn(&T) -> bool) -> bool {
-        match &mut self.0 {
-            Groups::Few(groups) => {
+    fn remove(&mut self, place: &Bound, is: impl Fn(&T) -> bool) -> bool {
+        match self {
+            Self::Few(groups) => {
                 let Some(group) = groups.iter_mut().find(|group| group.place == *place) else {
                     return groups.is_empty();
                 };
                 group.remove(is) == 0 && retain_exact(groups, |group| !group.members.is_empty()) == 0
             }
-            Groups::Many(table) => {
+            Self::Many(table) => {
                 if table.0.get_mut(place).is_some_and(|group| group.remove(is) == 0) {
                     table.0.remove(place);
                 }
@@ -199,40 +267,35 @@ impl<T: Member> Crowd<T> {
         }
     }
 
-    /// The only socket, if there is one only.
-    #[inline]
-    pub(super) fn only(&self) -> Option<&T> {
-        match &self.0 {
-            Groups::Few(groups) => match &groups[..] {
+    fn only(&self) -> Option<&T> {
+        match self {
+            Self::Few(groups) => match &groups[..] {
                 [Group { members, .. }] if members.len() == 1 => members.first(),
                 _ => None,
             },
-            Groups::Many(_) => None,
+            Self::Many(_) => None,
         }
     }
 
-    /// The socket for a packet: the one that fits most closely. Among equals, the hash of the flow decides if
-    /// they share their port by `SO_REUSEPORT`; otherwise it is the one that was bound last, as in Linux.
-    pub(super) fn find(&self, wanted: &Wanted, hash: impl FnOnce() -> u64) -> Option<&T> {
+    fn find(&self, wanted: &Wanted, hash: impl FnOnce() -> u64) -> Option<&T> {
         let takes = |group: &Group<T>| !group.place.is_mapped(wanted) || group.dual_stack > 0;
-        let group = match &self.0 {
-            Groups::Few(groups) => {
+        let group = match self {
+            Self::Few(groups) => {
                 let scored = groups.iter().filter(|group| takes(group));
                 let scored = scored.filter_map(|group| Some((group.place.score(wanted)?, group)));
                 scored.max_by_key(|(score, _)| *score).map(|(_, group)| group)?
             }
-            Groups::Many(table) => {
+            Self::Many(table) => {
                 wanted.places().find_map(|place| table.0.get(&place).filter(|group| takes(group)))?
             }
         };
         group.choose(wanted, hash)
     }
 
-    /// All sockets.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        let (few, many) = match &self.0 {
-            Groups::Few(groups) => (Some(groups.iter()), None),
-            Groups::Many(table) => (None, Some(table.0.values())),
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        let (few, many) = match self {
+            Self::Few(groups) => (Some(groups.iter()), None),
+            Self::Many(table) => (None, Some(table.0.values())),
         };
         let groups = few.into_iter().flatten().chain(many.into_iter().flatten());
         groups.flat_map(|group| group.members.iter())

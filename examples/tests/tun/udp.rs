@@ -428,9 +428,10 @@ fn an_idle_socket_takes_few_bytes() {
             let used = (allocated() - before) / SOCKETS;
             println!("{used} bytes for a socket that was used and waits for a datagram");
             // It keeps its place in the reactor.
-            assert!(used <= 536, "{used}");
+            assert!(used <= 544, "{used}");
             println!("{each} bytes for an idle socket, in addition to its handle");
-            assert!(each <= 512, "{each}");
+            // With the tables' share of the moment: 495 of a thousand sockets.
+            assert!(each <= 520, "{each}");
         });
     });
 }

@@ -63,7 +63,12 @@ impl PacketOptions {
 fn priority_of(tos: u8) -> u32 {
     // TC_PRIO_BESTEFFORT, TC_PRIO_BULK, TC_PRIO_INTERACTIVE and TC_PRIO_INTERACTIVE_BULK, by the bits "minimize
     // delay" and "maximize throughput".
-    [0, 2, 6, 4][usize::from((tos & TOS_BITS) >> 3)]
+    match (tos & TOS_BITS) >> 3 {
+        0 => 0,
+        1 => 2,
+        2 => 6,
+        _ => 4,
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "it loads a stack from outside, in real time")]
 
 mod latencies;
 mod peers;

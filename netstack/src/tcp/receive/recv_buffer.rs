@@ -78,8 +78,8 @@ impl RecvBuffer {
         let bytes = chunk.as_slice();
         let mut taken = self.chunks.back_mut().map_or(0, |tail| tail.append(bytes));
         let room = limit.saturating_sub(self.memory + CHUNK_OVERHEAD);
-        let rest = &bytes[taken..];
-        let rest = &rest[..rest.len().min(room)];
+        let rest = bytes.get(taken..).unwrap_or_default();
+        let rest = rest.get(..room).unwrap_or(rest);
         if !rest.is_empty() {
             self.put(chunk.copy_of(rest));
             taken += rest.len();

@@ -1,4 +1,6 @@
 //! The sockets that block, as those of `std::net`.
+
+#![expect(clippy::disallowed_methods, reason = "time-outs of calls that block are real time")]
 #![cfg(feature = "net")]
 
 use netstack::blocking::{TcpListener, TcpStream, UdpSocket};

@@ -50,7 +50,7 @@ const RULES: &[(&str, u32)] = &[
     ("RFC4861", 10),
     ("RFC4862", 4),
     ("RFC8504", 3),
-    ("LINUX", 18),
+    ("LINUX", 19),
 ];
 
 /// What CONFORMANCE.md says about one rule.

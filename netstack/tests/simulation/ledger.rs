@@ -16,7 +16,8 @@ pub(crate) type Id = (usize, usize);
 #[derive(Default)]
 pub(crate) struct Ledger {
     records: Mutex<HashMap<Id, Record>>,
-    violations: Mutex<Vec<String>>,
+    /// What must not be, and of which connection it is the failure, if it is one.
+    violations: Mutex<Vec<(Option<Id>, String)>>,
     /// By host: what starts now is excused.
     down: Mutex<HashMap<usize, &'static str>>,
     closing: AtomicBool,
@@ -185,12 +186,16 @@ impl Ledger {
 
     /// Something happened that must not.
     pub(crate) fn violation(&self, what: String) {
-        self.violations.lock().expect("no panic under this lock").push(what);
+        self.note(None, what);
+    }
+
+    fn note(&self, failed: Option<Id>, what: String) {
+        self.violations.lock().expect("no panic under this lock").push((failed, what));
     }
 
     pub(crate) fn take_violation(&self) -> Option<String> {
         let mut violations = self.violations.lock().expect("no panic under this lock");
-        (!violations.is_empty()).then(|| violations.remove(0))
+        (!violations.is_empty()).then(|| violations.remove(0).1)
     }
 
     /// The client of a connection starts.
@@ -249,11 +254,13 @@ impl Ledger {
         }
     }
 
-    /// A connection may fail.
+    /// A connection may fail, and may have failed since the last look for violations: where both its ends are on
+    /// one host, the failure is told before the reason for it is known.
     pub(crate) fn excuse(&self, id: Id, why: &'static str) {
         self.with(id, |record| {
             record.excuse.get_or_insert(why);
         });
+        self.violations.lock().expect("no panic under this lock").retain(|(failed, _)| *failed != Some(id));
     }
 
     pub(crate) fn host_is_up(&self, host: usize) {
@@ -281,10 +288,11 @@ impl Ledger {
             (record.excuse, *record.progress(party))
         });
         if excuse.is_none() {
-            self.violation(format!(
+            let what = format!(
                 "connection {id:?}: {party:?} cannot {what}: {error} ({:?}) after {progress:?}",
                 error.kind()
-            ));
+            );
+            self.note(Some(id), what);
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 /// Connections that are being established, or have a byte on the way, at once.
 const AT_ONCE: usize = 256;
 /// Connections to one address of the server. With more than half of the ephemeral ports, each search for a free one
-/// looks at that half in vain first, as Linux's does.
+/// looks at that half first and finds nothing, as Linux's does.
 const PER_ADDRESS: usize = 10_000;
 /// The first address of the server's prefix.
 const SERVERS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 0);

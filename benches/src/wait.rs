@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// Waits for the device. epoll rather than poll, which would register with the device anew each time.
+/// Waits for the device. epoll rather than poll, which would register with the device again each time.
 #[derive(Debug)]
 pub(crate) struct Wait {
     epoll: OwnedFd,

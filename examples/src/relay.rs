@@ -59,7 +59,7 @@ pub async fn forward(link: &Link, right: &dyn Device, timing: Timing) -> io::Res
 }
 
 /// Watches the file descriptor of a device.
-#[expect(deprecated, reason = "its successor is unsafe, for the sake of types other than OwnedFd")]
+#[expect(deprecated, reason = "its successor is unsafe, because of types other than OwnedFd")]
 fn watch(device: &dyn Device) -> io::Result<AsyncFd<OwnedFd>> {
     match device.readiness(0) {
         Readiness::Fd(fd) => AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE),

@@ -28,7 +28,7 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream, kind: Kind) -> T
         Ok(runner(&Arguments::parse(arguments, kind)?, function, kind))
     });
     expanded.unwrap_or_else(|error| {
-        // Whoever edits the function still has it.
+        // An editor still finds the function.
         let error = error.into_compile_error();
         quote! { #item #error }
     })

@@ -14,7 +14,7 @@ pub(super) struct Device(AsyncFd<OwnedFd>);
 impl Device {
     pub(super) fn new(tun: &Tun) -> io::Result<Self> {
         let fd = tun.queue_fd(0).try_clone_to_owned()?;
-        #[expect(deprecated, reason = "its successor is unsafe, for the sake of types other than OwnedFd")]
+        #[expect(deprecated, reason = "its successor is unsafe, because of types other than OwnedFd")]
         AsyncFd::new(fd).map(Self)
     }
 

@@ -16,7 +16,7 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 /// How long a call may take.
 const CALL: Duration = Duration::from_millis(100);
 /// How long a client waits for a value to be agreed on.
-const PATIENCE: Duration = Duration::from_millis(400);
+const COMMIT_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// What survives a crash.
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ pub(crate) async fn run(
 /// Asks all nodes until one of them says that the value is agreed on. It may be so several times.
 pub(crate) async fn agree_on(nodes: &[&str], value: u64) {
     for node in nodes.iter().cycle() {
-        let agreed = timeout(PATIENCE + CALL, call(node, &format!("propose {value}"))).await;
+        let agreed = timeout(COMMIT_TIMEOUT + CALL, call(node, &format!("propose {value}"))).await;
         if matches!(agreed, Ok(Ok(answer)) if answer == "agreed") {
             return;
         }
@@ -277,7 +277,7 @@ impl Node {
             (term, disk.log.len())
         };
         let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
+        while begin.elapsed() < COMMIT_TIMEOUT {
             let (committed, mine) = {
                 let disk = self.disk.borrow();
                 (disk.committed >= len, disk.term_at(len) == term)

@@ -77,7 +77,7 @@ fn r20_a_device_that_goes_in_the_middle_of_a_transfer_fails_every_socket() {
             let all = async { tokio::join!(writing, reading, listener.accept(), delete) };
             let (written, had_read, accepted, ()) =
                 timeout(Duration::from_secs(10), all).await.expect("no task waits for ever");
-            // Whoever is told first takes the error of the connection; the other finds it closed.
+            // The first to be told takes the error of the connection; the other finds it closed.
             let told = [written, had_read];
             assert!(told.contains(&ErrorKind::NotConnected), "{told:?}");
             assert_eq!(accepted.unwrap_err().kind(), ErrorKind::NotConnected);

@@ -173,7 +173,7 @@ impl Net {
         }
     }
 
-    /// Switches a host on, after switching it off if it is on: its software begins anew, on a stack that knows of
+    /// Switches a host on, after switching it off if it is on: its software starts again, on a stack that knows of
     /// nothing.
     ///
     /// # Errors
@@ -205,7 +205,7 @@ impl Net {
     /// If there is no such host.
     pub fn stack(&mut self, name: &str) -> Option<Stack> {
         let machine = self.find(name).machine.as_mut()?;
-        // Whoever has it may do something with it.
+        // Its holder may do something with it.
         machine.touch();
         Some(machine.stack().clone())
     }

@@ -95,8 +95,8 @@ async fn after_a_wait_the_answer_comes_before_the_next_look() {
     assert_eq!(events[..3], [Event::Received, Event::Sent, Event::Empty]);
 }
 
-/// Looks in vain after each of two datagrams, `gap` apart.
-async fn looks_in_vain(busy_poll: Duration, gap: Duration) -> usize {
+/// Looks that found nothing, after each of two datagrams, `gap` apart.
+async fn empty_looks(busy_poll: Duration, gap: Duration) -> usize {
     let (_stack, peer, events) = echo(Config::default().with(|config| config.busy_poll = busy_poll)).await;
     for _ in 0..2 {
         peer.send(&datagram()).unwrap();
@@ -110,10 +110,10 @@ async fn looks_in_vain(busy_poll: Duration, gap: Duration) -> usize {
 
 #[tokio::test]
 async fn busy_polling_looks_again_and_again_after_packets_that_come_close() {
-    let waiting = looks_in_vain(Duration::ZERO, Duration::from_millis(1)).await;
+    let waiting = empty_looks(Duration::ZERO, Duration::from_millis(1)).await;
     assert!(waiting < 10, "{waiting} without it");
-    let seldom = looks_in_vain(Duration::from_millis(20), Duration::from_millis(60)).await;
+    let seldom = empty_looks(Duration::from_millis(20), Duration::from_millis(60)).await;
     assert!(seldom < 10, "{seldom} after packets that come seldom");
-    let busy = looks_in_vain(Duration::from_millis(20), Duration::from_millis(1)).await;
+    let busy = empty_looks(Duration::from_millis(20), Duration::from_millis(1)).await;
     assert!(busy > 100, "{busy} after packets that come close");
 }

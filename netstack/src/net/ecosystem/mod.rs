@@ -1,7 +1,7 @@
 //! What the crates around tokio need to take sockets of a stack, each behind a feature with the version of the
 //! crate in its name.
 //!
-//! Most need nothing: whoever takes any [`AsyncRead`](tokio::io::AsyncRead) and
+//! Most need nothing: a crate that takes any [`AsyncRead`](tokio::io::AsyncRead) and
 //! [`AsyncWrite`](tokio::io::AsyncWrite) takes a [`TcpStream`](crate::net::TcpStream). tokio-rustls,
 //! tokio-tungstenite, h2, tokio-postgres (`connect_raw`), redis (`MultiplexedConnection`) and russh
 //! (`connect_stream`, `run_stream`) do.

@@ -120,7 +120,7 @@ pub(crate) struct SocketState {
     pub(super) pressed: bool,
 }
 
-/// No memory of queues: that of the whole connection is to be counted anew.
+/// No memory of queues: that of the whole connection is to be counted again.
 const UNCOUNTED: usize = usize::MAX;
 
 /// The port, and what binding it has said of the socket.

@@ -253,7 +253,7 @@ fn orphans_go_and_what_they_lose_is_counted() {
     net.run_for(SECOND);
     assert_eq!(net.engine(1).tcp().orphans(), 1);
     let held = ballast(&net, 3 * MIB);
-    // Pressure is noticed by whoever holds a connection next.
+    // Pressure is noticed by the next call that holds a connection.
     let (other, accepted) = net.connected();
     net.run_for(SECOND);
     let now = counters(&net);

@@ -27,7 +27,7 @@ impl Connection {
     /// Each direction may hold `allowance` bytes of memory from now on; [`usize::MAX`] if the stack has enough.
     ///
     /// What is there already stays, and so does what the peer was offered: the window closes as it is used. If
-    /// there is more than before, the peer and whoever waits to write are told.
+    /// there is more than before, the peer and a waiting writer are told.
     pub fn set_allowance(&mut self, allowance: usize) {
         self.snd.set_allowance(allowance);
         if self.rcv.set_allowance(allowance) && self.state.can_receive() {

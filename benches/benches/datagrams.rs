@@ -1,14 +1,10 @@
 //! What it costs to send a datagram, without the device: one that takes each packet and forgets it.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use netstack::buffer::PacketBuf;
-use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
 use netstack::net::UdpSocket;
 use netstack::net::udp::Transmit;
-use netstack::time::Instant;
 use netstack::{Interface, Stack};
-use std::hint::black_box;
-use std::io;
+use netstack_benches::devices::Sink;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,38 +14,6 @@ use tokio::runtime::Builder;
 const DATAGRAMS: usize = 1024;
 /// As many as one packet holds: of one call.
 const PER_PACKET: usize = 44;
-
-/// A device as TUN is, without the kernel behind it.
-#[derive(Debug, Default)]
-struct Sink {
-    signal: Signal,
-}
-
-impl Device for Sink {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            mtu: 1500,
-            queues: 1,
-            checksum_offload: true,
-            segmentation_offload: true,
-            udp_segmentation_offload: true,
-            point_to_point: true,
-        }
-    }
-
-    fn receive(&self, _: Instant, _: usize, _: &mut PacketBuf) -> io::Result<RxMeta> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    fn transmit(&self, _: Instant, _: usize, packet: &TxPacket<'_>) -> io::Result<()> {
-        black_box(packet);
-        Ok(())
-    }
-
-    fn readiness(&self, _: usize) -> Readiness<'_> {
-        Readiness::Signal(&self.signal)
-    }
-}
 
 fn sending(c: &mut Criterion) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,6 +1,7 @@
 //! A stack under a peer that means it ill, in virtual time and without I/O: what the benches of the cost of a packet
 //! measure.
 
+use crate::devices::LIKE_TUN;
 use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, Signal, TxPacket};
 use netstack::readiness::Events;
@@ -35,14 +36,7 @@ struct Outbox {
 
 impl Device for Outbox {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            mtu: 1500,
-            queues: 1,
-            checksum_offload: true,
-            segmentation_offload: true,
-            udp_segmentation_offload: true,
-            point_to_point: true,
-        }
+        LIKE_TUN
     }
 
     fn receive(&self, _: Instant, _: usize, _: &mut PacketBuf) -> io::Result<RxMeta> {

@@ -11,7 +11,8 @@
 //! rounds     interleaved rounds, which count, ratios      report    tables, JSON lines, SVG
 //! forward    a proxy on different stacks                  lane      transfers over impaired paths
 //! pinning    which processors both ends have
-//! million    very many connections in memory              pair, counts: costs without a system
+//! million    very many connections in memory              pair, counts, hostile: costs without a system
+//!                                                         devices   what those run on
 //! ```
 
 #![cfg(target_os = "linux")]
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod contender;
 pub mod counts;
 pub mod datagrams;
+pub mod devices;
 pub mod forward;
 pub mod hostile;
 pub mod lane;

@@ -2,12 +2,10 @@
 //! current-thread runtime.
 
 use super::{TIMES, WARM_UP};
-use netstack::buffer::PacketBuf;
-use netstack::device::{Capabilities, Device, Pair, PairConfig, Readiness, RxMeta, Signal, TxPacket};
+use crate::devices::Sink;
+use netstack::device::{Pair, PairConfig};
 use netstack::net::{TcpListener, TcpStream, UdpSocket};
-use netstack::time::Instant;
 use netstack::{Interface, Stack};
-use std::hint::black_box;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,38 +16,6 @@ use tokio::runtime::Builder;
 
 /// Payload of a datagram that fills the MTU.
 const DATAGRAM: usize = 1472;
-
-/// A device that takes each packet and forgets it.
-#[derive(Debug, Default)]
-struct Sink {
-    signal: Signal,
-}
-
-impl Device for Sink {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            mtu: 1500,
-            queues: 1,
-            checksum_offload: true,
-            segmentation_offload: true,
-            udp_segmentation_offload: true,
-            point_to_point: true,
-        }
-    }
-
-    fn receive(&self, _: Instant, _: usize, _: &mut PacketBuf) -> io::Result<RxMeta> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    fn transmit(&self, _: Instant, _: usize, packet: &TxPacket<'_>) -> io::Result<()> {
-        black_box(packet);
-        Ok(())
-    }
-
-    fn readiness(&self, _: usize) -> Readiness<'_> {
-        Readiness::Signal(&self.signal)
-    }
-}
 
 fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(Builder::new_current_thread().enable_all().build()?.block_on(future))

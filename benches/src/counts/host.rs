@@ -1,7 +1,8 @@
 //! Two engines, joined in memory. Packets move when they are told to, and time passes when it is told to.
 
+use crate::devices::Cable;
 use netstack::buffer::PacketBuf;
-use netstack::device::{Capabilities, Device, Pair, PairConfig, Readiness, RxMeta, TxPacket};
+use netstack::device::{Device, Pair, PairConfig, RxMeta};
 use netstack::readiness::Events;
 use netstack::stack::{Batch, Cell, Engine, Family, Listener, Observer, QueueId, Unconnected};
 use netstack::time::{Duration, Instant};
@@ -27,35 +28,6 @@ pub(super) struct Packet(PacketBuf, RxMeta);
 impl Packet {
     pub(super) fn copy(&self) -> Self {
         Self(PacketBuf::copy_from(&self.0.bytes()[..self.1.len]), self.1)
-    }
-}
-
-/// One end of a [`Pair`], with or without segmentation offload. Checksums are never computed: their cost is in
-/// proportion to the bytes, and measured elsewhere.
-struct Cable {
-    end: Pair,
-    segmentation: bool,
-}
-
-impl Device for Cable {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { segmentation_offload: self.segmentation, ..self.end.capabilities() }
-    }
-
-    fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
-        self.end.receive(now, queue, buf)
-    }
-
-    fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
-        self.end.transmit(now, queue, packet)
-    }
-
-    fn flush(&self, queue: usize) {
-        self.end.flush(queue);
-    }
-
-    fn readiness(&self, queue: usize) -> Readiness<'_> {
-        self.end.readiness(queue)
     }
 }
 

@@ -1,10 +1,9 @@
 //! netstack to netstack.
 
 use super::{CHUNK, Link, QUEUE, Watch};
-use ::netstack::buffer::PacketBuf;
-use ::netstack::device::{Capabilities, Device, Pair, PairConfig, Readiness, RxMeta, TxPacket};
+use crate::devices::Cable;
+use ::netstack::device::{Device, Pair, PairConfig};
 use ::netstack::net::{TcpListener, TcpStream};
-use ::netstack::time::Instant;
 use ::netstack::{Interface, Stack};
 use std::io;
 use std::sync::Arc;
@@ -74,38 +73,5 @@ impl Transfer {
             };
             tokio::try_join!(write, read).map(drop)
         })
-    }
-}
-
-/// A [`Pair`] that can pass incomplete checksums without super-segments. The pair itself has both
-/// or neither.
-struct Cable {
-    end: Pair,
-    segmentation: bool,
-}
-
-impl Device for Cable {
-    fn capabilities(&self) -> Capabilities {
-        let capabilities = self.end.capabilities();
-        Capabilities {
-            segmentation_offload: capabilities.segmentation_offload && self.segmentation,
-            ..capabilities
-        }
-    }
-
-    fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
-        self.end.receive(now, queue, buf)
-    }
-
-    fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
-        self.end.transmit(now, queue, packet)
-    }
-
-    fn flush(&self, queue: usize) {
-        self.end.flush(queue);
-    }
-
-    fn readiness(&self, queue: usize) -> Readiness<'_> {
-        self.end.readiness(queue)
     }
 }

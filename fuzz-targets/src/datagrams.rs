@@ -1,7 +1,7 @@
 //! UDP, any-IP, and addresses that change: datagrams from a hostile peer into a stack with sockets, a forwarder and a
 //! listener, while its interface changes.
 
-use crate::packets::{self, Ends};
+use crate::packets::{self, Ends, pick};
 use crate::world::{Card, Deaf, Host, START, address, span};
 use arbitrary::{Result, Unstructured};
 use netstack::Config;
@@ -45,10 +45,6 @@ struct Case {
     now: Instant,
     /// What the stack sent last, for errors to quote.
     sent: Vec<u8>,
-}
-
-fn pick<T: Copy>(from: &[T], by: u8) -> T {
-    from[usize::from(by) % from.len()]
 }
 
 fn case(u: &mut Unstructured<'_>) -> Result<()> {

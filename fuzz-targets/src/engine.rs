@@ -1,6 +1,6 @@
 //! Packets that a hostile peer makes, into a stack with live connections.
 
-use crate::packets::{self, Ends, mend_ip_header};
+use crate::packets::{self, Ends, mend_ip_header, pick};
 use crate::world::{Card, Host, START, address, span};
 use arbitrary::{Result, Unstructured};
 use netstack::Config;
@@ -67,10 +67,6 @@ struct Case {
 /// What the peer's byte at a position of its sequence space is: every segment agrees with every other.
 fn byte(seq: SeqNum) -> u8 {
     (seq.raw().wrapping_mul(2_654_435_761) >> 24) as u8
-}
-
-fn pick<T: Copy>(from: &[T], by: u8) -> T {
-    from[usize::from(by) % from.len()]
 }
 
 fn case(u: &mut Unstructured<'_>) -> Result<()> {

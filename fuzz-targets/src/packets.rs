@@ -7,6 +7,11 @@ use netstack::wire::{
 };
 use std::net::IpAddr;
 
+/// One of several, as a byte of the input says.
+pub(crate) fn pick<T: Copy>(from: &[T], by: u8) -> T {
+    from[usize::from(by) % from.len()]
+}
+
 /// Where a packet comes from and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ends {

@@ -142,16 +142,13 @@ impl Held<'_, '_> {
         self.drain_backlog();
         let result = f(&mut self);
         let progress = match end {
-            End::Settle => {
+            End::Settle | End::Call => {
                 self.drain_backlog();
                 let progress = self.settle();
-                self.state.weigh();
-                progress
-            }
-            End::Call => {
-                self.drain_backlog();
-                let progress = self.settle();
-                self.state.weigh_if_new();
+                match end {
+                    End::Call => self.state.weigh_if_new(),
+                    _ => self.state.weigh(),
+                }
                 progress
             }
             End::AfterBatch(scratch) => {

@@ -105,7 +105,8 @@ fn main() -> ExitCode {
 fn run_server(contender: &str) -> io::Result<()> {
     let contender: Contender = contender.parse().map_err(io::Error::other)?;
     let runtime = RuntimeKind::Current;
-    let options = serve::Options { nic: Nic::default(), tun: None, runtime, until_eof: true };
+    let (nic, busy_poll) = (Nic::default(), Duration::ZERO);
+    let options = serve::Options { nic, tun: None, runtime, busy_poll, until_eof: true };
     serve::run(contender, &options, || 0)
 }
 

@@ -16,6 +16,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -67,6 +68,8 @@ pub struct Options {
     pub tun: Option<String>,
     /// The runtime, where it has one.
     pub runtime: RuntimeKind,
+    /// For how long netstack polls its device before it waits ([`Config::busy_poll`]).
+    pub busy_poll: Duration,
     /// Whether to answer requests on standard input, and to end when it ends.
     pub until_eof: bool,
 }
@@ -88,7 +91,7 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
             let copy = contender == Contender::LimitCopy;
             limit::run(&tun, if copy { Copying::Once } else { Copying::None })
         }
-        Contender::Netstack => runtime(options.runtime)?.block_on(netstack(open()?)),
+        Contender::Netstack => runtime(options.runtime)?.block_on(netstack(open()?, options.busy_poll)),
         Contender::KernelVeth | Contender::KernelLoopback => runtime(options.runtime)?.block_on(kernel()),
         Contender::Smoltcp => peers::smoltcp::serve(&open()?, SERVER, ready),
         #[cfg(feature = "peers")]
@@ -155,9 +158,12 @@ pub(crate) fn runtime(kind: RuntimeKind) -> io::Result<Runtime> {
 }
 
 /// netstack, driven by the runtime that also runs the services.
-async fn netstack(tun: Tun) -> io::Result<()> {
+async fn netstack(tun: Tun, busy_poll: Duration) -> io::Result<()> {
     let interface = Interface::new(Arc::new(tun)).address(&format!("{SERVER}/24"));
-    let config = Config::default().with(|config| config.congestion = CongestionName::CUBIC);
+    let config = Config::default().with(|config| {
+        config.congestion = CongestionName::CUBIC;
+        config.busy_poll = busy_poll;
+    });
     let stack = Stack::builder().config(config).interface(interface).build()?;
     for service in Service::ALL {
         let listener = net::TcpListener::bind_on(&stack, (SERVER, service.port())).await?;

@@ -18,6 +18,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Counts live bytes, for `hold`: two atomic additions for each allocation. The measured paths do
 /// not allocate for each packet.
@@ -80,6 +81,9 @@ struct Serve {
     runtime: Runtime,
     #[arg(long, default_value_t = 1)]
     queues: usize,
+    /// For how long netstack polls its device before it waits, in microseconds.
+    #[arg(long, default_value_t = 0)]
+    busy_poll: u64,
     /// End when standard input does.
     #[arg(long, hide = true)]
     until_eof: bool,
@@ -87,9 +91,10 @@ struct Serve {
 
 impl Serve {
     fn run(self) -> io::Result<()> {
-        let Self { contender, tun, link, runtime, queues, until_eof } = self;
+        let Self { contender, tun, link, runtime, queues, busy_poll, until_eof } = self;
         let nic = Nic { queues, ..link };
-        serve::run(contender, &serve::Options { nic, tun, runtime: runtime.into(), until_eof }, live_bytes)
+        let (runtime, busy_poll) = (runtime.into(), Duration::from_micros(busy_poll));
+        serve::run(contender, &serve::Options { nic, tun, runtime, busy_poll, until_eof }, live_bytes)
     }
 }
 

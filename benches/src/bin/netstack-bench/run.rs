@@ -62,6 +62,9 @@ struct Settings {
     /// A round is dropped if the limit's figure is off its median by more than this factor.
     #[arg(long, default_value_t = 1.5)]
     drop_factor: f64,
+    /// For how long netstack polls its device before it waits, in microseconds (rr on two cores).
+    #[arg(long, default_value_t = 0)]
+    busy_poll: u64,
     /// Let processors idle between packets, which costs a wake-up each time (rr).
     #[arg(long)]
     idle: bool,
@@ -189,6 +192,7 @@ fn measure(
     let mut sites = Sites {
         program: std::env::current_exe()?,
         runtime: settings.runtime.map(RuntimeKind::from),
+        busy_poll: settings.busy_poll,
         open: HashMap::new(),
     };
     let how = How { timing: common.timing(), idle: settings.idle };
@@ -218,6 +222,7 @@ type Key = (Contender, Nic, Pinning);
 struct Sites {
     program: PathBuf,
     runtime: Option<RuntimeKind>,
+    busy_poll: u64,
     /// One that could not be started is not started again.
     open: HashMap<Key, Result<Site, String>>,
 }
@@ -249,6 +254,7 @@ impl Sites {
         let runtime = self.runtime.unwrap_or_else(|| contender.runtime(nic.queues));
         let mut command = Command::new(&self.program);
         command.args(["serve", contender.name(), "--until-eof", "--runtime", Runtime::name(runtime)]);
+        command.args(["--busy-poll", &self.busy_poll.to_string()]);
         command.args(["--link", &nic.to_string(), "--queues", &nic.queues.to_string()]);
         Site::start(contender, nic, pinning, command)
     }

@@ -211,14 +211,12 @@ fn drain(core: &Arc<Core>) {
     runtime.block_on(async {
         let Ok(queues) = queue_tasks(core) else { return };
         for task in queues {
-            tokio::spawn(task);
+            tokio::spawn(at_each_check(task));
         }
-        let deadlines = tokio::spawn(DeadlineTask::new(Arc::clone(core)));
+        let deadlines = tokio::spawn(at_each_check(DeadlineTask::new(Arc::clone(core))));
         let drained = async {
             while !core.engine.is_drained() {
                 tokio::time::sleep(CHECK_INTERVAL).await;
-                // The tasks that the old runtime has not dropped yet may have taken an event.
-                core.wakeups.all();
             }
         };
         // A peer that does not acknowledge in time is given up.
@@ -228,10 +226,20 @@ fn drain(core: &Arc<Core>) {
         // A reset may have to wait in a link.
         while reset && core.is_transmitting() && core.now() < begin + core.exit_drain() {
             tokio::time::sleep(CHECK_INTERVAL).await;
-            core.wakeups.all();
         }
         deadlines.abort();
     });
+}
+
+/// Runs `task` and gives it a turn every [`CHECK_INTERVAL`]: a task that the old runtime has not dropped yet, or a
+/// thread that serves a queue, may have taken an event or the place of who waits for it.
+async fn at_each_check(mut task: impl Future<Output = ()> + Unpin) {
+    let mut check = tokio::time::interval(CHECK_INTERVAL);
+    std::future::poll_fn(|cx| {
+        while check.poll_tick(cx).is_ready() {}
+        Pin::new(&mut task).poll(cx)
+    })
+    .await;
 }
 
 /// A runtime for a thread that drives one stack.

@@ -37,6 +37,7 @@ mod error;
 mod event;
 #[cfg(feature = "macros")]
 mod exact;
+mod handover;
 pub mod icmp;
 #[cfg(any(feature = "macros", feature = "sim"))]
 pub(crate) mod idle;

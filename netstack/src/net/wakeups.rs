@@ -81,6 +81,11 @@ impl Wakeups {
         self.queue(index).signal.poll_readable(cx)
     }
 
+    /// Forgets a wake-up of the queue at `index`, if there was one.
+    pub(crate) fn take_queue(&self, index: usize) {
+        self.queue(index).signal.take_readable();
+    }
+
     /// Who waits for the failure of an interface.
     pub(crate) fn failures(&self) -> &Notify {
         &self.failures

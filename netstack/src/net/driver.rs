@@ -26,9 +26,13 @@ pub enum Driver {
     /// Tasks on the tokio runtime in which the stack is built. The stack uses the clock of the
     /// runtime, so that it runs in virtual time if the runtime's time is paused. The stack ends
     /// when the runtime ends.
+    ///
+    /// While all threads of the runtime are blocked, by a `join` or a computation, the stack goes on over
+    /// loopback and over devices in memory, and keeps its deadlines, some milliseconds late. Over a device with a descriptor, such as
+    /// TUN, it receives when a thread of the runtime has time again. In paused time it waits for the runtime in any case.
     #[default]
     Tokio,
-    /// A dedicated thread, independent of any runtime. The stack uses the monotonic clock, also where the
+    /// A dedicated thread, independent of any runtime and of what blocks it. The stack uses the monotonic clock, also where the
     /// time of the runtime around it is paused.
     Thread,
 }
@@ -55,6 +59,10 @@ pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
     // Paused time belongs to a test whose peers are in the same stopped time: no peer would answer.
     let drains = !clock::is_paused();
     core.spawner.get_or_init(|| Spawner::Runtime { handle: handle.clone(), drains });
+    if core.clock.runs() {
+        let stack: Weak<Core> = Arc::downgrade(core);
+        core.wakeups.set_standby(stack);
+    }
     for task in queues {
         drive(core, &handle, drains, task);
     }

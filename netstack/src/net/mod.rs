@@ -54,6 +54,7 @@ mod schedules;
 mod sock_ref;
 mod sockets;
 mod stack;
+mod standby;
 pub mod tcp;
 mod timer;
 pub mod udp;

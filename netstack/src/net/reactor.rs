@@ -542,6 +542,9 @@ impl QueueWork {
                 match any([events, self.poll_times(cx)]) {
                     Poll::Pending => {
                         self.polling.on_wait();
+                        if self.has_times() {
+                            self.core.wakeups.has_deadline();
+                        }
                         return Poll::Pending;
                     }
                     Poll::Ready(Ok(())) => {}
@@ -605,7 +608,10 @@ impl Work for QueueWork {
             Served::All { room, .. } => match self.poll_events(room, cx) {
                 Poll::Ready(Err(_)) => Progress::Task,
                 Poll::Ready(Ok(())) => Progress::Again,
-                Poll::Pending if self.has_times() => Progress::Task,
+                Poll::Pending if self.has_times() => {
+                    self.core.wakeups.has_deadline();
+                    Progress::Task
+                }
                 Poll::Pending => Progress::Waits,
             },
         }

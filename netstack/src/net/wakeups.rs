@@ -1,10 +1,12 @@
 //! What wakes the reactor's tasks.
 
 use super::event::NetworkEvent;
+use super::standby::{Overdue, Standby};
 use crate::device::Signal;
 use crate::stack::{DriverHook, QueueId};
 use crate::sync::Growing;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use tokio::sync::{Notify, broadcast};
 
@@ -22,6 +24,8 @@ pub(crate) struct Wakeups {
     failures: Notify,
     /// Who wants to know what changes.
     changes: broadcast::Sender<Change>,
+    /// Who keeps deadlines when the reactor does not; none in paused time.
+    standby: OnceLock<Arc<Standby>>,
 }
 
 /// What happened to an interface.
@@ -45,7 +49,7 @@ impl Wakeups {
     pub(crate) fn new(queues: impl Iterator<Item = QueueId>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
         let queues = Growing::new(queues.map(QueueWakeup::new).collect());
-        Self { deadline: Signal::new(), queues, failures: Notify::new(), changes }
+        Self { deadline: Signal::new(), queues, failures: Notify::new(), changes, standby: OnceLock::new() }
     }
 
     /// Adds a queue, and gives its index. None if there are too many.
@@ -71,6 +75,18 @@ impl Wakeups {
         self.queues.iter().for_each(|queue| queue.signal.raise_readable());
     }
 
+    /// From now on, somebody keeps the deadlines of `stack` when the reactor does not.
+    pub(crate) fn set_standby(&self, stack: Weak<dyn Overdue>) {
+        self.standby.get_or_init(|| Standby::new(stack));
+    }
+
+    /// A device, or the engine, has a deadline.
+    pub(crate) fn has_deadline(&self) {
+        if let Some(standby) = self.standby.get() {
+            standby.soon();
+        }
+    }
+
     /// Waits for the next call of [`DriverHook::deadline_moved`].
     pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.poll_readable(cx)
@@ -79,6 +95,11 @@ impl Wakeups {
     /// Waits for the next wake-up of the queue at `index`.
     pub(crate) fn poll_queue(&self, index: usize, cx: &mut Context<'_>) -> Poll<()> {
         self.queue(index).signal.poll_readable(cx)
+    }
+
+    /// Wakes who serves the queue at `index`.
+    pub(crate) fn wake(&self, index: usize) {
+        self.queue(index).signal.raise_readable();
     }
 
     /// Forgets a wake-up of the queue at `index`, if there was one.
@@ -131,6 +152,7 @@ impl QueueWakeup {
 impl DriverHook for Wakeups {
     fn deadline_moved(&self) {
         self.deadline.raise_readable();
+        self.has_deadline();
     }
 
     fn waiting(&self, id: QueueId) {

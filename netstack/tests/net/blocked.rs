@@ -1,7 +1,7 @@
 //! A runtime whose only thread blocks: what needs no wait goes on, over loopback and devices in memory, as it
 //! does in the kernel.
 
-use crate::common::{connect, connected, stack};
+use crate::common::{connect, connected, linked, stack};
 use netstack::device::{Pair, PairConfig};
 use netstack::net::UdpSocket;
 use netstack::{Driver, Interface, Stack, blocking};
@@ -9,7 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
 /// Longer than anything here takes.
@@ -151,5 +151,44 @@ fn many_threads_write_to_a_runtime_that_is_blocked() {
             while let 1.. = stream.try_read_buf(&mut all).unwrap() {}
             assert!(all == vec![n as u8; 20_000], "{n}: {}", all.len());
         }
+    });
+}
+
+/// Nagle's algorithm waits for an acknowledgment, which is delayed.
+#[test]
+fn delayed_acknowledgments_are_sent_while_the_thread_is_blocked() {
+    in_one_thread(|| async {
+        let stack = stack();
+        let (ours, theirs) = connect(&stack).await;
+        for stream in [&ours, &theirs] {
+            netstack::SockRef::from(stream).set_tcp_quickack(false).unwrap();
+        }
+        let [mut ours, mut theirs] = [ours, theirs].map(blocking::TcpStream::from);
+        let writer = thread::spawn(move || {
+            for _ in 0..20 {
+                ours.write_all(b"x").unwrap();
+            }
+            ours
+        });
+        let reader = thread::spawn(move || theirs.read_exact(&mut [0; 20]));
+        reader.join().unwrap().unwrap();
+        drop(writer.join());
+    });
+}
+
+#[test]
+fn a_link_carries_while_the_thread_is_blocked() {
+    in_one_thread(|| async {
+        let (left, right) = linked("delay=1ms");
+        let listener = right.listen("10.0.0.2:80").await.unwrap();
+        let client = thread::spawn(move || {
+            let mut client = blocking::TcpStream::connect_on(&left, ("10.0.0.2", 80)).unwrap();
+            client.write_all(b"request").unwrap();
+            client
+        });
+        let client = client.join().unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_eq!(stream.read(&mut [0; 100]).await.unwrap(), 7);
+        drop(client);
     });
 }

@@ -292,6 +292,10 @@ impl Overdue for Core {
                 device.on_deadline(now);
                 // What it made ready is received by a task, or in this thread if that can be.
                 self.wakeups.wake(index);
+                self.wakeups.defer(index);
+            }
+            if self.wakeups.serve_missed(index) {
+                next = Some(now);
             }
             next = next.into_iter().chain(device.next_deadline()).min();
         }

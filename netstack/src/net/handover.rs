@@ -9,6 +9,8 @@
 //!   locked meanwhile. Others that come leave a mark, and the one that has the work looks again.
 //! - One level deep: what serving a queue makes due is served after it, by the same thread.
 //! - Bounded: after [`MAX_TURNS`] the rest is left to the tasks of the reactor.
+//! - Not at any price: work that is cheaper in larger batches, as that of a bulk transfer, is left to the task
+//!   ([`Work::defers`]). If the task does not come, the standby (`net/standby.rs`) notices, and it is done here after all.
 
 use crate::sync::{Mutex, Rank};
 use std::cell::RefCell;
@@ -22,6 +24,8 @@ const MAX_TURNS: usize = 128;
 
 /// What is done for a queue.
 pub(super) trait Work: Send + 'static {
+    /// Whether the task should do it, which is cheaper. It is asked again where the task does not come.
+    fn defers(&mut self) -> bool;
     /// Does what is there to be done, up to a batch, and makes `waker` know of what comes later.
     fn turn(&mut self, waker: &Waker) -> Progress;
     /// Leaves what there is to the task. `waker` is for what comes.
@@ -132,7 +136,7 @@ trait Queue: Send + Sync {
 impl<W: Work> Queue for Handover<W> {
     fn serve(self: Arc<Self>) -> bool {
         let Some(mut work) = self.take() else { return false };
-        let progress = work.turn(&self.inline());
+        let progress = if work.defers() { Progress::Task } else { work.turn(&self.inline()) };
         let missed = self.put_back(work);
         match progress {
             Progress::Again => true,
@@ -153,9 +157,14 @@ impl<W: Work> Queue for Handover<W> {
     }
 }
 
+#[cfg(not(all(test, netstack_shuttle)))]
 thread_local! {
     /// The queues that this thread is to serve. None if it does not serve any.
     static DUE: RefCell<Option<VecDeque<Arc<dyn Queue>>>> = const { RefCell::new(None) };
+}
+#[cfg(all(test, netstack_shuttle))]
+shuttle::thread_local! {
+    static DUE: RefCell<Option<VecDeque<Arc<dyn Queue>>>> = RefCell::new(None);
 }
 
 /// Serves what became due on this thread when it is dropped, up to the limit.
@@ -223,9 +232,14 @@ mod tests {
     struct Scripted {
         turns: Arc<AtomicUsize>,
         turn: Turn,
+        defers: bool,
     }
 
     impl Work for Scripted {
+        fn defers(&mut self) -> bool {
+            std::mem::take(&mut self.defers)
+        }
+
         fn turn(&mut self, _: &Waker) -> Progress {
             let turn = self.turns.fetch_add(1, Ordering::Relaxed);
             (self.turn)(turn)
@@ -248,7 +262,8 @@ mod tests {
     /// Work, its turns, and how often its task was woken.
     fn scripted(turn: impl FnMut(usize) -> Progress + Send + 'static) -> Parts {
         let turns = Arc::new(AtomicUsize::new(0));
-        let handover = Handover::new(Scripted { turns: Arc::clone(&turns), turn: Box::new(turn) });
+        let handover =
+            Handover::new(Scripted { turns: Arc::clone(&turns), turn: Box::new(turn), defers: false });
         let woken = Arc::new(Count::default());
         handover.set_task(&Waker::from(Arc::clone(&woken)));
         Parts { handover, turns, woken }
@@ -282,6 +297,18 @@ mod tests {
         assert_eq!(queue.seen(), (1, 1));
         queue.handover.inline().wake();
         assert_eq!(queue.seen(), (2, 1), "it has not had its turn yet");
+    }
+
+    #[test]
+    fn what_is_deferred_is_done_if_the_task_does_not_come() {
+        let queue = scripted(|_| Progress::Waits);
+        let mut work = queue.handover.take().unwrap();
+        work.defers = true;
+        queue.handover.put_back(work);
+        queue.handover.inline().wake();
+        assert_eq!(queue.seen(), (0, 1));
+        queue.handover.inline().wake();
+        assert_eq!(queue.seen(), (1, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::net::alarm::{Alarm, Precision};
 use crate::net::core::{Core, Lifecycle};
 use crate::net::handover::{Handover, Progress, Scope, Work};
 use crate::net::polling::Polling;
+use crate::net::wakeups::Wakeups;
 use crate::stack::{Batch, QueueId};
 use crate::time::{Duration, Instant};
 use std::future::Future;
@@ -86,6 +87,8 @@ pub(crate) struct QueueTask {
     handover: Arc<Handover<QueueWork>>,
     /// Serves the queue in the thread that wakes it, where that is possible.
     inline: Option<Waker>,
+    wakeups: Arc<Wakeups>,
+    index: usize,
 }
 
 impl QueueTask {
@@ -94,21 +97,23 @@ impl QueueTask {
     pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
         // In paused time everything has its turn in the order in which the runtime gives it.
         let runs = core.clock.runs();
+        let wakeups = Arc::clone(&core.wakeups);
         let mut work = QueueWork::new(core, index)?;
         let inline = runs && work.io.is_inline(work.queue());
-        work.inline = inline;
+        work.inline.possible = inline;
         let handover = Handover::new(work);
         let inline = inline.then(|| handover.inline());
         if let Some(waker) = &inline
             && let Some(mut work) = handover.take()
         {
             // The thread may block before the task has had its first turn.
+            wakeups.set_inline(index, waker);
             work.arm(Room::Enough, &mut Context::from_waker(waker));
             if handover.put_back(work) {
                 waker.wake_by_ref();
             }
         }
-        Ok(Self { handover, inline })
+        Ok(Self { handover, inline, wakeups, index })
     }
 }
 
@@ -128,6 +133,7 @@ impl Future for QueueTask {
         // Dropped last: what this turn makes due comes after it.
         let _scope = this.inline.as_ref().and_then(|_| Scope::enter());
         this.handover.set_task(cx.waker());
+        this.wakeups.came(this.index);
         let Some(mut work) = this.handover.take() else {
             // Who has it looks again, or wakes this task.
             return Poll::Pending;
@@ -164,9 +170,23 @@ struct QueueWork {
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
     polling: Polling,
-    /// A thread that raises an event may serve the queue.
-    inline: bool,
+    inline: Inline,
 }
+
+/// Whether a thread that raises an event serves the queue itself.
+#[derive(Debug, Default)]
+struct Inline {
+    /// It may.
+    possible: bool,
+    /// Turns for which bulk is assumed: large packets are better received several at once, since one acknowledgment
+    /// answers them.
+    bulk: u8,
+}
+
+/// Turns without large packets after which a bulk transfer is over. Between them there are the ends of writes.
+const BULK_TURNS: u8 = 4;
+/// Packets of a batch that are longer than this, on average, are a bulk transfer.
+const BULK: usize = 8 * 1024;
 
 /// Packets of a batch that one look at the clock serves at most: some microseconds.
 const SAME_TIME: usize = 16;
@@ -317,7 +337,7 @@ impl QueueWork {
             effects: Batch::new(),
             spare,
             polling,
-            inline: false,
+            inline: Inline::default(),
         })
     }
 
@@ -337,12 +357,22 @@ impl QueueWork {
     }
 
     fn receive_packets(&mut self, now: &mut Instant, packets: &mut usize) -> BatchEnd {
-        let (mut bytes, mut interruptions) = (0, 0);
+        let mut bytes = 0;
+        let end = self.receive_up_to(now, packets, &mut bytes);
+        if *packets > 0 {
+            let bulk = bytes > *packets * BULK;
+            self.inline.bulk = if bulk { BULK_TURNS } else { self.inline.bulk.saturating_sub(1) };
+        }
+        end
+    }
+
+    fn receive_up_to(&mut self, now: &mut Instant, packets: &mut usize, bytes: &mut usize) -> BatchEnd {
+        let mut interruptions = 0;
         // After a wait it is often one packet that somebody waits for, too. Their answer comes before the look
         // for more, where that is a system call.
         let one = self.polling.take_waited() && self.io.is_fd();
         let most = if one { 1 } else { BATCH_PACKETS };
-        while *packets < most && bytes < BATCH_BYTES {
+        while *packets < most && *bytes < BATCH_BYTES {
             // A few packets have the same time, unless one of them made us send: on a short path the answer to
             // that may be among the next ones, and its round trip is measured.
             if *packets % SAME_TIME == SAME_TIME - 1 || self.effects.has_transmitted() {
@@ -352,7 +382,7 @@ impl QueueWork {
             match self.io.device().receive(*now, self.queue(), &mut buf) {
                 Ok(meta) => {
                     *packets += 1;
-                    bytes += meta.len;
+                    *bytes += meta.len;
                     self.core.engine.on_packet(*now, self.id, buf, meta, &mut self.effects);
                     self.spare = self.effects.take_spare();
                     if self.effects.is_crowded() {
@@ -440,10 +470,9 @@ impl QueueWork {
         self.core.wakeups.take_queue(self.index);
     }
 
-    /// Waits for the next event of the device or the stack; ready if there has been one already.
+    /// Waits for the next event of the device; ready if there has been one already.
     fn poll_events(&mut self, room: Room, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let queue = self.queue();
-        let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
         let readable = self.io.poll_readable(queue, cx);
         let writable = match room {
             Room::None if self.refusals < MAX_REFUSALS => {
@@ -464,7 +493,7 @@ impl QueueWork {
                 hung_up
             }
         };
-        any([wakeup, readable, writable])
+        any([readable, writable])
     }
 
     /// Waits for the next time at which there is something to do; ready if it has come.
@@ -517,7 +546,7 @@ impl QueueWork {
             return Served::More { room, crowded };
         }
         let again = packets.is_some_and(|packets| self.polling.looks_again(now, packets));
-        Served::All { again: again && !self.inline, room, crowded }
+        Served::All { again: again && !self.inline.possible, room, crowded }
     }
 
     /// Makes the signals tell who waits of what comes from now on, whatever there is already.
@@ -531,7 +560,7 @@ impl QueueWork {
         let crowded = match self.serve(signals) {
             Served::Over => return Poll::Ready(()),
             Served::More { room, crowded } => {
-                if self.inline {
+                if self.inline.possible {
                     self.arm(room, signals);
                 }
                 crowded
@@ -539,7 +568,8 @@ impl QueueWork {
             Served::All { again: true, crowded, .. } => crowded,
             Served::All { again: false, room, crowded } => {
                 let events = self.poll_events(room, signals);
-                match any([events, self.poll_times(cx)]) {
+                let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
+                match any([events, wakeup, self.poll_times(cx)]) {
                     Poll::Pending => {
                         self.polling.on_wait();
                         if self.has_times() {
@@ -595,6 +625,10 @@ fn any<const N: usize>(events: [Poll<io::Result<()>>; N]) -> Poll<io::Result<()>
 
 /// In any thread that has something for the queue.
 impl Work for QueueWork {
+    fn defers(&mut self) -> bool {
+        self.inline.bulk > 0 && self.core.wakeups.defer(self.index)
+    }
+
     fn turn(&mut self, waker: &Waker) -> Progress {
         let cx = &mut Context::from_waker(waker);
         match self.serve(cx) {
@@ -602,6 +636,7 @@ impl Work for QueueWork {
             // Who reads should have a turn before more is received, unless more comes.
             Served::More { room, crowded: true } | Served::All { room, crowded: true, .. } => {
                 self.arm(room, cx);
+                self.core.wakeups.defer(self.index);
                 Progress::Task
             }
             Served::More { .. } => Progress::Again,
@@ -619,5 +654,6 @@ impl Work for QueueWork {
 
     fn leave(&mut self, waker: &Waker) {
         self.arm(Room::Enough, &mut Context::from_waker(waker));
+        self.core.wakeups.defer(self.index);
     }
 }

@@ -313,7 +313,7 @@ impl Engine {
     /// # Errors
     /// `EOPNOTSUPP` for the loopback interface; `ENODEV` if it was removed before.
     pub fn remove_interface(&self, now: Instant, interface: u16) -> io::Result<()> {
-        let cause = Failure::Os(libc::ENODEV);
+        let cause = Failure::os(libc::ENODEV);
         self.core.remove_interface(interface, &cause)?;
         let mut effects = Effects::default();
         let mut turn = Turn::new(&self.core, now, &mut effects);

@@ -290,6 +290,33 @@ fn a_connection_in_time_wait_answers_with_the_options_of_its_packets() {
     assert_eq!((answer.mark, answer.ip.traffic_class, answer.from), ((7, 5), 0x10, 0));
 }
 
+#[test]
+fn a_reset_behind_data_that_was_dropped_counts_once_a_challenge_is_answered() {
+    // As under memory pressure, where the window of what is acknowledged and that of what is in flight differ.
+    let left_open = |rate: u32| {
+        let mut net = Net::pair_with(62, LinkSpec::default(), |_, config| {
+            (config.reset_rate, config.reset_burst) = (rate, rate);
+        });
+        let listener = net.listen(1, 80, 64);
+        let pairs: Vec<_> = (0..40).map(|_| net.connected_to(&listener)).collect();
+        net.cable.set_filter(|packet| {
+            let text = packet.tcp.as_ref().is_some_and(|(.., payload)| !payload.is_empty());
+            if packet.from == 0 && text { Verdict::Drop } else { Verdict::Pass }
+        });
+        let mut servers = Vec::new();
+        for (client, server) in pairs {
+            net.write(&client, &[1; 1000]).unwrap();
+            net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
+            servers.push(server);
+        }
+        net.run_for(100 * SECOND);
+        servers.iter().filter(|server| net.state(server) == State::Established).count()
+    };
+    assert_eq!(left_open(10_000), 0);
+    // The other end has nothing to send, so it hears nothing more of it: as where a reset was lost.
+    assert!(left_open(10) > 20, "the limit of resets is for answers to challenges, too");
+}
+
 #[derive(Default)]
 struct Hook {
     deadlines: AtomicUsize,

@@ -138,8 +138,8 @@ impl Future for QueueTask {
             // Who has it looks again, or wakes this task.
             return Poll::Pending;
         };
-        let signals = this.inline.as_ref().unwrap_or(cx.waker()).clone();
-        let outcome = work.poll(cx, &mut Context::from_waker(&signals));
+        let signals = this.inline.as_ref().unwrap_or(cx.waker());
+        let outcome = work.poll(cx, &mut Context::from_waker(signals));
         if this.handover.put_back(work) {
             cx.waker().wake_by_ref();
         }
@@ -557,15 +557,9 @@ impl QueueWork {
 
     /// In the task of the queue, which `cx` is of; `signals` is for what may be served elsewhere, too.
     fn poll(&mut self, cx: &mut Context<'_>, signals: &mut Context<'_>) -> Poll<()> {
-        let crowded = match self.serve(signals) {
+        let (room, crowded) = match self.serve(signals) {
             Served::Over => return Poll::Ready(()),
-            Served::More { room, crowded } => {
-                if self.inline.possible {
-                    self.arm(room, signals);
-                }
-                crowded
-            }
-            Served::All { again: true, crowded, .. } => crowded,
+            Served::More { room, crowded } | Served::All { again: true, room, crowded } => (room, crowded),
             Served::All { again: false, room, crowded } => {
                 let events = self.poll_events(room, signals);
                 let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
@@ -585,9 +579,14 @@ impl QueueWork {
                         return Poll::Ready(());
                     }
                 }
-                crowded
+                (room, crowded)
             }
         };
+        if self.inline.possible {
+            // The thread may block before the next turn.
+            self.arm(room, signals);
+            self.core.wakeups.defer(self.index);
+        }
         if crowded {
             // Behind all others, the future of `block_on` included, which a task that is always ready would
             // keep waiting for some sixty turns. Forgetting the future does not forget the waker.

@@ -58,6 +58,8 @@ pub struct Cell {
     backlog_len: AtomicUsize,
     /// The cell is on some reactor's list of cells that got segments.
     dirty: AtomicBool,
+    /// The table of flows leads here, or is about to: what [`SocketState::attached`] says, for who has not locked it.
+    listed: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
     /// The queue on which the connection transmits: that of its interface on which segments arrive. The
     /// interface is the one that the route leads through, for good.
@@ -351,6 +353,7 @@ impl Cell {
     }
 
     /// A number that is unique among all connections of the stack.
+            listed: AtomicBool::new(true),
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -602,11 +605,30 @@ impl Cell {
         self.dirty.swap(false, Ordering::AcqRel);
     }
 
+    /// Whether the table of flows leads here.
+    #[inline]
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// The table of flows does not lead here any more.
+    pub(super) fn unlist(&self) {
+        self.listed.store(false, Ordering::Release);
+    }
+
     /// The oldest segment that arrived while the cell was locked.
     pub(crate) fn pop_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
-        if self.backlog_len.load(Ordering::Acquire) == 0 {
-            return None;
-        }
+        if self.has_backlog() { self.pop_from_backlog() } else { None }
+    }
+
+    /// Whether segments arrived while the cell was locked.
+    #[inline]
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog_len.load(Ordering::Acquire) != 0
+    }
+
+    #[cold]
+    fn pop_from_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
         let mut backlog = self.backlog.lock();
         let popped = backlog.pop_front();
         self.backlog_len.store(backlog.len(), Ordering::Release);

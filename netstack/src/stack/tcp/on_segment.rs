@@ -94,8 +94,10 @@ impl Tcp {
                 Some(payload),
             );
         }
-        let cell = self.demux.with_flow(&key, |flow| {
-            flow.and_then(Flow::cell).filter(|cell| cell.takes_from(from.interface)).map(Arc::clone)
+        let cell = scratch.same_again(&key).or_else(|| {
+            let found = self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone))?;
+            scratch.found(&key, &found);
+            Some(found)
         });
         let left = match cell {
             Some(cell) => self.on_cell_joined(turn, scratch, &cell, joined),
@@ -133,6 +135,11 @@ impl Tcp {
         let Stray { from, key, segment } = *stray;
         let payload = || payload.unwrap_or_else(Chunk::empty);
         let found = self.demux.with_flow(key, |flow| match flow {
+        if let Some(cell) = scratch.same_again(key)
+            && cell.takes_from(from.interface)
+        {
+            return self.on_cell_segment(turn, scratch, &cell, stray, payload());
+        }
             Some(Flow::Cell(cell)) if !cell.takes_from(from.interface) => Found::Nothing,
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
             Some(Flow::HalfOpen(listener, _)) => Found::HalfOpen(Arc::clone(listener)),
@@ -147,6 +154,7 @@ impl Tcp {
         let verdict = match found {
             Found::Cell(cell) => {
                 self.on_cell_segment(turn, scratch, &cell, stray, payload());
+                scratch.found(key, &cell);
                 return;
             }
             Found::HalfOpen(listener) => {

@@ -136,6 +136,17 @@ pub(super) struct Bound {
 }
 
 impl SocketState {
+    /// Whether a segment is nothing but the connection's own affair: it is in the table, its memory is counted, and
+    /// nobody notes what happens to it.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.attached
+            && !self.watch.is_on()
+            && !self.pressed
+            && self.fast_open.is_none()
+            && self.queues != UNCOUNTED
+    }
+
     /// Counts the connection's memory, if it has changed.
     #[inline]
     pub(super) fn weigh(&mut self) {

@@ -89,7 +89,12 @@ impl Outcome {
 
     /// The reset that must be sent.
     pub(super) fn reset(&self) -> Option<&Reset> {
-        self.reset.as_ref()
+        self.reset.as_deref()
+    }
+
+    /// Whether there is nothing to say.
+    pub(super) fn is_silent(&self) -> bool {
+        self.events.is_empty() && self.reset.is_none()
     }
 
     /// A reset must be sent, or none any more.

@@ -214,7 +214,7 @@ pub(crate) enum Stage {
     /// Established, and everything after.
     Connected(Box<Connection>),
     /// It failed to open, or was cut off by something other than TCP.
-    Over(Over),
+    Over(Box<Over>),
 }
 
 /// The remains of a connection that did not end the TCP way.
@@ -353,6 +353,7 @@ impl Cell {
             backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
             backlog_len: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
+            listed: AtomicBool::new(true),
             observer: OnceLock::new(),
             queue: AtomicU32::new(queue.bits()),
             packets: SharedPackets::new(ip.packets.without_ecn()),
@@ -364,7 +365,6 @@ impl Cell {
     }
 
     /// A number that is unique among all connections of the stack.
-            listed: AtomicBool::new(true),
     pub fn id(&self) -> u64 {
         self.id
     }
@@ -605,17 +605,6 @@ impl Cell {
         self.backlog.lock().len()
     }
 
-    /// Marks the cell as one that got segments; true if it was not marked yet.
-    pub(crate) fn mark_dirty(&self) -> bool {
-        // Release: who clears the mark sees what was pushed before.
-        !self.dirty.swap(true, Ordering::AcqRel)
-    }
-
-    /// Clears the mark, before the backlog is drained for it.
-    pub(crate) fn clear_dirty(&self) {
-        self.dirty.swap(false, Ordering::AcqRel);
-    }
-
     /// Whether the table of flows leads here.
     #[inline]
     pub(super) fn is_listed(&self) -> bool {
@@ -627,7 +616,19 @@ impl Cell {
         self.listed.store(false, Ordering::Release);
     }
 
+    /// Marks the cell as one that got segments; true if it was not marked yet.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        // Release: who clears the mark sees what was pushed before.
+        !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Clears the mark, before the backlog is drained for it.
+    pub(crate) fn clear_dirty(&self) {
+        self.dirty.swap(false, Ordering::AcqRel);
+    }
+
     /// The oldest segment that arrived while the cell was locked.
+    #[inline]
     pub(crate) fn pop_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
         if self.has_backlog() { self.pop_from_backlog() } else { None }
     }

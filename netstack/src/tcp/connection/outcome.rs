@@ -16,7 +16,7 @@ pub(super) struct Outcome {
     /// What ICMP said while the connection lived: the reason given if it times out (`sk_err_soft`).
     soft_error: Option<TcpError>,
     /// A reset that must still be sent.
-    reset: Option<Reset>,
+    reset: Option<Box<Reset>>,
     /// Why the connection ended, if it has.
     end: Option<EndReason>,
 }
@@ -99,7 +99,7 @@ impl Outcome {
 
     /// A reset must be sent, or none any more.
     pub(super) fn set_reset(&mut self, reset: Option<Reset>) {
-        self.reset = reset;
+        self.reset = reset.map(Box::new);
     }
 
     /// The connection ends for this reason. What it has ended for before stays.

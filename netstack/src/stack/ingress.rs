@@ -42,7 +42,7 @@ pub(super) fn receive(
             return drop_unread(turn, DropReason::from(*error));
         }
     };
-    let cast = match admit(turn.core, from, header) {
+    let cast = match admit_again(turn, from, header) {
         Ok(cast) => cast,
         Err(reason) => {
             turn.core.counters().in_address_errors.bump();
@@ -68,11 +68,26 @@ pub(super) fn receive(
     deliver(turn, Arrival { from, header, cast, bytes, meta });
 }
 
+/// As [`admit`], which is asked only if the addresses are not those of the packet before.
+#[inline(always)]
+fn admit_again(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader) -> Result<Cast, DropReason> {
+    let changes = turn.core.addresses().changes();
+    if let Some(cast) = turn.out.admission.of(from.interface, header, changes) {
+        return Ok(cast);
+    }
+    let cast = admit(turn.core, from, header)?;
+    // Routes have no count of changes.
+    if turn.core.config().rp_filter == ReversePath::Off {
+        turn.out.admission.note(from.interface, header, changes, cast);
+    }
+    Ok(cast)
+}
+
 /// Whether a packet may come in with these addresses on this interface, and to how many it is addressed.
 ///
 /// # Errors
 /// If it is dropped.
-#[inline]
+#[inline(never)]
 fn admit(core: &Core, from: QueueId, header: &IpHeader) -> Result<Cast, DropReason> {
     let inside = core.is_loopback(from.interface);
     let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };

@@ -9,6 +9,7 @@
 //! Nothing here calls a waker or flushes a device under a lock. Such work is collected in `Effects`
 //! and done when no lock is held.
 
+mod admission;
 mod core;
 mod counters;
 mod crowd;

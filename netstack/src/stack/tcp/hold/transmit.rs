@@ -83,6 +83,9 @@ impl Held<'_, '_> {
                     path.seen = changes;
                     path.expires = refresh_path(self.turn, self.cell, connection, path.expires);
                 }
+                if connection.has_nothing_to_send() {
+                    return Progress::Done;
+                }
                 let keeps_tail = !state.served;
                 let (counters, watch) = (&self.tcp.counters, &mut state.watch);
                 let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail, counters, watch };

@@ -23,6 +23,9 @@ fn transfers(c: &mut Criterion) {
             group.bench_function("netstack-gso", |b| {
                 b.iter(|| transfer.run(BYTES).expect("it stays connected"));
             });
+            group.bench_function("netstack-gso-bytes", |b| {
+                b.iter(|| transfer.run_owned(BYTES).expect("it stays connected"));
+            });
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum Contender {
     LimitCopy,
     /// netstack over TUN, with tokio.
     Netstack,
+    /// The same with reads and writes of owned buffers.
+    NetstackBytes,
     /// The kernel over a veth pair in a namespace of its own, through tokio.
     KernelVeth,
     /// The kernel over its loopback interface, through tokio.
@@ -40,10 +42,11 @@ pub enum Medium {
 
 impl Contender {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Limit,
         Self::LimitCopy,
         Self::Netstack,
+        Self::NetstackBytes,
         Self::KernelVeth,
         Self::KernelLoopback,
         Self::Smoltcp,
@@ -58,6 +61,7 @@ impl Contender {
             Self::Limit => "limit",
             Self::LimitCopy => "limit-copy",
             Self::Netstack => "netstack",
+            Self::NetstackBytes => "netstack-bytes",
             Self::KernelVeth => "kernel-veth",
             Self::KernelLoopback => "kernel-loopback",
             Self::Smoltcp => "smoltcp",
@@ -80,6 +84,7 @@ impl Contender {
             Self::Limit
             | Self::LimitCopy
             | Self::Netstack
+            | Self::NetstackBytes
             | Self::Smoltcp
             | Self::Ipstack
             | Self::NetstackSmoltcp
@@ -100,7 +105,13 @@ impl Contender {
     /// Whether several queues make a difference to it that is possible. The kernel's interfaces here have none to
     /// choose, and the peers use one.
     pub const fn has_queues(self) -> bool {
-        matches!(self, Self::Limit | Self::LimitCopy | Self::Netstack) || self.is_kernel()
+        matches!(self, Self::Limit | Self::LimitCopy | Self::Netstack | Self::NetstackBytes)
+            || self.is_kernel()
+    }
+
+    /// Whether it differs from another contender in nothing but streams.
+    pub const fn is_for_streams(self) -> bool {
+        matches!(self, Self::NetstackBytes)
     }
 
     /// Whether it has sockets of UDP, or what counts as such.
@@ -112,7 +123,7 @@ impl Contender {
     pub const fn runtime(self, queues: usize) -> RuntimeKind {
         match self {
             Self::Ipstack | Self::NetstackSmoltcp | Self::TcpIp => RuntimeKind::Multi,
-            Self::Netstack if queues > 1 => RuntimeKind::Multi,
+            Self::Netstack | Self::NetstackBytes if queues > 1 => RuntimeKind::Multi,
             _ => RuntimeKind::Current,
         }
     }

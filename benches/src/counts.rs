@@ -29,7 +29,7 @@ pub fn measured(work: &mut dyn FnMut()) {
 }
 
 /// An operation, and what it is called.
-type Operation = (&'static str, fn() -> io::Result<()>);
+pub type Operation = (&'static str, fn() -> io::Result<()>);
 
 /// The operations.
 pub const OPERATIONS: [Operation; 19] = [
@@ -55,6 +55,12 @@ pub const OPERATIONS: [Operation; 19] = [
     ("sockets-datagram-out", facade::datagram_out),
     ("sockets-datagram-through", facade::datagram_through),
 ];
+
+/// Connections of which a random one is asked for.
+pub const CONNECTIONS: usize = 5_000;
+
+/// The operation that is for a count of cache misses, and what it is called.
+pub const SCATTERED: Operation = ("pure-ack-to-one-of-many", pure_ack_to_one_of_many);
 
 /// Runs `once` as often as is needed. It is told whether this time counts.
 fn repeat(mut once: impl FnMut(bool) -> io::Result<()>) -> io::Result<()> {
@@ -128,6 +134,16 @@ fn super_segment_in() -> io::Result<()> {
 /// An acknowledgment that says nothing new.
 fn pure_ack_in() -> io::Result<()> {
     let mut net = Joined::connected(true)?;
+    let ack = acknowledgment(&mut net)?;
+    repeat(|counts| {
+        let mut packets = vec![ack.copy()];
+        run(counts, || net.a.receive(packets.drain(..)));
+        net.settle()
+    })
+}
+
+/// Lets a segment be acknowledged, and gives the acknowledgment once more.
+fn acknowledgment(net: &mut Joined) -> io::Result<Packet> {
     net.a.write(SEGMENT)?;
     net.b.receive(net.a.sent()?.into_iter());
     net.b.read(SEGMENT)?;
@@ -136,10 +152,27 @@ fn pure_ack_in() -> io::Result<()> {
     let mut acks = net.sent_to_a()?;
     let ack = acks.pop().ok_or_else(|| io::Error::other("no acknowledgment came"))?;
     net.a.receive(acks.into_iter().chain([ack.copy()]));
+    Ok(ack)
+}
+
+/// An acknowledgment that says nothing new, to another connection each time, all of which were last used long ago.
+fn pure_ack_to_one_of_many() -> io::Result<()> {
+    /// Without a common divisor with [`CONNECTIONS`].
+    const STRIDE: usize = 1_877;
+    let mut net = Joined::new(true, |_| {})?;
+    let mut acks = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        net.a.connect(host::B)?;
+        net.settle()?;
+        net.b.accept()?;
+        acks.push(acknowledgment(&mut net)?);
+    }
+    let mut place = 0;
     repeat(|counts| {
-        let mut packets = vec![ack.copy()];
+        place = (place + STRIDE) % CONNECTIONS;
+        let mut packets = vec![acks[place].copy()];
         run(counts, || net.a.receive(packets.drain(..)));
-        net.settle()
+        Ok(())
     })
 }
 

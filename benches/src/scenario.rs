@@ -104,7 +104,10 @@ impl Scenario {
     /// Whether it makes sense for `contender`.
     pub fn applies(self, contender: Contender, nic: Nic) -> bool {
         let datagrams = matches!(self, Self::UdpIn(_) | Self::UdpOut(_));
-        (contender.has_datagrams() || !datagrams) && (contender.has_queues() || nic.queues == 1)
+        let streams = matches!(self, Self::StreamIn | Self::StreamOut | Self::StreamBoth);
+        (contender.has_datagrams() || !datagrams)
+            && (contender.has_queues() || nic.queues == 1)
+            && (streams || !contender.is_for_streams())
     }
 
     /// Whether it leaves connections behind, so that the next measurement takes a new process.
@@ -303,5 +306,7 @@ mod tests {
         assert!(Scenario::StreamIn.applies(Contender::Netstack, two));
         assert!(!udp.applies(Contender::TcpIp, Nic::default()));
         assert!(udp.applies(Contender::KernelVeth, Nic::default()));
+        assert!(Scenario::StreamOut.applies(Contender::NetstackBytes, two));
+        assert!(!Scenario::Rr.applies(Contender::NetstackBytes, Nic::default()));
     }
 }

@@ -91,7 +91,10 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
             let copy = contender == Contender::LimitCopy;
             limit::run(&tun, if copy { Copying::Once } else { Copying::None })
         }
-        Contender::Netstack => runtime(options.runtime)?.block_on(netstack(open()?, options.busy_poll)),
+        Contender::Netstack | Contender::NetstackBytes => {
+            let owned = contender == Contender::NetstackBytes;
+            runtime(options.runtime)?.block_on(netstack(open()?, options.busy_poll, owned))
+        }
         Contender::KernelVeth | Contender::KernelLoopback => runtime(options.runtime)?.block_on(kernel()),
         Contender::Smoltcp => peers::smoltcp::serve(&open()?, SERVER, ready),
         #[cfg(feature = "peers")]
@@ -157,8 +160,9 @@ pub(crate) fn runtime(kind: RuntimeKind) -> io::Result<Runtime> {
     }
 }
 
-/// netstack, driven by the runtime that also runs the services.
-async fn netstack(tun: Tun, busy_poll: Duration) -> io::Result<()> {
+/// netstack, driven by the runtime that also runs the services; those of streams with reads and writes of `owned`
+/// buffers, or of a caller's.
+async fn netstack(tun: Tun, busy_poll: Duration, owned: bool) -> io::Result<()> {
     let interface = Interface::new(Arc::new(tun)).address(&format!("{SERVER}/24"));
     let config = Config::default().with(|config| {
         config.congestion = CongestionName::CUBIC;
@@ -167,7 +171,11 @@ async fn netstack(tun: Tun, busy_poll: Duration) -> io::Result<()> {
     let stack = Stack::builder().config(config).interface(interface).build()?;
     for service in Service::ALL {
         let listener = net::TcpListener::bind_on(&stack, (SERVER, service.port())).await?;
-        tokio::spawn(services::serve(listener, service));
+        if owned {
+            tokio::spawn(services::serve_owned(listener, service));
+        } else {
+            tokio::spawn(services::serve(listener, service));
+        }
     }
     let bind = async |service: Service, mode: Mode| {
         let socket = net::UdpSocket::bind_on(&stack, (SERVER, mode.port(service.port()))).await?;

@@ -1,5 +1,6 @@
 //! The services of the contenders, written once for all types that have tokio's traits.
 
+use bytes::Bytes;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,6 +114,24 @@ pub async fn serve<L: Listener>(listener: L, service: Service) {
     }
 }
 
+/// As [`serve`], with reads and writes of owned buffers where the service is a stream.
+pub async fn serve_owned(listener: netstack::net::TcpListener, service: Service) {
+    loop {
+        let Ok(stream) = Listener::accept(&listener).await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        tokio::spawn(async move {
+            match service {
+                Service::Sink => owned_sink(&stream).await,
+                Service::Source => owned_source(&stream).await,
+                Service::Both => tokio::try_join!(owned_sink(&stream), owned_source(&stream)).map(drop),
+                Service::Echo | Service::Hold | Service::Greet => service.run(stream).await,
+            }
+        });
+    }
+}
+
 /// What happens to a connection of a stack that accepts those of all addresses and ports.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Serves a connection to `port`, until it ends.
@@ -156,6 +175,22 @@ async fn source(mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
     let buf = vec![0x5a; WRITE];
     loop {
         stream.write_all(&buf).await?;
+    }
+}
+
+/// As [`sink`], of the buffers that the stack received.
+async fn owned_sink(stream: &netstack::net::TcpStream) -> io::Result<()> {
+    while let Some(chunk) = stream.read_chunk().await? {
+        RECEIVED.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// As [`source`], of one buffer over and over.
+async fn owned_source(stream: &netstack::net::TcpStream) -> io::Result<()> {
+    let buf = Bytes::from(vec![0x5a; WRITE]);
+    loop {
+        stream.write_all_chunks(&mut [buf.clone()]).await?;
     }
 }
 

@@ -72,6 +72,18 @@ mod tun_rs;
 #[cfg(target_os = "linux")]
 mod vnet;
 
+/// Gives memory that the process has freed back to the system, where the allocator is that of glibc, which keeps
+/// what is free between blocks in use. Returns whether any was given back. For programs of this repository that
+/// look at what is resident; no part of the public API.
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub fn trim_heap() -> bool {
+    #[cfg(target_env = "gnu")]
+    return sys::trim_heap();
+    #[cfg(not(target_env = "gnu"))]
+    false
+}
+
 #[cfg(target_os = "linux")]
 pub use cidr::Cidr;
 #[cfg(target_os = "linux")]

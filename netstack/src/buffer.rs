@@ -26,9 +26,16 @@ const SMALLEST: usize = 2 * 1024;
 /// Size classes of a pool: powers of two from [`SMALLEST`] on, and [`BUFFER_SIZE`].
 const CLASSES: usize = (BUFFER_SIZE / SMALLEST).ilog2() as usize + 1;
 
-/// The bytes of unused large buffers that a pool keeps: about one full receive window. It is less where the
-/// memory of the stack is less.
+/// The bytes of unused large buffers that a pool keeps in any case: about one full receive window. It is less where
+/// the memory of the stack is less.
 const KEPT_LARGE: usize = 8 << 20;
+
+/// A pool keeps as many more as were in use at once lately, since many streams take and give back that many again
+/// and again, and to allocate them each time costs page faults: up to this many times what it keeps in any case.
+const MOST_KEPT: usize = 4;
+
+/// Buffers that come back until a class forgets an eighth of how many were in use at once.
+const FORGET_AFTER: u32 = 1024;
 
 /// The same of each smaller class.
 const KEPT_SMALL: usize = 1 << 20;
@@ -38,15 +45,54 @@ const KEPT_SMALL: usize = 1 << 20;
 /// A buffer returns to its pool when its [`PacketBuf`] or [`Chunk`] is dropped. The pool never
 /// refuses: an empty pool allocates, a full one frees, and so does one of a stack that is short of memory.
 pub struct Pool {
-    /// By size class.
-    free: [Mutex<Vec<Box<[u8]>>>; CLASSES],
-    /// Unused buffers of each class that are kept.
+    /// By size.
+    classes: [Mutex<Class>; CLASSES],
+    /// Unused buffers of each class that are kept in any case.
     kept: [usize; CLASSES],
     /// What was allocated and not freed, used or not, is counted here.
     memory: Arc<Memory>,
     /// Buffers that are in use.
     #[cfg(feature = "simulation")]
     in_use: std::sync::atomic::AtomicUsize,
+}
+
+/// The buffers of one size.
+#[derive(Default)]
+struct Class {
+    free: Vec<Box<[u8]>>,
+    /// Buffers that are in use.
+    used: usize,
+    /// The most that were at once, lately.
+    most_used: usize,
+    /// Buffers that came back since that was last lowered.
+    returns: u32,
+}
+
+impl Class {
+    #[inline]
+    fn take(&mut self) -> Option<Box<[u8]>> {
+        self.used += 1;
+        self.most_used = self.most_used.max(self.used);
+        self.free.pop()
+    }
+
+    /// Takes a buffer back. Gives it back itself if there are enough, where `kept` are in any case.
+    #[inline]
+    fn put(&mut self, data: Box<[u8]>, kept: usize) -> Option<Box<[u8]>> {
+        self.used = self.used.saturating_sub(1);
+        self.returns += 1;
+        if self.returns == FORGET_AFTER {
+            self.returns = 0;
+            self.most_used -= self.most_used / 8;
+        }
+        let wanted = self.most_used.saturating_sub(self.used).min(kept * MOST_KEPT);
+        if self.free.len() < kept.max(wanted) {
+            self.free.push(data);
+            None
+        } else {
+            Some(data)
+        }
+    }
 }
 
 impl Pool {
@@ -58,7 +104,7 @@ impl Pool {
     /// An empty pool that counts in `memory`.
     pub fn within(memory: Arc<Memory>) -> Arc<Self> {
         Arc::new(Self {
-            free: std::array::from_fn(|_| Mutex::new(Rank::Pool, Vec::new())),
+            classes: std::array::from_fn(|_| Mutex::new(Rank::Pool, Class::default())),
             kept: std::array::from_fn(|class| kept(class, &memory)),
             memory,
             #[cfg(feature = "simulation")]
@@ -74,12 +120,12 @@ impl Pool {
     /// A buffer of at least `len` bytes, and less than twice as many if they are more than two KiB, with
     /// unspecified contents.
     pub fn take_for(self: &Arc<Self>, len: usize) -> PacketBuf {
-        let class = class_for(len);
-        let Some(free) = self.free.get(class) else { return self.allocate(len) };
-        let data = free.lock().pop();
+        let number = class_for(len);
+        let Some(class) = self.classes.get(number) else { return self.allocate(len) };
+        let data = class.lock().take();
         match data {
             Some(data) => self.given(data),
-            None => self.allocate(size_of_class(class)),
+            None => self.allocate(size_of_class(number)),
         }
     }
 
@@ -108,8 +154,12 @@ impl Pool {
 
     /// Frees unused buffers, for when they will not be needed soon.
     pub fn trim(&self) {
-        for free in &self.free {
-            let unused = std::mem::take(&mut *free.lock());
+        for class in &self.classes {
+            let unused = {
+                let mut class = class.lock();
+                class.most_used = class.used;
+                std::mem::take(&mut class.free)
+            };
             unused.iter().for_each(|data| self.memory.release(block(data.len())));
             drop(unused);
         }
@@ -117,8 +167,8 @@ impl Pool {
 
     /// Bytes of unused buffers.
     pub fn cached(&self) -> usize {
-        let free = self.free.iter().enumerate();
-        free.map(|(class, free)| free.lock().len() * block(size_of_class(class))).sum()
+        let classes = self.classes.iter().enumerate();
+        classes.map(|(number, class)| class.lock().free.len() * block(size_of_class(number))).sum()
     }
 
     #[cold]
@@ -143,18 +193,18 @@ impl Pool {
     fn put(&self, data: Box<[u8]>) {
         #[cfg(feature = "simulation")]
         self.in_use.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-        let class = class_for(data.len());
-        if let Some(free) = self.free.get(class)
-            && data.len() == size_of_class(class)
-            && !self.memory.is_pressed()
-        {
-            let mut free = free.lock();
-            if free.len() < self.kept[class] {
-                free.push(data);
-                return;
+        let number = class_for(data.len());
+        let surplus = match self.classes.get(number) {
+            Some(class) if data.len() == size_of_class(number) => {
+                // Short of memory, none is kept.
+                let kept = if self.memory.is_pressed() { 0 } else { self.kept[number] };
+                class.lock().put(data, kept)
             }
+            _ => Some(data),
+        };
+        if let Some(data) = surplus {
+            self.give_back(data);
         }
-        self.give_back(data);
     }
 
     #[cold]
@@ -194,7 +244,7 @@ const fn size_of_class(class: usize) -> usize {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let free: Vec<_> = self.free.iter().map(|free| free.lock().len()).collect();
+        let free: Vec<_> = self.classes.iter().map(|class| class.lock().free.len()).collect();
         f.debug_struct("Pool").field("free", &free).finish()
     }
 }
@@ -423,7 +473,7 @@ mod tests {
 
     /// Unused buffers of a pool, by size class.
     fn free(pool: &Pool) -> Vec<usize> {
-        pool.free.iter().map(|free| free.lock().len()).collect()
+        pool.classes.iter().map(|class| class.lock().free.len()).collect()
     }
 
     #[test]
@@ -489,7 +539,7 @@ mod tests {
         let pool = Pool::new();
         drop([pool.take(), pool.take(), pool.take_for(1)]);
         pool.trim();
-        assert!(pool.free.iter().all(|free| free.lock().capacity() == 0));
+        assert!(pool.classes.iter().all(|class| class.lock().free.capacity() == 0));
     }
 
     #[test]
@@ -506,7 +556,7 @@ mod tests {
         let many: Vec<_> = (0..32).map(|_| pool.take()).collect();
         assert!(memory.is_pressed());
         drop(many);
-        assert!(pool.cached() <= 2 * block(BUFFER_SIZE) && !memory.is_pressed(), "{pool:?}");
+        assert!(pool.cached() <= 256 * 1024 + 1024 && !memory.is_pressed(), "a quarter of low: {pool:?}");
         pool.trim();
         assert_eq!((memory.used(), pool.cached()), (0, 0));
     }
@@ -523,12 +573,30 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_keeps_a_bounded_number() {
+    fn the_pool_keeps_what_was_in_use_at_once_and_not_more_than_a_bound() {
         let pool = Pool::new();
-        let all: Vec<_> = (0..KEPT_LARGE / BUFFER_SIZE + 5).map(|_| pool.take()).collect();
-        drop(all);
+        let kept = KEPT_LARGE / BUFFER_SIZE;
+        let take = |count: usize| drop((0..count).map(|_| pool.take()).collect::<Vec<_>>());
+        take(kept - 1);
+        assert_eq!(free(&pool)[5], kept - 1);
+        take(2 * kept);
+        assert_eq!(free(&pool)[5], 2 * kept, "as many are taken again, perhaps");
+        take((MOST_KEPT + 1) * kept);
+        assert_eq!(free(&pool)[5], MOST_KEPT * kept, "the bound");
         let all: Vec<_> = (0..KEPT_SMALL / SMALLEST + 5).map(|_| pool.take_for(1)).collect();
         drop(all);
-        assert_eq!(free(&pool), [512, 0, 0, 0, 0, KEPT_LARGE / BUFFER_SIZE]);
+        assert_eq!(free(&pool)[0], 517);
+    }
+
+    #[test]
+    fn what_is_not_in_use_at_once_any_more_is_given_back() {
+        let pool = Pool::new();
+        let kept = KEPT_LARGE / BUFFER_SIZE;
+        drop((0..4 * kept).map(|_| pool.take()).collect::<Vec<_>>());
+        assert_eq!(free(&pool)[5], 4 * kept);
+        for _ in 0..FORGET_AFTER * 32 {
+            drop(pool.take());
+        }
+        assert_eq!(free(&pool)[5], kept, "one is in use at a time");
     }
 }

@@ -4,6 +4,7 @@
 //! netstack-counts                 the table
 //! netstack-counts --check         also fails if an operation costs over 3 % more than its snapshot
 //! netstack-counts --bless         writes the snapshot
+//! netstack-counts --cache         the cache lines that a pure acknowledgment misses instead
 //! ```
 //!
 //! A count is the mean of one operation over many, without the share of libc (copying and allocation), which
@@ -13,7 +14,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use netstack_benches::counts::{OPERATIONS, TIMES};
+use netstack_benches::counts::{CONNECTIONS, OPERATIONS, SCATTERED, TIMES};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::io;
@@ -32,6 +33,10 @@ struct Cli {
     /// Write the snapshot.
     #[arg(long, conflicts_with = "check")]
     bless: bool,
+    /// Count the cache lines that are missed by a pure acknowledgment to a random one of many connections, in a last
+    /// level of 1 MiB.
+    #[arg(long, conflicts_with_all = ["check", "bless"])]
+    cache: bool,
     /// Only these operations.
     operations: Vec<String>,
     /// Run one operation, for internal use.
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.run {
         Some(name) => operation(name).map(|()| true),
+        None if cli.cache => cache().map(|()| true),
         None => table(&cli),
     };
     match result {
@@ -56,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn operation(name: &str) -> io::Result<()> {
-    let (_, run) = OPERATIONS.iter().find(|(known, _)| *known == name).ok_or_else(|| unknown(name))?;
+    let mut known = OPERATIONS.iter().chain([&SCATTERED]);
+    let (_, run) = known.find(|(known, _)| *known == name).ok_or_else(|| unknown(name))?;
     run()
 }
 
@@ -127,11 +134,34 @@ fn compiler() -> io::Result<String> {
     Ok(format!("{} {}", words.join(" "), std::env::consts::ARCH))
 }
 
+/// Prints how many cache lines the scattered operation misses.
+fn cache() -> io::Result<()> {
+    if !has_valgrind() {
+        println!("SKIPPED: cache lines are not counted, for there is no valgrind here");
+        return Ok(());
+    }
+    // A first level and a last one, with lines of 64 bytes.
+    let profile = profile(SCATTERED.0, &["--cache-sim=yes", "--D1=32768,8,64", "--LL=1048576,16,64"])?;
+    let misses = data_misses(&profile) as f64 / TIMES as f64;
+    println!("cache lines missed by a pure acknowledgment to one of {CONNECTIONS} connections: {misses:.1}");
+    Ok(())
+}
+
 /// Instructions of one operation.
 fn count(name: &str) -> io::Result<u64> {
+    let instructions = instructions(&profile(name, &[])?);
+    if instructions == 0 {
+        return Err(io::Error::other(format!("{name}: nothing was counted")));
+    }
+    Ok(instructions / TIMES)
+}
+
+/// What callgrind says of one operation, with further arguments of its own.
+fn profile(name: &str, arguments: &[&str]) -> io::Result<String> {
     let out = std::env::temp_dir().join(format!("netstack-counts-{}-{name}", std::process::id()));
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*counts::measured*"])
+        .args(arguments)
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(std::env::current_exe()?)
         .args(["--run", name])
@@ -142,11 +172,25 @@ fn count(name: &str) -> io::Result<u64> {
     }
     let profile = std::fs::read_to_string(&out)?;
     std::fs::remove_file(&out)?;
-    let instructions = instructions(&profile);
-    if instructions == 0 {
-        return Err(io::Error::other(format!("{name}: nothing was counted")));
+    Ok(profile)
+}
+
+/// The reads and writes of data in a profile that the last level of the cache missed.
+fn data_misses(profile: &str) -> u64 {
+    let events = profile.lines().find_map(|line| line.strip_prefix("events: ")).unwrap_or_default();
+    let wanted: Vec<bool> = events.split(' ').map(|event| matches!(event, "DLmr" | "DLmw")).collect();
+    let (mut calls, mut sum) = (false, 0);
+    for line in profile.lines() {
+        if line.starts_with("calls=") {
+            calls = true;
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
+            if !std::mem::take(&mut calls) {
+                let costs = line.split(' ').skip(1).map(|cost| cost.parse::<u64>().unwrap_or(0));
+                sum += costs.zip(&wanted).filter(|(_, wanted)| **wanted).map(|(cost, _)| cost).sum::<u64>();
+            }
+        }
     }
-    Ok(instructions / TIMES)
+    sum
 }
 
 /// The instructions in a profile but for those of the C library and the loader.
@@ -180,6 +224,13 @@ fn instructions(profile: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn misses_of_data_are_counted_once() {
+        let profile = "events: Ir Dr DLmr DLmw\n\nfn=(1) f\n10 100 9 1 2\n+2 20\ncfn=(2)\ncalls=3 0\n12 5 5 5 5\n\
+                       \nfn=(2)\n0 50 3 0 4\n";
+        assert_eq!(data_misses(profile), 7);
+    }
 
     #[test]
     fn calls_and_libc_are_not_counted() {

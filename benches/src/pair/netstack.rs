@@ -5,6 +5,7 @@ use crate::devices::Cable;
 use ::netstack::device::{Device, Pair, PairConfig};
 use ::netstack::net::{TcpListener, TcpStream};
 use ::netstack::{Interface, Stack};
+use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,7 @@ pub struct Transfer {
     receiver: TcpStream,
     out: Vec<u8>,
     into: Vec<u8>,
+    owned: Bytes,
     /// Kept for as long as their connection is used.
     _stacks: [Stack; 2],
 }
@@ -43,7 +45,8 @@ impl Transfer {
                 tokio::try_join!(TcpStream::connect_on(&here, "10.0.0.2:80"), listener.accept())?;
             Ok::<_, io::Error>((sender, accepted.0, [here, there]))
         })?;
-        Ok(Self { runtime, sender, receiver, out: vec![0x5a; CHUNK], into: vec![0; CHUNK], _stacks: stacks })
+        let (out, into, owned) = (vec![0x5a; CHUNK], vec![0; CHUNK], Bytes::from(vec![0x5a; CHUNK]));
+        Ok(Self { runtime, sender, receiver, out, into, owned, _stacks: stacks })
     }
 
     /// Moves `bytes` from one application's buffer to the other's.
@@ -51,7 +54,7 @@ impl Transfer {
     /// # Errors
     /// Those of the connection.
     pub fn run(&mut self, bytes: usize) -> io::Result<()> {
-        let Self { runtime, sender, receiver, out, into, _stacks: _ } = self;
+        let Self { runtime, sender, receiver, out, into, .. } = self;
         runtime.block_on(async {
             let write = async {
                 let mut left = bytes;
@@ -68,6 +71,34 @@ impl Transfer {
                     let n = receiver.read(into).await?;
                     watch.round(n);
                     left -= n;
+                }
+                Ok(())
+            };
+            tokio::try_join!(write, read).map(drop)
+        })
+    }
+
+    /// Moves `bytes` in buffers that the sender shares and the receiver gets as they are.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn run_owned(&mut self, bytes: usize) -> io::Result<()> {
+        let Self { runtime, sender, receiver, owned, .. } = self;
+        runtime.block_on(async {
+            let write = async {
+                let mut left = bytes;
+                while left > 0 {
+                    let len = left.min(owned.len());
+                    sender.write_all_chunks(&mut [owned.slice(..len)]).await?;
+                    left -= len;
+                }
+                Ok::<_, io::Error>(())
+            };
+            let read = async {
+                let mut left = bytes;
+                while left > 0 {
+                    let chunk = receiver.read_chunk().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                    left -= chunk.len();
                 }
                 Ok(())
             };

@@ -6,7 +6,7 @@ use crate::sync::{Rank, RwLock};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Up to so many addresses are compared one by one, which is faster than a search among few.
 const SCANNED: usize = 16;
@@ -52,8 +52,8 @@ impl AddressKind {
 #[derive(Debug)]
 pub struct Addresses {
     initial: Tables,
-    /// Set once `current` counts.
-    changed: AtomicBool,
+    /// How often they were changed: `current` counts from the first time on.
+    changes: AtomicU64,
     current: RwLock<Tables>,
     loopback: Option<u16>,
 }
@@ -237,13 +237,13 @@ impl Addresses {
         v4.extend(broadcasts.into_iter().map(|address| (address, AddressKind::Broadcast)));
         (addresses.v4, addresses.v6) = (Known::new(v4), Known::new(v6));
         let current = RwLock::new(Rank::Leaf, Tables::default());
-        Self { initial: addresses, changed: AtomicBool::new(false), current, loopback }
+        Self { initial: addresses, changes: AtomicU64::new(0), current, loopback }
     }
 
     /// Puts others in their place.
     pub fn replace(&self, others: Self) {
         let before = std::mem::replace(&mut *self.current.write(), others.initial);
-        self.changed.store(true, Ordering::Release);
+        self.changes.fetch_add(1, Ordering::Release);
         drop(before);
     }
 
@@ -272,7 +272,7 @@ impl Addresses {
     /// This is called twice for every packet, and a call would cost as much as the answer.
     #[inline(always)]
     pub fn classify(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
-        if self.changed.load(Ordering::Acquire) {
+        if self.changes() > 0 {
             return self.classify_anew(address, interface);
         }
         self.initial.classify(address, interface)
@@ -281,6 +281,12 @@ impl Addresses {
     #[inline(never)]
     fn classify_anew(&self, address: IpAddr, interface: Option<u16>) -> AddressKind {
         self.current.read().classify(address, interface)
+    }
+
+    /// How often the addresses were changed so far: what was said of one counts until this is another number.
+    #[inline(always)]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The number of the interface that has `address`, if it is the stack's own.
@@ -297,7 +303,7 @@ impl Addresses {
             IpAddr::V4(_) => tables.any_v4.has(interface),
             IpAddr::V6(_) => tables.any_v6.has(interface),
         };
-        if self.changed.load(Ordering::Acquire) { has(&self.current.read()) } else { has(&self.initial) }
+        if self.changes() > 0 { has(&self.current.read()) } else { has(&self.initial) }
     }
 
     /// The number of the loopback interface, if there is one.

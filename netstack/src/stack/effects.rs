@@ -1,5 +1,6 @@
 //! The work that a turn leaves until no lock is held.
 
+use super::admission::Admission;
 use super::core::Core;
 use super::flow::QueueId;
 use super::hooks::Subject;
@@ -71,6 +72,8 @@ pub(super) struct Effects {
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
     /// and back.
     spare: Option<PacketBuf>,
+    /// Whose packets may come in.
+    pub(super) admission: Admission,
     /// A receive queue was filled by more than half: who reads it should have a turn.
     pub(super) crowded: bool,
     pub(super) in_packets: u64,
@@ -138,9 +141,23 @@ impl Effects {
         self.failed.take()
     }
 
+    /// Whether nothing is left to do.
+    fn is_done(&self) -> bool {
+        self.flush.is_empty()
+            && self.waiting.is_empty()
+            && !self.deadline_moved
+            && self.notices.is_empty()
+            && self.failed_interfaces.is_empty()
+            && self.trace.is_empty()
+    }
+
     /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// `has_waiting` says whether somebody still waits for a queue. Call it with no lock held.
     pub(super) fn deliver(&mut self, core: &Core, has_waiting: impl Fn(usize) -> bool) {
+        core.counters().count_packets(&mut self.in_packets, &mut self.out_packets);
+        if self.is_done() {
+            return;
+        }
         let (flush, waiting) = (std::mem::take(&mut self.flush), std::mem::take(&mut self.waiting));
         let interfaces = core.interfaces();
         let queues = |set: QueueSet| {
@@ -167,18 +184,18 @@ impl Effects {
                 .filter(|(number, _)| has_waiting(*number))
                 .for_each(|(_, queue)| hook.waiting(queue));
         }
-        for interface in self.failed_interfaces.drain(..) {
-            if let Some(hook) = core.hook() {
-                hook.interface_failed(interface);
-            }
+        if !self.failed_interfaces.is_empty() {
+            let failed = std::mem::take(&mut self.failed_interfaces);
+            core.hook().into_iter().for_each(|hook| failed.iter().for_each(|it| hook.interface_failed(*it)));
         }
         if let Some(trace) = core.trace() {
             self.trace.drain(..).for_each(|event| trace.event(&event));
         }
-        core.counters().count_packets(&mut self.in_packets, &mut self.out_packets);
-        for (subject, events) in self.notices.drain(..) {
-            if let Some(observer) = subject.observer() {
-                observer.on_ready(events);
+        if !self.notices.is_empty() {
+            for (subject, events) in self.notices.drain(..) {
+                if let Some(observer) = subject.observer() {
+                    observer.on_ready(events);
+                }
             }
         }
     }

@@ -401,6 +401,16 @@ impl Engine {
         Ok(super::Inspection { buffers: self.core.pool().in_use(), ..found })
     }
 
+    /// What the stack holds for datagrams, when everything that can be done has been done.
+    ///
+    /// # Errors
+    /// What of its state is not consistent.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn inspect_datagrams(&self) -> Result<super::UdpInspection, String> {
+        self.udp.inspect(&self.core)
+    }
+
     /// What each connection takes for received by its peer: its addresses, the peer's last, and ranges of
     /// sequence numbers.
     #[cfg(feature = "simulation")]

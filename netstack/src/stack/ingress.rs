@@ -42,7 +42,7 @@ pub(super) fn receive(
             return drop_unread(turn, DropReason::from(*error));
         }
     };
-    let cast = match admit(turn.core, from, header) {
+    let cast = match admit_again(turn, from, header) {
         Ok(cast) => cast,
         Err(reason) => {
             turn.core.counters().in_address_errors.bump();
@@ -68,11 +68,26 @@ pub(super) fn receive(
     deliver(turn, Arrival { from, header, cast, bytes, meta });
 }
 
+/// As [`admit`], which is asked only if the addresses are not those of the packet before.
+#[inline(always)]
+fn admit_again(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader) -> Result<Cast, DropReason> {
+    let changes = turn.core.addresses().changes();
+    if let Some(cast) = turn.out.admission.of(from.interface, header, changes) {
+        return Ok(cast);
+    }
+    let cast = admit(turn.core, from, header)?;
+    // Routes have no count of changes.
+    if turn.core.config().rp_filter == ReversePath::Off {
+        turn.out.admission.note(from.interface, header, changes, cast);
+    }
+    Ok(cast)
+}
+
 /// Whether a packet may come in with these addresses on this interface, and to how many it is addressed.
 ///
 /// # Errors
 /// If it is dropped.
-#[inline]
+#[inline(never)]
 fn admit(core: &Core, from: QueueId, header: &IpHeader) -> Result<Cast, DropReason> {
     let inside = core.is_loopback(from.interface);
     let origin = if inside { Origin::Loopback } else { Origin::Outside(from.interface) };
@@ -139,7 +154,14 @@ fn drop_unread(turn: &mut Turn<'_>, reason: DropReason) {
 /// Takes a fragment, and gives the datagram that it completes.
 #[cold]
 fn reassemble(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader, bytes: &[u8]) -> Option<Reassembled> {
-    let inserted = turn.core.reassembly().lock().insert(turn.now, header, bytes);
+    let (inserted, moved) = {
+        let mut store = turn.core.reassembly().lock();
+        let before = store.next_deadline();
+        let inserted = store.insert(turn.now, header, bytes);
+        let after = store.next_deadline();
+        (inserted, after.is_some_and(|at| before.is_none_or(|before| at < before)))
+    };
+    turn.out.deadline_moved(moved);
     drop_incomplete(turn, DropReason::FragReasmTimeout, inserted.expired);
     drop_incomplete(turn, DropReason::FragMemory, inserted.evicted);
     let bytes = match inserted.outcome {

@@ -9,6 +9,7 @@
 //! Nothing here calls a waker or flushes a device under a lock. Such work is collected in `Effects`
 //! and done when no lock is held.
 
+mod admission;
 mod core;
 mod counters;
 mod crowd;
@@ -70,6 +71,9 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use udp::UdpInspection;
 pub use udp::{
     Transmission, Udp, UdpCell, UdpForwarderCell, UdpForwarderStats, UdpForwarding, UdpReceived, UnboundUdp,
 };

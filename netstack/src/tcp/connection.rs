@@ -20,6 +20,7 @@ mod on_segment;
 mod on_timeout;
 mod outcome;
 mod path;
+mod prediction;
 mod segment;
 #[cfg(test)]
 mod testing;

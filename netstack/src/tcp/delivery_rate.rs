@@ -160,10 +160,16 @@ impl DeliveryRate {
     /// As in Linux's tcp_rate_gen: a sample that the application limited is only shown if it is at
     /// least as fast.
     fn show(&mut self, sample: &RateSample) {
-        let faster = sample.rate() >= self.shown_rate();
-        if !sample.app_limited || faster {
+        if !sample.app_limited || self.is_as_fast(sample) {
             self.shown = (sample.delivered, sample.interval, sample.app_limited);
         }
+    }
+
+    /// Whether the rate of a sample is that of the one that is shown, or more. Products take no division.
+    fn is_as_fast(&self, sample: &RateSample) -> bool {
+        let (bytes, time, _) = self.shown;
+        let product = |bytes: u64, time: Duration| u128::from(bytes).saturating_mul(time.as_nanos());
+        time.is_zero() || product(sample.delivered, time) >= product(bytes, sample.interval)
     }
 
     /// A range of `bytes` was found lost.

@@ -35,6 +35,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Serves on the socket that is the standard input, until that is closed.
 pub(crate) fn run(high: Option<usize>, loss: u32) -> io::Result<()> {
+    // It is of another type, with the same calls: see `Server::start`.
     let socket = UnixDatagram::from(io::stdin().as_fd().try_clone_to_owned()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
@@ -95,8 +96,15 @@ async fn echo_datagrams(stack: Stack) -> io::Result<()> {
 /// Prints what the process holds, until nobody listens.
 async fn report(stack: &Stack) -> io::Result<()> {
     let mut before = stack.counters();
+    let mut was_busy = false;
     loop {
         let memory = stack.memory();
+        let is_busy = stack.connections() > 0 || memory.pressed;
+        if !is_busy && was_busy {
+            // The allocator of glibc keeps what is free between blocks in use.
+            netstack_tun::trim_heap();
+        }
+        was_busy = is_busy;
         let report = Report {
             resident: resident(),
             used: memory.used as u64,

@@ -58,6 +58,8 @@ pub struct Cell {
     backlog_len: AtomicUsize,
     /// The cell is on some reactor's list of cells that got segments.
     dirty: AtomicBool,
+    /// The table of flows leads here, or is about to: what [`SocketState::attached`] says, for who has not locked it.
+    listed: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
     /// The queue on which the connection transmits: that of its interface on which segments arrive. The
     /// interface is the one that the route leads through, for good.
@@ -134,6 +136,17 @@ pub(super) struct Bound {
 }
 
 impl SocketState {
+    /// Whether a segment is nothing but the connection's own affair: it is in the table, its memory is counted, and
+    /// nobody notes what happens to it.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.attached
+            && !self.watch.is_on()
+            && !self.pressed
+            && self.fast_open.is_none()
+            && self.queues != UNCOUNTED
+    }
+
     /// Counts the connection's memory, if it has changed.
     #[inline]
     pub(super) fn weigh(&mut self) {
@@ -201,7 +214,7 @@ pub(crate) enum Stage {
     /// Established, and everything after.
     Connected(Box<Connection>),
     /// It failed to open, or was cut off by something other than TCP.
-    Over(Over),
+    Over(Box<Over>),
 }
 
 /// The remains of a connection that did not end the TCP way.
@@ -340,6 +353,7 @@ impl Cell {
             backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
             backlog_len: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
+            listed: AtomicBool::new(true),
             observer: OnceLock::new(),
             queue: AtomicU32::new(queue.bits()),
             packets: SharedPackets::new(ip.packets.without_ecn()),
@@ -591,6 +605,17 @@ impl Cell {
         self.backlog.lock().len()
     }
 
+    /// Whether the table of flows leads here.
+    #[inline]
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// The table of flows does not lead here any more.
+    pub(super) fn unlist(&self) {
+        self.listed.store(false, Ordering::Release);
+    }
+
     /// Marks the cell as one that got segments; true if it was not marked yet.
     pub(crate) fn mark_dirty(&self) -> bool {
         // Release: who clears the mark sees what was pushed before.
@@ -603,10 +628,19 @@ impl Cell {
     }
 
     /// The oldest segment that arrived while the cell was locked.
+    #[inline]
     pub(crate) fn pop_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
-        if self.backlog_len.load(Ordering::Acquire) == 0 {
-            return None;
-        }
+        if self.has_backlog() { self.pop_from_backlog() } else { None }
+    }
+
+    /// Whether segments arrived while the cell was locked.
+    #[inline]
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog_len.load(Ordering::Acquire) != 0
+    }
+
+    #[cold]
+    fn pop_from_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
         let mut backlog = self.backlog.lock();
         let popped = backlog.pop_front();
         self.backlog_len.store(backlog.len(), Ordering::Release);

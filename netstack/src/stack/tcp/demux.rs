@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::listening::{Listener, Overflow, Place};
+use crate::ip::PacketOptions;
 use crate::memory::{Memory, block, table_entry};
 use crate::stack::crowd::{Crowd, Member, Wanted};
 use crate::stack::deadlines::Timer;
@@ -36,6 +37,8 @@ pub(crate) struct TimeWaitEntry {
     #[expect(dead_code, reason = "held for what its drop does")]
     pub(crate) binding: Option<Binding>,
     pub(crate) queue: QueueId,
+    /// How its answers are sent: as the connection's packets, but for the time to live.
+    pub(crate) packets: PacketOptions,
     /// When it last changed or answered.
     pub(crate) latest: Instant,
 }
@@ -233,7 +236,10 @@ impl Demux {
     ) -> Result<(), Box<TimeWaitEntry>> {
         let key = cell.key();
         let replaced = self.shard(key).change(|table| match table.get_mut(key) {
-            Some(flow) if flow.is(cell) => Ok(std::mem::replace(flow, Flow::TimeWait(entry))),
+            Some(flow) if flow.is(cell) => {
+                cell.unlist();
+                Ok(std::mem::replace(flow, Flow::TimeWait(entry)))
+            }
             _ => Err(entry),
         })?;
         self.cells.fetch_sub(1, Ordering::Relaxed);
@@ -245,7 +251,15 @@ impl Demux {
 
     /// Removes the connection `cell`.
     pub(crate) fn remove(&self, cell: &Arc<Cell>) {
-        if self.remove_if(cell.key(), |flow| flow.is(cell)).is_some() {
+        // While the table is locked, so that nobody finds another one at its place before that.
+        let is_it = |flow: &mut Flow| {
+            let is_it = flow.is(cell);
+            if is_it {
+                cell.unlist();
+            }
+            is_it
+        };
+        if self.remove_if(cell.key(), is_it).is_some() {
             self.cells.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -22,6 +22,7 @@ use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
 use crate::trace::EventKind;
+use crate::wire::Segment;
 use std::sync::Arc;
 
 /// A locked connection, and what is at hand while it is.
@@ -79,7 +80,11 @@ impl Tcp {
     ) {
         let Stray { from, segment, .. } = *stray;
         match cell.try_lock_to_hold() {
-            Some(state) => {
+            Some(mut state) => {
+                if payload.is_empty() && takes_quietly(turn, cell, &mut state, segment) {
+                    cell.arrived_on(from);
+                    return;
+                }
                 let held = Held { tcp: self, turn, cell, state };
                 held.run(End::AfterBatch(scratch), |held| held.on_segment_from(from, segment, payload));
                 return;
@@ -133,6 +138,20 @@ impl Tcp {
         }
         true
     }
+}
+
+/// Gives an acknowledgment to a locked connection if it is one after which nothing is left to do: no segment to
+/// send, no event, no deadline, nothing that anybody notes. Then the connection need not be settled, now or at the
+/// end of the batch. Says whether it is.
+fn takes_quietly(turn: &mut Turn<'_>, cell: &Cell, state: &mut SocketState, segment: &Segment) -> bool {
+    let plain = state.is_plain() && !turn.core.memory().is_pressed() && !cell.has_backlog();
+    let Stage::Connected(connection) = &mut state.stage else { return false };
+    if !plain || !connection.is_quiet_ack(turn.now.max(state.latest), segment) {
+        return false;
+    }
+    turn.not_before(&mut state.latest);
+    connection.on_quiet_ack(turn.now, segment);
+    true
 }
 
 impl Held<'_, '_> {

@@ -94,9 +94,12 @@ impl Tcp {
                 Some(payload),
             );
         }
-        let cell = self.demux.with_flow(&key, |flow| {
-            flow.and_then(Flow::cell).filter(|cell| cell.takes_from(from.interface)).map(Arc::clone)
+        let cell = scratch.same_again(&key).or_else(|| {
+            let found = self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone))?;
+            scratch.found(&key, &found);
+            Some(found)
         });
+        let cell = cell.filter(|cell| cell.takes_from(from.interface));
         let left = match cell {
             Some(cell) => self.on_cell_joined(turn, scratch, &cell, joined),
             None => Some(joined),
@@ -132,6 +135,11 @@ impl Tcp {
     ) {
         let Stray { from, key, segment } = *stray;
         let payload = || payload.unwrap_or_else(Chunk::empty);
+        if let Some(cell) = scratch.same_again(key)
+            && cell.takes_from(from.interface)
+        {
+            return self.on_cell_segment(turn, scratch, &cell, stray, payload());
+        }
         let found = self.demux.with_flow(key, |flow| match flow {
             Some(Flow::Cell(cell)) if !cell.takes_from(from.interface) => Found::Nothing,
             Some(Flow::Cell(cell)) => Found::Cell(Arc::clone(cell)),
@@ -146,6 +154,7 @@ impl Tcp {
         let received = |iss| Received { key: *key, queue: from, segment, iss };
         let verdict = match found {
             Found::Cell(cell) => {
+                scratch.found(key, &cell);
                 self.on_cell_segment(turn, scratch, &cell, stray, payload());
                 return;
             }
@@ -218,6 +227,8 @@ impl Tcp {
             }
             match &mut held.state.stage {
                 Stage::Connected(connection) => {
+                    // There is one some time after the last segment, whether anything is due or not any more.
+                    connection.trim();
                     if connection.poll_timeout().is_some_and(|at| at <= now) {
                         let expired = connection.on_timeout(now);
                         expired.iter().for_each(|timer| held.note(|| EventKind::Timer(timer)));

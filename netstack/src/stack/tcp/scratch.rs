@@ -7,9 +7,10 @@ use super::listening::Listener;
 use crate::reasons::DropReason;
 use crate::stack::core::Core;
 use crate::stack::counters::TcpCounters;
+use crate::stack::flow::FlowKey;
 use crate::sync::Snapshot;
 use crate::tcp::SynCookies;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What TCP keeps for the packets of one batch. The driver of a queue holds on to it, so that its memory
 /// is used again.
@@ -17,6 +18,9 @@ use std::sync::Arc;
 pub(in crate::stack) struct Scratch {
     /// Connections that got segments since the end of the last batch.
     dirty: Vec<Arc<Cell>>,
+    /// Whose the last segment was that the table of flows was asked for. Most segments are of the same flow as the
+    /// one before. It does not keep the connection from being dropped.
+    latest: Option<(FlowKey, Weak<Cell>)>,
     /// Segments that were joined, and wait for more of them.
     pub(super) joined: Option<Joined>,
     /// The listeners.
@@ -38,9 +42,27 @@ impl Scratch {
         }
     }
 
+    /// The connection of `key`, if the segment before was of it too.
+    #[inline]
+    pub(super) fn same_again(&self, key: &FlowKey) -> Option<Arc<Cell>> {
+        let (latest, cell) = self.latest.as_ref()?;
+        if latest != key {
+            return None;
+        }
+        cell.upgrade().filter(|cell| cell.is_listed())
+    }
+
+    /// The table of flows has `cell` for `key`.
+    pub(super) fn found(&mut self, key: &FlowKey, cell: &Arc<Cell>) {
+        self.latest = Some((*key, Arc::downgrade(cell)));
+    }
+
     /// Calls `settle` for each connection that got segments.
+    #[inline]
     pub(super) fn drain(&mut self, settle: impl FnMut(Arc<Cell>)) {
-        self.dirty.drain(..).for_each(settle);
+        if !self.dirty.is_empty() {
+            self.dirty.drain(..).for_each(settle);
+        }
     }
 
     /// Counts what the batch counted, and lets go of the listeners: one that is closed while nothing comes

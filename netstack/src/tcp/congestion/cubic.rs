@@ -50,8 +50,8 @@ pub(super) struct Cubic {
     /// W_max in segments: the window at the last loss, or somewhat less where it had shrunk since
     /// the one before; 0 before the first.
     w_max: u64,
-    /// This stage of congestion avoidance.
-    epoch: Option<Epoch>,
+    /// This stage of congestion avoidance, which many connections never come to.
+    epoch: Option<Box<Epoch>>,
     pub(super) hystart: Detector,
     /// The smallest round trip since the last time-out.
     delay_min: Option<Duration>,
@@ -93,7 +93,7 @@ struct Evaluation {
 #[derive(Debug)]
 pub(super) struct Saved {
     w_max: u64,
-    epoch: Option<Epoch>,
+    epoch: Option<Box<Epoch>>,
 }
 
 impl Cubic {
@@ -130,7 +130,8 @@ impl Cubic {
     /// RFC 9438 §4.2 to §4.5.
     fn avoid_congestion(&mut self, window: &mut Window, ack: &AckSample, acked: usize) {
         let cwnd = window.segments();
-        let mut epoch = self.epoch.take().unwrap_or_else(|| Epoch::begin(ack.now, cwnd, self.w_max));
+        let begin = || Box::new(Epoch::begin(ack.now, cwnd, self.w_max));
+        let mut epoch = self.epoch.take().unwrap_or_else(begin);
         epoch.acked += acked as u64;
         if let Some(since) = self.limited_since.take() {
             epoch.start += ack.now - since.max(epoch.start);

@@ -34,8 +34,8 @@ pub(super) trait Rules: Send + fmt::Debug {
 pub(super) struct WindowBased<R: Rules> {
     pub(super) window: Window,
     pub(super) rules: R,
-    /// From before the last reduction.
-    undo: Option<(Before, R::Saved)>,
+    /// From before the last reduction. Many connections never see one.
+    undo: Option<Box<(Before, R::Saved)>>,
 }
 
 impl<R: Rules> WindowBased<R> {
@@ -46,7 +46,7 @@ impl<R: Rules> WindowBased<R> {
 
     fn reduce(&mut self) {
         let before = self.window.before();
-        self.undo = Some((before, self.rules.reduce(&mut self.window)));
+        self.undo = Some(Box::new((before, self.rules.reduce(&mut self.window))));
     }
 }
 
@@ -84,7 +84,8 @@ impl<R: Rules> CongestionControl for WindowBased<R> {
     }
 
     fn on_undo(&mut self) {
-        if let Some((before, saved)) = self.undo.take() {
+        if let Some(undo) = self.undo.take() {
+            let (before, saved) = *undo;
             self.window.undo(before);
             self.rules.restore(saved);
         }

@@ -8,8 +8,19 @@ use crate::tcp::seq::Seq;
 use crate::tcp::state::{Input, State};
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
-use crate::wire::{MAX_SACK_BLOCKS, Segment};
+use crate::wire::{MAX_SACK_BLOCKS, SackBlock, Segment};
 use arrayvec::ArrayVec;
+
+/// How far an acknowledgment goes.
+struct Acked {
+    /// SND.UNA before it.
+    from: Seq,
+    to: Seq,
+    /// As [`AckInput::duplicate`].
+    duplicate: bool,
+    /// Whether the congestion window limits what is sent, and whether the connection is paced.
+    limits: (bool, bool),
+}
 
 impl Connection {
     /// Fifth: ACK.
@@ -56,32 +67,17 @@ impl Connection {
         // RFC 5681 §2: a duplicate acknowledgment has no text, no SYN or FIN, the number of the one
         // before and no news of the window. As in Linux, a window that shrank is no news.
         let duplicate = ack == una && seg.is_empty() && !window_news;
-        let blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> =
-            seg.options.sack.iter().map(|block| (una.nearest(block.start), una.nearest(block.end))).collect();
-        let echo = self.ts.zip(seg.options.timestamps);
-        let input = AckInput {
-            now,
-            una: ack.max(una),
-            prior_una: una,
-            snd_nxt: self.snd.nxt(),
-            blocks: &blocks,
-            duplicate,
-            echoed_rtt: echo.and_then(|(ts, option)| ts.rtt(now, option.tsecr)),
-            echo_sent_at: echo.and_then(|(ts, option)| ts.echo_sent_at(now, option.tsecr)),
-            has_new_data: self.snd.unsent() > 0 && self.snd.window_end() > self.snd.nxt(),
-            max_wnd: self.snd.max_wnd(),
-            cwnd_limited: self.is_cwnd_limited(),
-            paced: self.path.enforced_rate(self.recovery.outstanding()).is_some(),
-            mss: self.snd.mss(),
-        };
         let state = self.recovery.state();
-        self.follow_marks(now, seg, input.una);
+        let acked = ack.max(una);
         let mut rearm = Rearm::No;
         // A DSACK reports something also when everything is acknowledged.
-        if advances || self.recovery.outstanding() > 0 || !blocks.is_empty() {
+        if advances || self.recovery.outstanding() > 0 || !seg.options.sack.is_empty() {
+            let limits = (self.is_cwnd_limited(), self.is_paced());
+            self.follow_marks(now, seg, acked);
             self.note_app_limited();
-            let (rtt, cc) = self.path.for_recovery();
-            rearm = self.recovery.on_ack(&input, rtt, cc);
+            rearm = self.recover(now, seg, Acked { from: una, to: acked, duplicate, limits });
+        } else {
+            self.follow_marks(now, seg, acked);
         }
         if advances {
             self.counters.bytes_acked += ack.since(una) as u64;
@@ -99,6 +95,31 @@ impl Connection {
             self.path.reset_backoff();
         }
         self.snd.after_ack(now, self.recovery.outstanding());
+    }
+
+    /// Asks loss recovery what an acknowledgment means.
+    fn recover(&mut self, now: Instant, seg: &Segment, acked: Acked) -> Rearm {
+        let Acked { from, to, duplicate, limits: (cwnd_limited, paced) } = acked;
+        let near = |block: &SackBlock| (from.nearest(block.start), from.nearest(block.end));
+        let blocks: ArrayVec<(Seq, Seq), MAX_SACK_BLOCKS> = seg.options.sack.iter().map(near).collect();
+        let echo = self.ts.zip(seg.options.timestamps);
+        let input = AckInput {
+            now,
+            una: to,
+            prior_una: from,
+            snd_nxt: self.snd.nxt(),
+            blocks: &blocks,
+            duplicate,
+            echoed_rtt: echo.and_then(|(ts, option)| ts.rtt(now, option.tsecr)),
+            echo_sent_at: echo.and_then(|(ts, option)| ts.echo_sent_at(now, option.tsecr)),
+            has_new_data: self.snd.unsent() > 0 && self.snd.window_end() > self.snd.nxt(),
+            max_wnd: self.snd.max_wnd(),
+            cwnd_limited,
+            paced,
+            mss: self.snd.mss(),
+        };
+        let (rtt, cc) = self.path.for_recovery();
+        self.recovery.on_ack(&input, rtt, cc)
     }
 
     /// What the peer reports of marks on our packets: congestion, to which we answer once for each

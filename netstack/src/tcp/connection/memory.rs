@@ -48,4 +48,12 @@ impl Connection {
         let passive = if self.passive.is_some() { block(size_of::<PassiveOpen>()) } else { 0 };
         block(size_of::<Self>()) + self.path.memory() + ecn + passive
     }
+    /// Gives the memory of its queues back, where they are empty. In the middle of a transfer they would be filled
+    /// again at once: to be called now and then.
+    pub fn trim(&mut self) {
+        self.snd.trim();
+        self.rcv.trim();
+        self.recovery.trim();
+    }
+
 }

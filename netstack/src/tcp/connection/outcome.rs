@@ -16,7 +16,7 @@ pub(super) struct Outcome {
     /// What ICMP said while the connection lived: the reason given if it times out (`sk_err_soft`).
     soft_error: Option<TcpError>,
     /// A reset that must still be sent.
-    reset: Option<Reset>,
+    reset: Option<Box<Reset>>,
     /// Why the connection ended, if it has.
     end: Option<EndReason>,
 }
@@ -89,12 +89,17 @@ impl Outcome {
 
     /// The reset that must be sent.
     pub(super) fn reset(&self) -> Option<&Reset> {
-        self.reset.as_ref()
+        self.reset.as_deref()
+    }
+
+    /// Whether there is nothing to say.
+    pub(super) fn is_silent(&self) -> bool {
+        self.events.is_empty() && self.reset.is_none()
     }
 
     /// A reset must be sent, or none any more.
     pub(super) fn set_reset(&mut self, reset: Option<Reset>) {
-        self.reset = reset;
+        self.reset = reset.map(Box::new);
     }
 
     /// The connection ends for this reason. What it has ended for before stays.

@@ -18,10 +18,20 @@ impl Connection {
     /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
     /// room (RFC 9293 MUST-16).
     pub(super) fn current_mss(&self, now: Instant) -> usize {
+        if !self.has_further_options() {
+            return self.snd.mss();
+        }
         let acc_ecn = self.acc_ecn(now).as_ref().map_or(0, AccEcn::len_on_wire);
         let blocks = self.rcv.sack_blocks(self.max_sack_blocks(acc_ecn)).len();
         let sack = if blocks == 0 { 0 } else { SACK_BASE_LEN + SACK_BLOCK_LEN * blocks };
         self.snd.mss().saturating_sub(sack + acc_ecn).max(MIN_TEXT)
+    }
+
+    /// Whether a segment may carry more options now than every segment does. Asked several times for each, and
+    /// mostly not so.
+    #[inline]
+    fn has_further_options(&self) -> bool {
+        self.ecn.is_some() || self.rcv.has_sack_blocks()
     }
 
     /// AccECN's option, if the next segment is to carry it.
@@ -52,17 +62,19 @@ impl Connection {
 
     /// A segment at `seq`, which is to carry `text`.
     pub(super) fn header(&self, now: Instant, seq: Seq, mut flags: Flags, text: Text) -> Segment {
-        let acc_ecn = self.acc_ecn(now);
-        let blocks = self.max_sack_blocks(acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire));
         if let Some(ecn) = &self.ecn {
             flags = flags.with(ecn.flags(text));
         }
         let mut segment = Segment::new(flags, seq.wire(), self.rcv.nxt().wire());
-        segment.ecn = self.ecn.as_ref().map_or(Ecn::NotEct, |ecn| ecn.field(text));
         segment.window = self.rcv.window_field();
         segment.options.timestamps = self.ts.map(|ts| ts.option(now));
-        segment.options.sack = self.rcv.sack_blocks(blocks);
-        segment.options.acc_ecn = acc_ecn;
+        if self.has_further_options() {
+            let acc_ecn = self.acc_ecn(now);
+            let blocks = self.max_sack_blocks(acc_ecn.as_ref().map_or(0, AccEcn::len_on_wire));
+            segment.ecn = self.ecn.as_ref().map_or(Ecn::NotEct, |ecn| ecn.field(text));
+            segment.options.sack = self.rcv.sack_blocks(blocks);
+            segment.options.acc_ecn = acc_ecn;
+        }
         segment
     }
 

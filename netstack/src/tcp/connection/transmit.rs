@@ -30,6 +30,24 @@ impl Connection {
     /// The next segment to send, or none. `max_payload` is the most that one segment may carry: up
     /// to 64 KiB where the device cuts segments, otherwise 0, which means one MSS.
     pub fn poll_transmit(&mut self, now: Instant, max_payload: usize) -> Option<Transmit> {
+        if self.has_nothing_to_send() { None } else { self.next_transmit(now, max_payload) }
+    }
+
+    /// Whether there is nothing to send, as most often: when a segment has arrived, and when one was sent.
+    #[inline]
+    pub fn has_nothing_to_send(&mut self) -> bool {
+        let nothing = self.has_no_data_to_send()
+            && self.rcv.ack_due() != Due::Now
+            && self.outcome.reset().is_none()
+            && self.passive.is_none();
+        if nothing && self.state != State::Closed {
+            self.path.on_asked();
+            self.path.on_nothing_sent();
+        }
+        nothing
+    }
+
+    fn next_transmit(&mut self, now: Instant, max_payload: usize) -> Option<Transmit> {
         if let Some(reset) = self.outcome.reset() {
             return Some(Transmit::new(Kind::Reset(reset.reason), reset.segment.clone()));
         }

@@ -160,6 +160,11 @@ impl Receiver {
         self.buffer.places() + self.assembler.places()
     }
 
+    /// Gives memory back that nothing is in.
+    pub(in crate::tcp) fn trim(&mut self) {
+        self.buffer.trim();
+    }
+
     /// RCV.NXT.
     pub(in crate::tcp) fn nxt(&self) -> Seq {
         self.rcv_nxt

@@ -189,6 +189,13 @@ impl RecvBuffer {
         Err(format!("{len} unread bytes in {memory} count as {} in {}", self.len, self.memory))
     }
 
+    /// Gives the memory of the queue itself back, if nothing is in it.
+    pub(super) fn trim(&mut self) {
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
+        }
+    }
+
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

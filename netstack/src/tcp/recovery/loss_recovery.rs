@@ -131,6 +131,11 @@ impl Recovery {
         left.filter(|left| *left > Duration::ZERO).map_or(pto, |left| pto.min(left))
     }
 
+    /// Gives memory back that nothing is in.
+    pub(in crate::tcp) fn trim(&mut self) {
+        self.board.trim();
+    }
+
     /// What is in flight, and what became of it.
     pub(in crate::tcp) fn board(&self) -> &Scoreboard {
         &self.board
@@ -386,8 +391,8 @@ impl Recovery {
 
     /// Reports each range that was found lost to congestion control.
     fn report_losses(&mut self, now: Instant, cc: &mut dyn CongestionControl) {
-        for loss in self.board.take_losses() {
-            cc.on_loss(now, &loss);
+        if self.board.has_losses() {
+            self.board.take_losses().for_each(|loss| cc.on_loss(now, &loss));
         }
     }
 

@@ -12,14 +12,19 @@
 
 #[cfg(any(test, feature = "simulation"))]
 mod check;
+mod progress;
 #[cfg(test)]
 mod tests;
 
-use crate::memory::tree;
+pub(super) use progress::{Delivered, Progress, RackSample};
+
+use progress::By;
+
+use crate::memory::{block, tree};
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Ticks by which a timestamp may be older than the latest and is still accepted by Linux (`TCP_PAWS_WINDOW`).
 const PAWS_TICKS: u64 = 1;
@@ -30,15 +35,18 @@ const BYTES_PER_RECORD: usize = 512;
 /// Records that there may be in any window.
 const RECORDS_AT_LEAST: usize = 512;
 
+/// Places for records that an empty table keeps until it is trimmed.
+const KEPT: usize = 4;
+
 /// The ranges in flight.
 #[derive(Debug, Default)]
 pub(in crate::tcp) struct Scoreboard {
-    /// The records by their first sequence number.
-    records: BTreeMap<Seq, Record>,
-    /// Records in flight, the longest-sent first.
-    by_time: BTreeSet<(Instant, Seq)>,
-    /// Records that are lost and were not retransmitted since.
-    lost: BTreeSet<Seq>,
+    /// What was sent last, once each, and of which nothing is known since: as long as nothing is missing, all there
+    /// is. By their first sequence number, which is also the order in which they left. What asks for more than the
+    /// two ends of it has it put in order with the rest first, by [`Scoreboard::file`].
+    fresh: VecDeque<(Seq, Record)>,
+    /// The records before those. None while there are none, as mostly.
+    filed: Option<Box<Filed>>,
     /// Bytes in all records.
     outstanding: usize,
     /// Bytes in SACKed records.
@@ -57,6 +65,20 @@ pub(in crate::tcp) struct Scoreboard {
     #[cfg(test)]
     inserted: usize,
 }
+
+/// Records of which something may be known.
+#[derive(Debug, Default)]
+struct Filed {
+    /// By their first sequence number.
+    records: BTreeMap<Seq, Record>,
+    /// Those of them that are in flight, the longest-sent first.
+    by_time: BTreeSet<(Instant, Seq)>,
+    /// Those that are lost and were not retransmitted since.
+    lost: BTreeSet<Seq>,
+}
+
+/// No records.
+static NOTHING: Filed = Filed { records: BTreeMap::new(), by_time: BTreeSet::new(), lost: BTreeSet::new() };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Record {
@@ -113,116 +135,6 @@ struct Again {
     repair: bool,
 }
 
-/// A delivered transmission, as RACK and the RTT estimator look at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Delivered {
-    pub(super) sent_at: Instant,
-    pub(super) end: Seq,
-    pub(super) retransmitted: bool,
-}
-
-/// What an acknowledgment did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Progress {
-    /// Bytes newly acknowledged or SACKed.
-    pub(super) delivered: usize,
-    /// Bytes newly acknowledged cumulatively.
-    pub(super) acked: usize,
-    /// Bytes newly SACKed.
-    pub(super) sacked: usize,
-    /// The most recently sent of what was delivered.
-    pub(super) newest: Option<Delivered>,
-    /// What RACK takes from it.
-    pub(super) rack: RackSample,
-    /// When that was sent, and what was delivered by then.
-    pub(super) newest_stamp: Option<(Instant, Stamp)>,
-    /// When the first and the last of what was acknowledged and sent only once were sent.
-    pub(super) clean_acked: Option<(Instant, Instant)>,
-    /// The same of what was SACKed.
-    pub(super) clean_sacked: Option<(Instant, Instant)>,
-    /// The lowest position of what was delivered and sent only once, and when that was: its original
-    /// arrived.
-    pub(super) lowest_original: Option<(Seq, Instant)>,
-    /// Whether something that was sent more than once was acknowledged: what lies behind it may
-    /// have waited for the repair, and its age is no round trip (Karn's rule as Linux applies it).
-    pub(super) repaired: bool,
-}
-
-/// What of an acknowledgment RACK can use (RFC 8985 §6.2 step 2).
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RackSample {
-    now: Instant,
-    /// A retransmission that seems to have come back sooner is the original, come late.
-    min_rtt: Duration,
-    /// When the segment was sent that the timestamp's echo is of, to the clock's tick: a retransmission
-    /// that left later is not what arrived.
-    echo: Option<Instant>,
-    /// The most recently sent.
-    pub(super) newest: Option<Delivered>,
-    /// Round-trip times of the last acknowledged and the last SACKed, in the order of sequence.
-    acked_rtt: Option<Duration>,
-    sacked_rtt: Option<Duration>,
-}
-
-impl RackSample {
-    fn add(&mut self, delivered: Delivered, by: By) {
-        let rtt = self.now - delivered.sent_at;
-        let tick = Instant::from_millis(delivered.sent_at.as_millis());
-        let original_came = rtt < self.min_rtt || self.echo.is_some_and(|echo| echo < tick);
-        if delivered.retransmitted && original_came {
-            return;
-        }
-        match by {
-            By::Ack => self.acked_rtt = Some(rtt),
-            By::Sack => self.sacked_rtt = Some(rtt),
-        }
-        if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
-            self.newest = Some(delivered);
-        }
-    }
-
-    /// RACK.rtt: as in Linux, and in the RFC's pseudocode, of what is looked at last, which is the last
-    /// acknowledged. So a hole that was filled late gives what is still missing as much time.
-    pub(super) fn rtt(&self) -> Option<Duration> {
-        self.acked_rtt.or(self.sacked_rtt)
-    }
-}
-
-/// How something was delivered.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
-    Ack,
-    Sack,
-}
-
-impl Progress {
-    /// For an acknowledgment that comes at `now` on a path whose smallest round-trip time is `min_rtt`,
-    /// and echoes the timestamp of what was sent at `echo`.
-    pub(super) fn new(now: Instant, min_rtt: Duration, echo: Option<Instant>) -> Self {
-        Self { rack: RackSample { now, min_rtt, echo, ..RackSample::default() }, ..Self::default() }
-    }
-
-    /// The range from `start` on, described by `record`, is delivered.
-    fn saw(&mut self, start: Seq, record: &Record, by: By) {
-        let delivered =
-            Delivered { sent_at: record.sent_at, end: record.end, retransmitted: record.retransmissions > 0 };
-        if self.newest.is_none_or(|n| (n.sent_at, n.end) < (delivered.sent_at, delivered.end)) {
-            self.newest = Some(delivered);
-            self.newest_stamp = Some((record.sent_at, record.stamp));
-        }
-        self.rack.add(delivered, by);
-        if record.retransmissions > 0 {
-            return;
-        }
-        let clean = if by == By::Ack { &mut self.clean_acked } else { &mut self.clean_sacked };
-        let (first, last) = clean.get_or_insert((record.sent_at, record.sent_at));
-        *first = (*first).min(record.sent_at);
-        *last = (*last).max(record.sent_at);
-        let original = (start, record.sent_at);
-        self.lowest_original = Some(self.lowest_original.map_or(original, |lowest| lowest.min(original)));
-    }
-}
-
 /// The first range in flight.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::tcp) struct Head {
@@ -255,19 +167,23 @@ impl Scoreboard {
     /// Its memory, in bytes.
     #[inline]
     pub(in crate::tcp) fn places(&self) -> usize {
-        match self.records.len() {
-            0 => 0,
-            // Asked for after every segment, and mostly this is all.
-            1..=11 => const { tree(1, size_of::<(Seq, Record)>()) + tree(1, size_of::<(Instant, Seq)>()) },
-            records => self.larger_places(records),
-        }
+        // Asked for after every segment, and mostly this is all.
+        let fresh = block(self.fresh.capacity() * size_of::<(Seq, Record)>());
+        if self.filed.is_none() { fresh } else { fresh + self.filed_places() }
+    }
+
+    /// The records that are not fresh.
+    #[inline]
+    fn filed(&self) -> &Filed {
+        self.filed.as_deref().unwrap_or(&NOTHING)
     }
 
     #[cold]
-    fn larger_places(&self, records: usize) -> usize {
-        tree(records, size_of::<(Seq, Record)>())
-            + tree(self.by_time.len(), size_of::<(Instant, Seq)>())
-            + tree(self.lost.len(), size_of::<Seq>())
+    fn filed_places(&self) -> usize {
+        block(size_of::<Filed>())
+            + tree(self.filed().records.len(), size_of::<(Seq, Record)>())
+            + tree(self.filed().by_time.len(), size_of::<(Instant, Seq)>())
+            + tree(self.filed().lost.len(), size_of::<Seq>())
     }
 
     /// Bytes that are thought to be in the network (RFC 6675's pipe).
@@ -313,12 +229,42 @@ impl Scoreboard {
 
     /// The MSS that the first range in flight was sent with, or 0.
     pub(super) fn mss(&self) -> usize {
-        self.records.first_key_value().map_or(0, |(_, record)| record.mss())
+        self.front().map_or(0, |(_, record)| record.mss())
+    }
+
+    /// The first record.
+    #[inline]
+    fn front(&self) -> Option<(Seq, &Record)> {
+        match self.filed().records.first_key_value() {
+            Some((start, record)) => Some((*start, record)),
+            None => self.fresh.front().map(|(start, record)| (*start, record)),
+        }
+    }
+
+    /// All records, in order.
+    fn all(&self) -> impl Iterator<Item = (Seq, &Record)> {
+        let filed = self.filed().records.iter().map(|(start, record)| (*start, record));
+        filed.chain(self.fresh.iter().map(|(start, record)| (*start, record)))
+    }
+
+    /// How many records there are.
+    fn count(&self) -> usize {
+        self.filed().records.len() + self.fresh.len()
+    }
+
+    /// Puts what was sent last in order with the rest. Each record is put there once.
+    fn file(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        for (start, record) in std::mem::take(&mut self.fresh) {
+            self.insert(start, record);
+        }
     }
 
     /// The first range.
     pub(in crate::tcp) fn head(&self) -> Option<Head> {
-        let (_, record) = self.records.first_key_value()?;
+        let (_, record) = self.front()?;
         Some(Head {
             sent_at: record.sent_at,
             retransmitted: record.retransmissions > 0,
@@ -334,20 +280,22 @@ impl Scoreboard {
 
     /// Packets that are not acknowledged, as far as there are fewer than `limit`.
     pub(super) fn packets_out(&self, limit: usize) -> usize {
-        let packets =
-            |(start, record): (&Seq, &Record)| record.end.since(*start).div_ceil(record.mss().max(1));
-        self.records.iter().take(limit).map(packets).sum::<usize>().min(limit)
+        let packets = |(start, record): (Seq, &Record)| record.end.since(start).div_ceil(record.mss().max(1));
+        self.all().take(limit).map(packets).sum::<usize>().min(limit)
     }
 
     /// Whether exactly one segment is in flight.
     pub(super) fn is_one_segment(&self) -> bool {
-        self.records.len() == 1 && self.outstanding <= self.mss()
+        self.count() == 1 && self.outstanding <= self.mss()
     }
 
     /// The last segment, with the FIN if that was sent, if it is in flight. `data_end` is where data
     /// ends.
     pub(in crate::tcp) fn last_segment(&self, data_end: Seq) -> Option<(Seq, Seq)> {
-        let (&start, record) = self.records.last_key_value()?;
+        let (start, record) = match self.fresh.back() {
+            Some((start, record)) => (*start, record),
+            None => self.filed().records.last_key_value().map(|(start, record)| (*start, record))?,
+        };
         if record.fate != Fate::InFlight {
             return None;
         }
@@ -356,7 +304,7 @@ impl Scoreboard {
         Some((last, record.end))
     }
 
-    /// Whether `at` belongs to a range that was sent more than once.
+    /// Whether `at` belongs to a range that was sent more than once. None of those is fresh.
     pub(super) fn was_retransmitted(&self, at: Seq) -> bool {
         self.covering(at).is_some_and(|(_, record)| record.retransmissions > 0)
     }
@@ -368,8 +316,11 @@ impl Scoreboard {
         self.outstanding += len;
         // What leaves in one burst of full segments is one record: fewer to keep, and the borders
         // stay at multiples of the MSS.
-        if let Some(mut last) = self.records.last_entry() {
-            let record = last.get_mut();
+        let last = match self.fresh.back_mut() {
+            Some((_, record)) => Some(record),
+            None => self.filed.as_mut().and_then(|filed| filed.records.values_mut().next_back()),
+        };
+        if let Some(record) = last {
             let joins = record.end == start
                 && record.fate == Fate::InFlight
                 && record.sent_at == now
@@ -385,7 +336,7 @@ impl Scoreboard {
         let (mss, fate) = (mss.max(1) as u32, Fate::InFlight);
         let record =
             Record { end, sent_at: now, base: start, mss, retransmissions: 0, repair: false, fate, stamp };
-        self.insert(start, record);
+        self.fresh.push_back((start, record));
     }
 
     /// `start..end` was sent again, in segments of `mss` bytes.
@@ -400,9 +351,10 @@ impl Scoreboard {
 
     fn on_sent_again(&mut self, now: Instant, sent: Again) {
         let Again { start, end, mss, repair } = sent;
+        self.file();
         self.split(start);
         self.split(end);
-        let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
+        let keys: Vec<Seq> = self.filed().records.range(start..end).map(|(key, _)| *key).collect();
         for key in keys {
             let mut record = self.remove(key);
             if record.fate != Fate::Sacked {
@@ -424,7 +376,7 @@ impl Scoreboard {
     fn insert_repaired(&mut self, start: Seq, record: Record) {
         if self.is_shredded()
             && record.fate == Fate::InFlight
-            && let Some((&before, previous)) = self.records.range(..start).next_back()
+            && let Some((&before, previous)) = self.filed().records.range(..start).next_back()
             && previous.end == start
             && previous.fate == Fate::InFlight
             && previous.repair == record.repair
@@ -443,42 +395,66 @@ impl Scoreboard {
 
     /// Whether there are as many records as there may be.
     fn is_shredded(&self) -> bool {
-        self.records.len() >= RECORDS_AT_LEAST.max(self.outstanding / BYTES_PER_RECORD)
+        self.count() >= RECORDS_AT_LEAST.max(self.outstanding / BYTES_PER_RECORD)
     }
 
     /// Everything before `una` is acknowledged.
     pub(super) fn on_ack(&mut self, una: Seq, progress: &mut Progress) {
-        while let Some((&start, _)) = self.records.first_key_value() {
+        while let Some((&start, _)) = self.filed().records.first_key_value() {
             if start >= una {
                 break;
             }
             let record = self.remove(start);
-            let end = record.end.min(una);
-            let len = end.since(start);
-            self.outstanding -= len;
-            progress.acked += len;
-            progress.repaired |= record.retransmissions > 0;
-            if record.fate != Fate::Sacked {
-                progress.delivered += len;
-                progress.saw(start, &Record { end, ..record }, By::Ack);
-            }
+            self.saw_acked(start, una, &record, progress);
             if record.end > una {
                 self.insert(una, record);
                 break;
             }
         }
-        self.free_if_empty();
+        while let Some(&(start, record)) = self.fresh.front() {
+            if start >= una {
+                break;
+            }
+            self.saw_acked(start, una, &record, progress);
+            if record.end > una {
+                if let Some((start, _)) = self.fresh.front_mut() {
+                    *start = una;
+                }
+                break;
+            }
+            self.fresh.pop_front();
+        }
+        if self.fresh.is_empty() && self.fresh.capacity() > KEPT {
+            self.fresh.shrink_to(KEPT);
+        }
+        // A tree that has become empty keeps a node.
+        self.filed.take_if(|filed| filed.records.is_empty());
     }
 
-    /// A tree that has become empty keeps a node: a quarter of the memory of an idle connection.
-    fn free_if_empty(&mut self) {
-        if self.records.is_empty() {
-            (self.records, self.by_time, self.lost) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    /// The record from `start` on is acknowledged up to `una`, or whole.
+    #[inline]
+    fn saw_acked(&mut self, start: Seq, una: Seq, record: &Record, progress: &mut Progress) {
+        let end = record.end.min(una);
+        let len = end.since(start);
+        self.outstanding -= len;
+        progress.acked += len;
+        progress.repaired |= record.retransmissions > 0;
+        if record.fate != Fate::Sacked {
+            progress.delivered += len;
+            progress.saw(start, &Record { end, ..*record }, By::Ack);
+        }
+    }
+
+    /// Gives memory back that nothing is in.
+    pub(super) fn trim(&mut self) {
+        if self.fresh.is_empty() {
+            self.fresh = VecDeque::new();
         }
     }
 
     /// The peer reports `start..end` as received. Both must lie within what was sent.
     pub(super) fn on_sack(&mut self, start: Seq, end: Seq, progress: &mut Progress) {
+        self.file();
         let start = self.border_at_or_after(start);
         let end = self.border_at_or_before(end);
         if start >= end {
@@ -493,7 +469,7 @@ impl Scoreboard {
         }
         self.split(start);
         self.split(end);
-        let keys: Vec<Seq> = self.records.range(start..end).map(|(key, _)| *key).collect();
+        let keys: Vec<Seq> = self.filed().records.range(start..end).map(|(key, _)| *key).collect();
         let mut run: Option<(Seq, Record)> = None;
         for key in keys {
             let mut record = self.remove(key);
@@ -517,7 +493,7 @@ impl Scoreboard {
 
     /// Inserts a SACKed record, joined with SACKed neighbours.
     fn insert_sacked_run(&mut self, mut start: Seq, mut record: Record) {
-        let before = self.records.range(..start).next_back().map(|(key, before)| (*key, *before));
+        let before = self.filed().records.range(..start).next_back().map(|(key, before)| (*key, *before));
         if let Some((key, before)) = before
             && before.fate == Fate::Sacked
             && before.end == start
@@ -526,7 +502,7 @@ impl Scoreboard {
             record = before.join(&record);
             start = key;
         }
-        if self.records.get(&record.end).is_some_and(|after| after.fate == Fate::Sacked) {
+        if self.filed().records.get(&record.end).is_some_and(|after| after.fate == Fate::Sacked) {
             record = record.join(&self.remove(record.end));
         }
         self.insert(start, record);
@@ -536,16 +512,17 @@ impl Scoreboard {
     /// and are older than `window` (RFC 8985 §6.2 step 5). As there, one timer waits for all that is
     /// not certain yet.
     pub(super) fn mark_lost_before(&mut self, now: Instant, rack: Delivered, window: Duration) -> Losses {
+        self.file();
         let mut found = Losses::default();
         let before = |(sent_at, end)| (sent_at, end) < (rack.sent_at, rack.end);
-        while let Some(&(sent_at, start)) = self.by_time.first() {
-            let record = self.records[&start];
+        while let Some(&(sent_at, start)) = self.filed().by_time.first() {
+            let record = self.filed().records[&start];
             if !before((sent_at, record.end)) {
                 break;
             }
             if sent_at + window > now {
                 // Those that were sent at the very time of `rack` are distinguished by their positions.
-                let last = self.by_time.range(..(rack.sent_at, rack.end)).next_back();
+                let last = self.filed().by_time.range(..(rack.sent_at, rack.end)).next_back();
                 found.next = last.map(|&(sent_at, _)| sent_at + window);
                 break;
             }
@@ -558,11 +535,12 @@ impl Scoreboard {
     /// Marks what is in flight and left more than a tick of the timestamp clock before `echo`. Returns the bytes
     /// marked, and whether retransmissions are among them.
     pub(super) fn mark_refused(&mut self, echo: Instant) -> (usize, bool) {
+        self.file();
         let (mut marked, mut again) = (0, false);
-        while let Some(&(sent_at, start)) = self.by_time.first()
+        while let Some(&(sent_at, start)) = self.filed().by_time.first()
             && sent_at.as_millis() + PAWS_TICKS < echo.as_millis()
         {
-            again |= self.records[&start].repair;
+            again |= self.filed().records[&start].repair;
             marked += self.set_lost(start);
         }
         (marked, again)
@@ -570,7 +548,7 @@ impl Scoreboard {
 
     /// What was marked lost is not: it may still be on its way (Linux's `tcp_undo_cwnd_reduction`).
     pub(super) fn forgive_lost(&mut self) {
-        while let Some(&start) = self.lost.first() {
+        while let Some(&start) = self.filed().lost.first() {
             let mut record = self.remove(start);
             record.fate = Fate::InFlight;
             self.insert(start, record);
@@ -579,7 +557,8 @@ impl Scoreboard {
 
     /// Marks the first `len` bytes that are not acknowledged as lost.
     pub(super) fn mark_head_lost(&mut self, len: usize) -> usize {
-        let Some((&start, record)) = self.records.first_key_value() else { return 0 };
+        self.file();
+        let Some((&start, record)) = self.filed().records.first_key_value() else { return 0 };
         if record.fate != Fate::InFlight {
             return 0;
         }
@@ -591,24 +570,30 @@ impl Scoreboard {
     /// first range whatever its age (RFC 8985 §6.3). A peer that SACKed the first byte and did not
     /// acknowledge it has reneged: its SACKs mean nothing then (RFC 2018 §8).
     pub(super) fn on_timeout(&mut self, until: Instant) {
-        let reneged = self.records.first_key_value().is_some_and(|(_, r)| r.fate == Fate::Sacked);
+        self.file();
+        let reneged = self.filed().records.first_key_value().is_some_and(|(_, r)| r.fate == Fate::Sacked);
         if reneged {
             self.highest_sacked = None;
-            let sacked: Vec<Seq> =
-                self.records.iter().filter(|(_, r)| r.fate == Fate::Sacked).map(|(key, _)| *key).collect();
+            let sacked: Vec<Seq> = self
+                .filed()
+                .records
+                .iter()
+                .filter(|(_, r)| r.fate == Fate::Sacked)
+                .map(|(key, _)| *key)
+                .collect();
             for key in sacked {
                 let mut record = self.remove(key);
                 record.fate = Fate::Lost;
                 self.insert(key, record);
             }
         }
-        while let Some(&(sent_at, start)) = self.by_time.first() {
+        while let Some(&(sent_at, start)) = self.filed().by_time.first() {
             if sent_at > until {
                 break;
             }
             self.set_lost(start);
         }
-        let head = self.records.first_key_value().map(|(key, record)| (*key, record.fate));
+        let head = self.filed().records.first_key_value().map(|(key, record)| (*key, record.fate));
         if let Some((start, Fate::InFlight)) = head {
             self.set_lost(start);
         }
@@ -617,7 +602,9 @@ impl Scoreboard {
     /// Marks what is in flight in segments longer than `mss` as lost, to be sent again in shorter ones;
     /// [`Scoreboard::take_losses`] does not report it. Returns the bytes marked.
     pub(super) fn mark_longer_than(&mut self, mss: usize) -> usize {
+        self.file();
         let long: Vec<(Seq, Record)> = self
+            .filed()
             .records
             .iter()
             .filter(|(_, record)| record.mss() > mss && record.fate == Fate::InFlight)
@@ -640,13 +627,13 @@ impl Scoreboard {
 
     /// The first position that is not acknowledged, if something is in flight.
     pub(super) fn first(&self) -> Option<Seq> {
-        self.records.first_key_value().map(|(start, _)| *start)
+        self.front().map(|(start, _)| start)
     }
 
     /// The first lost range.
     pub(in crate::tcp) fn next_lost(&self) -> Option<(Seq, Seq)> {
-        let start = *self.lost.first()?;
-        Some((start, self.records[&start].end))
+        let start = *self.filed().lost.first()?;
+        Some((start, self.filed().records[&start].end))
     }
 
     /// The sequence number after the highest that is SACKed.
@@ -657,6 +644,11 @@ impl Scoreboard {
     /// Drops everything: the connection is over.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Whether something was found lost since the last call of [`Scoreboard::take_losses`].
+    pub(super) fn has_losses(&self) -> bool {
+        !self.losses.is_empty()
     }
 
     /// What was found lost since the last call, in the order in which it was found.
@@ -679,36 +671,38 @@ impl Scoreboard {
         {
             self.inserted += 1;
         }
+        let filed = self.filed.get_or_insert_default();
         let len = record.end.since(start);
         match record.fate {
             Fate::InFlight => {
-                self.by_time.insert((record.sent_at, start));
+                filed.by_time.insert((record.sent_at, start));
                 if record.repair {
                     self.retransmitted += len;
                 }
             }
             Fate::Sacked => self.sacked += len,
             Fate::Lost => {
-                self.lost.insert(start);
+                filed.lost.insert(start);
                 self.lost_bytes += len;
             }
         }
-        self.records.insert(start, record);
+        filed.records.insert(start, record);
     }
 
     fn remove(&mut self, start: Seq) -> Record {
-        let record = self.records.remove(&start).expect("a record begins here");
+        let filed = self.filed.get_or_insert_default();
+        let record = filed.records.remove(&start).expect("a record begins here");
         let len = record.end.since(start);
         match record.fate {
             Fate::InFlight => {
-                self.by_time.remove(&(record.sent_at, start));
+                filed.by_time.remove(&(record.sent_at, start));
                 if record.repair {
                     self.retransmitted -= len;
                 }
             }
             Fate::Sacked => self.sacked -= len,
             Fate::Lost => {
-                self.lost.remove(&start);
+                filed.lost.remove(&start);
                 self.lost_bytes -= len;
             }
         }
@@ -728,9 +722,9 @@ impl Scoreboard {
         self.insert(at, record);
     }
 
-    /// The record that holds `at`.
+    /// The record that holds `at`, of those that are not fresh.
     fn covering(&self, at: Seq) -> Option<(Seq, Record)> {
-        let (&start, &record) = self.records.range(..=at).next_back()?;
+        let (&start, &record) = self.filed().records.range(..=at).next_back()?;
         (at < record.end).then_some((start, record))
     }
 

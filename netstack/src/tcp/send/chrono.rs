@@ -22,9 +22,10 @@ pub(in crate::tcp) enum Holds {
 pub(in crate::tcp) struct Chrono {
     now: Holds,
     since: Instant,
-    network: Duration,
-    peer_window: Duration,
-    send_buffer: Duration,
+    /// Nanoseconds.
+    network: u64,
+    peer_window: u64,
+    send_buffer: u64,
 }
 
 /// The times so far.
@@ -59,7 +60,7 @@ impl Chrono {
     }
 
     fn turn(&mut self, now: Instant, next: Holds) {
-        let spent = now - self.since;
+        let spent = now.as_nanos().saturating_sub(self.since.as_nanos());
         match self.now {
             Holds::Nothing => {}
             Holds::Network => self.network += spent,
@@ -71,7 +72,10 @@ impl Chrono {
 
     /// The times until `now`.
     pub(in crate::tcp) fn times(&self, now: Instant) -> Times {
-        let of = |holds, spent| if self.now == holds { spent + (now - self.since) } else { spent };
+        let of = |holds, spent| {
+            let spent = Duration::from_nanos(spent);
+            if self.now == holds { spent + (now - self.since) } else { spent }
+        };
         let network = of(Holds::Network, self.network);
         let peer_window = of(Holds::PeerWindow, self.peer_window);
         let send_buffer = of(Holds::SendBuffer, self.send_buffer);

@@ -372,6 +372,13 @@ impl SendBuffer {
         }
     }
 
+    /// Gives the memory of the queue itself back, if nothing is in it.
+    pub(super) fn trim(&mut self) {
+        if self.blocks.is_empty() && self.records.is_empty() {
+            (self.blocks, self.records) = (VecDeque::new(), VecDeque::new());
+        }
+    }
+
     /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
     pub(super) fn contiguous(&self, from: Seq, max: usize) -> usize {
         let first = self.block_of(from);

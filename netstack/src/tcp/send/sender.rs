@@ -251,6 +251,24 @@ impl Sender {
         self.space.note(RoomNews::Acked);
     }
 
+    /// Gives memory back that nothing is in.
+    pub(in crate::tcp) fn trim(&mut self) {
+        self.buffer.trim();
+    }
+
+    /// Whether the window `field` is the one that the peer offers already.
+    pub(in crate::tcp) fn offers_same(&self, field: u16) -> bool {
+        self.window.scale().from_wire(field) == self.window.wnd()
+    }
+
+    /// A segment at `seq` acknowledged nothing new while nothing was in flight, to be sent or waited for, and
+    /// carries the window `field`, which is [the same](Self::offers_same).
+    pub(in crate::tcp) fn on_quiet_ack(&mut self, now: Instant, seq: Seq, field: u16) {
+        self.window.update(seq, field, false);
+        self.chrono.stop(now, Holds::Network, true);
+        self.writing = Writing::No;
+    }
+
     /// New data up to `end` was sent, in `unit`s.
     pub(in crate::tcp) fn on_sent(&mut self, now: Instant, end: Seq, last: LastSegment, unit: Unit) {
         self.snd_nxt = end;

@@ -105,6 +105,11 @@ impl SendSpace {
         }
     }
 
+    /// What may have made room since the last call of [`SendSpace::take_news`].
+    pub(super) fn news(&self) -> RoomNews {
+        self.news
+    }
+
     /// `SO_SNDBUF` was set to `size`.
     pub(super) fn set_limit(&mut self, size: usize) {
         self.locked = true;

@@ -11,6 +11,7 @@ mod hostile;
 mod mistakes;
 mod opening;
 mod pair;
+mod prediction;
 mod recovery;
 mod rules;
 mod sending;

@@ -128,7 +128,7 @@ impl Held<'_, '_> {
         self.state.on_new_stage();
         let options = Box::new(self.state.stage.options().clone());
         let over = Over { cause, unreported: true, for_good, unread: None, options };
-        std::mem::replace(&mut self.state.stage, Stage::Over(over))
+        std::mem::replace(&mut self.state.stage, Stage::Over(Box::new(over)))
     }
 
     /// Gives up connecting. In SYN-SENT that is silent, as in Linux; a peer that sent a SYN of its

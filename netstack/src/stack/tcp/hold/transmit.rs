@@ -83,6 +83,9 @@ impl Held<'_, '_> {
                     path.seen = changes;
                     path.expires = refresh_path(self.turn, self.cell, connection, path.expires);
                 }
+                if connection.has_nothing_to_send() {
+                    return Progress::Done;
+                }
                 let keeps_tail = !state.served;
                 let (counters, watch) = (&self.tcp.counters, &mut state.watch);
                 let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail, counters, watch };
@@ -255,6 +258,9 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
         Some(known) => {
             let bytes = known.bytes.min(mtu);
             connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
+            if connection.path_mtu() > mtu {
+                connection.on_interface_mtu(mtu);
+            }
             known.expires
         }
         // It was told of a smaller one.
@@ -262,7 +268,7 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
             expires
         }
         None => {
-            connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
+            connection.on_interface_mtu(mtu);
             Instant::FAR_FUTURE
         }
     }

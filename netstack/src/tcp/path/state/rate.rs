@@ -48,8 +48,19 @@ impl PathState {
     /// congestion control asks for it, `SO_MAX_PACING_RATE` is set, or [`Config::pacing`].
     ///
     /// [`Config::pacing`]: crate::config::Config::pacing
+    #[inline]
     pub(in crate::tcp) fn enforced_rate(&self, outstanding: usize) -> Option<u64> {
-        match self.cc.pacing_rate() {
+        let rate = self.cc.pacing_rate();
+        // Asked several times for each segment, and mostly this is all.
+        if rate.is_none() && self.max_rate.is_none() && self.spread_until.is_none() && !self.config.pacing {
+            return None;
+        }
+        self.rate_to_keep(rate, outstanding)
+    }
+
+    #[inline(never)]
+    fn rate_to_keep(&self, rate: Option<u64>, outstanding: usize) -> Option<u64> {
+        match rate {
             Some(rate) => Some(rate.min(self.max_rate.unwrap_or(u64::MAX))),
             None if self.max_rate.is_some() || self.config.pacing => Some(self.pacing_rate(outstanding)),
             // Behind a hole more may be outstanding than the window, most of it SACKed.

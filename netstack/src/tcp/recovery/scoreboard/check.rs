@@ -6,12 +6,12 @@ use crate::tcp::seq::Seq;
 impl Scoreboard {
     /// How many ranges are told apart.
     pub(in crate::tcp) fn records(&self) -> usize {
-        self.records.len()
+        self.count()
     }
 
     /// The ranges that the peer has reported as received.
     pub(in crate::tcp) fn sacked_ranges(&self) -> impl Iterator<Item = (Seq, Seq)> {
-        let sacked = self.records.iter().filter(|(_, record)| record.fate == Fate::Sacked);
+        let sacked = self.filed().records.iter().filter(|(_, record)| record.fate == Fate::Sacked);
         sacked.map(|(start, record)| (*start, record.end))
     }
 
@@ -20,7 +20,8 @@ impl Scoreboard {
     pub(in crate::tcp) fn check(&self, una: Seq, nxt: Seq) -> Result<(), String> {
         let (mut at, mut outstanding) = (una, 0);
         let (mut sacked, mut lost, mut repaired) = (0, 0, 0);
-        for (&start, record) in &self.records {
+        let filed = self.filed().records.len();
+        for (n, (start, record)) in self.all().enumerate() {
             if start != at {
                 return Err(format!("the scoreboard's record at {start:?} should begin at {at:?}"));
             }
@@ -30,8 +31,12 @@ impl Scoreboard {
             let len = record.end.since(start);
             outstanding += len;
             let (timed, listed) =
-                (self.by_time.contains(&(record.sent_at, start)), self.lost.contains(&start));
-            let expected = (record.fate == Fate::InFlight, record.fate == Fate::Lost);
+                (self.filed().by_time.contains(&(record.sent_at, start)), self.filed().lost.contains(&start));
+            let fresh = n >= filed;
+            if fresh && (record.fate, record.retransmissions) != (Fate::InFlight, 0) {
+                return Err(format!("the scoreboard's record at {start:?} is not fresh: {record:?}"));
+            }
+            let expected = (!fresh && record.fate == Fate::InFlight, record.fate == Fate::Lost);
             if (timed, listed) != expected {
                 return Err(format!("the scoreboard's record at {start:?} is indexed wrongly: {record:?}"));
             }
@@ -46,8 +51,8 @@ impl Scoreboard {
         if at != nxt {
             return Err(format!("the scoreboard covers {una:?} to {at:?}, and SND.NXT is {nxt:?}"));
         }
-        let indexed = self.by_time.len() + self.lost.len();
-        let unsacked = self.records.values().filter(|record| record.fate != Fate::Sacked).count();
+        let indexed = self.filed().by_time.len() + self.filed().lost.len();
+        let unsacked = self.filed().records.values().filter(|record| record.fate != Fate::Sacked).count();
         if indexed != unsacked {
             return Err(format!("the scoreboard has indexed {indexed} records of {unsacked}"));
         }

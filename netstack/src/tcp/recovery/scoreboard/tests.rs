@@ -31,10 +31,10 @@ fn a_burst_is_one_record_and_sack_splits_it_at_segments() {
     let mut board = Scoreboard::default();
     board.on_sent(at(0), seq(0), seq(30_000), 1000);
     board.on_sent(at(0), seq(30_000), seq(60_000), 1000);
-    assert_eq!(board.records.len(), 1);
+    assert_eq!(board.records(), 1);
     let progress = sack(&mut board, 10_500, 20_500);
     assert_eq!(progress.sacked, 9_000, "only whole segments count");
-    assert_eq!(board.records.len(), 3);
+    assert_eq!(board.records(), 3);
     assert_eq!(board.pipe(), 51_000);
 }
 
@@ -44,7 +44,7 @@ fn sacked_runs_grow_together() {
     for i in [2, 4, 3, 5] {
         assert_eq!(sack(&mut board, i * 1000, i * 1000 + 1000).sacked, 1000);
     }
-    assert_eq!(board.records.len(), 7);
+    assert_eq!(board.records(), 7);
     assert_eq!(sack(&mut board, 2000, 6000).sacked, 0);
     assert_eq!(board.highest_sacked(), Some(seq(6000)));
 }
@@ -71,7 +71,7 @@ fn shredded(bytes: usize) -> (usize, usize, usize) {
         if n % 64 == 0 {
             board.check(seq(0), seq(segments * SEGMENT)).unwrap();
         }
-        records = records.max(board.records.len());
+        records = records.max(board.records());
         most = most.max(board.inserted - before);
     }
     (records, board.inserted / (segments / 2), most)
@@ -100,11 +100,11 @@ fn at_the_limit_whole_records_count_and_what_is_sent_again_grows_together() {
         sack(&mut board, 200 * n + 100, 200 * n + 200);
     }
     assert!(board.is_shredded());
-    let records = board.records.len();
+    let records = board.records();
     let rest = 100 * RECORDS_AT_LEAST;
     assert_eq!(sack(&mut board, rest + 500, rest + 600).sacked, 0, "it would take two records more");
     assert_eq!(sack(&mut board, rest, 100 * segments).sacked, 100 * segments - rest, "the whole rest is one");
-    assert!(board.records.len() <= records);
+    assert!(board.records() <= records);
     board.check(seq(0), seq(100 * segments)).unwrap();
     // A loss is repaired all the same, at two times.
     let mut board = Scoreboard::default();
@@ -117,7 +117,7 @@ fn at_the_limit_whole_records_count_and_what_is_sent_again_grows_together() {
         let (start, _) = board.next_lost().unwrap();
         board.on_repaired(at(100 + n), start, start + 100, 100);
     }
-    assert!(board.records.len() <= records + 4, "{}", board.records.len());
+    assert!(board.records() <= records + 4, "{}", board.records());
     board.check(seq(0), seq(100 * segments)).unwrap();
 }
 
@@ -222,23 +222,25 @@ proptest! {
             }
             let mut end = seq(una);
             let (mut sacked, mut lost, mut flying) = (0, 0, 0);
-            for (start, record) in &board.records {
-                prop_assert_eq!(*start, end, "records cover the window without gaps");
-                prop_assert!(record.end > *start);
+            for (start, record) in board.all() {
+                prop_assert_eq!(start, end, "records cover the window without gaps");
+                prop_assert!(record.end > start);
                 end = record.end;
                 match record.fate {
-                    Fate::InFlight => flying += record.end.since(*start),
-                    Fate::Sacked => sacked += record.end.since(*start),
-                    Fate::Lost => lost += record.end.since(*start),
+                    Fate::InFlight => flying += record.end.since(start),
+                    Fate::Sacked => sacked += record.end.since(start),
+                    Fate::Lost => lost += record.end.since(start),
                 }
             }
             prop_assert_eq!(end, seq(nxt));
             prop_assert_eq!((board.outstanding(), board.sacked(), board.lost()), (nxt - una, sacked, lost));
             prop_assert_eq!(board.pipe(), flying);
-            let highest = board.records.values().rev().find(|r| r.fate == Fate::Sacked).map(|r| r.end);
+            let highest = board.all().filter(|(_, r)| r.fate == Fate::Sacked).last().map(|(_, r)| r.end);
             prop_assert_eq!(board.highest_sacked(), highest);
-            prop_assert_eq!(board.lost.len(), board.records.values().filter(|r| r.fate == Fate::Lost).count());
-            prop_assert_eq!(board.by_time.len(), board.records.values().filter(|r| r.fate == Fate::InFlight).count());
+            let counted = |fate| board.all().filter(|(_, r)| r.fate == fate).count();
+            prop_assert_eq!(board.filed().lost.len(), counted(Fate::Lost));
+            prop_assert_eq!(board.filed().by_time.len() + board.fresh.len(), counted(Fate::InFlight));
+            prop_assert_eq!(board.check(seq(una), seq(nxt)), Ok(()));
         }
     }
 }
@@ -376,7 +378,7 @@ impl Model {
 
     /// After a peer has taken back what it SACKed, what was one run of it is as its first part was sent.
     fn take_runs(&mut self, board: &Scoreboard) {
-        for (start, record) in &board.records {
+        for (start, record) in board.all() {
             let (from, to) = (start.since(seq(0)), record.end.since(seq(0)));
             let base = record.base;
             let first = self.segments;
@@ -454,7 +456,7 @@ proptest! {
                 10 => if let Some(rack) = rack {
                     let window = Duration::from_millis(b as u64);
                     let (mut lost, mut next) = (0, None);
-                    for (start, record) in board.records.clone() {
+                    for (start, record) in board.all() {
                         let sent_before = (record.sent_at, record.end) < (rack.sent_at, rack.end);
                         if record.fate == Fate::InFlight && sent_before {
                             if record.sent_at + window <= now {
@@ -470,7 +472,7 @@ proptest! {
                 },
                 11 => {
                     let until = at(clock.saturating_sub(a as u64));
-                    let head = board.records.first_key_value().map(|(start, record)| (*start, *record));
+                    let head = board.front().map(|(start, record)| (start, *record));
                     let reneged = head.is_some_and(|(_, record)| record.fate == Fate::Sacked);
                     if reneged {
                         model.bytes.iter_mut().filter(|byte| byte.fate == Fate::Sacked).for_each(|byte| byte.fate = Fate::Lost);
@@ -490,7 +492,7 @@ proptest! {
                     board.forgive_lost();
                 }
                 _ => {
-                    let head = board.records.first_key_value().map(|(start, record)| (*start, *record));
+                    let head = board.front().map(|(start, record)| (start, *record));
                     if let Some((start, record)) = head.filter(|(_, record)| record.fate == Fate::InFlight) {
                         let (from, to) = (start.since(seq(0)), record.end.since(seq(0)).min(start.since(seq(0)) + b));
                         // The border is there also where another record has it.
@@ -504,7 +506,7 @@ proptest! {
             }
             rack = progress.newest.or(rack);
             let mut position = model.una;
-            for (start, record) in &board.records {
+            for (start, record) in board.all() {
                 prop_assert_eq!(start.since(seq(0)), position, "no gap");
                 position = record.end.since(seq(0));
                 for byte in &model.bytes[start.since(seq(0)) - model.una..position - model.una] {

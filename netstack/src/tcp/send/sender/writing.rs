@@ -126,6 +126,11 @@ impl Sender {
         self.space.is_wanted()
     }
 
+    /// Whether nothing happened that may have made room, since somebody asked.
+    pub(in crate::tcp) fn is_room_settled(&self) -> bool {
+        self.space.news() == RoomNews::None
+    }
+
     /// Whether something happened since the last call that may have made room.
     pub(in crate::tcp) fn take_room_news(&mut self) -> RoomNews {
         self.space.take_news()

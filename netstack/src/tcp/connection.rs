@@ -230,7 +230,7 @@ impl Connection {
 
     /// `TCP_NOTSENT_LOWAT` as it counts, in bytes.
     fn notsent_lowat(&self) -> usize {
-        self.options.notsent_lowat.unwrap_or(self.config.notsent_lowat)
+        self.options.notsent_lowat.unwrap_or(self.config.notsent_lowat).min(self.snd.unsent_share())
     }
 
     /// Sends a challenge ACK, at most one in each interval (RFC 5961 §7; Linux's limit per socket,

@@ -35,6 +35,7 @@ pub use handshake::FastOpenSyn;
 pub(super) use handshake::SynDataSent;
 pub use memory::Pruned;
 pub use outcome::Completion;
+pub use prediction::QuietAck;
 
 use counters::Counters;
 use liveness::Liveness;

@@ -32,7 +32,7 @@ const GATHERED: usize = 2048;
 /// ```
 ///
 /// # What was tested
-/// Linux. Of macOS, Windows and Android it is known that the crate builds for them.
+/// Linux. Of macOS, Windows, Android and FreeBSD it is known that the crate compiles for them.
 pub struct TunRs {
     mtu: usize,
     device: system::Shared,

@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run -p netstack-ecosystem --example hyper_client            it asks a server over a link in memory
 //! cargo build -p netstack-ecosystem --example hyper_client
-//! unshare -rn sh -c 'target/debug/examples/hyper_client --tun & sleep 1; curl -k https://10.9.0.2/'
+//! unshare -rn sh -c 'target/debug/examples/hyper_client --tun & sleep 1; curl -k https://10.9.0.2/; kill $!'
 //! ```
 //!
 //! rustls wraps the `Connector` of netstack as it wraps that of hyper-util. Over TUN only the server runs.

@@ -3,8 +3,10 @@
 //! ```text
 //! cargo run -p netstack-ecosystem --example quinn_echo            a client over a link in memory
 //! cargo build -p netstack-ecosystem --example quinn_echo
-//! unshare -rn sh -c 'target/debug/examples/quinn_echo --tun & sleep 1; …'    a client of yours: UDP port 443 of 10.9.0.2
+//! unshare -rn sh -c 'target/debug/examples/quinn_echo --tun & sleep 1; …; kill $!'
 //! ```
+//!
+//! In place of `…` there is a client of yours, which connects to UDP port 443 of 10.9.0.2. `tests/outside.rs` has one.
 
 use netstack::net::quinn::endpoint;
 use netstack_ecosystem::place::{CLIENT, Failure, Place, SERVER};

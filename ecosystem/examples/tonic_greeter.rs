@@ -3,7 +3,8 @@
 //! ```text
 //! cargo run -p netstack-ecosystem --example tonic_greeter            a client over a link in memory
 //! cargo build -p netstack-ecosystem --example tonic_greeter
-//! unshare -rn sh -c 'target/debug/examples/tonic_greeter --tun & sleep 1; …'    a client of yours: 10.9.0.2:50051
+//! unshare -rn sh -c 'target/debug/examples/tonic_greeter --tun & sleep 1; printf "\0\0\0\0\5\n\3Ada" | curl -s --http2-prior-knowledge \
+//!     -H "content-type: application/grpc" --data-binary @- -o - http://10.9.0.2:50051/greet.Greeter/Greet; kill $!'
 //! ```
 
 use http::Uri;

@@ -3,8 +3,10 @@
 //! ```text
 //! cargo run -p netstack-ecosystem --example websocket_echo            a client over a link in memory
 //! cargo build -p netstack-ecosystem --example websocket_echo
-//! unshare -rn sh -c 'target/debug/examples/websocket_echo --tun & sleep 1; …'    a client of yours: ws://10.9.0.2/
+//! unshare -rn sh -c 'target/debug/examples/websocket_echo --tun & sleep 1; …; kill $!'
 //! ```
+//!
+//! In place of `…` there is a client of yours, which connects to ws://10.9.0.2/: a browser, say.
 
 use futures_util::{SinkExt, StreamExt};
 use netstack::net::{TcpListener, TcpStream};

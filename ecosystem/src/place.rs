@@ -5,11 +5,12 @@ use clap::Parser;
 use netstack::device::{Device, Link, LinkConfig};
 use netstack::net::Resolver;
 use netstack::{Interface, Stack};
-use netstack_tun::{Tun, TunConfig};
+use netstack_tun::{Tun, TunConfig, interface};
 use std::error::Error;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The address of the server, which is called [`crate::tls::NAME`].
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
@@ -60,9 +61,29 @@ impl Place {
         Ok(Self { server: build(right, SERVER)?, client: Some(build(left, CLIENT)?) })
     }
 
-    fn tun(name: &str) -> io::Result<Self> {
+    /// A server whose clients are from outside, over the TUN device `name`.
+    ///
+    /// # Errors
+    /// Those of the device and of the stack.
+    pub fn tun(name: &str) -> io::Result<Self> {
+        // In a new namespace it is down, and what runs there besides may need it.
+        interface::up("lo")?;
         let tun = Tun::open(&TunConfig::new(name).address(format!("{CLIENT}/24"))?)?;
         Ok(Self { server: build(tun, SERVER)?, client: None })
+    }
+}
+
+/// Runs `body` until it ends or the process is asked to end (SIGINT, SIGTERM), and drops it then: what has a destructor,
+/// such as a server, is not left behind.
+///
+/// # Errors
+/// Those of `body`; if signals cannot be waited for.
+pub async fn until_signal(body: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        result = body => result,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
     }
 }
 

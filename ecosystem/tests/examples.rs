@@ -44,6 +44,35 @@ fn tonic_greeter() {
 }
 
 #[test]
+fn ssh_echo() {
+    assert_eq!(output("ssh_echo", &[]), "5 bytes came back\n3145728 bytes came back\n");
+}
+
+/// What an example prints that needs a server of the machine, or none where that is not installed.
+fn output_of_client(name: &str) -> Option<String> {
+    let text = output(name, &[]);
+    if text.starts_with("SKIPPED") {
+        eprint!("{name}: {text}");
+        return None;
+    }
+    Some(text)
+}
+
+#[test]
+fn redis_ping() {
+    if let Some(text) = output_of_client("redis_ping") {
+        assert_eq!(text.matches(": PONG, and 1048576 bytes came back\n").count(), 2, "{text}");
+    }
+}
+
+#[test]
+fn postgres_query() {
+    if let Some(text) = output_of_client("postgres_query") {
+        assert_eq!(text.matches(": 20000 rows\n").count(), 2, "{text}");
+    }
+}
+
+#[test]
 fn raft_partition() {
     let (one, again) =
         (output("raft_partition", &["--seeds", "3"]), output("raft_partition", &["--seeds", "3"]));

@@ -41,24 +41,59 @@
 //! has that in a namespace that it has created: [`netns::enter_private`].
 //!
 //! # Other systems
-//! This crate is empty except on Linux.
+//! All of the above is for Linux, and [`Tun`] for Android with a descriptor of its `VpnService`. With the feature `tun-rs-2`
+//! there is `TunRs` on every system: a device of the crate `tun-rs` (macOS, Windows, the BSDs, iOS, Android), which
+//! is created and set up with that crate. Without it, the crate is empty there.
 
-#![cfg(target_os = "linux")]
 #![deny(unsafe_op_in_unsafe_fn)]
+#![cfg_attr(not(target_os = "linux"), expect(rustdoc::broken_intra_doc_links, reason = "it is about Linux"))]
 
+#[cfg(target_os = "linux")]
 mod attach;
+#[cfg(target_os = "linux")]
 mod cidr;
+#[cfg(target_os = "linux")]
 mod config;
-#[cfg(feature = "fuzzing")]
+#[cfg(all(target_os = "linux", feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(target_os = "linux")]
 pub mod interface;
+#[cfg(target_os = "linux")]
 mod netlink;
+#[cfg(target_os = "linux")]
 pub mod netns;
+#[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
 mod tun;
+#[cfg(feature = "tun-rs-2")]
+mod tun_rs;
+#[cfg(target_os = "linux")]
 mod vnet;
 
+/// Gives memory that the process has freed back to the system, where the allocator is that of glibc, which keeps
+/// what is free between blocks in use. Returns whether any was given back. For programs of this repository that
+/// look at what is resident; no part of the public API.
+#[cfg(target_os = "linux")]
+#[doc(hidden)]
+pub fn trim_heap() -> bool {
+    #[cfg(target_env = "gnu")]
+    return sys::trim_heap();
+    #[cfg(not(target_env = "gnu"))]
+    false
+}
+
+#[cfg(target_os = "linux")]
 pub use cidr::Cidr;
+#[cfg(target_os = "linux")]
 pub use config::TunConfig;
+#[cfg(target_os = "linux")]
 pub use tun::Tun;
+#[cfg(feature = "tun-rs-2")]
+pub use tun_rs::TunRs;
+
+/// The program in the README compiles.
+#[cfg(all(doctest, target_os = "linux"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -163,3 +163,11 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     // SAFETY: PR_SET_PDEATHSIG takes its argument by value and touches no memory of ours.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong) }).map(drop)
 }
+
+/// Gives memory that was freed back to the system, as far as whole pages are free (malloc_trim(3)). Whether any was.
+#[cfg(target_env = "gnu")]
+pub(crate) fn trim_heap() -> bool {
+    // SAFETY: malloc_trim takes a number by value, touches only memory that is free, and may be called by any
+    // thread at any time (it is MT-safe).
+    unsafe { libc::malloc_trim(0) == 1 }
+}

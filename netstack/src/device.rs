@@ -128,7 +128,8 @@ pub enum Readiness<'a> {
     /// By a file descriptor, for reading and for writing.
     #[cfg(unix)]
     Fd(BorrowedFd<'a>),
-    /// By wakers that the device calls itself.
+    /// By wakers that the device calls itself. Those of [`Signal::inline`] may receive from the device and transmit to
+    /// it before they return.
     Signal(&'a Signal),
 }
 

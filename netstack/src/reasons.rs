@@ -344,7 +344,7 @@ impl fmt::Display for EndReason {
             Self::KeepaliveTimeout => f.write_str("timed out: keep-alive probes were not answered"),
             Self::UserTimeout => f.write_str("timed out: TCP_USER_TIMEOUT passed without an answer"),
             Self::Icmp { errno } => {
-                write!(f, "an ICMP error: {}", std::io::Error::from_raw_os_error(*errno))
+                write!(f, "an ICMP error: {}", crate::error::os(*errno))
             }
             Self::Abandoned => f.write_str("given up by the application before it was established"),
             Self::DeviceGone => f.write_str("the device is gone"),

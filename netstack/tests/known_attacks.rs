@@ -50,7 +50,8 @@ fn sack(peer: &Peer, blocks: &[(u32, u32)]) -> Vec<u8> {
 }
 
 /// "SACK Panic": runs of SACKed tiny segments were merged until a 16-bit count of segments overflowed.
-/// There is no guard to remove: positions have 64 bits, and nothing counts segments in 16.
+/// There is no guard to remove: positions have 64 bits, and nothing counts segments in 16. Planted instead: bytes of a
+/// SACKed range that are cut to 16 bits (`Scoreboard::insert`).
 #[test]
 fn cve_2019_11477_sack_panic() {
     let (mut lab, listener, mut peer, end) = tiny_in_flight(48, 400_000);

@@ -80,12 +80,17 @@ pub struct SuperSegment {
     pub checksum: Option<ChecksumOffload>,
     /// Set if the packet is to be divided into segments. Then `checksum` is set too.
     pub gso: Option<Gso>,
+    /// `SO_MARK` and `SO_PRIORITY` of the socket that sent it ([`TxPacket::mark`](super::TxPacket::mark)); of no meaning
+    /// for a packet that the stack is to receive.
+    pub mark: u32,
+    /// See [`SuperSegment::mark`].
+    pub priority: u32,
 }
 
 impl From<Bytes> for SuperSegment {
     /// A packet that is complete.
     fn from(bytes: Bytes) -> Self {
-        Self { bytes, checksum: None, gso: None }
+        Self { bytes, checksum: None, gso: None, mark: 0, priority: 0 }
     }
 }
 
@@ -223,7 +228,7 @@ impl Device for Channel {
         if raise {
             self.shared.program.raise_writable();
         }
-        let SuperSegment { bytes, checksum, gso } = packet;
+        let SuperSegment { bytes, checksum, gso, mark: _, priority: _ } = packet;
         buf.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
         Ok(RxMeta {
             len: bytes.len(),
@@ -236,8 +241,8 @@ impl Device for Channel {
         self.shared.outbound.check()?;
         let mut bytes = Vec::with_capacity(packet.len());
         packet.pieces().for_each(|piece| bytes.extend_from_slice(piece));
-        let bytes = bytes.into();
-        self.shared.outbound.push(SuperSegment { bytes, checksum: packet.checksum, gso: packet.gso });
+        let TxPacket { checksum, gso, mark, priority, .. } = *packet;
+        self.shared.outbound.push(SuperSegment { bytes: bytes.into(), checksum, gso, mark, priority });
         Ok(())
     }
 
@@ -442,9 +447,10 @@ mod tests {
         let (checksum, gso) =
             (Some(ChecksumOffload { start: 20, offset: 16 }), Some(Gso { size: 1448, header_len: 52 }));
         let bytes = vec![7; 60_000];
-        device.transmit(NOW, 0, &TxPacket { checksum, gso, ..packet(&bytes, &[]) }).unwrap();
+        let sent = TxPacket { checksum, gso, mark: 7, priority: 6, ..packet(&bytes, &[]) };
+        device.transmit(NOW, 0, &sent).unwrap();
         let sent = end.try_recv().unwrap();
-        assert_eq!(sent, SuperSegment { bytes: bytes.into(), checksum, gso });
+        assert_eq!(sent, SuperSegment { bytes: bytes.into(), checksum, gso, mark: 7, priority: 6 });
         end.try_send(sent).unwrap();
         let meta = device.receive(NOW, 0, &mut Pool::new().take()).unwrap();
         assert_eq!(meta, RxMeta { len: 60_000, checksum_verified: true, gso_size: Some(1448) });

@@ -21,7 +21,7 @@ pub struct Loopback {
 impl Loopback {
     /// A loopback with this MTU in bytes. Linux uses 65,536.
     pub fn new(mtu: usize) -> Self {
-        Self { mtu, queue: PacketQueue::new(QUEUE), signal: Signal::new() }
+        Self { mtu, queue: PacketQueue::new(QUEUE), signal: Signal::inline() }
     }
 }
 

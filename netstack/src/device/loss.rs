@@ -1,5 +1,6 @@
 //! Packets that a device loses without being unusable.
 
+use crate::error::native;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -37,18 +38,18 @@ impl From<PacketLost> for io::Error {
 /// so, or the error number is one that a socket or a TUN device has for a single packet or for a while.
 pub(crate) fn is_loss(error: &io::Error) -> bool {
     match error.raw_os_error() {
-        Some(number) => matches!(
-            number,
-            // Too long, no memory, a firewall, malformed; EIO and ENETDOWN: the interface is down, and may
-            // come up again.
-            libc::EMSGSIZE
-                | libc::ENOBUFS
-                | libc::ENOMEM
-                | libc::EPERM
-                | libc::EINVAL
-                | libc::EIO
-                | libc::ENETDOWN
-        ),
+        // Too long, no memory, a firewall, malformed; EIO and ENETDOWN: the interface is down, and may come up again.
+        Some(number) => [
+            libc::EMSGSIZE,
+            libc::ENOBUFS,
+            libc::ENOMEM,
+            libc::EPERM,
+            libc::EINVAL,
+            libc::EIO,
+            libc::ENETDOWN,
+        ]
+        .into_iter()
+        .any(|lost| native(lost) == number),
         None => error.get_ref().is_some_and(|inner| inner.is::<PacketLost>()),
     }
 }

@@ -46,7 +46,7 @@ impl Pair {
     /// Creates both ends.
     pub fn new(config: PairConfig) -> (Self, Self) {
         let inbox = [PacketQueue::new(config.queue), PacketQueue::new(config.queue)];
-        let shared = Arc::new(Shared { config, inbox, signal: [Signal::new(), Signal::new()] });
+        let shared = Arc::new(Shared { config, inbox, signal: [Signal::inline(), Signal::inline()] });
         (Self { shared: Arc::clone(&shared), side: 0 }, Self { shared, side: 1 })
     }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 pub struct Signal {
     readable: Event,
     writable: Event,
+    inline: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +55,24 @@ impl Default for Signal {
 impl Signal {
     /// A signal without events and waiters.
     pub fn new() -> Self {
-        Self { readable: Event::new(), writable: Event::new() }
+        Self { readable: Event::new(), writable: Event::new(), inline: false }
+    }
+
+    /// As [`Signal::new`], for a device whose packets may be received in the very call that raises an event. The
+    /// stack that has the device then needs no task for that, and works while the thread of its runtime
+    /// is blocked. It calls the device from within the call, so nothing of the device's own may be locked.
+    pub fn inline() -> Self {
+        Self { inline: true, ..Self::new() }
+    }
+
+    /// Whether it was made by [`Signal::inline`].
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline
+    }
+
+    /// Consumes a readable event, if there is one.
+    pub(crate) fn take_readable(&self) -> bool {
+        self.readable.raised.swap(false, Ordering::AcqRel)
     }
 
     /// Signals that the queue may have become readable. This calls a waker, so no lock may be held.

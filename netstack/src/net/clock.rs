@@ -87,15 +87,19 @@ impl Clock {
         base.checked_add((at - from).min(FAR)).unwrap_or(base)
     }
 
-    /// `at` on the monotonic clock, or none if the runtime's clock was paused when the stack was built.
-    pub(crate) fn to_monotonic(&self, at: Instant) -> Option<std::time::Instant> {
-        let runs = match &self.source {
+    /// Whether it was running when the stack was built, so that it is not that of a test with paused time.
+    pub(crate) fn runs(&self) -> bool {
+        match &self.source {
             Source::Monotonic { .. } => true,
             Source::Runtime { runs, .. } => *runs || self.detached.get().is_some(),
-        };
+        }
+    }
+
+    /// `at` on the monotonic clock, or none if the runtime's clock was paused when the stack was built.
+    pub(crate) fn to_monotonic(&self, at: Instant) -> Option<std::time::Instant> {
         // A clock of tokio that was never paused is the monotonic one. Where a test pauses it later, this
         // is only a time at which a task is woken for nothing.
-        runs.then(|| self.to_tokio(at).into_std())
+        self.runs().then(|| self.to_tokio(at).into_std())
     }
 
     /// Goes on as the monotonic clock: the runtime's clock may stand still once the runtime is gone.

@@ -4,8 +4,9 @@ use crate::net::clock::Clock;
 use crate::net::error::Cause;
 use crate::net::readiness::Registration;
 use crate::net::resolver::Resolver;
+use crate::net::standby::{GRACE, Overdue};
 use crate::net::wakeups::Wakeups;
-use crate::stack::{Engine, give_back};
+use crate::stack::{Batch, Engine, give_back};
 use crate::sync::{Mutex, Rank};
 use crate::time::{Duration, Instant};
 use std::collections::HashMap;
@@ -268,5 +269,40 @@ impl Core {
     /// When [`Core::finish_if_abandoned`] should be called again, if it should.
     pub(crate) fn next_check(&self, now: Instant) -> Option<Instant> {
         self.abandoned.get().map(|_| now + CHECK_INTERVAL)
+    }
+}
+
+impl Overdue for Core {
+    fn keep_overdue(&self) -> Option<std::time::Instant> {
+        if self.lifecycle() == Lifecycle::Stopped {
+            return None;
+        }
+        let now = self.now();
+        let overdue = |at: &Instant| *at + GRACE <= now;
+        if self.engine.next_deadline().as_ref().is_some_and(overdue) {
+            let mut batch = Batch::new();
+            self.engine.on_timer(now, &mut batch);
+            batch.deliver(&self.engine);
+        }
+        let mut next = self.engine.next_deadline();
+        for index in self.wakeups.live() {
+            let interface = self.wakeups.queue_id(index).interface;
+            let Some(device) = self.engine.core().device(interface) else { continue };
+            if device.next_deadline().as_ref().is_some_and(overdue) {
+                device.on_deadline(now);
+                // What it made ready is received by a task, or in this thread if that can be.
+                self.wakeups.wake(index);
+                self.wakeups.defer(index);
+            }
+            if self.wakeups.serve_missed(index) {
+                next = Some(now);
+            }
+            next = next.into_iter().chain(device.next_deadline()).min();
+        }
+        self.clock.to_monotonic(next?)
+    }
+
+    fn give_up(&self) {
+        self.stop(Cause::RuntimeEnded);
     }
 }

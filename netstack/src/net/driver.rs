@@ -26,9 +26,13 @@ pub enum Driver {
     /// Tasks on the tokio runtime in which the stack is built. The stack uses the clock of the
     /// runtime, so that it runs in virtual time if the runtime's time is paused. The stack ends
     /// when the runtime ends.
+    ///
+    /// While all threads of the runtime are blocked, by a `join` or a computation, the stack goes on over
+    /// loopback and over devices in memory, and keeps its deadlines, some milliseconds late. Over a device with a descriptor, such as
+    /// TUN, it receives when a thread of the runtime has time again. In paused time it waits for the runtime in any case.
     #[default]
     Tokio,
-    /// A dedicated thread, independent of any runtime. The stack uses the monotonic clock, also where the
+    /// A dedicated thread, independent of any runtime and of what blocks it. The stack uses the monotonic clock, also where the
     /// time of the runtime around it is paused.
     Thread,
 }
@@ -55,6 +59,10 @@ pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
     // Paused time belongs to a test whose peers are in the same stopped time: no peer would answer.
     let drains = !clock::is_paused();
     core.spawner.get_or_init(|| Spawner::Runtime { handle: handle.clone(), drains });
+    if core.clock.runs() {
+        let stack: Weak<Core> = Arc::downgrade(core);
+        core.wakeups.set_standby(stack);
+    }
     for task in queues {
         drive(core, &handle, drains, task);
     }
@@ -211,14 +219,12 @@ fn drain(core: &Arc<Core>) {
     runtime.block_on(async {
         let Ok(queues) = queue_tasks(core) else { return };
         for task in queues {
-            tokio::spawn(task);
+            tokio::spawn(at_each_check(task));
         }
-        let deadlines = tokio::spawn(DeadlineTask::new(Arc::clone(core)));
+        let deadlines = tokio::spawn(at_each_check(DeadlineTask::new(Arc::clone(core))));
         let drained = async {
             while !core.engine.is_drained() {
                 tokio::time::sleep(CHECK_INTERVAL).await;
-                // The tasks that the old runtime has not dropped yet may have taken an event.
-                core.wakeups.all();
             }
         };
         // A peer that does not acknowledge in time is given up.
@@ -228,10 +234,20 @@ fn drain(core: &Arc<Core>) {
         // A reset may have to wait in a link.
         while reset && core.is_transmitting() && core.now() < begin + core.exit_drain() {
             tokio::time::sleep(CHECK_INTERVAL).await;
-            core.wakeups.all();
         }
         deadlines.abort();
     });
+}
+
+/// Runs `task` and gives it a turn every [`CHECK_INTERVAL`]: a task that the old runtime has not dropped yet, or a
+/// thread that serves a queue, may have taken an event or the place of who waits for it.
+async fn at_each_check(mut task: impl Future<Output = ()> + Unpin) {
+    let mut check = tokio::time::interval(CHECK_INTERVAL);
+    std::future::poll_fn(|cx| {
+        while check.poll_tick(cx).is_ready() {}
+        Pin::new(&mut task).poll(cx)
+    })
+    .await;
 }
 
 /// A runtime for a thread that drives one stack.

@@ -4,6 +4,7 @@ use super::driver;
 use super::event::NetworkEvent;
 use super::stack::Stack;
 use super::wakeups::Change;
+use crate::error::os;
 use crate::ip::Cidr;
 use crate::stack::{Interface, InterfaceInfo, IpRoute};
 use std::fmt;
@@ -50,7 +51,7 @@ impl InterfaceHandle {
     /// `ENODEV` if there is none.
     pub fn of(stack: &Stack, name: &str) -> io::Result<Self> {
         let index = stack.engine().core().interface_index(name);
-        let index = index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let index = index.ok_or_else(|| os(libc::ENODEV))?;
         Ok(Self { stack: stack.clone(), index })
     }
 

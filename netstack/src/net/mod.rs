@@ -37,6 +37,7 @@ mod error;
 mod event;
 #[cfg(feature = "macros")]
 mod exact;
+mod handover;
 pub mod icmp;
 #[cfg(any(feature = "macros", feature = "sim"))]
 pub(crate) mod idle;
@@ -53,6 +54,7 @@ mod schedules;
 mod sock_ref;
 mod sockets;
 mod stack;
+mod standby;
 pub mod tcp;
 mod timer;
 pub mod udp;

@@ -9,7 +9,9 @@ use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
 use crate::net::alarm::{Alarm, Precision};
 use crate::net::core::{Core, Lifecycle};
+use crate::net::handover::{Handover, Progress, Scope, Work};
 use crate::net::polling::Polling;
+use crate::net::wakeups::Wakeups;
 use crate::stack::{Batch, QueueId};
 use crate::time::{Duration, Instant};
 use std::future::Future;
@@ -18,7 +20,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 #[cfg(unix)]
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::is_rt_shutdown_err;
@@ -80,8 +82,73 @@ impl Future for DeadlineTask {
     }
 }
 
-/// One queue of one device.
+/// The task of one queue of one device.
 pub(crate) struct QueueTask {
+    handover: Arc<Handover<QueueWork>>,
+    /// Serves the queue in the thread that wakes it, where that is possible.
+    inline: Option<Waker>,
+    wakeups: Arc<Wakeups>,
+    index: usize,
+}
+
+impl QueueTask {
+    /// The task for the queue at `index` of the stack's list. Must be called in the runtime that
+    /// will run it.
+    pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
+        // In paused time everything has its turn in the order in which the runtime gives it.
+        let runs = core.clock.runs();
+        let wakeups = Arc::clone(&core.wakeups);
+        let mut work = QueueWork::new(core, index)?;
+        let inline = runs && work.io.is_inline(work.queue());
+        work.inline.possible = inline;
+        let handover = Handover::new(work);
+        let inline = inline.then(|| handover.inline());
+        if let Some(waker) = &inline
+            && let Some(mut work) = handover.take()
+        {
+            // The thread may block before the task has had its first turn.
+            wakeups.set_inline(index, waker);
+            work.arm(Room::Enough, &mut Context::from_waker(waker));
+            if handover.put_back(work) {
+                waker.wake_by_ref();
+            }
+        }
+        Ok(Self { handover, inline, wakeups, index })
+    }
+}
+
+impl Drop for QueueTask {
+    /// What the current runtime knows of the device goes with the task.
+    fn drop(&mut self) {
+        self.handover.close();
+    }
+}
+
+impl Future for QueueTask {
+    type Output = ();
+
+    /// One batch per poll, so that other tasks of the runtime have their turn in between.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        // Dropped last: what this turn makes due comes after it.
+        let _scope = this.inline.as_ref().and_then(|_| Scope::enter());
+        this.handover.set_task(cx.waker());
+        this.wakeups.came(this.index);
+        let Some(mut work) = this.handover.take() else {
+            // Who has it looks again, or wakes this task.
+            return Poll::Pending;
+        };
+        let signals = this.inline.as_ref().unwrap_or(cx.waker());
+        let outcome = work.poll(cx, &mut Context::from_waker(signals));
+        if this.handover.put_back(work) {
+            cx.waker().wake_by_ref();
+        }
+        outcome
+    }
+}
+
+/// What is done for one queue of one device.
+struct QueueWork {
     core: Arc<Core>,
     /// Position in the stack's list of queues.
     index: usize,
@@ -103,7 +170,23 @@ pub(crate) struct QueueTask {
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
     polling: Polling,
+    inline: Inline,
 }
+
+/// Whether a thread that raises an event serves the queue itself.
+#[derive(Debug, Default)]
+struct Inline {
+    /// It may.
+    possible: bool,
+    /// Turns for which bulk is assumed: large packets are better received several at once, since one acknowledgment
+    /// answers them.
+    bulk: u8,
+}
+
+/// Turns without large packets after which a bulk transfer is over. Between them there are the ends of writes.
+const BULK_TURNS: u8 = 4;
+/// Packets of a batch that are longer than this, on average, are a bulk transfer.
+const BULK: usize = 8 * 1024;
 
 /// Packets of a batch that one look at the clock serves at most: some microseconds.
 const SAME_TIME: usize = 16;
@@ -144,6 +227,17 @@ impl QueueIo {
 
     fn is_fd(&self) -> bool {
         !matches!(self, Self::Signal(_))
+    }
+
+    /// Whether the thread that raises an event may receive from the queue.
+    fn is_inline(&self, queue: usize) -> bool {
+        match self {
+            Self::Signal(device) => {
+                matches!(device.readiness(queue), Readiness::Signal(signal) if signal.is_inline())
+            }
+            #[cfg(unix)]
+            Self::Fd(..) => false,
+        }
     }
 
     /// Waits until the queue may be readable. The queue was found empty just now.
@@ -220,10 +314,8 @@ enum Room {
     None,
 }
 
-impl QueueTask {
-    /// The task for the queue at `index` of the stack's list. Must be called in the runtime that
-    /// will run it.
-    pub(crate) fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
+impl QueueWork {
+    fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
         let id = core.wakeups.queue_id(index);
         let device = core.engine.core().device(id.interface);
         let device = device.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
@@ -245,6 +337,7 @@ impl QueueTask {
             effects: Batch::new(),
             spare,
             polling,
+            inline: Inline::default(),
         })
     }
 
@@ -264,12 +357,22 @@ impl QueueTask {
     }
 
     fn receive_packets(&mut self, now: &mut Instant, packets: &mut usize) -> BatchEnd {
-        let (mut bytes, mut interruptions) = (0, 0);
+        let mut bytes = 0;
+        let end = self.receive_up_to(now, packets, &mut bytes);
+        if *packets > 0 {
+            let bulk = bytes > *packets * BULK;
+            self.inline.bulk = if bulk { BULK_TURNS } else { self.inline.bulk.saturating_sub(1) };
+        }
+        end
+    }
+
+    fn receive_up_to(&mut self, now: &mut Instant, packets: &mut usize, bytes: &mut usize) -> BatchEnd {
+        let mut interruptions = 0;
         // After a wait it is often one packet that somebody waits for, too. Their answer comes before the look
         // for more, where that is a system call.
         let one = self.polling.take_waited() && self.io.is_fd();
         let most = if one { 1 } else { BATCH_PACKETS };
-        while *packets < most && bytes < BATCH_BYTES {
+        while *packets < most && *bytes < BATCH_BYTES {
             // A few packets have the same time, unless one of them made us send: on a short path the answer to
             // that may be among the next ones, and its round trip is measured.
             if *packets % SAME_TIME == SAME_TIME - 1 || self.effects.has_transmitted() {
@@ -279,7 +382,7 @@ impl QueueTask {
             match self.io.device().receive(*now, self.queue(), &mut buf) {
                 Ok(meta) => {
                     *packets += 1;
-                    bytes += meta.len;
+                    *bytes += meta.len;
                     self.core.engine.on_packet(*now, self.id, buf, meta, &mut self.effects);
                     self.spare = self.effects.take_spare();
                     if self.effects.is_crowded() {
@@ -305,11 +408,10 @@ impl QueueTask {
         BatchEnd::Full(*packets)
     }
 
-    fn fail(&mut self, error: io::Error) -> Poll<()> {
+    fn fail(&mut self, error: &io::Error) {
         self.core.wakeups.mark_dead(self.index);
-        self.core.engine.on_device_error(self.core.clock.now(), self.id, &error, &mut self.effects);
+        self.core.engine.on_device_error(self.core.clock.now(), self.id, error, &mut self.effects);
         self.effects.deliver(&self.core.engine);
-        Poll::Ready(())
     }
 
     /// Sends for the connections that wait for room in the device, once for each.
@@ -357,16 +459,20 @@ impl QueueTask {
     /// Forgets the events that brought the task here, before it looks at the queue. What happens
     /// from now on is a new event; what happened before is found by looking.
     fn take_events(&self, cx: &mut Context<'_>) {
-        // Whether there was an event does not matter, and an error comes back when waiting.
-        let _ = self.io.poll_readable(self.queue(), cx);
-        let _ = self.core.wakeups.poll_queue(self.index, cx);
+        if let QueueIo::Signal(device) = &self.io
+            && let Readiness::Signal(signal) = device.readiness(self.queue())
+        {
+            signal.take_readable();
+        } else {
+            // Whether there was an event does not matter, and an error comes back when waiting.
+            let _ = self.io.poll_readable(self.queue(), cx);
+        }
+        self.core.wakeups.take_queue(self.index);
     }
 
-    /// Waits for the next event; ready if there has been one already.
+    /// Waits for the next event of the device; ready if there has been one already.
     fn poll_events(&mut self, room: Room, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let queue = self.queue();
-        let mut any = self.poll_device_deadline(cx).map(Ok);
-        let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
         let readable = self.io.poll_readable(queue, cx);
         let writable = match room {
             Room::None if self.refusals < MAX_REFUSALS => {
@@ -387,6 +493,12 @@ impl QueueTask {
                 hung_up
             }
         };
+        any([readable, writable])
+    }
+
+    /// Waits for the next time at which there is something to do; ready if it has come.
+    fn poll_times(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let due = self.poll_device_deadline(cx).map(Ok);
         let pause = match self.pause {
             Some(at) => self.pause_alarm.poll(&self.core.clock, at, cx).map(Ok),
             None => Poll::Pending,
@@ -394,58 +506,86 @@ impl QueueTask {
         if pause.is_ready() {
             (self.pause, self.served) = (None, None);
         }
-        for event in [wakeup, readable, writable, pause] {
-            match event {
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) => any = Poll::Ready(Ok(())),
-                Poll::Pending => {}
-            }
-        }
-        any
+        any([due, pause])
     }
-}
 
-impl Future for QueueTask {
-    type Output = ();
+    /// Whether only the task can wait for what comes next.
+    fn has_times(&self) -> bool {
+        self.pause.is_some() || (self.id.queue == 0 && self.io.device().next_deadline().is_some())
+    }
 
-    /// One batch per poll, so that other tasks of the runtime have their turn in between.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        this.take_events(cx);
+    /// Serves the queue: one batch.
+    fn serve(&mut self, cx: &mut Context<'_>) -> Served {
+        self.take_events(cx);
         // Afterwards, since the end of the stack is an event, too.
-        if this.core.lifecycle() == Lifecycle::Stopped || this.core.wakeups.is_dead(this.index) {
-            return Poll::Ready(());
+        if self.core.lifecycle() == Lifecycle::Stopped || self.core.wakeups.is_dead(self.index) {
+            return Served::Over;
         }
-        let mut now = this.core.clock.now();
-        let batch = this.receive_batch(&mut now);
-        let crowded = this.effects.take_crowded();
-        this.core.engine.end_batch(now, &mut this.effects);
-        this.effects.deliver(&this.core.engine);
-        let room = this.serve_waiting(now);
-        let again = match batch {
-            BatchEnd::Failed(error) => return this.fail(error),
-            BatchEnd::Full(packets) => {
-                this.polling.looks_again(now, packets);
-                true
+        let mut now = self.core.clock.now();
+        let batch = self.receive_batch(&mut now);
+        let crowded = self.effects.take_crowded();
+        self.core.engine.end_batch(now, &mut self.effects);
+        self.effects.deliver(&self.core.engine);
+        let room = self.serve_waiting(now);
+        let packets = match batch {
+            BatchEnd::Failed(error) => {
+                self.fail(&error);
+                return Served::Over;
             }
             BatchEnd::Interrupted => {
-                this.pause.get_or_insert(now + PAUSE);
-                false
+                self.pause.get_or_insert(now + PAUSE);
+                None
             }
-            BatchEnd::Drained(packets) => this.polling.looks_again(now, packets),
+            BatchEnd::Full(packets) => {
+                self.polling.looks_again(now, packets);
+                return Served::More { room, crowded };
+            }
+            BatchEnd::Drained(packets) => Some(packets),
         };
-        let again = again || room == Room::ForMore;
-        if !again {
-            match this.poll_events(room, cx) {
-                Poll::Pending => {
-                    this.polling.on_wait();
-                    return Poll::Pending;
+        if room == Room::ForMore {
+            return Served::More { room, crowded };
+        }
+        let again = packets.is_some_and(|packets| self.polling.looks_again(now, packets));
+        Served::All { again: again && !self.inline.possible, room, crowded }
+    }
+
+    /// Makes the signals tell who waits of what comes from now on, whatever there is already.
+    fn arm(&mut self, room: Room, cx: &mut Context<'_>) {
+        // The second time, what there was is forgotten.
+        let _ = self.poll_events(room, cx).is_pending() || self.poll_events(room, cx).is_pending();
+    }
+
+    /// In the task of the queue, which `cx` is of; `signals` is for what may be served elsewhere, too.
+    fn poll(&mut self, cx: &mut Context<'_>, signals: &mut Context<'_>) -> Poll<()> {
+        let (room, crowded) = match self.serve(signals) {
+            Served::Over => return Poll::Ready(()),
+            Served::More { room, crowded } | Served::All { again: true, room, crowded } => (room, crowded),
+            Served::All { again: false, room, crowded } => {
+                let events = self.poll_events(room, signals);
+                let wakeup = self.core.wakeups.poll_queue(self.index, cx).map(Ok);
+                match any([events, wakeup, self.poll_times(cx)]) {
+                    Poll::Pending => {
+                        self.polling.on_wait();
+                        if self.has_times() {
+                            self.core.wakeups.has_deadline();
+                        }
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok(())) => {}
+                    // The runtime ends and will drop this task; the device is not to blame.
+                    Poll::Ready(Err(error)) if is_rt_shutdown_err(&error) => return Poll::Pending,
+                    Poll::Ready(Err(error)) => {
+                        self.fail(&error);
+                        return Poll::Ready(());
+                    }
                 }
-                Poll::Ready(Ok(())) => {}
-                // The runtime ends and will drop this task; the device is not to blame.
-                Poll::Ready(Err(error)) if is_rt_shutdown_err(&error) => return Poll::Pending,
-                Poll::Ready(Err(error)) => return this.fail(error),
+                (room, crowded)
             }
+        };
+        if self.inline.possible {
+            // The thread may block before the next turn.
+            self.arm(room, signals);
+            self.core.wakeups.defer(self.index);
         }
         if crowded {
             // Behind all others, the future of `block_on` included, which a task that is always ready would
@@ -456,5 +596,63 @@ impl Future for QueueTask {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+/// What one look at a queue has left.
+enum Served {
+    /// The queue or its stack is no more.
+    Over,
+    /// There may be more packets, or connections that have more to send.
+    More { room: Room, crowded: bool },
+    /// Nothing. The next look may come at once, though.
+    All { again: bool, room: Room, crowded: bool },
+}
+
+/// The first of several events, errors before others.
+fn any<const N: usize>(events: [Poll<io::Result<()>>; N]) -> Poll<io::Result<()>> {
+    let mut any = Poll::Pending;
+    for event in events {
+        match event {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => any = Poll::Ready(Ok(())),
+            Poll::Pending => {}
+        }
+    }
+    any
+}
+
+/// In any thread that has something for the queue.
+impl Work for QueueWork {
+    fn defers(&mut self) -> bool {
+        self.inline.bulk > 0 && self.core.wakeups.defer(self.index)
+    }
+
+    fn turn(&mut self, waker: &Waker) -> Progress {
+        let cx = &mut Context::from_waker(waker);
+        match self.serve(cx) {
+            Served::Over => Progress::Task,
+            // Who reads should have a turn before more is received, unless more comes.
+            Served::More { room, crowded: true } | Served::All { room, crowded: true, .. } => {
+                self.arm(room, cx);
+                self.core.wakeups.defer(self.index);
+                Progress::Task
+            }
+            Served::More { .. } => Progress::Again,
+            Served::All { room, .. } => match self.poll_events(room, cx) {
+                Poll::Ready(Err(_)) => Progress::Task,
+                Poll::Ready(Ok(())) => Progress::Again,
+                Poll::Pending if self.has_times() => {
+                    self.core.wakeups.has_deadline();
+                    Progress::Task
+                }
+                Poll::Pending => Progress::Waits,
+            },
+        }
+    }
+
+    fn leave(&mut self, waker: &Waker) {
+        self.arm(Room::Enough, &mut Context::from_waker(waker));
+        self.core.wakeups.defer(self.index);
     }
 }

@@ -3,6 +3,7 @@
 //! A waiter whose wake-up is lost waits for ever, which shuttle reports as a deadlock.
 
 use super::error::Cause;
+use super::handover::{Handover, Progress, Work};
 use super::readiness::{Direction, Registration};
 use super::wakeups::Wakeups;
 use crate::config::Config;
@@ -19,7 +20,7 @@ use shuttle::thread;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use tokio::io::Interest;
 
 /// Tries a test in many schedules: at random, and with few changes of who is preferred, which finds what
@@ -162,6 +163,58 @@ fn a_signal_reaches_who_waits_for_it() {
             }
         }
         sources.into_iter().for_each(|source| source.join().unwrap());
+    });
+}
+
+/// A queue of items that is served by the threads that bring them.
+struct Served {
+    items: Arc<Items>,
+    signal: Arc<Signal>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Work for Served {
+    fn defers(&mut self) -> bool {
+        false
+    }
+
+    fn turn(&mut self, waker: &Waker) -> Progress {
+        self.signal.take_readable();
+        while self.items.take().is_ok() {
+            self.taken.fetch_add(1, Ordering::SeqCst);
+        }
+        let waits = self.signal.poll_readable(&mut Context::from_waker(waker)).is_pending();
+        if waits { Progress::Waits } else { Progress::Again }
+    }
+
+    fn leave(&mut self, _: &Waker) {
+        unreachable!("there is too little to do");
+    }
+}
+
+#[test]
+fn what_threads_bring_to_a_queue_is_served_by_one_of_them() {
+    explore(1, || {
+        let (signal, items) = (Arc::new(Signal::new()), Arc::new(Items::default()));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let served =
+            Served { items: Arc::clone(&items), signal: Arc::clone(&signal), taken: Arc::clone(&taken) };
+        let waker = Handover::new(served).inline();
+        assert!(signal.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        let sources: Vec<_> = (0..2)
+            .map(|_| {
+                let (signal, items) = (Arc::clone(&signal), Arc::clone(&items));
+                thread::spawn(move || {
+                    for _ in 0..2 {
+                        items.0.fetch_add(1, Ordering::SeqCst);
+                        signal.raise_readable();
+                    }
+                })
+            })
+            .collect();
+        sources.into_iter().for_each(|source| source.join().unwrap());
+        assert_eq!(taken.load(Ordering::SeqCst), 4, "no task is needed");
     });
 }
 

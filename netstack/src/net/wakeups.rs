@@ -1,11 +1,13 @@
 //! What wakes the reactor's tasks.
 
 use super::event::NetworkEvent;
+use super::standby::{Overdue, Standby};
 use crate::device::Signal;
 use crate::stack::{DriverHook, QueueId};
 use crate::sync::Growing;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll, Waker};
 use tokio::sync::{Notify, broadcast};
 
 /// Changes that are kept for who is slow to look at them.
@@ -22,6 +24,8 @@ pub(crate) struct Wakeups {
     failures: Notify,
     /// Who wants to know what changes.
     changes: broadcast::Sender<Change>,
+    /// Who keeps deadlines when the reactor does not; none in paused time.
+    standby: OnceLock<Arc<Standby>>,
 }
 
 /// What happened to an interface.
@@ -39,13 +43,31 @@ struct QueueWakeup {
     signal: Signal,
     /// The device failed, or the interface was removed: the queue's task has ended, or does.
     dead: AtomicBool,
+    /// A [`Turn`].
+    turn: AtomicU8,
+    /// Serves the queue in the thread that wakes it, where that is possible.
+    inline: OnceLock<Waker>,
+}
+
+/// Whether the task of a queue has its turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Turn {
+    /// It has.
+    Came,
+    /// Something was left to it, and it has not come yet.
+    Deferred,
+    /// It had not come when the standby looked.
+    Late,
+    /// It has not come for so long that others do what there is to do.
+    Missed,
 }
 
 impl Wakeups {
     pub(crate) fn new(queues: impl Iterator<Item = QueueId>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
         let queues = Growing::new(queues.map(QueueWakeup::new).collect());
-        Self { deadline: Signal::new(), queues, failures: Notify::new(), changes }
+        Self { deadline: Signal::new(), queues, failures: Notify::new(), changes, standby: OnceLock::new() }
     }
 
     /// Adds a queue, and gives its index. None if there are too many.
@@ -71,6 +93,18 @@ impl Wakeups {
         self.queues.iter().for_each(|queue| queue.signal.raise_readable());
     }
 
+    /// From now on, somebody keeps the deadlines of `stack` when the reactor does not.
+    pub(crate) fn set_standby(&self, stack: Weak<dyn Overdue>) {
+        self.standby.get_or_init(|| Standby::new(stack));
+    }
+
+    /// A device, or the engine, has a deadline.
+    pub(crate) fn has_deadline(&self) {
+        if let Some(standby) = self.standby.get() {
+            standby.soon();
+        }
+    }
+
     /// Waits for the next call of [`DriverHook::deadline_moved`].
     pub(crate) fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.poll_readable(cx)
@@ -79,6 +113,57 @@ impl Wakeups {
     /// Waits for the next wake-up of the queue at `index`.
     pub(crate) fn poll_queue(&self, index: usize, cx: &mut Context<'_>) -> Poll<()> {
         self.queue(index).signal.poll_readable(cx)
+    }
+
+    /// The queue at `index` can be served by any thread, with `inline`.
+    pub(crate) fn set_inline(&self, index: usize, inline: &Waker) {
+        self.queue(index).inline.get_or_init(|| inline.clone());
+    }
+
+    /// The task of the queue at `index` has its turn.
+    pub(crate) fn came(&self, index: usize) {
+        let queue = self.queue(index);
+        if !queue.is(Turn::Came) {
+            queue.set(Turn::Came);
+        }
+    }
+
+    /// Something is there for the task of the queue at `index`. Says whether it is left to the task; else
+    /// the task has missed its turn.
+    pub(crate) fn defer(&self, index: usize) -> bool {
+        self.defer_to(self.queue(index))
+    }
+
+    fn defer_to(&self, queue: &QueueWakeup) -> bool {
+        if queue.is(Turn::Came) {
+            queue.set(Turn::Deferred);
+            self.has_deadline();
+        }
+        !queue.is(Turn::Missed)
+    }
+
+    /// Serves the queue at `index` in this thread if its task has not come for what was left to it since the last
+    /// call. Says whether to call again.
+    pub(crate) fn serve_missed(&self, index: usize) -> bool {
+        let queue = self.queue(index);
+        let late = queue.inline.get().filter(|_| queue.is(Turn::Late));
+        if let Some(inline) = late {
+            queue.set(Turn::Missed);
+            inline.wake_by_ref();
+        } else if queue.is(Turn::Deferred) {
+            queue.set(Turn::Late);
+        }
+        queue.is(Turn::Late)
+    }
+
+    /// Wakes who serves the queue at `index`.
+    pub(crate) fn wake(&self, index: usize) {
+        self.queue(index).signal.raise_readable();
+    }
+
+    /// Forgets a wake-up of the queue at `index`, if there was one.
+    pub(crate) fn take_queue(&self, index: usize) {
+        self.queue(index).signal.take_readable();
     }
 
     /// Who waits for the failure of an interface.
@@ -119,18 +204,30 @@ impl Wakeups {
 
 impl QueueWakeup {
     fn new(id: QueueId) -> Self {
-        Self { id, signal: Signal::new(), dead: AtomicBool::new(false) }
+        let turn = AtomicU8::new(Turn::Came as u8);
+        Self { id, signal: Signal::new(), dead: AtomicBool::new(false), turn, inline: OnceLock::new() }
+    }
+
+    fn is(&self, turn: Turn) -> bool {
+        self.turn.load(Ordering::Acquire) == turn as u8
+    }
+
+    fn set(&self, turn: Turn) {
+        self.turn.store(turn as u8, Ordering::Release);
     }
 }
 
 impl DriverHook for Wakeups {
     fn deadline_moved(&self) {
         self.deadline.raise_readable();
+        self.has_deadline();
     }
 
     fn waiting(&self, id: QueueId) {
-        if let Some(queue) = self.queues.iter().find(|queue| queue.id == id) {
-            queue.signal.raise_readable();
+        let Some(queue) = self.queues.iter().find(|queue| queue.id == id) else { return };
+        match queue.inline.get() {
+            Some(inline) if !self.defer_to(queue) => inline.wake_by_ref(),
+            _ => queue.signal.raise_readable(),
         }
     }
 
@@ -148,11 +245,41 @@ mod tests {
     fn a_wake_up_reaches_its_own_queue_only() {
         let ids = [QueueId { interface: 0, queue: 0 }, QueueId { interface: 0, queue: 1 }];
         let wakeups = Wakeups::new(ids.into_iter());
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         wakeups.waiting(ids[1]);
         assert!(wakeups.poll_queue(0, &mut cx).is_pending());
         assert!(wakeups.poll_queue(1, &mut cx).is_ready());
         wakeups.mark_dead(0);
         assert_eq!(wakeups.live().collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn what_is_left_to_a_task_that_does_not_come_is_done_elsewhere() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let id = QueueId { interface: 0, queue: 0 };
+        let wakeups = Wakeups::new(std::iter::once(id));
+        let count = Arc::new(Count(std::sync::atomic::AtomicUsize::new(0)));
+        wakeups.set_inline(0, &Waker::from(Arc::clone(&count)));
+        let served = || count.0.load(Ordering::Relaxed);
+        assert!(!wakeups.serve_missed(0), "nothing was left to it");
+        // A task that comes in time keeps the queue.
+        assert!(wakeups.defer(0) && wakeups.serve_missed(0));
+        wakeups.came(0);
+        assert!(!wakeups.serve_missed(0) && served() == 0);
+        // One that has not come by the second look does not.
+        assert!(wakeups.defer(0) && wakeups.serve_missed(0) && wakeups.defer(0));
+        assert!(!wakeups.serve_missed(0) && served() == 1);
+        assert!(!wakeups.defer(0), "and what comes is not left to it any more");
+        wakeups.waiting(id);
+        assert_eq!(served(), 2);
+        // Until it comes.
+        wakeups.came(0);
+        wakeups.waiting(id);
+        assert!(served() == 2 && wakeups.defer(0));
     }
 }

@@ -313,7 +313,7 @@ impl Engine {
     /// # Errors
     /// `EOPNOTSUPP` for the loopback interface; `ENODEV` if it was removed before.
     pub fn remove_interface(&self, now: Instant, interface: u16) -> io::Result<()> {
-        let cause = Failure::Os(libc::ENODEV);
+        let cause = Failure::os(libc::ENODEV);
         self.core.remove_interface(interface, &cause)?;
         let mut effects = Effects::default();
         let mut turn = Turn::new(&self.core, now, &mut effects);
@@ -399,6 +399,16 @@ impl Engine {
     pub fn inspect(&self, now: Instant) -> Result<super::Inspection, String> {
         let found = self.tcp.inspect(&self.core, now)?;
         Ok(super::Inspection { buffers: self.core.pool().in_use(), ..found })
+    }
+
+    /// What the stack holds for datagrams, when everything that can be done has been done.
+    ///
+    /// # Errors
+    /// What of its state is not consistent.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn inspect_datagrams(&self) -> Result<super::UdpInspection, String> {
+        self.udp.inspect(&self.core)
     }
 
     /// What each connection takes for received by its peer: its addresses, the peer's last, and ranges of

@@ -154,7 +154,14 @@ fn drop_unread(turn: &mut Turn<'_>, reason: DropReason) {
 /// Takes a fragment, and gives the datagram that it completes.
 #[cold]
 fn reassemble(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader, bytes: &[u8]) -> Option<Reassembled> {
-    let inserted = turn.core.reassembly().lock().insert(turn.now, header, bytes);
+    let (inserted, moved) = {
+        let mut store = turn.core.reassembly().lock();
+        let before = store.next_deadline();
+        let inserted = store.insert(turn.now, header, bytes);
+        let after = store.next_deadline();
+        (inserted, after.is_some_and(|at| before.is_none_or(|before| at < before)))
+    };
+    turn.out.deadline_moved(moved);
     drop_incomplete(turn, DropReason::FragReasmTimeout, inserted.expired);
     drop_incomplete(turn, DropReason::FragMemory, inserted.evicted);
     let bytes = match inserted.outcome {

@@ -71,6 +71,9 @@ pub use tcp::{
     ListenerQueues, PendingSyn, Rejection, Tcp, Unconnected,
 };
 pub use turn::Turn;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use udp::UdpInspection;
 pub use udp::{
     Transmission, Udp, UdpCell, UdpForwarderCell, UdpForwarderStats, UdpForwarding, UdpReceived, UnboundUdp,
 };

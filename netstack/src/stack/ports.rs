@@ -16,6 +16,9 @@ use std::sync::Arc;
 const PLACES: usize = 1 << 16;
 /// A place moves on by so many ports of one parity at most, at random (RFC 6056 §3.3.5).
 const LONGEST_STEP: u64 = 8;
+/// Once the even ports are taken for a destination, a connection in so many looks at them again. So the cost of
+/// finding them taken, which Linux has with each connection, is shared by so many.
+const LOOK_AGAIN: u64 = 64;
 
 /// What decides whether sockets may share a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,11 @@ impl Claim {
         covers(self, other.address) || covers(other, self.address)
     }
 
+    /// Whether both overlap with the same claims.
+    fn covers_the_same(&self, other: &Self) -> bool {
+        (self.address, self.dual_stack, self.interface) == (other.address, other.dual_stack, other.interface)
+    }
+
     /// Whether the two cannot have one port at once (inet_bind_conflict in Linux).
     fn conflicts(&self, other: &Self) -> bool {
         let by_address = self.reuse_address && other.reuse_address && !self.listening && !other.listening;
@@ -71,10 +79,26 @@ struct Group {
 /// The ports of one stack.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    used: Mutex<HashMap<u16, Box<[Group]>>>,
+    table: Mutex<Table>,
     range: RangeInclusive<u16>,
-    /// Where the search begins, by the hash of the destination. Made for the first connection.
-    places: Mutex<Vec<u16>>,
+    places: Mutex<Places>,
+}
+
+/// The ports in use.
+#[derive(Debug, Default)]
+struct Table {
+    used: HashMap<u16, Box<[Group]>>,
+    /// A claim for which none of the second half of the ports was free when one was looked for; none of them was
+    /// given up since.
+    taken_for: Option<Claim>,
+}
+
+/// Where the search for a connection's port begins, by the hash of the destination. Made for the first connection.
+#[derive(Debug, Default)]
+struct Places {
+    starts: Vec<u16>,
+    /// A bit each: the first half of the ports was taken, as far as is known.
+    full: Vec<u64>,
 }
 
 /// What the choice of a port for a connection starts from: secrets, both of them.
@@ -105,14 +129,14 @@ pub(crate) enum PortError {
 
 impl Ports {
     pub(crate) fn new(range: RangeInclusive<u16>) -> Arc<Self> {
-        let places = Mutex::new(Rank::Leaf, Vec::new());
-        Arc::new(Self { used: Mutex::new(Rank::Ports, HashMap::new()), range, places })
+        let places = Mutex::new(Rank::Leaf, Places::default());
+        Arc::new(Self { table: Mutex::new(Rank::Ports, Table::default()), range, places })
     }
 
     /// Claims `port`.
     pub(crate) fn bind(self: &Arc<Self>, port: u16, claim: Claim) -> Result<Binding, PortError> {
-        let mut used = self.used.lock();
-        let groups = used.entry(port).or_default();
+        let mut table = self.table.lock();
+        let groups = table.used.entry(port).or_default();
         if groups.iter().any(|group| group.claim.conflicts(&claim)) {
             return Err(PortError::InUse);
         }
@@ -122,11 +146,16 @@ impl Ports {
     /// Claims a port that nobody has, starting the search at `random`; odd ones first, which leaves
     /// the even ones to connect.
     pub(crate) fn bind_any(self: &Arc<Self>, random: u64, claim: Claim) -> Result<Binding, PortError> {
-        let mut used = self.used.lock();
-        for port in candidates(&self.range, random, 1) {
-            let groups = used.entry(port).or_default();
+        let mut table = self.table.lock();
+        let taken = table.taken_for.is_some_and(|other| other.covers_the_same(&claim));
+        for candidate in candidates(&self.range, random, 1).filter(|one| !taken || one.half == 0) {
+            let groups = table.used.entry(candidate.port).or_default();
             if !groups.iter().any(|group| group.claim.overlaps(&claim)) {
-                return Ok(self.join(groups, port, claim));
+                let binding = self.join(groups, candidate.port, claim);
+                if candidate.half == 0 {
+                    table.taken_for = Some(claim);
+                }
+                return Ok(binding);
             }
         }
         Err(PortError::Exhausted)
@@ -144,28 +173,37 @@ impl Ports {
     ) -> Result<Binding, PortError> {
         // The two hashes of the RFC are halves of one.
         let (offset, place) = (chance.hash as u32, (chance.hash >> 32) as usize % PLACES);
-        let mut used = self.used.lock();
-        let start = u64::from(offset) + self.place(place);
-        for (tried, port) in candidates(&self.range, start, 0).enumerate() {
+        let mut table = self.table.lock();
+        let (at, full) = self.place(place);
+        let look_again = (chance.noise >> 32).is_multiple_of(LOOK_AGAIN);
+        let first = u32::from(full && !look_again);
+        for candidate in candidates(&self.range, u64::from(offset) + at, first) {
+            let Candidate { half, tried, port } = candidate;
             let shareable = |groups: &[Group]| groups.iter().all(|group| group.claim.by_connect);
-            if used.get(&port).is_none_or(|groups| shareable(groups)) && is_free(port) {
-                self.move_on(place, tried as u64 + 1 + chance.noise % LONGEST_STEP);
-                return Ok(self.join(used.entry(port).or_default(), port, claim));
+            if table.used.get(&port).is_none_or(|groups| shareable(groups)) && is_free(port) {
+                self.move_on(place, tried + 1 + chance.noise % LONGEST_STEP, half == 1);
+                return Ok(self.join(table.used.entry(port).or_default(), port, claim));
             }
         }
         Err(PortError::Exhausted)
     }
 
-    fn place(&self, at: usize) -> u64 {
-        self.places.lock().get(at).copied().unwrap_or(0).into()
+    /// Where the search begins, and whether the first half of the ports seems to be taken.
+    fn place(&self, at: usize) -> (u64, bool) {
+        let places = self.places.lock();
+        let start = places.starts.get(at).copied().unwrap_or(0).into();
+        (start, places.full.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 == 1))
     }
 
-    fn move_on(&self, at: usize, step: u64) {
+    fn move_on(&self, at: usize, step: u64, full: bool) {
         let mut places = self.places.lock();
-        if places.is_empty() {
-            *places = vec![0; PLACES];
+        if places.starts.is_empty() {
+            *places = Places { starts: vec![0; PLACES], full: vec![0; PLACES / 64] };
         }
-        places[at] = places[at].wrapping_add(step as u16);
+        places.starts[at] = places.starts[at].wrapping_add(step as u16);
+        let bit = 1 << (at % 64);
+        let bits = &mut places.full[at / 64];
+        *bits = if full { *bits | bit } else { *bits & !bit };
     }
 
     fn join(self: &Arc<Self>, groups: &mut Box<[Group]>, port: u16, claim: Claim) -> Binding {
@@ -175,20 +213,30 @@ impl Ports {
 
     /// Ports in use.
     pub(crate) fn len(&self) -> usize {
-        self.used.lock().values().filter(|groups| !groups.is_empty()).count()
+        self.table.lock().used.values().filter(|groups| !groups.is_empty()).count()
     }
 }
 
+/// A port that may be looked at.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    port: u16,
+    /// 0: of the parity of the range's first port.
+    half: u32,
+    /// Ports of its half that come before it.
+    tried: u64,
+}
+
 /// All ports of `range` from `start` on, those of one parity first: of the first port of the range,
-/// or with `skip` of the second.
-fn candidates(range: &RangeInclusive<u16>, start: u64, skip: u32) -> impl Iterator<Item = u16> {
-    let (first, last) = (u32::from(*range.start()), u32::from(*range.end()));
-    let count = last - first + 1;
-    [skip, 1 - skip].into_iter().flat_map(move |parity| {
-        let of_parity = (count + 1 - parity) / 2;
-        (0..of_parity).map(move |n| {
-            let index = ((start + u64::from(n)) % u64::from(of_parity)) as u32;
-            (first + 2 * index + parity) as u16
+/// or with `first` of the second.
+fn candidates(range: &RangeInclusive<u16>, start: u64, first: u32) -> impl Iterator<Item = Candidate> {
+    let (lowest, highest) = (u32::from(*range.start()), u32::from(*range.end()));
+    let count = highest - lowest + 1;
+    [first, 1 - first].into_iter().flat_map(move |half| {
+        let of_half = u64::from((count + 1 - half) / 2);
+        (0..of_half).map(move |tried| {
+            let index = ((start + tried) % of_half) as u32;
+            Candidate { port: (lowest + 2 * index + half) as u16, half, tried }
         })
     })
 }
@@ -209,8 +257,8 @@ impl Binding {
     pub(crate) fn listen(&mut self) -> Result<(), PortError> {
         let claim = Claim { listening: true, ..self.claim };
         let ports = Arc::clone(&self.ports);
-        let mut used = ports.used.lock();
-        let groups = used.get_mut(&self.port).ok_or(PortError::InUse)?;
+        let mut table = ports.table.lock();
+        let groups = table.used.get_mut(&self.port).ok_or(PortError::InUse)?;
         let own = |group: &Group| group.claim == self.claim;
         let conflict = groups.iter().any(|group| {
             let others = if own(group) { group.sockets - 1 } else { group.sockets };
@@ -242,10 +290,13 @@ impl Binding {
     }
 
     fn change(&mut self, claim: Claim) {
-        if let Some(groups) = self.ports.used.lock().get_mut(&self.port) {
+        let mut table = self.ports.table.lock();
+        if let Some(groups) = table.used.get_mut(&self.port) {
             leave(groups, &self.claim);
             enter(groups, claim);
         }
+        table.taken_for = None;
+        drop(table);
         self.claim = claim;
     }
 
@@ -253,21 +304,22 @@ impl Binding {
     /// conflicts: the port is the listener's.
     pub(crate) fn child(&self, address: IpAddr) -> Self {
         let claim = Claim { address, dual_stack: false, listening: false, ..self.claim };
-        let mut used = self.ports.used.lock();
-        self.ports.join(used.entry(self.port).or_default(), self.port, claim)
+        let mut table = self.ports.table.lock();
+        self.ports.join(table.used.entry(self.port).or_default(), self.port, claim)
     }
 }
 
 impl Drop for Binding {
     fn drop(&mut self) {
-        let mut used = self.ports.used.lock();
-        if let Some(groups) = used.get_mut(&self.port) {
+        let mut table = self.ports.table.lock();
+        if let Some(groups) = table.used.get_mut(&self.port) {
             leave(groups, &self.claim);
             if groups.is_empty() {
-                used.remove(&self.port);
-                give_back(&mut used);
+                table.used.remove(&self.port);
+                give_back(&mut table.used);
             }
         }
+        table.taken_for = None;
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Passing {
     pub(crate) tcp: Option<(u16, u16, Segment, Vec<u8>)>,
     /// The whole packet.
     pub(crate) bytes: Vec<u8>,
+    /// What the device got beside it: `SO_MARK` and `SO_PRIORITY`.
+    pub(crate) mark: (u32, u32),
 }
 
 impl Passing {
@@ -190,7 +192,13 @@ impl Cable {
         assert!(packet.payload.iter().all(|piece| !piece.is_empty()), "an empty piece: {packet:?}");
         let mut bytes = vec![0; packet.len()];
         packet.copy_to(&mut bytes);
-        let passing = Passing { at: now, from, number: state.sent, ..dissect(&bytes) };
+        let passing = Passing {
+            at: now,
+            from,
+            number: state.sent,
+            mark: (packet.mark, packet.priority),
+            ..dissect(&bytes)
+        };
         state.sent += 1;
         let on_wire =
             packet.gso.map_or(bytes.len(), |gso| bytes.len().min(usize::from(gso.header_len + gso.size)));
@@ -263,7 +271,7 @@ fn dissect(bytes: &[u8]) -> Passing {
         let port = |at: usize| u16::from_be_bytes([segment[at], segment[at + 1]]);
         (port(0), port(2), header, segment[at..].to_vec())
     });
-    Passing { at: Instant::ZERO, from: 0, number: 0, ip, tcp, bytes: bytes.to_vec() }
+    Passing { at: Instant::ZERO, from: 0, number: 0, ip, tcp, bytes: bytes.to_vec(), mark: (0, 0) }
 }
 
 struct CableEnd {

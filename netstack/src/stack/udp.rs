@@ -13,6 +13,8 @@ mod flows;
 mod forward;
 mod forwarder;
 mod icmp;
+#[cfg(feature = "simulation")]
+mod inspect;
 mod memberships;
 #[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
 mod on_datagram;
@@ -27,6 +29,8 @@ mod way;
 pub use calls::UdpReceived;
 pub use cell::UdpCell;
 pub use forwarder::{UdpForwarderCell, UdpForwarderStats, UdpForwarding};
+#[cfg(feature = "simulation")]
+pub use inspect::UdpInspection;
 pub use transmission::Transmission;
 
 use self::cell::{Parts, State};

@@ -98,7 +98,7 @@ impl From<TcpError> for io::Error {
 
 impl From<TcpError> for Failure {
     fn from(error: TcpError) -> Self {
-        errno(error).map_or_else(|| Self::from(&io::ErrorKind::WouldBlock.into()), Self::Os)
+        errno(error).map_or_else(|| Self::from(&io::ErrorKind::WouldBlock.into()), Self::os)
     }
 }
 

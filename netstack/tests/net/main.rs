@@ -6,6 +6,7 @@ mod common;
 mod adding;
 mod ambient;
 mod auto_traits;
+mod blocked;
 mod bridge;
 mod changing;
 mod chunks;

@@ -1,12 +1,15 @@
 //! The applications: clients and servers of each talk, on the sockets of `netstack::net`.
 
+mod datagrams;
 mod script;
 
 use crate::host::MS;
 use crate::ledger::{Id, Ledger, Party};
-use crate::plan::{Plan, Side, Talk};
+use crate::plan::{Door, Plan, Side, Talk};
 use crate::rng::{Rng, mix};
-use netstack::net::{PendingListener, PendingStream, TcpListener, TcpSocket, TcpStream};
+use netstack::net::{
+    PendingListener, PendingStream, TcpForwarder, TcpForwarderConfig, TcpListener, TcpSocket, TcpStream,
+};
 use netstack::{SockRef, Stack};
 use script::End;
 use std::collections::BTreeSet;
@@ -75,6 +78,44 @@ pub(crate) fn address(host: usize, v6: bool) -> IpAddr {
     }
 }
 
+/// The prefix of addresses that a host accepts packets for.
+pub(crate) fn any_prefix(host: usize, v6: bool) -> String {
+    if v6 { format!("fd01:0:0:{}::/64", host + 1) } else { format!("10.1.{}.0/24", host + 1) }
+}
+
+/// An address of that prefix, another one for each connection.
+fn any_address(host: usize, id: Id, v6: bool) -> IpAddr {
+    let number = (id.0 * 40 + id.1 % 40) as u16 % 250 + 1;
+    if v6 {
+        Ipv6Addr::new(0xfd01, 0, 0, host as u16 + 1, 0, 0, 0, number).into()
+    } else {
+        Ipv4Addr::new(10, 1, host as u8 + 1, number as u8).into()
+    }
+}
+
+/// Where the server of a connection or chat is found.
+pub(crate) fn place_of(host: usize, door: Door, id: Id, v6: bool) -> IpAddr {
+    match door {
+        Door::Own => address(host, v6),
+        Door::AnyIp | Door::Forwarder => any_address(host, id, v6),
+    }
+}
+
+/// The host that gets packets for an address.
+pub(crate) fn host_of(to: IpAddr) -> Option<usize> {
+    let number = match to {
+        IpAddr::V4(to) => match to.octets() {
+            [10, 0, 0, host] | [10, 1, host, _] => host.into(),
+            _ => return None,
+        },
+        IpAddr::V6(to) => match to.segments() {
+            [0xfd00, 0, 0, 0, 0, 0, 0, host] | [0xfd01, 0, 0, host, ..] => host,
+            _ => return None,
+        },
+    };
+    usize::from(number).checked_sub(1)
+}
+
 impl Context {
     pub(crate) async fn sleep(&self, time: Duration) {
         tokio::time::sleep_until(self.wake_after(time)).await;
@@ -98,8 +139,23 @@ impl Context {
 
     /// Starts the servers of this host, and its clients if it has just been built.
     pub(crate) fn start(&self, with_clients: bool) {
+        let forwards = |server, door| server == self.host && door == Door::Forwarder;
+        if self.plan.talks.iter().any(|talk| forwards(talk.server, talk.door)) {
+            tokio::spawn(forward(self.clone()));
+        }
+        if self.plan.chats.iter().any(|chat| forwards(chat.server, chat.door)) {
+            tokio::spawn(datagrams::forward(self.clone()));
+        }
+        for chat in self.plan.chats.clone() {
+            if chat.server == self.host && chat.door != Door::Forwarder {
+                tokio::spawn(datagrams::serve(self.clone(), chat.clone()));
+            }
+            if chat.client == self.host && with_clients {
+                tokio::spawn(datagrams::client(self.clone(), chat));
+            }
+        }
         for talk in self.plan.talks.clone() {
-            if talk.server == self.host {
+            if talk.server == self.host && talk.door != Door::Forwarder {
                 tokio::spawn(serve(self.clone(), talk.clone()));
             }
             if talk.client == self.host && with_clients {
@@ -123,7 +179,7 @@ async fn clients(context: Context, talk: Talk) {
 async fn client(context: Context, talk: Talk, id: Id) {
     let work = async {
         let mut rng = context.rng(id, Side::Client);
-        match connect(&context, &talk, &mut rng).await {
+        match connect(&context, &talk, id, &mut rng).await {
             Ok((stream, to)) => {
                 // A stream whose SYN waits for data does not say who its peer is (ENOTCONN).
                 if let Ok(local) = stream.local_addr() {
@@ -139,11 +195,16 @@ async fn client(context: Context, talk: Talk, id: Id) {
 }
 
 /// A connection, and the address that it leads to.
-async fn connect(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<(TcpStream, SocketAddr)> {
+async fn connect(
+    context: &Context,
+    talk: &Talk,
+    id: Id,
+    rng: &mut Rng,
+) -> io::Result<(TcpStream, SocketAddr)> {
     let to = if talk.client == talk.server && rng.chance(500) {
         if talk.v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
     } else {
-        address(talk.server, talk.v6)
+        place_of(talk.server, talk.door, id, talk.v6)
     };
     let to = SocketAddr::new(to, talk.port());
     let attempt = || async {
@@ -197,7 +258,7 @@ async fn talk_to(context: &Context, talk: &Talk, id: Id, mut stream: TcpStream, 
     End { context, talk, id, party: Party::Client }.run(stream, rng).await;
 }
 
-enum Door {
+enum Listening {
     Open(TcpListener),
     Pending(PendingListener, Duration),
 }
@@ -217,11 +278,11 @@ async fn serve(context: Context, talk: Talk) {
     loop {
         let next = async {
             match &door {
-                Door::Open(listener) => {
+                Listening::Open(listener) => {
                     let (stream, _) = flaky!(context, rng, talk.cancel, listener.accept())?;
                     tokio::spawn(serve_connection(context.clone(), talk.clone(), stream));
                 }
-                Door::Pending(listener, wait) => {
+                Listening::Pending(listener, wait) => {
                     let pending = flaky!(context, rng, talk.cancel, listener.accept())?;
                     tokio::spawn(decide(context.clone(), talk.clone(), pending, *wait));
                 }
@@ -254,9 +315,9 @@ async fn decide(context: Context, talk: Talk, pending: PendingStream, wait: Dura
     }
 }
 
-fn open(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<Door> {
+fn open(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<Listening> {
     let socket = socket(&context.stack, talk)?;
-    let everywhere = talk.client == talk.server || rng.chance(500);
+    let everywhere = talk.client == talk.server || rng.chance(500) || talk.door == Door::AnyIp;
     let at: IpAddr = match (everywhere, talk.v6) {
         (true, true) => Ipv6Addr::UNSPECIFIED.into(),
         (true, false) => Ipv4Addr::UNSPECIFIED.into(),
@@ -265,9 +326,48 @@ fn open(context: &Context, talk: &Talk, rng: &mut Rng) -> io::Result<Door> {
     socket.bind(SocketAddr::new(at, talk.port()))?;
     match talk.sockets.pending {
         Some(wait) => {
-            Ok(Door::Pending(socket.listen_pending(talk.sockets.backlog)?, Duration::from_millis(wait)))
+            Ok(Listening::Pending(socket.listen_pending(talk.sockets.backlog)?, Duration::from_millis(wait)))
         }
-        None => Ok(Door::Open(socket.listen(talk.sockets.backlog)?)),
+        None => Ok(Listening::Open(socket.listen(talk.sockets.backlog)?)),
+    }
+}
+
+/// Takes the connections that nobody on this host listens for.
+async fn forward(context: Context) {
+    let forwarder = match TcpForwarder::start_on(&context.stack, TcpForwarderConfig::default()) {
+        Ok(forwarder) => forwarder,
+        Err(_) if context.plan.is_gone(context.host) => return,
+        Err(error) => {
+            context.ledger.violation(format!("host {} cannot forward: {error}", context.host));
+            return;
+        }
+    };
+    let work = async {
+        loop {
+            let pending = forwarder.accept().await?;
+            let local = pending.local_addr();
+            let talks = context.plan.talks.iter();
+            let talk = talks.clone().find(|talk| talk.port() == local.port() && talk.server == context.host);
+            match talk {
+                Some(talk) if talk.door == Door::Forwarder => {
+                    let wait = Duration::from_millis(talk.sockets.pending.unwrap_or(0));
+                    tokio::spawn(decide(context.clone(), talk.clone(), pending, wait));
+                }
+                // Somebody asks for what went with the host when that was switched off.
+                _ if local.ip() == address(context.host, local.is_ipv6()) => pending.refuse(),
+                _ => {
+                    let what = format!("the forwarder of host {} got a SYN for {local}", context.host);
+                    context.ledger.violation(what);
+                    pending.refuse();
+                }
+            }
+        }
+    };
+    let outcome: Option<io::Result<()>> = context.ledger.unless_closing(work).await;
+    if let Some(Err(error)) = outcome
+        && !context.plan.is_gone(context.host)
+    {
+        context.ledger.violation(format!("host {} cannot forward any more: {error}", context.host));
     }
 }
 
@@ -280,6 +380,11 @@ async fn serve_connection(context: Context, talk: Talk, mut stream: TcpStream) {
     match told {
         Some(Ok(_)) if context.ledger.is_known(id) => {
             let party = context.ledger.begin_serving(id);
+            let wanted = place_of(context.host, talk.door, id, talk.v6);
+            if stream.local_addr().is_ok_and(|local| talk.door != Door::Own && local.ip() != wanted) {
+                let local = stream.local_addr();
+                context.ledger.violation(format!("connection {id:?} is at {local:?}, and not at {wanted}"));
+            }
             let work = async {
                 let rng = context.rng(id, Side::Server);
                 if let Err(error) = set_options(&stream, &talk) {

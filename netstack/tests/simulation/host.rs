@@ -1,6 +1,6 @@
 //! A host: a stack and applications on a runtime of their own, whose time passes when the world says so.
 
-use crate::apps::{Context, Timers, address};
+use crate::apps::{Context, Timers, address, any_prefix};
 use crate::idle::Idle;
 use crate::ledger::Ledger;
 use crate::nic::{Nic, NicSetup};
@@ -11,11 +11,13 @@ use netstack::buffer::BUFFER_SIZE;
 use netstack::config::MemoryBudget;
 use netstack::device::{Device, PcapTap, SnapLen};
 use netstack::memory::{Charge, block};
+use netstack::net::InterfaceHandle;
 use netstack::reasons::{EndReason, ResetReason};
-use netstack::stack::{Engine, Inspection};
+use netstack::stack::{Engine, Inspection, UdpInspection};
 use netstack::time::Instant;
 use netstack::{Interface, Stack};
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +26,14 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Nanoseconds in a millisecond, which is as exact as the timers of a runtime are.
 pub(crate) const MS: u64 = 1_000_000;
+
+/// The name of the interface of a host.
+const INTERFACE: &str = "net0";
+
+/// The own address of a host, with its network.
+fn own_prefix(host: usize, v6: bool) -> String {
+    format!("{}/{}", address(host, v6), if v6 { 64 } else { 24 })
+}
 
 /// A host that is switched on.
 pub(crate) struct Machine {
@@ -82,8 +92,13 @@ impl Machine {
             None => Arc::clone(&nic) as _,
         };
         let interface = Interface::new(device)
-            .address(&format!("{}/24", address(host, false)))
-            .address(&format!("{}/64", address(host, true)));
+            .name(INTERFACE)
+            .address(&own_prefix(host, false))
+            .address(&own_prefix(host, true))
+            .any_ip(&any_prefix(host, false))
+            .any_ip(&any_prefix(host, true))
+            .gateway("10.0.0.254")
+            .gateway("fd00::fe");
         let config = config.clone().with(|config| {
             config.seed = config.seed.map(|seed| mix(seed.wrapping_add(boots)));
             config.history = if captures.is_some() { 4_000 } else { 0 };
@@ -177,6 +192,59 @@ impl Machine {
             return Err(self.about(&format!("lost timer: what was due at {at:?} is not done at {served:?}")));
         }
         self.engine.inspect(served).map_err(|error| self.about(&error))
+    }
+
+    /// Checks what the stack has for datagrams, after [`Machine::run`].
+    pub(crate) fn inspect_datagrams(&self) -> Result<UdpInspection, String> {
+        self.engine.inspect_datagrams().map_err(|error| self.about(&error))
+    }
+
+    /// Changes the interface of the stack. What is there already, or is not there, stays so: a host that was
+    /// switched off in between begins as it was built.
+    fn configure(&self, change: impl FnOnce(&InterfaceHandle) -> io::Result<()>) -> Result<(), String> {
+        let runtime = self.runtime.as_ref().expect("a machine that is on");
+        let stack = self.stack.as_ref().expect("a machine that is on");
+        match runtime.block_on(async { change(&stack.interface(INTERFACE)?) }) {
+            Err(error)
+                if !matches!(
+                    error.raw_os_error(),
+                    Some(libc::EEXIST | libc::EADDRNOTAVAIL | libc::ESRCH)
+                ) =>
+            {
+                Err(self.about(&format!("its interface cannot be changed: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn set_down(&self, down: bool) -> Result<(), String> {
+        self.configure(|interface| if down { interface.set_down() } else { interface.set_up() })
+    }
+
+    pub(crate) fn set_address(&self, v6: bool, on: bool) -> Result<(), String> {
+        self.configure(|interface| {
+            if on {
+                interface.add_address(&own_prefix(self.index, v6))
+            } else {
+                interface.remove_address(address(self.index, v6))
+            }
+        })
+    }
+
+    pub(crate) fn set_any_ip(&self, on: bool) -> Result<(), String> {
+        [false, true].into_iter().try_for_each(|v6| {
+            let prefix = any_prefix(self.index, v6);
+            self.configure(
+                |interface| {
+                    if on { interface.add_any_ip(&prefix) } else { interface.remove_any_ip(&prefix) }
+                },
+            )
+        })
+    }
+
+    pub(crate) fn set_mtu(&self, mtu: usize) -> Result<(), String> {
+        self.nic.set_mtu(mtu);
+        self.configure(|interface| interface.set_mtu(mtu))
     }
 
     /// Takes memory of the stack: all but a little, or more than there is.

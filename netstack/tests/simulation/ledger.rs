@@ -1,5 +1,6 @@
 //! What applications were promised and what they got, of every connection.
 
+use crate::chats::Chats;
 use crate::plan::{Ending, Plan, Side};
 use crate::rng::mix;
 use std::collections::HashMap;
@@ -13,13 +14,15 @@ use std::task::{Poll, Waker};
 /// A connection of the plan: the number of its talk, and its own.
 pub(crate) type Id = (usize, usize);
 
-#[derive(Default)]
 pub(crate) struct Ledger {
+    pub(crate) chats: Chats,
     records: Mutex<HashMap<Id, Record>>,
     /// What must not be, and of which connection it is the failure, if it is one.
     violations: Mutex<Vec<(Option<Id>, String)>>,
     /// By host: what starts now is excused.
     down: Mutex<HashMap<usize, &'static str>>,
+    /// By host: what is opened now is excused, and what is open is not. More than one may hold at once.
+    cut_off: Mutex<HashMap<usize, Vec<&'static str>>>,
     closing: AtomicBool,
     /// Who waits for the end.
     waiting: Mutex<Vec<Waker>>,
@@ -147,7 +150,16 @@ impl Content {
 
 impl Ledger {
     pub(crate) fn new(plan: &Plan) -> Arc<Self> {
-        let ledger = Self::default();
+        let ledger = Self {
+            chats: Chats::new(plan),
+            records: Mutex::default(),
+            violations: Mutex::default(),
+            down: Mutex::default(),
+            cut_off: Mutex::default(),
+            closing: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            histories: Mutex::default(),
+        };
         {
             let mut records = ledger.records();
             for talk in &plan.talks {
@@ -201,10 +213,13 @@ impl Ledger {
     /// The client of a connection starts.
     pub(crate) fn start(&self, id: Id) {
         let down = self.down.lock().expect("no panic under this lock").clone();
+        let cut_off = self.cut_off.lock().expect("no panic under this lock").clone();
         self.with(id, |record| {
             record.started = true;
-            let excuse = record.hosts.iter().find_map(|host| down.get(host));
-            record.excuse = record.excuse.or(excuse.copied());
+            let excuse = record.hosts.iter().find_map(|host| {
+                down.get(host).copied().or_else(|| cut_off.get(host).and_then(|all| all.first()).copied())
+            });
+            record.excuse = record.excuse.or(excuse);
         });
     }
 
@@ -251,6 +266,26 @@ impl Ledger {
             if record.hosts.contains(&host) && record.started && !over {
                 record.excuse.get_or_insert(why);
             }
+        }
+    }
+
+    /// The interface of a host was changed, so that connections cannot be opened until [`Ledger::host_is_joined`].
+    /// Those that are open go on afterwards.
+    pub(crate) fn host_is_cut_off(&self, host: usize, why: &'static str) {
+        self.cut_off.lock().expect("no panic under this lock").entry(host).or_default().push(why);
+        for record in self.records().values_mut() {
+            let open = record.addresses.is_some() && !record.servings.is_empty();
+            if record.hosts.contains(&host) && record.started && !open {
+                record.excuse.get_or_insert(why);
+            }
+        }
+    }
+
+    pub(crate) fn host_is_joined(&self, host: usize, why: &'static str) {
+        let mut all = self.cut_off.lock().expect("no panic under this lock");
+        if let Some(reasons) = all.get_mut(&host) {
+            let at = reasons.iter().position(|one| *one == why);
+            at.map(|at| reasons.swap_remove(at));
         }
     }
 
@@ -371,7 +406,7 @@ impl Ledger {
 
     /// Whether all that was begun is done.
     pub(crate) fn is_over(&self) -> bool {
-        self.records().values().all(Record::is_over)
+        self.records().values().all(Record::is_over) && self.chats.unfinished().is_empty()
     }
 
     /// The connections that are not over, sorted, and whether they are excused.
@@ -422,6 +457,9 @@ impl Ledger {
             }
         }
         missing.sort();
+        if let Err(what) = self.chats.check_complete() {
+            self.violation(what);
+        }
         for (id, what) in missing {
             self.violation(format!("connection {id:?} is incomplete: {what}"));
         }

@@ -1,7 +1,9 @@
 //! Simulation of whole stacks in virtual time, from a seed.
 //!
 //! A seed stands for a plan (`plan.rs`): hosts with their settings and devices, the paths between them, talks
-//! between applications, and faults. Each host is a `Stack` with its sockets of `netstack::net` on a tokio
+//! between applications over TCP, chats by datagrams, and faults. A server has a socket at its host's own address or at
+//! one of any-IP, or is a forwarder. Among the faults are devices, clocks and memory, and interfaces that go
+//! down, lose an address or their any-IP prefixes, or get another MTU. Each host is a `Stack` with its sockets of `netstack::net` on a tokio
 //! runtime of its own, whose clock is paused; everything between the application and the device is tested as
 //! it is, wakers and the reactor included. The world (`world.rs`) lets time pass: it knows what happens next
 //! (a packet arrives, a deadline of a stack, an application that wants to go on, a fault), sets the clock of
@@ -14,10 +16,14 @@
 //! - that every packet is right, by a witness that reads the wire with code of its own (`witness.rs`): nothing
 //!   is acknowledged that did not arrive, no window taken back or overrun, no byte sent differently twice;
 //! - that every byte read is the one written at that place (`ledger.rs`), and that a stream ends where its
-//!   writer ended it.
+//!   writer ended it;
+//! - that every datagram on the wire and in an application is one that was said, between the addresses that it was said
+//!   between, and that none leaves more often than it was said, or is received more often than it arrived (`chats.rs`).
 //!
-//! At the end every connection that no fault and no abrupt end excuses has delivered everything, and after
-//! everything was closed nothing is left: no connection, port, deadline or buffer.
+//! At the end every connection that no fault and no abrupt end excuses has delivered everything. A change of an
+//! interface excuses only what was being opened: what was open goes on. Datagrams may be lost on the way, and else only
+//! where a fault of one of the two hosts excuses it. After everything was closed nothing is left: no
+//! connection, socket, flow, port, deadline or buffer.
 //!
 //! A packet can come while its connection is locked, as if from another thread (`nic.rs`, ambushes), which is
 //! how the backlog is used although everything runs on one thread. The same seed gives the same packets to
@@ -33,6 +39,7 @@
 //! `tmp/simulation` of the target directory, in a folder with the number of the seed.
 
 mod apps;
+mod chats;
 mod host;
 mod idle;
 mod ledger;

@@ -1,8 +1,8 @@
 //! The network between the hosts: delays, losses, and what routers do.
 
-use crate::apps::address;
+use crate::apps::host_of;
 use crate::nic::Frame;
-use crate::packet::ip;
+use crate::packet::{addresses, is_fragment};
 use crate::plan::{PathPlan, Plan};
 use crate::rng::Rng;
 use netstack::ip::fragment;
@@ -66,12 +66,8 @@ impl Network {
 
     /// Takes a packet that leaves host `from` at `now`, and passes on what comes of it.
     pub(crate) fn carry(&mut self, now: u64, from: usize, frame: Frame, out: &mut dyn FnMut(Travelling)) {
-        let Some((_, to, ..)) = ip(&frame.bytes) else { return };
-        let hosts = self.paths.len();
-        let Some(to) = (0..hosts).find(|host| [false, true].into_iter().any(|v6| address(*host, v6) == to))
-        else {
-            return;
-        };
+        let to = addresses(&frame.bytes).and_then(|(_, to)| host_of(to));
+        let Some(to) = to.filter(|to| *to < self.paths.len()) else { return };
         let path = &self.paths[from][to];
         let whole = path.plain.whole && path.storm.is_none();
         match frame.gso_size {
@@ -97,6 +93,9 @@ impl Network {
             return;
         };
         let v4 = frame.bytes[0] >> 4 == 4;
+        if is_fragment(&frame.bytes) {
+            return;
+        }
         if v4 && frame.bytes[6] & 0x40 == 0 && frame.gso_size.is_none() {
             self.ident += 1;
             let mut pieces = Vec::new();
@@ -159,7 +158,7 @@ impl Network {
 
 /// What a router says of a packet that is longer than the next link takes.
 fn too_big(packet: &[u8], mtu: usize) -> Vec<u8> {
-    let (source, destination, ..) = ip(packet).expect("only packets are routed");
+    let (source, destination) = addresses(packet).expect("only packets are routed");
     let quoted = &packet[..packet.len().min(576 - 48)];
     // The router has the address that the packet was for: all that matters is where it goes.
     let meta = IpMeta::new(destination, source, 64);

@@ -63,6 +63,8 @@ struct State {
     /// Packets that came at that moment are in here until their batch ends.
     batch: Option<Batch>,
     ills: Ills,
+    /// The MTU of the interface, which may be smaller than that of the device.
+    mtu: usize,
     /// A transmission was refused since it was last said that there is room.
     refused: bool,
     /// It was said that there is room.
@@ -87,6 +89,7 @@ impl Nic {
             lurking: VecDeque::new(),
             batch: None,
             ills: Ills::default(),
+            mtu: setup.mtu,
             refused: false,
             room_again: false,
             rng: setup.rng.clone(),
@@ -180,6 +183,11 @@ impl Nic {
         self.signal.raise_writable();
     }
 
+    /// The interface has this MTU from now on.
+    pub(crate) fn set_mtu(&self, mtu: usize) {
+        self.state().mtu = mtu;
+    }
+
     /// The host was switched off: nothing of its packets is left.
     pub(crate) fn unplug(&self) {
         let mut state = self.state();
@@ -213,7 +221,8 @@ impl Nic {
 
     /// The packet as it leaves, with a complete checksum.
     fn build(&self, state: &mut State, packet: &TxPacket<'_>) -> Frame {
-        let NicSetup { mtu, offloads, .. } = self.setup;
+        let NicSetup { offloads, .. } = self.setup;
+        let mtu = state.mtu;
         let on_wire = packet.gso.map_or(packet.len(), |gso| {
             packet.len().min(usize::from(gso.header_len) + usize::from(gso.size))
         });

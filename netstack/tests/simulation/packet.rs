@@ -32,6 +32,33 @@ impl std::ops::Deref for Packet {
     }
 }
 
+/// A UDP datagram and whose it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    /// Where in the packet the payload is.
+    pub(crate) payload: std::ops::Range<usize>,
+}
+
+impl Datagram {
+    /// Reads a UDP packet. None of anything else, and none of fragments.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        const UDP: u8 = 17;
+        let (from, to, payload, protocol) = ip(bytes)?;
+        let udp = bytes.get(payload.clone())?;
+        if protocol != UDP || udp.len() < 8 {
+            return None;
+        }
+        let (source, destination) = (be16(udp, 0)?, be16(udp, 2)?);
+        Some(Self {
+            from: SocketAddr::new(from, source),
+            to: SocketAddr::new(to, destination),
+            payload: payload.start + 8..payload.end,
+        })
+    }
+}
+
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
@@ -63,6 +90,22 @@ pub(crate) fn ip(bytes: &[u8]) -> Option<(IpAddr, IpAddr, std::ops::Range<usize>
     }
 }
 
+/// The addresses of any packet, of a fragment too.
+pub(crate) fn addresses(bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match bytes.first()? >> 4 {
+        4 => {
+            let address = |at| Some(IpAddr::from(Ipv4Addr::from(be32(bytes, at)?)));
+            Some((address(12)?, address(16)?))
+        }
+        _ => ip(bytes).map(|(from, to, ..)| (from, to)),
+    }
+}
+
+/// Whether it is a fragment of an IPv4 packet.
+pub(crate) fn is_fragment(bytes: &[u8]) -> bool {
+    bytes[0] >> 4 == 4 && be16(bytes, 6).is_some_and(|field| field & 0x3fff != 0)
+}
+
 /// The sum of RFC 1071, not complemented.
 fn sum(bytes: &[u8]) -> u64 {
     let (pairs, last) = bytes.as_chunks::<2>();
@@ -77,7 +120,7 @@ fn is_all_ones(mut sum: u64) -> bool {
     sum == 0xffff
 }
 
-/// Whether the checksums of a TCP packet are right.
+/// Whether the checksums of a TCP or UDP packet are right.
 pub(crate) fn checksums_hold(bytes: &[u8]) -> bool {
     let Some((from, to, payload, protocol)) = ip(bytes) else { return false };
     let (header_holds, addresses) = match (from, to) {

@@ -16,6 +16,7 @@ pub(crate) struct Plan {
     /// By the sending host, then by the receiving one.
     pub(crate) paths: Vec<Vec<PathPlan>>,
     pub(crate) talks: Vec<Talk>,
+    pub(crate) chats: Vec<Chat>,
     pub(crate) faults: Vec<Fault>,
     /// What was left out.
     pub(crate) without: Vec<Part>,
@@ -35,6 +36,10 @@ pub(crate) struct HostPlan {
     pub(crate) rate: Option<u64>,
     /// In so many of a thousand cases a packet comes while its connection is locked.
     pub(crate) ambush: u64,
+    /// Datagrams that nobody has a socket for are taken one by one, and not as flows.
+    pub(crate) singly: bool,
+    /// Milliseconds after which a flow without datagrams ends.
+    pub(crate) idle_flows: u64,
 }
 
 /// One direction between two hosts. Shares are in parts per million.
@@ -70,6 +75,7 @@ pub(crate) struct Talk {
     pub(crate) client: usize,
     pub(crate) server: usize,
     pub(crate) v6: bool,
+    pub(crate) door: Door,
     /// When it starts, in milliseconds.
     pub(crate) start: u64,
     pub(crate) connections: usize,
@@ -92,6 +98,39 @@ pub(crate) struct Talk {
     pub(crate) style: Style,
     pub(crate) ending: Ending,
     pub(crate) sockets: Sockets,
+}
+
+/// Where a client finds its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// At its host's own address.
+    Own,
+    /// At an address that its host accepts packets for.
+    AnyIp,
+    /// Nobody listens at such an address, and the host's forwarder takes what comes.
+    Forwarder,
+}
+
+/// Datagrams from one host to another, of which each is answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Chat {
+    /// Its number in the whole plan; the port of its server follows from it.
+    pub(crate) number: usize,
+    pub(crate) client: usize,
+    pub(crate) server: usize,
+    pub(crate) v6: bool,
+    pub(crate) door: Door,
+    /// When it starts, in milliseconds.
+    pub(crate) start: u64,
+    pub(crate) datagrams: u32,
+    /// Microseconds between two of them.
+    pub(crate) gap: u64,
+    /// The most bytes of a datagram.
+    pub(crate) size: u64,
+    /// The client's socket is connected.
+    pub(crate) connected: bool,
+    /// In so many of a thousand cases the future of an operation is dropped and made again.
+    pub(crate) cancel: u64,
 }
 
 /// The options of a talk's sockets.
@@ -174,6 +213,14 @@ pub(crate) enum FaultKind {
     Gone { host: usize },
     /// Something else takes most of the memory of the host's stack, or more than all of it.
     Squeeze { host: usize, full: bool },
+    /// The interface is taken down.
+    Down { host: usize },
+    /// The interface does not have its address of a family.
+    Unaddressed { host: usize, v6: bool },
+    /// The interface accepts no packets for addresses that are not its own.
+    Closed { host: usize },
+    /// The interface has a smaller MTU than its device.
+    SmallMtu { host: usize, mtu: usize },
 }
 
 impl FaultKind {
@@ -189,7 +236,11 @@ impl FaultKind {
             | Self::Lossy { host }
             | Self::Interrupted { host }
             | Self::Gone { host }
-            | Self::Squeeze { host, .. } => Some(host),
+            | Self::Squeeze { host, .. }
+            | Self::Down { host }
+            | Self::Unaddressed { host, .. }
+            | Self::Closed { host }
+            | Self::SmallMtu { host, .. } => Some(host),
         }
     }
 }
@@ -209,14 +260,27 @@ impl Talk {
     }
 }
 
+impl Chat {
+    /// The port that the server has, or a forwarder in its place.
+    pub(crate) fn port(&self) -> u16 {
+        2000 + self.number as u16
+    }
+}
+
 impl Plan {
     /// Whether the device of a host is gone at some time.
     pub(crate) fn is_gone(&self, host: usize) -> bool {
         self.faults.iter().any(|fault| fault.kind == FaultKind::Gone { host })
     }
 
-    /// Whether the device of a host loses packets at some time.
+    /// Whether packets of a host are lost before they leave it at some time.
     pub(crate) fn is_lossy(&self, host: usize) -> bool {
-        self.faults.iter().any(|fault| fault.kind == FaultKind::Lossy { host })
+        self.faults.iter().any(|fault| {
+            let loses = matches!(
+                fault.kind,
+                FaultKind::Lossy { .. } | FaultKind::Down { .. } | FaultKind::Unaddressed { .. }
+            );
+            loses && fault.kind.host() == Some(host)
+        })
     }
 }

@@ -90,7 +90,17 @@ pub(crate) fn report(plan: &Plan, message: &str) -> String {
 pub(crate) fn describe(plan: &Plan) -> String {
     let mut text = String::new();
     for (host, it) in plan.hosts.iter().enumerate() {
-        let crate::plan::HostPlan { config, offloads, mtu, ring, receive_ring, rate, ambush } = it;
+        let crate::plan::HostPlan {
+            config,
+            offloads,
+            mtu,
+            ring,
+            receive_ring,
+            rate,
+            ambush,
+            singly,
+            idle_flows,
+        } = it;
         let plain = Config::default();
         let unusual: Vec<_> = Config::keys()
             .iter()
@@ -100,7 +110,7 @@ pub(crate) fn describe(plan: &Plan) -> String {
         let _ = writeln!(
             text,
             "  host {host}: offloads {offloads}, MTU {mtu}, rings {ring} and {receive_ring}, rate {rate:?}, \
-             ambush {ambush}; {}",
+             ambush {ambush}, singly {singly}, flows end after {idle_flows} ms; {}",
             unusual.join(" ")
         );
     }
@@ -111,6 +121,9 @@ pub(crate) fn describe(plan: &Plan) -> String {
     }
     for talk in &plan.talks {
         let _ = writeln!(text, "  {talk:?}");
+    }
+    for chat in &plan.chats {
+        let _ = writeln!(text, "  {chat:?}");
     }
     for fault in &plan.faults {
         let _ = writeln!(text, "  {fault:?}");

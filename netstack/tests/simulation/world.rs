@@ -218,6 +218,11 @@ impl World {
             if given_up > 2 {
                 return Err(format!("stalled: given up and not done: {unfinished:?}"));
             }
+            let chats = self.ledger.chats.unfinished();
+            if let Some(chat) = chats.first().filter(|_| late && unfinished.is_empty()) {
+                return Err(format!("stalled: a chat is not over: {chat}"));
+            }
+            self.ledger.chats.give_up();
             unfinished
                 .iter()
                 .filter(|(_, excused, _)| *excused)
@@ -243,6 +248,10 @@ impl World {
             left.buffers = left.buffers.saturating_sub(2);
             if left != Default::default() {
                 return Err(format!("host {host}: everything is closed, and this is left: {left:?}"));
+            }
+            let left = machine.inspect_datagrams()?;
+            if left != Default::default() {
+                return Err(format!("host {host}: everything is closed, and of datagrams is left: {left:?}"));
             }
         }
         let machines: Vec<_> = self.seats.iter_mut().filter_map(|seat| seat.machine.take()).collect();
@@ -309,6 +318,7 @@ impl World {
         take_panic()?;
         outcome?;
         let found = machine.inspect()?;
+        let waiting = found.waiting + machine.inspect_datagrams()?.waiting;
         for (local, remote) in machine.given_up() {
             // Nobody held it any more, so that nothing of it was promised.
             if let Some((id, _)) = self.ledger.lookup(local, remote) {
@@ -317,7 +327,7 @@ impl World {
         }
         self.witness.check_sacked(&machine.engine.sacked())?;
         seat.wake = machine.next_wake();
-        if found.waiting > 0 {
+        if waiting > 0 {
             // A reactor that waits for a device that makes false promises looks again after a millisecond.
             let again = now + MS;
             seat.wake = Some(seat.wake.map_or(again, |at| at.min(again)));
@@ -363,6 +373,7 @@ impl World {
                 summary.digest = mix(summary.digest ^ u64::from_le_bytes(bytes));
             }
             self.witness.leaves(self.now, &frame.bytes, lossy)?;
+            self.ledger.chats.leaves(&frame.bytes)?;
             let mut arrivals = Vec::new();
             self.network.carry(self.now, host, frame, &mut |travelling| arrivals.push(travelling));
             for travelling in arrivals {
@@ -380,7 +391,7 @@ impl World {
                 return self.send_from(host);
             }
             Event::Begin(fault) => return self.begin(fault),
-            Event::End(fault) => self.end(fault),
+            Event::End(fault) => return self.end(fault),
         }
         Ok(())
     }
@@ -389,11 +400,15 @@ impl World {
         let Travelling { to, frame, corrupt, fragment_of, .. } = travelling;
         let seat = &mut self.seats[to];
         let Some(machine) = &seat.machine else { return };
+        let in_pieces = fragment_of.is_some();
         let bytes = fragment_of.unwrap_or_else(|| frame.bytes.clone());
         if machine.nic.arrive(frame) {
             seat.dirty = true;
             if !corrupt {
                 self.witness.arrives(&bytes);
+                if !in_pieces {
+                    self.ledger.chats.arrives(&bytes);
+                }
             }
         }
     }
@@ -449,6 +464,10 @@ impl World {
                 seat.dirty = true;
                 seat.squeezed = seat.machine.as_ref().map(|machine| machine.squeeze(full));
             }
+            FaultKind::Down { .. }
+            | FaultKind::Unaddressed { .. }
+            | FaultKind::Closed { .. }
+            | FaultKind::SmallMtu { .. } => self.reconfigure(fault.kind, true)?,
             FaultKind::Full { host } => self.ills(host, |ills| ills.full = true),
             FaultKind::Fickle { host } => self.ills(host, |ills| ills.fickle = true),
             FaultKind::Lossy { host } => self.ills(host, |ills| ills.lossy = true),
@@ -464,9 +483,9 @@ impl World {
         }
     }
 
-    fn end(&mut self, fault: Fault) {
+    fn end(&mut self, fault: Fault) -> Result<(), String> {
         if self.count(&fault, -1) > 0 {
-            return;
+            return Ok(());
         }
         match fault.kind {
             FaultKind::Outage { a, b } => self.network.set_outage((a, b), false),
@@ -503,10 +522,42 @@ impl World {
                 seat.dirty = true;
                 seat.squeezed = None;
             }
+            FaultKind::Down { .. }
+            | FaultKind::Unaddressed { .. }
+            | FaultKind::Closed { .. }
+            | FaultKind::SmallMtu { .. } => self.reconfigure(fault.kind, false)?,
             FaultKind::Full { host } => self.ills(host, |ills| ills.full = false),
             FaultKind::Fickle { host } => self.ills(host, |ills| ills.fickle = false),
             FaultKind::Lossy { host } => self.ills(host, |ills| ills.lossy = false),
             FaultKind::Interrupted { host } => self.ills(host, |ills| ills.interrupted = false),
+        }
+        Ok(())
+    }
+
+    /// Changes the interface of a host, or changes it back.
+    fn reconfigure(&mut self, kind: FaultKind, begins: bool) -> Result<(), String> {
+        let (host, why) = match kind {
+            FaultKind::Down { host } => (host, Some("its interface is down")),
+            FaultKind::Unaddressed { host, .. } => (host, Some("its interface has no address")),
+            FaultKind::Closed { host } => (host, Some("its interface takes nothing for others")),
+            FaultKind::SmallMtu { host, .. } => (host, None),
+            _ => return Ok(()),
+        };
+        match why {
+            Some(why) if begins => self.ledger.host_is_cut_off(host, why),
+            Some(why) => self.ledger.host_is_joined(host, why),
+            None => {}
+        }
+        let most = self.plan.hosts[host].mtu;
+        let seat = &mut self.seats[host];
+        let Some(machine) = &seat.machine else { return Ok(()) };
+        seat.dirty = true;
+        match kind {
+            FaultKind::Down { .. } => machine.set_down(begins),
+            FaultKind::Unaddressed { v6, .. } => machine.set_address(v6, !begins),
+            FaultKind::Closed { .. } => machine.set_any_ip(!begins),
+            FaultKind::SmallMtu { mtu, .. } if begins => machine.set_mtu(mtu.min(most)),
+            _ => machine.set_mtu(most),
         }
     }
 

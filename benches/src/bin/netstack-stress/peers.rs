@@ -8,6 +8,7 @@ use netstack::wire::{
     parse_tcp,
 };
 use netstack::{Config, Interface, Stack};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
@@ -35,18 +36,18 @@ pub(crate) struct Here {
 impl Server {
     /// Starts a server with these arguments, and a stack at the other end.
     pub(crate) fn start(arguments: &[String], loss: u32) -> io::Result<(Self, Here)> {
-        let (ours, theirs) = UnixDatagram::pair()?;
+        // A queue of datagrams between two sockets has ten places (`net.unix.max_dgram_qlen`), so that what does
+        // not wait for a device, as a SYN-ACK, would be lost most of the time. One of packets has its bytes.
+        let (ours, theirs) = Socket::pair(Domain::UNIX, Type::SEQPACKET, None)?;
         for socket in [&ours, &theirs] {
-            socket2::SockRef::from(socket).set_send_buffer_size(4 << 20)?;
+            socket.set_send_buffer_size(4 << 20)?;
         }
+        let (ours, theirs) = (UnixDatagram::from(OwnedFd::from(ours)), OwnedFd::from(theirs));
         let mut child = Command::new(std::env::current_exe()?)
             .arg("serve")
             .args(arguments)
-            // What is freed goes back to the system at once, so that what is resident is what is held.
             .env("MALLOC_ARENA_MAX", "1")
-            .env("MALLOC_TRIM_THRESHOLD_", "131072")
-            .env("MALLOC_MMAP_THRESHOLD_", "1048576")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
             .spawn()?;
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
@@ -72,6 +73,10 @@ impl Server {
         let config = Config::default().with(|config| {
             config.memory = Some(MemoryBudget::UNLIMITED);
             config.time_wait = Duration::from_secs(1);
+            // It is many hosts: each would have a limit of its own. Of 10,000 connections that are reset at once,
+            // whose last data the server had no room for, each gets a challenge, and only a reset at the
+            // right place ends the other end.
+            (config.reset_rate, config.reset_burst) = (1_000_000, 1_000_000);
         });
         let stack = Stack::builder().interface(interface).config(config).build()?;
         Ok((server, Here { stack, raw, answers }))
@@ -85,6 +90,13 @@ impl Server {
     /// All that it said since the last call.
     pub(crate) fn take(&self) -> Vec<Report> {
         std::mem::take(&mut *self.reports.lock().expect("no panic under this lock"))
+    }
+
+    /// The processor time that the process has used, in ticks of 10 ms: of the user, and of the system.
+    pub(crate) fn times(&self) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let fields: Vec<_> = stat.split_whitespace().skip(13).take(2).collect();
+        fields.join(" and ")
     }
 
     /// The counters that are not zero.

@@ -30,6 +30,10 @@ pub(crate) struct Plan {
     pub(crate) most: u64,
 }
 
+/// Packets a second of each flood. One that is as fast as its process can would be measured by how long the other packets
+/// wait in front of the wire, which they share here and would not share elsewhere.
+const RATE: u32 = 50_000;
+
 /// Connections that are opened at a time.
 const AT_ONCE: usize = 200;
 
@@ -42,7 +46,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
     while echo(&stack).await.is_err() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let before = idle(&server).await;
+    let before = idle(&server, u64::MAX).await;
     println!("before: {before:?}");
     let raw = Arc::new(raw);
     let over = Arc::new(AtomicBool::new(false));
@@ -51,11 +55,13 @@ pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
         let (raw, over, flooded) = (Arc::clone(&raw), Arc::clone(&over), Arc::clone(&flooded));
         std::thread::spawn(move || {
             out_of_order(&raw, &answers, plan.out_of_order);
+            let mut pace = Pace::default();
             for number in 0..plan.syns {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
                 let from = Ipv4Addr::from_bits(0x0b80_0000 | number >> 8);
+                pace.wait();
                 send(&raw, &syn((from, (number & 0xff) as u16 + 1024), ECHO));
                 flooded.fetch_add(1, Ordering::Relaxed);
             }
@@ -89,6 +95,10 @@ pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
         flooded.load(Ordering::Relaxed),
         latencies.len()
     );
+    println!(
+        "        processor time of the server so far, of the user and of the system: {}",
+        server.times()
+    );
     for (name, value) in server.counters() {
         println!("        {name} {value}");
     }
@@ -98,7 +108,7 @@ pub(crate) async fn run(plan: Plan) -> io::Result<bool> {
     // The resets leave, whatever waits in front of them.
     tokio::time::sleep(Duration::from_secs(5)).await;
     stack.shutdown(Duration::from_secs(10)).await;
-    let after = idle(&server).await;
+    let after = idle(&server, before.used).await;
     println!("after:  {after:?}");
     let enough = readers_and_writers(&all) >= plan.connections as u64;
     let good = [
@@ -116,13 +126,15 @@ fn readers_and_writers(all: &[Report]) -> u64 {
     all.iter().map(|report| report.connections).max().unwrap_or(0)
 }
 
-/// What the server holds once it has nothing to do.
-async fn idle(server: &Server) -> Report {
+/// What the server holds once it has nothing to do, and counts no more than `used` bytes. What waits in the SYN queue
+/// goes after a minute.
+async fn idle(server: &Server, used: u64) -> Report {
     let until = Instant::now() + Duration::from_secs(180);
     loop {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let report = server.last();
-        if (report.connections == 0 && report.time_waits == 0) || Instant::now() > until {
+        let idle = report.connections == 0 && report.time_waits == 0 && report.used <= used;
+        if idle || Instant::now() > until {
             tokio::time::sleep(Duration::from_secs(2)).await;
             return server.last();
         }
@@ -179,6 +191,30 @@ async fn honest(stack: &Stack, over: &AtomicBool) -> (Latencies, u32) {
     (latencies, failed)
 }
 
+/// Keeps a flood at its rate, in bursts of a millisecond.
+struct Pace {
+    sent: u32,
+    next: Instant,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { sent: 0, next: Instant::now() }
+    }
+}
+
+impl Pace {
+    /// Waits until one more packet may be sent.
+    fn wait(&mut self) {
+        self.sent += 1;
+        if self.sent.is_multiple_of(RATE / 1_000) {
+            // What was late is not made up for.
+            self.next = (self.next + Duration::from_millis(1)).max(Instant::now() - Duration::from_millis(1));
+            std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
 /// Opens connections by hand and sends each a byte at every other place of its window.
 fn out_of_order(raw: &UnixDatagram, answers: &std::sync::mpsc::Receiver<Vec<u8>>, count: u32) {
     for number in 0..count {
@@ -194,8 +230,10 @@ fn out_of_order(raw: &UnixDatagram, answers: &std::sync::mpsc::Receiver<Vec<u8>>
             open.push((to, port, seq + 1));
         }
     }
+    let mut pace = Pace::default();
     for place in (2..20_000).step_by(2) {
         for (to, port, ack) in &open {
+            pace.wait();
             let data = Segment { window: 512, ..Segment::new(Flags::ACK, SeqNum::new(1001) + place, *ack) };
             send(raw, &segment((*to, *port), ECHO, &data, b"x"));
         }

@@ -35,6 +35,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Serves on the socket that is the standard input, until that is closed.
 pub(crate) fn run(high: Option<usize>, loss: u32) -> io::Result<()> {
+    // It is of another type, with the same calls: see `Server::start`.
     let socket = UnixDatagram::from(io::stdin().as_fd().try_clone_to_owned()?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
@@ -97,6 +98,10 @@ async fn report(stack: &Stack) -> io::Result<()> {
     let mut before = stack.counters();
     loop {
         let memory = stack.memory();
+        if stack.connections() == 0 && !memory.pressed {
+            // The allocator of glibc keeps what is free between blocks in use.
+            netstack_tun::trim_heap();
+        }
         let report = Report {
             resident: resident(),
             used: memory.used as u64,

@@ -1,4 +1,4 @@
-//! A device over a socket pair between two processes, which needs no rights: a datagram is a packet.
+//! A device over a socket pair between two processes, which needs no rights.
 
 use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};

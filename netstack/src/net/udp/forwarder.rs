@@ -1,6 +1,7 @@
 //! [`UdpForwarder`]: datagrams to any address and port, as flows or one by one.
 
 use super::socket::UdpSocket;
+use crate::error::os;
 use crate::icmp::Unreachable;
 use crate::net::core::Endpoint;
 use crate::net::readiness::{Direction, Registration};
@@ -238,11 +239,11 @@ impl UdpForwarder {
         let UdpForwarderConfig { max_flows, max_pending, flow_buffer, total_buffer, idle_timeout, interface } =
             config;
         if max_flows == 0 || max_pending == 0 || idle_timeout.is_zero() {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            return Err(os(libc::EINVAL));
         }
         let index = |name: String| {
             let index = core.engine.core().interface_index(&name);
-            index.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+            index.ok_or_else(|| os(libc::ENODEV))
         };
         let interface = interface.map(index).transpose()?;
         let settings =
@@ -458,7 +459,7 @@ impl UdpFlow {
     /// `EINVAL` if it is zero.
     pub fn set_idle_timeout(&self, timeout: Duration) -> io::Result<()> {
         if timeout.is_zero() {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+            return Err(os(libc::EINVAL));
         }
         let (stack, cell) = (self.socket.stack(), self.socket.cell());
         stack.engine().with_udp(stack.now(), |udp, turn| udp.set_idle_timeout(turn, cell, timeout));

@@ -62,7 +62,7 @@ impl Raw {
                     && state.peer.is_some()
                     && state.takes(quoted.src, quoted.dst, interface);
                 if told {
-                    state.error = Some(Failure::Os(errno));
+                    state.error = Some(Failure::os(errno));
                 }
                 told
             });

@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::listening::{Listener, Overflow, Place};
+use crate::ip::PacketOptions;
 use crate::memory::{Memory, block, table_entry};
 use crate::stack::crowd::{Crowd, Member, Wanted};
 use crate::stack::deadlines::Timer;
@@ -36,6 +37,8 @@ pub(crate) struct TimeWaitEntry {
     #[expect(dead_code, reason = "held for what its drop does")]
     pub(crate) binding: Option<Binding>,
     pub(crate) queue: QueueId,
+    /// How its answers are sent: as the connection's packets, but for the time to live.
+    pub(crate) packets: PacketOptions,
     /// When it last changed or answered.
     pub(crate) latest: Instant,
 }

@@ -15,6 +15,13 @@ pub(super) fn packets_of_nobody(core: &Core) -> PacketOptions {
     PacketOptions::new(core.config().default_ttl)
 }
 
+/// The options of the packets of a TIME-WAIT entry, whose connection had `own`. In Linux it keeps the type of service,
+/// the mark and the priority (`tw_tos`, `tw_mark`, `tw_priority`).
+pub(super) fn packets_of_time_wait(core: &Core, own: PacketOptions) -> PacketOptions {
+    let PacketOptions { tos, tclass, mark, priority, .. } = own;
+    PacketOptions { tos, tclass, mark, priority, ..packets_of_nobody(core) }
+}
+
 impl Tcp {
     /// Sends a segment without payload. Answers that the device does not take are lost, as they
     /// might be on the way.

@@ -4,7 +4,6 @@ use super::Tcp;
 use super::deadline::Deadline;
 use super::reset::Receiver;
 use super::scratch::Scratch;
-use super::send::packets_of_nobody;
 use super::stray::Stray;
 use crate::reasons::ResetReason;
 use crate::stack::core::Core;
@@ -23,7 +22,7 @@ impl Tcp {
         stray: &Stray<'_>,
     ) -> Option<SeqNum> {
         let Stray { from, key, segment } = *stray;
-        let (step, queue) = self.demux.with_time_wait(key, |entry| {
+        let (step, queue, packets) = self.demux.with_time_wait(key, |entry| {
             turn.not_before(&mut entry.latest);
             let step = entry.record.on_segment(turn.now, segment);
             let acceptable = matches!(step, TimeWaitStep::Acknowledge(_));
@@ -31,9 +30,9 @@ impl Tcp {
             if acceptable && from.interface == entry.queue.interface {
                 entry.queue = from;
             }
-            (step, entry.queue)
+            (step, entry.queue, entry.packets)
         })?;
-        let to = Receiver { queue, key, packets: packets_of_nobody(turn.core) };
+        let to = Receiver { queue, key, packets };
         match step {
             TimeWaitStep::Ignore(reason) => {
                 self.charge_out_of_place(turn, from.interface, segment);

@@ -3,11 +3,13 @@
 use super::{SECOND, assert_empty, to_host_1};
 use crate::buffer::PacketBuf;
 use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, TxPacket};
+use crate::ip::fragment;
 use crate::readiness::Events;
-use crate::stack::testing::{Cable, LinkSpec, Net, Socket, Verdict};
+use crate::stack::testing::{Cable, LinkSpec, Net, Socket, Verdict, address};
 use crate::stack::{DriverHook, Family, Interface, QueueId};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
+use crate::wire::{IcmpMessage, IpMeta, emit_icmp};
 use std::io;
 #[cfg(unix)]
 use std::os::fd::AsFd as _;
@@ -266,6 +268,55 @@ fn a_thousand_connections_leave_nothing() {
     assert_empty(net.engine(1));
 }
 
+#[test]
+fn a_connection_in_time_wait_answers_with_the_options_of_its_packets() {
+    let mut net = Net::pair(61, LinkSpec::default());
+    let (client, server) = net.connected();
+    client.cell.change_packets(|packets| {
+        packets.set_tos(0x10);
+        (packets.mark, packets.priority) = (7, 5);
+    });
+    net.close(client);
+    net.run_for(SECOND);
+    net.close(server);
+    net.run_for(SECOND);
+    assert_eq!(net.engine(0).tcp().time_waits(), 1);
+    let fin = net.cable.take_trace().into_iter().rfind(|packet| packet.from == 1).expect("the server's FIN");
+    assert!(fin.segment().is_fin());
+    net.cable.inject(net.now, 0, &fin.bytes);
+    net.settle();
+    let answers = net.cable.take_trace();
+    let [answer] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((answer.mark, answer.ip.traffic_class, answer.from), ((7, 5), 0x10, 0));
+}
+
+#[test]
+fn a_reset_behind_data_that_was_dropped_counts_once_a_challenge_is_answered() {
+    // As under memory pressure, where the window of what is acknowledged and that of what is in flight differ.
+    let left_open = |rate: u32| {
+        let mut net = Net::pair_with(62, LinkSpec::default(), |_, config| {
+            (config.reset_rate, config.reset_burst) = (rate, rate);
+        });
+        let listener = net.listen(1, 80, 64);
+        let pairs: Vec<_> = (0..40).map(|_| net.connected_to(&listener)).collect();
+        net.cable.set_filter(|packet| {
+            let text = packet.tcp.as_ref().is_some_and(|(.., payload)| !payload.is_empty());
+            if packet.from == 0 && text { Verdict::Drop } else { Verdict::Pass }
+        });
+        let mut servers = Vec::new();
+        for (client, server) in pairs {
+            net.write(&client, &[1; 1000]).unwrap();
+            net.engine(0).with_tcp(net.now, |tcp, turn| tcp.abort(turn, &client.cell));
+            servers.push(server);
+        }
+        net.run_for(100 * SECOND);
+        servers.iter().filter(|server| net.state(server) == State::Established).count()
+    };
+    assert_eq!(left_open(10_000), 0);
+    // The other end has nothing to send, so it hears nothing more of it: as where a reset was lost.
+    assert!(left_open(10) > 20, "the limit of resets is for answers to challenges, too");
+}
+
 #[derive(Default)]
 struct Hook {
     deadlines: AtomicUsize,
@@ -297,6 +348,32 @@ fn the_driver_is_told_what_it_cannot_know() {
     let _ = net.engine(0).next_deadline();
     net.write(&client, &[1; 10]).unwrap();
     assert_eq!(hook.deadlines.load(Ordering::Relaxed), told, "no earlier than the driver knows");
+}
+
+#[test]
+fn the_driver_is_told_when_fragments_time_out() {
+    let mut net = Net::pair(39, LinkSpec::default());
+    let hook = Arc::new(Hook::default());
+    net.engine(1).core().set_driver_hook(Arc::clone(&hook) as _);
+    let told = || hook.deadlines.load(Ordering::Relaxed);
+    let ip = IpMeta::new(address(0, Family::V4), address(1, Family::V4), 64);
+    let mut packet = Vec::new();
+    emit_icmp(&mut packet, &ip, &IcmpMessage { kind: 8, code: 0, word: [0; 4], body: &[1; 2000] });
+    let mut fragments = Vec::new();
+    fragment(&packet, 1280, 7, |piece| fragments.push(piece.to_vec()));
+    net.cable.inject(net.now, 1, &fragments[0]);
+    net.settle();
+    let due = net.engine(1).next_deadline();
+    assert_eq!(
+        (told(), due),
+        (1, Some(net.now + Duration::from_secs(30))),
+        "nothing else would wake it then"
+    );
+    // What is due later than the driver knows is none of its concern.
+    fragment(&packet, 1280, 8, |piece| fragments.push(piece.to_vec()));
+    net.cable.inject(net.now + SECOND, 1, &fragments[2]);
+    net.run_for(SECOND);
+    assert_eq!((told(), net.engine(1).next_deadline()), (1, due));
 }
 
 /// A device that takes every packet and is waited for by a descriptor, as a TUN is.

@@ -233,6 +233,25 @@ fn sockets_choose_whether_to_follow_and_whether_to_forbid_fragments() {
 }
 
 #[test]
+fn all_connections_follow_the_mtu_of_the_interface() {
+    use MtuDiscover::{Do, Dont, Interface, Omit, Probe, Want};
+    for mode in [Want, Dont, Do, Probe, Interface, Omit] {
+        let mut net = Net::pair_with(7, LinkSpec::default(), |_, config| config.mtu_discover = mode);
+        let (client, server) = net.connected();
+        net.write(&client, &bytes(3_000)).unwrap();
+        net.run_for(SECOND / 2);
+        for (mtu, mss) in [(1300, 1248), (1500, 1448)] {
+            net.engine(0).core().set_mtu(0, mtu).unwrap();
+            net.write(&client, &bytes(10_000)).unwrap();
+            net.run_for(SECOND / 2);
+            let info = info(&net, &client);
+            assert_eq!((info.snd_mss, info.total_retrans), (mss, 0), "{mode:?}: nothing was too long");
+        }
+        assert_eq!(net.read_available(&server).0.len(), 23_000);
+    }
+}
+
+#[test]
 fn a_black_hole_is_found_after_retries1_and_climbed_out_of() {
     let probing = |_, config: &mut Config| config.mtu_probing = MtuProbing::BlackHole;
     for mtu in [1400, 700, 300] {

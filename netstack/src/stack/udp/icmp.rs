@@ -50,7 +50,7 @@ impl Udp {
         let told = cell.hold(|state| {
             let told = state.is_open() && state.peer().is_some();
             if told {
-                state.fail(Failure::Os(errno));
+                state.fail(Failure::os(errno));
             }
             told
         });

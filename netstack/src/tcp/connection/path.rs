@@ -51,6 +51,15 @@ impl Connection {
         }
     }
 
+    /// The interface takes packets of so many bytes now. Every connection follows that, whatever it makes of what
+    /// routers say (`dst_mtu` in Linux is never more).
+    pub fn on_interface_mtu(&mut self, bytes: usize) {
+        if self.state != State::Closed {
+            self.path.size_mut().on_path_mtu(MtuReport { bytes, fragments: false });
+            self.follow_size();
+        }
+    }
+
     /// The stack knows another MTU of the path now, because a packet of this connection was too big for
     /// it. What is in flight and too long was dropped as well, and is cut anew and sent at once. That is
     /// no sign of congestion (RFC 1191 §6.4, RFC 8201 §5.4).

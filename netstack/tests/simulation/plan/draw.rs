@@ -1,6 +1,8 @@
 //! Drawing a plan from a seed.
 
-use super::{Ending, Fault, FaultKind, HostPlan, Kind, PathPlan, Plan, Side, Sockets, Style, Talk};
+use super::{
+    Chat, Door, Ending, Fault, FaultKind, HostPlan, Kind, PathPlan, Plan, Side, Sockets, Style, Talk,
+};
 use crate::rng::{Rng, mix};
 use netstack::Config;
 use netstack::config::{
@@ -32,7 +34,9 @@ impl Plan {
         let mut faults: Vec<_> =
             (0..faults as usize).map(|number| fault(seed, number, count, span)).collect();
         squeeze(seed, &mut hosts, &mut faults, span);
-        Self { seed, hosts, paths, talks, faults, without: Vec::new() }
+        reconfigure(seed, count, &mut faults, span);
+        let chats = chats(seed, count);
+        Self { seed, hosts, paths, talks, chats, faults, without: Vec::new() }
     }
 }
 
@@ -47,6 +51,8 @@ fn host_plan(seed: u64, host: usize) -> HostPlan {
         receive_ring: rng.pick(&[64, 256, 1024]),
         rate: rng.pick(&[None, None, Some(125_000_000), Some(12_500_000), Some(1_250_000), Some(250_000)]),
         ambush: rng.pick(&[0, 0, 100, 500]),
+        singly: rng.chance(300),
+        idle_flows: rng.pick(&[120_000, 120_000, 5_000, 200]),
     }
 }
 
@@ -159,6 +165,7 @@ fn talk(seed: u64, number: usize, hosts: &[HostPlan]) -> Talk {
         client,
         server,
         v6: rng.chance(400),
+        door: if client == server { Door::Own } else { door(&mut Rng::new(seed, 6_000 + number as u64)) },
         start: rng.pick(&[0, 0, 1, 10, 1_000]) * rng.range(1..=5),
         connections: connections as usize,
         gap: rng.pick(&[0, 0, 1, 20, 500]),
@@ -174,6 +181,35 @@ fn talk(seed: u64, number: usize, hosts: &[HostPlan]) -> Talk {
         ending: ending(&mut rng, up + down),
         sockets: sockets(&mut rng),
     }
+}
+
+fn door(rng: &mut Rng) -> Door {
+    rng.pick(&[Door::Own, Door::Own, Door::Own, Door::AnyIp, Door::Forwarder])
+}
+
+/// What is said by datagrams.
+fn chats(seed: u64, hosts: usize) -> Vec<Chat> {
+    let mut rng = Rng::new(seed, 7_000);
+    let count = rng.pick(&[0, 1, 2, 4]);
+    (0..count)
+        .map(|number| {
+            let mut rng = Rng::new(seed, 7_001 + number as u64);
+            let client = rng.below(hosts as u64) as usize;
+            Chat {
+                number,
+                client,
+                server: (client + 1 + rng.below(hosts as u64 - 1) as usize) % hosts,
+                v6: rng.chance(400),
+                door: door(&mut rng),
+                start: rng.pick(&[0, 0, 1, 10, 1_000]) * rng.range(1..=5),
+                datagrams: rng.scale(1..=40) as u32,
+                gap: rng.pick(&[0, 0, 100, 20_000, 500_000]),
+                size: if rng.chance(150) { 8_000 } else { rng.scale(20..=1_200) },
+                connected: rng.chance(500),
+                cancel: rng.pick(&[0, 0, 50, 300]),
+            }
+        })
+        .collect()
 }
 
 fn ending(rng: &mut Rng, bytes: u64) -> Ending {
@@ -238,6 +274,25 @@ fn squeeze(seed: u64, hosts: &mut [HostPlan], faults: &mut Vec<Fault>, span: u64
     for _ in 0..rng.range(1..=4) {
         let at = rng.below(span);
         let kind = FaultKind::Squeeze { host: rng.below(hosts.len() as u64) as usize, full: rng.chance(500) };
+        faults.push(Fault { number: faults.len(), at, until: at + rng.scale(1..=12_000), kind });
+    }
+}
+
+/// In some networks interfaces are changed while they are in use.
+fn reconfigure(seed: u64, hosts: usize, faults: &mut Vec<Fault>, span: u64) {
+    let mut rng = Rng::new(seed, 4_200);
+    if !rng.chance(350) {
+        return;
+    }
+    for _ in 0..rng.range(1..=3) {
+        let host = rng.below(hosts as u64) as usize;
+        let kind = match rng.below(4) {
+            0 => FaultKind::Down { host },
+            1 => FaultKind::Unaddressed { host, v6: rng.chance(400) },
+            2 => FaultKind::Closed { host },
+            _ => FaultKind::SmallMtu { host, mtu: rng.pick(&[1280, 1300, 1400]) },
+        };
+        let at = rng.below(span);
         faults.push(Fault { number: faults.len(), at, until: at + rng.scale(1..=12_000), kind });
     }
 }

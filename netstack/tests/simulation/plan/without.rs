@@ -1,6 +1,6 @@
 //! Leaving out parts of a plan, to find out which of them a failure needs.
 
-use super::{Ending, FaultKind, PathPlan, Plan, Sockets};
+use super::{Door, Ending, FaultKind, PathPlan, Plan, Sockets};
 use netstack::Config;
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +10,8 @@ use std::str::FromStr;
 pub(crate) enum Part {
     /// A talk, by its number.
     Talk(usize),
+    /// A chat, by its number.
+    Chat(usize),
     /// A fault, by its number.
     Fault(usize),
     /// A host with all that concerns it; it stays in the network and does nothing.
@@ -32,6 +34,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Talk(n) => write!(f, "talk{n}"),
+            Self::Chat(n) => write!(f, "chat{n}"),
             Self::Fault(n) => write!(f, "fault{n}"),
             Self::Host(n) => write!(f, "host{n}"),
             Self::Settings(n) => write!(f, "settings{n}"),
@@ -53,6 +56,7 @@ impl FromStr for Part {
         let number = || number.parse().map_err(|_| format!("`{text}` lacks a number"));
         Ok(match name {
             "talk" => Self::Talk(number()?),
+            "chat" => Self::Chat(number()?),
             "fault" => Self::Fault(number()?),
             "host" => Self::Host(number()?),
             "settings" => Self::Settings(number()?),
@@ -72,6 +76,7 @@ pub(crate) fn parts(plan: &Plan) -> Vec<Part> {
     let talks = || plan.talks.iter().map(|talk| talk.number);
     let mut all: Vec<_> = hosts().map(Part::Host).collect();
     all.extend(talks().map(Part::Talk));
+    all.extend(plan.chats.iter().map(|chat| Part::Chat(chat.number)));
     all.extend(plan.faults.iter().map(|fault| Part::Fault(fault.number)));
     all.push(Part::Impairments);
     all.extend(talks().map(Part::Repetition));
@@ -95,6 +100,7 @@ impl Plan {
         let talk = |plan: &Self, number| plan.talks.iter().position(|talk| talk.number == number);
         match part {
             Part::Talk(number) => retain(&mut self.talks, |talk| talk.number != number),
+            Part::Chat(number) => retain(&mut self.chats, |chat| chat.number != number),
             Part::Fault(number) => retain(&mut self.faults, |fault| fault.number != number),
             Part::Host(host) => {
                 let talks = retain(&mut self.talks, |talk| talk.client != host && talk.server != host);
@@ -103,7 +109,8 @@ impl Plan {
                     FaultKind::Storm { from, to, .. } => from == host || to == host,
                     _ => kind.host() == Some(host),
                 };
-                retain(&mut self.faults, |fault| !about(&fault.kind)) || talks
+                let chats = retain(&mut self.chats, |chat| chat.client != host && chat.server != host);
+                retain(&mut self.faults, |fault| !about(&fault.kind)) || talks || chats
             }
             Part::Settings(host) => {
                 let Some(host) = self.hosts.get_mut(host) else { return false };
@@ -131,8 +138,8 @@ impl Plan {
             Part::Habits(number) => {
                 let Some(at) = talk(self, number) else { return false };
                 let talk = &mut self.talks[at];
-                let before = (talk.slow, talk.cancel, talk.ending, talk.sockets);
-                (talk.slow, talk.cancel, talk.ending) = (0, 0, Ending::Graceful);
+                let before = (talk.slow, talk.cancel, talk.ending, talk.sockets, talk.door);
+                (talk.slow, talk.cancel, talk.ending, talk.door) = (0, 0, Ending::Graceful, Door::Own);
                 talk.sockets = Sockets {
                     backlog: 128,
                     pending: None,
@@ -144,7 +151,7 @@ impl Plan {
                     receive_buffer: None,
                     notsent_lowat: None,
                 };
-                before != (talk.slow, talk.cancel, talk.ending, talk.sockets)
+                before != (talk.slow, talk.cancel, talk.ending, talk.sockets, talk.door)
             }
             Part::Bytes(number) => {
                 let Some(at) = talk(self, number) else { return false };

@@ -8,6 +8,7 @@ use crate::stack::tcp::cell::Stage;
 use crate::stack::tcp::deadline::Deadline;
 use crate::stack::tcp::demux::TimeWaitEntry;
 use crate::stack::tcp::ends::ConnectionEnd;
+use crate::stack::tcp::send::packets_of_time_wait;
 use crate::tcp::Completion;
 use crate::trace::EventKind;
 use std::sync::Arc;
@@ -132,6 +133,7 @@ impl Held<'_, '_> {
             timer: Timer::default(),
             binding: self.state.bound.binding.take(),
             queue: self.cell.queue(),
+            packets: packets_of_time_wait(self.turn.core, self.cell.packets()),
             latest: self.turn.now,
         };
         self.state.attached = false;

@@ -258,6 +258,9 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
         Some(known) => {
             let bytes = known.bytes.min(mtu);
             connection.on_path_mtu(MtuReport { bytes, fragments: known.locked });
+            if connection.path_mtu() > mtu {
+                connection.on_interface_mtu(mtu);
+            }
             known.expires
         }
         // It was told of a smaller one.
@@ -265,7 +268,7 @@ fn refresh_path(turn: &Turn<'_>, cell: &Cell, connection: &mut Connection, expir
             expires
         }
         None => {
-            connection.on_path_mtu(MtuReport { bytes: mtu, fragments: false });
+            connection.on_interface_mtu(mtu);
             Instant::FAR_FUTURE
         }
     }

@@ -187,7 +187,7 @@ impl Tcp {
     /// Stops listening: the port is free at once, connections that were not accepted are reset, and
     /// half-open ones are dropped (inet_csk_listen_stop in Linux).
     pub fn close_listener(&self, turn: &mut Turn<'_>, listener: &Arc<Listener>) {
-        for cell in self.empty_listener(turn, listener, Failure::Os(libc::EINVAL)) {
+        for cell in self.empty_listener(turn, listener, Failure::os(libc::EINVAL)) {
             self.reset(turn, &cell, Some(ResetReason::ListenerClosed));
         }
     }

@@ -152,6 +152,8 @@ fn acknowledgment(net: &mut Joined) -> io::Result<Packet> {
     let mut acks = net.sent_to_a()?;
     let ack = acks.pop().ok_or_else(|| io::Error::other("no acknowledgment came"))?;
     net.a.receive(acks.into_iter().chain([ack.copy()]));
+    // Once more by itself: from now on it is one that says nothing new again.
+    net.a.receive([ack.copy()].into_iter());
     Ok(ack)
 }
 

@@ -286,17 +286,14 @@ impl State {
         self.peer = Some(Box::new(peer));
     }
 
-    /// How the last message went, if that is kept.
-    pub(super) fn last_outgoing(&self) -> Option<&LastOutgoing> {
-        self.last_outgoing.as_deref()
+    /// How the last message went, if that is kept. Who takes it gives it back.
+    pub(super) fn take_last_outgoing(&mut self) -> Option<Box<LastOutgoing>> {
+        self.last_outgoing.take()
     }
 
-    /// Keeps how a message goes.
-    pub(super) fn set_last_outgoing(&mut self, last: LastOutgoing) {
-        match &mut self.last_outgoing {
-            Some(kept) => **kept = last,
-            None => self.last_outgoing = Some(Box::new(last)),
-        }
+    /// Keeps how a message went.
+    pub(super) fn keep_last_outgoing(&mut self, last: Box<LastOutgoing>) {
+        self.last_outgoing = Some(last);
     }
 
     /// Gives back memory that a socket needs only while it is in use: a task is about to wait.
@@ -416,6 +413,7 @@ impl State {
     }
 
     /// The error that was not reported yet.
+    #[inline]
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
         let error = self.rare.as_mut()?.error.take()?;
         Some(io::Error::from(&error))

@@ -14,6 +14,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How a message of a socket goes. As the last one, if it is to the same destination and nothing has changed since.
+/// The caller gives it back ([`State::keep_last_outgoing`]).
 ///
 /// # Errors
 /// As [`Udp::send`](super::Udp::send), where they do not depend on the length.
@@ -22,22 +23,22 @@ pub(super) fn outgoing_of(
     turn: &Turn<'_>,
     state: &mut State,
     message: &Transmission<'_>,
-) -> io::Result<Outgoing> {
-    let known = state.last_outgoing().and_then(|last| last.known(turn, message)).copied();
-    let outgoing = known.map_or_else(|| find_outgoing(turn, state, message), Ok)?;
-    Ok(outgoing.marked(message))
+) -> io::Result<Box<LastOutgoing>> {
+    match state.take_last_outgoing() {
+        Some(last) if last.holds(turn, message) => Ok(last),
+        _ => find_outgoing(turn, state, message).map(Box::new),
+    }
 }
 
-/// The same without the last one, in the place of which it is kept.
+/// The same without the last one.
 #[inline(never)]
-fn find_outgoing(turn: &Turn<'_>, state: &mut State, message: &Transmission<'_>) -> io::Result<Outgoing> {
+fn find_outgoing(turn: &Turn<'_>, state: &State, message: &Transmission<'_>) -> io::Result<LastOutgoing> {
     // Before anything is looked at: what changes meanwhile is then noticed by the next message.
     let version = turn.core.way_version();
     let way = way_of(turn.core, state, message)?;
     let outgoing = Outgoing::new(turn, &state.ip().packets, state.options(), &way, state.port())?;
-    let Transmission { destination, source, .. } = *message;
-    state.set_last_outgoing(LastOutgoing { destination, source, version, outgoing });
-    Ok(outgoing)
+    let Transmission { destination, source, ecn, .. } = *message;
+    Ok(LastOutgoing { destination, source, ecn, version, outgoing: outgoing.marked(message) })
 }
 
 /// The way of a message of a socket.

@@ -55,5 +55,4 @@ impl Connection {
         self.rcv.trim();
         self.recovery.trim();
     }
-
 }

@@ -131,10 +131,11 @@ impl UdpCell {
     /// The address of the peer.
     ///
     /// # Errors
-    /// `ENOTCONN` if it is not connected.
+    /// `ENOTCONN` if it is not connected, or to port 0 (inet_getname in Linux).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.hold(|state| {
-            let peer = state.peer.as_ref().ok_or_else(|| os(libc::ENOTCONN))?;
+            let peer = state.peer.as_ref().filter(|peer| peer.address.port() > 0);
+            let peer = peer.ok_or_else(|| os(libc::ENOTCONN))?;
             Ok(state.presented(peer.address))
         })
     }

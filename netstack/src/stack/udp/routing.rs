@@ -9,6 +9,7 @@ use crate::error::os;
 use crate::ip::AddressKind;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
+use crate::stack::socket::is_on_link;
 use crate::stack::turn::Turn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -67,8 +68,11 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
         Some(source) if source.is_unspecified() => state.source(core)?,
         Some(source) => Some(given_source(core, state, source.to_canonical(), ip)?),
     };
-    if source.is_some_and(|source| source.is_ipv4() != ip.is_ipv4()) {
-        return Err(os(libc::ENETUNREACH));
+    match source {
+        // A socket for IPv6 that is bound or connected over IPv4 (ip6_dst_lookup_tail in Linux).
+        Some(IpAddr::V4(_)) if ip.is_ipv6() => return Err(os(libc::EAFNOSUPPORT)),
+        Some(IpAddr::V6(_)) if ip.is_ipv4() => return Err(os(libc::ENETUNREACH)),
+        _ => {}
     }
     let ip = if ip.is_unspecified() { to_oneself(ip, source) } else { ip };
     let kind = core.addresses().classify(ip, state.ip().interface());
@@ -151,9 +155,7 @@ fn to_oneself(unspecified: IpAddr, source: Option<IpAddr>) -> IpAddr {
 /// The interface that an address names, if it is one that means something on one link only.
 pub(super) fn scope(core: &Core, address: SocketAddr) -> io::Result<Option<u16>> {
     let SocketAddr::V6(v6) = address else { return Ok(None) };
-    let ip = v6.ip();
-    let on_link = ip.is_unicast_link_local() || matches!(ip.segments()[0] & 0xff0f, 0xff01 | 0xff02);
-    if !on_link || v6.scope_id() == 0 {
+    if !is_on_link(*v6.ip()) || v6.scope_id() == 0 {
         return Ok(None);
     }
     interface_of(core, v6.scope_id()).map(Some)

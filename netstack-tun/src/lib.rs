@@ -92,3 +92,8 @@ pub use config::TunConfig;
 pub use tun::Tun;
 #[cfg(feature = "tun-rs-2")]
 pub use tun_rs::TunRs;
+
+/// The program in the README compiles.
+#[cfg(all(doctest, target_os = "linux"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -183,11 +183,11 @@ fn data_misses(profile: &str) -> u64 {
     for line in profile.lines() {
         if line.starts_with("calls=") {
             calls = true;
-        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
-            if !std::mem::take(&mut calls) {
-                let costs = line.split(' ').skip(1).map(|cost| cost.parse::<u64>().unwrap_or(0));
-                sum += costs.zip(&wanted).filter(|(_, wanted)| **wanted).map(|(cost, _)| cost).sum::<u64>();
-            }
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
+            && !std::mem::take(&mut calls)
+        {
+            let costs = line.split(' ').skip(1).map(|cost| cost.parse::<u64>().unwrap_or(0));
+            sum += costs.zip(&wanted).filter(|(_, wanted)| **wanted).map(|(cost, _)| cost).sum::<u64>();
         }
     }
     sum

@@ -35,6 +35,7 @@ pub use handshake::FastOpenSyn;
 pub(super) use handshake::SynDataSent;
 pub use memory::Pruned;
 pub use outcome::Completion;
+pub use prediction::QuietAck;
 
 use counters::Counters;
 use liveness::Liveness;
@@ -230,7 +231,7 @@ impl Connection {
 
     /// `TCP_NOTSENT_LOWAT` as it counts, in bytes.
     fn notsent_lowat(&self) -> usize {
-        self.options.notsent_lowat.unwrap_or(self.config.notsent_lowat)
+        self.options.notsent_lowat.unwrap_or(self.config.notsent_lowat).min(self.snd.unsent_share())
     }
 
     /// Sends a challenge ACK, at most one in each interval (RFC 5961 §7; Linux's limit per socket,

@@ -67,7 +67,7 @@ mod tests;
 pub use congestion::{
     AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
 };
-pub use connection::{Completion, Connection, FastOpenSyn, Pruned};
+pub use connection::{Completion, Connection, FastOpenSyn, Pruned, QuietAck};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;
 pub use error::TcpError;

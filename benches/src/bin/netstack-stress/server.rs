@@ -96,15 +96,12 @@ async fn echo_datagrams(stack: Stack) -> io::Result<()> {
 /// Prints what the process holds, until nobody listens.
 async fn report(stack: &Stack) -> io::Result<()> {
     let mut before = stack.counters();
-    let mut was_busy = false;
     loop {
         let memory = stack.memory();
-        let is_busy = stack.connections() > 0 || memory.pressed;
-        if !is_busy && was_busy {
+        if stack.connections() == 0 && !memory.pressed {
             // The allocator of glibc keeps what is free between blocks in use.
             netstack_tun::trim_heap();
         }
-        was_busy = is_busy;
         let report = Report {
             resident: resident(),
             used: memory.used as u64,

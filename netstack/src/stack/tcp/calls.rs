@@ -399,6 +399,15 @@ impl Tcp {
         }
     }
 
+    /// How much a connection may keep waiting to be sent, in bytes, if those that have something to deliver are to
+    /// keep [`UNSENT`] together. Few connections are not limited.
+    fn unsent_share(&self) -> usize {
+        match self.undelivered.load(Ordering::Relaxed) {
+            0..FEW => usize::MAX,
+            many => (UNSENT / many).max(LEAST_UNSENT),
+        }
+    }
+
     /// Holds a connection for a call.
     fn call<R>(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>, f: impl FnOnce(&mut Held<'_, '_>) -> R) -> R {
         self.hold(turn, cell, End::Call, f).0
@@ -437,6 +446,9 @@ impl Tcp {
 /// Writes record by record, and sends what may be sent of each before the next.
 fn write(held: &mut Held<'_, '_>, source: Source<'_>, flags: SendFlags) -> io::Result<usize> {
     let (now, mut done) = (held.turn.now, 0);
+    if let Stage::Connected(connection) = &mut held.state.stage {
+        connection.set_unsent_share(held.tcp.unsent_share());
+    }
     loop {
         let written = match &mut held.state.stage {
             Stage::Opening(opening) => {
@@ -460,6 +472,18 @@ fn write(held: &mut Held<'_, '_>, source: Source<'_>, flags: SendFlags) -> io::R
         held.follow_memory();
     }
 }
+
+/// What all connections keep waiting to be sent, in bytes, as far as each has its least. What waits for long is not in
+/// the cache any more when it is sent: 64 streams whose buffers auto-tuning had made as large as it may spent most of
+/// their time on memory and page faults.
+const UNSENT: usize = 8 << 20;
+
+/// What a connection may keep waiting in any case, in bytes: two super-segments, one of which is written while the other
+/// one is sent.
+const LEAST_UNSENT: usize = 128 << 10;
+
+/// Connections that do not share: the buffer of one is not larger than half of [`UNSENT`].
+const FEW: usize = 3;
 
 /// A number of bytes as an event has it.
 fn fit(bytes: usize) -> u32 {

@@ -22,7 +22,7 @@ use crate::stack::socket::{BoundInterface, IpOptions};
 use crate::stack::waiting::Place;
 use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard, Rank};
-use crate::tcp::{Connection, Opening, SocketOptions, State};
+use crate::tcp::{Connection, Opening, QuietAck, SocketOptions, State};
 use crate::time::Instant;
 use crate::trace::{About, History};
 use crate::wire::Segment;
@@ -120,6 +120,18 @@ pub(crate) struct SocketState {
     queues: usize,
     /// The connection was told of memory pressure, and not yet of its end.
     pub(super) pressed: bool,
+    /// Acknowledgments that the connection was not told of yet, if the last thing that came was one that says nothing
+    /// new: one like it is for nobody to look at.
+    quiet: Option<Quiet>,
+}
+
+/// Acknowledgments that say nothing new.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    /// What the last one was like.
+    last: QuietAck,
+    /// How many the connection was not told of. The last of them came when the connection was last held.
+    kept: u32,
 }
 
 /// No memory of queues: that of the whole connection is to be counted again.
@@ -136,6 +148,42 @@ pub(super) struct Bound {
 }
 
 impl SocketState {
+    /// Keeps a segment back if it is an acknowledgment that says nothing new, again. Says whether it is; then it
+    /// came at the time [`SocketState::latest`], which the caller sets.
+    #[inline]
+    pub(super) fn keeps_quiet(&mut self, segment: &Segment) -> bool {
+        match &mut self.quiet {
+            Some(quiet) if quiet.last.is_again(segment) && quiet.kept < u32::MAX => {
+                *quiet = Quiet { last: QuietAck::of(segment), kept: quiet.kept + 1 };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The connection took an acknowledgment that says nothing new: others like it may be kept back.
+    pub(super) fn expect_quiet(&mut self, segment: &Segment) {
+        self.quiet = Some(Quiet { last: QuietAck::of(segment), kept: 0 });
+    }
+
+    /// Tells the connection of what was kept back. To be called before anything else happens to it, or is asked.
+    #[inline]
+    pub(super) fn tell_kept(&mut self) {
+        if let Some(quiet) = &mut self.quiet
+            && quiet.kept > 0
+            && let Stage::Connected(connection) = &mut self.stage
+        {
+            connection.on_quiet_acks(self.latest, &quiet.last, std::mem::take(&mut quiet.kept));
+        }
+    }
+
+    /// Something happens to the connection. What is kept back comes first.
+    #[inline]
+    pub(super) fn disturb(&mut self) {
+        self.tell_kept();
+        self.quiet = None;
+    }
+
     /// Whether a segment is nothing but the connection's own affair: it is in the table, its memory is counted, and
     /// nobody notes what happens to it.
     #[inline]
@@ -343,6 +391,7 @@ impl Cell {
             charge: Charge::of_socket(memory, 0),
             queues: UNCOUNTED,
             pressed: false,
+            quiet: None,
         };
         Arc::new(Self {
             id,
@@ -576,7 +625,9 @@ impl Cell {
 
     /// Looks at the connection, which changes nothing and so leaves nothing to settle.
     pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
-        f(&self.state.lock())
+        let mut state = self.state.lock();
+        state.tell_kept();
+        f(&state)
     }
 
     /// Looks at the connection; none before it is established, and if it never was.

@@ -21,6 +21,7 @@ use crate::readiness::Events;
 use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
+use crate::tcp::QuietAck;
 use crate::trace::EventKind;
 use crate::wire::Segment;
 use std::sync::Arc;
@@ -144,18 +145,29 @@ impl Tcp {
 /// send, no event, no deadline, nothing that anybody notes. Then the connection need not be settled, now or at the
 /// end of the batch. Says whether it is.
 fn takes_quietly(turn: &mut Turn<'_>, cell: &Cell, state: &mut SocketState, segment: &Segment) -> bool {
-    let plain = state.is_plain() && !turn.core.memory().is_pressed() && !cell.has_backlog();
+    if turn.core.memory().is_pressed() || cell.has_backlog() {
+        return false;
+    }
+    // One after the other, they are for the cell alone.
+    if state.keeps_quiet(segment) {
+        turn.not_before(&mut state.latest);
+        return true;
+    }
+    state.disturb();
+    let plain = state.is_plain();
     let Stage::Connected(connection) = &mut state.stage else { return false };
     if !plain || !connection.is_quiet_ack(turn.now.max(state.latest), segment) {
         return false;
     }
     turn.not_before(&mut state.latest);
-    connection.on_quiet_ack(turn.now, segment);
+    connection.on_quiet_acks(turn.now, &QuietAck::of(segment), 1);
+    state.expect_quiet(segment);
     true
 }
 
 impl Held<'_, '_> {
     fn run<R>(mut self, end: End<'_>, f: impl FnOnce(&mut Self) -> R) -> (R, Progress) {
+        self.state.disturb();
         self.turn.not_before(&mut self.state.latest);
         self.follow_memory();
         self.drain_backlog();

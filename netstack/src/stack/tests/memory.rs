@@ -6,7 +6,7 @@ use crate::memory::Charge;
 use crate::readiness::Events;
 use crate::stack::testing::{LinkSpec, Net, Socket, Verdict, address};
 use crate::stack::{Counters, Family};
-use crate::tcp::State;
+use crate::tcp::{SocketOptions, State};
 use crate::time::Duration;
 use crate::wire::{ChecksumMode, Flags, HeaderBuf, IpMeta, Options, Segment, SeqNum, TcpDatagram, emit_tcp};
 use std::io;
@@ -32,6 +32,43 @@ fn net(seed: u64) -> Net {
 /// Holds so much of host 1's memory.
 fn ballast(net: &Net, bytes: usize) -> Charge {
     Charge::new(net.engine(1).core().memory(), bytes)
+}
+
+/// What waits for a window is not in the cache when it is sent: the more streams, the less of each.
+#[test]
+fn many_streams_share_what_waits_to_be_sent() {
+    let accepted = |streams: usize, buffer: Option<usize>| {
+        let mut net =
+            Net::pair_with(5, LinkSpec::default(), |_, config| config.send_buffer_initial = 4 * MIB);
+        let listener = net.listen(1, 80, 128);
+        let sockets: Vec<_> = (0..streams).map(|_| net.connected_to(&listener)).collect();
+        // The readers do not read.
+        let written: Vec<_> = sockets
+            .iter()
+            .map(|(socket, _)| {
+                if let Some(size) = buffer {
+                    let set = |options: &mut SocketOptions| options.send_buffer_size = Some(size);
+                    net.engine(0).with_tcp(net.now, |tcp, turn| tcp.with_options(turn, &socket.cell, set));
+                }
+                fill(&net, socket)
+            })
+            .collect();
+        // All of it arrives.
+        let (socket, reader) = &sockets[streams - 1];
+        let waits = written[streams - 1];
+        let mut got = 0;
+        while got < waits {
+            net.settle();
+            let read = net.read(reader).unwrap_or_default().len();
+            got += read;
+            assert!(read > 0 || net.advance(net.now + SECOND), "{got} of {waits} bytes");
+        }
+        assert!(net.write(socket, &[7; 1000]).is_ok(), "there is room again");
+        waits
+    };
+    assert!(accepted(1, None) > MIB);
+    assert!(accepted(64, None) < 2 * (128 << 10) + MIB / 4);
+    assert!(accepted(8, Some(MIB)) > MIB + MIB / 2, "who sets SO_SNDBUF has it");
 }
 
 fn counters(net: &Net) -> Counters {

@@ -35,6 +35,12 @@ impl Connection {
         }
     }
 
+    /// So many bytes may wait to be sent from now on, as if that were `TCP_NOTSENT_LOWAT`, unless `SO_SNDBUF` was set.
+    /// [`usize::MAX`] for no limit. What is queued stays.
+    pub fn set_unsent_share(&mut self, share: usize) {
+        self.snd.set_unsent_share(share);
+    }
+
     /// Gives up what was promised to nobody and is more than the allowance, and holds the rest in as little memory
     /// as it needs.
     pub fn prune(&mut self) -> Pruned {
@@ -42,17 +48,18 @@ impl Connection {
         Pruned { out_of_order: received.out_of_order, received: received.collapsed, sent: self.snd.compact() }
     }
 
-    /// Memory of the connection itself, in bytes.
-    pub fn fixed_memory(&self) -> usize {
-        let ecn = if self.ecn.is_some() { block(size_of::<EcnState>()) } else { 0 };
-        let passive = if self.passive.is_some() { block(size_of::<PassiveOpen>()) } else { 0 };
-        block(size_of::<Self>()) + self.path.memory() + ecn + passive
-    }
     /// Gives the memory of its queues back, where they are empty. In the middle of a transfer they would be filled
     /// again at once: to be called now and then.
     pub fn trim(&mut self) {
         self.snd.trim();
         self.rcv.trim();
         self.recovery.trim();
+    }
+
+    /// Memory of the connection itself, in bytes.
+    pub fn fixed_memory(&self) -> usize {
+        let ecn = if self.ecn.is_some() { block(size_of::<EcnState>()) } else { 0 };
+        let passive = if self.passive.is_some() { block(size_of::<PassiveOpen>()) } else { 0 };
+        block(size_of::<Self>()) + self.path.memory() + ecn + passive
     }
 }

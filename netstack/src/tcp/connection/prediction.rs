@@ -4,7 +4,7 @@
 //! Here it is the acknowledgment that says nothing new, which comes to a connection that is at rest: the answer to
 //! a keep-alive probe, a window that was offered before, an acknowledgment that another one has overtaken. What
 //! [`Connection::on_segment`] does with it, step by step, comes to the few lines of
-//! [`Connection::on_quiet_ack`]; and nothing follows from it, so that the connection need not be asked for segments,
+//! [`Connection::on_quiet_acks`]; and nothing follows from it, so that the connection need not be asked for segments,
 //! events and deadlines. A test gives the same segments to two connections, to one of them only the long way, and
 //! compares all of their states.
 
@@ -12,11 +12,11 @@ use super::Connection;
 use crate::tcp::receive::Due;
 use crate::tcp::state::State;
 use crate::time::Instant;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, Segment, SeqNum};
 
 impl Connection {
     /// Whether a segment without text is an acknowledgment from which nothing follows but what
-    /// [`Connection::on_quiet_ack`] does.
+    /// [`Connection::on_quiet_acks`] does.
     pub fn is_quiet_ack(&self, now: Instant, seg: &Segment) -> bool {
         let una = self.snd.una();
         let expected = seg.flags == Flags::ACK
@@ -42,19 +42,53 @@ impl Connection {
         expected && alone && at_rest && in_time
     }
 
-    /// Takes an acknowledgment that [is quiet](Self::is_quiet_ack).
-    pub fn on_quiet_ack(&mut self, now: Instant, seg: &Segment) {
-        self.counters.segs_in += 1;
+    /// Takes acknowledgments that [are quiet](Self::is_quiet_ack): so many, all alike but for their timestamps,
+    /// of which `last` came at `now`.
+    pub fn on_quiet_acks(&mut self, now: Instant, last: &QuietAck, count: u32) {
+        self.counters.segs_in += u64::from(count);
         self.liveness.on_received(now);
         self.liveness.on_answer();
         if self.rcv.nxt() <= self.rcv.last_ack_sent()
-            && let (Some(ts), Some(option)) = (&mut self.ts, seg.options.timestamps)
+            && let (Some(ts), Some(tsval)) = (&mut self.ts, last.tsval)
         {
-            ts.update(now, option.tsval);
+            ts.update(now, tsval);
         }
-        self.snd.on_quiet_ack(now, self.rcv.nxt(), seg.window);
+        self.snd.on_quiet_ack(now, self.rcv.nxt(), last.window);
         if self.options.keepalive {
             self.arm_keepalive(now);
         }
+    }
+}
+
+/// An acknowledgment that said nothing new to a connection at rest. As long as nothing else happens to the connection,
+/// one like it says nothing new either, and can be kept back: what it changes is known when somebody looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietAck {
+    seq: SeqNum,
+    ack: SeqNum,
+    window: u16,
+    tsval: Option<u32>,
+}
+
+impl QuietAck {
+    /// The numbers of an acknowledgment.
+    pub fn of(seg: &Segment) -> Self {
+        let tsval = seg.options.timestamps.map(|option| option.tsval);
+        Self { seq: seg.seq, ack: seg.ack, window: seg.window, tsval }
+    }
+
+    /// Whether a segment is such an acknowledgment again, and not older.
+    #[inline]
+    pub fn is_again(&self, seg: &Segment) -> bool {
+        let in_time = match (self.tsval, seg.options.timestamps) {
+            (Some(last), Some(option)) => option.tsval.wrapping_sub(last) as i32 >= 0,
+            (None, None) => true,
+            _ => false,
+        };
+        in_time
+            && seg.flags == Flags::ACK
+            && seg.payload_len == 0
+            && (seg.seq, seg.ack, seg.window) == (self.seq, self.ack, self.window)
+            && seg.options.sack.is_empty()
     }
 }

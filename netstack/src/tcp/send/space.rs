@@ -21,6 +21,8 @@ pub(super) struct SendSpace {
     max_limit: usize,
     /// Upper limit of all that under memory pressure.
     allowance: usize,
+    /// The same of what is unsent, in bytes: its share of what the connections of the stack may keep waiting together.
+    unsent_share: usize,
     /// Whether the user was refused room and waits for it (`SOCK_NOSPACE`).
     wanted: bool,
     /// Whether something happened that may have made room for a user who waits for it.
@@ -46,6 +48,7 @@ impl SendSpace {
             locked: size.is_some(),
             max_limit: config.send_buffer_max,
             allowance: usize::MAX,
+            unsent_share: usize::MAX,
             wanted: false,
             news: RoomNews::None,
         }
@@ -75,6 +78,20 @@ impl SendSpace {
         room > 0 && room >= cost / 2
     }
 
+    /// The most that may be unsent, in bytes, beside `TCP_NOTSENT_LOWAT`.
+    pub(super) fn unsent_share(&self) -> usize {
+        // Who sets SO_SNDBUF has said how much is to wait.
+        if self.locked { usize::MAX } else { self.unsent_share }
+    }
+
+    /// So much may be unsent from now on.
+    pub(super) fn set_unsent_share(&mut self, share: usize) {
+        if share > self.unsent_share {
+            self.note(RoomNews::Sent);
+        }
+        self.unsent_share = share;
+    }
+
     /// Whether a user waits for room.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted
@@ -86,6 +103,11 @@ impl SendSpace {
 
     pub(super) fn note(&mut self, news: RoomNews) {
         self.news = self.news.max(news);
+    }
+
+    /// What may have made room since the last call of [`SendSpace::take_news`].
+    pub(super) fn news(&self) -> RoomNews {
+        self.news
     }
 
     pub(super) fn take_news(&mut self) -> RoomNews {
@@ -103,11 +125,6 @@ impl SendSpace {
             let wanted = segments.saturating_mul(2 * segment).min(self.max_limit);
             self.limit = self.limit.max(wanted);
         }
-    }
-
-    /// What may have made room since the last call of [`SendSpace::take_news`].
-    pub(super) fn news(&self) -> RoomNews {
-        self.news
     }
 
     /// `SO_SNDBUF` was set to `size`.

@@ -4,8 +4,8 @@ use crate::buffer::{Chunk, Pool};
 use crate::config::Config;
 use crate::readiness::Events;
 use crate::tcp::{
-    Connection, Opening, OpeningStep, Path, Setup, SocketOptions, SynEntry, SynParts, SynRetries, SynStep,
-    Transmit,
+    Connection, Opening, OpeningStep, Path, QuietAck, Setup, SocketOptions, SynEntry, SynParts, SynRetries,
+    SynStep, Transmit,
 };
 use crate::time::{Duration, Instant};
 use crate::wire::{Ecn, Flags, Segment, SeqNum};
@@ -284,7 +284,7 @@ impl Pair {
     /// Takes a segment the short way, and makes sure that nothing follows from it.
     fn take_quietly(&mut self, to: usize, segment: &Segment) {
         let (now, conn) = (self.now, &mut self.ends[to].conn);
-        conn.on_quiet_ack(now, segment);
+        conn.on_quiet_acks(now, &QuietAck::of(segment), 1);
         let taken = format!("{conn:?}");
         assert_eq!(conn.poll_transmit(now, self.wire.offload), None, "after {segment:?}");
         assert_eq!(conn.take_events(), Events::NONE, "after {segment:?}");

@@ -1,9 +1,11 @@
 //! What is expected is taken the short way, with the same result as the long one.
 
 use super::pair::{Pair, Wire, config, pattern};
+use crate::buffer::Chunk;
 use crate::config::Config;
-use crate::tcp::SocketOptions;
+use crate::tcp::{QuietAck, SocketOptions};
 use crate::time::Duration;
+use crate::wire::Timestamps;
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -98,6 +100,37 @@ fn an_acknowledgment_that_says_nothing_new_is_taken_the_short_way() {
         Act::Run(5_000),
     ];
     assert!(both_ways(Wire::default(), 1, &config(), &acts) > 0);
+}
+
+/// What is kept back comes to the same as if it had come one by one.
+#[test]
+fn acknowledgments_that_are_kept_back_count_as_each_on_its_own() {
+    let mut pairs = [(); 2].map(|()| Pair::connect(Wire::default(), 1));
+    for pair in &mut pairs {
+        change(pair, 0, |options| options.keepalive = true);
+        pair.transfer(0, &pattern(5_000), Duration::from_secs(9));
+        pair.run_for(Duration::from_secs(1));
+        let _ = pair.conn(0).take_events();
+    }
+    let (start, ack) = (pairs[0].now, pairs[0].ends[1].log.last().expect("an acknowledgment").1.clone());
+    let nth = |n: u32| {
+        let mut ack = ack.clone();
+        ack.options.timestamps =
+            ack.options.timestamps.map(|ts| Timestamps { tsval: ts.tsval + 100 * n, ..ts });
+        (start + Duration::from_millis(100) * n, ack)
+    };
+    let mut last = QuietAck::of(&nth(0).1);
+    for (at, ack) in [1, 2, 3].map(nth) {
+        assert!(pairs[0].conn(0).is_quiet_ack(at, &ack) && last.is_again(&ack), "{ack:?}");
+        last = QuietAck::of(&ack);
+        pairs[0].conn(0).on_segment(at, &ack, Chunk::empty());
+        assert_eq!(pairs[0].conn(0).poll_transmit(at, 0), None);
+        let _ = pairs[0].conn(0).take_events();
+    }
+    pairs[1].conn(0).on_quiet_acks(nth(3).0, &last, 3);
+    let [one_by_one, kept] = pairs.each_ref().map(|pair| format!("{:?}", pair.ends[0].conn));
+    assert_eq!(one_by_one, kept);
+    assert!(!last.is_again(&nth(2).1), "older than the last");
 }
 
 proptest! {

@@ -162,6 +162,16 @@ impl Sender {
         }
     }
 
+    /// The most that may be unsent, in bytes, beside `TCP_NOTSENT_LOWAT`.
+    pub(in crate::tcp) fn unsent_share(&self) -> usize {
+        self.space.unsent_share()
+    }
+
+    /// So much may be unsent from now on, in bytes. What is queued stays.
+    pub(in crate::tcp) fn set_unsent_share(&mut self, share: usize) {
+        self.space.set_unsent_share(share);
+    }
+
     /// Under memory pressure the queue may hold so much, in bytes. What is in it stays.
     pub(in crate::tcp) fn set_allowance(&mut self, allowance: usize) {
         self.space.set_allowance(allowance);

@@ -23,6 +23,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Process {
     name: &'static str,
     child: Child,
+    /// The process that is measured: the child, or one of its own.
+    measured: u32,
     /// Closing it ends the child.
     stdin: Option<ChildStdin>,
     /// Behind a lock, so that a measurement may ask from the thread of its clients.
@@ -41,11 +43,13 @@ impl Process {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("it is piped");
         // From here on, dropping it ends the child.
-        let process = Self { name, child, stdin, lines: Mutex::new(read_lines(stdout)?) };
-        match process.line()?.as_str() {
-            READY => Ok(process),
-            line => Err(io::Error::other(format!("{name} said `{line}`, not that it is ready"))),
-        }
+        let measured = child.id();
+        let mut process = Self { name, child, measured, stdin, lines: Mutex::new(read_lines(stdout)?) };
+        let line = process.line()?;
+        let ready = line.strip_prefix(READY).and_then(|process| process.parse().ok());
+        let not_ready = || io::Error::other(format!("{name} said `{line}`, not that it is ready"));
+        process.measured = ready.ok_or_else(not_ready)?;
+        Ok(process)
     }
 
     /// Live bytes of its heap.
@@ -84,7 +88,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        cpu_time(&self.child.id().to_string())
+        cpu_time(&self.measured.to_string())
     }
 
     /// Bytes of its memory that are in RAM (`VmRSS`).
@@ -92,7 +96,7 @@ impl Process {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn resident(&self) -> io::Result<u64> {
-        resident(&self.child.id().to_string())
+        resident(&self.measured.to_string())
     }
 
     fn line(&self) -> io::Result<String> {

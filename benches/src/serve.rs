@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 /// What the process prints when its services are ready.
-pub const READY: &str = "ready";
+pub const READY: &str = "ready ";
 /// A request on standard input. The answer is the number of live bytes of the heap.
 pub const ASK_MEMORY: &str = "memory";
 
@@ -124,6 +124,12 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
 /// Answers requests until standard input ends, and then ends the process. So a child ends too if
 /// its parent is killed.
 pub(crate) fn answer(live_bytes: fn() -> usize) {
+    answer_until_eof(live_bytes);
+    std::process::exit(0);
+}
+
+/// Answers requests until standard input ends.
+pub(crate) fn answer_until_eof(live_bytes: fn() -> usize) {
     for line in io::stdin().lock().lines() {
         match line.as_deref() {
             Ok(ASK_MEMORY) => println!("{}", live_bytes()),
@@ -132,13 +138,17 @@ pub(crate) fn answer(live_bytes: fn() -> usize) {
             _ => break,
         }
     }
-    std::process::exit(0);
 }
 
 /// Reports that the services are ready.
 pub(crate) fn ready() -> io::Result<()> {
+    ready_at(std::process::id())
+}
+
+/// The same where another process does the work.
+pub(crate) fn ready_at(process: u32) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{READY}")?;
+    writeln!(out, "{READY}{process}")?;
     out.flush()
 }
 

@@ -11,6 +11,7 @@ pub mod relay;
 pub mod selftest;
 pub mod services;
 pub mod socks5;
+#[cfg(feature = "tour")]
 pub mod tour;
 pub mod transfer;
 

@@ -16,7 +16,7 @@ use std::process::Command;
 pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 60, 0, 1);
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 60, 0, 2);
 /// The link between proxies and the server.
-const TO_SERVER: &str = "to-server";
+pub(super) const TO_SERVER: &str = "to-server";
 const TO_PROXIES: &str = "to-proxies";
 const PROXIES: Ipv4Addr = Ipv4Addr::new(10, 61, 0, 1);
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 61, 0, 2);
@@ -64,10 +64,13 @@ impl Lab {
             veth((TO_CLIENTS, GATEWAY), (TO_PROXY, CLIENT), &clients, self.mtu)?;
         }
         let proxy = Process::spawn(forwarder.name, &mut command(&path))?;
-        clients.run(|| {
-            let everywhere = Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0)?;
-            interface::add_route(everywhere, None, TO_PROXY)
-        })??;
+        // pasta has set routes itself.
+        if forwarder.kind != Kind::Pasta {
+            clients.run(|| {
+                let everywhere = Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0)?;
+                interface::add_route(everywhere, None, TO_PROXY)
+            })??;
+        }
         Ok(Site::of(proxy, clients))
     }
 

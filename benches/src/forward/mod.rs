@@ -4,10 +4,12 @@
 //! ```text
 //! lab      the namespaces, their links and the servers      serve   one contender, as a process
 //! splice   kernel sockets on both sides                     nat     datagrams of clients without flows
+//! pasta    a program that is installed or not
 //! ```
 
 mod lab;
 pub(crate) mod nat;
+mod pasta;
 mod serve;
 mod splice;
 
@@ -34,6 +36,8 @@ pub enum Kind {
     Ipstack,
     /// tcp_ip.
     TcpIp,
+    /// pasta, of the passt project, where it is installed: what rootless containers have.
+    Pasta,
 }
 
 /// A contender: a stack and its settings.
@@ -52,8 +56,9 @@ pub struct Forwarder {
 impl Forwarder {
     /// All of them. Those of the peers are what their documentation has: netstack-smoltcp's example with offloads
     /// and its README's MTU of 9,000, ipstack's example with 65,535, and everybody with the MTU of the others.
-    /// tcp_ip's documentation has no large MTU; with one it is compared with netstack in the same place.
-    pub const ALL: [Self; 11] = [
+    /// tcp_ip's documentation has no large MTU; with one it is compared with netstack in the same place. pasta's own
+    /// default is 65,520; it has a TAP device without offloads.
+    pub const ALL: [Self; 13] = [
         Self::new("splice", Kind::Splice, true, None),
         Self::new("netstack", Kind::Netstack, true, None),
         Self::new("netstack-plain", Kind::Netstack, false, None),
@@ -65,22 +70,33 @@ impl Forwarder {
         Self::new("ipstack", Kind::Ipstack, false, None),
         Self::new("tcp_ip-65535", Kind::TcpIp, false, Some(65_535)),
         Self::new("tcp_ip", Kind::TcpIp, false, None),
+        Self::new("pasta-65520", Kind::Pasta, false, Some(65_520)),
+        Self::new("pasta", Kind::Pasta, false, None),
     ];
 
     const fn new(name: &'static str, kind: Kind, offload: bool, mtu: Option<u32>) -> Self {
         Self { name, kind, offload, mtu }
     }
 
-    /// Whether this program was built with it.
-    pub const fn is_built(self) -> bool {
-        cfg!(feature = "peers") || matches!(self.kind, Kind::Netstack | Kind::Splice)
+    /// Whether this program was built with it, or it is installed.
+    pub fn is_there(self) -> bool {
+        match self.kind {
+            Kind::Netstack | Kind::Splice => true,
+            Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => cfg!(feature = "peers"),
+            Kind::Pasta => pasta::is_installed(),
+        }
+    }
+
+    /// Whether its process can say how much of its heap is in use.
+    pub const fn knows_its_heap(self) -> bool {
+        !matches!(self.kind, Kind::Pasta)
     }
 
     /// Bytes of the buffers that a connection has all the time for its two copies.
     pub const fn copy_buffers(self) -> usize {
         match self.kind {
-            // They have them only while they copy.
-            Kind::Netstack | Kind::Splice => 0,
+            // They have them only while they copy. What pasta has is not known.
+            Kind::Netstack | Kind::Splice | Kind::Pasta => 0,
             Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => 2 * PEER_BUFFER,
         }
     }
@@ -90,7 +106,7 @@ impl Forwarder {
         match self.kind {
             // A kernel has no listener for all addresses without firewall rules, which would cost something.
             Kind::Splice => lab::GATEWAY,
-            Kind::Netstack | Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => lab::SERVER,
+            Kind::Netstack | Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp | Kind::Pasta => lab::SERVER,
         }
     }
 }
@@ -109,10 +125,10 @@ impl FromStr for Forwarder {
             let names = Self::ALL.map(|forwarder| forwarder.name).join(", ");
             format!("no contender `{text}`: choose from {names}")
         })?;
-        if known.is_built() {
-            Ok(known)
-        } else {
-            Err(format!("`{text}` takes a program that was built with `--features peers`"))
+        match known.kind {
+            _ if known.is_there() => Ok(known),
+            Kind::Pasta => Err("there is no program `pasta` here".to_owned()),
+            _ => Err(format!("`{text}` takes a program that was built with `--features peers`")),
         }
     }
 }

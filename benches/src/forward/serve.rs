@@ -3,7 +3,7 @@
 #[cfg(feature = "peers")]
 use super::PEER_BUFFER;
 use super::lab::{CLIENT, TO_PROXY};
-use super::{Forwarder, Kind, splice};
+use super::{Forwarder, Kind, pasta, splice};
 #[cfg(feature = "peers")]
 use crate::peers::{ipstack, netstack_smoltcp, tcp_ip};
 use crate::serve::{RuntimeKind, answer, ready, runtime};
@@ -35,6 +35,9 @@ pub struct Options {
 /// # Errors
 /// Those of setting up the device and sockets, and of the device.
 pub fn run(forwarder: Forwarder, options: &Options, live_bytes: fn() -> usize) -> io::Result<()> {
+    if forwarder.kind == Kind::Pasta {
+        return pasta::run(forwarder.mtu.unwrap_or(options.mtu), options);
+    }
     thread::Builder::new().name("stdin".to_owned()).spawn(move || answer(live_bytes))?;
     let runtime = runtime(options.runtime)?;
     runtime.block_on(async {
@@ -55,6 +58,7 @@ pub fn run(forwarder: Forwarder, options: &Options, live_bytes: fn() -> usize) -
             Kind::TcpIp => tcp_ip::serve(open(forwarder, options)?, Relay, ready).await,
             #[cfg(not(feature = "peers"))]
             Kind::NetstackSmoltcp | Kind::Ipstack | Kind::TcpIp => Err(io::ErrorKind::Unsupported.into()),
+            Kind::Pasta => unreachable!("it has no runtime"),
         }
     })
 }

@@ -81,10 +81,7 @@ async fn relay(
         };
         let moved = match outcome {
             Ok(true) => pair.up(&mut shared.buffers.take()).await.map(|bytes| *up += bytes),
-            Ok(false) => {
-                let (mut batch, mut next) = (shared.buffers.take(), shared.buffers.take());
-                pair.down(&mut batch, &mut next).await.map(|bytes| *down += bytes)
-            }
+            Ok(false) => pair.down(&shared.buffers).await.map(|bytes| *down += bytes),
             Err(error) => Err(error),
         };
         if let Err(error) = moved {

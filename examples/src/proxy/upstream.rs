@@ -7,6 +7,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
+/// Bytes of the receive buffer of a UDP socket: what comes in while its task waits for a processor would be lost.
+const RECV_BUFFER: usize = 1 << 20;
+
 /// Where connections and datagrams go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Upstream {
@@ -66,6 +69,8 @@ impl Outbound {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
         self.bind_device(SockRef::from(&socket))?;
+        // The kernel gives twice as much or, if that is more than it permits, the most that it permits.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECV_BUFFER);
         Ok(socket)
     }
 

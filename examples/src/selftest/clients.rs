@@ -34,6 +34,14 @@ impl Clients {
         Self { lab: lab.clone(), servers }
     }
 
+    pub(super) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    pub(super) fn servers(&self) -> Addresses {
+        self.servers
+    }
+
     /// Transfers, and many connections that are closed in one direction first.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 mod checks;
 mod clients;
 mod lab;
+mod programs;
 mod servers;
 
 pub use checks::Checks;

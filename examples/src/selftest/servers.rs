@@ -6,7 +6,7 @@ use crate::services;
 use crate::socks5::{Server, Socks5};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
@@ -26,6 +26,8 @@ pub struct Addresses {
     pub source: u16,
     /// Never reads.
     pub deaf: u16,
+    /// Answers requests of HTTP/1.1, on one connection as long as the client wants.
+    pub web: u16,
     /// Sends datagrams back.
     pub udp_echo: u16,
     /// Answers datagrams from another port, and not from this one.
@@ -61,11 +63,12 @@ impl Servers {
     pub async fn start() -> io::Result<Self> {
         let mut tasks = JoinSet::new();
         let mut ports = Vec::new();
-        let services: [fn(TcpStream) -> Served; 4] = [
+        let services: [fn(TcpStream) -> Served; 5] = [
             |stream| Box::pin(async { services::echo(stream).await.map(drop) }),
             |stream| Box::pin(reset(stream)),
             |stream| Box::pin(source(stream)),
             |stream| Box::pin(deaf(stream)),
+            |stream| Box::pin(web(stream)),
         ];
         for serve in services {
             let listener = listen()?;
@@ -83,9 +86,9 @@ impl Servers {
             ports.push(port);
         }
         ports.push(listen()?.local_addr()?.port());
-        let [echo, reset, source, deaf, udp_echo, udp_other, closed] =
-            ports.try_into().map_err(|_| io::Error::other("seven servers"))?;
-        let addresses = Addresses { echo, reset, source, deaf, udp_echo, udp_other, closed };
+        let [echo, reset, source, deaf, web, udp_echo, udp_other, closed] =
+            ports.try_into().map_err(|_| io::Error::other("eight servers"))?;
+        let addresses = Addresses { echo, reset, source, deaf, web, udp_echo, udp_other, closed };
         let listener = kernel::listen("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
         let login = Some((LOGIN.0.to_owned(), LOGIN.1.to_owned()));
         let socks = Socks5 { server: listener.local_addr()?, login };
@@ -137,13 +140,35 @@ async fn reset(mut stream: TcpStream) -> io::Result<()> {
 async fn source(mut stream: TcpStream) -> io::Result<()> {
     let len = stream.read_u64().await?;
     let mut zeros = tokio::io::repeat(0).take(len);
-    tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(256 << 10, &mut zeros), &mut stream).await?;
+    tokio::io::copy_buf(&mut BufReader::with_capacity(256 << 10, &mut zeros), &mut stream).await?;
     Ok(())
 }
 
 async fn deaf(stream: TcpStream) -> io::Result<()> {
     let _stream = stream;
     std::future::pending().await
+}
+
+async fn web(stream: TcpStream) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        if stream.read_line(&mut head).await? == 0 {
+            return Ok(());
+        }
+        if head.len() - before > 2 {
+            continue;
+        }
+        let is_last = head.to_ascii_lowercase().contains("connection: close");
+        let connection = if is_last { "close" } else { "keep-alive" };
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: {connection}\r\n\r\nhello");
+        stream.write_all(answer.as_bytes()).await?;
+        if is_last {
+            return stream.shutdown().await;
+        }
+        head.clear();
+    }
 }
 
 /// Sends datagrams back: from the socket that they came to, at the address that was asked, or from another socket.

@@ -1,9 +1,10 @@
 //! The clock of a stack.
 //!
-//! It is fixed when the stack is built: that of the driver's runtime, which a test may have paused,
-//! or the monotonic clock of the operating system. This is the one place that reads a clock.
+//! It is fixed when the stack is built: that of the driver's runtime, if a test could pause it, or the monotonic clock
+//! of the operating system. This is the one place that reads a clock.
 
 use crate::time::{Duration, Instant};
+use std::any::TypeId;
 use std::sync::OnceLock;
 use tokio::runtime::{Handle, Id, RuntimeFlavor};
 
@@ -50,7 +51,8 @@ impl Clock {
 
     /// The clock of `handle`'s runtime, from now on.
     pub(crate) fn of_runtime(handle: &Handle) -> Self {
-        if handle.runtime_flavor() == RuntimeFlavor::MultiThread {
+        // Then tokio's time is the monotonic one, which costs less to read.
+        if handle.runtime_flavor() == RuntimeFlavor::MultiThread || !can_pause() {
             return Self::monotonic();
         }
         let _inside = handle.enter();
@@ -109,11 +111,44 @@ impl Clock {
     }
 }
 
+/// What `pause` means where tokio has no such function.
+#[derive(Debug)]
+struct NotThere;
+
+const fn pause() -> NotThere {
+    NotThere
+}
+
+/// What `pause` means here, in any case.
+const NO_PAUSE: fn() -> NotThere = pause;
+
+/// Whether the time of a runtime can be paused: whether tokio is built with its feature `test-util`.
+///
+/// A crate cannot ask for the features of another. But with that one there is a function `pause`, and a name that
+/// is imported into a block, even by `*`, comes before the same name around the block.
+#[cfg_attr(
+    not(test),
+    expect(clippy::wildcard_imports, reason = "no other import works with and without the name")
+)]
+fn can_pause() -> bool {
+    // From the root, where no other import can lead.
+    use ::tokio::time::*;
+    fn differ<A: 'static, B: 'static>(_: fn() -> A, _: fn() -> B) -> bool {
+        TypeId::of::<A>() != TypeId::of::<B>()
+    }
+    // An item that is always there, so that the import is in use.
+    let _: fn() -> Instant = Instant::now;
+    differ(pause, NO_PAUSE)
+}
+
 /// Whether the time of the runtime that this thread is in stands still.
 ///
 /// tokio does not say, so compare: its clock is paused if it does not move while the monotonic one
 /// does.
 pub(crate) fn is_paused() -> bool {
+    if !can_pause() {
+        return false;
+    }
     let before = tokio::time::Instant::now();
     let start = monotonic();
     while monotonic().saturating_duration_since(start) < Duration::from_micros(1) {
@@ -145,6 +180,20 @@ mod tests {
         let seen = std::thread::spawn(move || other.now()).join().unwrap();
         assert_eq!(seen.as_millis(), 3_600_000);
         assert_eq!(clock.to_tokio(clock.now()), tokio::time::Instant::now());
+    }
+
+    #[test]
+    fn this_build_of_tokio_can_pause_time() {
+        assert!(can_pause(), "the tests are built with the feature test-util");
+    }
+
+    #[tokio::test]
+    async fn time_that_is_paused_later_is_the_stacks_time_too() {
+        let clock = Clock::of_runtime(&Handle::current());
+        tokio::time::pause();
+        let before = clock.now();
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        assert_eq!((clock.now() - before).as_secs(), 3600);
     }
 
     #[tokio::test]

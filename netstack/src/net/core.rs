@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use tokio::runtime::Handle;
@@ -70,7 +70,6 @@ pub(crate) struct Core {
     /// When the last handle was dropped, once it was.
     abandoned: OnceLock<Instant>,
     endpoints: Mutex<HashMap<u64, Weak<dyn Endpoint>>>,
-    next_endpoint: AtomicU64,
     /// The driver's thread, or the one that drains after the driver's runtime ended.
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
     pub(crate) drain_started: AtomicBool,
@@ -111,7 +110,6 @@ impl Core {
             lifecycle: AtomicU8::new(Lifecycle::Open as u8),
             abandoned: OnceLock::new(),
             endpoints: Mutex::new(Rank::Leaf, HashMap::new()),
-            next_endpoint: AtomicU64::new(1),
             thread: Mutex::new(Rank::Leaf, None),
             drain_started: AtomicBool::new(false),
             cause: OnceLock::new(),
@@ -182,9 +180,9 @@ impl Core {
         })
     }
 
-    /// A number for a new socket of this stack.
+    /// A number for a new socket of this stack. Sockets of UDP have that of their cell instead.
     pub(crate) fn next_id(&self) -> u64 {
-        self.next_endpoint.fetch_add(1, Ordering::Relaxed)
+        self.engine.core().new_id()
     }
 
     /// Remembers a socket, so that it ends when the stack does.

@@ -3,7 +3,8 @@
 use crate::net::park::block_on;
 use crate::net::resolver::Resolver;
 use crate::net::stack::Stack;
-use sealed::{Target, ToTarget};
+pub(crate) use sealed::Target;
+use sealed::ToTarget;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use tokio::runtime::Handle;

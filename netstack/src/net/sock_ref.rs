@@ -411,6 +411,10 @@ impl HasIpOptions for SockRef<'_> {
         each!(self, socket => socket.interface_name(interface))
     }
 
+    fn default_ttl(&self) -> u8 {
+        each!(self, socket => socket.default_ttl())
+    }
+
     fn path_mtu(&self) -> Option<usize> {
         each!(self, socket => socket.path_mtu())
     }

@@ -33,6 +33,12 @@ impl QueueSet {
         self.0 == 0
     }
 
+    /// The only one of the first 64 queues that is in the set.
+    #[inline]
+    fn only(self) -> Option<usize> {
+        self.0.is_power_of_two().then_some(self.0.trailing_zeros() as usize)
+    }
+
     /// The numbers in the set, of `count` queues.
     fn numbers(self, count: usize) -> impl Iterator<Item = usize> {
         // Of each 64 queues, what is left of the set. As a rule there are no more, and one of them is in it.
@@ -64,11 +70,8 @@ pub(super) struct Effects {
     waiting: QueueSet,
     deadline_moved: bool,
     notices: Vec<(Arc<dyn Subject>, Events)>,
-    failed: Option<DeviceFailure>,
-    /// The interfaces whose sockets were failed.
-    failed_interfaces: Vec<u16>,
-    /// What happened, where somebody wants to know.
-    trace: Vec<TraceEvent>,
+    /// What most turns have nothing of.
+    rare: Option<Box<Rare>>,
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
     /// and back.
     spare: Option<PacketBuf>,
@@ -78,6 +81,16 @@ pub(super) struct Effects {
     pub(super) crowded: bool,
     pub(super) in_packets: u64,
     out_packets: u64,
+}
+
+/// What most turns have nothing of: a turn for each call of an application is small without it.
+#[derive(Default)]
+struct Rare {
+    failed: Option<DeviceFailure>,
+    /// The interfaces whose sockets were failed.
+    failed_interfaces: Vec<u16>,
+    /// What happened, where somebody wants to know.
+    trace: Vec<TraceEvent>,
 }
 
 impl Effects {
@@ -119,16 +132,20 @@ impl Effects {
     /// Notes what happened, for who is told of that.
     #[cold]
     pub(super) fn trace(&mut self, event: TraceEvent) {
-        self.trace.push(event);
+        self.rare().trace.push(event);
     }
 
     pub(super) fn device_failed(&mut self, failure: DeviceFailure) {
-        self.failed.get_or_insert(failure);
+        self.rare().failed.get_or_insert(failure);
     }
 
     /// The sockets of an interface were failed: the driver is told.
     pub(super) fn interface_failed(&mut self, interface: u16) {
-        self.failed_interfaces.push(interface);
+        self.rare().failed_interfaces.push(interface);
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     /// Whether packets were transmitted since the last delivery.
@@ -138,66 +155,88 @@ impl Effects {
 
     /// The first device that failed in this turn.
     pub(super) fn take_failed(&mut self) -> Option<DeviceFailure> {
-        self.failed.take()
-    }
-
-    /// Whether nothing is left to do.
-    fn is_done(&self) -> bool {
-        self.flush.is_empty()
-            && self.waiting.is_empty()
-            && !self.deadline_moved
-            && self.notices.is_empty()
-            && self.failed_interfaces.is_empty()
-            && self.trace.is_empty()
+        self.rare.as_mut()?.failed.take()
     }
 
     /// Does what is left to do: flushes devices, notifies the driver, calls observers, in this order.
     /// `has_waiting` says whether somebody still waits for a queue. Call it with no lock held.
+    #[inline]
     pub(super) fn deliver(&mut self, core: &Core, has_waiting: impl Fn(usize) -> bool) {
         core.counters().count_packets(&mut self.in_packets, &mut self.out_packets);
-        if self.is_done() {
-            return;
+        let flush = std::mem::take(&mut self.flush);
+        // Most turns leave nothing but packets in one queue.
+        if let Some(number) = flush.only()
+            && core.interfaces().queue_count() <= 64
+        {
+            flush_queue(core, number);
+        } else if !flush.is_empty() {
+            flush.numbers(core.interfaces().queue_count()).for_each(|number| flush_queue(core, number));
         }
-        let (flush, waiting) = (std::mem::take(&mut self.flush), std::mem::take(&mut self.waiting));
+        if self.deadline_moved || !self.waiting.is_empty() {
+            self.tell_driver(core, has_waiting);
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.tell(core);
+        }
+        if !self.notices.is_empty() {
+            self.notify_observers();
+        }
+    }
+
+    #[inline(never)]
+    fn tell_driver(&mut self, core: &Core, has_waiting: impl Fn(usize) -> bool) {
+        let (waiting, moved) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.deadline_moved));
+        let Some(hook) = core.hook() else { return };
+        if moved {
+            hook.deadline_moved();
+        }
         let interfaces = core.interfaces();
-        let queues = |set: QueueSet| {
-            let numbers = set.numbers(interfaces.queue_count());
-            numbers.filter_map(|number| Some((number, interfaces.queue(number)?)))
-        };
-        for (_, queue) in queues(flush) {
-            let holds_back = interfaces.visit_device(queue.interface, |device| {
-                device.flush(queue.queue.into());
-                holds_back(device, queue)
-            });
-            if holds_back == Some(true)
-                && let Some(hook) = core.hook()
+        for number in waiting.numbers(interfaces.queue_count()) {
+            if let Some(queue) = interfaces.queue(number)
+                && has_waiting(number)
             {
                 hook.waiting(queue);
             }
         }
-        let deadline_moved = std::mem::take(&mut self.deadline_moved);
-        if let Some(hook) = core.hook().filter(|_| deadline_moved || !waiting.is_empty()) {
-            if deadline_moved {
-                hook.deadline_moved();
+    }
+
+    #[inline(never)]
+    fn notify_observers(&mut self) {
+        for (subject, events) in self.notices.drain(..) {
+            if let Some(observer) = subject.observer() {
+                observer.on_ready(events);
             }
-            queues(waiting)
-                .filter(|(number, _)| has_waiting(*number))
-                .for_each(|(_, queue)| hook.waiting(queue));
         }
-        if !self.failed_interfaces.is_empty() {
-            let failed = std::mem::take(&mut self.failed_interfaces);
-            core.hook().into_iter().for_each(|hook| failed.iter().for_each(|it| hook.interface_failed(*it)));
+    }
+}
+
+impl Rare {
+    #[cold]
+    fn tell(&mut self, core: &Core) {
+        for interface in self.failed_interfaces.drain(..) {
+            if let Some(hook) = core.hook() {
+                hook.interface_failed(interface);
+            }
         }
         if let Some(trace) = core.trace() {
             self.trace.drain(..).for_each(|event| trace.event(&event));
         }
-        if !self.notices.is_empty() {
-            for (subject, events) in self.notices.drain(..) {
-                if let Some(observer) = subject.observer() {
-                    observer.on_ready(events);
-                }
-            }
-        }
+    }
+}
+
+/// Flushes a device, and tells the driver if it keeps packets all the same.
+#[inline]
+fn flush_queue(core: &Core, number: usize) {
+    let interfaces = core.interfaces();
+    let Some(queue) = interfaces.queue(number) else { return };
+    let holds_back = interfaces.visit_device(queue.interface, |device| {
+        device.flush(queue.queue.into());
+        holds_back(device, queue)
+    });
+    if holds_back == Some(true)
+        && let Some(hook) = core.hook()
+    {
+        hook.waiting(queue);
     }
 }
 

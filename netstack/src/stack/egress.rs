@@ -5,7 +5,7 @@ use super::effects::DeviceFailure;
 use super::flow::{QueueId, WayBack};
 use super::icmp_limit::Cause;
 use super::turn::{Arrival, Turn};
-use crate::device::{Device, TxPacket, is_loss};
+use crate::device::{TxPacket, is_loss};
 use crate::error::Failure;
 use crate::icmp::{Undelivered, Unreachable, emit_parameter_problem, emit_unreachable};
 use crate::ip::{Cast, fragment};
@@ -30,39 +30,45 @@ pub(super) enum Sent {
 const ALL_HEADERS: usize = 100;
 
 /// Sends a packet.
+#[inline]
 pub(super) fn send_packet(turn: &mut Turn<'_>, queue: QueueId, packet: &TxPacket<'_>) -> Sent {
-    if turn.core.is_down(queue.interface) {
+    let link = turn.core.interfaces().get(queue.interface);
+    if link.is_down() {
         turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
         return Sent::Yes;
     }
-    if packet.len_on_wire() > turn.core.mtu(queue.interface) {
+    if packet.len_on_wire() > link.mtu() {
         return too_long(turn, queue);
     }
-    let transmit = |device: &dyn Device| device.transmit(turn.now, queue.queue.into(), packet);
-    let Some(transmitted) = turn.core.interfaces().with_device(queue.interface, transmit) else {
+    let now = turn.now;
+    match link.with_device(|device| device.transmit(now, queue.queue.into(), packet)) {
+        Some(Ok(())) => {
+            turn.out.transmitted(link.number_of(queue));
+            Sent::Yes
+        }
+        Some(Err(error)) => not_transmitted(turn, queue, &error),
         // It was removed a moment ago.
-        turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
-        return Sent::Yes;
-    };
-    match transmitted {
-        Ok(()) => {
-            turn.out.transmitted(turn.core.queue_number(queue));
+        None => {
+            turn.dropped(DropReason::InterfaceDown, || About::NOTHING);
             Sent::Yes
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            turn.core.counters().device_full.bump();
-            Sent::Full
-        }
-        Err(error) if is_loss(&error) => {
-            turn.dropped(DropReason::DeviceLoss, || About::NOTHING);
-            Sent::Yes
-        }
-        Err(error) => {
-            let (at, interface) = (turn.now, queue.interface);
-            turn.out.device_failed(DeviceFailure { at, interface, cause: Failure::from(&error) });
-            Sent::Failed
         }
     }
+}
+
+/// What became of a packet that its device did not take.
+#[cold]
+fn not_transmitted(turn: &mut Turn<'_>, queue: QueueId, error: &io::Error) -> Sent {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        turn.core.counters().device_full.bump();
+        return Sent::Full;
+    }
+    if is_loss(error) {
+        turn.dropped(DropReason::DeviceLoss, || About::NOTHING);
+        return Sent::Yes;
+    }
+    let (at, interface) = (turn.now, queue.interface);
+    turn.out.device_failed(DeviceFailure { at, interface, cause: Failure::from(error) });
+    Sent::Failed
 }
 
 /// A packet that its device could not take. Senders respect the MTU, but headers alone may be

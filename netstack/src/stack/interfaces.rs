@@ -72,6 +72,32 @@ impl Attached {
     fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
     }
+
+    #[inline]
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    /// Calls `f` with the device, which calls no waker. None if the interface was removed and was not there from
+    /// the beginning.
+    #[inline]
+    pub(super) fn with_device<R>(&self, f: impl FnOnce(&dyn Device) -> R) -> Option<R> {
+        match &self.device {
+            Held::Given(device) => Some(f(device.as_ref())),
+            Held::Added(device) => device.read().as_deref().map(f),
+        }
+    }
+
+    /// The number of one of its queues in [`Interfaces::queues`].
+    #[inline]
+    pub(super) fn number_of(&self, queue: QueueId) -> usize {
+        self.first_queue + usize::from(queue.queue)
+    }
 }
 
 /// Adds the loopback interface after the others: the one with the name `lo`, if there is one.
@@ -118,7 +144,8 @@ impl Interfaces {
         room(self.attached.len(), 1) && room(self.queues.len(), queues.max(1))
     }
 
-    fn get(&self, interface: u16) -> &Attached {
+    #[inline]
+    pub(super) fn get(&self, interface: u16) -> &Attached {
         self.attached.get(interface.into()).expect("interfaces keep their numbers")
     }
 
@@ -127,15 +154,6 @@ impl Interfaces {
         match &self.get(interface).device {
             Held::Given(device) => Some(Arc::clone(device)),
             Held::Added(device) => device.read().clone(),
-        }
-    }
-
-    /// Calls `f` with the device, which calls no waker. As [`Interfaces::device`] otherwise.
-    #[inline]
-    pub(super) fn with_device<R>(&self, interface: u16, f: impl FnOnce(&dyn Device) -> R) -> Option<R> {
-        match &self.get(interface).device {
-            Held::Given(device) => Some(f(device.as_ref())),
-            Held::Added(device) => device.read().as_deref().map(f),
         }
     }
 
@@ -196,7 +214,7 @@ impl Interfaces {
     }
 
     pub(super) fn queue_number(&self, queue: QueueId) -> usize {
-        self.get(queue.interface).first_queue + usize::from(queue.queue)
+        self.get(queue.interface).number_of(queue)
     }
 
     pub(super) fn capabilities(&self, interface: u16) -> &Capabilities {
@@ -204,7 +222,7 @@ impl Interfaces {
     }
 
     pub(super) fn mtu(&self, interface: u16) -> usize {
-        self.get(interface).mtu.load(Ordering::Relaxed)
+        self.get(interface).mtu()
     }
 
     pub(super) fn set_mtu(&self, interface: u16, mtu: usize) {
@@ -213,7 +231,7 @@ impl Interfaces {
 
     #[inline]
     pub(super) fn is_down(&self, interface: u16) -> bool {
-        self.get(interface).down.load(Ordering::Relaxed)
+        self.get(interface).is_down()
     }
 
     pub(super) fn set_down(&self, interface: u16, down: bool) {

@@ -7,7 +7,7 @@ use crate::error::os;
 use crate::ip::{AddressKind, PacketOptions};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The options of the IP layer that a socket keeps when it has connected or listens.
@@ -272,9 +272,7 @@ impl IpSocket {
     /// Whether `address` means something on one link only, and nobody says on which.
     pub(super) fn lacks_scope(&self, address: SocketAddr) -> bool {
         match address {
-            SocketAddr::V6(v6) => {
-                v6.ip().is_unicast_link_local() && v6.scope_id() == 0 && self.interface.is_none()
-            }
+            SocketAddr::V6(v6) => is_on_link(*v6.ip()) && v6.scope_id() == 0 && self.interface.is_none(),
             SocketAddr::V4(_) => false,
         }
     }
@@ -290,6 +288,11 @@ impl IpSocket {
     pub(crate) fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
     }
+}
+
+/// Whether an address means something on one link only (`__ipv6_addr_needs_scope_id` in Linux).
+pub(super) fn is_on_link(address: Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || matches!(address.segments()[0] & 0xff0f, 0xff01 | 0xff02)
 }
 
 /// The interface `name`; none without a name.

@@ -90,6 +90,12 @@ impl Checksum {
         self.odd ^= bytes.len() % 2 == 1;
     }
 
+    /// Adds a field of 16 bits, which stands at an even place.
+    #[inline]
+    pub(super) fn add_field(&mut self, field: u16) {
+        self.sum += u64::from(field.to_be());
+    }
+
     /// The sum itself, as a checksum field holds it whose completion is left to a device.
     pub fn partial(self) -> u16 {
         u16::from_be(fold(self.sum))
@@ -99,6 +105,11 @@ impl Checksum {
     pub fn finish(self) -> u16 {
         !self.partial()
     }
+}
+
+/// The sum of an IPv4 header without options, whose checksum field is zero.
+pub(super) fn ipv4_sum(header: &[u8; 20]) -> Checksum {
+    Checksum { sum: small_sum(header), odd: false }
 }
 
 /// Sums whole 32-bit words: as ones' complement sums they are those of their halves.

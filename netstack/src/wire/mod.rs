@@ -35,7 +35,9 @@ pub use tcp::{
     SackBlock, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram, TcpHeaderError, Timestamps, emit_tcp,
     options_len, parse_ports, parse_tcp, tcp_checksum_ok,
 };
-pub use udp::{UDP_HEADER_LEN, UdpDatagram, UdpHeader, UdpHeaderError, emit_udp, parse_udp, udp_checksum_ok};
+pub use udp::{
+    UDP_HEADER_LEN, UdpDatagram, UdpHeader, UdpHeaderError, UdpHeaders, emit_udp, parse_udp, udp_checksum_ok,
+};
 
 #[cfg(test)]
 mod tests;

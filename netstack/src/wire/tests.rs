@@ -208,6 +208,23 @@ proptest! {
     }
 
     #[test]
+    fn headers_that_are_filled_again_are_those_of_the_next_datagram(
+        v6: bool,
+        payloads in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..80), any::<u16>()), 1..6),
+    ) {
+        let meta = meta(v6);
+        let mut headers = UdpHeaders::new(&meta, 4000, 53);
+        for (payload, ident) in payloads {
+            for mode in [ChecksumMode::Full, ChecksumMode::Offload] {
+                let checksum = headers.fill(&payload, ident, mode);
+                prop_assert_eq!(checksum.is_some(), mode == ChecksumMode::Offload);
+                let ip = IpMeta { ident, ..meta };
+                prop_assert_eq!([&headers[..], &payload].concat(), udp_packet(&ip, &payload, mode));
+            }
+        }
+    }
+
+    #[test]
     fn a_flipped_bit_fails_the_checksum_of_a_datagram(
         v6: bool,
         payload in prop::collection::vec(any::<u8>(), 0..60),

@@ -1,12 +1,13 @@
 //! UDP headers (RFC 768, RFC 8200 §8.1).
 
-use super::checksum::{ChecksumOffload, pseudo_header, transport_checksum_ok};
+use super::checksum::{Checksum, ChecksumOffload, ipv4_sum, pseudo_header, transport_checksum_ok};
 use super::header::HeaderBuf;
-use super::ip::{IpMeta, emit_ip, ip_header_len};
+use super::ip::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpMeta, emit_ip, ip_header_len};
 use super::protocol;
 use super::tcp::ChecksumMode;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
 
 /// Bytes of a UDP header.
 pub const UDP_HEADER_LEN: usize = 8;
@@ -91,42 +92,109 @@ pub struct UdpDatagram<'a> {
 ///
 /// # Panics
 /// If the addresses are of different families or the packet is longer than 64 KiB.
-#[cfg_attr(
-    not(test),
-    expect(
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects,
-        reason = "it writes into a buffer that it has made for what it writes"
-    )
-)]
 pub fn emit_udp(
     buf: &mut HeaderBuf,
     datagram: &UdpDatagram<'_>,
     checksum: ChecksumMode,
 ) -> Option<ChecksumOffload> {
     let UdpDatagram { ip, src_port, dst_port, payload } = *datagram;
-    let ip_len = ip_header_len(&ip.dst);
-    let udp_len = UDP_HEADER_LEN + payload.len();
-    let header = buf.reset(ip_len + UDP_HEADER_LEN);
-    let (ip_header, udp) = header.split_at_mut(ip_len);
-    emit_ip(ip_header, ip, protocol::UDP, udp_len);
-    udp[..2].copy_from_slice(&src_port.to_be_bytes());
-    udp[2..4].copy_from_slice(&dst_port.to_be_bytes());
-    // `emit_ip` has checked that it fits.
-    udp[4..6].copy_from_slice(&(udp_len as u16).to_be_bytes());
-    let mut sum = pseudo_header(ip.src, ip.dst, protocol::UDP, udp_len);
-    let (field, offload) = match checksum {
-        ChecksumMode::Offload => {
-            let offload = ChecksumOffload { start: ip_len as u16, offset: CHECKSUM_OFFSET as u16 };
-            (sum.partial(), Some(offload))
-        }
-        ChecksumMode::Full => {
-            sum.add(udp);
-            sum.add(payload);
-            // RFC 768: zero means that there is no checksum, and all ones is the same sum.
-            (Some(sum.finish()).filter(|sum| *sum != 0).unwrap_or(u16::MAX), None)
-        }
-    };
-    udp[CHECKSUM_OFFSET..].copy_from_slice(&field.to_be_bytes());
+    let mut headers = UdpHeaders::new(ip, src_port, dst_port);
+    let offload = headers.fill(payload, ip.ident, checksum);
+    buf.reset(headers.len()).copy_from_slice(&headers);
     offload
+}
+
+/// The headers of datagrams that are alike but for the payload: what is the same in all is written and summed
+/// once.
+#[derive(Clone, Debug)]
+pub struct UdpHeaders {
+    bytes: [u8; IPV6_HEADER_LEN + UDP_HEADER_LEN],
+    is_ipv4: bool,
+    /// Of the IPv4 header without length, identification and checksum.
+    ip_sum: Checksum,
+    /// Of the pseudo-header without length.
+    pseudo: Checksum,
+}
+
+#[cfg_attr(
+    not(test),
+    expect(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "it writes fields at fixed places of an array that has them"
+    )
+)]
+impl UdpHeaders {
+    /// Headers that [`UdpHeaders::fill`] makes those of a datagram.
+    ///
+    /// # Panics
+    /// If the addresses are of different families.
+    pub fn new(ip: &IpMeta, src_port: u16, dst_port: u16) -> Self {
+        let mut bytes = [0; IPV6_HEADER_LEN + UDP_HEADER_LEN];
+        let ip_len = ip_header_len(&ip.dst);
+        emit_ip(&mut bytes[..ip_len], ip, protocol::UDP, 0);
+        let is_ipv4 = ip.dst.is_ipv4();
+        let mut ip_sum = Checksum::new();
+        if is_ipv4 {
+            bytes[2..6].fill(0);
+            bytes[10..12].fill(0);
+            ip_sum = bytes.first_chunk().map_or(ip_sum, ipv4_sum);
+        }
+        bytes[ip_len..][..2].copy_from_slice(&src_port.to_be_bytes());
+        bytes[ip_len..][2..4].copy_from_slice(&dst_port.to_be_bytes());
+        Self { bytes, is_ipv4, ip_sum, pseudo: pseudo_header(ip.src, ip.dst, protocol::UDP, 0) }
+    }
+
+    /// Writes what depends on the payload. The identification is that of an IPv4 packet. The result is for
+    /// [`TxPacket::checksum`](crate::device::TxPacket::checksum).
+    ///
+    /// # Panics
+    /// If the packet is longer than 64 KiB.
+    #[inline]
+    pub fn fill(&mut self, payload: &[u8], ident: u16, checksum: ChecksumMode) -> Option<ChecksumOffload> {
+        let len = UDP_HEADER_LEN + payload.len();
+        let udp_len = u16::try_from(len).expect("a datagram under 64 KiB");
+        let ip_len = self.ip_len();
+        if self.is_ipv4 {
+            let total = u16::try_from(len + IPV4_HEADER_LEN).expect("an IPv4 packet under 64 KiB");
+            let mut sum = self.ip_sum;
+            sum.add_field(total);
+            sum.add_field(ident);
+            self.bytes[2..4].copy_from_slice(&total.to_be_bytes());
+            self.bytes[4..6].copy_from_slice(&ident.to_be_bytes());
+            self.bytes[10..12].copy_from_slice(&sum.finish().to_be_bytes());
+        } else {
+            self.bytes[4..6].copy_from_slice(&udp_len.to_be_bytes());
+        }
+        let udp = &mut self.bytes[ip_len..ip_len + UDP_HEADER_LEN];
+        udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
+        let mut sum = self.pseudo;
+        sum.add_field(udp_len);
+        let (field, offload) = match checksum {
+            ChecksumMode::Offload => {
+                let offload = ChecksumOffload { start: ip_len as u16, offset: CHECKSUM_OFFSET as u16 };
+                (sum.partial(), Some(offload))
+            }
+            ChecksumMode::Full => {
+                sum.add(&udp[..CHECKSUM_OFFSET]);
+                sum.add(payload);
+                // RFC 768: zero means that there is no checksum, and all ones is the same sum.
+                (Some(sum.finish()).filter(|sum| *sum != 0).unwrap_or(u16::MAX), None)
+            }
+        };
+        udp[CHECKSUM_OFFSET..].copy_from_slice(&field.to_be_bytes());
+        offload
+    }
+
+    #[inline]
+    fn ip_len(&self) -> usize {
+        if self.is_ipv4 { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN }
+    }
+}
+
+impl Deref for UdpHeaders {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.ip_len().saturating_add(UDP_HEADER_LEN)).unwrap_or_default()
+    }
 }

@@ -31,4 +31,5 @@ mod tcp_pending;
 mod tcp_shutdown;
 mod tcp_stream;
 mod udp;
+mod udp_as_kernel;
 mod udp_forwarder;

@@ -332,11 +332,16 @@ async fn options_read_back_with_the_defaults_of_linux() {
         socket.set_tos_v4(0x1b9).unwrap();
         assert_eq!((socket.ttl().unwrap(), socket.tos_v4().unwrap()), (9, 0xb9));
         assert_eq!(kind(socket.set_ttl(0)), ErrorKind::InvalidInput);
+        socket.set_ttl(u32::MAX).unwrap();
+        assert_eq!(socket.ttl().unwrap(), 64, "-1 is the default");
+        socket.set_ttl(9).unwrap();
         assert_eq!((socket.multicast_loop_v4().unwrap(), socket.multicast_ttl_v4().unwrap()), (true, 1));
         socket.set_multicast_loop_v4(false).unwrap();
         socket.set_multicast_ttl_v4(0).unwrap();
         assert_eq!((socket.multicast_loop_v4().unwrap(), socket.multicast_ttl_v4().unwrap()), (false, 0));
         assert_eq!(kind(socket.set_multicast_ttl_v4(256)), ErrorKind::InvalidInput);
+        socket.set_multicast_ttl_v4(u32::MAX).unwrap();
+        assert_eq!(socket.multicast_ttl_v4().unwrap(), 1);
         assert!(!socket.broadcast().unwrap() && socket.multicast_all().unwrap());
         socket.set_broadcast(true).unwrap();
         socket.set_multicast_all(false).unwrap();
@@ -380,6 +385,13 @@ async fn options_read_back_with_the_defaults_of_linux() {
     assert_eq!(
         (v6.tclass_v6().unwrap(), v6.unicast_hops_v6().unwrap(), v6.multicast_hops_v6().unwrap()),
         (0xb9, 7, 8)
+    );
+    v6.set_tclass_v6(u32::MAX).unwrap();
+    v6.set_unicast_hops_v6(u32::MAX).unwrap();
+    v6.set_multicast_hops_v6(u32::MAX).unwrap();
+    assert_eq!(
+        (v6.tclass_v6().unwrap(), v6.unicast_hops_v6().unwrap(), v6.multicast_hops_v6().unwrap()),
+        (0, 64, 1)
     );
     assert!(v6.multicast_loop_v6().unwrap() && v6.only_v6().unwrap(), "it is bound to ::1");
     v6.set_multicast_if_v6(1).unwrap();

@@ -42,7 +42,7 @@ pub(crate) struct Forward {
     /// Idle connections, for memory.
     #[arg(long, default_value_t = 1000)]
     connections: usize,
-    /// Contenders, in order [default: all that this program was built with].
+    /// Contenders, in order [default: all that this program was built with, and pasta where it is installed].
     #[arg(long, value_delimiter = ',')]
     contender: Vec<Forwarder>,
     #[command(flatten)]
@@ -135,7 +135,7 @@ impl Point {
 impl Forward {
     /// In the private namespace of this process.
     pub(crate) fn run(&self) -> io::Result<()> {
-        let all = || Forwarder::ALL.into_iter().filter(|forwarder| forwarder.is_built()).collect();
+        let all = || Forwarder::ALL.into_iter().filter(|forwarder| forwarder.is_there()).collect();
         let contenders: Vec<_> = if self.contender.is_empty() { all() } else { self.contender.clone() };
         // Each connection is two sockets of the proxy.
         allow_files(2 * (self.connections + FIRST))?;
@@ -280,9 +280,9 @@ fn memory(forwarder: Forwarder, site: &mut Site, connections: usize) -> io::Resu
     let each = |after: u64, before: u64| (after as f64 - before as f64) / connections as f64;
     let heap = each(site.process().live_bytes()?, heap);
     let buffers = forwarder.copy_buffers() as f64;
-    Ok(vec![
-        ("heap_bytes", heap - buffers),
-        ("copy_buffers", buffers),
-        ("resident_bytes", each(site.process().resident()?, resident)),
-    ])
+    let resident = ("resident_bytes", each(site.process().resident()?, resident));
+    if !forwarder.knows_its_heap() {
+        return Ok(vec![resident]);
+    }
+    Ok(vec![("heap_bytes", heap - buffers), ("copy_buffers", buffers), resident])
 }

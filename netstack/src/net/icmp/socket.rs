@@ -320,7 +320,8 @@ macro_rules! common {
             /// # Errors
             /// `EINVAL` if it is not 1 to 255.
             pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-                self.endpoint.cell.set_ttl(ttl_from(ttl)?);
+                let default = self.endpoint.stack.engine().core().config().default_ttl;
+                self.endpoint.cell.set_ttl(ttl_from(ttl, default)?);
                 Ok(())
             }
 

@@ -12,14 +12,17 @@ use std::net::SocketAddr;
 /// The two bits of a traffic class that are ECN's (RFC 3168 §5), which an application does not set for TCP.
 const ECN_BITS: u8 = 3;
 
+/// What Linux sees as −1, which sets the default.
+const DEFAULT: u32 = u32::MAX;
+
 /// A time to live from the `u32` that `tokio::net` takes.
-pub(crate) fn ttl_from(ttl: u32) -> io::Result<u8> {
-    u8::try_from(ttl).ok().filter(|ttl| *ttl > 0).ok_or_else(|| os(libc::EINVAL))
+pub(crate) fn ttl_from(ttl: u32, default: u8) -> io::Result<u8> {
+    byte_from(ttl, default).ok().filter(|ttl| *ttl > 0).ok_or_else(|| os(libc::EINVAL))
 }
 
 /// An option of one byte from the `u32` that `socket2` takes.
-pub(crate) fn byte_from(value: u32) -> io::Result<u8> {
-    u8::try_from(value).map_err(|_| os(libc::EINVAL))
+pub(crate) fn byte_from(value: u32, default: u8) -> io::Result<u8> {
+    if value == DEFAULT { Ok(default) } else { u8::try_from(value).map_err(|_| os(libc::EINVAL)) }
 }
 
 /// The family of a socket for `addr`.
@@ -72,6 +75,8 @@ pub(crate) trait HasIpOptions {
     fn interface_name(&self, interface: u16) -> Vec<u8>;
     /// The MTU of the path to the peer, in bytes; none without a peer.
     fn path_mtu(&self) -> Option<usize>;
+    /// The time to live and hop limit of the stack.
+    fn default_ttl(&self) -> u8;
 
     /// Whether an option of IPv6 can be read.
     fn readable_v6(&self) -> io::Result<()> {
@@ -92,7 +97,7 @@ pub(crate) trait HasIpOptions {
     }
 
     fn set_ttl_to(&self, ttl: u32) -> io::Result<()> {
-        let ttl = ttl_from(ttl)?;
+        let ttl = ttl_from(ttl, self.default_ttl())?;
         self.change_packets(|packets| packets.ttl = ttl);
         Ok(())
     }
@@ -106,14 +111,14 @@ pub(crate) trait HasIpOptions {
 
     fn set_hops_to(&self, hops: u32) -> io::Result<()> {
         self.settable_v6()?;
-        let hops = byte_from(hops)?;
+        let hops = byte_from(hops, self.default_ttl())?;
         self.change_packets(|packets| packets.hops = hops);
         Ok(())
     }
 
     fn set_tclass_to(&self, tclass: u32) -> io::Result<()> {
         self.settable_v6()?;
-        let tclass = byte_from(tclass)?;
+        let tclass = byte_from(tclass, 0)?;
         self.change_packets(|packets| packets.tclass = tclass);
         Ok(())
     }
@@ -143,7 +148,7 @@ macro_rules! ip_options {
                 Ok($crate::net::options::ip::HasIpOptions::values(self).ip.packets.ttl.into())
             }
 
-            /// Sets `IP_TTL`, of packets over IPv4 to single hosts.
+            /// Sets `IP_TTL`, of packets over IPv4 to single hosts. `u32::MAX` sets the default, as −1 does in Linux.
             #[doc = $inherited]
             ///
             /// # Errors
@@ -162,7 +167,8 @@ macro_rules! ip_options {
                 Ok(self.values().ip.packets.hops.into())
             }
 
-            /// Sets `IPV6_UNICAST_HOPS`, of packets over IPv6 to single hosts.
+            /// Sets `IPV6_UNICAST_HOPS`, of packets over IPv6 to single hosts. `u32::MAX` sets the default, as −1 does
+            /// in Linux.
             #[doc = $inherited]
             ///
             /// # Errors
@@ -442,9 +448,9 @@ mod tests {
 
     #[test]
     fn values_are_checked_as_by_setsockopt() {
-        assert_eq!(ttl_from(255).unwrap(), 255);
-        assert!([0, 256].map(ttl_from).iter().all(Result::is_err));
-        assert_eq!([0, 255].map(|byte| byte_from(byte).unwrap()), [0, 255]);
-        assert!(byte_from(256).is_err());
+        assert_eq!([1, 255, u32::MAX].map(|ttl| ttl_from(ttl, 64).unwrap()), [1, 255, 64]);
+        assert!([0, 256, u32::MAX - 1].iter().all(|ttl| ttl_from(*ttl, 64).is_err()));
+        assert_eq!([0, 255, u32::MAX].map(|byte| byte_from(byte, 1).unwrap()), [0, 255, 1]);
+        assert!(byte_from(256, 1).is_err());
     }
 }

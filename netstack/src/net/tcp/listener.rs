@@ -365,6 +365,10 @@ impl HasIpOptions for TcpListener {
         self.endpoint.stack.engine().core().interface_name(interface).as_bytes().to_vec()
     }
 
+    fn default_ttl(&self) -> u8 {
+        self.endpoint.stack.engine().core().config().default_ttl
+    }
+
     fn path_mtu(&self) -> Option<usize> {
         None
     }
@@ -416,6 +420,10 @@ impl<T: Listens> HasIpOptions for T {
 
     fn interface_name(&self, interface: u16) -> Vec<u8> {
         self.listener().interface_name(interface)
+    }
+
+    fn default_ttl(&self) -> u8 {
+        self.listener().default_ttl()
     }
 
     fn path_mtu(&self) -> Option<usize> {

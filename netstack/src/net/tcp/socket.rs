@@ -250,6 +250,10 @@ impl HasIpOptions for TcpSocket {
         self.stack.engine().core().interface_name(interface).as_bytes().to_vec()
     }
 
+    fn default_ttl(&self) -> u8 {
+        self.stack.engine().core().config().default_ttl
+    }
+
     fn path_mtu(&self) -> Option<usize> {
         None
     }

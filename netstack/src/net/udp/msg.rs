@@ -36,7 +36,8 @@ impl EcnCodepoint {
     }
 }
 
-/// What came with datagrams that were received into one buffer. The fields are those of `quinn-udp`.
+/// What came with datagrams that were received into one buffer. The fields are those of `quinn-udp` 0.5 and 0.6, but for
+/// `timestamp`: a stack does not know what time of day it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecvMeta {

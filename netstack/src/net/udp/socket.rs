@@ -77,7 +77,6 @@ struct UdpEndpoint {
     stack: Stack,
     cell: Arc<UdpCell>,
     registration: Arc<Registration>,
-    id: u64,
 }
 
 impl Endpoint for UdpEndpoint {
@@ -92,7 +91,7 @@ impl Endpoint for UdpEndpoint {
 
 impl Drop for UdpEndpoint {
     fn drop(&mut self) {
-        self.stack.core().forget(self.id);
+        self.stack.core().forget(self.cell.id());
         self.close();
     }
 }
@@ -145,9 +144,8 @@ impl UdpSocket {
     /// The handle of a socket whose observer is `registration`.
     pub(super) fn from_cell(stack: &Stack, cell: Arc<UdpCell>, registration: Arc<Registration>) -> Self {
         let core = stack.core();
-        let id = core.next_id();
-        let endpoint = Arc::new(UdpEndpoint { stack: stack.clone(), cell, registration, id });
-        core.remember(id, &endpoint);
+        let endpoint = Arc::new(UdpEndpoint { stack: stack.clone(), cell, registration });
+        core.remember(endpoint.cell.id(), &endpoint);
         Self { endpoint }
     }
 
@@ -310,6 +308,6 @@ impl fmt::Debug for UdpSocket {
         if let Ok(peer) = self.peer_addr() {
             debug.field("peer", &peer);
         }
-        debug.field("id", &self.endpoint.id).field("stack", &self.endpoint.stack.name()).finish()
+        debug.field("id", &self.endpoint.cell.id()).field("stack", &self.endpoint.stack.name()).finish()
     }
 }

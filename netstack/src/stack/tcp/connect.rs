@@ -202,7 +202,8 @@ fn resolve(turn: &Turn<'_>, socket: &Unconnected, remote: SocketAddr) -> io::Res
     if let Some(source) = source.filter(|source| source.is_ipv4() != ip.is_ipv4()) {
         return Err(os(if source.is_ipv4() { libc::EAFNOSUPPORT } else { libc::ENETUNREACH }));
     }
-    if socket.ip.lacks_scope(remote) {
+    // A group has no route for a connection, with or without a scope.
+    if !ip.is_multicast() && socket.ip.lacks_scope(remote) {
         return Err(os(libc::EINVAL));
     }
     if ip.is_unspecified() {

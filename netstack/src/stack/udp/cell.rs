@@ -131,10 +131,11 @@ impl UdpCell {
     /// The address of the peer.
     ///
     /// # Errors
-    /// `ENOTCONN` if it is not connected.
+    /// `ENOTCONN` if it is not connected, or to port 0 (inet_getname in Linux).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.hold(|state| {
-            let peer = state.peer.as_ref().ok_or_else(|| os(libc::ENOTCONN))?;
+            let peer = state.peer.as_ref().filter(|peer| peer.address.port() > 0);
+            let peer = peer.ok_or_else(|| os(libc::ENOTCONN))?;
             Ok(state.presented(peer.address))
         })
     }
@@ -286,17 +287,14 @@ impl State {
         self.peer = Some(Box::new(peer));
     }
 
-    /// How the last message went, if that is kept.
-    pub(super) fn last_outgoing(&self) -> Option<&LastOutgoing> {
-        self.last_outgoing.as_deref()
+    /// How the last message went, if that is kept. Who takes it gives it back.
+    pub(super) fn take_last_outgoing(&mut self) -> Option<Box<LastOutgoing>> {
+        self.last_outgoing.take()
     }
 
-    /// Keeps how a message goes.
-    pub(super) fn set_last_outgoing(&mut self, last: LastOutgoing) {
-        match &mut self.last_outgoing {
-            Some(kept) => **kept = last,
-            None => self.last_outgoing = Some(Box::new(last)),
-        }
+    /// Keeps how a message went.
+    pub(super) fn keep_last_outgoing(&mut self, last: Box<LastOutgoing>) {
+        self.last_outgoing = Some(last);
     }
 
     /// Gives back memory that a socket needs only while it is in use: a task is about to wait.
@@ -416,6 +414,7 @@ impl State {
     }
 
     /// The error that was not reported yet.
+    #[inline]
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
         let error = self.rare.as_mut()?.error.take()?;
         Some(io::Error::from(&error))

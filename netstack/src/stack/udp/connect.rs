@@ -6,6 +6,7 @@ use super::routing::find_way;
 use super::way::Target;
 use crate::error::os;
 use crate::stack::core::Core;
+use crate::stack::flow::Family;
 use crate::stack::socket::IpSocket;
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +25,8 @@ impl Udp {
             if !state.is_open() {
                 return Err(os(libc::EBADF));
             }
-            if state.ip().lacks_scope(address) {
+            let by_group = address.ip().is_multicast() && state.group_interface(Family::V6).is_some();
+            if state.ip().lacks_scope(address) && !by_group {
                 return Err(os(libc::EINVAL));
             }
             let way = find_way(core, state, &Target { address, source: None })?;

@@ -12,9 +12,7 @@ use crate::stack::flow::{FlowKey, QueueId};
 use crate::stack::turn::Turn;
 use crate::time::Instant;
 use crate::udp::UdpOptions;
-use crate::wire::{
-    ChecksumMode, Gso, HeaderBuf, IpMeta, UDP_HEADER_LEN, UdpDatagram, emit_udp, ip_header_len,
-};
+use crate::wire::{ChecksumMode, Ecn, Gso, IpMeta, UDP_HEADER_LEN, UdpHeaders, ip_header_len};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 const MAX_LEN: usize = u16::MAX as usize;
 
 /// What is the same in all packets from a socket to one destination.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     /// What the destination is to the stack.
     pub(super) kind: AddressKind,
@@ -31,13 +29,21 @@ pub(super) struct Outgoing {
     pub(super) src_port: u16,
     pub(super) dst_port: u16,
     pub(super) queue: QueueId,
+    /// Of packets that are not fragments.
+    headers: UdpHeaders,
+    /// Who sums them.
+    checksum: ChecksumMode,
     mode: MtuDiscover,
     /// The most bytes that a packet has without being fragmented.
     mtu: usize,
-    /// A router asked for packets that may be fragmented.
-    locked: bool,
+    /// The most payload of such a packet.
+    unfragmented: usize,
+    /// The most payload of a datagram.
+    longest: usize,
     /// When what is known of the path's MTU is forgotten.
     mtu_expires: Instant,
+    mark: u32,
+    priority: u32,
 }
 
 /// How the last message of a socket went, for the next one (`sk_dst_cache` in Linux).
@@ -48,20 +54,21 @@ pub(super) struct Outgoing {
 pub(super) struct LastOutgoing {
     pub(super) destination: Option<SocketAddr>,
     pub(super) source: Option<IpAddr>,
+    pub(super) ecn: Option<Ecn>,
     pub(super) version: WayVersion,
     pub(super) outgoing: Outgoing,
 }
 
 impl LastOutgoing {
-    /// How a message goes, if that is known.
+    /// Whether a message goes like that one.
     #[inline]
-    pub(super) fn known(&self, turn: &Turn<'_>, message: &Transmission<'_>) -> Option<&Outgoing> {
-        let Self { destination, source, version, outgoing } = self;
-        let holds = *destination == message.destination
+    pub(super) fn holds(&self, turn: &Turn<'_>, message: &Transmission<'_>) -> bool {
+        let Self { destination, source, ecn, version, outgoing } = self;
+        *destination == message.destination
             && *source == message.source
+            && *ecn == message.ecn
             && *version == turn.core.way_version()
-            && turn.now < outgoing.mtu_expires;
-        holds.then_some(outgoing)
+            && turn.now < outgoing.mtu_expires
     }
 }
 
@@ -88,23 +95,41 @@ impl Outgoing {
             ip.hop_limit = if dst.is_ipv4() { options.multicast_ttl } else { options.multicast_hops };
         }
         let flow = FlowKey::new(&way.source, src_port, &dst, dst_port);
-        let flow_label = if flow.is_ipv6() { (core.keyed().of(&flow) >> 40) as u32 & 0xf_ffff } else { 0 };
+        let queue = core.queue_of(way.interface, flow.spread());
+        ip.flow_label = if flow.is_ipv6() { (core.keyed().of(&flow) >> 40) as u32 & 0xf_ffff } else { 0 };
         let mode = options.mtu_discover;
         let link = core.mtu(way.interface);
         // Nothing is looked up while no router has said anything.
         let known = (mode.uses_path() && core.paths().changes() > 0)
             .then(|| core.paths().mtu(turn.now, dst))
             .flatten();
+        let mtu = known.map_or(link, |known| known.bytes.min(link));
+        // A router may have asked for packets that may be fragmented.
+        let locked = known.is_some_and(|known| known.locked);
+        ip.dont_fragment = match mode {
+            MtuDiscover::Do | MtuDiscover::Probe => true,
+            MtuDiscover::Want => !locked,
+            MtuDiscover::Dont | MtuDiscover::Interface | MtuDiscover::Omit => false,
+        };
+        let headers_len = ip_header_len(&dst) + UDP_HEADER_LEN;
+        // What the length field of the header counts: of IPv4 all, of IPv6 what follows the header.
+        let counted = MAX_LEN - if dst.is_ipv4() { headers_len } else { UDP_HEADER_LEN };
+        let unfragmented = mtu.saturating_sub(headers_len);
         Ok(Self {
             kind: way.kind,
-            ip: IpMeta { flow_label, ..ip },
+            headers: UdpHeaders::new(&ip, src_port, dst_port),
+            ip,
             src_port,
             dst_port,
-            queue: core.queue_of(way.interface, flow.spread()),
+            queue,
+            checksum: checksum_mode(core, way.interface),
             mode,
-            mtu: known.map_or(link, |known| known.bytes.min(link)),
-            locked: known.is_some_and(|known| known.locked),
+            mtu,
+            unfragmented,
+            longest: if mode.fragments() { counted } else { unfragmented.min(counted) },
             mtu_expires: known.map_or(Instant::FAR_FUTURE, |known| known.expires),
+            mark: packets.mark,
+            priority: packets.priority,
         })
     }
 
@@ -112,30 +137,34 @@ impl Outgoing {
     pub(super) fn marked(mut self, message: &Transmission<'_>) -> Self {
         if let Some(ecn) = message.ecn {
             self.ip.traffic_class = self.ip.traffic_class & !3 | ecn.bits();
+            self.headers = UdpHeaders::new(&self.ip, self.src_port, self.dst_port);
         }
         self
     }
 
     fn headers_len(&self) -> usize {
-        ip_header_len(&self.ip.dst) + UDP_HEADER_LEN
+        self.headers.len()
     }
 
     /// Refuses what cannot be sent.
+    #[inline]
     pub(super) fn check(&self, message: &Transmission<'_>) -> io::Result<()> {
-        let len = message.contents.len();
-        let longest = message.segment_size.map_or(len, |size| size.min(len));
-        // What the length field of the header counts: of IPv4 all, of IPv6 what follows the header.
-        let counted = if self.ip.dst.is_ipv4() { self.headers_len() } else { UDP_HEADER_LEN };
-        let max = if self.mode.fragments() { MAX_LEN - counted } else { self.mtu - self.headers_len() };
-        if len > MAX_LEN || longest > max.min(MAX_LEN - counted) {
+        match message.segment_size {
+            None if message.contents.len() <= self.longest => Ok(()),
+            None => Err(os(libc::EMSGSIZE)),
+            Some(size) => self.check_segments(message.contents.len(), size),
+        }
+    }
+
+    fn check_segments(&self, len: usize, size: usize) -> io::Result<()> {
+        if len > MAX_LEN || size.min(len) > self.longest {
             return Err(os(libc::EMSGSIZE));
         }
-        let Some(size) = message.segment_size else { return Ok(()) };
         // As udp_send_skb in Linux: datagrams that are cut are not fragmented.
         if size == 0 || len.div_ceil(size) > Transmission::MAX_SEGMENTS {
             return Err(os(libc::EINVAL));
         }
-        if len > size && size + self.headers_len() > self.mtu {
+        if len > size && size > self.unfragmented {
             return Err(os(libc::EMSGSIZE));
         }
         Ok(())
@@ -152,40 +181,52 @@ impl Outgoing {
 
     /// Makes the packet of one datagram, or its fragments if it has to be cut, or the packet of several datagrams
     /// that the device divides. `put` takes each.
+    #[inline(always)]
     pub(super) fn emit(
-        &self,
+        &mut self,
         turn: &mut Turn<'_>,
-        packets: PacketOptions,
         payload: &[u8],
         gso: Option<Gso>,
+        put: impl FnMut(&mut Turn<'_>, &TxPacket<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if gso.is_none() && payload.len() > self.unfragmented {
+            return self.emit_fragments(turn, payload, put);
+        }
+        let (mut put, pieces) = (put, [payload]);
+        let ident = self.ident(turn.core, self.ip.dont_fragment);
+        let checksum = self.headers.fill(payload, ident, self.checksum);
+        let payload = if payload.is_empty() { &[] } else { &pieces[..] };
+        let (mark, priority) = (self.mark, self.priority);
+        put(turn, &TxPacket { header: &self.headers, payload, checksum, gso, mark, priority })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn emit_fragments(
+        &self,
+        turn: &mut Turn<'_>,
+        payload: &[u8],
         mut put: impl FnMut(&mut Turn<'_>, &TxPacket<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let PacketOptions { mark, priority, .. } = packets;
-        let fits = gso.is_some() || self.headers_len() + payload.len() <= self.mtu;
-        let dont_fragment = match self.mode {
-            MtuDiscover::Do | MtuDiscover::Probe => true,
-            MtuDiscover::Want => fits && !self.locked,
-            MtuDiscover::Dont | MtuDiscover::Interface | MtuDiscover::Omit => false,
-        };
-        // RFC 6864 §4: what may be fragmented is told apart by its identification.
-        let ident = if dont_fragment || self.ip.dst.is_ipv6() { 0 } else { turn.core.random() as u16 };
-        let ip = IpMeta { dont_fragment, ident, ..self.ip };
-        let mode = if fits { checksum_mode(turn.core, self.queue.interface) } else { ChecksumMode::Full };
-        let mut header = HeaderBuf::new();
-        let datagram = UdpDatagram { ip: &ip, src_port: self.src_port, dst_port: self.dst_port, payload };
-        let checksum = emit_udp(&mut header, &datagram, mode);
-        if fits {
-            let payload: &[&[u8]] = if payload.is_empty() { &[] } else { &[payload] };
-            return put(turn, &TxPacket { header: &header, payload, checksum, gso, mark, priority });
-        }
-        let whole = [&header[..], payload].concat();
+        let dont_fragment = matches!(self.mode, MtuDiscover::Do | MtuDiscover::Probe);
+        let ip = IpMeta { dont_fragment, ..self.ip };
+        let mut headers = UdpHeaders::new(&ip, self.src_port, self.dst_port);
+        headers.fill(payload, self.ident(turn.core, dont_fragment), ChecksumMode::Full);
+        let whole = [&headers[..], payload].concat();
         let mut sent = Ok(());
         cut(turn.core, &whole, self.mtu, |fragment| {
             if sent.is_ok() {
+                let (mark, priority) = (self.mark, self.priority);
                 let packet = TxPacket { header: fragment, mark, priority, ..TxPacket::default() };
                 sent = put(turn, &packet);
             }
         });
         sent
+    }
+
+    /// RFC 6864 §4: what may be fragmented is told apart by its identification.
+    #[inline]
+    fn ident(&self, core: &Core, dont_fragment: bool) -> u16 {
+        if dont_fragment || self.ip.dst.is_ipv6() { 0 } else { core.random() as u16 }
     }
 }

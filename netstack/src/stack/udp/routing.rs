@@ -9,11 +9,13 @@ use crate::error::os;
 use crate::ip::AddressKind;
 use crate::stack::core::Core;
 use crate::stack::flow::Family;
+use crate::stack::socket::is_on_link;
 use crate::stack::turn::Turn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How a message of a socket goes. As the last one, if it is to the same destination and nothing has changed since.
+/// The caller gives it back ([`State::keep_last_outgoing`]).
 ///
 /// # Errors
 /// As [`Udp::send`](super::Udp::send), where they do not depend on the length.
@@ -22,22 +24,22 @@ pub(super) fn outgoing_of(
     turn: &Turn<'_>,
     state: &mut State,
     message: &Transmission<'_>,
-) -> io::Result<Outgoing> {
-    let known = state.last_outgoing().and_then(|last| last.known(turn, message)).copied();
-    let outgoing = known.map_or_else(|| find_outgoing(turn, state, message), Ok)?;
-    Ok(outgoing.marked(message))
+) -> io::Result<Box<LastOutgoing>> {
+    match state.take_last_outgoing() {
+        Some(last) if last.holds(turn, message) => Ok(last),
+        _ => find_outgoing(turn, state, message).map(Box::new),
+    }
 }
 
-/// The same without the last one, in the place of which it is kept.
+/// The same without the last one.
 #[inline(never)]
-fn find_outgoing(turn: &Turn<'_>, state: &mut State, message: &Transmission<'_>) -> io::Result<Outgoing> {
+fn find_outgoing(turn: &Turn<'_>, state: &State, message: &Transmission<'_>) -> io::Result<LastOutgoing> {
     // Before anything is looked at: what changes meanwhile is then noticed by the next message.
     let version = turn.core.way_version();
     let way = way_of(turn.core, state, message)?;
     let outgoing = Outgoing::new(turn, &state.ip().packets, state.options(), &way, state.port())?;
-    let Transmission { destination, source, .. } = *message;
-    state.set_last_outgoing(LastOutgoing { destination, source, version, outgoing });
-    Ok(outgoing)
+    let Transmission { destination, source, ecn, .. } = *message;
+    Ok(LastOutgoing { destination, source, ecn, version, outgoing: outgoing.marked(message) })
 }
 
 /// The way of a message of a socket.
@@ -66,8 +68,11 @@ pub(super) fn find_way(core: &Core, state: &State, target: &Target) -> io::Resul
         Some(source) if source.is_unspecified() => state.source(core)?,
         Some(source) => Some(given_source(core, state, source.to_canonical(), ip)?),
     };
-    if source.is_some_and(|source| source.is_ipv4() != ip.is_ipv4()) {
-        return Err(os(libc::ENETUNREACH));
+    match source {
+        // A socket for IPv6 that is bound or connected over IPv4 (ip6_dst_lookup_tail in Linux).
+        Some(IpAddr::V4(_)) if ip.is_ipv6() => return Err(os(libc::EAFNOSUPPORT)),
+        Some(IpAddr::V6(_)) if ip.is_ipv4() => return Err(os(libc::ENETUNREACH)),
+        _ => {}
     }
     let ip = if ip.is_unspecified() { to_oneself(ip, source) } else { ip };
     let kind = core.addresses().classify(ip, state.ip().interface());
@@ -150,9 +155,7 @@ fn to_oneself(unspecified: IpAddr, source: Option<IpAddr>) -> IpAddr {
 /// The interface that an address names, if it is one that means something on one link only.
 pub(super) fn scope(core: &Core, address: SocketAddr) -> io::Result<Option<u16>> {
     let SocketAddr::V6(v6) = address else { return Ok(None) };
-    let ip = v6.ip();
-    let on_link = ip.is_unicast_link_local() || matches!(ip.segments()[0] & 0xff0f, 0xff01 | 0xff02);
-    if !on_link || v6.scope_id() == 0 {
+    if !is_on_link(*v6.ip()) || v6.scope_id() == 0 {
         return Ok(None);
     }
     interface_of(core, v6.scope_id()).map(Some)

@@ -18,6 +18,7 @@ use crate::stack::flow::QueueId;
 use crate::stack::turn::Turn;
 use crate::stack::unsent::Packet;
 use crate::udp::Ends;
+use crate::wire::Gso;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,24 +38,32 @@ impl Udp {
         message: &Transmission<'_>,
     ) -> io::Result<usize> {
         turn.core.check_alive()?;
-        let looped = cell.hold(|state| {
+        let mut looped = None;
+        cell.hold(|state| {
             if let Some(error) = state.take_error() {
                 return Err(error);
             }
             if !state.is_open() {
                 return Err(state.closed());
             }
-            let outgoing = outgoing_of(turn, state, message)?;
+            let mut last = outgoing_of(turn, state, message)?;
+            let outgoing = &mut last.outgoing;
             outgoing.check(message)?;
-            let looped = looped(turn.core, state, &outgoing, message);
-            // With a time to live of zero, what is for a group does not leave the stack.
-            if outgoing.kind != AddressKind::Multicast || outgoing.ip.hop_limit > 0 {
-                self.transmit(turn, cell, state, &outgoing, message)?;
+            if !outgoing.kind.is_one_host() {
+                looped = looped_back(turn.core, state, outgoing, message);
             }
+            // With a time to live of zero, what is for a group does not leave the stack.
+            let sent = if outgoing.kind != AddressKind::Multicast || outgoing.ip.hop_limit > 0 {
+                self.transmit(turn, cell, state, outgoing, message)
+            } else {
+                Ok(())
+            };
+            state.keep_last_outgoing(last);
+            sent?;
             if let Some(flow) = state.flow_mut() {
                 flow.on_sent(turn.now);
             }
-            Ok(looped)
+            Ok(())
         })?;
         if let Some((ends, datagram)) = looped {
             self.deliver_to_all(turn, &ends, datagram);
@@ -76,25 +85,40 @@ impl Udp {
             if !state.is_open() {
                 return Err(state.closed());
             }
-            let outgoing =
-                Outgoing::new(turn, &state.ip().packets, state.options(), way, src_port)?.marked(message);
+            let packets = &state.ip().packets;
+            let mut outgoing = Outgoing::new(turn, packets, state.options(), way, src_port)?.marked(message);
             outgoing.check(message)?;
-            self.transmit(turn, cell, state, &outgoing, message)
+            self.transmit(turn, cell, state, &mut outgoing, message)
         })?;
         Ok(message.contents.len())
     }
 
     /// Sends each datagram of a call. What a device does not take waits in the send buffer.
+    #[inline(always)]
     fn transmit(
         &self,
         turn: &mut Turn<'_>,
         cell: &Arc<UdpCell>,
         state: &mut State,
-        outgoing: &Outgoing,
+        outgoing: &mut Outgoing,
         message: &Transmission<'_>,
     ) -> io::Result<()> {
+        if state.unsent().is_some_and(|unsent| !unsent.is_empty()) {
+            self.flush_unsent(turn, state)?;
+        }
+        match message.segment_size {
+            None => self.transmit_one(turn, state, outgoing, message.contents, None)?,
+            Some(size) => self.transmit_several(turn, state, outgoing, message, size)?,
+        }
+        self.wait_if_unsent(turn, cell, state);
+        Ok(())
+    }
+
+    /// Sends what waits. Fails with `WouldBlock` if that leaves no room for more.
+    #[cold]
+    fn flush_unsent(&self, turn: &mut Turn<'_>, state: &mut State) -> io::Result<()> {
         let limit = state.send_buffer().min(turn.core.memory().allowance());
-        if let Some(unsent) = state.unsent().filter(|unsent| !unsent.is_empty())
+        if let Some(unsent) = state.unsent()
             && !unsent.flush(turn)
             && unsent.bytes() >= limit
         {
@@ -102,28 +126,48 @@ impl Udp {
             self.counters.udp_sndbuf_errors.bump();
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let (queue, packets) = (outgoing.queue, state.ip().packets);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn transmit_one(
+        &self,
+        turn: &mut Turn<'_>,
+        state: &mut State,
+        outgoing: &mut Outgoing,
+        payload: &[u8],
+        gso: Option<Gso>,
+    ) -> io::Result<()> {
+        let queue = outgoing.queue;
+        outgoing.emit(turn, payload, gso, |turn, packet| put(turn, queue, state, packet))?;
+        self.counters.udp_out_datagrams.bump();
+        Ok(())
+    }
+
+    /// Several datagrams of `size` bytes: in one packet if the device divides it.
+    #[inline(never)]
+    fn transmit_several(
+        &self,
+        turn: &mut Turn<'_>,
+        state: &mut State,
+        outgoing: &mut Outgoing,
+        message: &Transmission<'_>,
+        size: usize,
+    ) -> io::Result<()> {
         if let Some(gso) = outgoing.gso(turn.core, message) {
-            outgoing.emit(turn, packets, message.contents, Some(gso), |turn, packet| {
-                put(turn, queue, state, packet)
-            })?;
-            self.counters.udp_out_datagrams.bump();
-            self.wait_if_unsent(turn, cell, state);
-            return Ok(());
+            return self.transmit_one(turn, state, outgoing, message.contents, Some(gso));
         }
-        let size = message.segment_size.unwrap_or(usize::MAX).max(1);
-        let mut pieces = message.contents.chunks(size);
+        let mut pieces = message.contents.chunks(size.max(1));
         // An empty datagram is one, too.
         let first = pieces.next().unwrap_or_default();
         for payload in std::iter::once(first).chain(pieces) {
-            outgoing.emit(turn, packets, payload, None, |turn, packet| put(turn, queue, state, packet))?;
-            self.counters.udp_out_datagrams.bump();
+            self.transmit_one(turn, state, outgoing, payload, None)?;
         }
-        self.wait_if_unsent(turn, cell, state);
         Ok(())
     }
 
     /// Puts a socket on the list of those that wait for a device, if it has to.
+    #[inline]
     fn wait_if_unsent(&self, turn: &mut Turn<'_>, cell: &Arc<UdpCell>, state: &mut State) {
         let Some(unsent) = state.unsent() else { return };
         let Some(queue) = unsent.queue() else { return };
@@ -177,6 +221,7 @@ impl Udp {
 }
 
 /// Gives a packet to the device, or appends it to what waits.
+#[inline]
 fn put(turn: &mut Turn<'_>, queue: QueueId, state: &mut State, packet: &TxPacket<'_>) -> io::Result<()> {
     if state.unsent().is_none_or(|unsent| unsent.is_empty()) {
         match send_packet(turn, queue, packet) {
@@ -191,7 +236,7 @@ fn put(turn: &mut Turn<'_>, queue: QueueId, state: &mut State, packet: &TxPacket
 
 /// What a socket sends to a group or to all hosts of a link comes back to the sockets of the stack that take
 /// it, unless it leaves through loopback, which brings it back anyway.
-fn looped(
+fn looped_back(
     core: &Core,
     state: &State,
     outgoing: &Outgoing,

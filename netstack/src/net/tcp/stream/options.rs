@@ -115,6 +115,10 @@ impl HasIpOptions for TcpStream {
         self.engine().core().interface_name(interface).as_bytes().to_vec()
     }
 
+    fn default_ttl(&self) -> u8 {
+        self.engine().core().config().default_ttl
+    }
+
     fn path_mtu(&self) -> Option<usize> {
         self.engine().tcp().path_mtu(&self.endpoint.cell)
     }

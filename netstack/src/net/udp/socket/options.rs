@@ -112,12 +112,13 @@ impl UdpSocket {
         Ok(self.options().multicast_ttl.into())
     }
 
-    /// Sets `IP_MULTICAST_TTL`. With 0, what is sent to a group stays in the stack.
+    /// Sets `IP_MULTICAST_TTL`. With 0, what is sent to a group stays in the stack. `u32::MAX` sets the default, as
+    /// −1 does in Linux.
     ///
     /// # Errors
     /// `EINVAL` if it is more than 255.
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
-        let ttl = byte_from(ttl)?;
+        let ttl = byte_from(ttl, 1)?;
         self.change(|options| options.multicast_ttl = ttl)
     }
 
@@ -148,13 +149,14 @@ impl UdpSocket {
         Ok(self.options().multicast_hops.into())
     }
 
-    /// Sets `IPV6_MULTICAST_HOPS`. With 0, what is sent to a group stays in the stack.
+    /// Sets `IPV6_MULTICAST_HOPS`. With 0, what is sent to a group stays in the stack. `u32::MAX` sets the default, as
+    /// −1 does in Linux.
     ///
     /// # Errors
     /// `EINVAL` if it is more than 255; `ENOPROTOOPT` for an IPv4 socket.
     pub fn set_multicast_hops_v6(&self, hops: u32) -> io::Result<()> {
         self.settable_v6()?;
-        let hops = byte_from(hops)?;
+        let hops = byte_from(hops, 1)?;
         self.change(|options| options.multicast_hops = hops)
     }
 
@@ -282,6 +284,10 @@ impl HasIpOptions for UdpSocket {
 
     fn interface_name(&self, interface: u16) -> Vec<u8> {
         self.core().interface_name(interface).as_bytes().to_vec()
+    }
+
+    fn default_ttl(&self) -> u8 {
+        self.core().config().default_ttl
     }
 
     fn path_mtu(&self) -> Option<usize> {

@@ -1,7 +1,7 @@
 //! Sending datagrams.
 
 use super::UdpSocket;
-use crate::net::lookup::{ToSocketAddrs, resolve_first};
+use crate::net::lookup::{Target, ToSocketAddrs, resolve_first};
 use crate::net::readiness::Direction;
 use crate::stack::Transmission;
 use std::io;
@@ -64,13 +64,13 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe: a dropped future has sent nothing.
     pub async fn send_to<A: ToSocketAddrs>(&self, buf: &[u8], addr: A) -> io::Result<usize> {
-        let target = addr.to_target();
-        let first = resolve_first(self.endpoint.stack.core().resolver(), target).await?;
-        let Some(first) = first else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no addresses to send data to"));
+        let destination = match addr.to_target() {
+            Ok(Target::Address(address)) => address,
+            target => self.first_of(target).await?,
         };
-        let message = Transmission { destination: Some(first), ..Transmission::new(buf) };
-        self.registration().async_io(Interest::WRITABLE, || self.send_now(&message)).await
+        let send =
+            || self.send_now(&Transmission { destination: Some(destination), ..Transmission::new(buf) });
+        self.registration().async_io(Interest::WRITABLE, send).await
     }
 
     /// The poll form of [`UdpSocket::send_to`]. Only the task of the latest call of this, `poll_send_ready`,
@@ -97,6 +97,13 @@ impl UdpSocket {
         self.registration().try_io(Interest::WRITABLE, || self.send_now(&message))
     }
 
+    /// The first address of what the caller named.
+    async fn first_of(&self, target: io::Result<Target>) -> io::Result<SocketAddr> {
+        let first = resolve_first(self.endpoint.stack.core().resolver(), target).await?;
+        first.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no addresses to send data to"))
+    }
+
+    #[inline]
     pub(in crate::net) fn send_now(&self, message: &Transmission<'_>) -> io::Result<usize> {
         let stack = &self.endpoint.stack;
         stack.engine().with_udp(stack.now(), |udp, turn| udp.send(turn, &self.endpoint.cell, message))

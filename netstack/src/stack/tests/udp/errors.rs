@@ -122,6 +122,21 @@ fn sending_fails_as_by_linux() {
     ] {
         assert_eq!(errno(socket.connect(&net, to)), Some(error), "{to}");
     }
+    // Once it is connected over IPv4, a socket of IPv6 sends from an address of IPv4.
+    let mapped = bind(&net, 0, "[::]:0");
+    mapped.connect(&net, "10.0.0.2:9").unwrap();
+    assert_eq!(errno(mapped.connect(&net, "[fd00::2]:9")), Some(libc::EAFNOSUPPORT));
+    assert_eq!(errno(mapped.send_to(&net, b"x", "[fd00::2]:9")), Some(libc::EAFNOSUPPORT));
+    // One that is connected to port 0 has no peer to speak of.
+    mapped.connect(&net, "10.0.0.2:0").unwrap();
+    assert_eq!(errno(mapped.cell.peer_addr()), Some(libc::ENOTCONN));
+    mapped.send(&net, b"x").unwrap();
+    net.cable.take_trace();
+    // A group of one link is none without the link.
+    for group in ["[ff02::77]:0", "[ff01::77]:0", "[fe80::1]:0"] {
+        assert_eq!(errno(bind_with(&net, 0, group, |_| ()).map(drop)), Some(libc::EINVAL), "{group}");
+    }
+    assert_eq!(errno(v6.connect(&net, "[ff02::77]:9")), Some(libc::EINVAL));
     // An IPv6 socket takes an IPv4 address in either form.
     v6.send_to(&net, b"x", "10.0.0.2:9").unwrap();
     v6.send_to(&net, b"x", "[::ffff:10.0.0.2]:9").unwrap();

@@ -88,7 +88,7 @@ fn drive(
 /// system's, and none of the queues is served then.
 pub(crate) fn start_queues(core: &Arc<Core>, interface: u16) -> io::Result<()> {
     let engine_core = core.engine.core();
-    let too_many = || io::Error::from_raw_os_error(libc::ENOSPC);
+    let too_many = || crate::error::os(libc::ENOSPC);
     let ids = engine_core.queues().filter(|id| id.interface == interface);
     let indices: Vec<_> =
         ids.map(|id| core.wakeups.add(id).ok_or_else(too_many)).collect::<Result<_, _>>()?;

@@ -318,7 +318,7 @@ impl QueueWork {
     fn new(core: Arc<Core>, index: usize) -> io::Result<Self> {
         let id = core.wakeups.queue_id(index);
         let device = core.engine.core().device(id.interface);
-        let device = device.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let device = device.ok_or_else(|| crate::error::os(libc::ENODEV))?;
         let io = QueueIo::new(device, usize::from(id.queue))?;
         let spare = Some(core.engine.core().pool().take());
         let polling = Polling::new(core.engine.core().config().busy_poll);

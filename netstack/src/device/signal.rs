@@ -66,12 +66,12 @@ impl Signal {
     }
 
     /// Whether it was made by [`Signal::inline`].
-    pub(crate) fn is_inline(&self) -> bool {
+    pub fn is_inline(&self) -> bool {
         self.inline
     }
 
     /// Consumes a readable event, if there is one.
-    pub(crate) fn take_readable(&self) -> bool {
+    pub fn take_readable(&self) -> bool {
         self.readable.raised.swap(false, Ordering::AcqRel)
     }
 

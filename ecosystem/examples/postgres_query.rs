@@ -14,8 +14,7 @@
 use netstack::Stack;
 use netstack::bridge::Bridge;
 use netstack_ecosystem::daemon::{Daemon, POSTGRES_USER};
-use netstack_ecosystem::place::{CLIENT, Failure, Place, SERVER, until_signal};
-use std::net::Ipv4Addr;
+use netstack_ecosystem::place::{Failure, Place, SERVER, until_signal};
 use tokio_postgres::{Client, Config, NoTls};
 
 /// The port of the server on its stack.
@@ -50,8 +49,7 @@ async fn main() -> Result<(), Failure> {
 
 async fn run() -> Result<(), Failure> {
     let place = Place::from_args()?;
-    let host = if place.client.is_some() { Ipv4Addr::LOCALHOST } else { CLIENT };
-    let Some(postgres) = Daemon::postgres(host).await? else {
+    let Some(postgres) = Daemon::postgres(place.kernel()).await? else {
         println!("SKIPPED: PostgreSQL is not installed");
         return Ok(());
     };

@@ -12,10 +12,9 @@
 
 use netstack::bridge::Bridge;
 use netstack_ecosystem::daemon::Daemon;
-use netstack_ecosystem::place::{CLIENT, Failure, Place, SERVER, until_signal};
+use netstack_ecosystem::place::{Failure, Place, SERVER, until_signal};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisConnectionInfo, cmd};
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// The port of the server on its stack.
@@ -54,8 +53,7 @@ async fn main() -> Result<(), Failure> {
 
 async fn run() -> Result<(), Failure> {
     let place = Place::from_args()?;
-    let host = if place.client.is_some() { Ipv4Addr::LOCALHOST } else { CLIENT };
-    let Some(redis) = Daemon::redis(host).await? else {
+    let Some(redis) = Daemon::redis(place.kernel()).await? else {
         println!("SKIPPED: redis-server is not installed");
         return Ok(());
     };

@@ -51,6 +51,11 @@ impl Place {
         }
     }
 
+    /// The address of a server on the kernel's sockets that the server's stack, over TUN, or a bridge, in memory, reaches.
+    pub fn kernel(&self) -> Ipv4Addr {
+        if self.client.is_some() { Ipv4Addr::LOCALHOST } else { CLIENT }
+    }
+
     /// Two hosts in memory, 5 ms apart.
     ///
     /// # Errors

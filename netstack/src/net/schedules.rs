@@ -140,21 +140,24 @@ fn the_end_of_a_stack_ends_every_wait() {
     });
 }
 
+/// Two threads, each of which adds two items and raises the signal for each.
+fn two_that_bring_two(signal: &Arc<Signal>, items: &Arc<Items>) -> [thread::JoinHandle<()>; 2] {
+    [(); 2].map(|()| {
+        let (signal, items) = (Arc::clone(signal), Arc::clone(items));
+        thread::spawn(move || {
+            for _ in 0..2 {
+                items.0.fetch_add(1, Ordering::SeqCst);
+                signal.raise_readable();
+            }
+        })
+    })
+}
+
 #[test]
 fn a_signal_reaches_who_waits_for_it() {
     explore(1, || {
         let (signal, items) = (Arc::new(Signal::new()), Arc::new(Items::default()));
-        let sources: Vec<_> = (0..2)
-            .map(|_| {
-                let (signal, items) = (Arc::clone(&signal), Arc::clone(&items));
-                thread::spawn(move || {
-                    for _ in 0..2 {
-                        items.0.fetch_add(1, Ordering::SeqCst);
-                        signal.raise_readable();
-                    }
-                })
-            })
-            .collect();
+        let sources = two_that_bring_two(&signal, &items);
         let mut taken = 0;
         while taken < 4 {
             match items.take() {
@@ -202,17 +205,7 @@ fn what_threads_bring_to_a_queue_is_served_by_one_of_them() {
         let waker = Handover::new(served).inline();
         assert!(signal.poll_readable(&mut Context::from_waker(&waker)).is_pending());
         drop(waker);
-        let sources: Vec<_> = (0..2)
-            .map(|_| {
-                let (signal, items) = (Arc::clone(&signal), Arc::clone(&items));
-                thread::spawn(move || {
-                    for _ in 0..2 {
-                        items.0.fetch_add(1, Ordering::SeqCst);
-                        signal.raise_readable();
-                    }
-                })
-            })
-            .collect();
+        let sources = two_that_bring_two(&signal, &items);
         sources.into_iter().for_each(|source| source.join().unwrap());
         assert_eq!(taken.load(Ordering::SeqCst), 4, "no task is needed");
     });

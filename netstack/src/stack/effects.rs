@@ -1,6 +1,5 @@
 //! The work that a turn leaves until no lock is held.
 
-use super::admission::Admission;
 use super::core::Core;
 use super::flow::QueueId;
 use super::hooks::Subject;
@@ -75,8 +74,6 @@ pub(super) struct Effects {
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
     /// and back.
     spare: Option<PacketBuf>,
-    /// Whose packets may come in.
-    pub(super) admission: Admission,
     /// A receive queue was filled by more than half: who reads it should have a turn.
     pub(super) crowded: bool,
     pub(super) in_packets: u64,

@@ -1,5 +1,6 @@
 //! The stack without I/O: its construction, and the calls of the driver.
 
+use super::admission::Admission;
 use super::core::Core;
 use super::counters::Counters;
 use super::echo;
@@ -74,6 +75,7 @@ impl fmt::Debug for EngineSetup {
 #[derive(Default)]
 pub struct Batch {
     effects: Effects,
+    admission: Admission,
     tcp: Scratch,
 }
 
@@ -200,9 +202,9 @@ impl Engine {
     /// Connections send their answers in [`Engine::end_batch`], except for those that must not
     /// wait.
     pub fn on_packet(&self, now: Instant, from: QueueId, packet: PacketBuf, meta: RxMeta, batch: &mut Batch) {
-        let Batch { effects, tcp } = batch;
+        let Batch { effects, admission, tcp } = batch;
         let mut turn = Turn::new(&self.core, now, effects);
-        ingress::receive(&mut turn, from, packet, meta, |turn, arrival| {
+        ingress::receive(&mut turn, admission, from, packet, meta, |turn, arrival| {
             self.on_datagram(turn, tcp, arrival);
         });
     }
@@ -253,7 +255,7 @@ impl Engine {
     /// Ends a batch of packets: connections send their answers, and [`Batch::deliver`] notifies
     /// waiting sockets.
     pub fn end_batch(&self, now: Instant, batch: &mut Batch) {
-        let Batch { effects, tcp } = batch;
+        let Batch { effects, tcp, .. } = batch;
         self.tcp.end_batch(&mut Turn::new(&self.core, now, effects), tcp);
     }
 

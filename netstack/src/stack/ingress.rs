@@ -1,5 +1,6 @@
 //! Receiving: from a packet to a datagram for this stack.
 
+use super::admission::Admission;
 use super::core::Core;
 use super::echo;
 use super::egress::{send_icmp, send_parameter_problem, way_back};
@@ -22,6 +23,7 @@ use std::net::IpAddr;
 #[inline]
 pub(super) fn receive(
     turn: &mut Turn<'_>,
+    admission: &mut Admission,
     from: QueueId,
     packet: PacketBuf,
     meta: RxMeta,
@@ -42,7 +44,7 @@ pub(super) fn receive(
             return drop_unread(turn, DropReason::from(*error));
         }
     };
-    let cast = match admit_again(turn, from, header) {
+    let cast = match admit_again(turn, admission, from, header) {
         Ok(cast) => cast,
         Err(reason) => {
             turn.core.counters().in_address_errors.bump();
@@ -70,15 +72,20 @@ pub(super) fn receive(
 
 /// As [`admit`], which is asked only if the addresses are not those of the packet before.
 #[inline(always)]
-fn admit_again(turn: &mut Turn<'_>, from: QueueId, header: &IpHeader) -> Result<Cast, DropReason> {
+fn admit_again(
+    turn: &Turn<'_>,
+    admission: &mut Admission,
+    from: QueueId,
+    header: &IpHeader,
+) -> Result<Cast, DropReason> {
     let changes = turn.core.addresses().changes();
-    if let Some(cast) = turn.out.admission.of(from.interface, header, changes) {
+    if let Some(cast) = admission.of(from.interface, header, changes) {
         return Ok(cast);
     }
     let cast = admit(turn.core, from, header)?;
     // Routes have no count of changes.
     if turn.core.config().rp_filter == ReversePath::Off {
-        turn.out.admission.note(from.interface, header, changes, cast);
+        admission.note(from.interface, header, changes, cast);
     }
     Ok(cast)
 }

@@ -28,6 +28,17 @@ fn in_one_thread<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'stat
     thread.join().unwrap();
 }
 
+/// A client on `stack`, which another thread has connected to 10.0.0.2 and made send a request. This one is blocked
+/// meanwhile.
+fn a_client_has_asked(stack: Stack) -> blocking::TcpStream {
+    let client = thread::spawn(move || {
+        let mut client = blocking::TcpStream::connect_on(&stack, ("10.0.0.2", 80)).unwrap();
+        client.write_all(b"request").unwrap();
+        client
+    });
+    client.join().unwrap()
+}
+
 #[test]
 fn what_was_written_arrives_while_the_writer_joins_its_reader() {
     in_one_thread(|| async {
@@ -81,12 +92,7 @@ fn the_far_end_of_a_pair_answers_while_its_thread_is_blocked() {
         let left = Stack::builder().driver(Driver::Thread).interface(left).build().unwrap();
         let right = Stack::builder().interface(right).build().unwrap();
         let listener = right.listen("10.0.0.2:80").await.unwrap();
-        let client = thread::spawn(move || {
-            let mut client = blocking::TcpStream::connect_on(&left, ("10.0.0.2", 80)).unwrap();
-            client.write_all(b"request").unwrap();
-            client
-        });
-        let client = client.join().unwrap();
+        let client = a_client_has_asked(left);
         let (stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 100];
         stream.readable().await.unwrap();
@@ -178,12 +184,7 @@ fn a_link_carries_while_the_thread_is_blocked() {
     in_one_thread(|| async {
         let (left, right) = linked("delay=1ms");
         let listener = right.listen("10.0.0.2:80").await.unwrap();
-        let client = thread::spawn(move || {
-            let mut client = blocking::TcpStream::connect_on(&left, ("10.0.0.2", 80)).unwrap();
-            client.write_all(b"request").unwrap();
-            client
-        });
-        let client = client.join().unwrap();
+        let client = a_client_has_asked(left);
         let (mut stream, _) = listener.accept().await.unwrap();
         assert_eq!(stream.read(&mut [0; 100]).await.unwrap(), 7);
         drop(client);

@@ -204,7 +204,8 @@ impl Engine {
     pub fn on_packet(&self, now: Instant, from: QueueId, packet: PacketBuf, meta: RxMeta, batch: &mut Batch) {
         let Batch { effects, admission, tcp } = batch;
         let mut turn = Turn::new(&self.core, now, effects);
-        ingress::receive(&mut turn, admission, from, packet, meta, |turn, arrival| {
+        let packet = ingress::Packet { from, buf: packet, meta };
+        ingress::receive(&mut turn, admission, packet, |turn, arrival| {
             self.on_datagram(turn, tcp, arrival);
         });
     }

@@ -18,17 +18,23 @@ use crate::wire::{
 };
 use std::net::IpAddr;
 
-/// Validates a packet that arrived on the queue `from`, joins fragments, and hands each datagram to
+/// A packet as a device gave it.
+pub(super) struct Packet {
+    pub(super) from: QueueId,
+    pub(super) buf: PacketBuf,
+    pub(super) meta: RxMeta,
+}
+
+/// Validates a packet that arrived, joins fragments, and hands each datagram to
 /// `deliver`. Whatever the packet is, it is consumed.
 #[inline]
 pub(super) fn receive(
     turn: &mut Turn<'_>,
     admission: &mut Admission,
-    from: QueueId,
-    packet: PacketBuf,
-    meta: RxMeta,
+    packet: Packet,
     deliver: impl FnOnce(&mut Turn<'_>, Arrival<'_>),
 ) {
+    let Packet { from, buf: packet, meta } = packet;
     turn.out.in_packets += 1;
     if turn.core.is_down(from.interface) {
         return turn.dropped(DropReason::InterfaceDown, || About::NOTHING);

@@ -345,7 +345,7 @@ impl Core {
     }
 
     /// A number that nothing else of the stack has or had.
-    pub fn new_id(&self) -> u64 {
+    pub(crate) fn new_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 

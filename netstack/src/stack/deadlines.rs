@@ -33,6 +33,11 @@ impl Timer {
         self.armed.is_none_or(|armed| at < armed.at)
     }
 
+    /// Whether there is an entry.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.is_some()
+    }
+
     /// The entry fired: it is not in the heap any more.
     pub(crate) fn fired(&mut self) {
         self.armed = None;

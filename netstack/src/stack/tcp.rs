@@ -27,6 +27,7 @@ mod metrics;
 mod on_segment;
 mod removal;
 mod reset;
+mod rest;
 mod rows;
 mod scratch;
 mod send;

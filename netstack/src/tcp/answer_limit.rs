@@ -1,5 +1,6 @@
 //! How often stray segments are answered.
 
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// Limits the answers of one connection, or of what stands for one, to segments that are out of place
@@ -10,6 +11,8 @@ pub(super) struct AnswerLimit {
     /// When the last answer was sent.
     last: Option<Instant>,
 }
+
+compact!(AnswerLimit { last });
 
 impl AnswerLimit {
     /// Whether the last answer is at least `interval` old.

@@ -21,6 +21,7 @@ mod on_timeout;
 mod outcome;
 mod path;
 mod prediction;
+mod rest;
 mod segment;
 #[cfg(test)]
 mod testing;
@@ -36,6 +37,7 @@ pub(super) use handshake::SynDataSent;
 pub use memory::Pruned;
 pub use outcome::Completion;
 pub use prediction::QuietAck;
+pub use rest::Resting;
 
 use counters::Counters;
 use liveness::Liveness;

@@ -5,6 +5,7 @@
 //! the path's rate unless the application did not fill the path (draft-ietf-ccwg-bbr §4.1, before
 //! that draft-cheng-iccrg-delivery-rate-estimation). The names are the draft's.
 
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// The state of a connection: the variables `C.` of the draft.
@@ -24,6 +25,8 @@ pub(super) struct DeliveryRate {
     /// The sample that `TCP_INFO` shows: bytes, time, and whether the application was the limit.
     shown: (u64, Duration, bool),
 }
+
+compact!(DeliveryRate { delivered, delivered_time, first_sent_time, lost, app_limited, shown });
 
 /// What a range in flight remembers: the variables `P.` of the draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

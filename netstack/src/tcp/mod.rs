@@ -41,6 +41,7 @@
 
 mod answer_limit;
 mod backoff;
+mod compact;
 mod congestion;
 mod connection;
 mod delivery_rate;
@@ -67,7 +68,7 @@ mod tests;
 pub use congestion::{
     AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
 };
-pub use connection::{Completion, Connection, FastOpenSyn, Pruned, QuietAck};
+pub use connection::{Completion, Connection, FastOpenSyn, Pruned, QuietAck, Resting};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;
 pub use error::TcpError;

@@ -1,6 +1,7 @@
 //! The options of one socket, with the names of Linux and socket2.
 
 use super::backoff::backed_off;
+use super::compact::{Reader, Writer, compact};
 use super::congestion::{CongestionChoice, CongestionError};
 use crate::config::{Config, CongestionName, FastOpenKeys, MtuDiscover};
 use crate::time::Duration;
@@ -130,6 +131,74 @@ impl SocketOptions {
         }
     }
 }
+
+compact!(
+    enum MtuDiscover {
+        Dont,
+        Want,
+        Do,
+        Probe,
+        Interface,
+        Omit,
+    }
+);
+
+/// Writes and reads those of the options that are not as a new socket has them, but for the two that are shared.
+macro_rules! unusual {
+    ($($option:ident),+) => {
+        impl SocketOptions {
+            /// Writes the options but `congestion` and `fastopen_key`.
+            pub(super) fn write(&self, to: &mut Writer, config: &Config) {
+                let Self { $($option,)+ congestion, fastopen_key: _ } = self;
+                let usual = Self::with_congestion(config, congestion.clone());
+                $(to.unusual($option, &usual.$option);)+
+            }
+
+            /// The options that [`SocketOptions::write`] wrote, with the other two.
+            pub(super) fn read(
+                from: &mut Reader<'_>,
+                config: &Config,
+                congestion: CongestionChoice,
+                fastopen_key: Option<Arc<FastOpenKeys>>,
+            ) -> Self {
+                let mut options = Self::with_congestion(config, congestion);
+                options.fastopen_key = fastopen_key;
+                $(options.$option = from.unusual(options.$option);)+
+                options
+            }
+        }
+    };
+}
+
+unusual!(
+    nodelay,
+    cork,
+    keepalive,
+    keepalive_time,
+    keepalive_interval,
+    keepalive_retries,
+    user_timeout,
+    linger,
+    linger2,
+    send_buffer_size,
+    recv_buffer_size,
+    max_segment_size,
+    notsent_lowat,
+    syn_retries,
+    thin_linear_timeouts,
+    defer_accept,
+    quickack,
+    window_clamp,
+    mtu_discover,
+    freebind,
+    transparent,
+    max_pacing_rate,
+    fastopen_queue,
+    fastopen_connect,
+    fastopen_no_cookie,
+    owner,
+    history
+);
 
 impl SocketOptions {
     /// The shortest of the times that a timer is set for, and the longest, which is Linux's.

@@ -33,6 +33,16 @@ impl Seq {
         SeqNum::new(self.0 as u32)
     }
 
+    /// All 64 bits.
+    pub(super) const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The position with these bits.
+    pub(super) const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
     /// Bytes from `earlier` to `self`, or zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> usize {
         self.0.saturating_sub(earlier.0) as usize

@@ -1,5 +1,6 @@
 //! The timers of a connection: a table, indexed by what they are for.
 
+use crate::tcp::compact::compact;
 use crate::time::Instant;
 use crate::trace::TimerKind;
 
@@ -48,6 +49,8 @@ pub(super) struct Timers {
     deadlines: [Instant; COUNT],
 }
 
+compact!(Timers { deadlines });
+
 /// The deadline of a timer that is stopped: the earliest of all is found without a branch.
 const OFF: Instant = Instant::FAR_FUTURE;
 
@@ -72,6 +75,11 @@ impl Timers {
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
         self.deadlines[timer as usize] != OFF
+    }
+
+    /// Whether no timer but that of keep-alive is set.
+    pub(super) fn waits_for_keepalive_only(&self) -> bool {
+        ALL.into_iter().all(|timer| timer == Timer::Keepalive || !self.is_set(timer))
     }
 
     /// The timer that is due first, and when.

@@ -1,5 +1,6 @@
 //! The timestamps option of one connection (RFC 7323).
 
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 use crate::wire::Timestamps;
 
@@ -19,6 +20,8 @@ pub(super) struct TimestampState {
     /// When TS.Recent was set.
     recent_at: Instant,
 }
+
+compact!(TimestampState { offset, recent, recent_at });
 
 /// Our timestamp clock: a tick each millisecond, as in Linux.
 pub(super) fn clock(now: Instant, offset: u32) -> u32 {

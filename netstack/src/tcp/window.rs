@@ -1,11 +1,23 @@
 //! The window scale: windows on the wire are 16 bits, windows in the core are bytes.
 
+use super::compact::{Compact, Reader, Writer};
+
 /// The largest shift (RFC 7323 §2.3).
 const MAX_SHIFT: u8 = 14;
 
 /// A window scale shift, at most 14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct WindowScale(u8);
+
+impl Compact for WindowScale {
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self(Compact::read(from))
+    }
+}
 
 impl WindowScale {
     /// No scaling.

@@ -191,7 +191,7 @@ impl Tcp {
                 Stage::Opening(opening) => match opening.close_in_syn_received(now) {
                     Some(connection) => {
                         held.state.on_new_stage();
-                        Some(std::mem::replace(&mut held.state.stage, Stage::Connected(connection)))
+                        Some(std::mem::replace(&mut held.state.stage, Stage::Connected(connection.into())))
                     }
                     None => Some(held.drop_opening()),
                 },

@@ -7,6 +7,7 @@
 //! processes the backlog under the lock when its batch ends.
 
 use super::fast_open_queue::FastOpenQueue;
+use super::rest::Connected;
 use super::watch::Watch;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};
@@ -225,7 +226,7 @@ impl SocketState {
         let of = |connection: &Connection| connection.fixed_memory() + connection.queue_memory();
         let stage = match &self.stage {
             Stage::Opening(opening) => opening.memory(),
-            Stage::Connected(connection) => of(connection),
+            Stage::Connected(connection) => connection.fixed_memory() + connection.queue_memory(),
             Stage::Over(over) => over.unread.as_deref().map_or(0, of),
         };
         self.charge.set(CELL + stage + self.watch.memory());
@@ -260,7 +261,7 @@ pub(crate) enum Stage {
     /// SYN sent.
     Opening(Box<Opening>),
     /// Established, and everything after.
-    Connected(Box<Connection>),
+    Connected(Connected),
     /// It failed to open, or was cut off by something other than TCP.
     Over(Box<Over>),
 }
@@ -428,10 +429,9 @@ impl Cell {
     /// # Errors
     /// `ENOTCONN` after the connection has ended, as in getpeername(2).
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let connected = match &self.state.lock().stage {
-            Stage::Opening(_) | Stage::Over(_) => false,
-            Stage::Connected(connection) => !matches!(connection.state(), State::Closed | State::TimeWait),
-        };
+        let connected = self
+            .look_connected(|connection| !matches!(connection.state(), State::Closed | State::TimeWait))
+            .unwrap_or(false);
         if connected { Ok(self.key.remote_addr(self.mapped)) } else { Err(os(libc::ENOTCONN)) }
     }
 
@@ -443,7 +443,7 @@ impl Cell {
 
     /// The current readiness, as poll(2) reports it.
     pub fn readiness(&self) -> Events {
-        match &self.state.lock().stage {
+        self.look(|state| match &state.stage {
             // The first write sends the SYN.
             Stage::Opening(opening) if opening.is_deferred() => Events::WRITABLE,
             Stage::Opening(_) => Events::NONE,
@@ -452,17 +452,17 @@ impl Cell {
                 let ended = Events::READABLE | Events::WRITABLE | Events::READ_CLOSED | Events::WRITE_CLOSED;
                 if over.unreported { ended | Events::ERROR } else { ended }
             }
-        }
+        })
     }
 
     /// The result of connecting; none while it is in progress. With `TCP_FASTOPEN_CONNECT` it is
     /// success while the SYN waits for the first write.
     pub fn connect_result(&self) -> Option<io::Result<()>> {
-        match &self.state.lock().stage {
+        self.look(|state| match &state.stage {
             Stage::Opening(opening) => opening.is_deferred().then_some(Ok(())),
             Stage::Connected(_) => Some(Ok(())),
             Stage::Over(over) => Some(Err((&over.cause).into())),
-        }
+        })
     }
 
     /// Sets the observer, which is notified of events. Only the first call has an effect. Earlier
@@ -475,11 +475,11 @@ impl Cell {
 
     /// The state of the connection.
     pub fn state(&self) -> State {
-        match &self.state.lock().stage {
+        self.look(|state| match &state.stage {
             Stage::Opening(opening) => opening.state(),
             Stage::Connected(connection) => connection.state(),
             Stage::Over(_) => State::Closed,
-        }
+        })
     }
 
     /// Why the connection ended; none as long as it has not.
@@ -601,20 +601,46 @@ impl Cell {
         }
     }
 
+    /// Locks the cell, and wakes the connection.
+    fn lock(&self) -> MutexGuard<'_, SocketState> {
+        let mut state = self.state.lock();
+        state.wake();
+        state
+    }
+
+    /// Locks the cell as it is, if it is free and no segment waits for who unlocks it.
+    pub(super) fn try_lock_to_rest(&self) -> Option<MutexGuard<'_, SocketState>> {
+        let state = self.state.try_lock()?;
+        (!self.has_backlog()).then_some(state)
+    }
+
+    /// Whether the connection is at rest.
+    pub(in crate::stack) fn is_at_rest(&self) -> bool {
+        matches!(&self.state.lock().stage, Stage::Connected(connection) if connection.is_at_rest())
+    }
+
     /// Locks the cell, waiting for it. For `hold` alone, because a changed connection must be settled.
     pub(super) fn lock_to_hold(&self) -> MutexGuard<'_, SocketState> {
-        self.state.lock()
+        self.lock()
     }
 
     /// Locks the cell if it is free. For `hold` alone.
     pub(super) fn try_lock_to_hold(&self) -> Option<MutexGuard<'_, SocketState>> {
-        self.state.try_lock()
+        let mut state = self.state.try_lock()?;
+        state.wake();
+        Some(state)
     }
 
     /// Locks the cell as an application does that holds it for long.
     #[cfg(test)]
     pub(in crate::stack) fn lock_for_test(&self) -> MutexGuard<'_, SocketState> {
-        self.state.lock()
+        self.lock()
+    }
+
+    /// What the connection waits for.
+    #[cfg(test)]
+    pub(in crate::stack) fn poll_timeout(&self) -> Option<Instant> {
+        self.look_connected(Connection::poll_timeout).flatten()
     }
 
     /// Whether memory was allocated for a history.
@@ -626,8 +652,13 @@ impl Cell {
     /// Looks at the connection, which changes nothing and so leaves nothing to settle.
     pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
         let mut state = self.state.lock();
+        let was_at_rest = state.wake();
         state.tell_kept();
-        f(&state)
+        let result = f(&state);
+        if was_at_rest {
+            state.rest();
+        }
+        result
     }
 
     /// Looks at the connection; none before it is established, and if it never was.

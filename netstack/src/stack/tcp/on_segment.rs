@@ -247,5 +247,6 @@ impl Tcp {
                 Stage::Opening(_) | Stage::Over(_) => {}
             }
         });
+        self.rest_if_due(turn, cell);
     }
 }

@@ -71,8 +71,9 @@ impl Tcp {
             // What nobody uses goes first.
             turn.core.pool().trim();
         }
-        for cell in self.next_in_sweep(over) {
-            self.hold(turn, &cell, End::Settle, |held| held.make_room());
+        // One at rest has nothing to give, and waits for nothing.
+        for cell in self.next_in_sweep(over).iter().filter(|cell| !cell.is_at_rest()) {
+            self.hold(turn, cell, End::Settle, |held| held.make_room());
         }
         let mut state = self.sweep.state.lock();
         if over && state.left == 0 && state.cells.is_empty() {

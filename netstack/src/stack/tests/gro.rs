@@ -164,7 +164,7 @@ impl Victim {
                 window: last.map(|segment| segment.window),
                 flags: last.map(|segment| segment.flags),
                 echoed: last.and_then(|segment| segment.options.timestamps).map(|option| option.tsecr),
-                deadline: self.net.engine(1).next_deadline(),
+                deadline: self.socket.cell.poll_timeout(),
             },
         };
         self.counts = counts;

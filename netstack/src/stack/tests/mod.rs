@@ -20,6 +20,7 @@ mod path;
 mod pending;
 mod pending_fast_open;
 mod reasons;
+mod rest;
 mod udp;
 
 use super::testing::{LinkSpec, Net, address};

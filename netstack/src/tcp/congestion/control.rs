@@ -4,6 +4,7 @@ use crate::config::Hystart;
 use crate::tcp::{LossSample, RateSample, Seq};
 use crate::time::{Duration, Instant};
 use crate::wire::SeqNum;
+use std::any::Any;
 use std::fmt;
 
 /// The congestion control of one connection: how much may be in flight, and how fast it is sent.
@@ -78,6 +79,12 @@ use std::fmt;
 ///
 /// [`CongestionRegistry::register`]: super::CongestionRegistry::register
 pub trait CongestionControl: Send + fmt::Debug {
+    /// The algorithm itself, if it is one of those that this crate keeps in fewer bytes while a connection is at rest.
+    #[doc(hidden)]
+    fn built_in(&self) -> Option<&dyn Any> {
+        None
+    }
+
     /// The congestion window in bytes, at least one MSS at all times. What counts against it is what
     /// was sent and neither acknowledged nor SACKed nor found lost.
     fn cwnd(&self) -> usize;

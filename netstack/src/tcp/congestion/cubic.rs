@@ -14,6 +14,7 @@ use super::reordering_onset::ReorderingOnset;
 use super::window::Window;
 use super::window_based::{Rules, WindowBased};
 use super::{AckSample, CongestionStart};
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// The constant C = 0.4 segments per cubed second (RFC 9438 §5), in 1/1024 as Linux has it.
@@ -62,6 +63,8 @@ pub(super) struct Cubic {
     last_sent: Instant,
 }
 
+compact!(Cubic { w_max, epoch, hystart, delay_min, reordering, limited_since, last_sent });
+
 /// One stage of congestion avoidance: from one loss to the next. Windows are in segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Epoch {
@@ -79,6 +82,8 @@ struct Epoch {
     last: Option<Evaluation>,
 }
 
+compact!(Epoch { start, k, origin, w_est, acked, last });
+
 /// What the curve gave: segments to be acknowledged for one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Evaluation {
@@ -88,6 +93,8 @@ struct Evaluation {
     count: u64,
 }
 
+compact!(Evaluation { at, cwnd, count });
+
 /// What RFC 9438 §4.9 restores after a spurious reduction, beside the window. Linux restores the window
 /// and lets the curve begin anew.
 #[derive(Debug)]
@@ -95,6 +102,8 @@ pub(super) struct Saved {
     w_max: u64,
     epoch: Option<Box<Epoch>>,
 }
+
+compact!(Saved { w_max, epoch });
 
 impl Cubic {
     /// A controller that starts with the window of `start`.

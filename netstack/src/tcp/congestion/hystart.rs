@@ -8,6 +8,7 @@ use super::AckSample;
 use super::window::Window;
 use crate::config::Hystart;
 use crate::tcp::Seq;
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// Smaller windows are left alone: a few segments say little (`hystart_low_window`).
@@ -53,6 +54,16 @@ pub(super) struct Detector {
     css: Option<Css>,
 }
 
+compact!(
+    enum Hystart {
+        Linux,
+        Rfc9406,
+        Off,
+    }
+);
+
+compact!(Detector { kind, found, round_end, round_start, last_ack, round_rtt, samples, last_round_rtt, css });
+
 /// Conservative slow start (RFC 9406 §4.2).
 #[derive(Debug)]
 struct Css {
@@ -60,6 +71,8 @@ struct Css {
     baseline: Duration,
     rounds: u32,
 }
+
+compact!(Css { baseline, rounds });
 
 impl Detector {
     pub(super) fn new(kind: Hystart) -> Self {

@@ -15,11 +15,14 @@ mod hystart;
 mod new_reno;
 mod registry;
 mod reordering_onset;
+mod rest;
 mod window;
 mod window_based;
 
 #[cfg(test)]
 mod testing;
+
+pub(super) use rest::{read, write};
 
 pub use control::{AckSample, CongestionControl, CongestionStart};
 pub use registry::{CongestionChoice, CongestionError, CongestionRegistry};

@@ -3,6 +3,7 @@
 use super::window::Window;
 use super::window_based::{Rules, WindowBased};
 use super::{AckSample, CongestionStart};
+use crate::tcp::compact::{Compact, Reader, Writer};
 
 /// Reno's rules, which have no state beside the window.
 #[derive(Debug)]
@@ -12,6 +13,14 @@ impl NewReno {
     /// A controller that starts with the window of `start`.
     pub(super) fn start(start: &CongestionStart) -> WindowBased<Self> {
         WindowBased::new(start, Self)
+    }
+}
+
+impl Compact for NewReno {
+    fn write(&self, _: &mut Writer) {}
+
+    fn read(_: &mut Reader<'_>) -> Self {
+        Self
     }
 }
 

@@ -1,6 +1,7 @@
 //! When a path is first seen to reorder.
 
 use super::AckSample;
+use crate::tcp::compact::compact;
 
 /// Notices the first acknowledgment after the path was seen to reorder. The smallest round-trip time that
 /// was measured before is then probably that of a packet that overtook others, and not that of the path.
@@ -8,6 +9,8 @@ use super::AckSample;
 pub(super) struct ReorderingOnset {
     seen: bool,
 }
+
+compact!(ReorderingOnset { seen });
 
 impl ReorderingOnset {
     /// Whether `ack` is that acknowledgment.

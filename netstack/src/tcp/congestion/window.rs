@@ -1,6 +1,7 @@
 //! The window arithmetic that Reno and CUBIC share.
 
 use super::CongestionStart;
+use crate::tcp::compact::compact;
 use crate::time::Duration;
 
 /// A congestion window with its threshold.
@@ -17,12 +18,16 @@ pub(super) struct Window {
     credit: usize,
 }
 
+compact!(Window { cwnd, ssthresh, mss, credit });
+
 /// A window and its threshold in bytes, from before a reduction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before {
     cwnd: usize,
     ssthresh: usize,
 }
+
+compact!(Before { cwnd, ssthresh });
 
 impl Window {
     pub(super) fn new(start: &CongestionStart) -> Self {

@@ -3,11 +3,13 @@
 
 use super::window::{Before, Window};
 use super::{AckSample, CongestionControl, CongestionStart};
+use crate::tcp::compact::{Compact, Reader, Writer};
 use crate::time::{Duration, Instant};
+use std::any::Any;
 use std::fmt;
 
 /// The rules of one algorithm.
-pub(super) trait Rules: Send + fmt::Debug {
+pub(super) trait Rules: Send + fmt::Debug + 'static {
     /// What a reduction that proves spurious restores beside the window.
     type Saved: Send + fmt::Debug;
 
@@ -50,7 +52,25 @@ impl<R: Rules> WindowBased<R> {
     }
 }
 
+impl<R: Rules<Saved: Compact> + Compact> Compact for WindowBased<R> {
+    fn write(&self, to: &mut Writer) {
+        let Self { window, rules, undo } = self;
+        window.write(to);
+        rules.write(to);
+        undo.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let (window, rules, undo) = Compact::read(from);
+        Self { window, rules, undo }
+    }
+}
+
 impl<R: Rules> CongestionControl for WindowBased<R> {
+    fn built_in(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
     fn cwnd(&self) -> usize {
         self.window.cwnd
     }

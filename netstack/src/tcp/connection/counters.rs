@@ -1,5 +1,6 @@
 //! What happened so far, for `TCP_INFO`.
 
+use crate::tcp::compact::compact;
 use crate::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,18 @@ pub(super) struct Counters {
     pub(super) bytes_received: u64,
     pub(super) bytes_sent: u64,
 }
+
+compact!(Counters {
+    created,
+    segs_in,
+    segs_out,
+    data_segs_in,
+    paws_drops,
+    data_segs_out,
+    bytes_acked,
+    bytes_received,
+    bytes_sent,
+});
 
 impl Counters {
     pub(super) fn new(now: Instant) -> Self {

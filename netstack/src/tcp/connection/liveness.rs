@@ -1,6 +1,7 @@
 //! Whether the peer lives: when something last came from it, and the probes that ask.
 
 use crate::reasons::EndReason;
+use crate::tcp::compact::compact;
 use crate::tcp::options::SocketOptions;
 use crate::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ pub(super) struct Liveness {
     keepalive_probes: u32,
 }
 
+compact!(Liveness { last_received, probe, window_probes, window_probes_since, keepalive_probes });
+
 /// Which probe to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
@@ -29,6 +32,14 @@ pub(super) enum Probe {
     /// The last segments of a flight may be lost (RFC 8985 §7.3).
     Tail,
 }
+
+compact!(
+    enum Probe {
+        Window,
+        Keepalive,
+        Tail,
+    }
+);
 
 /// How long to probe a closed window.
 #[derive(Clone, Copy, Debug)]

@@ -45,6 +45,11 @@ impl Outcome {
         }
     }
 
+    /// Nothing happened that is not known.
+    pub(super) fn untouched() -> Self {
+        Self { events: Events::NONE, ..Self::new() }
+    }
+
     /// The user is to be notified of `events`.
     pub(super) fn notify(&mut self, events: Events) {
         self.events |= events;
@@ -90,6 +95,17 @@ impl Outcome {
     /// The reset that must be sent.
     pub(super) fn reset(&self) -> Option<&Reset> {
         self.reset.as_deref()
+    }
+
+    /// Whether it is [untouched](Self::untouched).
+    pub(super) fn is_untouched(&self) -> bool {
+        let Self { events, completion, error, soft_error, reset, end } = self;
+        events.is_empty()
+            && *completion == Completion::Running
+            && error.is_none()
+            && soft_error.is_none()
+            && reset.is_none()
+            && end.is_none()
     }
 
     /// Whether there is nothing to say.

@@ -5,6 +5,7 @@
 //! stack's to know.
 
 use crate::config::{FastOpenKey, FastOpenKeys};
+use crate::tcp::compact::compact;
 use crate::wire::{FastOpenCookie, FastOpenOption};
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
@@ -87,6 +88,15 @@ pub enum FastOpenFail {
     SynRetransmitted,
 }
 
+compact!(
+    enum FastOpenFail {
+        None,
+        CookieUnavailable,
+        DataNotAcked,
+        SynRetransmitted,
+    }
+);
+
 /// What a connection remembers of its Fast Open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::tcp) struct FastOpenNotes {
@@ -98,6 +108,8 @@ pub(in crate::tcp) struct FastOpenNotes {
     /// Something on the way seems to swallow what follows a SYN with data, which was not reported yet.
     pub(super) suspicion: bool,
 }
+
+compact!(FastOpenNotes { active, syn_data_acked, client_fail, suspicion });
 
 impl FastOpenNotes {
     /// Whether Fast Open was used for a SYN of ours.

@@ -5,6 +5,7 @@
 //! one of the connection's deadlines. A timer that rings late, by a millisecond for example, is made up
 //! for: what should have left in between leaves at once, so that the rate holds on a coarse timer.
 
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// Lateness of a timer that is made up for. What is lost beyond it is lost: a burst would follow.
@@ -32,6 +33,8 @@ pub(in crate::tcp) struct Pacer {
     /// fault and not the application's.
     behind: bool,
 }
+
+compact!(Pacer { next, waiting, behind });
 
 impl Pacer {
     pub(in crate::tcp) fn new(now: Instant) -> Self {

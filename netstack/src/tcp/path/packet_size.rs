@@ -7,6 +7,7 @@
 
 use super::known::{MtuReport, Path, payload_of};
 use crate::config::{Config, MtuProbing};
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::time::Instant;
 
@@ -28,6 +29,8 @@ pub(in crate::tcp) struct PacketSize {
     search: Option<Box<Search>>,
 }
 
+compact!(PacketSize { ipv6, locked, options, max_segment, min_segment, path, search });
+
 /// The search of RFC 4821 §7: packets of `low` bytes pass, those above `high` do not, or could not be
 /// used.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ struct Search {
     since: Instant,
 }
 
+compact!(Search { low, high, probe, since });
+
 /// A probe in flight.
 #[derive(Clone, Copy, Debug)]
 struct ProbeOut {
@@ -46,6 +51,8 @@ struct ProbeOut {
     /// Bytes of the packet.
     size: usize,
 }
+
+compact!(ProbeOut { end, size });
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

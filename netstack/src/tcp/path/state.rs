@@ -2,6 +2,7 @@
 
 mod metrics;
 mod rate;
+mod rest;
 
 pub(in crate::tcp) use rate::Departure;
 

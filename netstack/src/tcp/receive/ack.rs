@@ -7,6 +7,7 @@
 
 use crate::config::Config;
 use crate::tcp::answer_limit::AnswerLimit;
+use crate::tcp::compact::{Compact, Reader, Writer, compact};
 use crate::time::{Duration, Instant};
 
 /// Segments acknowledged at once in quick mode, at most.
@@ -32,6 +33,33 @@ enum Pushed {
     Again,
 }
 
+impl Compact for Due {
+    fn write(&self, to: &mut Writer) {
+        let at = match self {
+            Self::No => None,
+            Self::Now => Some(None),
+            Self::At(at) => Some(Some(*at)),
+        };
+        at.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        match Compact::read(from) {
+            None => Self::No,
+            Some(None) => Self::Now,
+            Some(Some(at)) => Self::At(at),
+        }
+    }
+}
+
+compact!(
+    enum Pushed {
+        No,
+        Once,
+        Again,
+    }
+);
+
 /// The policy's state.
 #[derive(Debug)]
 pub(super) struct AckPolicy {
@@ -53,6 +81,8 @@ pub(super) struct AckPolicy {
     /// Challenge ACKs (RFC 5961 §7).
     challenges: AnswerLimit,
 }
+
+compact!(AckPolicy { due, urgent, quick, pingpong, pushed, ato, last_data, min, max, challenges });
 
 impl AckPolicy {
     pub(super) fn new(config: &Config) -> Self {

@@ -6,6 +6,7 @@ mod check;
 use super::recv_buffer::{CHUNK_OVERHEAD, worth_keeping};
 use crate::buffer::Chunk;
 use crate::memory::tree;
+use crate::tcp::compact::{Compact, Reader, Writer};
 use crate::tcp::seq::Seq;
 use crate::wire::MAX_SACK_BLOCKS;
 use arrayvec::ArrayVec;
@@ -41,6 +42,21 @@ pub(super) struct Inserted {
     pub new_bytes: usize,
     /// The first run of bytes that were here already: what a DSACK reports (RFC 2883 §4).
     pub duplicate: Option<(Seq, Seq)>,
+}
+
+impl Compact for Assembler {
+    /// The rest of an empty one.
+    fn write(&self, to: &mut Writer) {
+        let Self { data, runs, recent, truesize, len } = self;
+        debug_assert!(data.is_empty() && runs.is_empty() && (*truesize, *len) == (0, 0));
+        recent.len().write(to);
+        recent.iter().for_each(|position| position.write(to));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let recent = (0..usize::read(from)).take(MAX_SACK_BLOCKS).map(|_| Seq::read(from)).collect();
+        Self { recent, ..Self::default() }
+    }
 }
 
 impl Assembler {

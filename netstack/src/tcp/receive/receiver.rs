@@ -22,6 +22,7 @@ use super::space::RecvSpace;
 use crate::buffer::Chunk;
 use crate::config::Config;
 use crate::reasons::DropReason;
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::tcp::window::WindowScale;
 use crate::time::{Duration, Instant};
@@ -65,6 +66,25 @@ pub(in crate::tcp) struct Receiver {
     discard: bool,
 }
 
+compact!(Receiver {
+    rcv_nxt,
+    right_edge,
+    last_ack_sent,
+    opening,
+    scale,
+    buffer,
+    assembler,
+    fin,
+    duplicate,
+    sack,
+    space,
+    rcv_mss,
+    advertised_mss,
+    ack,
+    tuning,
+    discard,
+});
+
 /// A FIN of the peer. It counts once the stream comes to it; until then it may turn out to be misplaced.
 #[derive(Clone, Copy, Debug)]
 struct Fin {
@@ -75,6 +95,8 @@ struct Fin {
     /// Whether nothing was queued since it came.
     latest: bool,
 }
+
+compact!(Fin { start, at, latest });
 
 /// What a connection knows of receiving when it begins.
 #[derive(Debug)]
@@ -132,6 +154,16 @@ pub(in crate::tcp) enum Received {
 }
 
 impl Receiver {
+    /// Whether everything was read and acknowledged, and nothing is missing.
+    pub(in crate::tcp) fn is_at_rest(&self) -> bool {
+        self.buffer.is_empty()
+            && self.assembler.is_empty()
+            && self.fin.is_none()
+            && self.duplicate.is_none()
+            && self.ack.due() == super::Due::No
+            && !self.discard
+    }
+
     pub(in crate::tcp) fn new(now: Instant, setup: ReceiverSetup, config: &Config) -> Self {
         let ReceiverSetup { rcv_nxt, scale, offered, sack, advertised_mss, buffer_size, clamp, rtt } = setup;
         Self {

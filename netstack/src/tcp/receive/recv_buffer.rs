@@ -1,6 +1,7 @@
 //! Bytes that arrived in order and wait for the reader.
 
 use crate::buffer::Chunk;
+use crate::tcp::compact::{Compact, Reader, Writer};
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
 
@@ -37,6 +38,18 @@ pub(super) struct RecvBuffer {
 /// Whether a chunk uses enough of its buffer to be kept.
 pub(super) fn worth_keeping(chunk: &Chunk) -> bool {
     chunk.len() * KEEP_SHARE >= chunk.capacity() + CHUNK_OVERHEAD
+}
+
+impl Compact for RecvBuffer {
+    /// Nothing: a connection at rest has read everything.
+    fn write(&self, _: &mut Writer) {
+        let Self { chunks, len, memory } = self;
+        debug_assert!(chunks.is_empty() && (*len, *memory) == (0, 0));
+    }
+
+    fn read(_: &mut Reader<'_>) -> Self {
+        Self::default()
+    }
 }
 
 impl RecvBuffer {

@@ -1,6 +1,7 @@
 //! Auto-tuning of the receive window ("dynamic right-sizing"): twice what the reader takes in a round
 //! trip, so that a sender whose window doubles is never held back by ours.
 
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(super) struct RightSizing {
     tsecr: u32,
     advertised_mss: usize,
 }
+
+compact!(RightSizing { start, at, space, rtt, rtt_edge, rtt_at, tsecr, advertised_mss });
 
 impl RightSizing {
     /// The state of a connection that begins: the peer was offered `offered` bytes from `rcv_nxt` on,

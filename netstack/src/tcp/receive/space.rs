@@ -1,6 +1,7 @@
 //! How large the receive window may be (`SO_RCVBUF`, `TCP_WINDOW_CLAMP`).
 
 use crate::config::Config;
+use crate::tcp::compact::compact;
 
 /// The limits of the window, in bytes.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) struct RecvSpace {
     /// How much memory may be held, in bytes: less than all of it under memory pressure only.
     allowance: usize,
 }
+
+compact!(RecvSpace { limit, max_limit, locked, clamp, allowance });
 
 /// Window limit in bytes of a receive buffer, where `SO_RCVBUF` is `set`, or else its memory is
 /// `automatic` bytes. The memory is twice what was set (socket(7)), and the window is half of the memory.

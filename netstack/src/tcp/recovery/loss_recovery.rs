@@ -15,6 +15,7 @@ use super::timeouts::Timeouts;
 use super::tlp::TailProbe;
 use super::undo::Undo;
 use crate::config::Config;
+use crate::tcp::compact::compact;
 use crate::tcp::congestion::CongestionControl;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -30,6 +31,14 @@ enum Frto {
     /// New data is sent before more is repaired; step 2b. It stays new once some of it left.
     NewData,
 }
+
+compact!(
+    enum Frto {
+        Off,
+        Undecided,
+        NewData,
+    }
+);
 
 /// Loss recovery of one connection.
 #[derive(Debug)]
@@ -63,6 +72,25 @@ pub(in crate::tcp) struct Recovery {
     counters: RecoveryCounters,
 }
 
+compact!(Recovery {
+    board,
+    state,
+    recovery_point,
+    dup_acks,
+    sack,
+    rack,
+    prr,
+    reordering,
+    tail,
+    undo,
+    frto,
+    reorder_timer,
+    timeouts,
+    first_retransmission,
+    mtu_probe,
+    counters,
+});
+
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::tcp) struct RecoveryCounters {
@@ -73,6 +101,15 @@ pub(in crate::tcp) struct RecoveryCounters {
     /// Segments that the peer reported as duplicates.
     pub(in crate::tcp) dsack_dups: u64,
 }
+
+impl Recovery {
+    /// Whether nothing is in flight.
+    pub(in crate::tcp) fn is_at_rest(&self) -> bool {
+        self.board.is_at_rest() && self.reorder_timer.is_none() && self.mtu_probe.is_none()
+    }
+}
+
+compact!(RecoveryCounters { total_retrans, bytes_retrans, dsack_dups });
 
 impl Recovery {
     /// Nothing is in flight; the next byte to be sent is at `snd_nxt`.

@@ -1,6 +1,8 @@
 //! Proportional rate reduction (RFC 6937, with the reduction bound of RFC 9937): how much each
 //! acknowledgment in fast recovery lets out.
 
+use crate::tcp::compact::compact;
+
 /// The variables of one recovery, in bytes.
 #[derive(Debug, Default)]
 pub(super) struct Prr {
@@ -11,6 +13,8 @@ pub(super) struct Prr {
     /// RecoverFS: the congestion window when it began, as in Linux; what was in flight in the RFC.
     recover_fs: usize,
 }
+
+compact!(Prr { delivered, out, recover_fs });
 
 /// What one acknowledgment said.
 #[derive(Clone, Copy, Debug)]

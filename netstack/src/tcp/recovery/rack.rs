@@ -1,6 +1,7 @@
 //! RACK: finding losses by time (RFC 8985).
 
 use super::scoreboard::{Delivered, Losses, RackSample, Scoreboard};
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub(super) struct Rack {
     /// Recoveries until the older of the two is forgotten.
     remember: u32,
 }
+
+compact!(Rack { latest, rtt, advanced, steps, persist, widened_until, latest_originals, remember });
 
 impl Default for Rack {
     fn default() -> Self {

@@ -2,6 +2,7 @@
 //! acknowledgments of RFC 5681 §3.2 and grows with what is seen.
 
 use super::scoreboard::Scoreboard;
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ pub(in crate::tcp) struct Reordering {
     /// When it was seen last.
     last: Instant,
 }
+
+compact!(Reordering { degree, seen, last });
 
 impl Default for Reordering {
     fn default() -> Self {

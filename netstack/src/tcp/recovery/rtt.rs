@@ -1,6 +1,7 @@
 //! Round-trip time and the retransmission time-out (RFC 6298).
 
 use crate::config::Config;
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// The estimator. Times are kept in nanoseconds.
@@ -21,6 +22,8 @@ pub struct RttEstimator {
     rto_min: Duration,
     rto_max: Duration,
 }
+
+compact!(RttEstimator { srtt, rttvar, min_rtt, latest, rto, backoff, rto_min, rto_max });
 
 impl RttEstimator {
     /// No sample yet: the RTO is [`Config::rto_initial`] (RFC 6298 §2.1).
@@ -146,6 +149,8 @@ struct RecentMin {
     present: Option<Duration>,
     previous: Option<Duration>,
 }
+
+compact!(RecentMin { half, began, present, previous });
 
 impl RecentMin {
     fn new(window: Duration) -> Self {

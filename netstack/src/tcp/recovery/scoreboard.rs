@@ -21,6 +21,7 @@ pub(super) use progress::{Delivered, Progress, RackSample};
 use progress::By;
 
 use crate::memory::{block, tree};
+use crate::tcp::compact::{Compact, Reader, Writer};
 use crate::tcp::delivery_rate::{DeliveryRate, LossSample, RateSample, Stamp};
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -64,6 +65,49 @@ pub(in crate::tcp) struct Scoreboard {
     /// Records that were inserted so far: what the work of an acknowledgment is measured by.
     #[cfg(test)]
     inserted: usize,
+}
+
+impl Scoreboard {
+    /// Whether there are no records, and nothing waits to be told.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.fresh.is_empty() && self.filed.is_none() && self.losses.is_empty()
+    }
+}
+
+impl Compact for Scoreboard {
+    /// The rest of an empty one.
+    fn write(&self, to: &mut Writer) {
+        let Self {
+            fresh,
+            filed,
+            outstanding,
+            sacked,
+            highest_sacked,
+            lost_bytes,
+            retransmitted,
+            rate,
+            losses,
+            #[cfg(test)]
+            inserted,
+        } = self;
+        debug_assert!(fresh.is_empty() && filed.is_none() && losses.is_empty());
+        debug_assert_eq!((*outstanding, *sacked, *lost_bytes, *retransmitted), (0, 0, 0, 0));
+        highest_sacked.write(to);
+        rate.write(to);
+        #[cfg(test)]
+        inserted.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let (highest_sacked, rate) = Compact::read(from);
+        Self {
+            highest_sacked,
+            rate,
+            #[cfg(test)]
+            inserted: Compact::read(from),
+            ..Self::default()
+        }
+    }
 }
 
 /// Records of which something may be known.

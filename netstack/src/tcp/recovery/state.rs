@@ -1,5 +1,7 @@
 //! The phases of loss recovery, with the names of Linux.
 
+use crate::tcp::compact::compact;
+
 /// The phase of loss recovery (`tcp_ca_state` in Linux, `ca_state` of `TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum CongestionState {
@@ -15,3 +17,13 @@ pub enum CongestionState {
     /// After a retransmission timeout.
     Loss,
 }
+
+compact!(
+    enum CongestionState {
+        Open,
+        Disorder,
+        Cwr,
+        Recovery,
+        Loss,
+    }
+);

@@ -1,5 +1,6 @@
 //! Time-outs in a row, and how long the peer has been sent to again without acknowledging anything.
 
+use crate::tcp::compact::compact;
 use crate::time::Instant;
 
 /// A series of time-outs: it ends with whatever the peer acknowledges.
@@ -11,6 +12,8 @@ pub(super) struct Timeouts {
     /// in Linux).
     retrans_stamp: Option<Instant>,
 }
+
+compact!(Timeouts { count, retrans_stamp });
 
 impl Timeouts {
     pub(super) fn count(&self) -> u32 {

@@ -4,6 +4,7 @@
 
 use super::rtt::RttEstimator;
 use crate::config::Config;
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::time::Duration;
 
@@ -20,11 +21,15 @@ struct Probe {
     retransmission: bool,
 }
 
+compact!(Probe { end, retransmission });
+
 /// The state of RFC 8985 §7.1.
 #[derive(Debug, Default)]
 pub(super) struct TailProbe {
     probe: Option<Probe>,
 }
+
+compact!(TailProbe { probe });
 
 /// What an acknowledgment says of a probe.
 #[derive(Clone, Copy, Debug)]

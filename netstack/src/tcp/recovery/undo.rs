@@ -3,6 +3,7 @@
 //! A retransmission was needless if the acknowledgment that covers it echoes a timestamp from before
 //! it left (Eifel), or if the peer reports everything that was sent again as a duplicate (DSACK).
 
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 
 /// What is known of the last reduction.
@@ -13,6 +14,8 @@ pub(super) struct Undo {
     /// Segments sent again since and not reported as duplicates; none before the first.
     retransmitted: Option<u32>,
 }
+
+compact!(Undo { marker, retransmitted });
 
 impl Undo {
     /// The window is reduced; `in_flight` retransmissions of before are still out, and may come back

@@ -1,5 +1,6 @@
 //! What a connection with something to send spends its time on, for `TCP_INFO`.
 
+use crate::tcp::compact::compact;
 use crate::time::{Duration, Instant};
 
 /// What holds the sender back. The order is that of precedence, as in Linux: a later one displaces an
@@ -17,6 +18,15 @@ pub(in crate::tcp) enum Holds {
     SendBuffer,
 }
 
+compact!(
+    enum Holds {
+        Nothing,
+        Network,
+        PeerWindow,
+        SendBuffer,
+    }
+);
+
 /// The stopwatch (Linux's `tcp_chrono`).
 #[derive(Debug, Default)]
 pub(in crate::tcp) struct Chrono {
@@ -27,6 +37,8 @@ pub(in crate::tcp) struct Chrono {
     peer_window: u64,
     send_buffer: u64,
 }
+
+compact!(Chrono { now, since, network, peer_window, send_buffer });
 
 /// The times so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

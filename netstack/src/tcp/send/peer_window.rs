@@ -1,5 +1,6 @@
 //! The window that the peer offers.
 
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::tcp::window::WindowScale;
 
@@ -15,6 +16,8 @@ pub(super) struct PeerWindow {
     /// The peer's window scale.
     scale: WindowScale,
 }
+
+compact!(PeerWindow { snd_wnd, wl1, max_wnd, scale });
 
 impl PeerWindow {
     /// The window `snd_wnd` came with the segment at `wl1`.

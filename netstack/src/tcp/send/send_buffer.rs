@@ -123,6 +123,17 @@ impl SendBuffer {
         Self { blocks, records, sent: 0, sealed: 0, shared: 0, start, end: start, pool }
     }
 
+    /// Where large blocks come from.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Whether it is as a new one that begins at its end.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let Self { blocks, records, sent, sealed, shared, start, end, pool: _ } = self;
+        blocks.is_empty() && records.is_empty() && (*sent, *sealed, *shared) == (0, 0, 0) && start == end
+    }
+
     /// Bytes held.
     pub(super) fn len(&self) -> usize {
         self.end.since(self.start)

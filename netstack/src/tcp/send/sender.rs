@@ -1,5 +1,6 @@
 //! The sending half of a connection: SND.UNA, SND.NXT, the peer's window, and what waits to be sent.
 
+mod rest;
 mod sizing;
 mod writing;
 

@@ -1,6 +1,7 @@
 //! How much may be written before it is acknowledged (`SO_SNDBUF`), and who waits for room.
 
 use crate::config::Config;
+use crate::tcp::compact::compact;
 
 /// What auto-tuning takes a segment in flight to cost beside its payload: headers and
 /// `skb_shared_info`, which come to the next power of two with it, and the `sk_buff`.
@@ -29,6 +30,8 @@ pub(super) struct SendSpace {
     news: RoomNews,
 }
 
+compact!(SendSpace { limit, locked, max_limit, allowance, unsent_share, wanted, news });
+
 /// What may have made room in the send buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::tcp) enum RoomNews {
@@ -39,6 +42,14 @@ pub(in crate::tcp) enum RoomNews {
     /// An acknowledgment came.
     Acked,
 }
+
+compact!(
+    enum RoomNews {
+        None,
+        Sent,
+        Acked,
+    }
+);
 
 impl SendSpace {
     /// `size` is `SO_SNDBUF` as the user set it.

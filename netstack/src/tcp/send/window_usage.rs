@@ -1,5 +1,6 @@
 //! How much of the congestion window is used.
 
+use crate::tcp::compact::compact;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(super) struct WindowUsage {
     /// When the window was last reduced for a pause: once for each.
     restarted: Instant,
 }
+
+compact!(WindowUsage { limited, max_in_flight, round_end, used, since, restarted });
 
 impl WindowUsage {
     pub(super) fn new(now: Instant, snd_una: Seq) -> Self {

@@ -98,7 +98,7 @@ impl Held<'_, '_> {
                 if let Some(report) = report {
                     self.tcp.on_fast_open_report(self.turn.now, self.cell.key(), &report);
                 }
-                self.state.stage = Stage::Connected(connection);
+                self.state.stage = Stage::Connected(connection.into());
                 self.state.on_new_stage();
                 self.notify(Events::WRITABLE);
             }
@@ -156,7 +156,7 @@ impl Held<'_, '_> {
         match (replaced, &mut self.state.stage) {
             // What was acknowledged was promised: the application may read it.
             (Stage::Connected(connection), Stage::Over(over)) if connection.unread() > 0 => {
-                over.unread = Some(connection);
+                over.unread = connection.into_awake();
                 None
             }
             (replaced, _) => Some(replaced),

@@ -10,6 +10,7 @@ use crate::stack::tcp::demux::TimeWaitEntry;
 use crate::stack::tcp::ends::ConnectionEnd;
 use crate::stack::tcp::send::packets_of_time_wait;
 use crate::tcp::Completion;
+use crate::time::Instant;
 use crate::trace::EventKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,10 +78,21 @@ impl Held<'_, '_> {
             Stage::Opening(opening) => opening.poll_timeout(),
             Stage::Over(_) => None,
         };
-        if let Some(at) = deadline {
+        if let Some(at) = self.or_rest(deadline) {
             let target = || Deadline::Cell(Arc::downgrade(self.cell));
             self.turn.out.deadline_moved(self.tcp.deadlines.arm(&mut self.state.timer, at, target));
         }
+    }
+
+    /// The deadline, or when the connection is to be put to rest if that is earlier. While an earlier deadline is armed,
+    /// as mostly, it is time to ask when that has fired.
+    #[inline]
+    fn or_rest(&self, deadline: Option<Instant>) -> Option<Instant> {
+        if self.state.timer.is_armed() {
+            return deadline;
+        }
+        let rest = self.state.rests_at(self.turn.now);
+        deadline.into_iter().chain(rest).min()
     }
 
     /// Takes a connection that is over out of the tables, or leaves a TIME-WAIT entry there.

@@ -148,7 +148,7 @@ impl<'h, 't> HeldListener<'h, 't> {
             flow_label: flow_label(self.turn.core, &key),
             queue,
             ip,
-            stage: Stage::Connected(connection),
+            stage: Stage::Connected(connection.into()),
             binding,
             fast_open,
             now: self.turn.now,

@@ -1,6 +1,7 @@
 //! What an acknowledgment delivers, as those see it who learn from it.
 
 use super::Record;
+use crate::tcp::compact::compact;
 use crate::tcp::delivery_rate::Stamp;
 use crate::tcp::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -12,6 +13,8 @@ pub(in crate::tcp::recovery) struct Delivered {
     pub(in crate::tcp::recovery) end: Seq,
     pub(in crate::tcp::recovery) retransmitted: bool,
 }
+
+compact!(Delivered { sent_at, end, retransmitted });
 
 /// What an acknowledgment did.
 #[derive(Clone, Copy, Debug, Default)]

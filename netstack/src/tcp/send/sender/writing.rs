@@ -1,6 +1,7 @@
 //! Writing: how much of it there is room for, and where records end.
 
 use super::{Holds, MAX_RECORD, RoomNews, Sender};
+use crate::tcp::compact::compact;
 use crate::tcp::send::send_flags::SendFlags;
 use crate::time::Instant;
 use bytes::Bytes;
@@ -20,6 +21,14 @@ pub(super) enum Writing {
     /// The user said so (`MSG_MORE`).
     More,
 }
+
+compact!(
+    enum Writing {
+        No,
+        Filled,
+        More,
+    }
+);
 
 /// What a call of [`Connection::write_record`](crate::tcp::Connection::write_record) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

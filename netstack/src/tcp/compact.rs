@@ -1,0 +1,399 @@
+//! Values as few bytes: how the state of a connection is kept while nothing happens to it.
+//!
+//! What is written is read by the same build of this crate, in the same process, field by field in the same order. So
+//! there is neither a format nor a version, and what was not written cannot be read. Numbers are short where they are
+//! small, or as large as can be. Times and sequence numbers are written as distances from the one before, since those
+//! of a connection are near each other. What is true or false, and whether there is a value, takes a bit.
+
+use super::seq::Seq;
+use crate::time::{Duration, Instant};
+
+/// A value that can be written as few bytes.
+pub(super) trait Compact: Sized {
+    /// Writes all of it.
+    fn write(&self, to: &mut Writer);
+
+    /// What [`Compact::write`] wrote.
+    fn read(from: &mut Reader<'_>) -> Self;
+}
+
+/// Writes and reads a struct field by field, all of them, or an enum without values by its variants.
+macro_rules! compact {
+    ($name:ident { $($field:ident),+ $(,)? }) => {
+        impl $crate::tcp::compact::Compact for $name {
+            fn write(&self, to: &mut $crate::tcp::compact::Writer) {
+                let Self { $($field),+ } = self;
+                $($crate::tcp::compact::Compact::write($field, to);)+
+            }
+
+            fn read(from: &mut $crate::tcp::compact::Reader<'_>) -> Self {
+                $(let $field = $crate::tcp::compact::Compact::read(from);)+
+                Self { $($field),+ }
+            }
+        }
+    };
+    (enum $name:ident { $first:ident $(, $variant:ident)* $(,)? }) => {
+        impl $crate::tcp::compact::Compact for $name {
+            fn write(&self, to: &mut $crate::tcp::compact::Writer) {
+                // In the order of the variants: an exhaustive match, and the place of each.
+                let all = [Self::$first $(, Self::$variant)*];
+                match self {
+                    Self::$first $(| Self::$variant)* => {}
+                }
+                let place = all.iter().position(|variant| variant == self).unwrap_or_default();
+                $crate::tcp::compact::Compact::write(&place, to);
+            }
+
+            fn read(from: &mut $crate::tcp::compact::Reader<'_>) -> Self {
+                let all = [Self::$first $(, Self::$variant)*];
+                let place: usize = $crate::tcp::compact::Compact::read(from);
+                all.get(place).copied().unwrap_or(Self::$first)
+            }
+        }
+    };
+}
+
+pub(super) use compact;
+
+/// Bytes that a state seldom exceeds.
+const USUAL: usize = 512;
+
+/// Where values are written to.
+#[derive(Debug)]
+pub(super) struct Writer {
+    bits: BitWriter,
+    bytes: Vec<u8>,
+    last: Last,
+}
+
+#[derive(Debug, Default)]
+struct BitWriter {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+/// What the next time and the next sequence number are near.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    nanos: u64,
+    seq: u64,
+}
+
+impl Writer {
+    pub(super) fn new() -> Self {
+        let bits = BitWriter { bytes: Vec::with_capacity(USUAL / 8), used: 0 };
+        Self { bits, bytes: Vec::with_capacity(USUAL), last: Last::default() }
+    }
+
+    /// What was written.
+    pub(super) fn finish(self) -> Box<[u8]> {
+        let Self { bits: BitWriter { bytes: bits, .. }, bytes, .. } = self;
+        let mut all = Vec::with_capacity(size_of::<u16>() + bits.len() + bytes.len());
+        all.extend_from_slice(&(bits.len() as u16).to_ne_bytes());
+        all.extend_from_slice(&bits);
+        all.extend_from_slice(&bytes);
+        all.into_boxed_slice()
+    }
+
+    /// A value that is mostly the `usual` one, which who reads it knows.
+    pub(super) fn unusual<T: Compact + PartialEq>(&mut self, value: &T, usual: &T) {
+        let differs = value != usual;
+        self.bit(differs);
+        if differs {
+            value.write(self);
+        }
+    }
+
+    fn bit(&mut self, bit: bool) {
+        let BitWriter { bytes, used } = &mut self.bits;
+        if *used % 8 == 0 {
+            bytes.push(0);
+        }
+        if let Some(last) = bytes.last_mut() {
+            *last |= u8::from(bit) << (*used % 8);
+        }
+        *used += 1;
+    }
+
+    /// Seven bits in each byte, the lowest first (LEB128).
+    fn number(&mut self, mut number: u128) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    /// A distance of either sign.
+    fn distance(&mut self, from: u64, to: u64) {
+        let distance = i128::from(to) - i128::from(from);
+        self.number(((distance << 1) ^ (distance >> 127)) as u128);
+    }
+}
+
+/// Where values are read from.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    bits: &'a [u8],
+    used: usize,
+    bytes: &'a [u8],
+    last: Last,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads what a writer has written.
+    pub(super) fn new(all: &'a [u8]) -> Self {
+        let (len, rest) =
+            all.split_first_chunk().map_or((0, all), |(len, rest)| (u16::from_ne_bytes(*len), rest));
+        let (bits, bytes) = rest.split_at_checked(usize::from(len)).unwrap_or_default();
+        Self { bits, used: 0, bytes, last: Last::default() }
+    }
+
+    /// What [`Writer::unusual`] wrote.
+    pub(super) fn unusual<T: Compact>(&mut self, usual: T) -> T {
+        if self.bit() { T::read(self) } else { usual }
+    }
+
+    /// Whether everything was read.
+    #[cfg(test)]
+    pub(super) fn is_at_end(&self) -> bool {
+        self.bytes.is_empty() && self.used.div_ceil(8) == self.bits.len()
+    }
+
+    fn bit(&mut self) -> bool {
+        let byte = self.bits.get(self.used / 8).copied().unwrap_or_default();
+        let bit = byte >> (self.used % 8) & 1;
+        self.used += 1;
+        bit != 0
+    }
+
+    fn number(&mut self) -> u128 {
+        let (mut number, mut shift) = (0, 0);
+        while let Some((byte, rest)) = self.bytes.split_first() {
+            self.bytes = rest;
+            number |= u128::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 || shift > 126 {
+                break;
+            }
+        }
+        number
+    }
+
+    fn distance(&mut self, from: u64) -> u64 {
+        let number = self.number();
+        let distance = (number >> 1) as i128 ^ -((number & 1) as i128);
+        (i128::from(from) + distance) as u64
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty)+) => {$(
+        impl Compact for $number {
+            // The largest means "no limit": it becomes 0, and each other number is one more.
+            fn write(&self, to: &mut Writer) {
+                to.number(self.wrapping_add(1) as u128);
+            }
+
+            fn read(from: &mut Reader<'_>) -> Self {
+                (from.number() as Self).wrapping_sub(1)
+            }
+        }
+    )+};
+}
+
+numbers!(u8 u16 u32 u64 usize);
+
+impl Compact for bool {
+    fn write(&self, to: &mut Writer) {
+        to.bit(*self);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        from.bit()
+    }
+}
+
+impl Compact for () {
+    fn write(&self, _: &mut Writer) {}
+
+    fn read(_: &mut Reader<'_>) -> Self {}
+}
+
+impl Compact for Duration {
+    fn write(&self, to: &mut Writer) {
+        to.number(self.as_nanos());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        const SECOND: u128 = 1_000_000_000;
+        let nanos = from.number();
+        Self::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
+    }
+}
+
+impl Compact for Instant {
+    fn write(&self, to: &mut Writer) {
+        let is_never = *self == Self::FAR_FUTURE;
+        to.bit(is_never);
+        if !is_never {
+            to.distance(to.last.nanos, self.as_nanos());
+            to.last.nanos = self.as_nanos();
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        if from.bit() {
+            return Self::FAR_FUTURE;
+        }
+        from.last.nanos = from.distance(from.last.nanos);
+        Self::from_nanos(from.last.nanos)
+    }
+}
+
+impl Compact for Seq {
+    fn write(&self, to: &mut Writer) {
+        to.distance(to.last.seq, self.raw());
+        to.last.seq = self.raw();
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        from.last.seq = from.distance(from.last.seq);
+        Self::from_raw(from.last.seq)
+    }
+}
+
+impl<T: Compact> Compact for Option<T> {
+    fn write(&self, to: &mut Writer) {
+        to.bit(self.is_some());
+        if let Some(value) = self {
+            value.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        from.bit().then(|| T::read(from))
+    }
+}
+
+impl<T: Compact> Compact for Box<T> {
+    fn write(&self, to: &mut Writer) {
+        T::write(self, to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self::new(T::read(from))
+    }
+}
+
+impl<A: Compact, B: Compact> Compact for (A, B) {
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+        self.1.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        (A::read(from), B::read(from))
+    }
+}
+
+impl<A: Compact, B: Compact, C: Compact> Compact for (A, B, C) {
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+        self.1.write(to);
+        self.2.write(to);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        (A::read(from), B::read(from), C::read(from))
+    }
+}
+
+impl<T: Compact, const N: usize> Compact for [T; N] {
+    fn write(&self, to: &mut Writer) {
+        self.iter().for_each(|value| value.write(to));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        std::array::from_fn(|_| T::read(from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Debug;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Colour {
+        Red,
+        Green,
+    }
+
+    compact!(
+        enum Colour {
+            Red,
+            Green,
+        }
+    );
+
+    #[derive(Debug, PartialEq, Eq)]
+    struct Both {
+        colour: Colour,
+        seqs: (Seq, Option<Seq>),
+    }
+
+    compact!(Both { colour, seqs });
+
+    fn there_and_back<T: Compact + PartialEq + Debug>(value: T) -> usize {
+        let mut writer = Writer::new();
+        value.write(&mut writer);
+        let bytes = writer.finish();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(T::read(&mut reader), value);
+        assert!(reader.is_at_end(), "{value:?}");
+        bytes.len()
+    }
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        for number in [0, 1, 126, 127, 128, 1 << 35, u64::MAX - 1, u64::MAX] {
+            there_and_back(number);
+            there_and_back([Some(Instant::from_nanos(number)), None, Some(Instant::ZERO)]);
+            there_and_back((Duration::from_nanos(number), Duration::MAX, Duration::ZERO));
+            there_and_back([Seq::from_raw(number), Seq::from_raw(0), Seq::from_raw(u64::MAX)]);
+        }
+        there_and_back([0, 1, 255_u8]);
+        there_and_back([usize::MAX, 7]);
+        there_and_back((u32::MAX, u16::MAX, ()));
+        there_and_back([true; 9]);
+        there_and_back(Both { colour: Colour::Green, seqs: (Seq::from_raw(9), None) });
+        there_and_back(Some(Box::new(Both { colour: Colour::Red, seqs: (Seq::from_raw(0), None) })));
+    }
+
+    #[test]
+    fn what_is_likely_is_short() {
+        let beside = size_of::<u16>();
+        assert_eq!(there_and_back([usize::MAX; 8]), beside + 8);
+        assert_eq!(there_and_back([Instant::FAR_FUTURE; 16]), beside + 2);
+        assert_eq!(there_and_back([None::<u64>; 16]), beside + 2);
+        let late = Instant::from_millis(86_400_000);
+        assert_eq!(there_and_back([late; 9]), beside + 2 + 7 + 8);
+    }
+
+    #[test]
+    fn the_usual_takes_a_bit() {
+        let mut writer = Writer::new();
+        [5, 6, 5].iter().for_each(|number: &u64| writer.unusual(number, &5));
+        let bytes = writer.finish();
+        assert_eq!(bytes.len(), size_of::<u16>() + 2);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!([0; 3].map(|_| reader.unusual(5_u64)), [5, 6, 5]);
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_the_end() {
+        let mut reader = Reader::new(&[]);
+        assert_eq!((u64::read(&mut reader), bool::read(&mut reader)), (u64::MAX, false));
+    }
+}

@@ -1,0 +1,170 @@
+//! A connection at rest: nothing is queued, in flight or waited for, as on most of the connections of a server most of
+//! the time. It is kept as the few bytes that say where it stands, a tenth of what it takes while something happens.
+//!
+//! A connection that was put to rest and woken is the same in every field. [`Compact`] asks for all fields of a
+//! struct, so that none is forgotten; the simulation compares the two each time.
+
+use super::counters::Counters;
+use super::liveness::Liveness;
+use super::outcome::Outcome;
+use super::{Connection, User};
+use crate::buffer::Pool;
+use crate::config::{Config, FastOpenKeys};
+use crate::memory::block;
+use crate::tcp::compact::{Compact, Reader, Writer};
+use crate::tcp::congestion::{CongestionChoice, CongestionControl};
+use crate::tcp::ecn::EcnState;
+use crate::tcp::options::SocketOptions;
+use crate::tcp::path::PathState;
+use crate::tcp::receive::Receiver;
+use crate::tcp::recovery::Recovery;
+use crate::tcp::send::Sender;
+use crate::tcp::state::State;
+use crate::time::Instant;
+use std::sync::Arc;
+
+/// A connection at rest.
+#[derive(Debug)]
+pub struct Resting {
+    /// What differs from one connection to the next.
+    state: Box<[u8]>,
+    config: Arc<Config>,
+    pool: Arc<Pool>,
+    congestion: CongestionChoice,
+    /// What few connections have.
+    rare: Option<Box<Rare>>,
+}
+
+/// What cannot be written as bytes.
+#[derive(Debug, Default)]
+struct Rare {
+    controller: Option<Box<dyn CongestionControl>>,
+    ecn: Option<Box<EcnState>>,
+    fastopen_key: Option<Arc<FastOpenKeys>>,
+}
+
+impl Connection {
+    /// Since when nothing has happened, if nothing is going on: whether it can be [put to rest](Self::rest).
+    pub fn at_rest_since(&self) -> Option<Instant> {
+        let is_at_rest = self.state == State::Established
+            && self.passive.is_none()
+            && !self.user.orphan
+            && !self.user.read_shut
+            && self.outcome.is_untouched()
+            && self.liveness.probe().is_none()
+            && self.recovery.is_at_rest()
+            && self.path.deadline().is_none()
+            && self.timers.waits_for_keepalive_only()
+            && self.snd.is_at_rest()
+            && self.rcv.is_at_rest();
+        is_at_rest.then(|| self.liveness.last_received().max(self.snd.last_sent()))
+    }
+
+    /// Keeps what there is to know of a connection [at rest](Self::at_rest_since).
+    pub fn rest(self: Box<Self>) -> Resting {
+        #[cfg(any(test, feature = "simulation"))]
+        return self.rest_and_compare();
+        #[cfg(not(any(test, feature = "simulation")))]
+        self.put_to_rest()
+    }
+
+    /// In tests each connection that rests is woken once and compared with what it was.
+    #[cfg(any(test, feature = "simulation"))]
+    fn rest_and_compare(self: Box<Self>) -> Resting {
+        let before = format!("{self:?}");
+        let woken = self.put_to_rest().wake();
+        let after = format!("{woken:?}");
+        let same = before.bytes().zip(after.bytes()).take_while(|(before, after)| before == after).count();
+        let around = |text: &str| {
+            text.get(same.saturating_sub(80)..).map(|text| text.chars().take(160).collect::<String>())
+        };
+        assert!(
+            before == after,
+            "a connection that was woken is the same: {:?}, {:?}",
+            around(&before),
+            around(&after)
+        );
+        woken.put_to_rest()
+    }
+
+    fn put_to_rest(self: Box<Self>) -> Resting {
+        let Self {
+            state: _,
+            config,
+            options,
+            snd,
+            rcv,
+            recovery,
+            path,
+            timers,
+            ts,
+            ecn,
+            liveness,
+            outcome: _,
+            user: _,
+            counters,
+            passive: _,
+            fast_open,
+        } = *self;
+        let mut to = Writer::new();
+        options.write(&mut to, &config);
+        counters.write(&mut to);
+        liveness.write(&mut to);
+        timers.write(&mut to);
+        ts.write(&mut to);
+        fast_open.write(&mut to);
+        rcv.write(&mut to);
+        snd.rest(&mut to);
+        recovery.write(&mut to);
+        let controller = path.rest(&mut to);
+        let SocketOptions { congestion, fastopen_key, .. } = options;
+        let is_plain = controller.is_none() && ecn.is_none() && fastopen_key.is_none();
+        let rare = (!is_plain).then(|| Box::new(Rare { controller, ecn, fastopen_key }));
+        Resting { state: to.finish(), config, pool: Arc::clone(snd.pool()), congestion, rare }
+    }
+}
+
+impl Resting {
+    /// The connection as it was.
+    pub fn wake(self) -> Box<Connection> {
+        let Self { state, config, pool, congestion, rare } = self;
+        let Rare { controller, ecn, fastopen_key } = rare.map(|rare| *rare).unwrap_or_default();
+        let from = &mut Reader::new(&state);
+        let options = SocketOptions::read(from, &config, congestion, fastopen_key);
+        let (counters, liveness): (Counters, Liveness) = Compact::read(from);
+        let (timers, ts) = Compact::read(from);
+        let (fast_open, rcv): (_, Receiver) = Compact::read(from);
+        let snd = Sender::wake(from, &pool);
+        let recovery = Recovery::read(from);
+        let path = PathState::wake(from, &config, controller).expect("what was not written was kept");
+        Box::new(Connection {
+            state: State::Established,
+            config,
+            options,
+            snd,
+            rcv,
+            recovery,
+            path,
+            timers,
+            ts,
+            ecn,
+            liveness,
+            outcome: Outcome::untouched(),
+            user: User::default(),
+            counters,
+            passive: None,
+            fast_open,
+        })
+    }
+
+    /// Memory beside its own, in bytes.
+    pub fn memory(&self) -> usize {
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            let controller =
+                rare.controller.as_ref().map_or(0, |controller| block(size_of_val(&**controller)));
+            let ecn = rare.ecn.as_ref().map_or(0, |_| block(size_of::<EcnState>()));
+            block(size_of::<Rare>()) + controller + ecn
+        });
+        block(self.state.len()) + rare
+    }
+}

@@ -8,7 +8,7 @@ use netstack::time::Duration;
 use peer::{Host, MSS, Peer};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -57,6 +57,36 @@ fn host() -> Host {
     }))
 }
 
+/// What the facade takes for a stream: who waits for it. The stack counts it in advance.
+const STREAM: isize = 160;
+
+/// Connections on which something was said, and then nothing any more.
+fn at_rest() {
+    const COUNT: u32 = 10_000;
+    let mut host = host();
+    let listener = host.listen(16);
+    let first = host.connect(&listener, COUNT);
+    host.end(first);
+    host.run_for(Duration::from_secs(300));
+    let before = both(&mut host);
+    let mut peers = Vec::with_capacity(COUNT as usize);
+    for number in 0..COUNT {
+        let peer = host.connect(&listener, number);
+        host.data(&peer, 0, b"hello");
+        assert_eq!(read(&host, &peer), 5);
+        peers.push(peer);
+    }
+    host.run_for(Duration::from_secs(10));
+    let each = assert_counted("10,000 at rest", before, &mut host) / COUNT as isize + STREAM;
+    println!("{each} bytes a connection at rest, its stream with it");
+    assert!(each <= 1024, "{each} bytes for a connection at rest");
+    for peer in peers {
+        host.end(peer);
+    }
+    host.run_for(Duration::from_secs(300));
+    assert_eq!(both(&mut host).counted, before.counted, "the count is as before");
+}
+
 /// `count` connections, made while `hold` is what they do.
 fn connections(what: &str, count: u32, mut act: impl FnMut(&mut Host, &Peer)) {
     let mut host = host();
@@ -86,6 +116,14 @@ fn write(host: &Host, peer: &Peer, bytes: &[u8]) -> bool {
     let written =
         host.engine.with_tcp(host.now, |tcp, turn| tcp.write(turn, &peer.cell, &[IoSlice::new(bytes)]));
     written.is_ok()
+}
+
+fn read(host: &Host, peer: &Peer) -> usize {
+    let mut buf = [0; 64];
+    let read = host.engine.with_tcp(host.now, |tcp, turn| {
+        tcp.read(turn, &peer.cell, &mut [IoSliceMut::new(&mut buf)])
+    });
+    read.expect("something was said")
 }
 
 fn half_open() {
@@ -149,6 +187,7 @@ fn the_count_is_that_of_the_allocator() {
     connections("segments out of order", 200, |host, peer| {
         (1..40).for_each(|n| host.data(peer, n * MSS as u32, &[1; MSS]));
     });
+    at_rest();
     half_open();
     fragments();
 }

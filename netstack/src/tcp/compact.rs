@@ -2,11 +2,13 @@
 //!
 //! What is written is read by the same build of this crate, in the same process, field by field in the same order. So
 //! there is neither a format nor a version, and what was not written cannot be read. Numbers are short where they are
-//! small, or as large as can be. Times and sequence numbers are written as distances from the one before, since those
-//! of a connection are near each other. What is true or false, and whether there is a value, takes a bit.
+//! small, or as large as can be. Of times and sequence numbers a connection has few that differ: each is written as the
+//! place of the nearest one before it, and the distance if it is another. What is true or false, and whether there is a
+//! value, takes a bit.
 
 use super::seq::Seq;
 use crate::time::{Duration, Instant};
+use arrayvec::ArrayVec;
 
 /// A value that can be written as few bytes.
 pub(super) trait Compact: Sized {
@@ -63,7 +65,8 @@ const USUAL: usize = 512;
 pub(super) struct Writer {
     bits: BitWriter,
     bytes: Vec<u8>,
-    last: Last,
+    times: Seen,
+    seqs: Seen,
 }
 
 #[derive(Debug, Default)]
@@ -72,17 +75,36 @@ struct BitWriter {
     used: usize,
 }
 
-/// What the next time and the next sequence number are near.
-#[derive(Clone, Copy, Debug, Default)]
-struct Last {
-    nanos: u64,
-    seq: u64,
+/// Times, or sequence numbers, that others are near, as many as were seen first.
+#[derive(Debug)]
+struct Seen(ArrayVec<u64, 16>);
+
+impl Seen {
+    fn new() -> Self {
+        Self([0].into_iter().collect())
+    }
+
+    /// The nearest, and its place.
+    fn nearest(&self, value: u64) -> (usize, u64) {
+        let nearest = self.0.iter().copied().enumerate().min_by_key(|(_, seen)| seen.abs_diff(value));
+        nearest.unwrap_or_default()
+    }
+
+    fn at(&self, place: usize) -> u64 {
+        self.0.get(place).copied().unwrap_or_default()
+    }
+
+    /// Others may be near it.
+    fn learn(&mut self, value: u64) {
+        // What comes when there are enough is near one of them, as a rule.
+        let _ = self.0.try_push(value);
+    }
 }
 
 impl Writer {
     pub(super) fn new() -> Self {
         let bits = BitWriter { bytes: Vec::with_capacity(USUAL / 8), used: 0 };
-        Self { bits, bytes: Vec::with_capacity(USUAL), last: Last::default() }
+        Self { bits, bytes: Vec::with_capacity(USUAL), times: Seen::new(), seqs: Seen::new() }
     }
 
     /// What was written.
@@ -124,10 +146,16 @@ impl Writer {
         self.bytes.push(number as u8);
     }
 
-    /// A distance of either sign.
-    fn distance(&mut self, from: u64, to: u64) {
-        let distance = i128::from(to) - i128::from(from);
-        self.number(((distance << 1) ^ (distance >> 127)) as u128);
+    /// One that may be near another.
+    fn near(&mut self, value: u64, seen: fn(&mut Self) -> &mut Seen) {
+        let (place, nearest) = seen(self).nearest(value);
+        self.bit(value == nearest);
+        self.number(place as u128);
+        if value != nearest {
+            let distance = i128::from(value) - i128::from(nearest);
+            self.number(((distance << 1) ^ (distance >> 127)) as u128);
+            seen(self).learn(value);
+        }
     }
 }
 
@@ -137,7 +165,8 @@ pub(super) struct Reader<'a> {
     bits: &'a [u8],
     used: usize,
     bytes: &'a [u8],
-    last: Last,
+    times: Seen,
+    seqs: Seen,
 }
 
 impl<'a> Reader<'a> {
@@ -146,7 +175,7 @@ impl<'a> Reader<'a> {
         let (len, rest) =
             all.split_first_chunk().map_or((0, all), |(len, rest)| (u16::from_ne_bytes(*len), rest));
         let (bits, bytes) = rest.split_at_checked(usize::from(len)).unwrap_or_default();
-        Self { bits, used: 0, bytes, last: Last::default() }
+        Self { bits, used: 0, bytes, times: Seen::new(), seqs: Seen::new() }
     }
 
     /// What [`Writer::unusual`] wrote.
@@ -180,10 +209,18 @@ impl<'a> Reader<'a> {
         number
     }
 
-    fn distance(&mut self, from: u64) -> u64 {
+    fn near(&mut self, seen: fn(&mut Self) -> &mut Seen) -> u64 {
+        let is_same = self.bit();
+        let place = self.number() as usize;
+        let nearest = seen(self).at(place);
+        if is_same {
+            return nearest;
+        }
         let number = self.number();
         let distance = (number >> 1) as i128 ^ -((number & 1) as i128);
-        (i128::from(from) + distance) as u64
+        let value = (i128::from(nearest) + distance) as u64;
+        seen(self).learn(value);
+        value
     }
 }
 
@@ -221,13 +258,19 @@ impl Compact for () {
 }
 
 impl Compact for Duration {
+    // What is set is a whole number of milliseconds, and what was measured is not.
     fn write(&self, to: &mut Writer) {
-        to.number(self.as_nanos());
+        const MILLI: u128 = 1_000_000;
+        let nanos = self.as_nanos();
+        let is_whole = nanos % MILLI == 0;
+        to.bit(is_whole);
+        to.number(if is_whole { nanos / MILLI } else { nanos });
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
         const SECOND: u128 = 1_000_000_000;
-        let nanos = from.number();
+        let unit = if from.bit() { 1_000_000 } else { 1 };
+        let nanos = from.number() * unit;
         Self::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
     }
 }
@@ -237,29 +280,22 @@ impl Compact for Instant {
         let is_never = *self == Self::FAR_FUTURE;
         to.bit(is_never);
         if !is_never {
-            to.distance(to.last.nanos, self.as_nanos());
-            to.last.nanos = self.as_nanos();
+            to.near(self.as_nanos(), |to| &mut to.times);
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
-        if from.bit() {
-            return Self::FAR_FUTURE;
-        }
-        from.last.nanos = from.distance(from.last.nanos);
-        Self::from_nanos(from.last.nanos)
+        if from.bit() { Self::FAR_FUTURE } else { Self::from_nanos(from.near(|from| &mut from.times)) }
     }
 }
 
 impl Compact for Seq {
     fn write(&self, to: &mut Writer) {
-        to.distance(to.last.seq, self.raw());
-        to.last.seq = self.raw();
+        to.near(self.raw(), |to| &mut to.seqs);
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
-        from.last.seq = from.distance(from.last.seq);
-        Self::from_raw(from.last.seq)
+        Self::from_raw(from.near(|from| &mut from.seqs))
     }
 }
 
@@ -363,6 +399,8 @@ mod tests {
             there_and_back((Duration::from_nanos(number), Duration::MAX, Duration::ZERO));
             there_and_back([Seq::from_raw(number), Seq::from_raw(0), Seq::from_raw(u64::MAX)]);
         }
+        let many: [Instant; 40] = std::array::from_fn(|n| Instant::from_nanos(1 << n));
+        there_and_back((many, [Instant::FAR_FUTURE, Instant::ZERO]));
         there_and_back([0, 1, 255_u8]);
         there_and_back([usize::MAX, 7]);
         there_and_back((u32::MAX, u16::MAX, ()));
@@ -378,7 +416,8 @@ mod tests {
         assert_eq!(there_and_back([Instant::FAR_FUTURE; 16]), beside + 2);
         assert_eq!(there_and_back([None::<u64>; 16]), beside + 2);
         let late = Instant::from_millis(86_400_000);
-        assert_eq!(there_and_back([late; 9]), beside + 2 + 7 + 8);
+        assert_eq!(there_and_back([late; 9]), beside + 3 + 1 + 7 + 8);
+        assert_eq!(there_and_back([Duration::from_millis(40); 8]), beside + 1 + 8);
     }
 
     #[test]

@@ -38,6 +38,9 @@ use std::sync::{Arc, OnceLock};
 /// that time, and a fast network without offloads delivers about a hundred packets.
 pub(super) const BACKLOG: usize = 256;
 
+/// Segments that wait for who holds the lock, and where they came in.
+type Backlog = VecDeque<(QueueId, Segment, Chunk)>;
+
 /// Places that an empty backlog keeps.
 const KEPT: usize = 4;
 
@@ -54,7 +57,8 @@ pub struct Cell {
     /// The flow label of IPv6 packets (RFC 6437).
     flow_label: u32,
     state: Mutex<SocketState>,
-    backlog: Mutex<VecDeque<(QueueId, Segment, Chunk)>>,
+    /// Made when the first segment comes while the cell is locked.
+    backlog: Mutex<Option<Box<Backlog>>>,
     /// Length of the backlog, readable without its lock.
     backlog_len: AtomicUsize,
     /// The cell is on some reactor's list of cells that got segments.
@@ -400,7 +404,7 @@ impl Cell {
             mapped,
             flow_label,
             state: Mutex::new(Rank::Cell, state),
-            backlog: Mutex::new(Rank::Backlog, VecDeque::new()),
+            backlog: Mutex::new(Rank::Backlog, None),
             backlog_len: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
             listed: AtomicBool::new(true),
@@ -614,6 +618,11 @@ impl Cell {
         (!self.has_backlog()).then_some(state)
     }
 
+    /// Gives back the memory of an empty backlog.
+    pub(super) fn trim_backlog(&self) {
+        self.backlog.lock().take_if(|backlog| backlog.is_empty());
+    }
+
     /// Whether the connection is at rest.
     pub(in crate::stack) fn is_at_rest(&self) -> bool {
         matches!(&self.state.lock().stage, Stage::Connected(connection) if connection.is_at_rest())
@@ -673,6 +682,7 @@ impl Cell {
     /// puts the cell on its list of dirty cells: the holder may have looked for the last time.
     pub(crate) fn push_backlog(&self, from: QueueId, segment: Segment, payload: Chunk) -> bool {
         let mut backlog = self.backlog.lock();
+        let backlog = backlog.get_or_insert_default();
         if backlog.len() >= BACKLOG {
             return false;
         }
@@ -684,7 +694,7 @@ impl Cell {
     /// How many segments wait for the holder of the lock.
     #[cfg(feature = "simulation")]
     pub(super) fn backlog_len(&self) -> usize {
-        self.backlog.lock().len()
+        self.backlog.lock().as_ref().map_or(0, |backlog| backlog.len())
     }
 
     /// Whether the table of flows leads here.
@@ -724,6 +734,7 @@ impl Cell {
     #[cold]
     fn pop_from_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
         let mut backlog = self.backlog.lock();
+        let backlog = backlog.as_mut()?;
         let popped = backlog.pop_front();
         self.backlog_len.store(backlog.len(), Ordering::Release);
         if backlog.is_empty() {

@@ -149,5 +149,7 @@ impl Tcp {
             turn.out.deadline_moved(self.deadlines.arm(&mut state.timer, at, target));
         }
         state.rest();
+        drop(state);
+        cell.trim_backlog();
     }
 }

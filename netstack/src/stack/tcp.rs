@@ -10,6 +10,7 @@ mod calls;
 mod cell;
 mod coalesce;
 mod connect;
+mod connected;
 mod deadline;
 mod demux;
 mod ends;

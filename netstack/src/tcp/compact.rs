@@ -262,7 +262,7 @@ impl Compact for Duration {
     fn write(&self, to: &mut Writer) {
         const MILLI: u128 = 1_000_000;
         let nanos = self.as_nanos();
-        let is_whole = nanos % MILLI == 0;
+        let is_whole = nanos.is_multiple_of(MILLI);
         to.bit(is_whole);
         to.number(if is_whole { nanos / MILLI } else { nanos });
     }

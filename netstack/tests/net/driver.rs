@@ -363,6 +363,8 @@ fn an_idle_stack_does_nothing() {
             let often = TcpKeepalive::new().with_time(Duration::from_secs(600));
             SockRef::from(&client).set_tcp_keepalive(&often).unwrap();
         }
+        // By then they are at rest.
+        tokio::time::sleep(Duration::from_secs(10)).await;
         (stack, client, server)
     };
     // tokio's own timer wakes the runtime now and then on the way to a far deadline.

@@ -6,8 +6,10 @@
 //! check is not lost: the thread that pushes it also puts the cell on its list of dirty cells, and
 //! processes the backlog under the lock when its batch ends.
 
+mod rest;
+
+use super::connected::Connected;
 use super::fast_open_queue::FastOpenQueue;
-use super::rest::Connected;
 use super::watch::Watch;
 use crate::buffer::Chunk;
 use crate::error::{Failure, os};

@@ -32,7 +32,7 @@ pub fn measured(work: &mut dyn FnMut()) {
 pub type Operation = (&'static str, fn() -> io::Result<()>);
 
 /// The operations.
-pub const OPERATIONS: [Operation; 19] = [
+pub const OPERATIONS: [Operation; 20] = [
     ("segment-in", segment_in),
     ("segment-in-and-read", segment_in_and_read),
     ("16-segments-in", segments_in),
@@ -49,6 +49,7 @@ pub const OPERATIONS: [Operation; 19] = [
         round_trip_from(Place { any_ip: true, more_addresses: MANY, ..Place::A })
     }),
     ("segment-out-of-order-in", out_of_order_in),
+    ("wake-and-rest", wake_and_rest),
     ("connect-and-close", connect_and_close),
     ("syn-cookie", syn_cookie),
     ("sockets-round-trip-of-both", facade::round_trip),
@@ -276,6 +277,29 @@ fn out_of_order_in() -> io::Result<()> {
         net.settle()?;
         net.a.read(2 * SEGMENT)?;
         net.settle()
+    })
+}
+
+/// A connection at rest is woken by one who only looks, and put to rest again.
+fn wake_and_rest() -> io::Result<()> {
+    let mut net = Joined::connected(true)?;
+    net.b.write(SEGMENT)?;
+    net.settle()?;
+    net.a.read(SEGMENT)?;
+    net.a.write(SEGMENT)?;
+    net.settle()?;
+    net.b.read(SEGMENT)?;
+    net.settle()?;
+    let awake = net.a.memory();
+    net.rest();
+    if net.a.memory() + 1_024 > awake {
+        return Err(io::Error::other("the connection is not at rest"));
+    }
+    repeat(|counts| {
+        run(counts, || {
+            std::hint::black_box(net.a.unacked());
+        });
+        Ok(())
     })
 }
 

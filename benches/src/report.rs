@@ -129,6 +129,7 @@ fn unit(metric: &str) -> &str {
         "total_cpu_s_per_gb" => "CPU seconds per GB, both ends",
         "cpu_us" => "CPU µs each",
         "heap_bytes" => "heap bytes each",
+        "rest_bytes" => "heap bytes each, at rest",
         "resident_bytes" => "resident bytes each",
         other => other,
     }

@@ -22,6 +22,8 @@ pub const FIRST: usize = 16;
 
 /// After this time nothing of a measurement is on its way any more.
 pub const PAUSE: Duration = Duration::from_millis(100);
+/// Longer than it takes until netstack puts a connection to rest.
+const LONG_PAUSE: Duration = Duration::from_secs(8);
 
 /// A kind of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,7 +99,7 @@ impl Scenario {
             Self::UdpIn(_) | Self::UdpOut(_) => &["gbps", "offered_gbps", "loss", "cpu_s_per_gb"],
             Self::Rr => &["p50_us", "p99_us", "per_s", "cpu_us"],
             Self::Crr | Self::AcceptRate => &["per_s", "p50_us", "p99_us", "cpu_us"],
-            Self::Hold => &["heap_bytes", "resident_bytes"],
+            Self::Hold => &["heap_bytes", "rest_bytes", "resident_bytes"],
         }
     }
 
@@ -254,17 +256,21 @@ fn operations(found: &Operations, span: &Span) -> Figures {
     ]
 }
 
-/// What an idle connection takes of the contender: of its heap, and of RAM. The accepted socket is included, a task or
+/// What an idle connection takes of the contender: of its heap, at first and once nothing has happened for a while, and
+/// of RAM after that. The accepted socket is included, a task or
 /// a buffer of the application is not.
 fn hold(server: &mut Process, to: std::net::SocketAddr, connections: usize) -> io::Result<Figures> {
     let _first = client::idle_connections(to, FIRST)?;
-    clock::sleep(PAUSE);
+    clock::sleep(LONG_PAUSE);
     let (heap, resident) = (server.live_bytes()?, server.resident()?);
     let _idle = client::idle_connections(to, connections)?;
     clock::sleep(PAUSE);
     let each = |after: u64, before: u64| (after as f64 - before as f64) / connections as f64;
+    let at_first = server.live_bytes()?;
+    clock::sleep(LONG_PAUSE);
     Ok(vec![
-        ("heap_bytes", each(server.live_bytes()?, heap)),
+        ("heap_bytes", each(at_first, heap)),
+        ("rest_bytes", each(server.live_bytes()?, heap)),
         ("resident_bytes", each(server.resident()?, resident)),
     ])
 }

@@ -162,6 +162,11 @@ impl Host {
         self.cell.as_ref().map_or(0, |cell| self.engine.tcp().unacked(cell))
     }
 
+    /// What the stack holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.engine.core().memory_use().used
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.engine.tcp().connections()
     }
@@ -271,6 +276,16 @@ impl Joined {
     pub(super) fn later(&mut self) {
         for host in [&mut self.a, &mut self.b] {
             host.now += Duration::from_millis(50);
+        }
+    }
+
+    /// Nothing happens for so long that connections are put to rest.
+    pub(super) fn rest(&mut self) {
+        for _ in 0..10 {
+            for host in [&mut self.a, &mut self.b] {
+                host.now += Duration::from_secs(2);
+                host.on_timer();
+            }
         }
     }
 

@@ -175,12 +175,17 @@ fn talk(seed: u64, number: usize, hosts: &[HostPlan]) -> Talk {
         write_size,
         read_size,
         slow,
-        slow_for: rng.scale(1..=2_000),
+        slow_for: rng.scale(1..=2_000) * pauses(&mut Rng::new(seed, 8_000 + number as u64)),
         cancel: rng.pick(&[0, 0, 50, 300]),
         style: rng.pick(&[Style::Borrowed, Style::Owned, Style::Ready]),
         ending: ending(&mut rng, up + down),
         sockets: sockets(&mut rng),
     }
+}
+
+/// What pauses are multiplied by: sometimes they are long enough for a connection to be put to rest.
+fn pauses(rng: &mut Rng) -> u64 {
+    if rng.chance(150) { 10 } else { 1 }
 }
 
 fn door(rng: &mut Rng) -> Door {

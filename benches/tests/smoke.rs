@@ -82,7 +82,8 @@ fn every_scenario_runs_for_a_moment() {
         });
         assert!(lines[0]["rule"].as_str().is_some_and(|rule| rule.contains("dropped")));
         // Memory that others have left may suffice for a few connections more, but not for netstack's.
-        let bytes = |metric| summary(&lines, "hold", "netstack", metric)["median"].as_f64().expect("a number");
+        let bytes =
+            |metric| summary(&lines, "hold", "netstack", metric)["median"].as_f64().expect("a number");
         assert!(bytes("heap_bytes") > 500.0 && bytes("rest_bytes") < bytes("heap_bytes"));
         for contender in CONTENDERS {
             let resident = &summary(&lines, "hold", contender, "resident_bytes")["median"];

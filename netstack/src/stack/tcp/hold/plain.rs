@@ -2,7 +2,7 @@
 //! is the next in order, and a batch at whose end nothing is to be sent.
 //!
 //! Each does what [`Held::run`] and [`Held::settle`] do, as far as there is anything to do. The conditions come
-//! first; where one does not hold, nothing was changed and the long way follows.
+//! first; where one does not hold, the long way follows, and does again the little that was done.
 
 use super::Held;
 use crate::buffer::Chunk;

@@ -85,8 +85,8 @@ impl Class {
             self.returns = 0;
             self.most_used -= self.most_used / 8;
         }
-        let wanted = self.most_used.saturating_sub(self.used).min(kept * MOST_KEPT);
-        if self.free.len() < kept.max(wanted) {
+        let wanted = || self.most_used.saturating_sub(self.used).min(kept * MOST_KEPT);
+        if self.free.len() < kept || self.free.len() < wanted() {
             self.free.push(data);
             None
         } else {
@@ -339,6 +339,7 @@ impl PacketBuf {
     ///
     /// # Panics
     /// If the range is not inside the buffer.
+    #[inline]
     pub fn into_chunk(self, start: usize, end: usize) -> Chunk {
         assert!(start <= end && end <= self.bytes().len(), "chunk {start}..{end} outside its buffer");
         let front = self.start;
@@ -379,6 +380,7 @@ impl Chunk {
     }
 
     /// An empty chunk with room for `capacity` bytes or more, from this chunk's pool if it is of one.
+    #[inline]
     pub fn another(&self, capacity: usize) -> Self {
         match &self.memory.pool {
             Some(pool) => pool.take_for(capacity).into_chunk(0, 0),

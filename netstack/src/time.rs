@@ -55,6 +55,19 @@ impl Instant {
         self.as_nanos() / 1_000_000
     }
 
+    /// Nanoseconds since `earlier`, or zero if `earlier` is later: where a [`Duration`], which counts seconds apart,
+    /// would take a division.
+    #[inline]
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.get().saturating_sub(earlier.0.get())
+    }
+
+    /// The point `nanos` nanoseconds later, or [`Instant::FAR_FUTURE`].
+    #[inline]
+    pub(crate) const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// The time since `earlier`, or zero if `earlier` is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
@@ -66,8 +79,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates at [`Instant::FAR_FUTURE`].
     fn add(self, by: Duration) -> Self {
-        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
+        self.plus_nanos(nanos(by))
     }
 }
 
@@ -91,6 +103,12 @@ impl std::fmt::Debug for Instant {
         let nanos = self.as_nanos();
         write!(f, "{}.{:09}s", nanos / 1_000_000_000, nanos % 1_000_000_000)
     }
+}
+
+/// A time in nanoseconds, at most [`u64::MAX`].
+#[inline]
+pub(crate) fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
 #[cfg(test)]

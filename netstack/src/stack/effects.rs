@@ -199,10 +199,16 @@ impl Effects {
 
     #[inline(never)]
     fn notify_observers(&mut self) {
-        for (subject, events) in self.notices.drain(..) {
+        let tell = |(subject, events): (Arc<dyn Subject>, Events)| {
             if let Some(observer) = subject.observer() {
                 observer.on_ready(events);
             }
+        };
+        // Mostly there is one.
+        if self.notices.len() == 1 {
+            self.notices.pop().into_iter().for_each(tell);
+        } else {
+            self.notices.drain(..).for_each(tell);
         }
     }
 }

@@ -110,6 +110,7 @@ fn halves(address: &Ipv6Addr) -> (u64, u64) {
 }
 
 impl FlowKey {
+    #[inline]
     pub(crate) fn new(local: &IpAddr, local_port: u16, remote: &IpAddr, remote_port: u16) -> Self {
         Self { local: Address::new(local), remote: Address::new(remote), local_port, remote_port }
     }

@@ -6,7 +6,7 @@
 //! that draft-cheng-iccrg-delivery-rate-estimation). The names are the draft's.
 
 use crate::tcp::compact::compact;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, nanos};
 
 /// The state of a connection: the variables `C.` of the draft.
 #[derive(Debug, Default)]
@@ -144,10 +144,11 @@ impl DeliveryRate {
         }
         let (sent_at, stamp) = newest?;
         self.first_sent_time = sent_at;
-        let interval = (sent_at - stamp.first_sent_time).max(now - stamp.delivered_time);
-        if interval < min_rtt || interval.is_zero() {
+        let interval = sent_at.nanos_since(stamp.first_sent_time).max(now.nanos_since(stamp.delivered_time));
+        if interval < nanos(min_rtt) || interval == 0 {
             return None;
         }
+        let interval = Duration::from_nanos(interval);
         let sample = RateSample {
             delivered: self.delivered - stamp.delivered,
             interval,
@@ -171,7 +172,7 @@ impl DeliveryRate {
     /// Whether the rate of a sample is that of the one that is shown, or more. Products take no division.
     fn is_as_fast(&self, sample: &RateSample) -> bool {
         let (bytes, time, _) = self.shown;
-        let product = |bytes: u64, time: Duration| u128::from(bytes).saturating_mul(time.as_nanos());
+        let product = |bytes: u64, time: Duration| u128::from(bytes) * u128::from(nanos(time));
         time.is_zero() || product(sample.delivered, time) >= product(bytes, sample.interval)
     }
 

@@ -100,18 +100,23 @@ impl From<IpError> for DropReason {
 }
 
 /// An IPv4 header.
+#[inline]
 pub(super) fn parse_ipv4(packet: &[u8]) -> Result<IpHeader, IpError> {
     let fixed: &[u8; IPV4_HEADER_LEN] = packet.first_chunk().ok_or(IpError::Truncated)?;
-    let ip = Ipv4Packet::new_unchecked(packet);
+    // The accessors check the length that they are given: here that of an array.
+    let ip = Ipv4Packet::new_unchecked(fixed);
     let header_len = usize::from(ip.header_len());
     let total_len = usize::from(ip.total_len());
-    let header = packet.get(..header_len).filter(|header| header.len() >= IPV4_HEADER_LEN);
-    let header = header.ok_or(IpError::HeaderLength)?;
+    // Hardly any header has options.
+    let options = header_len != IPV4_HEADER_LEN;
+    if options && (header_len < IPV4_HEADER_LEN || header_len > packet.len()) {
+        return Err(IpError::HeaderLength);
+    }
     if total_len < header_len || total_len > packet.len() {
         return Err(IpError::TotalLength);
     }
-    // Hardly any header has options.
-    let sum = if header_len == IPV4_HEADER_LEN { ipv4_checksum(fixed) } else { checksum(header) };
+    let sum =
+        if options { checksum(packet.get(..header_len).unwrap_or_default()) } else { ipv4_checksum(fixed) };
     if sum != 0 {
         return Err(IpError::Checksum);
     }

@@ -91,6 +91,14 @@ pub(crate) struct PathLook {
     pub(crate) expires: Instant,
 }
 
+impl PathLook {
+    /// Whether to look again, `now` and with this count of changes.
+    #[inline]
+    pub(super) fn is_out_of_date(&self, changes: u32, now: Instant) -> bool {
+        self.seen != changes || self.expires <= now
+    }
+}
+
 /// The state of the socket: what the lock guards.
 // More than 16 fields: the places of a connection in the tables of the stack, each of which it leaves alone.
 #[derive(Debug)]

@@ -12,7 +12,7 @@
 use super::stray::Stray;
 use crate::buffer::Chunk;
 use crate::stack::flow::{FlowKey, QueueId};
-use crate::wire::{Flags, IpHeader, Options, Segment, SeqNum};
+use crate::wire::{Flags, IpHeader, Segment, SeqNum};
 
 /// Payload below which a segment does not wait for others: a small one is a message, and no part of a stream.
 const LEAST: usize = 256;
@@ -45,7 +45,7 @@ impl Joined {
         segment.payload_len >= LEAST
             && segment.gso_size.is_none()
             && segment.flags.without(ACE) == Flags::ACK
-            && has_only_timestamps(&segment.options)
+            && segment.options.has_only_timestamps()
     }
 
     /// The first segment, whose payload is `payload`.
@@ -85,7 +85,7 @@ impl Joined {
             && (header.hop_limit, header.traffic_class) == (self.hop_limit, self.traffic_class)
             && from == self.from
             && *key == self.key
-            && has_only_timestamps(&segment.options)
+            && segment.options.has_only_timestamps()
             && segment.payload_len <= self.payload.spare().min(MOST - self.payload.len().min(MOST))
     }
 
@@ -130,13 +130,3 @@ impl Joined {
 
 /// The flags in which AccECN counts. Those of classic ECN are the same.
 const ACE: Flags = Flags::from_ace(7);
-
-#[inline]
-fn has_only_timestamps(options: &Options) -> bool {
-    options.sack.is_empty()
-        && options.acc_ecn.is_none()
-        && options.mss.is_none()
-        && options.window_scale.is_none()
-        && options.fast_open.is_none()
-        && !options.sack_permitted
-}

@@ -220,7 +220,7 @@ impl Tcp {
 
     /// What Fast Open has to say of a connection each time it is unlocked: that its handshake is
     /// over, or that something on the way swallows it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn settle_fast_open(&self, turn: &Turn<'_>, socket: &mut SocketState) {
         let (end, suspicion) = match &mut socket.stage {
             Stage::Connected(connection) => {

@@ -7,9 +7,12 @@
 
 mod icmp;
 mod memory;
+mod plain;
 mod process;
 mod settle;
 mod transmit;
+
+use plain::{Short, take_expected};
 
 use super::Tcp;
 use super::cell::{Cell, SocketState, Stage};
@@ -21,9 +24,7 @@ use crate::readiness::Events;
 use crate::reasons::DropReason;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
-use crate::tcp::QuietAck;
 use crate::trace::EventKind;
-use crate::wire::Segment;
 use std::sync::Arc;
 
 /// A locked connection, and what is at hand while it is.
@@ -70,6 +71,16 @@ impl Tcp {
         Held { tcp: self, turn, cell, state }.run(end, f)
     }
 
+    /// Settles a connection at the end of a batch in which it got segments.
+    pub(super) fn settle_after_batch(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        let state = cell.lock_to_hold();
+        let mut held = Held { tcp: self, turn, cell, state };
+        if !held.settles_plainly() {
+            // What is pushed before the mark is cleared is drained after it.
+            held.run(End::Settle, |held| held.cell.clear_dirty());
+        }
+    }
+
     /// Gives a segment to a connection, now or, if somebody holds it, when they let go.
     pub(super) fn on_cell_segment(
         &self,
@@ -82,12 +93,19 @@ impl Tcp {
         let Stray { from, segment, .. } = *stray;
         match cell.try_lock_to_hold() {
             Some(mut state) => {
-                if payload.is_empty() && takes_quietly(turn, cell, &mut state, segment) {
-                    cell.arrived_on(from);
-                    return;
+                match take_expected(turn, cell, &mut state, segment, payload) {
+                    Short::Quiet => cell.arrived_on(from),
+                    Short::Taken => {
+                        cell.arrived_on(from);
+                        scratch.mark(cell);
+                    }
+                    Short::Not(payload) => {
+                        let held = Held { tcp: self, turn, cell, state };
+                        held.run(End::AfterBatch(scratch), |held| {
+                            held.on_segment_from(from, segment, payload);
+                        });
+                    }
                 }
-                let held = Held { tcp: self, turn, cell, state };
-                held.run(End::AfterBatch(scratch), |held| held.on_segment_from(from, segment, payload));
                 return;
             }
             None if cell.push_backlog(from, segment.clone(), payload) => self.counters.backlog_queued.bump(),
@@ -139,30 +157,6 @@ impl Tcp {
         }
         true
     }
-}
-
-/// Gives an acknowledgment to a locked connection if it is one after which nothing is left to do: no segment to
-/// send, no event, no deadline, nothing that anybody notes. Then the connection need not be settled, now or at the
-/// end of the batch. Says whether it is.
-fn takes_quietly(turn: &mut Turn<'_>, cell: &Cell, state: &mut SocketState, segment: &Segment) -> bool {
-    if turn.core.memory().is_pressed() || cell.has_backlog() {
-        return false;
-    }
-    // One after the other, they are for the cell alone.
-    if state.keeps_quiet(segment) {
-        turn.not_before(&mut state.latest);
-        return true;
-    }
-    state.disturb();
-    let plain = state.is_plain();
-    let Stage::Connected(connection) = &mut state.stage else { return false };
-    if !plain || !connection.is_quiet_ack(turn.now.max(state.latest), segment) {
-        return false;
-    }
-    turn.not_before(&mut state.latest);
-    connection.on_quiet_acks(turn.now, &QuietAck::of(segment), 1);
-    state.expect_quiet(segment);
-    true
 }
 
 impl Held<'_, '_> {

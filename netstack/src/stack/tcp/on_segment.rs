@@ -82,7 +82,14 @@ impl Tcp {
 
     /// Nothing more is joined to the segments that wait for it. A connection takes them as one where they are the
     /// next in order and nothing else is to be said of them; all others get them as they came.
+    #[inline]
     pub(in crate::stack) fn release_joined(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
+        if scratch.joined.is_some() {
+            self.release(turn, scratch);
+        }
+    }
+
+    fn release(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
         let Some(joined) = scratch.joined.take() else { return };
         let Joined { from, key, .. } = joined;
         if joined.is_single() {
@@ -112,10 +119,7 @@ impl Tcp {
     /// All packets of a batch were delivered: connections that got segments answer now.
     pub(in crate::stack) fn end_batch(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
         self.release_joined(turn, scratch);
-        scratch.drain(|cell| {
-            // What is pushed before the mark is cleared is drained after it.
-            self.hold(turn, &cell, End::Settle, |held| held.cell.clear_dirty());
-        });
+        scratch.drain(|cell| self.settle_after_batch(turn, &cell));
     }
 
     /// A segment that cannot be read.

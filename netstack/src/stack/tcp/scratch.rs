@@ -36,6 +36,7 @@ pub(in crate::stack) struct Scratch {
 
 impl Scratch {
     /// The connection got a segment: it is settled at the end of the batch.
+    #[inline]
     pub(super) fn mark(&mut self, cell: &Arc<Cell>) {
         if cell.mark_dirty() {
             self.dirty.push(Arc::clone(cell));
@@ -60,7 +61,10 @@ impl Scratch {
     /// Calls `settle` for each connection that got segments.
     #[inline]
     pub(super) fn drain(&mut self, settle: impl FnMut(Arc<Cell>)) {
-        if !self.dirty.is_empty() {
+        // Mostly there is one.
+        if self.dirty.len() == 1 {
+            self.dirty.pop().into_iter().for_each(settle);
+        } else if !self.dirty.is_empty() {
             self.dirty.drain(..).for_each(settle);
         }
     }

@@ -51,7 +51,7 @@ impl Connection {
 
     /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
     /// only once the acknowledgment was found acceptable, and as in Linux not old.
-    fn update_timestamp(&mut self, now: Instant, seg: &Segment, seq: Seq) {
+    pub(super) fn update_timestamp(&mut self, now: Instant, seg: &Segment, seq: Seq) {
         if let (Some(ts), Some(option)) = (&mut self.ts, seg.options.timestamps)
             && seq <= self.rcv.last_ack_sent()
         {
@@ -59,7 +59,7 @@ impl Connection {
         }
     }
 
-    fn take_ack(&mut self, now: Instant, seg: &Segment, seq: Seq, ack: Seq) {
+    pub(super) fn take_ack(&mut self, now: Instant, seg: &Segment, seq: Seq, ack: Seq) {
         let una = self.snd.una();
         let advances = ack > una;
         let window_before = self.snd.wnd();
@@ -88,13 +88,19 @@ impl Connection {
         self.note_recovering(now, state);
         self.rearm_after_ack(now, rearm);
         self.follow_mtu_probe();
+        self.after_answer(window_before);
+        self.snd.after_ack(now, self.recovery.outstanding());
+    }
+
+    /// The peer answered, which offered a window of `window_before` bytes until then.
+    #[inline]
+    pub(super) fn after_answer(&mut self, window_before: usize) {
         self.liveness.on_answer();
         if self.snd.wnd() > 0 && window_before == 0 {
             self.liveness.on_window_open();
             self.timers.stop(Timer::Persist);
             self.path.reset_backoff();
         }
-        self.snd.after_ack(now, self.recovery.outstanding());
     }
 
     /// Asks loss recovery what an acknowledgment means.

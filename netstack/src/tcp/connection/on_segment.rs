@@ -14,11 +14,32 @@ impl Connection {
     /// Processes a segment whose addresses, ports and checksum are this connection's. Says why it, or
     /// its text, was dropped, if it was.
     pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Option<DropReason> {
+        debug_assert_eq!(seg.payload_len, payload.len());
+        if !self.is_expected(now, seg) {
+            return self.on_unexpected(now, seg, payload);
+        }
+        self.on_expected(now, seg, payload);
+        None
+    }
+
+    /// The same for a segment that [is expected](Self::is_expected).
+    pub fn on_expected(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+        self.counters.segs_in += seg.on_wire() as u64;
+        self.take_expected(now, seg, payload);
+        self.after_segment(now);
+    }
+
+    /// The same, step by step.
+    pub(in crate::tcp) fn on_unexpected(
+        &mut self,
+        now: Instant,
+        seg: &Segment,
+        payload: Chunk,
+    ) -> Option<DropReason> {
         if self.state == State::Closed {
             self.outcome.set_reset(Reset::answer(seg, ResetReason::TcpClose));
             return Some(DropReason::TcpClose);
         }
-        debug_assert_eq!(seg.payload_len, payload.len());
         self.counters.segs_in += seg.on_wire() as u64;
         let step = self.take_steps(now, seg, payload);
         self.after_segment(now);

@@ -1,20 +1,112 @@
 //! The segment that is expected, taken the short way (the header prediction of Van Jacobson, and the fast path of
 //! `tcp_rcv_established` in Linux).
 //!
-//! Here it is the acknowledgment that says nothing new, which comes to a connection that is at rest: the answer to
-//! a keep-alive probe, a window that was offered before, an acknowledgment that another one has overtaken. What
-//! [`Connection::on_segment`] does with it, step by step, comes to the few lines of
-//! [`Connection::on_quiet_acks`]; and nothing follows from it, so that the connection need not be asked for segments,
-//! events and deadlines. A test gives the same segments to two connections, to one of them only the long way, and
-//! compares all of their states.
+//! One kind is the next in order, at which most of the steps of RFC 9293 find nothing: the flags, the window, the
+//! reset, the SYN, the FIN. [`Connection::on_segment`] asks [`Connection::is_expected`] first, and what is left
+//! of the steps is in `take_expected`.
+//!
+//! The other kind is the acknowledgment that says nothing new, which comes to a connection that is at rest: the
+//! answer to a keep-alive probe, a window that was offered before, an acknowledgment that another one has overtaken.
+//! All that the steps do with it comes to the few lines of [`Connection::on_quiet_acks`]; and nothing follows from
+//! it, so that the connection need not be asked for segments, events and deadlines.
+//!
+//! Tests give the same segments to two connections, to one of them only the long way, and compare all of their
+//! states.
 
 use super::Connection;
-use crate::tcp::receive::Due;
+use crate::buffer::Chunk;
+use crate::readiness::Events;
+use crate::tcp::receive::{Due, Echo};
+use crate::tcp::recovery::{CongestionState, PlainAck, Rearm};
+use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
+use crate::tcp::timers::Timer;
 use crate::time::Instant;
 use crate::wire::{Flags, Segment, SeqNum};
 
 impl Connection {
+    /// Whether a segment is the next in order on a connection that is established, with nothing said of it but what
+    /// [`Connection::take_expected`] looks at.
+    #[inline]
+    pub fn is_expected(&self, now: Instant, seg: &Segment) -> bool {
+        let plain = seg.flags.without(Flags::PSH) == Flags::ACK
+            && self.state == State::Established
+            && self.ecn.is_none()
+            && self.passive.is_none();
+        let in_time = match (&self.ts, seg.options.timestamps) {
+            (Some(ts), Some(option)) => !ts.is_late(now, option.tsval),
+            _ => true,
+        };
+        let (una, seq) = (self.snd.una(), self.rcv.nxt().nearest(seg.seq));
+        let ack = una.nearest(seg.ack);
+        plain && in_time && una <= ack && ack <= self.snd.nxt() && self.rcv.expects(seq, seg.payload_len)
+    }
+
+    /// Takes a segment that [is expected](Self::is_expected).
+    #[inline]
+    pub(super) fn take_expected(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+        let (una, seq) = (self.snd.una(), self.rcv.nxt());
+        let ack = una.nearest(seg.ack);
+        self.liveness.on_received(now);
+        self.update_timestamp(now, seg, seq);
+        let no_news = ack == una
+            && self.recovery.outstanding() == 0
+            && seg.options.sack.is_empty()
+            && self.recovery.state() == CongestionState::Open
+            && self.snd.wnd() > 0
+            && !self.recovery.has_mtu_probe();
+        if no_news {
+            self.snd.update_window(seq, ack, seg.window);
+            self.timers.stop(Timer::TailLoss);
+            self.follow_mtu_probe();
+            self.liveness.on_answer();
+            self.snd.after_ack(now, 0);
+        } else if ack > una && seg.options.sack.is_empty() && self.recovery.takes_plain_ack() {
+            self.take_plain_ack(now, seg, seq, ack);
+        } else {
+            self.take_ack(now, seg, seq, ack);
+        }
+        if !payload.is_empty() {
+            self.take_expected_text(now, seg, payload);
+        }
+    }
+
+    /// As `take_ack`, for an acknowledgment of what was sent once, without ECN and while nothing is missing.
+    fn take_plain_ack(&mut self, now: Instant, seg: &Segment, seq: Seq, ack: Seq) {
+        let (una, window_before) = (self.snd.una(), self.snd.wnd());
+        self.snd.update_window(seq, ack, seg.window);
+        let (cwnd_limited, paced) = (self.is_cwnd_limited(), self.is_paced());
+        self.note_app_limited();
+        let (snd_nxt, mss) = (self.snd.nxt(), self.snd.mss());
+        let plain = PlainAck { now, una: ack, snd_nxt, mss, cwnd_limited, paced };
+        let (rtt, cc) = self.path.for_recovery();
+        self.recovery.on_plain_ack(&plain, rtt, cc);
+        self.counters.bytes_acked += ack.since(una) as u64;
+        self.snd.on_ack(ack);
+        self.outcome.set_soft_error(None);
+        self.rearm_after_ack(now, Rearm::Yes);
+        self.follow_mtu_probe();
+        self.after_answer(window_before);
+        self.snd.after_ack(now, self.recovery.outstanding());
+    }
+
+    /// Takes the text of such a segment.
+    fn take_expected_text(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+        let len = payload.len();
+        self.counters.data_segs_in += seg.on_wire() as u64;
+        self.counters.bytes_received += len as u64;
+        self.rcv.learn_mss(len, seg.gso_size, seg.flags.contains(Flags::PSH));
+        if let (Some(ts), Some(option)) = (&self.ts, seg.options.timestamps)
+            && self.rcv.wants_echo(len, option.tsecr)
+            && let Some(rtt) = ts.rtt(now, option.tsecr)
+        {
+            self.rcv.on_echo(len, Echo { tsecr: option.tsecr, rtt });
+        }
+        let path = &self.path;
+        self.rcv.on_expected_text(now, payload, path.srtt(), || path.rto());
+        self.outcome.notify(Events::READABLE);
+    }
+
     /// Whether a segment without text is an acknowledgment from which nothing follows but what
     /// [`Connection::on_quiet_acks`] does.
     pub fn is_quiet_ack(&self, now: Instant, seg: &Segment) -> bool {

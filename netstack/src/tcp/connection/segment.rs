@@ -17,6 +17,7 @@ const MIN_TEXT: usize = 8;
 impl Connection {
     /// Payload bytes of a full segment with the options that it would carry now: SACK blocks take
     /// room (RFC 9293 MUST-16).
+    #[inline]
     pub(super) fn current_mss(&self, now: Instant) -> usize {
         if !self.has_further_options() {
             return self.snd.mss();
@@ -55,17 +56,30 @@ impl Connection {
         }
         let new = len > 0 && matches!(kind, Kind::New { .. });
         let text = if new { Text::New } else { Text::Again };
-        let mut segment = self.header(now, start, flags, text);
-        segment.payload_len = len;
-        Transmit::new(kind, segment)
+        // Filled in where it is: it is too large to be moved for nothing.
+        let mut transmit = Transmit::new(kind, self.blank(start, flags));
+        self.fill(now, &mut transmit.segment, text);
+        transmit.segment.payload_len = len;
+        transmit
     }
 
     /// A segment at `seq`, which is to carry `text`.
-    pub(super) fn header(&self, now: Instant, seq: Seq, mut flags: Flags, text: Text) -> Segment {
+    pub(super) fn header(&self, now: Instant, seq: Seq, flags: Flags, text: Text) -> Segment {
+        let mut segment = self.blank(seq, flags);
+        self.fill(now, &mut segment, text);
+        segment
+    }
+
+    #[inline]
+    fn blank(&self, seq: Seq, flags: Flags) -> Segment {
+        Segment::new(flags, seq.wire(), self.rcv.nxt().wire())
+    }
+
+    /// Fills in what every segment has.
+    fn fill(&self, now: Instant, segment: &mut Segment, text: Text) {
         if let Some(ecn) = &self.ecn {
-            flags = flags.with(ecn.flags(text));
+            segment.flags = segment.flags.with(ecn.flags(text));
         }
-        let mut segment = Segment::new(flags, seq.wire(), self.rcv.nxt().wire());
         segment.window = self.rcv.window_field();
         segment.options.timestamps = self.ts.map(|ts| ts.option(now));
         if self.has_further_options() {
@@ -75,7 +89,6 @@ impl Connection {
             segment.options.sack = self.rcv.sack_blocks(blocks);
             segment.options.acc_ecn = acc_ecn;
         }
-        segment
     }
 
     fn max_sack_blocks(&self, acc_ecn: usize) -> usize {

@@ -42,8 +42,8 @@ impl Connection {
             self.timers.stop(Timer::TailLoss);
             return;
         }
-        let timeout = self.recovery.probe_timeout(now, self.path.rtt(), &self.config);
-        self.timers.set(Timer::TailLoss, now + timeout);
+        let at = self.recovery.probe_at(now, self.path.rtt(), &self.config);
+        self.timers.set(Timer::TailLoss, at);
     }
 
     /// RACK and the retransmission timer take over as soon as something is missing.

@@ -26,6 +26,25 @@ struct Sizes {
     max_again: usize,
 }
 
+/// A segment with text or a FIN that is to be sent. It is made once it is certain: a [`Transmit`] is too large to be
+/// handed on for nothing.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    kind: Kind,
+    span: Span,
+    /// The size of the segments to cut it into, if it is longer than that.
+    cut: Option<usize>,
+    /// Whether it carries PSH in any case.
+    push: bool,
+}
+
+impl Plan {
+    /// One segment.
+    fn whole(kind: Kind, span: Span) -> Self {
+        Self { kind, span, cut: None, push: false }
+    }
+}
+
 impl Connection {
     /// The next segment to send, or none. `max_payload` is the most that one segment may carry: up
     /// to 64 KiB where the device cuts segments, otherwise 0, which means one MSS.
@@ -71,11 +90,26 @@ impl Connection {
             max_new: if alone(true) { mss } else { max },
             max_again: if alone(false) { mss } else { max },
         };
-        let data = self.next_data(now, sizes);
-        if data.is_none() {
-            self.path.on_nothing_sent();
+        if let Some(plan) = self.next_data(now, sizes) {
+            return Some(self.planned(now, &plan));
         }
-        data.or_else(|| self.next_probe(now)).or_else(|| self.next_ack(now))
+        self.path.on_nothing_sent();
+        if self.liveness.probe().is_some_and(|probe| probe != Probe::Tail) {
+            return Some(self.probe_segment(now));
+        }
+        self.next_ack(now)
+    }
+
+    /// The segment of a plan.
+    fn planned(&self, now: Instant, plan: &Plan) -> Transmit {
+        let mut transmit = self.data_segment(now, plan.kind, plan.span);
+        if let Some(mss) = plan.cut {
+            transmit.cut_to(mss);
+        }
+        if plan.push {
+            transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
+        }
+        transmit
     }
 
     /// Whether at most an acknowledgment is left to send, as most often when a segment has arrived or was sent.
@@ -95,10 +129,10 @@ impl Connection {
     /// What was lost goes first, and as long as it waits for the window nothing new goes: there would
     /// be room only for less than a segment of it. But for F-RTO, which asks with new data whether
     /// anything is lost (RFC 5682 §2.1 step 2b).
-    fn next_data(&mut self, now: Instant, sizes: Sizes) -> Option<Transmit> {
+    fn next_data(&mut self, now: Instant, sizes: Sizes) -> Option<Plan> {
         if self.liveness.probe() == Some(Probe::Tail) {
             if self.recovery.may_probe()
-                && let Some(probe) = self.next_tail_probe(now, sizes.mss)
+                && let Some(probe) = self.next_tail_probe(sizes.mss)
             {
                 return Some(probe);
             }
@@ -121,19 +155,19 @@ impl Connection {
 
     /// The tail loss probe: a segment of new data if there is some, or else the last segment again
     /// (RFC 8985 §7.3).
-    fn next_tail_probe(&mut self, now: Instant, mss: usize) -> Option<Transmit> {
+    fn next_tail_probe(&mut self, mss: usize) -> Option<Plan> {
         if let Some(span) = self.snd.next_probe(mss) {
             let kind = Kind::New { start: span.start, end: span.end(), mss, unit: Unit::Segment };
-            return Some(self.data_segment(now, kind, span));
+            return Some(Plan::whole(kind, span));
         }
         let span = self.snd.last_segment(mss, &self.recovery)?;
         let kind = Kind::Tail { start: span.start, end: span.end(), mss };
-        Some(self.data_segment(now, kind, span))
+        Some(Plan::whole(kind, span))
     }
 
     /// A lost range, first lost first. Recovery decided what is lost; the window decides how much
     /// of it may go.
-    fn next_retransmission(&mut self, now: Instant, sizes: Sizes) -> Option<Transmit> {
+    fn next_retransmission(&mut self, now: Instant, sizes: Sizes) -> Option<Plan> {
         let (start, end) = self.recovery.board().next_lost()?;
         let mss = sizes.mss;
         let span = self.snd.next_lost(start, end, &self.limits(now, mss, sizes.max_again))?;
@@ -141,14 +175,12 @@ impl Connection {
             return None;
         }
         let kind = Kind::Again { start: span.start, end: span.end(), mss };
-        let mut transmit = self.data_segment(now, kind, span);
-        transmit.cut_to(mss);
-        Some(transmit)
+        Some(Plan { kind, span, cut: Some(mss), push: false })
     }
 
     /// New data, as much in one segment as the windows, the Nagle algorithm and the device allow; or
     /// our FIN.
-    fn next_new(&mut self, now: Instant, sizes: Sizes) -> Option<Transmit> {
+    fn next_new(&mut self, now: Instant, sizes: Sizes) -> Option<Plan> {
         if !self.snd.has_unsent() {
             return None;
         }
@@ -162,7 +194,7 @@ impl Connection {
         match self.next_mtu_probe(now) {
             MtuProbe::No => {}
             MtuProbe::Wait => return None,
-            MtuProbe::Send(len) => return Some(self.mtu_probe_segment(now, len)),
+            MtuProbe::Send(len) => return Some(self.mtu_probe_segment(len)),
         }
         let new = self.snd.next_new(&self.limits(now, mss, max));
         self.snd.note_held(now, new.err());
@@ -182,38 +214,33 @@ impl Connection {
         let span = new.span;
         let unit = if max == mss { Unit::Segment } else { Unit::SuperSegment };
         let kind = Kind::New { start: span.start, end: span.end(), mss, unit };
-        let mut transmit = self.data_segment(now, kind, span);
-        transmit.cut_to(mss);
-        if self.is_window_probe_due() || new.ends_burst {
-            transmit.segment.flags = transmit.segment.flags.with(Flags::PSH);
-        }
-        Some(transmit)
+        let push = self.is_window_probe_due() || new.ends_burst;
+        Some(Plan { kind, span, cut: Some(mss), push })
     }
 
     /// Our FIN on its own.
-    fn next_fin(&mut self, now: Instant, mss: usize) -> Option<Transmit> {
+    fn next_fin(&mut self, now: Instant, mss: usize) -> Option<Plan> {
         let Some(span) = self.snd.next_fin() else {
             self.persist_if_stuck(now);
             return None;
         };
         let kind = Kind::New { start: span.start, end: span.end(), mss, unit: Unit::SuperSegment };
-        Some(self.data_segment(now, kind, span))
+        Some(Plan::whole(kind, span))
     }
 
     /// One segment of `len` bytes, more than the MSS.
-    fn mtu_probe_segment(&self, now: Instant, len: usize) -> Transmit {
+    fn mtu_probe_segment(&self, len: usize) -> Plan {
         let span = Span { start: self.snd.nxt(), len, with_fin: false };
         let kind = Kind::New { start: span.start, end: span.end(), mss: len, unit: Unit::SuperSegment };
-        self.data_segment(now, kind, span)
+        Plan::whole(kind, span)
     }
 
     /// A probe that a timer asked for: a segment that the peer must answer because it lies before
     /// its window (RFC 1122 §4.2.3.6). A window probe that may carry text has become new data above.
-    fn next_probe(&self, now: Instant) -> Option<Transmit> {
-        self.liveness.probe().filter(|probe| *probe != Probe::Tail)?;
+    fn probe_segment(&self, now: Instant) -> Transmit {
         let mut segment = self.header(now, self.snd.una() - 1, Flags::ACK, Text::None);
         segment.options.sack.clear();
-        Some(Transmit::new(Kind::Probe, segment))
+        Transmit::new(Kind::Probe, segment)
     }
 
     fn next_ack(&self, now: Instant) -> Option<Transmit> {

@@ -8,10 +8,13 @@
 use crate::config::Config;
 use crate::tcp::answer_limit::AnswerLimit;
 use crate::tcp::compact::{Compact, Reader, Writer, compact};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, nanos};
 
 /// Segments acknowledged at once in quick mode, at most.
 const MAX_QUICK_ACKS: u32 = 16;
+
+/// The longest delay (RFC 9293 §3.8.6.3, MUST-59: less than half a second), in nanoseconds.
+const MOST_DELAY: u64 = 500_000_000;
 
 /// Whether an acknowledgment is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,8 +189,14 @@ impl AckPolicy {
         }
     }
 
-    /// Data came in order or not: learns the gap between segments.
-    pub(super) fn on_data(&mut self, now: Instant, rto: Duration, window: usize, mss: usize) {
+    /// Data came in order or not: learns the gap between segments. The time-out is asked for where it matters.
+    pub(super) fn on_data(
+        &mut self,
+        now: Instant,
+        rto: impl FnOnce() -> Duration,
+        window: usize,
+        mss: usize,
+    ) {
         match self.last_data {
             None => {
                 // The user may have asked for delayed acknowledgments: tcp_event_data_recv in Linux leaves that.
@@ -195,12 +204,12 @@ impl AckPolicy {
                 self.grant(window, mss);
             }
             Some(last) => {
-                let gap = now - last;
-                if gap <= self.min / 2 {
-                    self.ato = self.ato / 2 + self.min / 2;
-                } else if gap < self.ato {
-                    self.ato = (self.ato / 2 + gap).min(rto);
-                } else if gap > rto {
+                let (gap, ato, min) = (now.nanos_since(last), nanos(self.ato), nanos(self.min));
+                if gap <= min / 2 {
+                    self.ato = Duration::from_nanos(ato / 2 + min / 2);
+                } else if gap < ato {
+                    self.ato = Duration::from_nanos(ato / 2 + gap).min(rto());
+                } else if gap > nanos(rto()) {
                     // The peer may have fallen back to a small window and slow-start again.
                     self.grant(window, mss);
                 }
@@ -241,15 +250,16 @@ impl AckPolicy {
             self.now();
             return;
         }
-        let mut delay = self.ato;
-        if delay > self.min {
-            let mut ceiling = if self.pingpong { self.max } else { self.max.max(Duration::from_millis(500)) };
+        let (mut delay, min) = (nanos(self.ato), nanos(self.min));
+        if delay > min {
+            let max = nanos(self.max);
+            let mut ceiling = if self.pingpong { max } else { max.max(MOST_DELAY) };
             if let Some(srtt) = srtt {
-                ceiling = ceiling.min(srtt.max(self.min));
+                ceiling = ceiling.min(nanos(srtt).max(min));
             }
             delay = delay.min(ceiling);
         }
-        let at = now + delay.min(Duration::from_millis(500));
+        let at = now.plus_nanos(delay.min(MOST_DELAY));
         self.due = match self.due {
             Due::No => Due::At(at),
             Due::At(earlier) => Due::At(earlier.min(at)),
@@ -311,7 +321,7 @@ mod tests {
 
     fn policy_after(quick: u32) -> AckPolicy {
         let mut policy = AckPolicy::new(&Config::default());
-        policy.on_data(at(0), RTO, 65_535, 1460);
+        policy.on_data(at(0), || RTO, 65_535, 1460);
         for _ in 0..quick {
             policy.schedule(at(0), false, None);
             assert_eq!(policy.due(), Due::Now);
@@ -389,7 +399,7 @@ mod tests {
     #[test]
     fn a_small_window_grants_two() {
         let mut policy = AckPolicy::new(&Config::default());
-        policy.on_data(at(0), RTO, 1000, 1460);
+        policy.on_data(at(0), || RTO, 1000, 1460);
         assert_eq!(policy.quick, 2);
     }
 }

@@ -4,6 +4,7 @@
 mod acks;
 #[cfg(any(test, feature = "simulation"))]
 mod check;
+mod expected;
 mod pressure;
 mod reading;
 #[cfg(test)]
@@ -237,10 +238,8 @@ impl Receiver {
     ) -> Received {
         let len = chunk.len();
         self.learn_mss(len, meta.gso_size, meta.push);
-        if let Some(echo) = meta.echo
-            && len >= self.rcv_mss
-        {
-            self.tuning.on_echo(echo.tsecr, echo.rtt);
+        if let Some(echo) = meta.echo {
+            self.on_echo(len, echo);
         }
         let had_hole = !self.assembler.is_empty();
         let received = self.on_data(now, seq, chunk);
@@ -249,11 +248,11 @@ impl Receiver {
             Received::Dropped(_) => self.ack.now_urgently(),
             Received::OutOfOrder => {
                 // RFC 5681 §4.2: at once, and each on its own.
-                self.ack.on_data(now, meta.rto, window, mss);
+                self.ack.on_data(now, || meta.rto, window, mss);
                 self.ack.now_urgently();
             }
             Received::InOrder => {
-                self.ack.on_data(now, meta.rto, window, mss);
+                self.ack.on_data(now, || meta.rto, window, mss);
                 if self.duplicate.is_some() && had_hole {
                     // The acknowledgment of another segment might have to report another duplicate.
                     self.ack.now_urgently();
@@ -410,7 +409,7 @@ impl Receiver {
 
     /// Learns the size of full segments: a super-segment says it, a plain one is one. And from a
     /// segment that is not full, or has PSH, that the peer pauses (Linux's `tcp_measure_rcv_mss`).
-    fn learn_mss(&mut self, payload_len: usize, gso_size: Option<u16>, push: bool) {
+    pub(in crate::tcp) fn learn_mss(&mut self, payload_len: usize, gso_size: Option<u16>, push: bool) {
         let len = gso_size.map_or(payload_len, usize::from).min(self.advertised_mss);
         if len < self.rcv_mss {
             self.ack.on_small_segment();
@@ -498,6 +497,7 @@ impl Receiver {
         self.accept(chunk);
     }
 
+    #[inline]
     fn accept(&mut self, chunk: Chunk) {
         self.rcv_nxt += chunk.len();
         if !self.discard {

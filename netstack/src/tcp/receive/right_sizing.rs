@@ -75,11 +75,16 @@ impl RightSizing {
         self.rtt_at = now;
     }
 
+    /// Whether the echo of `tsecr` would be a sample.
+    pub(super) fn wants_echo(&self, tsecr: u32) -> bool {
+        tsecr != self.tsecr
+    }
+
     /// A full segment echoed `tsecr`, a timestamp that we sent `rtt` ago. Unlike the time that a
     /// window takes this follows a path that becomes slower (Linux's `tcp_rcv_rtt_measure_ts`), as
     /// every path does whose queue fills.
     pub(super) fn on_echo(&mut self, tsecr: u32, rtt: Duration) {
-        if tsecr != self.tsecr {
+        if self.wants_echo(tsecr) {
             self.tsecr = tsecr;
             self.rtt = (self.rtt * 7 / 8 + rtt / 8).max(SHORTEST_ROUND);
         }

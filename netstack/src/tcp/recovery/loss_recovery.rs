@@ -2,8 +2,10 @@
 //! Acknowledgments are in [`on_ack`].
 
 mod on_ack;
+mod on_plain_ack;
 
 pub(in crate::tcp) use on_ack::{AckInput, Rearm};
+pub(in crate::tcp) use on_plain_ack::PlainAck;
 
 use super::prr::{Prr, PrrInput};
 use super::rack::{PathView, Rack};
@@ -18,7 +20,7 @@ use crate::config::Config;
 use crate::tcp::compact::compact;
 use crate::tcp::congestion::CongestionControl;
 use crate::tcp::seq::Seq;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// Whether a time-out may have been spurious (RFC 5682 §3.1, the SACK-enhanced form of Linux).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -155,17 +157,13 @@ impl Recovery {
         self.may_probe() && !self.tail.is_out()
     }
 
-    /// How long to wait for an acknowledgment before a tail loss probe is sent (RFC 8985 §7.2): not
-    /// longer than until the retransmission timer would expire for the head.
-    pub(in crate::tcp) fn probe_timeout(
-        &self,
-        now: Instant,
-        rtt: &RttEstimator,
-        config: &Config,
-    ) -> Duration {
-        let pto = TailProbe::timeout(rtt, self.board.is_one_segment(), config);
-        let left = self.board.head().map(|head| (head.sent_at + rtt.rto()) - now);
-        left.filter(|left| *left > Duration::ZERO).map_or(pto, |left| pto.min(left))
+    /// When a tail loss probe is sent if no acknowledgment comes (RFC 8985 §7.2): not later than the
+    /// retransmission timer would expire for the head.
+    #[inline]
+    pub(in crate::tcp) fn probe_at(&self, now: Instant, rtt: &RttEstimator, config: &Config) -> Instant {
+        let probe = now + TailProbe::timeout(rtt, self.board.is_one_segment(), config);
+        let repair = self.board.head().map(|head| head.sent_at + rtt.rto());
+        repair.filter(|at| *at > now).map_or(probe, |at| probe.min(at))
     }
 
     /// Gives memory back that nothing is in.
@@ -398,6 +396,7 @@ impl Recovery {
     }
 
     /// New data was sent.
+    #[inline]
     pub(in crate::tcp) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         self.board.on_sent(now, start, end, mss);
         if matches!(self.state, CongestionState::Recovery | CongestionState::Cwr) {

@@ -19,4 +19,4 @@ mod undo;
 pub use rtt::RttEstimator;
 pub use state::CongestionState;
 
-pub(super) use loss_recovery::{AckInput, Rearm, Recovery};
+pub(super) use loss_recovery::{AckInput, PlainAck, Rearm, Recovery};

@@ -79,6 +79,16 @@ impl Rack {
         }
     }
 
+    /// The same of what was sent once, up to `end` and last at `sent_at`, and took `rtt`.
+    #[inline]
+    pub(super) fn on_newest_delivered(&mut self, rtt: Duration, sent_at: Instant, end: Seq) {
+        self.advanced = true;
+        self.rtt = rtt;
+        if self.latest.is_none_or(|l| (l.sent_at, l.end) < (sent_at, end)) {
+            self.latest = Some(Delivered { sent_at, end, retransmitted: false });
+        }
+    }
+
     /// RFC 8985 §6.2 step 4: a DSACK says that a retransmission was spurious, so the window grows
     /// by a step, once in a round trip; it is narrow again after [`PERSISTENCE`] recoveries in which
     /// none came.

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::tcp::compact::compact;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, nanos};
 
 /// The estimator. Times are kept in nanoseconds.
 #[derive(Clone, Debug)]
@@ -51,15 +51,18 @@ impl RttEstimator {
             }
             Some(srtt) => {
                 let samples = u64::from(samples_per_window.max(1));
+                let (mean, rtt) = (nanos(srtt), nanos(rtt));
                 // RFC 6298 §2.3: the variation first, with the old mean. Beta is 1/4, and alpha 1/8.
-                self.rttvar = toward(self.rttvar, srtt.abs_diff(rtt), 4 * samples);
-                self.srtt = Some(toward(srtt, rtt, 8 * samples));
+                self.rttvar = toward(nanos(self.rttvar), mean.abs_diff(rtt), 4 * samples);
+                self.srtt = Some(toward(mean, rtt, 8 * samples));
             }
         }
         // Linux never lets the variation term fall below its RTO minimum, which makes the RTO at
         // least SRTT + 200 ms; RFC 6298 §2.4 asks for a floor of 1 s.
-        let variation = (self.rttvar * 4).max(self.rto_min);
-        self.rto = (self.srtt.unwrap_or_default() + variation).clamp(self.rto_min, self.rto_max);
+        let least = nanos(self.rto_min);
+        let variation = nanos(self.rttvar).saturating_mul(4).max(least);
+        let rto = nanos(self.srtt.unwrap_or_default()).saturating_add(variation);
+        self.rto = Duration::from_nanos(rto.clamp(least, nanos(self.rto_max)));
         self.backoff = 0;
     }
 
@@ -72,6 +75,9 @@ impl RttEstimator {
 
     /// The time-out with its back-off.
     pub fn rto(&self) -> Duration {
+        if self.backoff == 0 {
+            return self.rto.min(self.rto_max);
+        }
         let factor = 1u32.checked_shl(self.backoff).unwrap_or(u32::MAX);
         self.rto.saturating_mul(factor).min(self.rto_max)
     }
@@ -133,10 +139,9 @@ impl RttEstimator {
     }
 }
 
-/// The mean `old` after one more sample, which has a weight of 1 in `of`.
-fn toward(old: Duration, sample: Duration, of: u64) -> Duration {
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let (old, sample) = (nanos(old), nanos(sample));
+/// The mean `old` after one more sample, which has a weight of 1 in `of`; all in nanoseconds.
+#[inline]
+fn toward(old: u64, sample: u64, of: u64) -> Duration {
     Duration::from_nanos(if sample >= old { old + (sample - old) / of } else { old - (old - sample) / of })
 }
 
@@ -158,16 +163,19 @@ impl RecentMin {
     }
 
     fn add(&mut self, now: Instant, sample: Duration) {
-        let age = now - self.began;
-        if self.present.is_none() || age >= self.half {
-            self.previous = self.present.take().filter(|_| age < 2 * self.half);
+        let (age, half) = (now.nanos_since(self.began), nanos(self.half));
+        if self.present.is_none() || age >= half {
+            self.previous = self.present.take().filter(|_| age < half.saturating_mul(2));
             self.began = now;
         }
         self.present = Some(self.present.map_or(sample, |min| min.min(sample)));
     }
 
     fn get(&self) -> Option<Duration> {
-        self.present.into_iter().chain(self.previous).min()
+        match (self.present, self.previous) {
+            (Some(present), Some(previous)) => Some(present.min(previous)),
+            (present, previous) => present.or(previous),
+        }
     }
 }
 

@@ -12,10 +12,12 @@
 
 #[cfg(any(test, feature = "simulation"))]
 mod check;
+mod plain;
 mod progress;
 #[cfg(test)]
 mod tests;
 
+pub(super) use plain::PlainlyAcked;
 pub(super) use progress::{Delivered, Progress, RackSample};
 
 use progress::By;
@@ -279,7 +281,7 @@ impl Scoreboard {
     /// The first record.
     #[inline]
     fn front(&self) -> Option<(Seq, &Record)> {
-        match self.filed().records.first_key_value() {
+        match self.filed.as_ref().and_then(|filed| filed.records.first_key_value()) {
             Some((start, record)) => Some((*start, record)),
             None => self.fresh.front().map(|(start, record)| (*start, record)),
         }
@@ -293,7 +295,7 @@ impl Scoreboard {
 
     /// How many records there are.
     fn count(&self) -> usize {
-        self.filed().records.len() + self.fresh.len()
+        self.filed.as_ref().map_or(0, |filed| filed.records.len()) + self.fresh.len()
     }
 
     /// Puts what was sent last in order with the rest. Each record is put there once.
@@ -354,6 +356,7 @@ impl Scoreboard {
     }
 
     /// New data `start..end` was sent.
+    #[inline]
     pub(super) fn on_sent(&mut self, now: Instant, start: Seq, end: Seq, mss: usize) {
         let len = end.since(start);
         let stamp = self.rate.stamp(now, self.outstanding, self.pipe() + len);
@@ -676,8 +679,9 @@ impl Scoreboard {
 
     /// The first lost range.
     pub(in crate::tcp) fn next_lost(&self) -> Option<(Seq, Seq)> {
-        let start = *self.filed().lost.first()?;
-        Some((start, self.filed().records[&start].end))
+        let filed = self.filed.as_ref()?;
+        let start = *filed.lost.first()?;
+        Some((start, filed.records[&start].end))
     }
 
     /// The sequence number after the highest that is SACKed.

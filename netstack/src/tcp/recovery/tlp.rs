@@ -46,7 +46,7 @@ impl TailProbe {
     pub(super) fn timeout(rtt: &RttEstimator, one_segment: bool, config: &Config) -> Duration {
         match rtt.srtt() {
             // A lone segment's acknowledgment may be delayed (TLP.max_ack_delay).
-            Some(srtt) => srtt * 2 + if one_segment { config.rto_min } else { SLACK },
+            Some(srtt) => srtt + srtt + if one_segment { config.rto_min } else { SLACK },
             None => config.rto_initial,
         }
     }

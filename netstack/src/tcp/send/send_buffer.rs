@@ -313,7 +313,10 @@ impl SendBuffer {
 
     /// Whether a segment that ends at `end` carries PSH.
     pub(super) fn is_pushed(&self, end: Seq) -> bool {
-        let at = self.records.partition_point(|record| record.end < end);
+        let at = match self.records.len() {
+            1 => 0,
+            _ => self.records.partition_point(|record| record.end < end),
+        };
         self.records.get(at).is_some_and(|record| record.end == end && record.push)
     }
 
@@ -393,7 +396,7 @@ impl SendBuffer {
     /// How many of the bytes from `from` on fit into [`MAX_PIECES`] pieces, at most `max`.
     pub(super) fn contiguous(&self, from: Seq, max: usize) -> usize {
         let first = self.block_of(from);
-        let last = self.blocks.range(first..).take(MAX_PIECES).next_back();
+        let last = self.blocks.get((first + MAX_PIECES).min(self.blocks.len()).wrapping_sub(1));
         last.map_or(0, |block| (block.start + block.data.len()).since(from)).min(max)
     }
 
@@ -403,20 +406,23 @@ impl SendBuffer {
     /// If they are not all here or do not fit into [`MAX_PIECES`] pieces.
     pub(super) fn slices<'a>(&'a self, from: Seq, to: Seq, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         assert!(self.start <= from && to <= self.end, "bytes that are not in the send buffer");
-        let mut at = from;
-        for block in self.blocks.range(self.block_of(from)..) {
-            if at >= to {
-                break;
-            }
+        let (mut at, mut next) = (from, self.block_of(from));
+        while at < to
+            && let Some(block) = self.blocks.get(next)
+        {
             let offset = at.since(block.start);
             let n = to.since(at).min(block.data.len() - offset);
             pieces.push(&block.data.as_slice()[offset..offset + n]);
-            at += n;
+            (at, next) = (at + n, next + 1);
         }
     }
 
     /// Index of the block that holds `position`.
     fn block_of(&self, position: Seq) -> usize {
+        // Mostly what was written last is asked for.
+        if self.blocks.back().is_some_and(|block| block.start <= position) {
+            return self.blocks.len() - 1;
+        }
         self.blocks.partition_point(|block| block.start <= position).saturating_sub(1)
     }
 

@@ -37,6 +37,7 @@ pub(in crate::tcp) enum Kind {
 
 impl Transmit {
     /// One segment.
+    #[inline]
     pub(in crate::tcp) fn new(kind: Kind, segment: Segment) -> Self {
         Self { segment, gso_size: None, kind }
     }

@@ -73,8 +73,13 @@ pub(super) struct Pair {
     pub(super) overflows: usize,
     /// Packets that were marked.
     pub(super) marked: usize,
-    /// How many segments were taken the short way, if any may be.
+    /// How many acknowledgments were taken quietly, if any may be.
     pub(super) predicted: Option<usize>,
+    /// Whether all segments are taken step by step.
+    pub(super) step_by_step: bool,
+    /// Segments that were expected, and those that acknowledged what was sent once while nothing was missing.
+    pub(super) expected: usize,
+    pub(super) plain_acks: usize,
     in_flight: BTreeMap<(Instant, u64), (usize, Segment, Vec<u8>)>,
     order: u64,
     rng: ChaCha8Rng,
@@ -148,6 +153,9 @@ impl Pair {
             overflows: 0,
             marked: 0,
             predicted: None,
+            step_by_step: false,
+            expected: 0,
+            plain_acks: 0,
             in_flight: BTreeMap::new(),
             order: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -269,7 +277,16 @@ impl Pair {
                 self.take_quietly(to, &segment);
                 continue;
             }
-            self.ends[to].conn.on_segment(self.now, &segment, Chunk::copy_from(&bytes));
+            let (conn, text) = (&mut self.ends[to].conn, Chunk::copy_from(&bytes));
+            let expected = conn.is_expected(self.now, &segment);
+            self.expected += usize::from(expected);
+            let advances = segment.ack != conn.sender().una().wire() && segment.options.sack.is_empty();
+            self.plain_acks += usize::from(expected && advances && conn.recovery().takes_plain_ack());
+            if self.step_by_step {
+                conn.on_unexpected(self.now, &segment, text);
+            } else {
+                conn.on_segment(self.now, &segment, text);
+            }
             if self.ends[to].conn.ack_urgent() {
                 self.pump();
             }
@@ -279,6 +296,13 @@ impl Pair {
         }
         self.pump();
         true
+    }
+
+    /// Changes the next segment that will arrive, if there is one.
+    pub(super) fn change_next(&mut self, change: impl FnOnce(&mut Segment)) {
+        if let Some((_, segment, _)) = self.in_flight.values_mut().next() {
+            change(segment);
+        }
     }
 
     /// Takes a segment the short way, and makes sure that nothing follows from it.

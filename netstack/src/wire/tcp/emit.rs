@@ -59,7 +59,13 @@ pub fn emit_tcp(
     let payload_len: usize = payload.iter().map(|piece| piece.len()).sum();
     debug_assert_eq!(payload_len, segment.payload_len, "payload and segment differ");
     let ip_len = ip_header_len(&ip.dst);
-    let tcp_len = TCP_HEADER_LEN + options_len(&segment.options);
+    let plain = segment.options.has_only_timestamps();
+    let tcp_len = TCP_HEADER_LEN
+        + match segment.options.timestamps {
+            _ if !plain => options_len(&segment.options),
+            Some(_) => 12,
+            None => 0,
+        };
     let header = buf.reset(ip_len + tcp_len);
     let (ip_header, tcp_header) = header.split_at_mut(ip_len);
     emit_ip(ip_header, ip, protocol::TCP, tcp_len + payload_len);
@@ -75,7 +81,10 @@ pub fn emit_tcp(
     let [high, low] = segment.flags.bits().to_be_bytes();
     tcp_header[12] |= high;
     tcp_header[13] = low;
-    emit_options(&mut tcp_header[TCP_HEADER_LEN..], &segment.options);
+    match (&segment.options.timestamps, tcp_header[TCP_HEADER_LEN..].first_chunk_mut()) {
+        (Some(timestamps), Some(to)) if plain => emit_timestamps(to, timestamps),
+        _ => emit_options(&mut tcp_header[TCP_HEADER_LEN..], &segment.options),
+    }
 
     let mut sum = pseudo_header(ip.src, ip.dst, protocol::TCP, tcp_len + payload_len);
     let (field, offload) = match checksum {
@@ -91,6 +100,15 @@ pub fn emit_tcp(
     };
     tcp_header[CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2].copy_from_slice(&field.to_be_bytes());
     offload
+}
+
+/// Writes the option as it stands alone (RFC 7323 appendix A).
+#[inline]
+fn emit_timestamps(to: &mut [u8; 12], timestamps: &Timestamps) {
+    let &Timestamps { tsval, tsecr } = timestamps;
+    to[..4].copy_from_slice(&[kind::NOP, kind::NOP, kind::TIMESTAMPS, length::TIMESTAMPS]);
+    to[4..8].copy_from_slice(&tsval.to_be_bytes());
+    to[8..].copy_from_slice(&tsecr.to_be_bytes());
 }
 
 /// Bytes that the options take in a header, a multiple of four and at most 40.

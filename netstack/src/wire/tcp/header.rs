@@ -95,35 +95,36 @@ pub fn tcp_checksum_ok(src: IpAddr, dst: IpAddr, bytes: &[u8]) -> bool {
 /// If the header is incomplete. Invalid options are not an error: the options before them are used.
 pub fn parse_tcp(bytes: &[u8]) -> Result<(Segment, usize), TcpHeaderError> {
     let fixed: &[u8; TCP_HEADER_LEN] = bytes.first_chunk().ok_or(TcpHeaderError::Truncated)?;
-    let tcp = TcpPacket::new_unchecked(bytes);
+    // The accessors check the length that they are given: here that of an array.
+    let tcp = TcpPacket::new_unchecked(fixed);
     let data = usize::from(tcp.header_len());
     let (Some(options), Some(payload)) = (bytes.get(TCP_HEADER_LEN..data), bytes.get(data..)) else {
         return Err(TcpHeaderError::DataOffset);
     };
     let flags = Flags::from_bits(u16::from_be_bytes([fixed[12], fixed[13]]));
-    let segment = Segment {
+    let segment = |options| Segment {
         seq: SeqNum::new(tcp.seq_number().0 as u32),
         ack: SeqNum::new(tcp.ack_number().0 as u32),
         flags,
         window: tcp.window_len(),
         urgent: tcp.urgent_at(),
-        options: parse_options(options, flags),
+        options,
         ecn: crate::wire::Ecn::NotEct,
         payload_len: payload.len(),
         gso_size: None,
     };
-    Ok((segment, data))
+    // RFC 7323 appendix A: what nearly every segment carries. Made where it is returned: a segment is too large to
+    // be moved for nothing.
+    if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, length::TIMESTAMPS, body @ ..] = options
+        && body.len() == 8
+    {
+        return Ok((segment(Options { timestamps: parse_timestamps(body), ..Options::default() }), data));
+    }
+    Ok((segment(parse_options(options, flags)), data))
 }
 
 fn parse_options(bytes: &[u8], flags: Flags) -> Options {
     let mut options = Options::default();
-    // RFC 7323 appendix A: what nearly every segment carries.
-    if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, length::TIMESTAMPS, body @ ..] = bytes
-        && body.len() == 8
-    {
-        options.timestamps = parse_timestamps(body);
-        return options;
-    }
     let mut rest = bytes;
     while let Some((&kind, after)) = rest.split_first() {
         // RFC 9293 §3.2, MUST-68: all options but these two have a length.

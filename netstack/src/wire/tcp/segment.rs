@@ -132,6 +132,19 @@ pub struct Options {
     pub acc_ecn: Option<AccEcn>,
 }
 
+impl Options {
+    /// Whether there is nothing beside timestamps, as in nearly every segment.
+    #[inline]
+    pub fn has_only_timestamps(&self) -> bool {
+        self.sack.is_empty()
+            && self.acc_ecn.is_none()
+            && self.mss.is_none()
+            && self.window_scale.is_none()
+            && self.fast_open.is_none()
+            && !self.sack_permitted
+    }
+}
+
 /// A segment's header fields. The length of the payload is in `payload_len`; its bytes are passed
 /// separately.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,8 +51,8 @@ impl Held<'_, '_> {
     }
 
     /// Counts the connection among those that have something to deliver, or not any more.
-    #[inline]
-    fn count_undelivered(&mut self) {
+    #[inline(always)]
+    pub(super) fn count_undelivered(&mut self) {
         let has_some = self.state.has_undelivered();
         if has_some != self.state.delivers {
             self.state.delivers = has_some;
@@ -69,7 +69,8 @@ impl Held<'_, '_> {
         }
     }
 
-    fn arm(&mut self) {
+    #[inline(always)]
+    pub(super) fn arm(&mut self) {
         if !self.state.attached {
             return;
         }

@@ -79,7 +79,7 @@ impl Held<'_, '_> {
             Stage::Connected(connection) => {
                 let changes = self.turn.core.paths().changes();
                 let path = &mut state.path;
-                if path.seen != changes || path.expires <= self.turn.now {
+                if path.is_out_of_date(changes, self.turn.now) {
                     path.seen = changes;
                     path.expires = refresh_path(self.turn, self.cell, connection, path.expires);
                 }

@@ -21,6 +21,12 @@ impl Connected {
         self.at_rest = self.awake.take().map(|connection| Box::new(connection.rest()));
     }
 
+    /// Puts it to rest, wakes it, and sees that it is the same.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) fn check_rest(&mut self) {
+        self.awake = self.awake.take().map(|connection| connection.rest_and_wake());
+    }
+
     /// Whether it is at rest.
     #[inline]
     pub(super) fn is_at_rest(&self) -> bool {

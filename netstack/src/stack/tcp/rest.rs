@@ -22,6 +22,8 @@ impl Tcp {
             let target = || Deadline::Cell(Arc::downgrade(cell));
             turn.out.deadline_moved(self.deadlines.arm(&mut state.timer, at, target));
         }
+        #[cfg(any(test, feature = "simulation"))]
+        state.check_rest();
         state.rest();
         drop(state);
         cell.trim_backlog();

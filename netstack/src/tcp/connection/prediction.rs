@@ -5,7 +5,7 @@
 //! reset, the SYN, the FIN. [`Connection::on_segment`] asks [`Connection::is_expected`] first, and what is left
 //! of the steps is in `take_expected`.
 //!
-//! The other kind is the acknowledgment that says nothing new, which comes to a connection that is at rest: the
+//! The other kind is the acknowledgment that says nothing new, which comes to a connection with nothing in flight: the
 //! answer to a keep-alive probe, a window that was offered before, an acknowledgment that another one has overtaken.
 //! All that the steps do with it comes to the few lines of [`Connection::on_quiet_acks`]; and nothing follows from
 //! it, so that the connection need not be asked for segments, events and deadlines.
@@ -152,7 +152,7 @@ impl Connection {
     }
 }
 
-/// An acknowledgment that said nothing new to a connection at rest. As long as nothing else happens to the connection,
+/// An acknowledgment that said nothing new to a connection with nothing in flight. As long as nothing else happens to the connection,
 /// one like it says nothing new either, and can be kept back: what it changes is known when somebody looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuietAck {

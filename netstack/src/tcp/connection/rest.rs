@@ -62,32 +62,6 @@ impl Connection {
 
     /// Keeps what there is to know of a connection [at rest](Self::at_rest_since).
     pub fn rest(self: Box<Self>) -> Resting {
-        #[cfg(any(test, feature = "simulation"))]
-        return self.rest_and_compare();
-        #[cfg(not(any(test, feature = "simulation")))]
-        self.put_to_rest()
-    }
-
-    /// In tests each connection that rests is woken once and compared with what it was.
-    #[cfg(any(test, feature = "simulation"))]
-    fn rest_and_compare(self: Box<Self>) -> Resting {
-        let before = format!("{self:?}");
-        let woken = self.put_to_rest().wake();
-        let after = format!("{woken:?}");
-        let same = before.bytes().zip(after.bytes()).take_while(|(before, after)| before == after).count();
-        let around = |text: &str| {
-            text.get(same.saturating_sub(80)..).map(|text| text.chars().take(160).collect::<String>())
-        };
-        assert!(
-            before == after,
-            "a connection that was woken is the same: {:?}, {:?}",
-            around(&before),
-            around(&after)
-        );
-        woken.put_to_rest()
-    }
-
-    fn put_to_rest(self: Box<Self>) -> Resting {
         let Self {
             state: _,
             config,
@@ -121,6 +95,24 @@ impl Connection {
         let is_plain = controller.is_none() && ecn.is_none() && fastopen_key.is_none();
         let rare = (!is_plain).then(|| Box::new(Rare { controller, ecn, fastopen_key }));
         Resting { state: to.finish(), config, pool: Arc::clone(snd.pool()), congestion, rare }
+    }
+}
+
+/// In tests each connection that is put to rest is woken once first, and compared with what it was.
+#[cfg(any(test, feature = "simulation"))]
+impl Connection {
+    /// Puts a connection to rest and wakes it.
+    ///
+    /// # Panics
+    /// If it is not as it was.
+    pub fn rest_and_wake(self: Box<Self>) -> Box<Self> {
+        let before = format!("{self:?}");
+        let woken = self.rest().wake();
+        let after = format!("{woken:?}");
+        let same = before.bytes().zip(after.bytes()).take_while(|(before, after)| before == after).count();
+        let around = |text: &str| text.chars().skip(same.saturating_sub(80)).take(160).collect::<String>();
+        assert!(before == after, "woken it is not as it was: {:?}, {:?}", around(&before), around(&after));
+        woken
     }
 }
 

@@ -30,6 +30,15 @@ impl SocketState {
         }
     }
 
+    /// Sees that resting does not change the connection.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(in crate::stack::tcp) fn check_rest(&mut self) {
+        self.disturb();
+        if let Stage::Connected(connection) = &mut self.stage {
+            connection.check_rest();
+        }
+    }
+
     /// Puts the connection to rest. It [may be](Self::due_to_rest).
     pub(in crate::stack::tcp) fn rest(&mut self) {
         self.disturb();

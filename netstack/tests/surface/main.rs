@@ -9,7 +9,6 @@ mod source;
 use source::{Function, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Functions and traits of tokio's that are not here, and why.
 const LEFT_OUT: [(&str, &str); 13] = [
@@ -43,23 +42,20 @@ const TYPES: [&str; 9] = [
     "UdpSocket",
 ];
 
-/// Where cargo has the source of tokio.
+/// Where cargo has the source of tokio. `cargo metadata` knows it too, but not before everything that any platform and
+/// feature needs was downloaded.
 fn tokio() -> PathBuf {
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--all-features"])
-        .args(["--manifest-path", manifest])
-        .output()
-        .expect("cargo runs");
-    let metadata = String::from_utf8(metadata.stdout).expect("JSON");
-    let end = metadata.split("\"manifest_path\":\"").find_map(|rest| {
-        let path = rest.split('"').next()?;
-        let package = Path::new(path).parent()?;
-        let name = package.file_name()?.to_str()?;
-        name.strip_prefix("tokio-").filter(|version| version.starts_with(char::is_numeric))?;
-        Some(package.to_path_buf())
-    });
-    end.expect("tokio is a dependency")
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    let lock = std::fs::read_to_string(&lock).expect("a workspace has a lock file");
+    let locked = lock.split("\n[[package]]\n").find(|package| package.starts_with("name = \"tokio\"\n"));
+    let version = locked.and_then(|package| package.split("version = \"").nth(1)?.split('"').next());
+    let folder = format!("tokio-{}", version.expect("tokio is a dependency"));
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo"))).expect("cargo has a home");
+    let sources =
+        std::fs::read_dir(home.join("registry/src")).expect("the sources that cargo has downloaded");
+    let mut folders = sources.flatten().map(|registry| registry.path().join(&folder));
+    folders.find(|path| path.is_dir()).expect("tokio was downloaded, since this was built with it")
 }
 
 fn read(mut files: Vec<PathBuf>) -> Source {

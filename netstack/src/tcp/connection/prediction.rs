@@ -152,8 +152,9 @@ impl Connection {
     }
 }
 
-/// An acknowledgment that said nothing new to a connection with nothing in flight. As long as nothing else happens to the connection,
-/// one like it says nothing new either, and can be kept back: what it changes is known when somebody looks.
+/// An acknowledgment that said nothing new to a connection with nothing in flight. As long as nothing else happens to
+/// the connection, one like it says nothing new either, and can be kept back: what it changes is known when somebody
+/// looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuietAck {
     seq: SeqNum,

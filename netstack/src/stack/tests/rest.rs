@@ -1,6 +1,7 @@
 //! Connections at rest.
 
 use super::SECOND;
+use crate::config::{EcnNegotiation, MtuProbing};
 use crate::stack::Family;
 use crate::stack::testing::{LinkSpec, Net, Socket, Verdict, address};
 use crate::tcp::{SocketOptions, State};
@@ -124,4 +125,48 @@ fn thousands_at_rest_take_little_and_end_as_others() {
     }
     net.run_for(120 * SECOND);
     assert!(net.connect(0, (address(1, Family::V4), 80).into()).is_ok());
+}
+
+/// Before a connection is put to rest it is compared with one that was: here with all there is to compare.
+#[test]
+fn every_kind_of_connection_is_the_same_when_it_was_woken() {
+    let payload: Vec<u8> = (0..300_000u32).map(|n| n.wrapping_mul(n) as u8).collect();
+    for (seed, congestion) in ["cubic", "reno", "bbr"].into_iter().enumerate() {
+        for ecn in [EcnNegotiation::Off, EcnNegotiation::Classic, EcnNegotiation::Accurate] {
+            let mut net = Net::pair_with(60 + seed as u64, LinkSpec::default(), |host, config| {
+                config.congestion = congestion.parse().unwrap();
+                config.ecn = ecn;
+                config.timestamps = host == 0 || congestion != "reno";
+                config.sack = congestion != "reno" || ecn != EcnNegotiation::Off;
+                config.mtu_probing = if host == 0 { MtuProbing::Always } else { MtuProbing::Off };
+            });
+            let (client, server) = net.connected();
+            net.engine(1).with_tcp(net.now, |tcp, turn| {
+                tcp.with_options(turn, &server.cell, |options: &mut SocketOptions| {
+                    options.nodelay = true;
+                    options.linger = Some(3 * SECOND);
+                    options.user_timeout = Some(90 * SECOND);
+                    options.notsent_lowat = Some(10_000);
+                    options.owner = 7;
+                })
+            });
+            for round in 0..4 {
+                // Some packets are lost, and some are late.
+                net.cable.set_filter(move |passing| match passing.number % 53 {
+                    17 if round > 0 => Verdict::Drop,
+                    30 if round > 1 => Verdict::Delay(Duration::from_millis(15)),
+                    _ => Verdict::Pass,
+                });
+                assert_eq!(net.transfer(&client, &server, &payload, 60 * SECOND), payload);
+                assert_eq!(net.transfer(&server, &client, &payload, 60 * SECOND), payload);
+                net.cable.clear_filter();
+                net.run_for(10 * SECOND);
+                assert!(is_at_rest(&client) && is_at_rest(&server), "{congestion} {ecn:?} {round}");
+                let owner = net
+                    .engine(1)
+                    .with_tcp(net.now, |tcp, turn| tcp.sockets(turn.now).iter().map(|row| row.owner).max());
+                assert_eq!(owner, Some(7), "options are as they were set");
+            }
+        }
+    }
 }

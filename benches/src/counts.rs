@@ -293,8 +293,7 @@ fn wake_and_rest() -> io::Result<()> {
     let awake = net.a.memory();
     net.rest();
     let at_rest = net.a.memory();
-    // A buffer of the device may have come since.
-    if at_rest + 512 > awake {
+    if at_rest + 1_500 > awake {
         return Err(io::Error::other(format!("not at rest: {awake} and {at_rest} bytes")));
     }
     repeat(|counts| {

@@ -285,6 +285,9 @@ impl Joined {
             for host in [&mut self.a, &mut self.b] {
                 host.now += Duration::from_secs(2);
                 host.on_timer();
+                // Long writes have had their turn and wait for the next one.
+                host.engine.on_writable(host.now, QUEUE, &mut host.batch);
+                host.batch.deliver(&host.engine);
             }
         }
     }

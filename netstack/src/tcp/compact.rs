@@ -86,8 +86,13 @@ impl Seen {
 
     /// The nearest, and its place.
     fn nearest(&self, value: u64) -> (usize, u64) {
-        let nearest = self.0.iter().copied().enumerate().min_by_key(|(_, seen)| seen.abs_diff(value));
-        nearest.unwrap_or_default()
+        let (mut place, mut nearest) = (0, 0);
+        for (at, seen) in self.0.iter().copied().enumerate() {
+            if seen.abs_diff(value) <= value.abs_diff(nearest) {
+                (place, nearest) = (at, seen);
+            }
+        }
+        (place, nearest)
     }
 
     fn at(&self, place: usize) -> u64 {
@@ -138,7 +143,7 @@ impl Writer {
     }
 
     /// Seven bits in each byte, the lowest first (LEB128).
-    fn number(&mut self, mut number: u128) {
+    fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.bytes.push(number as u8 | 0x80);
             number >>= 7;
@@ -150,10 +155,11 @@ impl Writer {
     fn near(&mut self, value: u64, seen: fn(&mut Self) -> &mut Seen) {
         let (place, nearest) = seen(self).nearest(value);
         self.bit(value == nearest);
-        self.number(place as u128);
+        self.number(place as u64);
         if value != nearest {
-            let distance = i128::from(value) - i128::from(nearest);
-            self.number(((distance << 1) ^ (distance >> 127)) as u128);
+            // Of either sign, and short where it is small.
+            let distance = value.wrapping_sub(nearest) as i64;
+            self.number(((distance << 1) ^ (distance >> 63)) as u64);
             seen(self).learn(value);
         }
     }
@@ -196,13 +202,13 @@ impl<'a> Reader<'a> {
         bit != 0
     }
 
-    fn number(&mut self) -> u128 {
+    fn number(&mut self) -> u64 {
         let (mut number, mut shift) = (0, 0);
         while let Some((byte, rest)) = self.bytes.split_first() {
             self.bytes = rest;
-            number |= u128::from(byte & 0x7f) << shift;
+            number |= u64::from(byte & 0x7f) << shift;
             shift += 7;
-            if byte & 0x80 == 0 || shift > 126 {
+            if byte & 0x80 == 0 || shift > 63 {
                 break;
             }
         }
@@ -217,8 +223,8 @@ impl<'a> Reader<'a> {
             return nearest;
         }
         let number = self.number();
-        let distance = (number >> 1) as i128 ^ -((number & 1) as i128);
-        let value = (i128::from(nearest) + distance) as u64;
+        let distance = (number >> 1) as i64 ^ -((number & 1) as i64);
+        let value = nearest.wrapping_add_signed(distance);
         seen(self).learn(value);
         value
     }
@@ -229,7 +235,7 @@ macro_rules! numbers {
         impl Compact for $number {
             // The largest means "no limit": it becomes 0, and each other number is one more.
             fn write(&self, to: &mut Writer) {
-                to.number(self.wrapping_add(1) as u128);
+                to.number(self.wrapping_add(1) as u64);
             }
 
             fn read(from: &mut Reader<'_>) -> Self {
@@ -239,7 +245,17 @@ macro_rules! numbers {
     )+};
 }
 
-numbers!(u8 u16 u32 u64 usize);
+numbers!(u8 u16 u32 usize);
+
+impl Compact for u64 {
+    fn write(&self, to: &mut Writer) {
+        to.number(self.wrapping_add(1));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        from.number().wrapping_sub(1)
+    }
+}
 
 impl Compact for bool {
     fn write(&self, to: &mut Writer) {
@@ -257,21 +273,36 @@ impl Compact for () {
     fn read(_: &mut Reader<'_>) -> Self {}
 }
 
+const SECOND: u64 = 1_000_000_000;
+const MILLI: u64 = 1_000_000;
+
+/// Seconds whose nanoseconds are a number of 64 bits.
+const MANY_SECONDS: u64 = u64::MAX / SECOND;
+
 impl Compact for Duration {
-    // What is set is a whole number of milliseconds, and what was measured is not.
+    // What is set is a whole number of milliseconds, and what was measured is not. None is of centuries but for one that
+    // means never.
     fn write(&self, to: &mut Writer) {
-        const MILLI: u128 = 1_000_000;
-        let nanos = self.as_nanos();
+        let (seconds, nanos) = (self.as_secs(), self.subsec_nanos());
+        let is_long = seconds >= MANY_SECONDS;
+        to.bit(is_long);
+        if is_long {
+            (seconds, nanos).write(to);
+            return;
+        }
+        let nanos = seconds * SECOND + u64::from(nanos);
         let is_whole = nanos.is_multiple_of(MILLI);
         to.bit(is_whole);
         to.number(if is_whole { nanos / MILLI } else { nanos });
     }
 
     fn read(from: &mut Reader<'_>) -> Self {
-        const SECOND: u128 = 1_000_000_000;
-        let unit = if from.bit() { 1_000_000 } else { 1 };
-        let nanos = from.number() * unit;
-        Self::new((nanos / SECOND) as u64, (nanos % SECOND) as u32)
+        if from.bit() {
+            let (seconds, nanos) = Compact::read(from);
+            return Self::new(seconds, nanos);
+        }
+        let unit = if from.bit() { MILLI } else { 1 };
+        Self::from_nanos(from.number().wrapping_mul(unit))
     }
 }
 
@@ -397,6 +428,7 @@ mod tests {
             there_and_back(number);
             there_and_back([Some(Instant::from_nanos(number)), None, Some(Instant::ZERO)]);
             there_and_back((Duration::from_nanos(number), Duration::MAX, Duration::ZERO));
+            there_and_back(Duration::new(number, 999_999_999));
             there_and_back([Seq::from_raw(number), Seq::from_raw(0), Seq::from_raw(u64::MAX)]);
         }
         let many: [Instant; 40] = std::array::from_fn(|n| Instant::from_nanos(1 << n));
@@ -417,7 +449,7 @@ mod tests {
         assert_eq!(there_and_back([None::<u64>; 16]), beside + 2);
         let late = Instant::from_millis(86_400_000);
         assert_eq!(there_and_back([late; 9]), beside + 3 + 1 + 7 + 8);
-        assert_eq!(there_and_back([Duration::from_millis(40); 8]), beside + 1 + 8);
+        assert_eq!(there_and_back([Duration::from_millis(40); 8]), beside + 2 + 8);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Connections at rest: while nothing happens to a connection it is kept in a tenth of the memory.
+//! Connections at rest: while nothing happens to a connection it is kept in a third of the memory, its cell included.
 //!
 //! Who locks a cell finds its connection awake, so the rest of the stack knows nothing of this. A deadline some time
-//! after the last segment puts it to rest, and the next one who locks the cell wakes it; both take about as long as a
-//! segment. What only looks at it puts it to rest again.
+//! after the last segment puts it to rest, and the next one who locks the cell wakes it. Who only looks at it puts it
+//! to rest again.
 
 use super::Tcp;
 use super::cell::Cell;

@@ -1,5 +1,5 @@
 //! A connection at rest: nothing is queued, in flight or waited for, as on most of the connections of a server most of
-//! the time. It is kept as the few bytes that say where it stands, a tenth of what it takes while something happens.
+//! the time. It is kept as the few hundred bytes that say where it stands.
 //!
 //! A connection that was put to rest and woken is the same in every field. [`Compact`] asks for all fields of a
 //! struct, so that none is forgotten; the simulation compares the two each time.

@@ -39,7 +39,7 @@ pub(in crate::tcp) fn write(controller: &dyn CongestionControl, to: &mut Writer)
     true
 }
 
-/// The controller whose state [`write`] wrote; none if it was kept.
+/// The controller whose state [`write()`] wrote; none if it was kept.
 pub(in crate::tcp) fn read(from: &mut Reader<'_>) -> Option<Box<dyn CongestionControl>> {
     match Kind::read(from) {
         Kind::Other => None,

@@ -26,7 +26,7 @@ use crate::wire::{Flags, Segment, SeqNum};
 
 impl Connection {
     /// Whether a segment is the next in order on a connection that is established, with nothing said of it but what
-    /// [`Connection::take_expected`] looks at.
+    /// `take_expected` looks at.
     #[inline]
     pub fn is_expected(&self, now: Instant, seg: &Segment) -> bool {
         let plain = seg.flags.without(Flags::PSH) == Flags::ACK

@@ -219,8 +219,10 @@ impl Core {
     pub(crate) fn start_closing(&self, cause: Cause) {
         let cause = *self.cause.get_or_init(|| cause);
         self.lifecycle.fetch_max(Lifecycle::Draining as u8, Ordering::AcqRel);
-        for endpoint in self.endpoints() {
-            endpoint.registration().shut_down(cause);
+        let endpoints = self.endpoints();
+        // All of them first: what one sends as it ends reaches another of this stack at once, over loopback.
+        endpoints.iter().for_each(|endpoint| endpoint.registration().shut_down(cause));
+        for endpoint in endpoints {
             match cause {
                 Cause::RuntimeEnded => endpoint.runtime_ended(),
                 Cause::ShutDown => endpoint.close(),

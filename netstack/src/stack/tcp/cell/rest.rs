@@ -4,8 +4,8 @@ use super::{SocketState, Stage};
 use crate::tcp::Connection;
 use crate::time::{Duration, Instant};
 
-/// How long nothing happens before a connection is put to rest. Each time costs about as much as three round trips, which
-/// is little to one that says something every few seconds.
+/// How long nothing happens before a connection is put to rest. Each time costs about as much as three round trips,
+/// which is little to one that says something every few seconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
 impl SocketState {

@@ -28,7 +28,7 @@ impl Recovery {
         self.sack && self.state == CongestionState::Open && self.board.is_fresh() && !self.tail.is_out()
     }
 
-    /// A plain acknowledgment came. The retransmission timer is to be started anew.
+    /// A plain acknowledgment came. The caller restarts the retransmission timer.
     pub(in crate::tcp) fn on_plain_ack(
         &mut self,
         ack: &PlainAck,

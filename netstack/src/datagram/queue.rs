@@ -161,7 +161,7 @@ impl ReceiveQueue {
     }
 
     /// Takes what came as one.
-    fn pop_whole(&mut self) -> Option<Datagram> {
+    pub fn pop_whole(&mut self) -> Option<Datagram> {
         let waiting = self.waiting.as_mut()?;
         let datagram = waiting.datagrams.pop_front()?;
         waiting.memory -= datagram.memory();
@@ -191,21 +191,42 @@ impl ReceiveQueue {
         Some((origin, len))
     }
 
+    /// Copies as much of what came as one to `to` as fits, in whole datagrams; or of the first what fits, if it does
+    /// not fit whole, and the rest of it is lost.
+    fn read_several(&mut self, to: &mut [u8]) -> Option<(Origin, usize)> {
+        let front = self.waiting.as_mut()?.datagrams.front_mut()?;
+        let (first, all) = (front.first_len(), front.payload.len());
+        let fits = if all <= to.len() { all } else { to.len() - to.len() % first.max(1) };
+        if fits <= first {
+            return self.read(to);
+        }
+        to[..fits].copy_from_slice(&front.payload.as_slice()[..fits]);
+        let origin = front.origin;
+        if fits < all {
+            front.payload.advance(fits);
+        } else {
+            drop(self.pop_whole());
+        }
+        Some((origin, fits))
+    }
+
     /// Copies datagrams to `to`, one behind the other: as many as fit, as long as they are alike and of
     /// one length; the last may be shorter. If not even the first fits, it is cut off.
     pub fn gather(&mut self, to: &mut [u8]) -> Option<(Origin, Gathered)> {
         let stride = self.front()?.first_len();
-        let (origin, mut len) = self.read(to)?;
-        let mut last = len;
+        let (origin, mut len) = self.read_several(to)?;
         // An empty one, or one that was cut off, is alone.
-        while last == stride
+        while stride > 0
+            && len.is_multiple_of(stride)
+            && len > 0
             && let Some(next) = self.front()
             && next.origin.is_alike(&origin)
             && (1..=stride).contains(&next.first_len())
             && next.first_len() <= to.len() - len
         {
-            last = self.read(&mut to[len..])?.1;
-            len += last;
+            // After a shorter one comes none.
+            let to = &mut to[len..];
+            len += if next.first_len() == stride { self.read_several(to)? } else { self.read(to)? }.1;
         }
         Some((origin, Gathered { len, stride: stride.min(to.len()) }))
     }

@@ -2,6 +2,7 @@
 
 use super::Udp;
 use super::cell::{State, UdpCell, present_to};
+use crate::buffer::Chunk;
 use crate::datagram::{Datagram, Gathered, Origin};
 use crate::readiness::Events;
 use crate::stack::core::Core;
@@ -44,6 +45,18 @@ impl Udp {
         })
     }
 
+    /// Takes what came as one: a datagram, or several of one length.
+    ///
+    /// # Errors
+    /// As [`Udp::recv`].
+    pub fn take_whole(&self, core: &Core, cell: &UdpCell) -> io::Result<(UdpReceived, Chunk)> {
+        receiving(core, cell, |state| {
+            let datagram = state.received.pop_whole()?;
+            let gathered = Gathered { len: datagram.payload.len(), stride: datagram.first_len() };
+            Some((told(state, datagram.origin, gathered), datagram.payload))
+        })
+    }
+
     /// As [`Udp::recv`], without taking the datagram.
     ///
     /// # Errors
@@ -73,14 +86,7 @@ impl Udp {
             let mut used = 0;
             for buf in bufs {
                 let Some((origin, gathered)) = state.received.gather(buf) else { break };
-                let options = state.options();
-                let told = match origin.source.ip().to_canonical() {
-                    IpAddr::V4(_) => options.recv_tos,
-                    IpAddr::V6(_) => options.recv_tclass,
-                };
-                let traffic_class = told.then_some(origin.traffic_class);
-                let origin = presented(state.ip().family(), origin);
-                each(used, UdpReceived { origin, gathered, traffic_class });
+                each(used, told(state, origin, gathered));
                 used += 1;
             }
             (used > 0).then_some(used)
@@ -109,6 +115,17 @@ impl Udp {
             events
         })
     }
+}
+
+/// What a socket tells of what it received.
+fn told(state: &State, origin: Origin, gathered: Gathered) -> UdpReceived {
+    let options = state.options();
+    let told = match origin.source.ip().to_canonical() {
+        IpAddr::V4(_) => options.recv_tos,
+        IpAddr::V6(_) => options.recv_tclass,
+    };
+    let traffic_class = told.then_some(origin.traffic_class);
+    UdpReceived { origin: presented(state.ip().family(), origin), gathered, traffic_class }
 }
 
 /// An origin as a socket of this family shows it.

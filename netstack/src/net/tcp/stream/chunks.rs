@@ -1,22 +1,12 @@
 //! Reading and writing without a copy.
 
 use super::TcpStream;
-use crate::buffer::Chunk;
 use crate::net::readiness::Direction;
 use bytes::{Buf, Bytes};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 use tokio::io::Interest;
-
-/// What was received, as it lies in its buffer.
-struct Received(Chunk);
-
-impl AsRef<[u8]> for Received {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_slice()
-    }
-}
 
 /// Reading and writing without a copy.
 ///
@@ -171,7 +161,7 @@ impl TcpStream {
     fn read_chunk_now(&self) -> io::Result<Option<Bytes>> {
         let chunk =
             self.engine().with_tcp(self.now(), |tcp, turn| tcp.read_chunk(turn, &self.endpoint.cell))?;
-        Ok(chunk.map(|chunk| Bytes::from_owner(Received(chunk))))
+        Ok(chunk.map(Bytes::from_owner))
     }
 
     fn write_chunks_now(&self, chunks: &[Bytes]) -> io::Result<usize> {

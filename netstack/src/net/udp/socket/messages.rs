@@ -4,6 +4,7 @@ use super::UdpSocket;
 use crate::net::readiness::Direction;
 use crate::net::udp::msg::{EcnCodepoint, RecvMeta, Transmit};
 use crate::stack::{Transmission, UdpReceived};
+use bytes::Bytes;
 use std::io::{self, IoSliceMut};
 use std::task::{Context, Poll};
 use tokio::io::Interest;
@@ -76,6 +77,53 @@ impl UdpSocket {
         self.registration().try_io(Interest::READABLE, || self.recv_msg_now(bufs, meta))
     }
 
+    /// Receives what came as one packet without a copy: a datagram, or several of one sender and one length
+    /// ([`RecvMeta::stride`]).
+    ///
+    /// A large payload is the buffer that the device received it in, 64 KiB at most, which is held until the last clone
+    /// and the last slice of it is dropped, and no longer counts against the receive buffer of the socket. One that fills
+    /// less than a quarter of that was copied out of it when it came.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no datagram is lost if the future is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// # let stack = netstack::Stack::builder().build()?;
+    /// let (a, b) = (stack.udp_socket("127.0.0.1:0").await?, stack.udp_socket("127.0.0.1:0").await?);
+    /// a.send_to(&[7; 40_000], b.local_addr()?).await?;
+    /// let (bytes, meta) = b.recv_chunk().await?;
+    /// assert_eq!((bytes.len(), meta.stride, meta.addr), (40_000, 40_000, a.local_addr()?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn recv_chunk(&self) -> io::Result<(Bytes, RecvMeta)> {
+        let interest = Interest::READABLE.add(Interest::ERROR);
+        self.registration().async_io(interest, || self.recv_chunk_now()).await
+    }
+
+    /// The poll form of [`UdpSocket::recv_chunk`]. Only the task of the latest call of this or another `poll_`
+    /// method that receives or peeks is woken.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv`].
+    pub fn poll_recv_chunk(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Bytes, RecvMeta)>> {
+        self.registration().poll_io(cx, Direction::Read, |_| self.recv_chunk_now())
+    }
+
+    /// Like [`UdpSocket::recv_chunk`], without waiting.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::try_recv`].
+    pub fn try_recv_chunk(&self) -> io::Result<(Bytes, RecvMeta)> {
+        self.registration().try_io(Interest::READABLE, || self.recv_chunk_now())
+    }
+
     /// Sends a datagram, or up to [`UdpSocket::MAX_SEGMENTS`] of one length, with an ECN field and from an
     /// address of the stack. Devices that can do so divide the datagrams themselves. Returns the number of bytes.
     ///
@@ -113,17 +161,26 @@ impl UdpSocket {
         let bufs_of_meta = bufs.len().min(meta.len());
         let bufs = &mut bufs[..bufs_of_meta];
         self.udp().gather(self.core(), &self.endpoint.cell, bufs, |index, received| {
-            let UdpReceived { origin, gathered, traffic_class } = received;
-            meta[index] = RecvMeta {
-                addr: origin.source,
-                len: gathered.len,
-                stride: gathered.stride,
-                ecn: EcnCodepoint::from_bits(origin.traffic_class),
-                dst_ip: Some(origin.destination),
-                interface_index: Some(u32::from(origin.interface) + 1),
-                traffic_class,
-            };
+            meta[index] = meta_of(received);
         })
+    }
+
+    fn recv_chunk_now(&self) -> io::Result<(Bytes, RecvMeta)> {
+        let (received, chunk) = self.udp().take_whole(self.core(), &self.endpoint.cell)?;
+        Ok((Bytes::from_owner(chunk), meta_of(received)))
+    }
+}
+
+fn meta_of(received: UdpReceived) -> RecvMeta {
+    let UdpReceived { origin, gathered, traffic_class } = received;
+    RecvMeta {
+        addr: origin.source,
+        len: gathered.len,
+        stride: gathered.stride,
+        ecn: EcnCodepoint::from_bits(origin.traffic_class),
+        dst_ip: Some(origin.destination),
+        interface_index: Some(u32::from(origin.interface) + 1),
+        traffic_class,
     }
 }
 

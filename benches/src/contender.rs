@@ -109,14 +109,15 @@ impl Contender {
             || self.is_kernel()
     }
 
-    /// Whether it differs from another contender in nothing but streams.
-    pub const fn is_for_streams(self) -> bool {
+    /// Whether it differs from another contender in nothing but the sources of streams and the sinks of all.
+    pub const fn is_for_bulk(self) -> bool {
         matches!(self, Self::NetstackBytes)
     }
 
     /// Whether it has sockets of UDP, or what counts as such.
     pub const fn has_datagrams(self) -> bool {
-        matches!(self, Self::Limit | Self::Netstack) || self.is_kernel()
+        matches!(self, Self::Limit | Self::LimitCopy | Self::Netstack | Self::NetstackBytes)
+            || self.is_kernel()
     }
 
     /// The runtime that it has if none is asked for: that of its examples, and two workers for two queues.

@@ -106,10 +106,10 @@ impl Scenario {
     /// Whether it makes sense for `contender`.
     pub fn applies(self, contender: Contender, nic: Nic) -> bool {
         let datagrams = matches!(self, Self::UdpIn(_) | Self::UdpOut(_));
-        let streams = matches!(self, Self::StreamIn | Self::StreamOut | Self::StreamBoth);
+        let bulk = matches!(self, Self::StreamIn | Self::StreamOut | Self::StreamBoth | Self::UdpIn(_));
         (contender.has_datagrams() || !datagrams)
             && (contender.has_queues() || nic.queues == 1)
-            && (streams || !contender.is_for_streams())
+            && (bulk || !contender.is_for_bulk())
     }
 
     /// Whether it leaves connections behind, so that the next measurement takes a new process.
@@ -313,6 +313,8 @@ mod tests {
         assert!(!udp.applies(Contender::TcpIp, Nic::default()));
         assert!(udp.applies(Contender::KernelVeth, Nic::default()));
         assert!(Scenario::StreamOut.applies(Contender::NetstackBytes, two));
+        assert!(udp.applies(Contender::NetstackBytes, Nic::default()));
+        assert!(!Scenario::UdpOut(Mode::Single).applies(Contender::NetstackBytes, Nic::default()));
         assert!(!Scenario::Rr.applies(Contender::NetstackBytes, Nic::default()));
     }
 }

@@ -170,8 +170,8 @@ pub(crate) fn runtime(kind: RuntimeKind) -> io::Result<Runtime> {
     }
 }
 
-/// netstack, driven by the runtime that also runs the services; those of streams with reads and writes of `owned`
-/// buffers, or of a caller's.
+/// netstack, driven by the runtime that also runs the services; those of streams, and what receives datagrams, with
+/// `owned` buffers or with those of a caller.
 async fn netstack(tun: Tun, busy_poll: Duration, owned: bool) -> io::Result<()> {
     let interface = Interface::new(Arc::new(tun)).address(&format!("{SERVER}/24"));
     let config = Config::default().with(|config| {
@@ -189,7 +189,7 @@ async fn netstack(tun: Tun, busy_poll: Duration, owned: bool) -> io::Result<()> 
     }
     let bind = async |service: Service, mode: Mode| {
         let socket = net::UdpSocket::bind_on(&stack, (SERVER, mode.port(service.port()))).await?;
-        Ok::<_, io::Error>(Ours { socket, mode })
+        Ok::<_, io::Error>(Ours { socket, mode, owned })
     };
     datagrams::serve(Sockets {
         sinks: [bind(Service::Sink, Mode::Single).await?, bind(Service::Sink, Mode::Segmented).await?],

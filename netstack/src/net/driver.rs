@@ -64,6 +64,7 @@ pub(crate) fn start_tasks(core: &Arc<Core>) -> io::Result<()> {
         core.wakeups.set_standby(stack);
     }
     for task in queues {
+        task.let_writers_look();
         drive(core, &handle, drains, task);
     }
     drive(core, &handle, drains, DeadlineTask::new(Arc::clone(core)));
@@ -108,7 +109,10 @@ pub(crate) fn start_queues(core: &Arc<Core>, interface: u16) -> io::Result<()> {
         indices.into_iter().map(|index| QueueTask::new(Arc::clone(core), index)).collect::<Result<_, _>>()?;
     for task in queues {
         match spawner {
-            Spawner::Runtime { drains, .. } => drive(core, handle, *drains, task),
+            Spawner::Runtime { drains, .. } => {
+                task.let_writers_look();
+                drive(core, handle, *drains, task);
+            }
             Spawner::Thread(handle) => drop(handle.spawn(task)),
         }
     }

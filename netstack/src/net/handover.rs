@@ -12,9 +12,11 @@
 //! - Not at any price: work that is cheaper in larger batches, as that of a bulk transfer, is left to the task
 //!   ([`Work::defers`]). If the task does not come, the standby (`net/standby.rs`) notices, and it is done here after all.
 
+use crate::net::wakeups::Look;
 use crate::sync::{Mutex, Rank};
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -30,6 +32,8 @@ pub(super) trait Work: Send + 'static {
     fn turn(&mut self, waker: &Waker) -> Progress;
     /// Leaves what there is to the task. `waker` is for what comes.
     fn leave(&mut self, waker: &Waker);
+    /// Receives what there is, up to a batch. False if the task has something to do after that.
+    fn look(&mut self) -> bool;
 }
 
 /// How a turn ended.
@@ -122,6 +126,24 @@ impl<W: Work> Handover<W> {
 impl<W: Work> Wake for Handover<W> {
     fn wake(self: Arc<Self>) {
         run(self);
+    }
+}
+
+impl<W: Work> Look for Handover<W> {
+    fn look(&self) {
+        // Who has it receives anyway, and need not look once more.
+        let work = self.slot.lock().work.take();
+        let Some(mut work) = work else { return };
+        let done = work.look();
+        if self.put_back(work) || !done {
+            self.wake_task();
+        }
+    }
+}
+
+impl<W> Debug for Handover<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handover").finish_non_exhaustive()
     }
 }
 
@@ -248,6 +270,11 @@ mod tests {
         fn leave(&mut self, _: &Waker) {
             self.turns.fetch_add(1000, Ordering::Relaxed);
         }
+
+        fn look(&mut self) -> bool {
+            let turn = self.turns.fetch_add(1, Ordering::Relaxed);
+            (self.turn)(turn) != Progress::Task
+        }
     }
 
     #[derive(Default)]
@@ -362,6 +389,19 @@ mod tests {
         meeting.wait();
         serving.join().unwrap();
         assert_eq!(queue.seen(), (2, 0));
+    }
+
+    #[test]
+    fn who_looks_receives_and_wakes_the_task_for_the_rest_only() {
+        let queue = scripted(|turn| if turn == 0 { Progress::Waits } else { Progress::Task });
+        queue.handover.look();
+        assert_eq!(queue.seen(), (1, 0));
+        queue.handover.look();
+        assert_eq!(queue.seen(), (2, 1));
+        let work = queue.handover.take().unwrap();
+        queue.handover.look();
+        assert_eq!(queue.seen(), (2, 1), "another thread has it");
+        assert!(!queue.handover.put_back(work), "and need not look again");
     }
 
     #[test]

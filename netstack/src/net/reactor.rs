@@ -22,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 #[cfg(unix)]
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 use tokio::runtime::is_rt_shutdown_err;
 
 /// Packets received in one batch at most: some tens amortise the acknowledgments and wake-ups of a
@@ -117,6 +117,16 @@ impl QueueTask {
     }
 }
 
+impl QueueTask {
+    /// Lets who writes to the queue receive from it, which saves turns of the runtime that both run on.
+    pub(crate) fn let_writers_look(&self) {
+        // Who serves a device in memory does so at once.
+        if self.inline.is_none() {
+            self.wakeups.set_looks(self.index, Arc::clone(&self.handover) as _);
+        }
+    }
+}
+
 impl Drop for QueueTask {
     /// What the current runtime knows of the device goes with the task.
     fn drop(&mut self) {
@@ -194,23 +204,51 @@ const SAME_TIME: usize = 16;
 /// How the task waits for its queue.
 enum QueueIo {
     Signal(Arc<dyn Device>),
-    /// The descriptor is a duplicate of the device's, so that it stays open and the same whatever
-    /// the device does.
     #[cfg(unix)]
-    Fd(Arc<dyn Device>, AsyncFd<OwnedFd>),
+    Fd(Arc<dyn Device>, QueueFd),
+}
+
+/// The descriptor of a queue: a duplicate of the device's, so that it stays open and the same whatever the device does.
+///
+/// Nearly always it can be written, and each packet that comes would be reported as two events, the second of them when
+/// the packet was read already: so that is asked for by a descriptor of its own, which is made when the device is full
+/// for the first time.
+#[cfg(unix)]
+struct QueueFd {
+    readable: AsyncFd<OwnedFd>,
+    writable: Option<AsyncFd<OwnedFd>>,
+}
+
+#[cfg(unix)]
+impl QueueFd {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { readable: watch(fd, Interest::READABLE)?, writable: None })
+    }
+
+    fn writable(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
+        if self.writable.is_none() {
+            let fd = self.readable.get_ref().try_clone()?;
+            self.writable = Some(watch(fd, Interest::WRITABLE)?);
+        }
+        Ok(self.writable.as_ref().expect("it was made just now"))
+    }
+}
+
+#[cfg(unix)]
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "this crate forbids the kind of block that the replacement needs; an OwnedFd \
+                  that is never taken out upholds its contract"
+    )]
+    AsyncFd::with_interest(fd, interest)
 }
 
 impl QueueIo {
     fn new(device: Arc<dyn Device>, queue: usize) -> io::Result<Self> {
         #[cfg(unix)]
         if let Readiness::Fd(fd) = device.readiness(queue) {
-            let fd = fd.try_clone_to_owned()?;
-            #[expect(
-                deprecated,
-                reason = "this crate forbids the kind of block that the replacement needs; an OwnedFd \
-                          that is never taken out upholds its contract"
-            )]
-            let fd = AsyncFd::new(fd)?;
+            let fd = QueueFd::new(fd.try_clone_to_owned()?)?;
             return Ok(Self::Fd(device, fd));
         }
         let _ = queue;
@@ -245,36 +283,26 @@ impl QueueIo {
         match self {
             Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_readable(cx)),
             #[cfg(unix)]
-            Self::Fd(_, fd) => fd.poll_read_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+            Self::Fd(_, fd) => fd.readable.poll_read_ready(cx).map_ok(|mut guard| guard.clear_ready()),
         }
     }
 
     /// Waits until the queue may be writable. The queue was found full just now.
-    fn poll_writable(&self, queue: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_writable(&mut self, queue: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_writable(cx)),
             #[cfg(unix)]
-            Self::Fd(_, fd) => fd.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+            Self::Fd(_, fd) => fd.writable()?.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
         }
     }
 
-    /// Waits until a descriptor reports that nothing can be written any more, which is how the end of a
-    /// device shows that has nothing to read. That it can be written is forgotten: nobody waits for it.
+    /// Waits until a descriptor reports an error, which is how the end of a device shows that has nothing to read. To
+    /// tokio it means that nothing can be written any more.
     fn poll_hang_up(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Signal(_) => Poll::Pending,
             #[cfg(unix)]
-            Self::Fd(_, fd) => {
-                // Twice: the first forgets what was known, the second waits for news.
-                for _ in 0..2 {
-                    let mut guard = std::task::ready!(fd.poll_write_ready(cx))?;
-                    if guard.ready().is_write_closed() {
-                        break;
-                    }
-                    guard.clear_ready();
-                }
-                Poll::Ready(Ok(()))
-            }
+            Self::Fd(_, fd) => fd.readable.poll_write_ready(cx).map_ok(drop),
         }
     }
 }
@@ -514,6 +542,25 @@ impl QueueWork {
         self.pause.is_some() || (self.id.queue == 0 && self.io.device().next_deadline().is_some())
     }
 
+    /// Receives a batch, if there is one. False if the task has something to do.
+    fn receive_quickly(&mut self) -> bool {
+        if self.core.lifecycle() == Lifecycle::Stopped || self.core.wakeups.is_dead(self.index) {
+            return false;
+        }
+        // There is no answer that somebody waits for.
+        self.polling.take_waited();
+        let mut now = self.core.clock.now();
+        let batch = self.receive_batch(&mut now);
+        let crowded = self.effects.take_crowded();
+        self.core.engine.end_batch(now, &mut self.effects);
+        self.effects.deliver(&self.core.engine);
+        match batch {
+            // The task finds the same.
+            BatchEnd::Failed(_) | BatchEnd::Interrupted => false,
+            BatchEnd::Drained(_) | BatchEnd::Full(_) => !crowded,
+        }
+    }
+
     /// Serves the queue: one batch.
     fn serve(&mut self, cx: &mut Context<'_>) -> Served {
         self.take_events(cx);
@@ -521,6 +568,7 @@ impl QueueWork {
         if self.core.lifecycle() == Lifecycle::Stopped || self.core.wakeups.is_dead(self.index) {
             return Served::Over;
         }
+        self.core.wakeups.looked(self.index);
         let mut now = self.core.clock.now();
         let batch = self.receive_batch(&mut now);
         let crowded = self.effects.take_crowded();
@@ -649,6 +697,10 @@ impl Work for QueueWork {
                 Poll::Pending => Progress::Waits,
             },
         }
+    }
+
+    fn look(&mut self) -> bool {
+        self.receive_quickly()
     }
 
     fn leave(&mut self, waker: &Waker) {

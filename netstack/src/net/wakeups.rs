@@ -5,7 +5,8 @@ use super::standby::{Overdue, Standby};
 use crate::device::Signal;
 use crate::stack::{DriverHook, QueueId};
 use crate::sync::Growing;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::{Notify, broadcast};
@@ -47,7 +48,24 @@ struct QueueWakeup {
     turn: AtomicU8,
     /// Serves the queue in the thread that wakes it, where that is possible.
     inline: OnceLock<Waker>,
+    /// Receives in the thread that sends, where that is of use.
+    looks: OnceLock<Arc<dyn Look>>,
+    /// Bytes that applications have written since the last look at what was received.
+    written: AtomicUsize,
 }
+
+/// Looks at what a queue has received, in the thread that calls.
+pub(crate) trait Look: Send + Sync + Debug {
+    /// Processes what there is, up to a batch. Nothing, if another thread does so now.
+    fn look(&self);
+}
+
+/// Bytes that applications write to a queue before it is looked at, if the reactor does not come before.
+///
+/// Every task that can write has its turn before the reactor has its own. With many of them, the acknowledgments
+/// that arrive meanwhile would wait for all that they write, and so would the memory that those free: it would be out of
+/// the cache when it is written again. More than a task writes in its turn: after that of a single one comes the reactor.
+const WRITTEN_PER_LOOK: usize = 128 << 10;
 
 /// Whether the task of a queue has its turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +179,36 @@ impl Wakeups {
         self.queue(index).signal.raise_readable();
     }
 
+    /// Who writes much to the queue at `index` looks for what it has received, through `looks`.
+    pub(crate) fn set_looks(&self, index: usize, looks: Arc<dyn Look>) {
+        self.queue(index).looks.get_or_init(|| looks);
+    }
+
+    /// Whether who writes to a queue looks for what it has received.
+    pub(crate) fn has_looks(&self, id: QueueId) -> bool {
+        self.find(id).is_some_and(|queue| queue.looks.get().is_some())
+    }
+
+    /// An application has written so many bytes to a queue. If that makes it enough, what the queue has received is
+    /// processed here and now.
+    pub(crate) fn wrote(&self, id: QueueId, bytes: usize) {
+        let Some(queue) = self.find(id) else { return };
+        let Some(looks) = queue.looks.get() else { return };
+        if queue.written.fetch_add(bytes, Ordering::Relaxed) + bytes > WRITTEN_PER_LOOK {
+            queue.written.store(0, Ordering::Relaxed);
+            looks.look();
+        }
+    }
+
+    /// The queue at `index` was looked at.
+    pub(crate) fn looked(&self, index: usize) {
+        self.queue(index).written.store(0, Ordering::Relaxed);
+    }
+
+    fn find(&self, id: QueueId) -> Option<&QueueWakeup> {
+        self.queues.iter().find(|queue| queue.id == id)
+    }
+
     /// Forgets a wake-up of the queue at `index`, if there was one.
     pub(crate) fn take_queue(&self, index: usize) {
         self.queue(index).signal.take_readable();
@@ -205,7 +253,8 @@ impl Wakeups {
 impl QueueWakeup {
     fn new(id: QueueId) -> Self {
         let turn = AtomicU8::new(Turn::Came as u8);
-        Self { id, signal: Signal::new(), dead: AtomicBool::new(false), turn, inline: OnceLock::new() }
+        let (signal, dead, written) = (Signal::new(), AtomicBool::new(false), AtomicUsize::new(0));
+        Self { id, signal, dead, turn, inline: OnceLock::new(), looks: OnceLock::new(), written }
     }
 
     fn is(&self, turn: Turn) -> bool {
@@ -224,7 +273,7 @@ impl DriverHook for Wakeups {
     }
 
     fn waiting(&self, id: QueueId) {
-        let Some(queue) = self.queues.iter().find(|queue| queue.id == id) else { return };
+        let Some(queue) = self.find(id) else { return };
         match queue.inline.get() {
             Some(inline) if !self.defer_to(queue) => inline.wake_by_ref(),
             _ => queue.signal.raise_readable(),
@@ -255,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_is_left_to_a_task_that_does_not_come_is_done_elsewhere() {
-        struct Count(std::sync::atomic::AtomicUsize);
+        struct Count(AtomicUsize);
         impl std::task::Wake for Count {
             fn wake(self: Arc<Self>) {
                 self.0.fetch_add(1, Ordering::Relaxed);
@@ -263,7 +312,7 @@ mod tests {
         }
         let id = QueueId { interface: 0, queue: 0 };
         let wakeups = Wakeups::new(std::iter::once(id));
-        let count = Arc::new(Count(std::sync::atomic::AtomicUsize::new(0)));
+        let count = Arc::new(Count(AtomicUsize::new(0)));
         wakeups.set_inline(0, &Waker::from(Arc::clone(&count)));
         let served = || count.0.load(Ordering::Relaxed);
         assert!(!wakeups.serve_missed(0), "nothing was left to it");
@@ -281,5 +330,33 @@ mod tests {
         wakeups.came(0);
         wakeups.waiting(id);
         assert!(served() == 2 && wakeups.defer(0));
+    }
+
+    #[test]
+    fn who_writes_much_looks_at_what_was_received() {
+        #[derive(Debug, Default)]
+        struct Count(AtomicUsize);
+        impl Look for Count {
+            fn look(&self) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let id = QueueId { interface: 0, queue: 0 };
+        let wakeups = Wakeups::new(std::iter::once(id));
+        wakeups.wrote(id, 10 * WRITTEN_PER_LOOK);
+        let count = Arc::new(Count::default());
+        assert!(!wakeups.has_looks(id));
+        wakeups.set_looks(0, Arc::clone(&count) as _);
+        let looks = || count.0.load(Ordering::Relaxed);
+        wakeups.wrote(id, WRITTEN_PER_LOOK);
+        assert!(wakeups.has_looks(id) && looks() == 0, "what was written before counts for nobody");
+        wakeups.wrote(id, 1);
+        assert_eq!(looks(), 1);
+        wakeups.wrote(id, WRITTEN_PER_LOOK);
+        wakeups.looked(0);
+        wakeups.wrote(id, WRITTEN_PER_LOOK);
+        assert_eq!(looks(), 1, "the reactor came in between");
+        wakeups.wrote(id, 1);
+        assert_eq!(looks(), 2);
     }
 }

@@ -23,7 +23,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 
@@ -75,6 +75,8 @@ struct StreamEndpoint {
     deferred: AtomicBool,
     /// Bytes written since the writing task last yielded here: see [`WRITTEN_PER_TURN`].
     written_since_turn: AtomicUsize,
+    /// Such turns, modulo 256.
+    turns: AtomicU8,
     id: u64,
 }
 
@@ -208,6 +210,7 @@ impl TcpStream {
             closed: AtomicBool::new(false),
             deferred: AtomicBool::new(false),
             written_since_turn: AtomicUsize::new(0),
+            turns: AtomicU8::new(0),
             id,
         });
         core.remember(id, &endpoint);
@@ -615,8 +618,8 @@ impl TcpStream {
         let since_turn = &self.endpoint.written_since_turn;
         if since_turn.load(Ordering::Relaxed) >= WRITTEN_PER_TURN {
             since_turn.store(0, Ordering::Relaxed);
-            // Wakes the task once the runtime has looked at its events, as an exhausted budget does.
-            return pin!(tokio::task::yield_now()).poll(cx).map(|()| Ok(0));
+            self.endpoint.let_others(cx);
+            return Poll::Pending;
         }
         let written = self.registration().poll_io(cx, Direction::Write, |seen| {
             let n = write()?;
@@ -626,7 +629,12 @@ impl TcpStream {
             Ok(n)
         });
         match written {
-            Poll::Ready(Ok(n)) => drop(since_turn.fetch_add(n, Ordering::Relaxed)),
+            Poll::Ready(Ok(n)) => {
+                since_turn.fetch_add(n, Ordering::Relaxed);
+                if n >= MUCH {
+                    self.endpoint.stack.core().wakeups.wrote(self.endpoint.cell.queue(), n);
+                }
+            }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => since_turn.store(0, Ordering::Relaxed),
         }
@@ -647,7 +655,29 @@ impl TcpStream {
 /// middle of a long write should yield to it after a quarter of a megabyte, and not after 128 writes of
 /// any size: memory that is acknowledged soon is still in the cache when it is written again. The
 /// task's budget does not count this: a write costs one unit of it, whatever its size.
-const WRITTEN_PER_TURN: usize = 256 << 10;
+const WRITTEN_PER_TURN: usize = 512 << 10;
+
+/// Of so many turns of a writer, the runtime looks at all of its events after one, if the acknowledgments are looked for
+/// without that.
+const TURNS_PER_LOOK: u8 = 4;
+
+impl StreamEndpoint {
+    /// Wakes the task that writes once others have had their turn.
+    fn let_others(&self, cx: &mut Context<'_>) {
+        self.cell.writes_on();
+        let looks = self.turns.fetch_add(1, Ordering::Relaxed) % TURNS_PER_LOOK == TURNS_PER_LOOK - 1;
+        if !looks && self.stack.core().wakeups.has_looks(self.cell.queue()) {
+            cx.waker().wake_by_ref();
+        } else {
+            // It wakes the task once the runtime has looked at its events, as an exhausted budget does. Forgetting the
+            // future does not forget the waker.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        }
+    }
+}
+
+/// Writes that may be enough for a look at what was received.
+const MUCH: usize = 4096;
 
 impl AsyncRead for TcpStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

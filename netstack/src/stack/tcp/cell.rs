@@ -65,6 +65,8 @@ pub struct Cell {
     backlog_len: AtomicUsize,
     /// The cell is on some reactor's list of cells that got segments.
     dirty: AtomicBool,
+    /// The application has let others have their turn and goes on writing in its next one.
+    writes_on: AtomicBool,
     /// The table of flows leads here, or is about to: what [`SocketState::attached`] says, for who has not locked it.
     listed: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
@@ -76,10 +78,18 @@ pub struct Cell {
     interface: BoundInterface,
     /// The identification of the next IPv4 packet that may be fragmented.
     ident: AtomicU16,
-    /// Fast Open made the connection, from the SYN.
-    by_fast_open: bool,
-    /// It was opened from here.
-    is_active: bool,
+    opened: Opened,
+}
+
+/// How a connection was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// From here.
+    Actively,
+    /// By a peer's SYN.
+    Passively,
+    /// By a peer's SYN, with Fast Open.
+    ByFastOpen,
 }
 
 /// When a connection last looked its path up.
@@ -110,8 +120,7 @@ pub(crate) struct SocketState {
     pub(crate) attached: bool,
     /// The cell's place on the list of those that wait for the device, while it is there.
     pub(crate) waiting: Option<Place>,
-    /// The device takes packets again and the cell has its turn: no tail is held back for company.
-    pub(crate) served: bool,
+    pub(crate) tail: Tail,
     pub(crate) path: PathLook,
     /// Bytes sent since the lock was taken.
     pub(crate) sent_in_hold: usize,
@@ -138,6 +147,17 @@ pub(crate) struct SocketState {
     /// Acknowledgments that the connection was not told of yet, if the last thing that came was one that says nothing
     /// new: one like it is for nobody to look at.
     quiet: Option<Quiet>,
+}
+
+/// What becomes of the end of what was written, if it is less than the device takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// It waits for its turn, if much was sent before it while the lock was held.
+    Waits,
+    /// It has its turn.
+    Leaves,
+    /// It has its turn, but its writer is about to go on: it waits for the next one.
+    Stays,
 }
 
 /// Acknowledgments that say nothing new.
@@ -380,8 +400,11 @@ impl Cell {
             memory,
         } = parts;
         let history = stage.options().history;
-        let by_fast_open = fast_open.is_some();
-        let is_active = matches!(stage, Stage::Opening(_));
+        let opened = match stage {
+            Stage::Opening(_) => Opened::Actively,
+            _ if fast_open.is_some() => Opened::ByFastOpen,
+            _ => Opened::Passively,
+        };
         let state = SocketState {
             stage,
             timer: Timer::default(),
@@ -393,7 +416,7 @@ impl Cell {
             },
             attached: true,
             waiting: None,
-            served: false,
+            tail: Tail::Waits,
             path: PathLook { seen: 0, expires: Instant::ZERO },
             sent_in_hold: 0,
             orphan: false,
@@ -417,14 +440,14 @@ impl Cell {
             backlog: Mutex::new(Rank::Backlog, None),
             backlog_len: AtomicUsize::new(0),
             dirty: AtomicBool::new(false),
+            writes_on: AtomicBool::new(false),
             listed: AtomicBool::new(true),
             observer: OnceLock::new(),
             queue: AtomicU32::new(queue.bits()),
             packets: SharedPackets::new(ip.packets.without_ecn()),
             interface: BoundInterface::new(ip.interface),
             ident: AtomicU16::new(key.spread() as u16),
-            by_fast_open,
-            is_active,
+            opened,
         })
     }
 
@@ -452,7 +475,7 @@ impl Cell {
     /// `SO_ORIGINAL_DST`: the address that the one who opened the connection sent its SYN to. Nothing on the way
     /// rewrites addresses, so it is that of the peer, or the local one.
     pub fn original_dst(&self) -> SocketAddr {
-        if self.is_active { self.key.remote_addr(false) } else { self.key.local_addr(false) }
+        if self.opened == Opened::Actively { self.key.remote_addr(false) } else { self.key.local_addr(false) }
     }
 
     /// The current readiness, as poll(2) reports it.
@@ -555,7 +578,7 @@ impl Cell {
     }
 
     pub(crate) fn is_by_fast_open(&self) -> bool {
-        self.by_fast_open
+        self.opened == Opened::ByFastOpen
     }
 
     pub(crate) fn key(&self) -> &FlowKey {
@@ -722,6 +745,16 @@ impl Cell {
     pub(crate) fn mark_dirty(&self) -> bool {
         // Release: who clears the mark sees what was pushed before.
         !self.dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// The application lets others have their turn and will write more in its next one.
+    pub(crate) fn writes_on(&self) {
+        self.writes_on.store(true, Ordering::Release);
+    }
+
+    /// Whether the application said so since the last call.
+    pub(super) fn take_writes_on(&self) -> bool {
+        self.writes_on.load(Ordering::Relaxed) && self.writes_on.swap(false, Ordering::AcqRel)
     }
 
     /// Clears the mark, before the backlog is drained for it.

@@ -15,7 +15,7 @@ mod transmit;
 use plain::{Short, take_expected};
 
 use super::Tcp;
-use super::cell::{Cell, SocketState, Stage};
+use super::cell::{Cell, SocketState, Stage, Tail};
 use super::coalesce::Joined;
 use super::scratch::Scratch;
 use super::stray::Stray;
@@ -149,7 +149,7 @@ impl Tcp {
             let Some(cell) = self.waiting.next(queue_number) else { break };
             let ((), progress) = self.hold(turn, &cell, End::Settle, |held| {
                 held.state.waiting = None;
-                held.state.served = true;
+                held.state.tail = if held.cell.take_writes_on() { Tail::Stays } else { Tail::Leaves };
             });
             if progress == Progress::Full {
                 return false;

@@ -21,6 +21,7 @@ mod pending;
 mod pending_fast_open;
 mod reasons;
 mod rest;
+mod tails;
 mod udp;
 
 use super::testing::{LinkSpec, Net, address};

@@ -119,6 +119,13 @@ impl Connection {
             && self.recovery.board().next_lost().is_none()
     }
 
+    /// Whether `transmit` is the end of what was written, but for less than a segment, and less than a device that takes
+    /// `max_payload` bytes at most, or else a segment, could be given at once: what is written next can join it.
+    pub fn is_tail(&self, transmit: &Transmit, max_payload: usize) -> bool {
+        let rest = self.snd.unsent().saturating_sub(transmit.segment.payload_len);
+        transmit.is_partial(max_payload) && rest < self.snd.mss()
+    }
+
     /// The payload of `transmit`, in pieces.
     pub fn payload<'a>(&'a self, transmit: &Transmit, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         if let Some(start) = transmit.payload_start() {

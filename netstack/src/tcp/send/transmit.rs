@@ -97,10 +97,14 @@ impl Transmit {
         matches!(self.kind, Kind::Again { .. } | Kind::Tail { .. })
     }
 
-    /// Whether this is new data that is less than a full segment, and no FIN.
-    pub fn is_tail(&self) -> bool {
+    /// Whether this is new data without a FIN that is less than a device takes at once, of which `max_payload` bytes are
+    /// the most, or less than a segment.
+    pub(in crate::tcp) fn is_partial(&self, max_payload: usize) -> bool {
         match self.kind {
-            Kind::New { mss, .. } => (1..mss).contains(&self.segment.payload_len) && !self.segment.is_fin(),
+            Kind::New { mss, .. } => {
+                let whole = (max_payload / mss * mss).max(mss);
+                (1..whole).contains(&self.segment.payload_len) && !self.segment.is_fin()
+            }
             _ => false,
         }
     }

@@ -7,7 +7,7 @@
 use super::Held;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
-use crate::stack::tcp::cell::{Cell, SocketState, Stage};
+use crate::stack::tcp::cell::{Cell, SocketState, Stage, Tail};
 use crate::stack::turn::Turn;
 use crate::tcp::{Completion, QuietAck};
 use crate::wire::Segment;
@@ -84,7 +84,7 @@ impl Held<'_, '_> {
             return false;
         }
         let events = connection.take_events();
-        (state.sent_in_hold, state.served) = (0, false);
+        (state.sent_in_hold, state.tail) = (0, Tail::Waits);
         self.tcp.settle_fast_open(self.turn, &mut self.state);
         self.count_undelivered();
         if events != Events::NONE && !self.state.orphan {

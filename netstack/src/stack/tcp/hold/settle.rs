@@ -4,7 +4,7 @@ use super::{Held, Progress};
 use crate::readiness::Events;
 use crate::reasons::EndReason;
 use crate::stack::deadlines::Timer;
-use crate::stack::tcp::cell::Stage;
+use crate::stack::tcp::cell::{Stage, Tail};
 use crate::stack::tcp::deadline::Deadline;
 use crate::stack::tcp::demux::TimeWaitEntry;
 use crate::stack::tcp::ends::ConnectionEnd;
@@ -21,7 +21,7 @@ impl Held<'_, '_> {
     pub(super) fn settle(&mut self) -> Progress {
         let progress = self.transmit();
         self.state.sent_in_hold = 0;
-        self.state.served = false;
+        self.state.tail = Tail::Waits;
         let events = match &mut self.state.stage {
             Stage::Connected(connection) => connection.take_events(),
             Stage::Opening(_) | Stage::Over(_) => Events::NONE,

@@ -7,7 +7,7 @@ use crate::ip::PacketOptions;
 use crate::stack::counters::TcpCounters;
 use crate::stack::egress::{Sent, checksum_mode, send_packet};
 use crate::stack::flow::QueueId;
-use crate::stack::tcp::cell::{Cell, Stage};
+use crate::stack::tcp::cell::{Cell, Stage, Tail};
 use crate::stack::tcp::watch::Watch;
 use crate::stack::turn::Turn;
 use crate::tcp::{Connection, MtuReport, Transmit};
@@ -25,10 +25,10 @@ use std::sync::Arc;
 /// their turn.
 const HOLD_BYTES: usize = 4 * 65_536;
 
-/// Bytes sent in one hold after which a partial segment waits for its turn among the cells that wait for
-/// the device, which comes as soon as the reactor runs: a writer of large blocks has then written the
-/// next one, and each block does not end in a segment of a few bytes that costs as much as one of
-/// 64 KiB. (Linux's autocorking has the same purpose.) Small writes are never held back.
+/// Bytes sent in one hold after which the end of what was written waits for its turn among the cells that wait
+/// for the device, which comes as soon as the reactor runs, if it is less than the device takes at once: a writer
+/// of large blocks has then written the next one, and each block does not end in a packet of a few bytes that costs
+/// as much as one of 64 KiB. (Linux's autocorking has the same purpose.) Small writes are never held back.
 const TAIL_WAITS_AFTER: usize = 32 * 1024;
 
 /// A segment of a connection, with its payload in pieces.
@@ -44,8 +44,8 @@ struct Parts<'a> {
 struct Budget<'a> {
     /// Bytes that were sent in it.
     sent: &'a mut usize,
-    /// Whether a partial segment may wait for its turn.
-    keeps_tail: bool,
+    /// Bytes sent after which the end of what was written waits for its turn.
+    tail_waits_after: usize,
     counters: &'a TcpCounters,
     watch: &'a mut Watch,
 }
@@ -86,9 +86,15 @@ impl Held<'_, '_> {
                 if connection.has_nothing_to_send() {
                     return Progress::Done;
                 }
-                let keeps_tail = !state.served;
+                let tail_waits_after = match state.tail {
+                    Tail::Leaves => usize::MAX,
+                    Tail::Stays => 0,
+                    // On the list it has a turn in a moment anyway.
+                    Tail::Waits if state.waiting.is_some() => 0,
+                    Tail::Waits => TAIL_WAITS_AFTER,
+                };
                 let (counters, watch) = (&self.tcp.counters, &mut state.watch);
-                let budget = Budget { sent: &mut state.sent_in_hold, keeps_tail, counters, watch };
+                let budget = Budget { sent: &mut state.sent_in_hold, tail_waits_after, counters, watch };
                 transmit_connection(self.turn, self.cell, connection, budget)
             }
             Stage::Over(_) => Progress::Done,
@@ -128,11 +134,12 @@ fn transmit_connection(
     let cuts = turn.core.capabilities(cell.queue().interface).segmentation_offload;
     // Where it saves no call to the device, a burst is no good to who wants the segments at a rate.
     let max_payload = if cuts || !connection.is_paced() { usize::from(u16::MAX) - headers } else { 0 };
-    let Budget { sent: done, keeps_tail, counters, watch } = budget;
+    let whole = if cuts { max_payload } else { 0 };
+    let Budget { sent: done, tail_waits_after, counters, watch } = budget;
     let now = turn.now;
     while let Some(transmit) = connection.poll_transmit(now, max_payload) {
-        let tail = keeps_tail && *done >= TAIL_WAITS_AFTER && transmit.is_tail();
-        if *done >= HOLD_BYTES || tail {
+        let waits = *done >= tail_waits_after && connection.is_tail(&transmit, whole);
+        if *done >= HOLD_BYTES || waits {
             return Progress::More;
         }
         let sent = {

@@ -104,6 +104,10 @@ impl Host {
         }
         self.engine.end_batch(self.now, &mut self.batch);
         self.batch.deliver(&self.engine);
+        if self.engine.has_waiting(QUEUE) {
+            self.engine.on_writable(self.now, QUEUE, &mut self.batch);
+            self.batch.deliver(&self.engine);
+        }
         drop(self.batch.take_spare());
     }
 

@@ -651,10 +651,9 @@ impl TcpStream {
 
 /// Bytes that a task writes to a stream before others have their turn.
 ///
-/// A writer shares its runtime with the reactor, which receives the acknowledgments. A task in the
-/// middle of a long write should yield to it after a quarter of a megabyte, and not after 128 writes of
-/// any size: memory that is acknowledged soon is still in the cache when it is written again. The
-/// task's budget does not count this: a write costs one unit of it, whatever its size.
+/// A writer shares its runtime with other tasks and with the reactor. A task in the middle of a long write should
+/// yield to them after half a megabyte, some 80 µs, and not after 128 writes of any size. The task's budget does not
+/// count this: a write costs one unit of it, whatever its size.
 const WRITTEN_PER_TURN: usize = 512 << 10;
 
 /// Of so many turns of a writer, the runtime looks at all of its events after one, if the acknowledgments are looked for

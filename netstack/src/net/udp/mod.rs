@@ -2,7 +2,7 @@
 //!
 //! [`UdpSocket`] is that of `tokio::net`, with the same methods, errors and cancel safety. There are no
 //! conversions from and to file descriptors, because there are no file descriptors. There are additional
-//! constructors that take a stack, the options that `socket2` has, and [`UdpSocket::recv_msg`] and
+//! constructors that take a stack, the options that `socket2` has, and [`UdpSocket::recv_msg`], [`UdpSocket::recv_chunk`] and
 //! [`UdpSocket::send_msg`], which receive and send several datagrams in one call.
 //!
 //! # Memory

@@ -1,5 +1,6 @@
 //! The sockets that wait for room in a queue of a device.
 
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Growing, Mutex, Rank};
 use std::collections::BTreeMap;
 
@@ -7,7 +8,30 @@ use std::collections::BTreeMap;
 /// first.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    queues: Growing<Mutex<Line<T>>>,
+    queues: Growing<Queue<T>>,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    /// How many wait, to be read without the lock: a driver asks in each of its turns. Who joins meanwhile tells it.
+    count: AtomicUsize,
+    line: Mutex<Line<T>>,
+}
+
+impl<T> Queue<T> {
+    /// Nobody waits.
+    fn new() -> Self {
+        let line = Line { places: BTreeMap::new(), next: Place(0) };
+        Self { count: AtomicUsize::new(0), line: Mutex::new(Rank::Leaf, line) }
+    }
+
+    /// Changes who waits.
+    fn change<R>(&self, change: impl FnOnce(&mut Line<T>) -> R) -> R {
+        let mut line = self.line.lock();
+        let result = change(&mut line);
+        self.count.store(line.places.len(), Ordering::Release);
+        result
+    }
 }
 
 /// The sockets that wait for one queue.
@@ -25,54 +49,57 @@ pub(crate) struct Place(u64);
 impl<T> Waiting<T> {
     /// Nobody waits for any of so many queues.
     pub(super) fn new(queues: usize) -> Self {
-        Self { queues: Growing::new((0..queues).map(|_| nobody()).collect()) }
+        Self { queues: Growing::new((0..queues).map(|_| Queue::new()).collect()) }
     }
 
     /// There are so many queues now. The caller adds interfaces one at a time.
     pub(super) fn grow(&self, queues: usize) {
         while self.queues.len() < queues {
-            self.queues.push(nobody());
+            self.queues.push(Queue::new());
         }
     }
 
-    fn of(&self, queue: usize) -> &Mutex<Line<T>> {
+    #[inline]
+    fn of(&self, queue: usize) -> &Queue<T> {
         self.queues.get(queue).expect("there is a list for each queue before it is used")
     }
 
     /// One more waits.
     pub(super) fn join(&self, queue: usize, one: T) -> Place {
-        let mut line = self.of(queue).lock();
-        let place = line.next;
-        line.next = Place(place.0 + 1);
-        line.places.insert(place, one);
-        place
+        self.of(queue).change(|line| {
+            let place = line.next;
+            line.next = Place(place.0 + 1);
+            line.places.insert(place, one);
+            place
+        })
     }
 
     /// The one at a place does not wait any more, if it still does.
     pub(super) fn leave(&self, queue: usize, place: Place) {
-        let left = self.of(queue).lock().places.remove(&place);
+        let left = self.of(queue).change(|line| line.places.remove(&place));
         // What it holds may lock something, so not under the lock.
         drop(left);
     }
 
     /// How many wait.
+    #[inline]
     pub(super) fn len(&self, queue: usize) -> usize {
-        self.of(queue).lock().places.len()
+        self.of(queue).count.load(Ordering::Acquire)
     }
 
     /// Whether nobody waits for any queue.
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.iter().all(|queue| queue.lock().places.is_empty())
+        self.queues.iter().all(|queue| queue.count.load(Ordering::Acquire) == 0)
     }
 
     /// The one that has waited longest.
     pub(super) fn next(&self, queue: usize) -> Option<T> {
-        Some(self.of(queue).lock().places.pop_first()?.1)
+        let queue = self.of(queue);
+        if queue.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        Some(queue.change(|line| line.places.pop_first())?.1)
     }
-}
-
-fn nobody<T>() -> Mutex<Line<T>> {
-    Mutex::new(Rank::Leaf, Line { places: BTreeMap::new(), next: Place(0) })
 }
 
 #[cfg(test)]

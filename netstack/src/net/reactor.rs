@@ -176,6 +176,8 @@ struct QueueWork {
     refusals: u8,
     /// The device hung up, and was looked at for that reason.
     hung_up: bool,
+    /// What it failed with when somebody else than the task looked.
+    failure: Option<io::Error>,
     effects: Batch,
     /// A buffer for the next packet, if the last attempt to receive found none.
     spare: Option<PacketBuf>,
@@ -225,12 +227,13 @@ impl QueueFd {
         Ok(Self { readable: watch(fd, Interest::READABLE)?, writable: None })
     }
 
-    fn writable(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
+    /// None if the process may have no more descriptors.
+    fn writable(&mut self) -> Option<&AsyncFd<OwnedFd>> {
         if self.writable.is_none() {
-            let fd = self.readable.get_ref().try_clone()?;
-            self.writable = Some(watch(fd, Interest::WRITABLE)?);
+            let fd = self.readable.get_ref().try_clone();
+            self.writable = fd.and_then(|fd| watch(fd, Interest::WRITABLE)).ok();
         }
-        Ok(self.writable.as_ref().expect("it was made just now"))
+        self.writable.as_ref()
     }
 }
 
@@ -292,7 +295,11 @@ impl QueueIo {
         match self {
             Self::Signal(device) => poll_signal(device.as_ref(), queue, |signal| signal.poll_writable(cx)),
             #[cfg(unix)]
-            Self::Fd(_, fd) => fd.writable()?.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+            Self::Fd(_, fd) => match fd.writable() {
+                Some(fd) => fd.poll_write_ready(cx).map_ok(|mut guard| guard.clear_ready()),
+                // As from a device that promises what it does not keep: it is tried again, with pauses.
+                None => Poll::Ready(Ok(())),
+            },
         }
     }
 
@@ -362,6 +369,7 @@ impl QueueWork {
             promised: false,
             refusals: 0,
             hung_up: false,
+            failure: None,
             effects: Batch::new(),
             spare,
             polling,
@@ -555,8 +563,11 @@ impl QueueWork {
         self.core.engine.end_batch(now, &mut self.effects);
         self.effects.deliver(&self.core.engine);
         match batch {
-            // The task finds the same.
-            BatchEnd::Failed(_) | BatchEnd::Interrupted => false,
+            BatchEnd::Failed(error) => {
+                self.failure = Some(error);
+                false
+            }
+            BatchEnd::Interrupted => false,
             BatchEnd::Drained(_) | BatchEnd::Full(_) => !crowded,
         }
     }
@@ -566,6 +577,10 @@ impl QueueWork {
         self.take_events(cx);
         // Afterwards, since the end of the stack is an event, too.
         if self.core.lifecycle() == Lifecycle::Stopped || self.core.wakeups.is_dead(self.index) {
+            return Served::Over;
+        }
+        if let Some(error) = self.failure.take() {
+            self.fail(&error);
             return Served::Over;
         }
         self.core.wakeups.looked(self.index);

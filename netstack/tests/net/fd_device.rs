@@ -5,10 +5,14 @@ use netstack::buffer::PacketBuf;
 use netstack::device::{Capabilities, Device, Readiness, RxMeta, TxPacket};
 use netstack::time::Instant;
 use netstack::{Config, Driver, Interface, Stack};
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
@@ -101,6 +105,64 @@ async fn on_several_workers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn on_a_thread() {
     transfer(Driver::Thread).await;
+}
+
+/// A device that fails once when it is told to, and is silent after that.
+struct FailsOnce {
+    inner: Datagrams,
+    fails: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Device for FailsOnce {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn receive(&self, now: Instant, queue: usize, buf: &mut PacketBuf) -> io::Result<RxMeta> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.fails.load(Ordering::Relaxed) {
+            self.failed.store(true, Ordering::Relaxed);
+            return Err(io::Error::other("the cable is cut"));
+        }
+        self.inner.receive(now, queue, buf)
+    }
+
+    fn transmit(&self, now: Instant, queue: usize, packet: &TxPacket<'_>) -> io::Result<()> {
+        self.inner.transmit(now, queue, packet)
+    }
+
+    fn readiness(&self, queue: usize) -> Readiness<'_> {
+        self.inner.readiness(queue)
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_a_writer_meets_is_not_lost() {
+    let (left, right) = Datagrams::pair();
+    let (fails, failed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let device = Arc::new(FailsOnce { inner: left, fails, failed });
+    let interface = Interface::new(Arc::clone(&device) as Arc<dyn Device>).address("10.0.0.1/24");
+    let ours = Stack::builder().interface(interface).build().unwrap();
+    let theirs =
+        Stack::builder().interface(Interface::new(Arc::new(right)).address("10.0.0.2/24")).build().unwrap();
+    let listener = theirs.listen("10.0.0.2:80").await.unwrap();
+    let (client, server) = tokio::join!(ours.connect("10.0.0.2:80"), listener.accept());
+    let (mut client, _server) = (client.unwrap(), server.unwrap());
+    client.set_send_buffer_size(1 << 20).unwrap();
+    device.fails.store(true, Ordering::Relaxed);
+    // Nobody else has a turn meanwhile: the one who receives is the one who writes.
+    let mut writes = 0;
+    while !device.failed.load(Ordering::Relaxed) {
+        let mut write = pin!(client.write_all(&[0; 65_536]));
+        let done = poll_fn(|cx| Poll::Ready(write.as_mut().poll(cx).is_ready())).await;
+        assert!(done && writes < 16, "{writes}");
+        writes += 1;
+    }
+    let error = tokio::time::timeout(Duration::from_secs(10), client.read_u8()).await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "the cable is cut");
 }
 
 #[tokio::test(start_paused = true)]

@@ -658,7 +658,7 @@ const WRITTEN_PER_TURN: usize = 512 << 10;
 
 /// Of so many turns of a writer, the runtime looks at all of its events after one, if the acknowledgments are looked for
 /// without that.
-const TURNS_PER_LOOK: u8 = 4;
+const TURNS_PER_LOOK: u8 = 2;
 
 impl StreamEndpoint {
     /// Wakes the task that writes once others have had their turn.

@@ -1,7 +1,7 @@
 //! An acknowledgment in loss recovery: what it delivers, what it shows to be lost or not to be lost
 //! after all, and where the window goes. The order of the steps is that of Linux's `tcp_ack`.
 
-use super::{Frto, Recovery};
+use super::{Frto, PlainAck, Recovery};
 use crate::tcp::congestion::{AckSample, CongestionControl};
 use crate::tcp::delivery_rate::RateSample;
 use crate::tcp::recovery::prr::PrrInput;
@@ -44,6 +44,12 @@ pub(in crate::tcp) struct AckInput<'a> {
 impl AckInput<'_> {
     fn advances(&self) -> bool {
         self.una > self.prior_una
+    }
+
+    /// What a plain one has, too.
+    fn plain(&self) -> PlainAck {
+        let &Self { now, una, snd_nxt, mss, cwnd_limited, paced, .. } = self;
+        PlainAck { now, una, snd_nxt, mss, cwnd_limited, paced }
     }
 }
 
@@ -614,30 +620,17 @@ impl Recovery {
         rate: Option<RateSample>,
         rtt: &RttEstimator,
     ) -> AckSample {
-        let reorders = self.reordering.seen() > 0;
+        let sample = self.sample_of(&ack.plain(), rtt);
         // Of what was sent once, the newest: what an older one waited for is not the path.
         let newest = report.progress.newest.filter(|newest| !newest.retransmitted);
         // What overtakes the rest when nothing is missing in front of it comes in order, too. While the
         // path reorders, only what was itself overtaken is sure to have come the whole way.
-        let doubtful = self.reordering.is_recent(ack.now, 2 * rtt.srtt().unwrap_or_default());
-        AckSample {
-            now: ack.now,
-            delivered,
-            duplicates: report.duplicates,
-            rtt: newest
-                .filter(|newest| !reorders || (newest.end <= ack.una && (!doubtful || report.overtaken)))
-                .map(|newest| ack.now - newest.sent_at),
-            reorders,
-            srtt: rtt.srtt().unwrap_or_default(),
-            min_rtt: rtt.min_rtt().unwrap_or_default(),
-            una: ack.una,
-            snd_nxt: ack.snd_nxt,
-            in_flight: self.pipe(ack.mss),
-            total_delivered: self.board.rate().delivered(),
-            rate,
-            paced: ack.paced,
-            cwnd_limited: ack.cwnd_limited || self.state == CongestionState::Loss,
-        }
+        let doubtful = self.reordering.is_recent(ack.now, 2 * sample.srtt);
+        let rtt = newest
+            .filter(|newest| !sample.reorders || (newest.end <= ack.una && (!doubtful || report.overtaken)))
+            .map(|newest| ack.now - newest.sent_at);
+        let cwnd_limited = ack.cwnd_limited || self.state == CongestionState::Loss;
+        AckSample { delivered, duplicates: report.duplicates, rtt, rate, cwnd_limited, ..sample }
     }
 }
 

@@ -56,25 +56,30 @@ impl Recovery {
     }
 
     fn plain_sample(&mut self, ack: &PlainAck, acked: &PlainlyAcked, rtt: &RttEstimator) -> AckSample {
-        let min_rtt = rtt.min_rtt().unwrap_or_default();
-        let rate = self.board.sample_plain_rate(ack.now, acked, min_rtt);
-        let srtt = rtt.srtt().unwrap_or_default();
-        let reorders = self.reordering.seen() > 0;
+        let rate = self.board.sample_plain_rate(ack.now, acked, rtt.min_rtt().unwrap_or_default());
+        let sample = self.sample_of(ack, rtt);
         // While the path reorders, what came in order need not have come the whole way.
-        let doubtful = reorders && self.reordering.is_recent(ack.now, 2 * srtt);
+        let doubtful = sample.reorders && self.reordering.is_recent(ack.now, 2 * sample.srtt);
+        let rtt = (!doubtful).then(|| ack.now - acked.last);
+        AckSample { delivered: acked.bytes, rtt, rate, ..sample }
+    }
+
+    /// What every acknowledgment says to congestion control, but not yet what it delivers and measures.
+    #[inline]
+    pub(super) fn sample_of(&self, ack: &PlainAck, rtt: &RttEstimator) -> AckSample {
         AckSample {
             now: ack.now,
-            delivered: acked.bytes,
+            delivered: 0,
             duplicates: 0,
-            rtt: (!doubtful).then(|| ack.now - acked.last),
-            reorders,
-            srtt,
-            min_rtt,
+            rtt: None,
+            reorders: self.reordering.seen() > 0,
+            srtt: rtt.srtt().unwrap_or_default(),
+            min_rtt: rtt.min_rtt().unwrap_or_default(),
             una: ack.una,
             snd_nxt: ack.snd_nxt,
             in_flight: self.pipe(ack.mss),
             total_delivered: self.board.rate().delivered(),
-            rate,
+            rate: None,
             paced: ack.paced,
             cwnd_limited: ack.cwnd_limited,
         }

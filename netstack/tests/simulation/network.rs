@@ -2,7 +2,7 @@
 
 use crate::apps::host_of;
 use crate::nic::Frame;
-use crate::packet::{addresses, is_fragment};
+use crate::packet::{addresses, is_fragment, is_fragment_v6};
 use crate::plan::{PathPlan, Plan};
 use crate::rng::Rng;
 use netstack::ip::fragment;
@@ -128,6 +128,7 @@ impl Network {
         }
         let (duplicate, reorder, corrupt) = (share(it.duplicate), share(it.reorder), share(it.corrupt));
         let mark = share(it.mark);
+        let is_piece = is_fragment(&frame.bytes) || is_fragment_v6(&frame.bytes);
         let mut frame = frame;
         if mark {
             mark_congestion(&mut frame.bytes);
@@ -136,7 +137,7 @@ impl Network {
             // Where a checksum shows it: not in the rest of the IPv6 header.
             let first = if frame.bytes[0] >> 4 == 4 { 0 } else { 40 };
             let bit = rng.below((frame.bytes.len() - first) as u64 * 8) as usize;
-            frame.bytes[first + bit / 8] ^= 1 << (bit % 8);
+            damage(&mut frame.bytes[first..], bit, is_piece);
         } else {
             frame.checksum_verified = rng.chance(200);
         }
@@ -154,6 +155,26 @@ impl Network {
         }
         out(travelling);
     }
+}
+
+/// Flips a bit. Of a piece of a datagram it sets one, that or the next that is not set: where two pieces are damaged, the
+/// sum of the whole shows nothing if one loses what the other wins.
+fn damage(bytes: &mut [u8], bit: usize, is_piece: bool) {
+    let is_set = |bit: usize| bytes[bit / 8] >> (bit % 8) & 1 == 1;
+    let next = (bit..8 * bytes.len()).chain(0..bit).find(|bit| !is_piece || !is_set(*bit));
+    let bit = next.unwrap_or(bit);
+    bytes[bit / 8] ^= 1 << (bit % 8);
+}
+
+#[test]
+fn pieces_are_damaged_so_that_their_sum_shows_it() {
+    let mut bytes = [0b1111_1110, 0xff, 0b0111_1111];
+    damage(&mut bytes, 3, false);
+    assert_eq!(bytes[0], 0b1111_0110);
+    damage(&mut bytes, 4, true);
+    assert_eq!(bytes[2], 0xff, "the next that is not set");
+    damage(&mut bytes, 23, true);
+    assert_eq!(bytes[0], 0b1111_0111, "from the beginning after the end");
 }
 
 /// What a router says of a packet that is longer than the next link takes.

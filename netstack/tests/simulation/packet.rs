@@ -106,6 +106,11 @@ pub(crate) fn is_fragment(bytes: &[u8]) -> bool {
     bytes[0] >> 4 == 4 && be16(bytes, 6).is_some_and(|field| field & 0x3fff != 0)
 }
 
+/// Whether it is a fragment of an IPv6 packet.
+pub(crate) fn is_fragment_v6(bytes: &[u8]) -> bool {
+    bytes[0] >> 4 == 6 && bytes.get(6) == Some(&44)
+}
+
 /// The sum of RFC 1071, not complemented.
 fn sum(bytes: &[u8]) -> u64 {
     let (pairs, last) = bytes.as_chunks::<2>();

@@ -748,7 +748,7 @@ impl Cell {
     }
 
     /// The application lets others have their turn and will write more in its next one.
-    pub(crate) fn writes_on(&self) {
+    pub fn writes_on(&self) {
         self.writes_on.store(true, Ordering::Release);
     }
 

@@ -550,6 +550,15 @@ impl QueueWork {
         self.pause.is_some() || (self.id.queue == 0 && self.io.device().next_deadline().is_some())
     }
 
+    /// Receives a batch and does what follows from it. Says how it ended, and whether who reads should have a turn.
+    fn receive_and_deliver(&mut self, now: &mut Instant) -> (BatchEnd, bool) {
+        let batch = self.receive_batch(now);
+        let crowded = self.effects.take_crowded();
+        self.core.engine.end_batch(*now, &mut self.effects);
+        self.effects.deliver(&self.core.engine);
+        (batch, crowded)
+    }
+
     /// Receives a batch, if there is one. False if the task has something to do.
     fn receive_quickly(&mut self) -> bool {
         if self.core.lifecycle() == Lifecycle::Stopped || self.core.wakeups.is_dead(self.index) {
@@ -558,10 +567,7 @@ impl QueueWork {
         // There is no answer that somebody waits for.
         self.polling.take_waited();
         let mut now = self.core.clock.now();
-        let batch = self.receive_batch(&mut now);
-        let crowded = self.effects.take_crowded();
-        self.core.engine.end_batch(now, &mut self.effects);
-        self.effects.deliver(&self.core.engine);
+        let (batch, crowded) = self.receive_and_deliver(&mut now);
         match batch {
             BatchEnd::Failed(error) => {
                 self.failure = Some(error);
@@ -585,10 +591,7 @@ impl QueueWork {
         }
         self.core.wakeups.looked(self.index);
         let mut now = self.core.clock.now();
-        let batch = self.receive_batch(&mut now);
-        let crowded = self.effects.take_crowded();
-        self.core.engine.end_batch(now, &mut self.effects);
-        self.effects.deliver(&self.core.engine);
+        let (batch, crowded) = self.receive_and_deliver(&mut now);
         let room = self.serve_waiting(now);
         let packets = match batch {
             BatchEnd::Failed(error) => {

@@ -64,7 +64,7 @@ pub(crate) trait Look: Send + Sync + Debug {
 ///
 /// Every task that can write has its turn before the reactor has its own. With many of them, the acknowledgments
 /// that arrive meanwhile would wait for all that they write, and so would the memory that those free: it would be out of
-/// the cache when it is written again. More than a task writes in its turn: after that of a single one comes the reactor.
+/// the cache when it is written again.
 const WRITTEN_PER_LOOK: usize = 128 << 10;
 
 /// Whether the task of a queue has its turns.

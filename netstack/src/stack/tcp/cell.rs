@@ -6,8 +6,13 @@
 //! check is not lost: the thread that pushes it also puts the cell on its list of dirty cells, and
 //! processes the backlog under the lock when its batch ends.
 
+mod opened;
 mod rest;
+mod tail;
 
+pub(crate) use tail::Tail;
+
+use self::opened::Opened;
 use super::connected::Connected;
 use super::fast_open_queue::FastOpenQueue;
 use super::watch::Watch;
@@ -81,17 +86,6 @@ pub struct Cell {
     opened: Opened,
 }
 
-/// How a connection was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opened {
-    /// From here.
-    Actively,
-    /// By a peer's SYN.
-    Passively,
-    /// By a peer's SYN, with Fast Open.
-    ByFastOpen,
-}
-
 /// When a connection last looked its path up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathLook {
@@ -147,17 +141,6 @@ pub(crate) struct SocketState {
     /// Acknowledgments that the connection was not told of yet, if the last thing that came was one that says nothing
     /// new: one like it is for nobody to look at.
     quiet: Option<Quiet>,
-}
-
-/// What becomes of the end of what was written, if it is less than the device takes at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// It waits for its turn, if much was sent before it while the lock was held.
-    Waits,
-    /// It has its turn.
-    Leaves,
-    /// It has its turn, but its writer is about to go on: it waits for the next one.
-    Stays,
 }
 
 /// Acknowledgments that say nothing new.

@@ -21,7 +21,7 @@ struct Queue<T> {
 impl<T> Queue<T> {
     /// Nobody waits.
     fn new() -> Self {
-        let line = Line { places: BTreeMap::new(), next: Place(0) };
+        let line = Line { places: BTreeMap::new(), next: 0 };
         Self { count: AtomicUsize::new(0), line: Mutex::new(Rank::Leaf, line) }
     }
 
@@ -39,12 +39,27 @@ impl<T> Queue<T> {
 struct Line<T> {
     /// In the order in which they joined.
     places: BTreeMap<Place, T>,
-    next: Place,
+    next: u64,
 }
 
 /// A place among those that wait for one queue, by which its holder can leave. It is never given again.
+///
+/// The queue is in the upper bits: meanwhile the holder may have come to send on another one. The rest counts who joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(u64);
+
+impl Place {
+    /// Enough for a million that join each second, for half a year; and for a million queues.
+    const COUNT_BITS: u32 = 44;
+
+    fn new(queue: usize, count: u64) -> Self {
+        Self((queue as u64) << Self::COUNT_BITS | count & ((1 << Self::COUNT_BITS) - 1))
+    }
+
+    fn queue(self) -> usize {
+        (self.0 >> Self::COUNT_BITS) as usize
+    }
+}
 
 impl<T> Waiting<T> {
     /// Nobody waits for any of so many queues.
@@ -67,16 +82,16 @@ impl<T> Waiting<T> {
     /// One more waits.
     pub(super) fn join(&self, queue: usize, one: T) -> Place {
         self.of(queue).change(|line| {
-            let place = line.next;
-            line.next = Place(place.0 + 1);
+            let place = Place::new(queue, line.next);
+            line.next += 1;
             line.places.insert(place, one);
             place
         })
     }
 
     /// The one at a place does not wait any more, if it still does.
-    pub(super) fn leave(&self, queue: usize, place: Place) {
-        let left = self.of(queue).change(|line| line.places.remove(&place));
+    pub(super) fn leave(&self, place: Place) {
+        let left = self.of(place.queue()).change(|line| line.places.remove(&place));
         // What it holds may lock something, so not under the lock.
         drop(left);
     }
@@ -110,12 +125,21 @@ mod tests {
     fn who_leaves_is_passed_over_and_the_order_stays() {
         let waiting = Waiting::new(2);
         let places = ["a", "b", "c"].map(|one| waiting.join(1, one));
-        waiting.leave(1, places[1]);
+        waiting.leave(places[1]);
         assert_eq!((waiting.len(0), waiting.len(1)), (0, 2));
         assert_eq!(waiting.next(1), Some("a"));
         waiting.join(1, "d");
-        waiting.leave(1, places[0]);
+        waiting.leave(places[0]);
         assert_eq!([waiting.next(1), waiting.next(1), waiting.next(1)], [Some("c"), Some("d"), None]);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn who_leaves_a_queue_leaves_the_others_of_another_alone() {
+        let waiting = Waiting::new(3);
+        let [first, second] = [1, 2].map(|queue| waiting.join(queue, queue));
+        assert_ne!(first, second);
+        waiting.leave(second);
+        assert_eq!((waiting.next(1), waiting.next(2)), (Some(1), None));
     }
 }

@@ -94,6 +94,8 @@ impl Tcp {
         flags: SendFlags,
     ) -> io::Result<usize> {
         self.call(turn, cell, |held| {
+            // Copying takes longer than all that follows but the device.
+            held.cell.begin_sending();
             let written = write(held, source, flags);
             if let Ok(bytes) = written {
                 held.note(|| EventKind::Call(Call::Write(fit(bytes))));

@@ -6,17 +6,22 @@
 //! check is not lost: the thread that pushes it also puts the cell on its list of dirty cells, and
 //! processes the backlog under the lock when its batch ends.
 
+mod backlog;
 mod opened;
 mod rest;
+mod sending;
 mod tail;
 
+pub(super) use backlog::BACKLOG;
+pub(super) use sending::Left;
 pub(crate) use tail::Tail;
 
+use self::backlog::Backlog;
 use self::opened::Opened;
+use self::sending::Sending;
 use super::connected::Connected;
 use super::fast_open_queue::FastOpenQueue;
 use super::watch::Watch;
-use crate::buffer::Chunk;
 use crate::error::{Failure, os};
 use crate::ip::PacketOptions;
 use crate::memory::{Charge, Memory, block};
@@ -28,28 +33,16 @@ use crate::stack::hooks::{Observer, Subject};
 use crate::stack::ports::Binding;
 use crate::stack::socket::{BoundInterface, IpOptions};
 use crate::stack::waiting::Place;
-use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, QuietAck, SocketOptions, State};
 use crate::time::Instant;
 use crate::trace::{About, History};
 use crate::wire::Segment;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-
-/// Segments that wait for a cell's lock at most. They keep their packet buffers, so this is up to
-/// 16 MiB for the moment that an application holds the lock; four super-segments leave the device in
-/// that time, and a fast network without offloads delivers about a hundred packets.
-pub(super) const BACKLOG: usize = 256;
-
-/// Segments that wait for who holds the lock, and where they came in.
-type Backlog = VecDeque<(QueueId, Segment, Chunk)>;
-
-/// Places that an empty backlog keeps.
-const KEPT: usize = 4;
 
 /// What a cell takes beside its connection, in bytes: itself, with the counts of its references, and what the facade
 /// has for it, which is who waits.
@@ -64,14 +57,12 @@ pub struct Cell {
     /// The flow label of IPv6 packets (RFC 6437).
     flow_label: u32,
     state: Mutex<SocketState>,
-    /// Made when the first segment comes while the cell is locked.
-    backlog: Mutex<Option<Box<Backlog>>>,
-    /// Length of the backlog, readable without its lock.
-    backlog_len: AtomicUsize,
+    backlog: Backlog,
     /// The cell is on some reactor's list of cells that got segments.
     dirty: AtomicBool,
     /// The application has let others have their turn and goes on writing in its next one.
     writes_on: AtomicBool,
+    sending: Sending,
     /// The table of flows leads here, or is about to: what [`SocketState::attached`] says, for who has not locked it.
     listed: AtomicBool,
     observer: OnceLock<Arc<dyn Observer>>,
@@ -420,10 +411,10 @@ impl Cell {
             mapped,
             flow_label,
             state: Mutex::new(Rank::Cell, state),
-            backlog: Mutex::new(Rank::Backlog, None),
-            backlog_len: AtomicUsize::new(0),
+            backlog: Backlog::new(),
             dirty: AtomicBool::new(false),
             writes_on: AtomicBool::new(false),
+            sending: Sending::new(),
             listed: AtomicBool::new(true),
             observer: OnceLock::new(),
             queue: AtomicU32::new(queue.bits()),
@@ -634,11 +625,6 @@ impl Cell {
         (!self.has_backlog()).then_some(state)
     }
 
-    /// Gives back the memory of an empty backlog.
-    pub(super) fn trim_backlog(&self) {
-        self.backlog.lock().take_if(|backlog| backlog.is_empty());
-    }
-
     /// Whether the connection is at rest.
     pub(in crate::stack) fn is_at_rest(&self) -> bool {
         matches!(&self.state.lock().stage, Stage::Connected(connection) if connection.is_at_rest())
@@ -694,25 +680,6 @@ impl Cell {
         })
     }
 
-    /// Leaves a segment for the holder of the lock; false if there are too many. The caller then
-    /// puts the cell on its list of dirty cells: the holder may have looked for the last time.
-    pub(crate) fn push_backlog(&self, from: QueueId, segment: Segment, payload: Chunk) -> bool {
-        let mut backlog = self.backlog.lock();
-        let backlog = backlog.get_or_insert_default();
-        if backlog.len() >= BACKLOG {
-            return false;
-        }
-        backlog.push_back((from, segment, payload));
-        self.backlog_len.store(backlog.len(), Ordering::Release);
-        true
-    }
-
-    /// How many segments wait for the holder of the lock.
-    #[cfg(feature = "simulation")]
-    pub(super) fn backlog_len(&self) -> usize {
-        self.backlog.lock().as_ref().map_or(0, |backlog| backlog.len())
-    }
-
     /// Whether the table of flows leads here.
     #[inline]
     pub(super) fn is_listed(&self) -> bool {
@@ -743,30 +710,6 @@ impl Cell {
     /// Clears the mark, before the backlog is drained for it.
     pub(crate) fn clear_dirty(&self) {
         self.dirty.swap(false, Ordering::AcqRel);
-    }
-
-    /// The oldest segment that arrived while the cell was locked.
-    #[inline]
-    pub(crate) fn pop_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
-        if self.has_backlog() { self.pop_from_backlog() } else { None }
-    }
-
-    /// Whether segments arrived while the cell was locked.
-    #[inline]
-    pub(super) fn has_backlog(&self) -> bool {
-        self.backlog_len.load(Ordering::Acquire) != 0
-    }
-
-    #[cold]
-    fn pop_from_backlog(&self) -> Option<(QueueId, Segment, Chunk)> {
-        let mut backlog = self.backlog.lock();
-        let backlog = backlog.as_mut()?;
-        let popped = backlog.pop_front();
-        self.backlog_len.store(backlog.len(), Ordering::Release);
-        if backlog.is_empty() {
-            backlog.shrink_to(KEPT);
-        }
-        popped
     }
 }
 

@@ -6,6 +6,7 @@
 //! unlock.
 
 mod icmp;
+mod left;
 mod memory;
 mod plain;
 mod process;
@@ -15,7 +16,7 @@ mod transmit;
 use plain::{Short, take_expected};
 
 use super::Tcp;
-use super::cell::{Cell, SocketState, Stage, Tail};
+use super::cell::{Cell, Left, SocketState, Stage};
 use super::coalesce::Joined;
 use super::scratch::Scratch;
 use super::stray::Stray;
@@ -71,9 +72,9 @@ impl Tcp {
         Held { tcp: self, turn, cell, state }.run(end, f)
     }
 
-    /// Settles a connection at the end of a batch in which it got segments.
+    /// Settles a connection at the end of a batch in which it got segments, or leaves that to who sends.
     pub(super) fn settle_after_batch(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
-        let state = cell.lock_to_hold();
+        let Some(state) = cell.lock_or_leave(Left::BATCH) else { return };
         let mut held = Held { tcp: self, turn, cell, state };
         if !held.settles_plainly() {
             // What is pushed before the mark is cleared is drained after it.
@@ -147,10 +148,10 @@ impl Tcp {
         // Those that join meanwhile, having used up their turn, come after those that wait.
         for _ in 0..self.waiting.len(queue_number) {
             let Some(cell) = self.waiting.next(queue_number) else { break };
-            let ((), progress) = self.hold(turn, &cell, End::Settle, |held| {
-                held.state.waiting = None;
-                held.state.tail = if held.cell.take_writes_on() { Tail::Stays } else { Tail::Leaves };
-            });
+            // Who sends goes on.
+            let Some(state) = cell.lock_or_leave(Left::TURN) else { continue };
+            let held = Held { tcp: self, turn, cell: &cell, state };
+            let ((), progress) = held.run(End::Settle, Held::take_turn);
             if progress == Progress::Full {
                 return false;
             }
@@ -181,6 +182,7 @@ impl Held<'_, '_> {
                 Progress::More
             }
         };
+        let progress = if self.cell.is_sending() { self.do_what_was_left(progress) } else { progress };
         (result, progress)
     }
 

@@ -11,6 +11,7 @@ mod gro;
 mod headers;
 mod interfaces;
 mod late;
+mod leaving;
 mod listening;
 mod lossy;
 mod memory;

@@ -86,6 +86,7 @@ impl Held<'_, '_> {
                 if connection.has_nothing_to_send() {
                     return Progress::Done;
                 }
+                self.cell.begin_sending();
                 let tail_waits_after = match state.tail {
                     Tail::Leaves => usize::MAX,
                     Tail::Stays => 0,
@@ -106,7 +107,7 @@ impl Held<'_, '_> {
     }
 
     /// Puts the cell on the list of those that wait for their device.
-    fn wait_for_queue(&mut self) {
+    pub(super) fn wait_for_queue(&mut self) {
         if self.state.waiting.is_some() {
             return;
         }
@@ -119,7 +120,7 @@ impl Held<'_, '_> {
     /// ends while it waits, and so would one that is gone.
     pub(super) fn stop_waiting(&mut self) {
         if let Some(place) = self.state.waiting.take() {
-            self.tcp.waiting.leave(self.turn.core.queue_number(self.cell.queue()), place);
+            self.tcp.waiting.leave(place);
         }
     }
 }

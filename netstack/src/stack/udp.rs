@@ -8,6 +8,7 @@
 mod calls;
 mod cell;
 mod connect;
+mod enqueue;
 mod flow;
 mod flows;
 mod forward;
@@ -33,7 +34,7 @@ pub use forwarder::{UdpForwarderCell, UdpForwarderStats, UdpForwarding};
 pub use inspect::UdpInspection;
 pub use transmission::Transmission;
 
-use self::cell::{Parts, State};
+use self::cell::{Closed, Parts, State};
 use self::forwarder::Forwarders;
 use self::place::Place;
 use self::table::Table;
@@ -156,15 +157,17 @@ impl Udp {
     /// Closes a socket: its port is free at once, and what was not read is discarded. What was sent and
     /// waits for a device is still sent.
     pub fn close(&self, turn: &mut Turn<'_>, cell: &Arc<UdpCell>) {
-        let closed = cell.hold(|state| {
-            let place = state.close()?;
-            self.leave(cell, state, &place);
-            Some(state.take_all())
-        });
-        let Some(closed) = closed else { return };
+        let Some(closed) = cell.hold(|state| self.close_held(cell, state)) else { return };
         for membership in &closed.memberships {
             turn.core.groups().leave(membership.group, membership.interface);
         }
+    }
+
+    /// Closes a socket that is held, unless it is closed. What it had is to be dropped when it is not held any more.
+    fn close_held(&self, cell: &Arc<UdpCell>, state: &mut State) -> Option<Closed> {
+        let place = state.close()?;
+        self.leave(cell, state, &place);
+        Some(state.take_all())
     }
 
     /// Takes a socket that was closed out of the tables.

@@ -4,6 +4,7 @@ mod errors;
 pub(in crate::stack::tests) mod forwarding;
 mod groups;
 mod hostile;
+mod races;
 mod robustness;
 mod sizes;
 mod waiting;

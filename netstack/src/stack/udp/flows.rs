@@ -37,23 +37,28 @@ impl Udp {
         has_ports.then(|| self.forwarders.of(core, ends.interface)).flatten()
     }
 
-    /// Makes a flow of a datagram that there is no socket for. Gives the datagram back for a flow that the driver of
-    /// another queue has made meanwhile.
+    /// Makes a flow of a datagram that there is no socket for, or gives it to one that the driver of another queue
+    /// has made meanwhile.
     pub(super) fn take_unclaimed(
         &self,
         turn: &mut Turn<'_>,
-        forwarder: Arc<UdpForwarderCell>,
+        forwarder: &Arc<UdpForwarderCell>,
         ends: &Ends,
         first: First,
-    ) -> Option<(Arc<UdpCell>, Datagram)> {
+    ) {
         let mut flows = forwarder.flows.lock();
+        let mut first = Some(first);
         if let Some(cell) = self.table.find(ends) {
-            return Some((cell, first.datagram));
+            let take = || first.take().map(|first| first.datagram);
+            if self.enqueue(turn, &cell, take, None) {
+                return;
+            }
         }
+        let Some(first) = first else { return };
         let mut spent = Vec::new();
-        let evicted = self.make_room(&forwarder, &mut flows, &mut spent);
+        let evicted = self.make_room(forwarder, &mut flows, &mut spent);
         let made = match evicted {
-            Ok(_) if flows.is_open => self.make_flow(turn, &forwarder, ends, first),
+            Ok(_) if flows.is_open => self.make_flow(turn, forwarder, ends, first),
             Ok(_) | Err(NoRoom) => None,
         };
         let news = made.is_some() && flows.pending.is_empty();
@@ -71,9 +76,8 @@ impl Udp {
             turn.dropped(DropReason::UdpFlowsFull, || About::ends(ends.local, ends.remote));
         }
         if news {
-            turn.out.notify(forwarder, Events::READABLE);
+            turn.out.notify(Arc::clone(forwarder) as _, Events::READABLE);
         }
-        None
     }
 
     /// Makes room for one flow more. Gives the flow that had to go, if one had to.

@@ -113,18 +113,19 @@ impl Udp {
             let read = cell.hold(|state| {
                 let local = state.flow()?.local;
                 let (origin, len) = state.is_open().then(|| state.received.read(to)).flatten()?;
-                Some((origin.source, local, len, state.received.is_empty()))
+                // While it is held: no other datagram comes to a flow that is about to end.
+                let closed = state.received.is_empty().then(|| self.close_held(&cell, state));
+                Some((origin.source, local, len, closed))
             });
-            let Some((source, local, len, empty)) = read else {
+            let Some((source, local, len, closed)) = read else {
                 forwarder.count.forget_ended();
                 continue;
             };
-            if !empty {
+            if closed.is_none() {
                 flows.pending.push_back(cell);
-                return Ok((source, local, len));
             }
             drop(flows);
-            self.close(turn, &cell);
+            drop(closed);
             return Ok((source, local, len));
         }
         drop(flows);

@@ -4,10 +4,9 @@ use super::Udp;
 use super::cell::{Membership, UdpCell};
 use super::flow::Quote;
 use super::flows::First;
-use crate::datagram::{Datagram, Origin, Pushed};
+use crate::datagram::{Datagram, Origin};
 use crate::icmp::Unreachable;
 use crate::ip::Cast;
-use crate::readiness::Events;
 use crate::reasons::DropReason;
 use crate::stack::egress::send_unreachable;
 use crate::stack::turn::{Arrival, Turn};
@@ -16,6 +15,9 @@ use crate::udp::Ends;
 use crate::wire::{IpHeader, UDP_HEADER_LEN, UdpHeader, parse_udp, udp_checksum_ok};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+/// How often the socket of a datagram is looked for. One that another thread closes meanwhile is not found again.
+const LOOKS: usize = 3;
 
 impl Udp {
     /// A UDP datagram arrived.
@@ -36,25 +38,34 @@ impl Udp {
             interface: from.interface,
         };
         if cast == Cast::Unicast {
-            let Some(cell) = self.table.find(&ends) else {
-                if let Some(forwarder) = self.forwarder_of(turn.core, &ends) {
-                    let quote = Quote::of(header, packet.bytes());
-                    let first = First { from, quote, datagram: datagram(arrival, &ends, payload_len) };
-                    let faster = self.take_unclaimed(turn, forwarder, &ends, first);
-                    return faster
-                        .into_iter()
-                        .for_each(|(cell, datagram)| self.enqueue(turn, &cell, datagram, None));
-                }
-                self.counters.udp_no_ports.bump();
-                turn.dropped(DropReason::NoSocket, || About::ends(ends.local, ends.remote));
-                return send_unreachable(turn, &arrival, Unreachable::Port);
-            };
-            return self.enqueue(turn, &cell, datagram(arrival, &ends, payload_len), None);
+            return self.deliver_to_one(turn, arrival, &ends, payload_len);
         }
         if cast == Cast::Multicast && !turn.core.groups().is_member(header.dst, from.interface) {
             return turn.dropped(DropReason::NoSocket, || About::ends(ends.local, ends.remote));
         }
         self.deliver_to_all(turn, &ends, datagram(arrival, &ends, payload_len));
+    }
+
+    /// Gives a datagram to the socket that it is for, or to a forwarder.
+    #[inline]
+    fn deliver_to_one(&self, turn: &mut Turn<'_>, arrival: Arrival<'_>, ends: &Ends, payload_len: usize) {
+        let mut arrival = Some(arrival);
+        for _ in 0..LOOKS {
+            let Some(cell) = self.table.find(ends) else { break };
+            let take = || arrival.take().map(|arrival| datagram(arrival, ends, payload_len));
+            if self.enqueue(turn, &cell, take, None) {
+                return;
+            }
+        }
+        let Some(arrival) = arrival else { return };
+        if let Some(forwarder) = self.forwarder_of(turn.core, ends) {
+            let (from, quote) = (arrival.from, Quote::of(arrival.header, arrival.bytes.bytes()));
+            let first = First { from, quote, datagram: datagram(arrival, ends, payload_len) };
+            return self.take_unclaimed(turn, &forwarder, ends, first);
+        }
+        self.counters.udp_no_ports.bump();
+        turn.dropped(DropReason::NoSocket, || About::ends(ends.local, ends.remote));
+        send_unreachable(turn, &arrival, Unreachable::Port);
     }
 
     /// A datagram that cannot be read.
@@ -65,6 +76,8 @@ impl Udp {
     }
 
     /// Gives a datagram for a group or for all hosts to every socket that takes it.
+    // Not in line with sending, which mostly has no use for it.
+    #[inline(never)]
     pub(super) fn deliver_to_all(&self, turn: &mut Turn<'_>, ends: &Ends, datagram: Datagram) {
         let mut takers = self.table.find_all(ends);
         let group = ends.local.ip();
@@ -73,14 +86,12 @@ impl Udp {
             return turn.dropped(DropReason::NoSocket, || About::ends(ends.local, ends.remote));
         };
         for cell in takers {
-            self.enqueue(turn, &cell, datagram.copy(), member);
+            self.enqueue_for_group(turn, &cell, datagram.copy(), member);
         }
-        self.enqueue(turn, &last, datagram, member);
+        self.enqueue_for_group(turn, &last, datagram, member);
     }
 
-    /// Puts a datagram into the queue of a socket. One for a group is only for members of it, or for who
-    /// wants all of them.
-    fn enqueue(
+    fn enqueue_for_group(
         &self,
         turn: &mut Turn<'_>,
         cell: &Arc<UdpCell>,
@@ -88,36 +99,8 @@ impl Udp {
         member: Option<Membership>,
     ) {
         let Origin { source, destination, .. } = datagram.origin;
-        let now = turn.now;
-        let pushed = cell.hold(|state| {
-            let wanted = member
-                .is_none_or(|group| state.options().multicast_all || state.memberships().contains(&group));
-            if let Some(flow) = state.flow_mut() {
-                flow.on_received(now);
-            }
-            (state.is_open() && wanted).then(|| state.received.push(datagram))
-        });
-        match pushed {
-            Some(Pushed::Queued { first, half_full }) => {
-                self.counters.udp_in_datagrams.bump();
-                turn.out.crowded |= half_full;
-                // Who reads goes on until nothing is left, and is told of the next one after that.
-                if first {
-                    turn.out.notify(Arc::clone(cell) as _, Events::READABLE);
-                }
-            }
-            Some(Pushed::Dropped) => {
-                self.counters.udp_in_errors.bump();
-                self.counters.udp_rcvbuf_errors.bump();
-                let about = || About::ends(SocketAddr::new(destination, cell.local_addr().port()), source);
-                turn.dropped(DropReason::SocketRcvbuff, about);
-            }
-            Some(Pushed::NoMemory) => {
-                self.counters.udp_in_errors.bump();
-                self.counters.udp_mem_errors.bump();
-                turn.dropped(DropReason::ProtoMem, || About::hosts(destination, source.ip()));
-            }
-            None => turn.dropped(DropReason::NoSocket, || About::hosts(destination, source.ip())),
+        if !self.enqueue(turn, cell, || Some(datagram), member) {
+            turn.dropped(DropReason::NoSocket, || About::hosts(destination, source.ip()));
         }
     }
 }

@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// What the forwarders of these tests may use, unless a test says otherwise.
-const SETTINGS: UdpForwarding = UdpForwarding {
+pub(super) const SETTINGS: UdpForwarding = UdpForwarding {
     interface: None,
     max_flows: 8,
     max_pending: 4,
@@ -25,7 +25,7 @@ const SETTINGS: UdpForwarding = UdpForwarding {
 };
 
 /// Host 0, which sends everything to host 1, which accepts everything.
-fn net() -> Net {
+pub(super) fn net() -> Net {
     let mut net = Net::pair(230, LinkSpec::default());
     for host in [0, 1] {
         let interface = Interface::new(net.cable.end(host))
@@ -41,12 +41,12 @@ fn net() -> Net {
 }
 
 /// A forwarder of host 1.
-struct Forwarder {
+pub(super) struct Forwarder {
     cell: Arc<UdpForwarderCell>,
     events: Arc<Recorder>,
 }
 
-fn start(net: &Net, settings: UdpForwarding) -> io::Result<Forwarder> {
+pub(super) fn start(net: &Net, settings: UdpForwarding) -> io::Result<Forwarder> {
     let (engine, events) = (net.engine(1), Arc::new(Recorder::default()));
     let cell = engine.udp().forward(engine.core(), settings, Arc::clone(&events) as _)?;
     Ok(Forwarder { cell, events })
@@ -60,7 +60,7 @@ impl Forwarder {
     }
 
     /// Sender, receiver and payload.
-    fn recv(&self, net: &Net) -> io::Result<(String, String, Vec<u8>)> {
+    pub(super) fn recv(&self, net: &Net) -> io::Result<(String, String, Vec<u8>)> {
         let mut to = vec![0; 2000];
         let (from, at, len) =
             net.engine(1).with_udp(net.now, |udp, turn| udp.recv_from_to(turn, &self.cell, &mut to))?;
@@ -92,7 +92,7 @@ fn spoofed(n: u32) -> Vec<u8> {
     from_to((Ipv4Addr::from_bits(0x0b00_0000 + n), 5000), (Ipv4Addr::new(8, 8, 8, 8), 53), &[n as u8; 100])
 }
 
-fn from_to(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+pub(super) fn from_to(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
     let ip = IpMeta::new(from.0.into(), to.0.into(), 64);
     let mut header = HeaderBuf::new();
     let datagram = UdpDatagram { ip: &ip, src_port: from.1, dst_port: to.1, payload };

@@ -110,7 +110,7 @@ impl Clients {
         let servers = self.servers;
         for v6 in [false, true] {
             let closed = SocketAddr::new(servers.host(v6, 2), servers.closed);
-            let refused = self.lab.as_client(async move || Ok(TcpStream::connect(closed).await.err()));
+            let refused = self.lab.as_client(async move || Ok(failure(closed).await));
             let what = format!("{closed}, where nobody listens, refuses a connection");
             held.expect_error(refused.await?, io::ErrorKind::ConnectionRefused, what)?;
             let resets = SocketAddr::new(servers.host(v6, 2), servers.reset);
@@ -131,7 +131,7 @@ impl Clients {
     /// If something does not hold.
     pub async fn check_prohibited(&self, held: &mut Checks) -> io::Result<()> {
         let to = SocketAddr::new(self.servers.host(false, 1), self.servers.echo);
-        let refused = self.lab.as_client(async move || Ok(TcpStream::connect(to).await.err()));
+        let refused = self.lab.as_client(async move || Ok(failure(to).await));
         held.expect_error(
             refused.await?,
             io::ErrorKind::HostUnreachable,
@@ -260,6 +260,16 @@ async fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
 
 async fn within<T>(limit: Duration, result: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(limit, result).await?
+}
+
+/// Why a connection fails. tokio has been seen to call one established whose socket had failed by an ICMP error and knew
+/// it a moment later.
+async fn failure(to: SocketAddr) -> Option<io::Error> {
+    match TcpStream::connect(to).await {
+        Err(error) => Some(error),
+        Ok(stream) if stream.peer_addr().is_err() => stream.take_error().ok().flatten(),
+        Ok(_) => None,
+    }
 }
 
 /// Sends an echo request by an ICMP socket, and waits for the reply.

@@ -107,7 +107,7 @@ fn a_waiter_that_leaves_takes_no_wake_up_along() {
             let registration = Arc::clone(&registration);
             thread::spawn(move || {
                 let mut ready = Box::pin(registration.ready(Interest::READABLE));
-                let mut cx = Context::from_waker(std::task::Waker::noop());
+                let mut cx = Context::from_waker(Waker::noop());
                 let _ = ready.as_mut().poll(&mut cx);
                 thread::yield_now();
             })
@@ -183,15 +183,20 @@ impl Work for Served {
 
     fn turn(&mut self, waker: &Waker) -> Progress {
         self.signal.take_readable();
-        while self.items.take().is_ok() {
-            self.taken.fetch_add(1, Ordering::SeqCst);
-        }
+        self.look();
         let waits = self.signal.poll_readable(&mut Context::from_waker(waker)).is_pending();
         if waits { Progress::Waits } else { Progress::Again }
     }
 
     fn leave(&mut self, _: &Waker) {
         unreachable!("there is too little to do");
+    }
+
+    fn look(&mut self) -> bool {
+        while self.items.take().is_ok() {
+            self.taken.fetch_add(1, Ordering::SeqCst);
+        }
+        true
     }
 }
 
@@ -388,7 +393,7 @@ fn connect(hosts: &[Host; 2], observers: [&Arc<Registration>; 2]) -> [Arc<Cell>;
         .engine
         .with_tcp(START, |tcp, turn| tcp.connect(turn, socket, "10.0.0.2:80".parse().unwrap(), observer))
         .unwrap();
-    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut cx = Context::from_waker(Waker::noop());
     let mut outs = [Batch::new(), Batch::new()];
     while near.state() != State::Established || listener.accept_queue_len() == 0 {
         for (host, out) in hosts.iter().zip(&mut outs) {

@@ -1,7 +1,7 @@
 //! Engines in virtual time, for tests: two hosts joined by a cable, or whatever devices a test
 //! brings. Nothing runs by itself; [`Net`] delivers packets and jumps to the next deadline.
 
-use super::{Batch, Cell, Engine, Family, Interface, Listener, Observer, Unconnected};
+use super::{Batch, Cell, Engine, Family, Interface, Listener, Observer, QueueId, Unconnected};
 use crate::config::Config;
 use crate::device::{Capabilities, Device, Link, LinkConfig, Readiness, RxMeta, Signal, TxPacket};
 use crate::readiness::Events;
@@ -233,6 +233,27 @@ impl Cable {
         }
         Ok(())
     }
+}
+
+/// The only queue of a host.
+pub(crate) const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
+
+/// Gives a host one packet, which is a batch.
+pub(crate) fn receive(engine: &Engine, now: Instant, bytes: &[u8]) {
+    let mut batch = Batch::new();
+    let mut packet = engine.core().pool().take();
+    packet.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+    let meta = RxMeta { len: bytes.len(), ..RxMeta::default() };
+    engine.on_packet(now, QUEUE, packet, meta, &mut batch);
+    engine.end_batch(now, &mut batch);
+    batch.deliver(engine);
+}
+
+/// The connections that wait for the device of a host have their turn.
+pub(crate) fn have_turn(engine: &Engine, now: Instant) {
+    let mut batch = Batch::new();
+    engine.on_writable(now, QUEUE, &mut batch);
+    batch.deliver(engine);
 }
 
 /// What a router says of `packet`: it forwards `mtu` bytes only.
@@ -616,7 +637,7 @@ impl Net {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let of_host = |host: &Host| {
             let engine = &host.engine;
-            let device = |queue: crate::stack::QueueId| engine.core().device(queue.interface);
+            let device = |queue: QueueId| engine.core().device(queue.interface);
             let devices = engine.core().queues().map(|queue| device(queue)?.next_deadline());
             devices.chain([engine.next_deadline()]).flatten().min()
         };

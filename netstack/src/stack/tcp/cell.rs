@@ -62,6 +62,7 @@ pub struct Cell {
     dirty: AtomicBool,
     /// The application has let others have their turn and goes on writing in its next one.
     writes_on: AtomicBool,
+    /// What is left to the holder of the lock while it sends.
     sending: Sending,
     /// The table of flows leads here, or is about to: what [`SocketState::attached`] says, for who has not locked it.
     listed: AtomicBool,

@@ -1,16 +1,11 @@
 //! A thread that needs a connection while another one sends leaves to it what there is to be done, and does not wait.
 
 use super::SECOND;
-use crate::device::RxMeta;
-use crate::stack::testing::{LinkSpec, Net, Socket, Verdict};
-use crate::stack::{Batch, Engine, QueueId};
-use crate::time::Instant;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use crate::readiness::Events;
+use crate::stack::testing::{LinkSpec, Net, QUEUE, Socket, Verdict, have_turn, receive};
+use std::sync::{Arc, mpsc};
 
 const BLOCK: usize = 65_536;
-const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 
 /// A connection over a device that cuts segments, with windows of megabytes.
 fn opened() -> (Net, Socket, Socket) {
@@ -59,25 +54,9 @@ fn written(net: &Net, server: &Socket, bytes: &[u8]) -> Vec<u8> {
     packet.forged(|_, _| {})
 }
 
-fn receive(engine: &Engine, now: Instant, bytes: &[u8]) {
-    let mut batch = Batch::new();
-    let mut packet = engine.core().pool().take();
-    packet.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-    let meta = RxMeta { len: bytes.len(), ..RxMeta::default() };
-    engine.on_packet(now, QUEUE, packet, meta, &mut batch);
-    engine.end_batch(now, &mut batch);
-    batch.deliver(engine);
-}
-
-fn have_turn(engine: &Engine, now: Instant) {
-    let mut batch = Batch::new();
-    engine.on_writable(now, QUEUE, &mut batch);
-    batch.deliver(engine);
-}
-
 #[test]
 fn what_arrives_while_a_writer_sends_is_processed_by_it() {
-    let (net, client, server) = opened();
+    let (mut net, client, server) = opened();
     let news = written(&net, &server, b"news");
     let (engine, now) = (Arc::clone(net.engine(0)), net.now);
     while_sending(&net, move || {
@@ -86,11 +65,10 @@ fn what_arrives_while_a_writer_sends_is_processed_by_it() {
     });
     let _ = client.events.take();
     net.write(&client, &[2; 1000]).unwrap();
-    assert!(client.events.take().contains(crate::readiness::Events::READABLE), "settled by the writer");
+    assert!(client.events.take().contains(Events::READABLE), "settled by the writer");
     net.cable.clear_filter();
     assert_eq!(net.read(&client).unwrap(), b"news");
     // Nothing that was left is in the way of what comes later.
-    let mut net = net;
     assert_eq!(net.transfer(&server, &client, b"more", SECOND), b"more");
     assert_eq!(net.read_available(&server).0, [2; 1000]);
 }
@@ -99,14 +77,12 @@ fn what_arrives_while_a_writer_sends_is_processed_by_it() {
 fn a_turn_that_comes_while_a_writer_sends_is_its() {
     let (net, client, _server) = opened();
     let (engine, now) = (Arc::clone(net.engine(0)), net.now);
-    let left = Arc::new(AtomicUsize::new(0));
     assert_eq!(net.write(&client, &[2; BLOCK]).unwrap(), BLOCK);
     let first = net.cable.take_trace()[0].segment().payload_len;
-    assert!(first < BLOCK && engine.has_waiting(QUEUE), "the end of it waits for its turn");
-    let count = Arc::clone(&left);
+    assert!(first < BLOCK && net.engine(0).has_waiting(QUEUE), "the end of it waits for its turn");
+    let mut engine = Some(engine);
     while_sending(&net, move || {
-        if count.fetch_add(1, Ordering::Relaxed) == 0 {
-            let engine = Arc::clone(&engine);
+        if let Some(engine) = engine.take() {
             elsewhere(move || have_turn(&engine, now));
         }
     });

@@ -1,12 +1,9 @@
 //! The end of a large write, which is less than the device takes at once: it waits for a moment for what is written next.
 
 use super::SECOND;
-use crate::device::RxMeta;
-use crate::stack::testing::{LinkSpec, Net, Socket};
-use crate::stack::{Batch, QueueId};
+use crate::stack::testing::{self, LinkSpec, Net, Socket, receive};
 
 const BLOCK: usize = 65_536;
-const QUEUE: QueueId = QueueId { interface: 0, queue: 0 };
 
 /// A connection over a device that cuts segments, whose congestion window has grown. With Nagle's algorithm or without.
 fn opened(nagle: bool) -> (Net, Socket, Socket) {
@@ -29,9 +26,7 @@ fn sent(net: &Net) -> Vec<usize> {
 
 /// The cells that wait for the client's device have their turn.
 fn have_turn(net: &Net) {
-    let mut batch = Batch::new();
-    net.engine(0).on_writable(net.now, QUEUE, &mut batch);
-    batch.deliver(net.engine(0));
+    testing::have_turn(net.engine(0), net.now);
 }
 
 #[test]
@@ -78,13 +73,7 @@ fn an_acknowledgment_that_comes_before_its_turn_does_not_take_it_along() {
     let [first] = &trace[..] else { panic!("{} packets", trace.len()) };
     let first_len = first.segment().payload_len;
     let ack = ack.forged(|segment, _| segment.ack = first.segment().seq + first_len as u32);
-    let (engine, mut batch) = (net.engine(0), Batch::new());
-    let mut packet = engine.core().pool().take();
-    packet.bytes_mut()[..ack.len()].copy_from_slice(&ack);
-    let meta = RxMeta { len: ack.len(), ..RxMeta::default() };
-    engine.on_packet(net.now, QUEUE, packet, meta, &mut batch);
-    engine.end_batch(net.now, &mut batch);
-    batch.deliver(engine);
+    receive(net.engine(0), net.now, &ack);
     assert_eq!(sent(&net), [0; 0], "it has a turn in a moment");
     have_turn(&net);
     assert_eq!(sent(&net), [BLOCK - first_len]);

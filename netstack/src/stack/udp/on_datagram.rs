@@ -76,8 +76,6 @@ impl Udp {
     }
 
     /// Gives a datagram for a group or for all hosts to every socket that takes it.
-    // Not in line with sending, which mostly has no use for it.
-    #[inline(never)]
     pub(super) fn deliver_to_all(&self, turn: &mut Turn<'_>, ends: &Ends, datagram: Datagram) {
         let mut takers = self.table.find_all(ends);
         let group = ends.local.ip();

@@ -11,6 +11,8 @@ pub enum Contender {
     Limit,
     /// The bare limit with one copy between the packets and an application's buffer.
     LimitCopy,
+    /// The bare limit in a task of tokio.
+    LimitTokio,
     /// netstack over TUN, with tokio.
     Netstack,
     /// The same with reads and writes of owned buffers.
@@ -42,9 +44,10 @@ pub enum Medium {
 
 impl Contender {
     /// All of them, in the order of reports.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Limit,
         Self::LimitCopy,
+        Self::LimitTokio,
         Self::Netstack,
         Self::NetstackBytes,
         Self::KernelVeth,
@@ -60,6 +63,7 @@ impl Contender {
         match self {
             Self::Limit => "limit",
             Self::LimitCopy => "limit-copy",
+            Self::LimitTokio => "limit-tokio",
             Self::Netstack => "netstack",
             Self::NetstackBytes => "netstack-bytes",
             Self::KernelVeth => "kernel-veth",
@@ -83,6 +87,7 @@ impl Contender {
             Self::KernelLoopback => Medium::Loopback,
             Self::Limit
             | Self::LimitCopy
+            | Self::LimitTokio
             | Self::Netstack
             | Self::NetstackBytes
             | Self::Smoltcp
@@ -105,8 +110,10 @@ impl Contender {
     /// Whether several queues make a difference to it that is possible. The kernel's interfaces here have none to
     /// choose, and the peers use one.
     pub const fn has_queues(self) -> bool {
-        matches!(self, Self::Limit | Self::LimitCopy | Self::Netstack | Self::NetstackBytes)
-            || self.is_kernel()
+        matches!(
+            self,
+            Self::Limit | Self::LimitCopy | Self::LimitTokio | Self::Netstack | Self::NetstackBytes
+        ) || self.is_kernel()
     }
 
     /// Whether it differs from another contender in nothing but the sources of streams and the sinks of all.
@@ -116,8 +123,10 @@ impl Contender {
 
     /// Whether it has sockets of UDP, or what counts as such.
     pub const fn has_datagrams(self) -> bool {
-        matches!(self, Self::Limit | Self::LimitCopy | Self::Netstack | Self::NetstackBytes)
-            || self.is_kernel()
+        matches!(
+            self,
+            Self::Limit | Self::LimitCopy | Self::LimitTokio | Self::Netstack | Self::NetstackBytes
+        ) || self.is_kernel()
     }
 
     /// The runtime that it has if none is asked for: that of its examples, and two workers for two queues.

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::services::{READ, RECEIVED, Service, WRITE};
 use crate::wait::Wait;
 use netstack::buffer::{PacketBuf, Pool};
-use netstack::device::{Device, RxMeta, TxPacket};
+use netstack::device::{Device, TxPacket};
 use netstack::wire::{
     ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram,
     emit_tcp, ip_header_len, parse_ip, parse_ports, parse_tcp, protocol,
@@ -22,9 +22,12 @@ use netstack_tun::Tun;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The advertised window, and the maximum that a source keeps in flight, in bytes.
 const WINDOW: u32 = 4 << 20;
@@ -67,11 +70,24 @@ pub enum Copying {
     Once,
 }
 
+/// What waits for the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The thread itself, in epoll_wait(2).
+    Thread,
+    /// A task of a current-thread runtime of tokio.
+    Tokio,
+}
+
 /// Answers on all queues of `tun`, each on a thread of its own, until one fails.
 ///
 /// # Errors
 /// Those of the device.
-pub fn run(tun: &Tun, copying: Copying) -> io::Result<()> {
+pub fn run(tun: &Tun, copying: Copying, waiting: Waiting) -> io::Result<()> {
+    let serve = match waiting {
+        Waiting::Thread => serve,
+        Waiting::Tokio => serve_on_tokio,
+    };
     thread::scope(|scope| {
         for queue in 1..tun.queues() {
             scope.spawn(move || {
@@ -90,29 +106,43 @@ fn serve(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
     let wait = Wait::new(tun, queue)?;
     let mut endpoint = Endpoint::new(tun, queue, copying);
     let mut buf = Pool::new().take();
-    let (mut packets, mut swept) = (0, clock::now());
     loop {
-        match tun.receive(clock::EPOCH, queue, &mut buf) {
-            Ok(meta) => {
-                endpoint.on_packet(&buf, meta)?;
-                packets += 1;
-                if packets == PACKETS_PER_LOOK {
-                    packets = 0;
-                    if swept.elapsed() >= STALL {
-                        endpoint.sweep()?;
-                        swept = clock::now();
+        endpoint.drain(&mut buf)?;
+        if !wait.readable(STALL)? {
+            endpoint.on_stall()?;
+        }
+    }
+}
+
+/// The same in a task.
+fn serve_on_tokio(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
+    let mut endpoint = Endpoint::new(tun, queue, copying);
+    let mut buf = Pool::new().take();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let device = watch(tun.queue_fd(queue).try_clone_to_owned()?)?;
+        let mut stall = tokio::time::interval(STALL);
+        let mut has_moved = false;
+        loop {
+            tokio::select! {
+                readable = device.readable() => {
+                    let mut readable = readable?;
+                    endpoint.drain(&mut buf)?;
+                    readable.clear_ready();
+                    has_moved = true;
+                }
+                _ = stall.tick() => {
+                    if !std::mem::take(&mut has_moved) {
+                        endpoint.on_stall()?;
                     }
                 }
             }
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                endpoint.acknowledge()?;
-                if !wait.readable(STALL)? {
-                    endpoint.on_stall()?;
-                }
-            }
-            Err(err) => return Err(err),
         }
-    }
+    })
+}
+
+#[expect(deprecated, reason = "its successor is unsafe, because of types other than OwnedFd")]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
 /// The peer and the service of a connection.
@@ -210,6 +240,9 @@ struct Endpoint<'a> {
     segments_per_ack: u32,
     /// The buffer into which an application reads, if it copies.
     application: Vec<u8>,
+    /// Since the last look at the clock, and the last sweep.
+    packets: u32,
+    swept: Instant,
 }
 
 impl<'a> Endpoint<'a> {
@@ -218,11 +251,37 @@ impl<'a> Endpoint<'a> {
         let out = Output { tun, queue, mtu, offload, header: HeaderBuf::new(), copying };
         let segments_per_ack = if offload { SUPER_SEGMENTS_PER_ACK } else { PACKETS_PER_ACK };
         let application = if copying == Copying::Once { vec![0; READ] } else { Vec::new() };
-        Self { out, connections: HashMap::new(), owing: Vec::new(), segments_per_ack, application }
+        Self {
+            out,
+            connections: HashMap::new(),
+            owing: Vec::new(),
+            segments_per_ack,
+            application,
+            packets: 0,
+            swept: clock::now(),
+        }
     }
 
-    fn on_packet(&mut self, buf: &PacketBuf, meta: RxMeta) -> io::Result<()> {
-        let packet = &buf.bytes()[..meta.len];
+    /// Answers until the device has nothing more.
+    fn drain(&mut self, buf: &mut PacketBuf) -> io::Result<()> {
+        loop {
+            match self.out.tun.receive(clock::EPOCH, self.out.queue, buf) {
+                Ok(meta) => self.on_packet(&buf.bytes()[..meta.len])?,
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return self.acknowledge(),
+                Err(err) => return Err(err),
+            }
+            self.packets += 1;
+            if self.packets == PACKETS_PER_LOOK {
+                self.packets = 0;
+                if self.swept.elapsed() >= STALL {
+                    self.sweep()?;
+                    self.swept = clock::now();
+                }
+            }
+        }
+    }
+
+    fn on_packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let Ok(ip) = parse_ip(packet) else { return Ok(()) };
         if ip.protocol == protocol::UDP && ip.fragment.is_none() {
             return datagrams::on_datagram(self.out.tun, &ip, packet, &mut self.application);

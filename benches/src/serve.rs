@@ -2,7 +2,7 @@
 
 use crate::contender::{Contender, Medium, Nic};
 use crate::datagrams::{self, Kernel, Mode, Ours, Sockets};
-use crate::limit::{self, Copying};
+use crate::limit::{self, Copying, Waiting};
 use crate::peers;
 #[cfg(feature = "peers")]
 use crate::services::Local;
@@ -85,11 +85,12 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
     }
     let open = || open_tun(contender, options);
     match contender {
-        Contender::Limit | Contender::LimitCopy => {
+        Contender::Limit | Contender::LimitCopy | Contender::LimitTokio => {
             let tun = open()?;
             ready()?;
-            let copy = contender == Contender::LimitCopy;
-            limit::run(&tun, if copy { Copying::Once } else { Copying::None })
+            let copying = if contender == Contender::LimitCopy { Copying::Once } else { Copying::None };
+            let waiting = if contender == Contender::LimitTokio { Waiting::Tokio } else { Waiting::Thread };
+            limit::run(&tun, copying, waiting)
         }
         Contender::Netstack | Contender::NetstackBytes => {
             let owned = contender == Contender::NetstackBytes;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 
-const CONTENDERS: [&str; 3] = ["limit", "netstack", "kernel-veth"];
+const CONTENDERS: [&str; 4] = ["limit", "limit-tokio", "netstack", "kernel-veth"];
 
 /// Seconds of each measurement. On a busy machine, a moment may not suffice to move anything; then it is measured
 /// for longer.

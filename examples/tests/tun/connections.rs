@@ -6,8 +6,8 @@ use netstack_examples::{kernel, transfer};
 use netstack_tun::netns::isolated;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -140,6 +140,44 @@ fn a_thousand_connections_leave_nothing_behind() {
             }
             server.abort();
             stack.shutdown(TIMEOUT).await;
+        });
+    });
+}
+
+/// Connections of which the server has not more packets to send than a handshake, an answer and an end.
+const YOUNG: u64 = 50;
+
+/// One request and one answer on each of many connections: the answer carries the acknowledgment of the request, and the
+/// end that of the client's end.
+#[test]
+fn an_answer_carries_the_acknowledgment_of_a_request() {
+    isolated("connections::an_answer_carries_the_acknowledgment_of_a_request", || {
+        runtime().block_on(async {
+            let stack = common::stack(OFFLOAD, Config::default()).unwrap();
+            let listener = stack.listen(at(Family::V4.stack(), 7)).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    tokio::spawn(async move { serve(stream).await.unwrap() });
+                }
+            });
+            let before = stack.counters().out_packets;
+            let clients = thread::spawn(move || {
+                for _ in 0..YOUNG {
+                    let mut stream = std::net::TcpStream::connect(address)?;
+                    stream.write_all(&[1])?;
+                    stream.read_exact(&mut [0])?;
+                    stream.shutdown(Shutdown::Write)?;
+                    assert_eq!(stream.read(&mut [0])?, 0);
+                }
+                io::Result::Ok(())
+            });
+            tokio::task::spawn_blocking(|| clients.join()).await.unwrap().unwrap().unwrap();
+            let sent = stack.counters().out_packets - before;
+            // On a busy machine an acknowledgment may be due before its answer.
+            assert!((3 * YOUNG..3 * YOUNG + YOUNG / 2).contains(&sent), "{sent} packets");
+            server.abort();
         });
     });
 }

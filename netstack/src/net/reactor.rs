@@ -357,6 +357,10 @@ impl QueueWork {
         let io = QueueIo::new(device, usize::from(id.queue))?;
         let spare = Some(core.engine.core().pool().take());
         let polling = Polling::new(core.engine.core().config().busy_poll);
+        let mut effects = Batch::new();
+        if io.is_fd() {
+            effects.let_answers_go_first();
+        }
         Ok(Self {
             core,
             index,
@@ -370,7 +374,7 @@ impl QueueWork {
             refusals: 0,
             hung_up: false,
             failure: None,
-            effects: Batch::new(),
+            effects,
             spare,
             polling,
             inline: Inline::default(),
@@ -556,7 +560,7 @@ impl QueueWork {
         let crowded = self.effects.take_crowded();
         self.core.engine.end_batch(*now, &mut self.effects);
         self.effects.deliver(&self.core.engine);
-        (batch, crowded)
+        (batch, crowded || self.effects.has_held_back())
     }
 
     /// Receives a batch, if there is one. False if the task has something to do.
@@ -608,7 +612,7 @@ impl QueueWork {
             }
             BatchEnd::Drained(packets) => Some(packets),
         };
-        if room == Room::ForMore {
+        if room == Room::ForMore || self.effects.has_held_back() {
             return Served::More { room, crowded };
         }
         let again = packets.is_some_and(|packets| self.polling.looks_again(now, packets));

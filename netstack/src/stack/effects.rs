@@ -76,6 +76,10 @@ pub(super) struct Effects {
     spare: Option<PacketBuf>,
     /// A receive queue was filled by more than half: who reads it should have a turn.
     pub(super) crowded: bool,
+    /// Who answers what came goes first: an acknowledgment that an answer may carry waits for the next batch.
+    pub(super) answers_first: bool,
+    /// The connection that is held has such an acknowledgment.
+    pub(super) held_back: bool,
     pub(super) in_packets: u64,
     out_packets: u64,
 }

@@ -107,6 +107,19 @@ impl Batch {
         self.effects.has_transmitted()
     }
 
+    /// From now on the acknowledgment of a small request on a young connection, which is due at once, waits for the end
+    /// of the next batch: where each packet is a system call, the application's answer carries it if that comes at once.
+    /// The driver lets the applications have a turn, and ends another batch, whether or not a packet has come
+    /// ([`Batch::has_held_back`]).
+    pub fn let_answers_go_first(&mut self) {
+        self.tcp.answers_first = true;
+    }
+
+    /// Whether acknowledgments wait for the end of the next batch.
+    pub fn has_held_back(&self) -> bool {
+        self.tcp.has_held_back()
+    }
+
     /// Does the remaining work: flushes devices, notifies the driver, and calls observers, in this
     /// order. It must be called with no lock held.
     pub fn deliver(&mut self, engine: &Engine) {

@@ -26,8 +26,8 @@ pub(crate) struct Run {
     /// accept-rate, hold.
     #[arg(long, value_delimiter = ',', default_values_t = [Scenario::StreamIn, Scenario::StreamOut])]
     scenario: Vec<Scenario>,
-    /// Whom to measure: limit, limit-copy, netstack, kernel-veth, kernel-loopback, smoltcp, and with the feature
-    /// `peers` ipstack, netstack-smoltcp, tcp_ip.
+    /// Whom to measure: limit, limit-copy, limit-tokio, netstack, netstack-bytes, kernel-veth, kernel-loopback,
+    /// smoltcp, and with the feature `peers` ipstack, netstack-smoltcp, tcp_ip.
     #[arg(long, value_delimiter = ',', default_values_t = [Contender::Limit, Contender::Netstack, Contender::KernelVeth])]
     contender: Vec<Contender>,
     /// Connections at once [default: 1; of crr 1 and 16, of accept-rate 16].

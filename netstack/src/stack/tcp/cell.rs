@@ -130,6 +130,8 @@ pub(crate) struct SocketState {
     queues: usize,
     /// The connection was told of memory pressure, and not yet of its end.
     pub(super) pressed: bool,
+    /// An acknowledgment waits for the next batch, since an answer may carry it.
+    pub(super) held_back: bool,
     /// Acknowledgments that the connection was not told of yet, if the last thing that came was one that says nothing
     /// new: one like it is for nobody to look at.
     quiet: Option<Quiet>,
@@ -404,6 +406,7 @@ impl Cell {
             charge: Charge::of_socket(memory, 0),
             queues: UNCOUNTED,
             pressed: false,
+            held_back: false,
             quiet: None,
         };
         Arc::new(Self {

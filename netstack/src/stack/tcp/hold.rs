@@ -72,14 +72,19 @@ impl Tcp {
         Held { tcp: self, turn, cell, state }.run(end, f)
     }
 
-    /// Settles a connection at the end of a batch in which it got segments, or leaves that to who sends.
-    pub(super) fn settle_after_batch(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
-        let Some(state) = cell.lock_or_leave(Left::BATCH) else { return };
-        let mut held = Held { tcp: self, turn, cell, state };
-        if !held.settles_plainly() {
-            // What is pushed before the mark is cleared is drained after it.
-            held.run(End::Settle, |held| held.cell.clear_dirty());
+    /// Settles a connection at the end of a batch in which it got segments, or leaves that to who sends. Says whether
+    /// it holds back an acknowledgment ([`Effects::answers_first`](crate::stack::effects::Effects::answers_first)).
+    pub(super) fn settle_after_batch(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) -> bool {
+        let Some(state) = cell.lock_or_leave(Left::BATCH) else { return false };
+        let mut held = Held { tcp: self, turn: &mut *turn, cell, state };
+        held.state.held_back = false;
+        if held.settles_plainly() {
+            return false;
         }
+        held.turn.out.held_back = false;
+        // What is pushed before the mark is cleared is drained after it.
+        held.run(End::Settle, |held| held.cell.clear_dirty());
+        turn.out.held_back
     }
 
     /// Gives a segment to a connection, now or, if somebody holds it, when they let go.

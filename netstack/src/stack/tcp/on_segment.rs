@@ -116,10 +116,17 @@ impl Tcp {
         }
     }
 
-    /// All packets of a batch were delivered: connections that got segments answer now.
+    /// All packets of a batch were delivered: connections that got segments answer now, but for acknowledgments that
+    /// may wait for the next batch.
     pub(in crate::stack) fn end_batch(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
         self.release_joined(turn, scratch);
-        scratch.drain(|cell| self.settle_after_batch(turn, &cell));
+        // Who was to answer has had a turn.
+        scratch.drain_held_back(|cell| {
+            self.settle_after_batch(turn, cell);
+        });
+        turn.out.answers_first = scratch.answers_first;
+        scratch.drain(|cell| self.settle_after_batch(turn, cell));
+        turn.out.answers_first = false;
     }
 
     /// A segment that cannot be read.

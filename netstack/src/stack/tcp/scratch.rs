@@ -18,6 +18,10 @@ use std::sync::{Arc, Weak};
 pub(in crate::stack) struct Scratch {
     /// Connections that got segments since the end of the last batch.
     dirty: Vec<Arc<Cell>>,
+    /// Those of the last batch whose acknowledgments an answer may carry.
+    held_back: Vec<Arc<Cell>>,
+    /// Whether acknowledgments may be held back until the next batch.
+    pub(in crate::stack) answers_first: bool,
     /// Whose the last segment was that the table of flows was asked for. Most segments are of the same flow as the
     /// one before. It does not keep the connection from being dropped.
     latest: Option<(FlowKey, Weak<Cell>)>,
@@ -58,14 +62,34 @@ impl Scratch {
         self.latest = Some((*key, Arc::downgrade(cell)));
     }
 
-    /// Calls `settle` for each connection that got segments.
+    /// Calls `settle` for each connection that got segments, which says whether it holds back an acknowledgment.
     #[inline]
-    pub(super) fn drain(&mut self, settle: impl FnMut(Arc<Cell>)) {
+    pub(super) fn drain(&mut self, mut settle: impl FnMut(&Arc<Cell>) -> bool) {
+        let Self { dirty, held_back, .. } = self;
+        let mut settle = |cell: Arc<Cell>| {
+            if settle(&cell) {
+                held_back.push(cell);
+            }
+        };
         // Mostly there is one.
-        if self.dirty.len() == 1 {
-            self.dirty.pop().into_iter().for_each(settle);
-        } else if !self.dirty.is_empty() {
-            self.dirty.drain(..).for_each(settle);
+        if dirty.len() == 1 {
+            dirty.pop().into_iter().for_each(&mut settle);
+        } else if !dirty.is_empty() {
+            dirty.drain(..).for_each(&mut settle);
+        }
+    }
+
+    /// Whether connections hold back acknowledgments.
+    pub(in crate::stack) fn has_held_back(&self) -> bool {
+        !self.held_back.is_empty()
+    }
+
+    /// Calls `settle` for each connection that has held back an acknowledgment.
+    #[inline]
+    pub(super) fn drain_held_back(&mut self, settle: impl FnMut(&Arc<Cell>)) {
+        if self.has_held_back() {
+            self.held_back.iter().for_each(settle);
+            self.held_back.clear();
         }
     }
 

@@ -1,6 +1,7 @@
 //! Scenarios in virtual time over two engines.
 
 mod addresses;
+mod answering;
 mod any_ip;
 mod arriving;
 mod closing;

@@ -66,6 +66,17 @@ impl Connection {
         nothing
     }
 
+    /// Whether there is nothing to send but an acknowledgment of a small request, which is due at once since the
+    /// connection is young: the application's answer, if it comes at once, can carry it.
+    #[inline(never)]
+    pub fn may_answer(&self) -> bool {
+        self.state == State::Established
+            && self.has_no_data_to_send()
+            && self.rcv.ack_may_ride()
+            && self.outcome.reset().is_none()
+            && self.passive.is_none()
+    }
+
     fn next_transmit(&mut self, now: Instant, max_payload: usize) -> Option<Transmit> {
         if let Some(reset) = self.outcome.reset() {
             return Some(Transmit::new(Kind::Reset(reset.reason), reset.segment.clone()));

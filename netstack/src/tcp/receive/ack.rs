@@ -123,6 +123,12 @@ impl AckPolicy {
         !self.pingpong
     }
 
+    /// Whether what is due at once is so only because the connection is young, and answers a peer that seems to have
+    /// said what it had to say: an answer of the user, if there is one, may carry it.
+    pub(super) fn may_ride(&self) -> bool {
+        self.due == Due::Now && !self.urgent && self.quick > 0 && !self.pingpong && self.pushed != Pushed::No
+    }
+
     /// An acknowledgment must be sent now; merged with others of the batch.
     pub(super) fn now(&mut self) {
         self.due = Due::Now;

@@ -99,7 +99,7 @@ impl Cell {
 
     /// The holder sends: others leave to it what they have.
     #[inline]
-    pub(in crate::stack::tcp) fn begin_sending(&self) {
+    pub(in crate::stack) fn begin_sending(&self) {
         self.sending.begin();
     }
 

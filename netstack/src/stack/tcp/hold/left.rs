@@ -42,6 +42,7 @@ impl Held<'_, '_> {
         if left.contains(Left::BATCH) {
             // What is pushed before the mark is cleared is drained after it.
             self.cell.clear_dirty();
+            self.state.held_back = false;
         }
         if left.contains(Left::TURN) {
             self.take_turn();
@@ -51,6 +52,7 @@ impl Held<'_, '_> {
     /// It is the connection's turn among those that wait for the device.
     pub(super) fn take_turn(&mut self) {
         self.state.waiting = None;
+        self.state.held_back = false;
         self.state.tail = if self.cell.take_writes_on() { Tail::Stays } else { Tail::Leaves };
     }
 }

@@ -86,6 +86,14 @@ impl Held<'_, '_> {
                 if connection.has_nothing_to_send() {
                     return Progress::Done;
                 }
+                // The call that reads the request does not send it either.
+                if self.turn.out.answers_first | state.held_back {
+                    state.held_back = connection.may_answer();
+                    if state.held_back {
+                        self.turn.out.held_back = true;
+                        return Progress::Done;
+                    }
+                }
                 self.cell.begin_sending();
                 let tail_waits_after = match state.tail {
                     Tail::Leaves => usize::MAX,

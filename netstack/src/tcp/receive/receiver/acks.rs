@@ -28,6 +28,11 @@ impl Receiver {
         self.ack.urgent()
     }
 
+    /// Whether the acknowledgment that is due at once may ride on an answer that comes at once, too.
+    pub(in crate::tcp) fn ack_may_ride(&self) -> bool {
+        self.ack.may_ride() && self.assembler.is_empty() && !self.full_segments_unacked()
+    }
+
     /// The delay of acknowledgments.
     pub(in crate::tcp) fn ato(&self) -> Duration {
         self.ack.ato()

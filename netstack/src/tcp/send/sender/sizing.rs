@@ -79,6 +79,7 @@ pub(in crate::tcp) struct NewData {
 impl Sender {
     /// The new data that may go now: as much as the windows, the Nagle algorithm and the device allow.
     /// Some must be unsent.
+    #[inline]
     pub(in crate::tcp) fn next_new(&self, limits: &Limits<'_>) -> Result<NewData, Held> {
         let record = self.buffer.unsent().expect("bytes that were not sent belong to a record");
         let &Limits { mss, max, recovery, .. } = limits;

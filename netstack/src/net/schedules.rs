@@ -308,7 +308,7 @@ impl Host {
             self.engine.on_packet(now, QUEUE, packet, meta, out);
             received = true;
         }
-        if received {
+        if received || out.has_held_back() {
             self.engine.end_batch(now, out);
             out.deliver(&self.engine);
             return Poll::Ready(Moved::Packets);
@@ -351,6 +351,7 @@ fn drive(hosts: &[Host; 2], clock: &Clock, done: &AtomicBool) {
     // The first timer that makes up for something rings 200 ms after the last packet.
     const LONGEST: Duration = Duration::from_millis(150);
     let (mut busy_at, mut outs) = (START, [Batch::new(), Batch::new()]);
+    outs.iter_mut().for_each(Batch::let_answers_go_first);
     block_on(poll_fn(|cx| {
         loop {
             if done.load(Ordering::SeqCst) {

@@ -110,10 +110,12 @@ impl Contender {
     /// Whether several queues make a difference to it that is possible. The kernel's interfaces here have none to
     /// choose, and the peers use one.
     pub const fn has_queues(self) -> bool {
-        matches!(
-            self,
-            Self::Limit | Self::LimitCopy | Self::LimitTokio | Self::Netstack | Self::NetstackBytes
-        ) || self.is_kernel()
+        !self.is_peer()
+    }
+
+    /// Whether it is another stack.
+    const fn is_peer(self) -> bool {
+        matches!(self, Self::Smoltcp | Self::Ipstack | Self::NetstackSmoltcp | Self::TcpIp)
     }
 
     /// Whether it differs from another contender in nothing but the sources of streams and the sinks of all.
@@ -123,10 +125,7 @@ impl Contender {
 
     /// Whether it has sockets of UDP, or what counts as such.
     pub const fn has_datagrams(self) -> bool {
-        matches!(
-            self,
-            Self::Limit | Self::LimitCopy | Self::LimitTokio | Self::Netstack | Self::NetstackBytes
-        ) || self.is_kernel()
+        !self.is_peer()
     }
 
     /// The runtime that it has if none is asked for: that of its examples, and two workers for two queues.

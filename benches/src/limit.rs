@@ -18,16 +18,14 @@ use netstack::wire::{
     ChecksumMode, Flags, Gso, HeaderBuf, IpMeta, Options, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram,
     emit_tcp, ip_header_len, parse_ip, parse_ports, parse_tcp, protocol,
 };
+use netstack_examples::relay::watch;
 use netstack_tun::Tun;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// The advertised window, and the maximum that a source keeps in flight, in bytes.
 const WINDOW: u32 = 4 << 20;
@@ -119,7 +117,7 @@ fn serve_on_tokio(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
     let mut endpoint = Endpoint::new(tun, queue, copying);
     let mut buf = Pool::new().take();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let device = watch(tun.queue_fd(queue).try_clone_to_owned()?)?;
+        let device = watch(tun, queue)?;
         let mut stall = tokio::time::interval(STALL);
         let mut has_moved = false;
         loop {
@@ -138,11 +136,6 @@ fn serve_on_tokio(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
             }
         }
     })
-}
-
-#[expect(deprecated, reason = "its successor is unsafe, because of types other than OwnedFd")]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
 /// The peer and the service of a connection.

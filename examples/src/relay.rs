@@ -31,7 +31,7 @@ const SHORT: Duration = Duration::from_millis(2);
 /// # Errors
 /// Those of the devices; an error if they have no file descriptors.
 pub async fn forward(link: &Link, right: &dyn Device, timing: Timing) -> io::Result<()> {
-    let [near, far] = [watch(link)?, watch(right)?];
+    let [near, far] = [watch(link, 0)?, watch(right, 0)?];
     let pool = Pool::new();
     let mut buf = pool.take();
     let start = tokio::time::Instant::now();
@@ -58,10 +58,13 @@ pub async fn forward(link: &Link, right: &dyn Device, timing: Timing) -> io::Res
     }
 }
 
-/// Watches the file descriptor of a device.
+/// Watches the file descriptor of a queue of a device for packets.
+///
+/// # Errors
+/// If the device has none; those of the runtime.
 #[expect(deprecated, reason = "its successor is unsafe, because of types other than OwnedFd")]
-fn watch(device: &dyn Device) -> io::Result<AsyncFd<OwnedFd>> {
-    match device.readiness(0) {
+pub fn watch(device: &dyn Device, queue: usize) -> io::Result<AsyncFd<OwnedFd>> {
+    match device.readiness(queue) {
         Readiness::Fd(fd) => AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE),
         Readiness::Signal(_) => Err(io::Error::other("a TUN device has a file descriptor")),
     }

@@ -400,7 +400,8 @@ macro_rules! tcp_options {
                 $crate::net::options::tcp::mss_of(self)
             }
 
-            /// `TCP_QUICKACK`: whether acknowledgments are sent at once. Default true.
+            /// `TCP_QUICKACK`: whether acknowledgments are sent at once. Default true. Over a device with a descriptor,
+            /// at once is after the tasks that were woken have had a turn, if an answer of theirs may carry it.
             pub fn quickack(&self) -> std::io::Result<bool> {
                 $crate::net::options::tcp::quickack_of(self)
             }

@@ -1,6 +1,5 @@
 //! An acknowledgment of a small request that an answer may carry ([`Batch::let_answers_go_first`]).
 
-use crate::buffer::BUFFER_SIZE;
 use crate::readiness::Events;
 use crate::stack::testing::{LinkSpec, Net, Passing, Socket, Verdict};
 use crate::stack::{Batch, Engine};
@@ -36,7 +35,6 @@ impl Young {
         self.net.now += Duration::from_millis(10);
         let engine = self.engine();
         let queue = engine.core().queues().next().unwrap();
-        assert!(bytes.len() < BUFFER_SIZE);
         loop {
             let mut packet = engine.core().pool().take();
             let Ok(meta) = engine.core().device(0).unwrap().receive(self.net.now, 0, &mut packet) else {
@@ -55,13 +53,17 @@ impl Young {
 
     /// What the server has sent since the last call.
     fn sent(&self) -> Vec<Passing> {
-        self.net.cable.take_trace().into_iter().filter(|passing| passing.from == 1).collect()
+        sent_by_server(&self.net)
     }
 
     /// The lengths and flags of that.
     fn sent_segments(&self) -> Vec<(usize, Flags)> {
         self.sent().iter().map(|passing| (passing.segment().payload_len, passing.segment().flags)).collect()
     }
+}
+
+fn sent_by_server(net: &Net) -> Vec<Passing> {
+    net.cable.take_trace().into_iter().filter(|passing| passing.from == 1).collect()
 }
 
 #[test]
@@ -120,7 +122,7 @@ fn the_end_of_the_connection_carries_the_acknowledgment() {
     assert_eq!(young.net.read(&young.server).unwrap(), b"request");
     let Young { net, server, .. } = young;
     net.close(server);
-    let sent: Vec<_> = net.cable.take_trace().into_iter().filter(|passing| passing.from == 1).collect();
+    let sent = sent_by_server(&net);
     assert_eq!(sent.len(), 1);
     assert!(sent[0].segment().is_fin() && sent[0].segment().is_ack());
 }

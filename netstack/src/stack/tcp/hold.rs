@@ -5,6 +5,7 @@
 //! a cell. Both process the segments that arrived while it was locked, and settle before they
 //! unlock.
 
+mod deadline;
 mod icmp;
 mod left;
 mod memory;
@@ -145,6 +146,14 @@ impl Tcp {
             None
         });
         left
+    }
+
+    /// The deadline of a connection has come.
+    pub(super) fn on_cell_deadline(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
+        // Who sends serves it.
+        let Some(state) = cell.lock_or_leave(Left::DEADLINE) else { return };
+        Held { tcp: self, turn: &mut *turn, cell, state }.run(End::Settle, Held::on_deadline);
+        self.rest_if_due(turn, cell);
     }
 
     /// The queue with this number takes packets again: the connections that wait for it send. Says

@@ -2,11 +2,10 @@
 //! for; and time.
 
 use super::Tcp;
-use super::cell::{Cell, Stage};
+use super::cell::Cell;
 use super::coalesce::Joined;
 use super::deadline::Deadline;
 use super::demux::Flow;
-use super::hold::End;
 use super::listening::{Listener, Received, Verdict};
 use super::scratch::Scratch;
 use super::stray::Stray;
@@ -14,8 +13,7 @@ use crate::buffer::Chunk;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
 use crate::stack::turn::{Arrival, Turn};
-use crate::tcp::TcpError;
-use crate::trace::{About, EventKind, TimerKind};
+use crate::trace::{About, EventKind};
 use crate::wire::{Ecn, IpHeader, parse_ports, parse_tcp, tcp_checksum_ok};
 use std::sync::Arc;
 
@@ -227,37 +225,5 @@ impl Tcp {
             Deadline::Sweep => self.on_sweep(turn),
             Deadline::TimeWait(key) => self.on_time_wait_deadline(turn, &key),
         });
-    }
-
-    fn on_cell_deadline(&self, turn: &mut Turn<'_>, cell: &Arc<Cell>) {
-        self.hold(turn, cell, End::Settle, |held| {
-            let now = held.turn.now;
-            held.state.timer.fired();
-            if !held.state.attached {
-                return;
-            }
-            match &mut held.state.stage {
-                Stage::Connected(connection) => {
-                    // There is one some time after the last segment, whether anything is due or not any more.
-                    connection.trim();
-                    if connection.poll_timeout().is_some_and(|at| at <= now) {
-                        let expired = connection.on_timeout(now);
-                        expired.iter().for_each(|timer| held.note(|| EventKind::Timer(timer)));
-                    }
-                }
-                Stage::Opening(opening) if opening.poll_timeout().is_some_and(|at| at <= now) => {
-                    let end = opening.on_timeout(now);
-                    if end.is_some() {
-                        self.on_fast_open_failure(now, cell.key(), opening);
-                    }
-                    held.note(|| EventKind::Timer(TimerKind::Handshake));
-                    if let Some(end) = end {
-                        held.fail_opening(TcpError::TimedOut, end);
-                    }
-                }
-                Stage::Opening(_) | Stage::Over(_) => {}
-            }
-        });
-        self.rest_if_due(turn, cell);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::SECOND;
 use crate::readiness::Events;
+use crate::stack::Batch;
 use crate::stack::testing::{LinkSpec, Net, QUEUE, Socket, Verdict, have_turn, receive};
 use std::sync::{Arc, mpsc};
 
@@ -44,10 +45,10 @@ fn while_sending(net: &Net, mut f: impl FnMut() + Send + 'static) {
     });
 }
 
-/// A packet that the server writes and that does not arrive.
-fn written(net: &Net, server: &Socket, bytes: &[u8]) -> Vec<u8> {
+/// A packet that one end writes and that does not arrive.
+fn written(net: &Net, by: &Socket, bytes: &[u8]) -> Vec<u8> {
     net.cable.set_filter(|_| Verdict::Drop);
-    net.write(server, bytes).unwrap();
+    net.write(by, bytes).unwrap();
     net.cable.clear_filter();
     let trace = net.cable.take_trace();
     let [packet] = &trace[..] else { panic!("{} packets", trace.len()) };
@@ -90,6 +91,30 @@ fn a_turn_that_comes_while_a_writer_sends_is_its() {
     let sent: usize = net.cable.take_trace().iter().map(|one| one.segment().payload_len).sum();
     assert_eq!(first + sent, 2 * BLOCK, "nothing waits any more");
     assert!(!net.engine(0).has_waiting(QUEUE));
+}
+
+#[test]
+fn a_deadline_that_comes_while_a_writer_sends_is_served_by_it() {
+    let (mut net, client, server) = opened();
+    let _ = written(&net, &client, b"lost");
+    net.now += SECOND;
+    let (engine, now) = (Arc::clone(net.engine(0)), net.now);
+    let mut engine = Some(engine);
+    while_sending(&net, move || {
+        if let Some(engine) = engine.take() {
+            elsewhere(move || {
+                let mut out = Batch::new();
+                engine.on_timer(now, &mut out);
+                out.deliver(&engine);
+            });
+        }
+    });
+    net.write(&client, b"more").unwrap();
+    let sent: Vec<_> = net.cable.take_trace().iter().map(|one| one.segment().payload_len).collect();
+    assert!(sent.len() > 1, "what was lost follows: {sent:?}");
+    net.cable.clear_filter();
+    net.run_for(SECOND);
+    assert_eq!(net.read_available(&server).0, b"lostmore");
 }
 
 #[test]

@@ -19,6 +19,8 @@ impl Left {
     pub(in crate::stack::tcp) const BATCH: Self = Self(1);
     /// It has its turn among those that wait for the device.
     pub(in crate::stack::tcp) const TURN: Self = Self(2);
+    /// Its deadline has come.
+    pub(in crate::stack::tcp) const DEADLINE: Self = Self(4);
 
     pub(in crate::stack::tcp) fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

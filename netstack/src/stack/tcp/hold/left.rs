@@ -47,6 +47,9 @@ impl Held<'_, '_> {
         if left.contains(Left::TURN) {
             self.take_turn();
         }
+        if left.contains(Left::DEADLINE) {
+            self.on_deadline();
+        }
     }
 
     /// It is the connection's turn among those that wait for the device.

@@ -6,6 +6,8 @@ use crate::time::{Duration, Instant};
 const MAX_EMPTY: u8 = 4;
 /// Batches after which that look is tried again once it has stopped.
 const RETRY_EVERY: u8 = 64;
+/// Batches of one packet, which are not looked after for more, before one that is.
+const MAX_ALONE: u8 = 16;
 /// The looks of one spell of busy polling at most: where time stands still, it would have no end.
 const MAX_LOOKS: u32 = 100_000;
 
@@ -28,6 +30,8 @@ pub(super) struct Polling {
     looked: bool,
     /// The last poll waited.
     waited: bool,
+    /// Batches that are to be of one packet, since the last one that was looked after was.
+    alone: u8,
 }
 
 impl Polling {
@@ -41,6 +45,7 @@ impl Polling {
             batches: 0,
             looked: false,
             waited: true,
+            alone: 0,
         }
     }
 
@@ -49,9 +54,26 @@ impl Polling {
         self.waited = true;
     }
 
-    /// Whether the task comes back from a wait; the next time it does not.
-    pub(super) fn take_waited(&mut self) -> bool {
-        std::mem::take(&mut self.waited)
+    /// Whether to receive one packet only: after a wait, and as long as there is one at a time. Then somebody waits for
+    /// the answer, which would have to wait itself for a look that finds nothing.
+    pub(super) fn takes_one(&mut self) -> bool {
+        let alone = self.alone > 0;
+        self.alone = self.alone.saturating_sub(1);
+        std::mem::take(&mut self.waited) || alone
+    }
+
+    /// A batch that was to be of several packets had this many, after which the queue was empty.
+    pub(super) fn on_drained(&mut self, packets: usize) {
+        match packets {
+            0 => {}
+            1 => self.alone = MAX_ALONE,
+            _ => self.alone = 0,
+        }
+    }
+
+    /// A batch ended before the queue was empty, or it is not known whether somebody waits for an answer.
+    pub(super) fn takes_several(&mut self) {
+        (self.alone, self.waited) = (0, false);
     }
 
     /// Whether to look at the queue again before waiting for it, after a look that ended at `now` and found
@@ -148,10 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_noticed_once() {
+    fn after_a_wait_one_packet_is_received() {
         let mut polling = Polling::new(LIMIT);
-        assert!(polling.take_waited() && !polling.take_waited());
+        assert!(polling.takes_one() && !polling.takes_one());
         polling.on_wait();
-        assert!(polling.take_waited() && !polling.take_waited());
+        assert!(polling.takes_one() && !polling.takes_one());
+        polling.on_wait();
+        polling.takes_several();
+        assert!(!polling.takes_one());
+    }
+
+    #[test]
+    fn packets_that_come_one_at_a_time_are_received_so() {
+        let mut polling = Polling::new(LIMIT);
+        polling.takes_several();
+        polling.on_drained(2);
+        assert!(!polling.takes_one());
+        polling.on_drained(1);
+        for _ in 0..MAX_ALONE {
+            assert!(polling.takes_one());
+        }
+        assert!(!polling.takes_one(), "now and then it is seen whether there are more");
+        polling.on_drained(1);
+        polling.on_drained(0);
+        assert!(polling.takes_one(), "an empty queue says nothing of it");
+        polling.on_drained(2);
+        assert!(!polling.takes_one());
     }
 }

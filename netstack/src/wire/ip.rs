@@ -239,6 +239,9 @@ pub(super) fn fill_ipv4_checksum(header: &mut [u8]) {
         }
     };
     put(header, 0);
-    let sum = checksum(header);
+    let sum = match (&*header).try_into() {
+        Ok(fixed) => ipv4_checksum(fixed),
+        Err(_) => checksum(header),
+    };
     put(header, sum);
 }

@@ -64,7 +64,7 @@ static PAYLOAD: [u8; MAX_PACKET] = [0x5a; MAX_PACKET];
 pub enum Copying {
     /// It has none.
     None,
-    /// What a source sends is copied from one, and what a sink receives into one.
+    /// What a source sends is copied from one, and what a sink receives into one; each connection has its own.
     Once,
 }
 
@@ -168,6 +168,10 @@ struct Connection {
     unacknowledged: u32,
     /// Whether the FIN was sent.
     finished: bool,
+    /// Of those that copy: what their application reads into or writes from.
+    application: Vec<u8>,
+    /// Bytes of it that were read.
+    read: usize,
     /// The send queue of a source that copies, and the block that is next.
     queue: Vec<u8>,
     block: usize,
@@ -191,9 +195,22 @@ impl Connection {
             swept: ISS,
             unacknowledged: 0,
             finished: false,
+            application: Vec::new(),
+            read: 0,
             queue: Vec::new(),
             block: 0,
         }
+    }
+
+    /// Copies what was received into the buffer of its application, from the start once it is full.
+    fn copy_to_application(&mut self, payload: &[u8]) {
+        self.application.resize(READ, 0);
+        if self.read + payload.len() > READ {
+            self.read = 0;
+        }
+        // A black box, or the copy is found to be for nothing.
+        std::hint::black_box(&mut self.application[self.read..][..payload.len()]).copy_from_slice(payload);
+        self.read += payload.len();
     }
 
     /// Processes the acknowledgment and the window of a segment. RFC 9293 §3.10.7.4, fifth.
@@ -231,7 +248,7 @@ struct Endpoint<'a> {
     /// Connections with segments that are not acknowledged yet.
     owing: Vec<Key>,
     segments_per_ack: u32,
-    /// The buffer into which an application reads, if it copies.
+    /// The buffer into which an application reads datagrams, if it copies.
     application: Vec<u8>,
     /// Since the last look at the clock, and the last sweep.
     packets: u32,
@@ -329,9 +346,8 @@ impl<'a> Endpoint<'a> {
             if matches!(connection.service, Service::Echo | Service::Hold) {
                 self.out.data(connection, payload)?;
             } else {
-                if let Some(buf) = self.application.get_mut(..payload.len()) {
-                    // A black box, or the copy is found to be for nothing.
-                    std::hint::black_box(buf).copy_from_slice(payload);
+                if self.out.copying == Copying::Once {
+                    connection.copy_to_application(payload);
                 }
                 connection.unacknowledged += 1;
                 match connection.unacknowledged {
@@ -464,9 +480,11 @@ impl Output<'_> {
     fn copied(&mut self, connection: &mut Connection, len: usize) -> io::Result<()> {
         let mut queue = std::mem::take(&mut connection.queue);
         queue.resize(BLOCKS * WRITE, 0);
+        connection.application.resize(WRITE, 0x5a);
         let block = &mut queue[connection.block * WRITE..][..len];
         // Black boxes, or the bytes are found to be all the same, and filled in instead of copied.
-        std::hint::black_box(&mut *block).copy_from_slice(std::hint::black_box(&PAYLOAD[..len]));
+        std::hint::black_box(&mut *block)
+            .copy_from_slice(std::hint::black_box(&connection.application[..len]));
         connection.block = (connection.block + 1) % BLOCKS;
         let sent = self.data(connection, block);
         connection.queue = queue;

@@ -128,7 +128,7 @@ impl Victim {
 
     /// A packet arrives.
     pub fn receive(&mut self, packet: &[u8]) {
-        let mut buf = self.batch.take_spare().unwrap_or_else(|| self.engine.core().pool().take());
+        let mut buf = self.batch.next_buffer(self.engine.core().pool());
         buf.bytes_mut()[..packet.len()].copy_from_slice(packet);
         let meta = RxMeta { len: packet.len(), checksum_verified: true, gso_size: None };
         self.engine.on_packet(self.now, QUEUE, buf, meta, &mut self.batch);

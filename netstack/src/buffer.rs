@@ -272,6 +272,14 @@ pub struct PacketBuf {
     start: u32,
 }
 
+/// A buffer without bytes or memory.
+impl Default for PacketBuf {
+    #[inline]
+    fn default() -> Self {
+        Self::unpooled(Box::default())
+    }
+}
+
 impl PacketBuf {
     /// A buffer of its own, in no pool, holding a copy of `bytes`.
     pub fn copy_from(bytes: &[u8]) -> Self {
@@ -308,6 +316,15 @@ impl PacketBuf {
     /// Takes back what [`PacketBuf::skip`] did: the buffer is for another packet.
     #[inline]
     pub fn reset(&mut self) {
+        // Not written for nothing: a processor cannot load as a whole what it has just written in parts, and would wait
+        // until everything written before, such as a packet that was copied, is in its cache.
+        if self.start != 0 {
+            self.begin_at_front();
+        }
+    }
+
+    #[inline(never)]
+    fn begin_at_front(&mut self) {
         self.start = 0;
     }
 

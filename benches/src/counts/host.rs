@@ -60,6 +60,8 @@ pub(super) struct Host {
     /// What it binds a socket to before it connects, if it is not its own.
     address: Option<String>,
     batch: Batch,
+    /// The buffers of packets that nobody holds on to. A driver receives the next packet into such a buffer.
+    spare: Vec<PacketBuf>,
     now: Instant,
     /// The end of the cable at which what this host sends comes out.
     far: Arc<Cable>,
@@ -84,6 +86,7 @@ impl Host {
             address: place.any_ip.then(|| place.address.to_owned()),
             engine: Engine::new(config, vec![interface])?,
             batch: Batch::new(),
+            spare: Vec::with_capacity(1024),
             now: Instant::from_millis(1_000_000),
             far: Arc::clone(far),
             cell: None,
@@ -101,6 +104,7 @@ impl Host {
     pub(super) fn receive(&mut self, packets: impl Iterator<Item = Packet>) {
         for Packet(packet, meta) in packets {
             self.engine.on_packet(self.now, QUEUE, packet, meta, &mut self.batch);
+            self.spare.extend(self.batch.take_spare());
         }
         self.engine.end_batch(self.now, &mut self.batch);
         self.batch.deliver(&self.engine);
@@ -108,11 +112,11 @@ impl Host {
             self.engine.on_writable(self.now, QUEUE, &mut self.batch);
             self.batch.deliver(&self.engine);
         }
-        drop(self.batch.take_spare());
     }
 
     /// What this host has sent since the last call.
     pub(super) fn sent(&mut self) -> io::Result<Vec<Packet>> {
+        self.spare.clear();
         let mut packets = Vec::new();
         loop {
             let mut buf = self.engine.core().pool().take();

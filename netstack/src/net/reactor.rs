@@ -5,7 +5,6 @@
 //! deadlines.
 //! It never transmits on behalf of an application that could do so itself.
 
-use crate::buffer::PacketBuf;
 use crate::device::{Device, Readiness, Signal};
 use crate::net::alarm::{Alarm, Precision};
 use crate::net::core::{Core, Lifecycle};
@@ -179,8 +178,6 @@ struct QueueWork {
     /// What it failed with when somebody else than the task looked.
     failure: Option<io::Error>,
     effects: Batch,
-    /// A buffer for the next packet, if the last attempt to receive found none.
-    spare: Option<PacketBuf>,
     polling: Polling,
     inline: Inline,
 }
@@ -355,7 +352,6 @@ impl QueueWork {
         let device = core.engine.core().device(id.interface);
         let device = device.ok_or_else(|| crate::error::os(libc::ENODEV))?;
         let io = QueueIo::new(device, usize::from(id.queue))?;
-        let spare = Some(core.engine.core().pool().take());
         let polling = Polling::new(core.engine.core().config().busy_poll);
         let mut effects = Batch::new();
         if io.is_fd() {
@@ -375,7 +371,6 @@ impl QueueWork {
             hung_up: false,
             failure: None,
             effects,
-            spare,
             polling,
             inline: Inline::default(),
         })
@@ -408,9 +403,9 @@ impl QueueWork {
 
     fn receive_up_to(&mut self, now: &mut Instant, packets: &mut usize, bytes: &mut usize) -> BatchEnd {
         let mut interruptions = 0;
-        // After a wait it is often one packet that somebody waits for, too. Their answer comes before the look
-        // for more, where that is a system call.
-        let one = self.polling.take_waited() && self.io.is_fd();
+        // Often it is one packet whose answer somebody waits for. That comes before the look for more, where the
+        // look is a system call.
+        let one = self.polling.takes_one() && self.io.is_fd();
         let most = if one { 1 } else { BATCH_PACKETS };
         while *packets < most && *bytes < BATCH_BYTES {
             // A few packets have the same time, unless one of them made us send: on a short path the answer to
@@ -418,25 +413,29 @@ impl QueueWork {
             if *packets % SAME_TIME == SAME_TIME - 1 || self.effects.has_transmitted() {
                 *now = self.core.clock.now();
             }
-            let mut buf = self.spare.take().unwrap_or_else(|| self.core.engine.core().pool().take());
+            let mut buf = self.effects.next_buffer(self.core.engine.core().pool());
             match self.io.device().receive(*now, self.queue(), &mut buf) {
                 Ok(meta) => {
                     *packets += 1;
                     *bytes += meta.len;
                     self.core.engine.on_packet(*now, self.id, buf, meta, &mut self.effects);
-                    self.spare = self.effects.take_spare();
                     if self.effects.is_crowded() {
                         return BatchEnd::Full(*packets);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.spare = Some(buf);
+                    self.effects.keep_buffer(buf);
                     // The packet that ended the last connection came in a buffer too.
                     self.core.engine.trim_if_idle();
+                    if *bytes > *packets * BULK {
+                        self.polling.takes_several();
+                    } else {
+                        self.polling.on_drained(*packets);
+                    }
                     return BatchEnd::Drained(*packets);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.spare = Some(buf);
+                    self.effects.keep_buffer(buf);
                     interruptions += 1;
                     if interruptions == MAX_INTERRUPTIONS {
                         return BatchEnd::Interrupted;
@@ -569,7 +568,7 @@ impl QueueWork {
             return false;
         }
         // There is no answer that somebody waits for.
-        self.polling.take_waited();
+        self.polling.takes_several();
         let mut now = self.core.clock.now();
         let (batch, crowded) = self.receive_and_deliver(&mut now);
         match batch {

@@ -1,5 +1,6 @@
 //! The answer to the last question whether a packet may come in.
 
+use super::flow::same_address;
 use crate::ip::Cast;
 use crate::wire::IpHeader;
 use std::net::IpAddr;
@@ -28,7 +29,8 @@ impl Admission {
         let last = self.last.as_ref()?;
         let same = last.interface == interface
             && last.changes == changes
-            && (last.src, last.dst) == (header.src, header.dst);
+            && same_address(&last.src, &header.src)
+            && same_address(&last.dst, &header.dst);
         same.then_some(last.cast)
     }
 

@@ -16,7 +16,7 @@ use super::raw::Raw;
 use super::tcp::{ConnectionEnd, Destination, FastOpenCache, Scratch, Tcp};
 use super::turn::{Arrival, Turn};
 use super::udp::Udp;
-use crate::buffer::PacketBuf;
+use crate::buffer::{PacketBuf, Pool};
 use crate::config::Config;
 use crate::device::RxMeta;
 use crate::error::Failure;
@@ -85,7 +85,20 @@ impl Batch {
         Self::default()
     }
 
+    /// A buffer for the next packet: that of the last one, if it is not in use any more, or one from `pool`.
+    #[inline]
+    pub fn next_buffer(&mut self, pool: &Arc<Pool>) -> PacketBuf {
+        self.effects.next_buffer(pool)
+    }
+
+    /// Takes a buffer back into which no packet was received.
+    #[inline]
+    pub fn keep_buffer(&mut self, unused: PacketBuf) {
+        self.effects.recycle(unused);
+    }
+
     /// The buffer of the last packet, if it is not in use any more.
+    #[inline]
     pub fn take_spare(&mut self) -> Option<PacketBuf> {
         self.effects.take_spare()
     }

@@ -100,7 +100,7 @@ impl Host {
 
     /// Gives a packet to the stack.
     pub(crate) fn give(&mut self, pieces: &[&[u8]]) {
-        let mut buf = self.batch.take_spare().unwrap_or_else(|| self.engine.core().pool().take());
+        let mut buf = self.batch.next_buffer(self.engine.core().pool());
         let mut len = 0;
         for piece in pieces {
             buf.bytes_mut()[len..len + piece.len()].copy_from_slice(piece);

@@ -188,7 +188,7 @@ impl Lab {
     }
 
     fn give_to(&mut self, queue: QueueId, packet: &[u8]) {
-        let mut buf = self.batch.take_spare().unwrap_or_else(|| self.engine.core().pool().take());
+        let mut buf = self.batch.next_buffer(self.engine.core().pool());
         let len = packet.len().min(buf.capacity());
         buf.bytes_mut()[..len].copy_from_slice(&packet[..len]);
         let meta = RxMeta { len: packet.len(), ..RxMeta::default() };

@@ -233,7 +233,8 @@ fn a_hundred_thousand_connections_come_and_go() {
         }
         let left = allocated().saturating_sub(before);
         println!("{} KiB are left", left >> 10);
-        // Of the client 256 KiB are what it remembers of its ports, from the first connection on.
-        assert!(left < 512 << 10, "{left} bytes are left");
+        // Of the client 256 KiB are what it remembers of its ports, from the first connection on. The pair keeps
+        // room of 128 KiB for packets in each direction.
+        assert!(left < 768 << 10, "{left} bytes are left");
     });
 }

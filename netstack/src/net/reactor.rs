@@ -354,6 +354,7 @@ impl QueueWork {
         let io = QueueIo::new(device, usize::from(id.queue))?;
         let polling = Polling::new(core.engine.core().config().busy_poll);
         let mut effects = Batch::new();
+        effects.keep_buffer(core.engine.core().pool().take());
         if io.is_fd() {
             effects.let_answers_go_first();
         }

@@ -72,8 +72,8 @@ pub(super) struct Effects {
     /// What most turns have nothing of.
     rare: Option<Box<Rare>>,
     /// The buffer of a packet that was consumed, for the next packet: this saves the way to the pool
-    /// and back. One without bytes if there is none.
-    spare: PacketBuf,
+    /// and back. One without bytes was taken.
+    spare: Option<PacketBuf>,
     /// A receive queue was filled by more than half: who reads it should have a turn.
     pub(super) crowded: bool,
     /// Who answers what came goes first: an acknowledgment that an answer may carry waits for the next batch.
@@ -99,21 +99,23 @@ impl Effects {
     #[inline]
     pub(super) fn recycle(&mut self, mut packet: PacketBuf) {
         packet.reset();
-        self.spare = packet;
+        self.spare = Some(packet);
     }
 
     /// A buffer for the next packet: that of the last one if nobody holds on to it.
-    // An `Option` is taken apart when it is moved: see `PacketBuf::reset`.
+    // Taken out of the `Option`, it would be moved in parts: see `PacketBuf::reset`.
     #[inline]
     pub(super) fn next_buffer(&mut self, pool: &Arc<Pool>) -> PacketBuf {
-        let spare = std::mem::take(&mut self.spare);
-        if spare.capacity() > 0 { spare } else { pool.take() }
+        match &mut self.spare {
+            Some(spare) if spare.capacity() > 0 => std::mem::take(spare),
+            _ => pool.take(),
+        }
     }
 
     /// The buffer of the last packet, if nobody holds on to it.
     #[inline]
     pub(super) fn take_spare(&mut self) -> Option<PacketBuf> {
-        Some(std::mem::take(&mut self.spare)).filter(|spare| spare.capacity() > 0)
+        self.spare.take().filter(|spare| spare.capacity() > 0)
     }
 
     pub(super) fn transmitted(&mut self, queue_number: usize) {

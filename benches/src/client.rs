@@ -3,9 +3,10 @@
 use crate::clock;
 use crate::services::{READ, Service, WRITE};
 use crate::stats::Latencies;
+use netstack_tun::{Cidr, interface};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,6 +19,9 @@ pub const CONGESTION_CONTROL: &[u8] = b"cubic";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time before a measurement in which windows and buffers grow.
 const MAX_WARM_UP: Duration = Duration::from_millis(500);
+
+/// Idle connections from one address: far fewer than there are ports, so that many addresses are nothing special.
+const PER_ADDRESS: usize = 5_000;
 
 /// The time of a measurement.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +96,14 @@ fn socket(domain: Domain) -> io::Result<(Socket, bool)> {
 /// # Errors
 /// Those of connecting; [`io::ErrorKind::TimedOut`] after 10 s.
 pub fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    connect_from(None, to)
+}
+
+fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let (socket, _) = socket(Domain::for_address(to))?;
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+    }
     socket.connect_timeout(&to.into(), TIMEOUT)?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.set_write_timeout(Some(TIMEOUT))?;
@@ -362,18 +373,37 @@ pub fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
     Ok(clock::now())
 }
 
-/// Opens `connections` that stay idle after one byte there and back.
+/// Opens `connections` that stay idle after one byte there and back. Where they are more than the ports of an address,
+/// the namespace gets further addresses.
 ///
 /// # Errors
-/// Those of the connections.
+/// Those of the connections, and of the addresses.
 pub fn idle_connections(to: SocketAddr, connections: usize) -> io::Result<Vec<TcpStream>> {
+    let mut from = None;
     (0..connections)
-        .map(|_| {
-            let mut stream = connect(to)?;
+        .map(|number| {
+            if number > 0 && number % PER_ADDRESS == 0 {
+                from = Some(another_address(to.ip(), number / PER_ADDRESS)?);
+            }
+            let mut stream = connect_from(from, to)?;
             round_trip(&mut stream).map_err(stuck)?;
             Ok(stream)
         })
         .collect()
+}
+
+/// A further address of the namespace, in the network of `server`. The kernel answers for it on all interfaces.
+fn another_address(server: IpAddr, number: usize) -> io::Result<IpAddr> {
+    let (IpAddr::V4(server), Ok(number)) = (server, u8::try_from(number)) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "so many connections need more addresses"));
+    };
+    let [a, b, c, _] = server.octets();
+    let address = Ipv4Addr::new(a, b, c, number.saturating_add(100)).into();
+    interface::up("lo")?;
+    match interface::add_address("lo", Cidr::new(address, 32)?) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(address),
+    }
 }
 
 /// Keeps every processor from idling until this is dropped, with a thread of the lowest priority on

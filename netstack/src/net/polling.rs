@@ -6,7 +6,7 @@ use crate::time::{Duration, Instant};
 const MAX_EMPTY: u8 = 4;
 /// Batches after which that look is tried again once it has stopped.
 const RETRY_EVERY: u8 = 64;
-/// Batches of one packet, which are not looked after for more, before one that is.
+/// Batches of one packet that are received without a look for more, until there is one again.
 const MAX_ALONE: u8 = 16;
 /// The looks of one spell of busy polling at most: where time stands still, it would have no end.
 const MAX_LOOKS: u32 = 100_000;
@@ -30,7 +30,7 @@ pub(super) struct Polling {
     looked: bool,
     /// The last poll waited.
     waited: bool,
-    /// Batches that are to be of one packet, since the last one that was looked after was.
+    /// Batches that are still to be of one packet, since one after which the queue was empty was.
     alone: u8,
 }
 
@@ -71,7 +71,7 @@ impl Polling {
         }
     }
 
-    /// A batch ended before the queue was empty, or it is not known whether somebody waits for an answer.
+    /// Nobody waits for an answer: the transfer is a bulk one, or who looks writes.
     pub(super) fn takes_several(&mut self) {
         (self.alone, self.waited) = (0, false);
     }

@@ -373,8 +373,8 @@ pub fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
     Ok(clock::now())
 }
 
-/// Opens `connections` that stay idle after one byte there and back. Where they are more than the ports of an address,
-/// the namespace gets further addresses.
+/// Opens `connections` that stay idle after one byte there and back. After each [`PER_ADDRESS`] the namespace gets a
+/// further address, which the next ones come from.
 ///
 /// # Errors
 /// Those of the connections, and of the addresses.
@@ -394,11 +394,13 @@ pub fn idle_connections(to: SocketAddr, connections: usize) -> io::Result<Vec<Tc
 
 /// A further address of the namespace, in the network of `server`. The kernel answers for it on all interfaces.
 fn another_address(server: IpAddr, number: usize) -> io::Result<IpAddr> {
-    let (IpAddr::V4(server), Ok(number)) = (server, u8::try_from(number)) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "so many connections need more addresses"));
+    let host = u8::try_from(100 + number).ok().filter(|host| *host < u8::MAX);
+    let (IpAddr::V4(server), Some(host)) = (server, host) else {
+        let text = "so many connections need more addresses than the network has";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     };
     let [a, b, c, _] = server.octets();
-    let address = Ipv4Addr::new(a, b, c, number.saturating_add(100)).into();
+    let address = Ipv4Addr::new(a, b, c, host).into();
     interface::up("lo")?;
     match interface::add_address("lo", Cidr::new(address, 32)?) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

@@ -373,7 +373,7 @@ pub fn round_trip(stream: &mut TcpStream) -> io::Result<Instant> {
     Ok(clock::now())
 }
 
-/// Opens `connections` that stay idle after one byte there and back. After each [`PER_ADDRESS`] the namespace gets a
+/// Opens `connections` that stay idle after one byte there and back. After each `PER_ADDRESS` the namespace gets a
 /// further address, which the next ones come from.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The other end of every measurement: the kernel's TCP, in blocking threads.
 
 use crate::clock;
+use crate::polled::Polled;
 use crate::services::{READ, Service, WRITE};
 use crate::stats::Latencies;
 use netstack_tun::{Cidr, interface};
@@ -307,25 +308,41 @@ fn repeat<O: FnMut() -> io::Result<()>>(
     })
 }
 
-/// Sends `size` bytes there and back on each of `connections` connections to an echo, over and over.
+/// What goes there and back.
+#[derive(Clone, Copy, Debug)]
+pub struct Trip {
+    /// Bytes of a request and of its response.
+    pub size: usize,
+    /// Connections, each with a request at a time.
+    pub connections: usize,
+    /// Whether the clients poll for the response instead of waiting.
+    pub polls: bool,
+}
+
+/// Sends a trip's bytes there and back on each of its connections to an echo, over and over.
 ///
 /// # Errors
 /// Those of the connections.
 pub fn round_trips(
     to: SocketAddr,
-    size: usize,
-    connections: usize,
+    trip: Trip,
     timing: Timing,
     mark: impl FnMut() -> io::Result<()>,
 ) -> io::Result<Operations> {
-    repeat(connections, timing, mark, || {
-        let mut stream = connect(to)?;
-        let mut message = vec![7; size];
-        Ok(move || {
-            stream.write_all(&message)?;
-            stream.read_exact(&mut message)
-        })
-    })
+    let Trip { size, connections, polls } = trip;
+    if polls {
+        repeat(connections, timing, mark, || Ok(there_and_back(Polled::new(connect(to)?)?, size)))
+    } else {
+        repeat(connections, timing, mark, || Ok(there_and_back(connect(to)?, size)))
+    }
+}
+
+fn there_and_back(mut stream: impl Read + Write, size: usize) -> impl FnMut() -> io::Result<()> {
+    let mut message = vec![7; size];
+    move || {
+        stream.write_all(&message)?;
+        stream.read_exact(&mut message)
+    }
 }
 
 /// Opens connections to an echo, `at_a_time` of them at once: connect, one byte there and back, close. The time of

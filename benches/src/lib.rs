@@ -32,6 +32,7 @@ pub mod million;
 pub mod pair;
 mod peers;
 pub mod pinning;
+pub mod polled;
 pub mod process;
 pub mod report;
 pub mod rounds;

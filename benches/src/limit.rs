@@ -75,6 +75,8 @@ pub enum Waiting {
     Thread,
     /// A task of a current-thread runtime of tokio.
     Tokio,
+    /// The thread, which first reads over and over for this time.
+    Polling(Duration),
 }
 
 /// Answers on all queues of `tun`, each on a thread of its own, until one fails.
@@ -82,20 +84,21 @@ pub enum Waiting {
 /// # Errors
 /// Those of the device.
 pub fn run(tun: &Tun, copying: Copying, waiting: Waiting) -> io::Result<()> {
-    let serve = match waiting {
-        Waiting::Thread => serve,
-        Waiting::Tokio => serve_on_tokio,
+    let serve = |queue| match waiting {
+        Waiting::Thread => serve(tun, queue, copying),
+        Waiting::Tokio => serve_on_tokio(tun, queue, copying),
+        Waiting::Polling(time) => serve_polling(tun, queue, copying, time),
     };
     thread::scope(|scope| {
         for queue in 1..tun.queues() {
             scope.spawn(move || {
-                if let Err(error) = serve(tun, queue, copying) {
+                if let Err(error) = serve(queue) {
                     // The clients of this queue find no server any more.
                     eprintln!("queue {queue} of the limit: {error}");
                 }
             });
         }
-        serve(tun, 0, copying)
+        serve(0)
     })
 }
 
@@ -106,6 +109,24 @@ fn serve(tun: &Tun, queue: usize, copying: Copying) -> io::Result<()> {
     let mut buf = Pool::new().take();
     loop {
         endpoint.drain(&mut buf)?;
+        if !wait.readable(STALL)? {
+            endpoint.on_stall()?;
+        }
+    }
+}
+
+/// The same, and before each wait the thread reads over and over for `time`.
+fn serve_polling(tun: &Tun, queue: usize, copying: Copying, time: Duration) -> io::Result<()> {
+    let wait = Wait::new(tun, queue)?;
+    let mut endpoint = Endpoint::new(tun, queue, copying);
+    let mut buf = Pool::new().take();
+    loop {
+        let mut last = clock::now();
+        while last.elapsed() < time {
+            if endpoint.drain(&mut buf)? {
+                last = clock::now();
+            }
+        }
         if !wait.readable(STALL)? {
             endpoint.on_stall()?;
         }
@@ -272,14 +293,18 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// Answers until the device has nothing more.
-    fn drain(&mut self, buf: &mut PacketBuf) -> io::Result<()> {
+    /// Answers until the device has nothing more. Whether it had anything.
+    fn drain(&mut self, buf: &mut PacketBuf) -> io::Result<bool> {
+        let mut any = false;
         loop {
             match self.out.tun.receive(clock::EPOCH, self.out.queue, buf) {
                 Ok(meta) => self.on_packet(&buf.bytes()[..meta.len])?,
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return self.acknowledge(),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    return self.acknowledge().map(|()| any);
+                }
                 Err(err) => return Err(err),
             }
+            any = true;
             self.packets += 1;
             if self.packets == PACKETS_PER_LOOK {
                 self.packets = 0;

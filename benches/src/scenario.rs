@@ -1,6 +1,6 @@
 //! What is measured, and in which variants.
 
-use crate::client::{self, Direction, Operations, Spinners, Timing};
+use crate::client::{self, Direction, Operations, Spinners, Timing, Trip};
 use crate::clock;
 use crate::contender::{Contender, Nic};
 use crate::datagrams::Mode;
@@ -157,6 +157,8 @@ pub struct How {
     pub timing: Timing,
     /// Let processors idle between packets, which costs a wake-up each time.
     pub idle: bool,
+    /// Whether the clients of round trips poll for their bytes instead of waiting.
+    pub polls: bool,
 }
 
 impl Point {
@@ -201,7 +203,7 @@ impl Point {
         let at = |service: Service| site::address(contender, service.port());
         site.as_client(move |server| {
             // They are for all processors, and the clients perhaps for one.
-            let spins = scenario == Scenario::Rr && !how.idle;
+            let spins = scenario == Scenario::Rr && !how.idle && !how.polls;
             let _spinners = spins.then(Spinners::start).transpose()?;
             pinning.pin_client()?;
             let mut read = || {
@@ -224,8 +226,8 @@ impl Point {
                 }
                 Scenario::Rr => {
                     let to = at(Service::Echo);
-                    let (found, span) =
-                        Span::of(read, |mark| client::round_trips(to, size, flows, timing, mark))?;
+                    let trip = Trip { size, connections: flows, polls: how.polls };
+                    let (found, span) = Span::of(read, |mark| client::round_trips(to, trip, timing, mark))?;
                     Ok(operations(&found, &span))
                 }
                 Scenario::Crr => {

@@ -4,6 +4,7 @@ use crate::contender::{Contender, Medium, Nic};
 use crate::datagrams::{self, Kernel, Mode, Ours, Sockets};
 use crate::limit::{self, Copying, Waiting};
 use crate::peers;
+use crate::polled;
 #[cfg(feature = "peers")]
 use crate::services::Local;
 use crate::services::{self, Service};
@@ -68,7 +69,8 @@ pub struct Options {
     pub tun: Option<String>,
     /// The runtime, where it has one.
     pub runtime: RuntimeKind,
-    /// For how long netstack polls its device before it waits ([`Config::busy_poll`]).
+    /// For how long netstack polls its device before it waits ([`Config::busy_poll`]). The bare
+    /// limit does the same, and with any the kernel's echo polls and never waits.
     pub busy_poll: Duration,
     /// Whether to answer requests on standard input, and to end when it ends.
     pub until_eof: bool,
@@ -89,14 +91,20 @@ pub fn run(contender: Contender, options: &Options, live_bytes: fn() -> usize) -
             let tun = open()?;
             ready()?;
             let copying = if contender == Contender::LimitCopy { Copying::Once } else { Copying::None };
-            let waiting = if contender == Contender::LimitTokio { Waiting::Tokio } else { Waiting::Thread };
+            let waiting = match contender {
+                Contender::LimitTokio => Waiting::Tokio,
+                _ if options.busy_poll.is_zero() => Waiting::Thread,
+                _ => Waiting::Polling(options.busy_poll),
+            };
             limit::run(&tun, copying, waiting)
         }
         Contender::Netstack | Contender::NetstackBytes => {
             let owned = contender == Contender::NetstackBytes;
             runtime(options.runtime)?.block_on(netstack(open()?, options.busy_poll, owned))
         }
-        Contender::KernelVeth | Contender::KernelLoopback => runtime(options.runtime)?.block_on(kernel()),
+        Contender::KernelVeth | Contender::KernelLoopback => {
+            runtime(options.runtime)?.block_on(kernel(!options.busy_poll.is_zero()))
+        }
         Contender::Smoltcp => peers::smoltcp::serve(&open()?, SERVER, ready),
         #[cfg(feature = "peers")]
         Contender::Ipstack => {
@@ -200,10 +208,17 @@ async fn netstack(tun: Tun, busy_poll: Duration, owned: bool) -> io::Result<()> 
     std::future::pending().await
 }
 
-/// The kernel's TCP and UDP, in whichever namespace this process is.
-async fn kernel() -> io::Result<()> {
+/// The kernel's TCP and UDP, in whichever namespace this process is. If `polls`, the echo has threads that never wait.
+async fn kernel(polls: bool) -> io::Result<()> {
     for service in Service::ALL {
-        tokio::spawn(services::serve(kernel_listener(service.port())?, service));
+        let listener = kernel_listener(service.port())?;
+        if polls && service == Service::Echo {
+            let listener = listener.into_std()?;
+            listener.set_nonblocking(false)?;
+            thread::Builder::new().name("listener".to_owned()).spawn(move || polled::echo(&listener))?;
+        } else {
+            tokio::spawn(services::serve(listener, service));
+        }
     }
     let bind = async |service: Service, mode: Mode| Kernel::bind(mode.port(service.port()), mode).await;
     datagrams::serve(Sockets {

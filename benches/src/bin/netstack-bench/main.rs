@@ -81,7 +81,8 @@ struct Serve {
     runtime: Runtime,
     #[arg(long, default_value_t = 1)]
     queues: usize,
-    /// For how long netstack polls its device before it waits, in microseconds.
+    /// For how long netstack polls its device before it waits, in microseconds. The bare limit does the
+    /// same, and with any the kernel's echo polls and never waits.
     #[arg(long, default_value_t = 0)]
     busy_poll: u64,
     /// End when standard input does.

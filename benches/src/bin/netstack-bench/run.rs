@@ -62,7 +62,8 @@ struct Settings {
     /// A round is dropped if the limit's figure is off its median by more than this factor.
     #[arg(long, default_value_t = 1.5)]
     drop_factor: f64,
-    /// For how long netstack polls its device before it waits, in microseconds (rr on two cores).
+    /// For how long netstack polls its device before it waits, in microseconds (rr on two cores). The bare
+    /// limit does the same; with any, the clients and the kernel's echo poll too, and never wait.
     #[arg(long, default_value_t = 0)]
     busy_poll: u64,
     /// Let processors idle between packets, which costs a wake-up each time (rr).
@@ -195,7 +196,7 @@ fn measure(
         busy_poll: settings.busy_poll,
         open: HashMap::new(),
     };
-    let how = How { timing: common.timing(), idle: settings.idle };
+    let how = How { timing: common.timing(), idle: settings.idle, polls: settings.busy_poll > 0 };
     let pause = PAUSE.min(how.timing.time);
     let rows = points.iter().map(Point::row).collect();
     let mut rounds = Rounds::new(rows, names, bases, rule);

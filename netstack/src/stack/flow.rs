@@ -70,7 +70,7 @@ pub(crate) struct FlowKey {
 
 /// The upper and lower half of an IPv6 address, or of an IPv4 address in the mapped form.
 #[derive(Clone, Copy)]
-struct Address([u64; 2]);
+pub(super) struct Address([u64; 2]);
 
 /// In halves, as they were stored.
 impl PartialEq for Address {
@@ -83,12 +83,23 @@ impl PartialEq for Address {
 
 impl Eq for Address {}
 
+impl Hash for Address {
+    /// One write, as for a [`FlowKey`].
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.v4() {
+            Some(bits) => state.write(&bits.to_be_bytes()),
+            None => state.write(&self.bits().to_be_bytes()),
+        }
+    }
+}
+
 /// What is in front of the 32 bits of a mapped address.
 const MAPPED: [u64; 2] = [0, 0xffff];
 
 impl Address {
     /// By reference, so that no more is loaded of an address than its family has.
-    fn new(address: &IpAddr) -> Self {
+    pub(super) fn new(address: &IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self([MAPPED[0], MAPPED[1] << 32 | u64::from(address.to_bits())]),
             IpAddr::V6(address) => Self(halves(address).into()),
@@ -142,6 +153,11 @@ impl FlowKey {
 
     pub(crate) fn remote(&self) -> IpAddr {
         self.remote.ip()
+    }
+
+    /// The two hosts, whatever their ports.
+    pub(super) fn hosts(&self) -> Self {
+        Self { local_port: 0, remote_port: 0, ..*self }
     }
 
     pub(crate) fn is_ipv6(&self) -> bool {

@@ -4,6 +4,7 @@
 //! recently used entry. So a peer with many addresses can make the stack drop entries, but it can
 //! neither exceed the limit nor select which entries are dropped.
 
+use super::flow::Address;
 use super::keyed::Keyed;
 use crate::time::Instant;
 use std::net::IpAddr;
@@ -35,7 +36,7 @@ impl<V: Copy> Hosts<V> {
     }
 
     fn bucket(&self, address: IpAddr) -> usize {
-        (self.keyed.of(&address) % self.buckets.len().max(1) as u64) as usize
+        (self.keyed.of(&Address::new(&address)) % self.buckets.len().max(1) as u64) as usize
     }
 
     /// What is known of `address`.

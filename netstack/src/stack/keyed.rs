@@ -1,7 +1,7 @@
-//! The keyed hash for tables with keys that peers can choose.
+//! The hashes of tables: a keyed one for keys that peers can choose, and one for ports.
 
 use siphasher::sip::SipHasher13;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
 /// Builds SipHash-1-3 with a secret key: colliding flows cannot be chosen.
 #[derive(Clone)]
@@ -37,5 +37,26 @@ impl BuildHasher for Keyed {
 impl std::fmt::Debug for Keyed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Keyed(secret)")
+    }
+}
+
+/// Builds the hash of local ports.
+pub(crate) type ByPort = BuildHasherDefault<PortHasher>;
+
+/// Hashes local ports, which are nobody's to choose but our own: a multiplication is enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PortHasher(u64);
+
+impl Hasher for PortHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u16(u16::from(*byte)));
+    }
+
+    fn write_u16(&mut self, port: u16) {
+        self.0 = (self.0 ^ u64::from(port)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }

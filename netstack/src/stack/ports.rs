@@ -4,6 +4,7 @@
 //! listener with 10,000 connections costs two entries and not 10,001.
 
 use super::flow::{give_back, push_exact, retain_exact};
+use super::keyed::ByPort;
 use crate::sync::{Mutex, Rank};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -87,7 +88,7 @@ pub(crate) struct Ports {
 /// The ports in use.
 #[derive(Debug, Default)]
 struct Table {
-    used: HashMap<u16, Box<[Group]>>,
+    used: HashMap<u16, Box<[Group]>, ByPort>,
     /// A claim for which none of the second half of the ports was free when one was looked for; none of them was
     /// given up since.
     taken_for: Option<Claim>,

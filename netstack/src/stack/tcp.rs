@@ -157,7 +157,7 @@ impl Tcp {
     }
 
     fn timestamp_offset(&self, key: &FlowKey) -> u32 {
-        self.isn.timestamp_offset(&(key.local(), key.remote()))
+        self.isn.timestamp_offset(&key.hosts())
     }
 
     /// How many deadlines are armed.

@@ -7,7 +7,7 @@ use crate::memory::{Memory, block, table_entry};
 use crate::stack::crowd::{Crowd, Member, Wanted};
 use crate::stack::deadlines::Timer;
 use crate::stack::flow::{FlowKey, QueueId, give_back};
-use crate::stack::keyed::Keyed;
+use crate::stack::keyed::{ByPort, Keyed};
 use crate::stack::ports::Binding;
 use crate::sync::{Published, Rank, RwLock, Snapshot};
 use crate::tcp::TimeWait;
@@ -15,7 +15,6 @@ use crate::time::Instant;
 use std::cmp::Ordering as CmpOrdering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -51,24 +50,6 @@ pub(crate) enum Flow {
     /// group would be chosen for the flow now. Where it is in there.
     HalfOpen(Arc<Listener>, Place),
     TimeWait(Box<TimeWaitEntry>),
-}
-
-/// Hashes local ports, which are nobody's to choose but our own: a multiplication is enough.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PortHasher(u64);
-
-impl Hasher for PortHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u16(u16::from(*byte)));
-    }
-
-    fn write_u16(&mut self, port: u16) {
-        self.0 = (self.0 ^ u64::from(port)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }
 
 type Table = HashMap<FlowKey, Flow, Keyed>;
@@ -108,7 +89,7 @@ impl Shard {
 /// The listeners of one stack.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listeners {
-    by_port: HashMap<u16, Crowd<Arc<Listener>>, BuildHasherDefault<PortHasher>>,
+    by_port: HashMap<u16, Crowd<Arc<Listener>>, ByPort>,
     /// Who takes what no listener does: one for each interface at most, and one for all of them.
     forwarders: Vec<Arc<Listener>>,
     /// The loopback interface, whose packets a forwarder of all interfaces does not take.

@@ -423,6 +423,13 @@ impl Chunk {
         self.memory.pool.as_ref().map(|pool| pool.memory())
     }
 
+    /// The `n` bytes in front of it in its buffer, such as the headers of its packet.
+    #[inline]
+    pub(crate) fn before(&self, n: usize) -> Option<&[u8]> {
+        let start = self.start as usize;
+        self.memory.data.get(start.checked_sub(n)?..start)
+    }
+
     /// Bytes that [`Chunk::append`] has room for.
     pub fn spare(&self) -> usize {
         self.memory.data.len() - self.end as usize

@@ -231,6 +231,9 @@ impl Engine {
         let Batch { effects, admission, tcp } = batch;
         let mut turn = Turn::new(&self.core, now, effects);
         let packet = ingress::Packet { from, buf: packet, meta };
+        if self.tcp.join_packet(&mut turn, tcp, &packet) {
+            return turn.out.recycle(packet.buf);
+        }
         ingress::receive(&mut turn, admission, packet, |turn, arrival| {
             self.on_datagram(turn, tcp, arrival);
         });

@@ -19,6 +19,7 @@ mod ip;
 mod offload;
 mod parse;
 pub mod protocol;
+mod repeat;
 mod tcp;
 mod udp;
 
@@ -30,6 +31,7 @@ pub use icmp::{ICMP_HEADER_LEN, IcmpMessage, Quoted, emit_icmp, parse_icmp, pars
 pub use ip::{Fragment, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpError, IpHeader, IpMeta, emit_ip, ip_header_len};
 pub use offload::{Gso, complete_checksum, mark_congestion, split_super_segment};
 pub use parse::{extension_problem, parse_ip};
+pub(crate) use repeat::repeats;
 pub use tcp::{
     Burst, ChecksumMode, FastOpenCookie, FastOpenOption, Flags, MAX_SACK_BLOCKS, MAX_TCP_OPTIONS, Options,
     SackBlock, Segment, SeqNum, TCP_HEADER_LEN, TcpDatagram, TcpHeaderError, Timestamps, emit_tcp,

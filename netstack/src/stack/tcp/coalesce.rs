@@ -11,8 +11,9 @@
 
 use super::stray::Stray;
 use crate::buffer::Chunk;
+use crate::device::RxMeta;
 use crate::stack::flow::{FlowKey, QueueId};
-use crate::wire::{Flags, IpHeader, Segment, SeqNum};
+use crate::wire::{Flags, IPV4_HEADER_LEN, IPV6_HEADER_LEN, IpHeader, Segment, SeqNum, repeats};
 
 /// Payload below which a segment does not wait for others: a small one is a message, and no part of a stream.
 const LEAST: usize = 256;
@@ -29,6 +30,8 @@ pub(super) struct Joined {
     pub(super) payload: Chunk,
     hop_limit: u8,
     traffic_class: u8,
+    /// Bytes of the headers in front of the payload, in its buffer; zero if others are between them.
+    headers: usize,
     /// Payload of each segment but the last.
     size: usize,
     /// The number after the last byte.
@@ -48,10 +51,13 @@ impl Joined {
             && segment.options.has_only_timestamps()
     }
 
-    /// The first segment, whose payload is `payload`.
-    pub(super) fn new(stray: &Stray<'_>, header: &IpHeader, payload: Chunk) -> Self {
+    /// The first segment, whose payload is `payload`, after a TCP header of so many bytes.
+    pub(super) fn new(stray: &Stray<'_>, header: &IpHeader, tcp_header: usize, payload: Chunk) -> Self {
         let Stray { from, key, segment } = *stray;
+        let ip_header = header.payload.start;
+        let plain = ip_header == if header.src.is_ipv4() { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN };
         Self {
+            headers: if plain { ip_header + tcp_header } else { 0 },
             from,
             key: *key,
             hop_limit: header.hop_limit,
@@ -86,20 +92,42 @@ impl Joined {
             && from == self.from
             && *key == self.key
             && segment.options.has_only_timestamps()
-            && segment.payload_len <= self.payload.spare().min(MOST - self.payload.len().min(MOST))
+            && self.has_room_for(segment.payload_len)
+    }
+
+    /// Joins a packet that [`takes`](Self::takes) would take, if a look at its bytes shows that its headers are those
+    /// of the first segment again: nothing else needs to be known of it. None if it is another one; else whether one
+    /// more may follow.
+    #[inline]
+    pub(super) fn append_packet(&mut self, from: QueueId, packet: &[u8], meta: &RxMeta) -> Option<bool> {
+        if self.headers == 0 || from != self.from || meta.gso_size.is_some() {
+            return None;
+        }
+        let again = repeats(self.payload.before(self.headers)?, packet, meta.checksum_verified)?;
+        let text = packet.get(self.headers..)?;
+        let takes = again.seq == self.next
+            && again.tsval.wrapping_sub(self.tsval) as i32 >= 0
+            && again.flags.without(Flags::PSH) == self.segment.flags
+            && (1..=self.size).contains(&text.len())
+            && self.has_room_for(text.len());
+        takes.then(|| self.append(again.flags, again.tsval, text))
+    }
+
+    fn has_room_for(&self, len: usize) -> bool {
+        len <= self.payload.spare().min(MOST - self.payload.len().min(MOST))
     }
 
     /// Joins a segment that it [`takes`](Self::takes), with its payload `text`. False if no other may follow.
     #[inline]
-    pub(super) fn append(&mut self, segment: &Segment, text: &[u8]) -> bool {
+    pub(super) fn append(&mut self, flags: Flags, tsval: u32, text: &[u8]) -> bool {
         let appended = self.payload.append(text);
         debug_assert_eq!(appended, text.len());
         self.next = self.next + text.len() as u32;
-        self.tsval = segment.options.timestamps.map_or(0, |option| option.tsval);
+        self.tsval = tsval;
         self.segment.payload_len += text.len();
         self.segment.gso_size = Some(self.size as u16);
-        self.segment.flags = self.segment.flags.with(segment.flags);
-        text.len() == self.size && !segment.flags.contains(Flags::PSH)
+        self.segment.flags = self.segment.flags.with(flags);
+        text.len() == self.size && !flags.contains(Flags::PSH)
     }
 
     /// Whether nothing was joined to the first segment.

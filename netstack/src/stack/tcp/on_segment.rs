@@ -12,6 +12,7 @@ use super::stray::Stray;
 use crate::buffer::Chunk;
 use crate::reasons::{DropReason, ResetReason};
 use crate::stack::flow::FlowKey;
+use crate::stack::ingress::Packet;
 use crate::stack::turn::{Arrival, Turn};
 use crate::trace::{About, EventKind};
 use crate::wire::{Ecn, IpHeader, parse_ports, parse_tcp, tcp_checksum_ok};
@@ -56,7 +57,8 @@ impl Tcp {
         let stray = Stray { from, key: &key, segment };
         if let Some(joined) = &mut scratch.joined {
             if joined.takes(&stray, header) {
-                let more = joined.append(segment, bytes.get(*data_offset..).unwrap_or_default());
+                let tsval = segment.options.timestamps.map_or(0, |option| option.tsval);
+                let more = joined.append(segment.flags, tsval, bytes.get(*data_offset..).unwrap_or_default());
                 turn.out.recycle(packet);
                 if !more {
                     self.release_joined(turn, scratch);
@@ -72,10 +74,34 @@ impl Tcp {
         let payload = packet.into_chunk(header.payload.start + *data_offset, header.payload.end);
         if Joined::may_begin_with(segment) && payload.spare() >= segment.payload_len && turn.core.config().gro
         {
-            scratch.joined = Some(Joined::new(&stray, header, payload));
+            scratch.joined = Some(Joined::new(&stray, header, *data_offset, payload));
         } else {
             self.find_receiver(turn, scratch, &stray, Some(payload));
         }
+    }
+
+    /// Joins a packet to the segments before it, if it carries on where they ended and its headers say nothing new:
+    /// most packets of a stream. Says whether it did.
+    #[inline]
+    pub(in crate::stack) fn join_packet(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        packet: &Packet,
+    ) -> bool {
+        let Packet { from, buf, meta } = packet;
+        let Some(joined) = &mut scratch.joined else { return false };
+        if turn.core.is_down(from.interface) {
+            return false;
+        }
+        let bytes = buf.bytes().get(..meta.len).unwrap_or_default();
+        let Some(more) = joined.append_packet(*from, bytes, meta) else { return false };
+        turn.out.in_packets += 1;
+        scratch.in_segments += 1;
+        if !more {
+            self.release_joined(turn, scratch);
+        }
+        true
     }
 
     /// Nothing more is joined to the segments that wait for it. A connection takes them as one where they are the

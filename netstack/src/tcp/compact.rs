@@ -69,10 +69,31 @@ pub(super) struct Writer {
     seqs: Seen,
 }
 
+/// Bits, the first of each byte the lowest.
 #[derive(Debug, Default)]
 struct BitWriter {
     bytes: Vec<u8>,
-    used: usize,
+    /// The last bits, so many.
+    word: u64,
+    used: u32,
+}
+
+impl BitWriter {
+    #[inline]
+    fn push(&mut self, bit: bool) {
+        self.word |= u64::from(bit) << self.used;
+        self.used += 1;
+        if self.used == u64::BITS {
+            self.bytes.extend_from_slice(&self.word.to_le_bytes());
+            (self.word, self.used) = (0, 0);
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let used = self.used.div_ceil(8) as usize;
+        self.bytes.extend(self.word.to_le_bytes().into_iter().take(used));
+        self.bytes
+    }
 }
 
 /// Times, or sequence numbers, that others are near, as many as were seen first.
@@ -86,13 +107,14 @@ impl Seen {
 
     /// The nearest, and its place.
     fn nearest(&self, value: u64) -> (usize, u64) {
-        let (mut place, mut nearest) = (0, 0);
-        for (at, seen) in self.0.iter().copied().enumerate() {
-            if seen.abs_diff(value) <= value.abs_diff(nearest) {
-                (place, nearest) = (at, seen);
+        let (mut place, mut least) = (0, u64::MAX);
+        for (at, seen) in self.0.iter().enumerate() {
+            let distance = seen.abs_diff(value);
+            if distance <= least {
+                (place, least) = (at, distance);
             }
         }
-        (place, nearest)
+        (place, self.at(place))
     }
 
     fn at(&self, place: usize) -> u64 {
@@ -108,13 +130,14 @@ impl Seen {
 
 impl Writer {
     pub(super) fn new() -> Self {
-        let bits = BitWriter { bytes: Vec::with_capacity(USUAL / 8), used: 0 };
+        let bits = BitWriter { bytes: Vec::with_capacity(USUAL / 8), ..BitWriter::default() };
         Self { bits, bytes: Vec::with_capacity(USUAL), times: Seen::new(), seqs: Seen::new() }
     }
 
     /// What was written.
     pub(super) fn finish(self) -> Box<[u8]> {
-        let Self { bits: BitWriter { bytes: bits, .. }, bytes, .. } = self;
+        let Self { bits, bytes, .. } = self;
+        let bits = bits.finish();
         let mut all = Vec::with_capacity(size_of::<u16>() + bits.len() + bytes.len());
         all.extend_from_slice(&(bits.len() as u16).to_ne_bytes());
         all.extend_from_slice(&bits);
@@ -131,24 +154,20 @@ impl Writer {
         }
     }
 
+    #[inline]
     fn bit(&mut self, bit: bool) {
-        let BitWriter { bytes, used } = &mut self.bits;
-        if *used % 8 == 0 {
-            bytes.push(0);
-        }
-        if let Some(last) = bytes.last_mut() {
-            *last |= u8::from(bit) << (*used % 8);
-        }
-        *used += 1;
+        self.bits.push(bit);
     }
 
     /// Seven bits in each byte, the lowest first (LEB128).
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(number as u8 | 0x80);
-            number >>= 7;
+    #[inline]
+    fn number(&mut self, number: u64) {
+        let mut rest = number;
+        while rest >= 0x80 {
+            self.bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
         }
-        self.bytes.push(number as u8);
+        self.bytes.push(rest as u8);
     }
 
     /// One that may be near another.
@@ -169,7 +188,9 @@ impl Writer {
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     bits: &'a [u8],
-    used: usize,
+    /// Bits that were taken out of there, and how many of them are left.
+    word: u64,
+    left: u32,
     bytes: &'a [u8],
     times: Seen,
     seqs: Seen,
@@ -181,7 +202,7 @@ impl<'a> Reader<'a> {
         let (len, rest) =
             all.split_first_chunk().map_or((0, all), |(len, rest)| (u16::from_ne_bytes(*len), rest));
         let (bits, bytes) = rest.split_at_checked(usize::from(len)).unwrap_or_default();
-        Self { bits, used: 0, bytes, times: Seen::new(), seqs: Seen::new() }
+        Self { bits, word: 0, left: 0, bytes, times: Seen::new(), seqs: Seen::new() }
     }
 
     /// What [`Writer::unusual`] wrote.
@@ -192,17 +213,48 @@ impl<'a> Reader<'a> {
     /// Whether everything was read.
     #[cfg(test)]
     pub(super) fn is_at_end(&self) -> bool {
-        self.bytes.is_empty() && self.used.div_ceil(8) == self.bits.len()
+        self.bytes.is_empty() && self.bits.is_empty() && self.left < 8
     }
 
+    #[inline]
     fn bit(&mut self) -> bool {
-        let byte = self.bits.get(self.used / 8).copied().unwrap_or_default();
-        let bit = byte >> (self.used % 8) & 1;
-        self.used += 1;
+        if self.left == 0 {
+            self.refill();
+        }
+        let bit = self.word & 1;
+        self.word >>= 1;
+        self.left -= 1;
         bit != 0
     }
 
+    /// Takes up to eight bytes of bits.
+    fn refill(&mut self) {
+        match self.bits.split_first_chunk() {
+            Some((word, rest)) => {
+                (self.word, self.left, self.bits) = (u64::from_le_bytes(*word), u64::BITS, rest);
+            }
+            None => {
+                // The last ones, and zeros after them.
+                self.word = self.bits.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+                self.left = (8 * self.bits.len() as u32).max(1);
+                self.bits = &[];
+            }
+        }
+    }
+
+    #[inline]
     fn number(&mut self) -> u64 {
+        // Mostly it is one byte.
+        match *self.bytes {
+            [byte, ref rest @ ..] if byte < 0x80 => {
+                self.bytes = rest;
+                byte.into()
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> u64 {
         let (mut number, mut shift) = (0, 0);
         while let Some((byte, rest)) = self.bytes.split_first() {
             self.bytes = rest;

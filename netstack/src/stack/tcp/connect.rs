@@ -126,7 +126,7 @@ impl Tcp {
             by_connect: true,
         };
         let period = turn.now.as_nanos() / PORT_PERIOD.as_nanos() as u64;
-        let flow = (PORT_HASH, period, target.key(0));
+        let flow = (PORT_HASH, period, target.route.source, target.remote, target.remote_port);
         let chance = Chance { hash: turn.core.keyed().of(&flow), noise: turn.core.random() };
         let is_free = |port| {
             let place = self.place(turn, &target.key(port), &target.route, PortChoice::Automatic);

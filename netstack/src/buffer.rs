@@ -391,6 +391,12 @@ impl Chunk {
         Self::copy_from(&[])
     }
 
+    /// The buffer that the chunk owns, for another packet.
+    #[inline]
+    pub(crate) fn into_buffer(self) -> PacketBuf {
+        PacketBuf { memory: self.memory, start: 0 }
+    }
+
     /// An empty chunk of its own with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
         PacketBuf::unpooled(vec![0; capacity].into_boxed_slice()).into_chunk(0, 0)
@@ -421,13 +427,6 @@ impl Chunk {
     /// The account in which its memory counts; none if it is of no pool.
     pub fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.pool.as_ref().map(|pool| pool.memory())
-    }
-
-    /// The `n` bytes in front of it in its buffer, such as the headers of its packet.
-    #[inline]
-    pub(crate) fn before(&self, n: usize) -> Option<&[u8]> {
-        let start = self.start as usize;
-        self.memory.data.get(start.checked_sub(n)?..start)
     }
 
     /// Bytes that [`Chunk::append`] has room for.

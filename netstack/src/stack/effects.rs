@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::flow::QueueId;
 use super::hooks::Subject;
-use crate::buffer::{PacketBuf, Pool};
+use crate::buffer::{BUFFER_SIZE, Chunk, PacketBuf, Pool};
 use crate::device::Device;
 #[cfg(unix)]
 use crate::device::Readiness;
@@ -100,6 +100,14 @@ impl Effects {
     pub(super) fn recycle(&mut self, mut packet: PacketBuf) {
         packet.reset();
         self.spare = Some(packet);
+    }
+
+    /// Keeps the buffer of a payload that was copied, if the largest packet fits into it.
+    #[inline]
+    pub(super) fn recycle_copied(&mut self, payload: Chunk) {
+        if payload.capacity() >= BUFFER_SIZE {
+            self.recycle(payload.into_buffer());
+        }
     }
 
     /// A buffer for the next packet: that of the last one if nobody holds on to it.
@@ -307,5 +315,18 @@ mod tests {
             packet = effects.take_spare().unwrap();
         }
         assert_eq!(packet.bytes().len(), 100);
+    }
+
+    /// A copy of a part of a packet has a buffer of its own size.
+    #[test]
+    fn a_buffer_that_is_too_small_for_a_packet_is_not_used_again() {
+        let mut effects = Effects::default();
+        let pool = Pool::new();
+        let packet = pool.take().into_chunk(40, 140);
+        effects.recycle_copied(packet.compacted());
+        assert!(effects.take_spare().is_none());
+        effects.recycle_copied(packet);
+        let spare = effects.take_spare().expect("a whole buffer");
+        assert_eq!(spare.bytes().len(), BUFFER_SIZE);
     }
 }

@@ -1,6 +1,7 @@
 //! Identifiers: flows, queues, address families.
 
 use crate::trace::About;
+use crate::wire::Ends;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -124,16 +125,6 @@ impl Address {
     }
 }
 
-/// Whether two addresses are the same. Here, too, no more is loaded of an address than its family has.
-#[inline]
-pub(super) fn same_address(one: &IpAddr, other: &IpAddr) -> bool {
-    match (one, other) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => one == other,
-        (IpAddr::V6(one), IpAddr::V6(other)) => halves(one) == halves(other),
-        _ => false,
-    }
-}
-
 /// A function of its own, or the compiler has eight bytes loaded before it looks whether there are so many.
 #[inline(never)]
 fn halves(address: &Ipv6Addr) -> (u64, u64) {
@@ -157,7 +148,24 @@ impl FlowKey {
 
     /// The two hosts, whatever their ports.
     pub(super) fn hosts(&self) -> Self {
-        Self { local_port: 0, remote_port: 0, ..*self }
+        self.with_ports(0, 0)
+    }
+
+    /// The same hosts, with these ports.
+    #[inline]
+    pub(super) fn with_ports(&self, local_port: u16, remote_port: u16) -> Self {
+        Self { local_port, remote_port, ..*self }
+    }
+
+    /// Whether both are between the same hosts.
+    #[inline]
+    pub(super) fn has_hosts_of(&self, other: &Self) -> bool {
+        self.local == other.local && self.remote == other.remote
+    }
+
+    /// The two ends, as the packets have them that arrive.
+    pub(super) fn ends(&self) -> Ends {
+        Ends::new(self.remote_addr(false), self.local_addr(false))
     }
 
     pub(crate) fn is_ipv6(&self) -> bool {

@@ -4,7 +4,7 @@ use super::admission::Admission;
 use super::core::Core;
 use super::echo;
 use super::egress::{send_icmp, send_parameter_problem, way_back};
-use super::flow::QueueId;
+use super::flow::{FlowKey, QueueId};
 use super::turn::{Arrival, Turn};
 use crate::buffer::PacketBuf;
 use crate::config::{EchoPolicy, ReversePath};
@@ -50,7 +50,8 @@ pub(super) fn receive(
             return drop_unread(turn, DropReason::from(*error));
         }
     };
-    let cast = match admit_again(turn, admission, from, header) {
+    let hosts = FlowKey::new(&header.dst, 0, &header.src, 0);
+    let cast = match admit_again(turn.core, admission, from, &hosts, header) {
         Ok(cast) => cast,
         Err(reason) => {
             turn.core.counters().in_address_errors.bump();
@@ -73,25 +74,26 @@ pub(super) fn receive(
         (&whole, datagram.bytes, datagram.meta)
     };
     // In one place, so that it can be inlined.
-    deliver(turn, Arrival { from, header, cast, bytes, meta });
+    deliver(turn, Arrival { from, header, hosts, cast, bytes, meta });
 }
 
 /// As [`admit`], which is asked only if the addresses are not those of the packet before.
 #[inline(always)]
 fn admit_again(
-    turn: &Turn<'_>,
+    core: &Core,
     admission: &mut Admission,
     from: QueueId,
+    hosts: &FlowKey,
     header: &IpHeader,
 ) -> Result<Cast, DropReason> {
-    let changes = turn.core.addresses().changes();
-    if let Some(cast) = admission.of(from.interface, header, changes) {
+    let changes = core.addresses().changes();
+    if let Some(cast) = admission.of(from.interface, hosts, changes) {
         return Ok(cast);
     }
-    let cast = admit(turn.core, from, header)?;
+    let cast = admit(core, from, header)?;
     // Routes have no count of changes.
-    if turn.core.config().rp_filter == ReversePath::Off {
-        admission.note(from.interface, header, changes, cast);
+    if core.config().rp_filter == ReversePath::Off {
+        admission.note(from.interface, hosts, changes, cast);
     }
     Ok(cast)
 }

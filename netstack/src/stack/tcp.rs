@@ -24,6 +24,7 @@ mod icmp;
 mod inspect;
 mod listening;
 mod metrics;
+mod next;
 #[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::unwrap_used))]
 mod on_segment;
 mod removal;

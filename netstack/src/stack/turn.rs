@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::effects::Effects;
-use super::flow::QueueId;
+use super::flow::{FlowKey, QueueId};
 use crate::buffer::PacketBuf;
 use crate::device::RxMeta;
 use crate::ip::Cast;
@@ -73,6 +73,8 @@ pub(super) struct Arrival<'a> {
     /// The queue that it came in on.
     pub(super) from: QueueId,
     pub(super) header: &'a IpHeader,
+    /// Its destination and its source, as the local and the remote end of a flow without ports.
+    pub(super) hosts: FlowKey,
     /// To how many it is addressed.
     pub(super) cast: Cast,
     /// The packet; the header says which of its bytes are the payload.

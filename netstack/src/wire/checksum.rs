@@ -36,7 +36,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// The checksum of an IPv4 header without options, as [`checksum`].
-#[inline]
+#[inline(always)]
 pub(super) fn ipv4_checksum(header: &[u8; 20]) -> u16 {
     // Of a length that the compiler knows, so that nothing is left of the loops.
     !u16::from_be(fold(small_sum(header)))

@@ -35,9 +35,11 @@ impl HeaderBuf {
     /// If `len` is more than 128.
     pub fn reset(&mut self, len: usize) -> &mut [u8] {
         assert!(len <= CAPACITY, "headers of {len} bytes");
+        if self.len != 0 {
+            self.bytes = [0; CAPACITY];
+        }
         self.len = len as u8;
         let (bytes, _) = self.bytes.split_at_mut(len);
-        bytes.fill(0);
         bytes
     }
 }
@@ -58,5 +60,18 @@ impl Deref for HeaderBuf {
 impl fmt::Debug for HeaderBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("HeaderBuf").field(&self.as_slice()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_is_used_again_is_zeroed() {
+        let mut buf = HeaderBuf::new();
+        buf.reset(60).fill(1);
+        buf.reset(20).fill(2);
+        assert_eq!(buf.reset(100), [0; 100]);
     }
 }

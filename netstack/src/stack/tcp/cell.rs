@@ -38,7 +38,6 @@ use crate::sync::{Mutex, MutexGuard, Rank};
 use crate::tcp::{Connection, Opening, QuietAck, SocketOptions, State};
 use crate::time::Instant;
 use crate::trace::{About, History};
-use crate::wire::Segment;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -160,22 +159,19 @@ pub(super) struct Bound {
 }
 
 impl SocketState {
-    /// Keeps a segment back if it is an acknowledgment that says nothing new, again. Says whether it is; then it
-    /// came at the time [`SocketState::latest`], which the caller sets.
+    /// Keeps an acknowledgment back if it says nothing new, again. Says whether it does; then it came at the time
+    /// [`SocketState::latest`], which the caller sets.
     #[inline]
-    pub(super) fn keeps_quiet(&mut self, segment: &Segment) -> bool {
-        match &mut self.quiet {
-            Some(quiet) if quiet.last.is_again(segment) && quiet.kept < u32::MAX => {
-                *quiet = Quiet { last: QuietAck::of(segment), kept: quiet.kept + 1 };
-                true
-            }
-            _ => false,
-        }
+    pub(super) fn keeps_quiet(&mut self, ack: &QuietAck) -> bool {
+        let Some(quiet) = &mut self.quiet else { return false };
+        let keeps = quiet.kept < u32::MAX && quiet.last.is_followed_by(ack);
+        quiet.kept += u32::from(keeps);
+        keeps
     }
 
     /// The connection took an acknowledgment that says nothing new: others like it may be kept back.
-    pub(super) fn expect_quiet(&mut self, segment: &Segment) {
-        self.quiet = Some(Quiet { last: QuietAck::of(segment), kept: 0 });
+    pub(super) fn expect_quiet(&mut self, ack: QuietAck) {
+        self.quiet = Some(Quiet { last: ack, kept: 0 });
     }
 
     /// Tells the connection of what was kept back. To be called before anything else happens to it, or is asked.
@@ -640,6 +636,7 @@ impl Cell {
     }
 
     /// Locks the cell if it is free. For `hold` alone.
+    #[inline]
     pub(super) fn try_lock_to_hold(&self) -> Option<MutexGuard<'_, SocketState>> {
         let mut state = self.state.try_lock()?;
         state.wake();

@@ -19,14 +19,18 @@ use plain::{Short, take_expected};
 use super::Tcp;
 use super::cell::{Cell, Left, SocketState, Stage};
 use super::coalesce::Joined;
+use super::next::Plain;
 use super::scratch::Scratch;
 use super::stray::Stray;
 use crate::buffer::Chunk;
 use crate::readiness::Events;
 use crate::reasons::DropReason;
+use crate::stack::flow::QueueId;
 use crate::stack::turn::Turn;
 use crate::sync::MutexGuard;
+use crate::tcp::QuietAck;
 use crate::trace::EventKind;
+use crate::wire::PlainSegment;
 use std::sync::Arc;
 
 /// A locked connection, and what is at hand while it is.
@@ -95,24 +99,31 @@ impl Tcp {
         scratch: &mut Scratch,
         cell: &Arc<Cell>,
         stray: &Stray<'_>,
+        mut payload: Chunk,
+    ) {
+        let taken = PlainSegment::of(stray.segment).is_some_and(|segment| {
+            let plain = Plain { from: stray.from, segment: &segment };
+            self.on_cell_expected(turn, scratch, cell, &plain, &mut payload)
+        });
+        if !taken {
+            self.on_cell_unexpected(turn, scratch, cell, stray, payload);
+        }
+    }
+
+    /// The same with a segment that may be any.
+    pub(super) fn on_cell_unexpected(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        cell: &Arc<Cell>,
+        stray: &Stray<'_>,
         payload: Chunk,
     ) {
         let Stray { from, segment, .. } = *stray;
         match cell.try_lock_to_hold() {
-            Some(mut state) => {
-                match take_expected(turn, cell, &mut state, segment, payload) {
-                    Short::Quiet => cell.arrived_on(from),
-                    Short::Taken => {
-                        cell.arrived_on(from);
-                        scratch.mark(cell);
-                    }
-                    Short::Not(payload) => {
-                        let held = Held { tcp: self, turn, cell, state };
-                        held.run(End::AfterBatch(scratch), |held| {
-                            held.on_segment_from(from, segment, payload);
-                        });
-                    }
-                }
+            Some(state) => {
+                let held = Held { tcp: self, turn, cell, state };
+                held.run(End::AfterBatch(scratch), |held| held.on_segment_from(from, segment, payload));
                 return;
             }
             None if cell.push_backlog(from, segment.clone(), payload) => self.counters.backlog_queued.bump(),
@@ -124,6 +135,49 @@ impl Tcp {
         scratch.mark(cell);
     }
 
+    /// Keeps an acknowledgment back that says nothing new, again, if nobody holds its connection. Says whether it did.
+    #[inline]
+    pub(super) fn keeps_quiet(
+        &self,
+        turn: &mut Turn<'_>,
+        cell: &Cell,
+        from: QueueId,
+        ack: &QuietAck,
+    ) -> bool {
+        let Some(mut state) = cell.try_lock_to_hold() else { return false };
+        if turn.core.memory().is_pressed() || cell.has_backlog() || !state.keeps_quiet(ack) {
+            return false;
+        }
+        turn.not_before(&mut state.latest);
+        cell.arrived_on(from);
+        true
+    }
+
+    /// Gives a plain segment to a connection, if nobody holds it and it is one that is expected. Says whether it was.
+    /// What is left of its payload then is the buffer, if the text was copied.
+    pub(super) fn on_cell_expected(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        cell: &Arc<Cell>,
+        plain: &Plain<'_>,
+        payload: &mut Chunk,
+    ) -> bool {
+        let Plain { from, segment } = *plain;
+        let Some(mut state) = cell.try_lock_to_hold() else { return false };
+        let follows = match take_expected(turn, cell, &mut state, segment, payload) {
+            Short::Quiet => false,
+            Short::Taken => true,
+            Short::Not => return false,
+        };
+        drop(state);
+        cell.arrived_on(from);
+        if follows {
+            scratch.mark(cell);
+        }
+        true
+    }
+
     /// Gives joined segments to a connection, if nobody holds it and it takes them as one. Else returns them.
     pub(super) fn on_cell_joined(
         &self,
@@ -132,17 +186,18 @@ impl Tcp {
         cell: &Arc<Cell>,
         joined: Joined,
     ) -> Option<Joined> {
+        let Joined { from, segment, .. } = joined;
         let Some(state) = cell.try_lock_to_hold() else { return Some(joined) };
         let held = Held { tcp: self, turn, cell, state };
         let (left, _) = held.run(End::AfterBatch(scratch), |held| {
             let takes = match &held.state.stage {
-                Stage::Connected(connection) => connection.takes_joined(&joined.segment),
+                Stage::Connected(connection) => connection.takes_joined(&segment),
                 Stage::Opening(_) | Stage::Over(_) => false,
             };
             if !takes {
                 return Some(joined);
             }
-            held.on_segment_from(joined.from, &joined.segment, joined.payload);
+            held.on_segment_from(from, &segment.to_segment(), joined.payload);
             None
         });
         left

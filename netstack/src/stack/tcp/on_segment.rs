@@ -7,15 +7,16 @@ use super::coalesce::Joined;
 use super::deadline::Deadline;
 use super::demux::Flow;
 use super::listening::{Listener, Received, Verdict};
+use super::next::{Next, Plain};
 use super::scratch::Scratch;
 use super::stray::Stray;
-use crate::buffer::Chunk;
+use crate::buffer::{Chunk, PacketBuf};
 use crate::reasons::{DropReason, ResetReason};
-use crate::stack::flow::FlowKey;
-use crate::stack::ingress::Packet;
+use crate::stack::flow::QueueId;
 use crate::stack::turn::{Arrival, Turn};
+use crate::tcp::QuietAck;
 use crate::trace::{About, EventKind};
-use crate::wire::{Ecn, IpHeader, parse_ports, parse_tcp, tcp_checksum_ok};
+use crate::wire::{Ecn, IpHeader, PlainSegment, parse_ports, parse_tcp, tcp_checksum_ok};
 use std::sync::Arc;
 
 /// Deadlines served in one call. The rest is due at once again; packets get their turn in between.
@@ -29,6 +30,12 @@ enum Found {
     Nothing,
 }
 
+/// Whether others may be joined to a segment with this payload.
+#[inline]
+fn joins(turn: &Turn<'_>, segment: &PlainSegment, payload: &Chunk) -> bool {
+    Joined::may_begin_with(segment) && payload.spare() >= segment.payload_len && turn.core.config().gro
+}
+
 impl Tcp {
     /// A TCP segment arrived. What connections answer waits for [`Tcp::end_batch`], unless it must not.
     // One caller: inlined, the arrival is taken apart where it was made.
@@ -40,7 +47,7 @@ impl Tcp {
         arrival: Arrival<'_>,
     ) {
         scratch.in_segments += 1;
-        let Arrival { from, header, bytes: packet, meta, .. } = arrival;
+        let Arrival { from, header, hosts, bytes: packet, meta, .. } = arrival;
         let bytes = packet.bytes().get(header.payload.clone()).unwrap_or_default();
         if !meta.checksum_verified && !tcp_checksum_ok(header.src, header.dst, bytes) {
             return self.drop_broken(turn, header, DropReason::TcpCsum);
@@ -51,57 +58,102 @@ impl Tcp {
         else {
             return self.drop_broken(turn, header, DropReason::PktTooSmall);
         };
-        let key = FlowKey::new(&header.dst, local_port, &header.src, remote_port);
+        let key = hosts.with_ports(local_port, remote_port);
         segment.gso_size = meta.gso_size;
         segment.ecn = Ecn::from_bits(header.ecn());
         let stray = Stray { from, key: &key, segment };
-        if let Some(joined) = &mut scratch.joined {
-            if joined.takes(&stray, header) {
-                let tsval = segment.options.timestamps.map_or(0, |option| option.tsval);
-                let more = joined.append(segment.flags, tsval, bytes.get(*data_offset..).unwrap_or_default());
-                turn.out.recycle(packet);
-                if !more {
-                    self.release_joined(turn, scratch);
-                }
-                return;
-            }
-            self.release_joined(turn, scratch);
-        }
+        self.release_joined(turn, scratch);
         if segment.payload_len == 0 {
             turn.out.recycle(packet);
             return self.find_receiver(turn, scratch, &stray, None);
         }
         let payload = packet.into_chunk(header.payload.start + *data_offset, header.payload.end);
-        if Joined::may_begin_with(segment) && payload.spare() >= segment.payload_len && turn.core.config().gro
-        {
-            scratch.joined = Some(Joined::new(&stray, header, *data_offset, payload));
+        let begins = PlainSegment::of(segment).filter(|plain| joins(turn, plain, &payload));
+        if let Some(plain) = begins {
+            scratch.turn_to(&key);
+            scratch.joined = Some(Joined::new(from, &plain, header.into(), payload));
         } else {
             self.find_receiver(turn, scratch, &stray, Some(payload));
         }
     }
 
-    /// Joins a packet to the segments before it, if it carries on where they ended and its headers say nothing new:
-    /// most packets of a stream. Says whether it did.
-    #[inline]
-    pub(in crate::stack) fn join_packet(
+    /// A segment arrived that is of the same flow as the one before ([`Scratch::next_of_flow`]).
+    pub(in crate::stack) fn on_next_of_flow(
         &self,
         turn: &mut Turn<'_>,
         scratch: &mut Scratch,
-        packet: &Packet,
-    ) -> bool {
-        let Packet { from, buf, meta } = packet;
-        let Some(joined) = &mut scratch.joined else { return false };
-        if turn.core.is_down(from.interface) {
-            return false;
-        }
-        let bytes = buf.bytes().get(..meta.len).unwrap_or_default();
-        let Some(more) = joined.append_packet(*from, bytes, meta) else { return false };
-        turn.out.in_packets += 1;
+        next: &Next,
+        packet: PacketBuf,
+    ) {
         scratch.in_segments += 1;
-        if !more {
-            self.release_joined(turn, scratch);
+        let Next { from, ip, ref segment, len } = *next;
+        let text = len - segment.payload_len..len;
+        if let Some(joined) = &mut scratch.joined {
+            match joined.append(next, packet.bytes().get(text.clone()).unwrap_or_default()) {
+                Some(true) => return turn.out.recycle(packet),
+                Some(false) => {
+                    turn.out.recycle(packet);
+                    return self.release_joined(turn, scratch);
+                }
+                None => self.release_joined(turn, scratch),
+            }
         }
-        true
+        if segment.payload_len == 0 {
+            turn.out.recycle(packet);
+            if !self.on_quiet_again(turn, scratch, from, segment) {
+                self.on_plain_segment(turn, scratch, &Plain { from, segment }, Chunk::empty());
+            }
+            return;
+        }
+        let payload = packet.into_chunk(text.start, text.end);
+        if joins(turn, segment, &payload) {
+            scratch.joined = Some(Joined::new(from, segment, ip, payload));
+        } else {
+            self.on_plain_segment(turn, scratch, &Plain { from, segment }, payload);
+        }
+    }
+
+    /// Keeps an acknowledgment back that says nothing new, again. Says whether it did.
+    #[inline]
+    fn on_quiet_again(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &Scratch,
+        from: QueueId,
+        segment: &PlainSegment,
+    ) -> bool {
+        let Some(ack) = QuietAck::of(segment) else { return false };
+        scratch
+            .latest_cell()
+            .is_some_and(|cell| cell.takes_from(from.interface) && self.keeps_quiet(turn, &cell, from, &ack))
+    }
+
+    /// A segment of the flow of the last one, which nobody joins to others.
+    fn on_plain_segment(
+        &self,
+        turn: &mut Turn<'_>,
+        scratch: &mut Scratch,
+        plain: &Plain<'_>,
+        mut payload: Chunk,
+    ) {
+        let Plain { from, segment } = *plain;
+        let Some(key) = scratch.flow() else { return };
+        match scratch.latest_cell() {
+            Some(cell) if cell.takes_from(from.interface) => {
+                if self.on_cell_expected(turn, scratch, &cell, plain, &mut payload) {
+                    turn.out.recycle_copied(payload);
+                } else {
+                    let segment = segment.to_segment();
+                    let stray = Stray { from, key: &key, segment: &segment };
+                    self.on_cell_unexpected(turn, scratch, &cell, &stray, payload);
+                }
+            }
+            _ => {
+                let segment = segment.to_segment();
+                let stray = Stray { from, key: &key, segment: &segment };
+                self.find_receiver(turn, scratch, &stray, Some(payload));
+            }
+        }
     }
 
     /// Nothing more is joined to the segments that wait for it. A connection takes them as one where they are the
@@ -114,29 +166,35 @@ impl Tcp {
     }
 
     fn release(&self, turn: &mut Turn<'_>, scratch: &mut Scratch) {
-        let Some(joined) = scratch.joined.take() else { return };
-        let Joined { from, key, .. } = joined;
+        let Some(mut joined) = scratch.joined.take() else { return };
+        let Joined { from, segment, .. } = joined;
+        let Some(key) = scratch.flow() else { return };
         if joined.is_single() {
-            let Joined { segment, payload, .. } = joined;
-            return self.find_receiver(
-                turn,
-                scratch,
-                &Stray { from, key: &key, segment: &segment },
-                Some(payload),
-            );
+            return self.on_plain_segment(turn, scratch, &Plain { from, segment: &segment }, joined.payload);
         }
-        let cell = scratch.same_again(&key).or_else(|| {
+        let cell = scratch.latest_cell().or_else(|| {
             let found = self.demux.with_flow(&key, |flow| flow.and_then(Flow::cell).map(Arc::clone))?;
             scratch.found(&key, &found);
             Some(found)
         });
         let cell = cell.filter(|cell| cell.takes_from(from.interface));
         let left = match cell {
-            Some(cell) => self.on_cell_joined(turn, scratch, &cell, joined),
+            Some(cell) => {
+                if self.on_cell_expected(
+                    turn,
+                    scratch,
+                    &cell,
+                    &Plain { from, segment: &segment },
+                    &mut joined.payload,
+                ) {
+                    return;
+                }
+                self.on_cell_joined(turn, scratch, &cell, joined)
+            }
             None => Some(joined),
         };
         for (segment, payload) in left.into_iter().flat_map(Joined::into_segments) {
-            self.find_receiver(turn, scratch, &Stray { from, key: &key, segment: &segment }, Some(payload));
+            self.on_plain_segment(turn, scratch, &Plain { from, segment: &segment }, payload);
         }
     }
 
@@ -148,9 +206,11 @@ impl Tcp {
         scratch.drain_held_back(|cell| {
             self.settle_after_batch(turn, cell);
         });
-        turn.out.answers_first = scratch.answers_first;
-        scratch.drain(|cell| self.settle_after_batch(turn, cell));
-        turn.out.answers_first = false;
+        if scratch.has_marked() {
+            turn.out.answers_first = scratch.answers_first;
+            scratch.drain(|cell| self.settle_after_batch(turn, cell));
+            turn.out.answers_first = false;
+        }
     }
 
     /// A segment that cannot be read.

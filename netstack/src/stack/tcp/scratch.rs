@@ -4,12 +4,18 @@ use super::cell::Cell;
 use super::coalesce::Joined;
 use super::demux::Listeners;
 use super::listening::Listener;
+use super::next::Next;
+use crate::buffer::PacketBuf;
+use crate::device::RxMeta;
+use crate::ip::Cast;
 use crate::reasons::DropReason;
+use crate::stack::admission::Admission;
 use crate::stack::core::Core;
 use crate::stack::counters::TcpCounters;
-use crate::stack::flow::FlowKey;
+use crate::stack::flow::{FlowKey, QueueId};
 use crate::sync::Snapshot;
 use crate::tcp::SynCookies;
+use crate::wire::Ends;
 use std::sync::{Arc, Weak};
 
 /// What TCP keeps for the packets of one batch. The driver of a queue holds on to it, so that its memory
@@ -22,9 +28,8 @@ pub(in crate::stack) struct Scratch {
     held_back: Vec<Arc<Cell>>,
     /// Whether acknowledgments may be held back until the next batch.
     pub(in crate::stack) answers_first: bool,
-    /// Whose the last segment was that the table of flows was asked for. Most segments are of the same flow as the
-    /// one before. It does not keep the connection from being dropped.
-    latest: Option<(FlowKey, Weak<Cell>)>,
+    /// The flow of the last segment. Most segments are of the same flow as the one before.
+    latest: Option<Latest>,
     /// Segments that were joined, and wait for more of them.
     pub(super) joined: Option<Joined>,
     /// The listeners.
@@ -38,7 +43,57 @@ pub(in crate::stack) struct Scratch {
     pub(super) resets_limited: u64,
 }
 
+/// The flow of the last segment.
+struct Latest {
+    key: FlowKey,
+    /// What its packets are known by.
+    ends: Ends,
+    /// What the table of flows said of it, if that was asked. It does not keep the connection from being dropped.
+    cell: Weak<Cell>,
+}
+
 impl Scratch {
+    /// Reads a packet, if it is one of the flow of the last segment with nothing unusual about it: nearly all packets
+    /// are. Then all is known of it that [`ingress::receive`](crate::stack::ingress::receive) would find out.
+    #[inline]
+    pub(in crate::stack) fn next_of_flow(
+        &self,
+        core: &Core,
+        admission: &Admission,
+        from: QueueId,
+        packet: &PacketBuf,
+        meta: &RxMeta,
+    ) -> Option<Next> {
+        let Latest { key, ends, .. } = self.latest.as_ref()?;
+        let &RxMeta { len, checksum_verified, gso_size } = meta;
+        let (mut segment, ip) = ends.read(packet.bytes().get(..len)?, checksum_verified)?;
+        segment.gso_size = gso_size;
+        let changes = core.addresses().changes();
+        // What was found of the first segments counts for those that are joined to them.
+        let admitted = self.joined.as_ref().is_some_and(|joined| joined.from == from)
+            || admission.of(from.interface, key, changes) == Some(Cast::Unicast);
+        (admitted && !core.is_down(from.interface)).then_some(Next { from, ip, segment, len })
+    }
+
+    /// The flow of the last segment.
+    #[inline]
+    pub(super) fn flow(&self) -> Option<FlowKey> {
+        self.latest.as_ref().map(|latest| latest.key)
+    }
+
+    /// The connection of that flow.
+    #[inline]
+    pub(super) fn latest_cell(&self) -> Option<Arc<Cell>> {
+        self.latest.as_ref()?.cell.upgrade().filter(|cell| cell.is_listed())
+    }
+
+    /// A segment of this flow has come.
+    pub(super) fn turn_to(&mut self, key: &FlowKey) {
+        if self.latest.as_ref().is_none_or(|latest| latest.key != *key) {
+            self.latest = Some(Latest { key: *key, ends: key.ends(), cell: Weak::new() });
+        }
+    }
+
     /// The connection got a segment: it is settled at the end of the batch.
     #[inline]
     pub(super) fn mark(&mut self, cell: &Arc<Cell>) {
@@ -50,16 +105,21 @@ impl Scratch {
     /// The connection of `key`, if the segment before was of it too.
     #[inline]
     pub(super) fn same_again(&self, key: &FlowKey) -> Option<Arc<Cell>> {
-        let (latest, cell) = self.latest.as_ref()?;
-        if latest != key {
-            return None;
-        }
-        cell.upgrade().filter(|cell| cell.is_listed())
+        if self.latest.as_ref()?.key == *key { self.latest_cell() } else { None }
     }
 
     /// The table of flows has `cell` for `key`.
     pub(super) fn found(&mut self, key: &FlowKey, cell: &Arc<Cell>) {
-        self.latest = Some((*key, Arc::downgrade(cell)));
+        self.turn_to(key);
+        if let Some(latest) = &mut self.latest {
+            latest.cell = Arc::downgrade(cell);
+        }
+    }
+
+    /// Whether connections got segments.
+    #[inline]
+    pub(super) fn has_marked(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// Calls `settle` for each connection that got segments, which says whether it holds back an acknowledgment.
@@ -74,7 +134,7 @@ impl Scratch {
         // Mostly there is one.
         if dirty.len() == 1 {
             dirty.pop().into_iter().for_each(&mut settle);
-        } else if !dirty.is_empty() {
+        } else {
             dirty.drain(..).for_each(&mut settle);
         }
     }

@@ -23,6 +23,7 @@ mod pending;
 mod pending_fast_open;
 mod reasons;
 mod rest;
+mod same_flow;
 mod tails;
 mod udp;
 

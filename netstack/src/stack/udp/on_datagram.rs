@@ -22,7 +22,7 @@ const LOOKS: usize = 3;
 impl Udp {
     /// A UDP datagram arrived.
     pub(in crate::stack) fn on_datagram(&self, turn: &mut Turn<'_>, arrival: Arrival<'_>) {
-        let Arrival { from, header, cast, bytes: ref packet, meta } = arrival;
+        let Arrival { from, header, cast, bytes: ref packet, meta, .. } = arrival;
         let bytes = packet.bytes().get(header.payload.clone()).unwrap_or_default();
         let Ok(UdpHeader { src_port, dst_port, payload_len }) = parse_udp(bytes) else {
             return self.drop_broken(turn, header, DropReason::PktTooSmall);

@@ -8,7 +8,7 @@ use crate::tcp::seq::Seq;
 use crate::tcp::state::{Input, State};
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
-use crate::wire::{MAX_SACK_BLOCKS, SackBlock, Segment};
+use crate::wire::{MAX_SACK_BLOCKS, SackBlock, Segment, Timestamps};
 use arrayvec::ArrayVec;
 
 /// How far an acknowledgment goes.
@@ -43,7 +43,7 @@ impl Connection {
         }
         self.liveness.on_received(now);
         if ack >= self.snd.una() {
-            self.update_timestamp(now, seg, seq);
+            self.update_timestamp(now, seg.options.timestamps, seq);
         }
         self.take_ack(now, seg, seq, ack);
         self.follow_fin_ack(now, seg, seq)
@@ -51,8 +51,8 @@ impl Connection {
 
     /// RFC 7323 §4.3: TS.Recent follows segments that cover the last acknowledgment sent. It moves
     /// only once the acknowledgment was found acceptable, and as in Linux not old.
-    pub(super) fn update_timestamp(&mut self, now: Instant, seg: &Segment, seq: Seq) {
-        if let (Some(ts), Some(option)) = (&mut self.ts, seg.options.timestamps)
+    pub(super) fn update_timestamp(&mut self, now: Instant, option: Option<Timestamps>, seq: Seq) {
+        if let (Some(ts), Some(option)) = (&mut self.ts, option)
             && seq <= self.rcv.last_ack_sent()
         {
             ts.update(now, option.tsval);

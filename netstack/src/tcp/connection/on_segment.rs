@@ -8,22 +8,25 @@ use crate::tcp::reset::Reset;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
 use crate::time::{Duration, Instant};
-use crate::wire::Segment;
+use crate::wire::{PlainSegment, Segment};
 
 impl Connection {
     /// Processes a segment whose addresses, ports and checksum are this connection's. Says why it, or
     /// its text, was dropped, if it was.
-    pub fn on_segment(&mut self, now: Instant, seg: &Segment, payload: Chunk) -> Option<DropReason> {
+    pub fn on_segment(&mut self, now: Instant, seg: &Segment, mut payload: Chunk) -> Option<DropReason> {
         debug_assert_eq!(seg.payload_len, payload.len());
-        if !self.is_expected(now, seg) {
-            return self.on_unexpected(now, seg, payload);
+        match PlainSegment::of(seg) {
+            Some(plain) if self.is_expected(now, &plain) => {
+                self.on_expected(now, &plain, &mut payload);
+                None
+            }
+            _ => self.on_unexpected(now, seg, payload),
         }
-        self.on_expected(now, seg, payload);
-        None
     }
 
-    /// The same for a segment that [is expected](Self::is_expected).
-    pub fn on_expected(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+    /// The same for a segment that [is expected](Self::is_expected). What is left of its payload is the buffer, if the
+    /// text was copied.
+    pub fn on_expected(&mut self, now: Instant, seg: &PlainSegment, payload: &mut Chunk) {
         self.counters.segs_in += seg.on_wire() as u64;
         self.take_expected(now, seg, payload);
         self.after_segment(now);

@@ -22,18 +22,18 @@ use crate::tcp::seq::Seq;
 use crate::tcp::state::State;
 use crate::tcp::timers::Timer;
 use crate::time::Instant;
-use crate::wire::{Flags, Segment, SeqNum};
+use crate::wire::{Flags, PlainSegment, SeqNum};
 
 impl Connection {
     /// Whether a segment is the next in order on a connection that is established, with nothing said of it but what
     /// `take_expected` looks at.
     #[inline]
-    pub fn is_expected(&self, now: Instant, seg: &Segment) -> bool {
+    pub fn is_expected(&self, now: Instant, seg: &PlainSegment) -> bool {
         let plain = seg.flags.without(Flags::PSH) == Flags::ACK
             && self.state == State::Established
             && self.ecn.is_none()
             && self.passive.is_none();
-        let in_time = match (&self.ts, seg.options.timestamps) {
+        let in_time = match (&self.ts, seg.timestamps) {
             (Some(ts), Some(option)) => !ts.is_late(now, option.tsval),
             _ => true,
         };
@@ -44,14 +44,13 @@ impl Connection {
 
     /// Takes a segment that [is expected](Self::is_expected).
     #[inline]
-    pub(super) fn take_expected(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+    pub(super) fn take_expected(&mut self, now: Instant, seg: &PlainSegment, payload: &mut Chunk) {
         let (una, seq) = (self.snd.una(), self.rcv.nxt());
         let ack = una.nearest(seg.ack);
         self.liveness.on_received(now);
-        self.update_timestamp(now, seg, seq);
+        self.update_timestamp(now, seg.timestamps, seq);
         let no_news = ack == una
             && self.recovery.outstanding() == 0
-            && seg.options.sack.is_empty()
             && self.recovery.state() == CongestionState::Open
             && self.snd.wnd() > 0
             && !self.recovery.has_mtu_probe();
@@ -61,10 +60,10 @@ impl Connection {
             self.follow_mtu_probe();
             self.liveness.on_answer();
             self.snd.after_ack(now, 0);
-        } else if ack > una && seg.options.sack.is_empty() && self.recovery.takes_plain_ack() {
+        } else if ack > una && self.recovery.takes_plain_ack() {
             self.take_plain_ack(now, seg, seq, ack);
         } else {
-            self.take_ack(now, seg, seq, ack);
+            self.take_ack(now, &seg.to_segment(), seq, ack);
         }
         if !payload.is_empty() {
             self.take_expected_text(now, seg, payload);
@@ -72,7 +71,7 @@ impl Connection {
     }
 
     /// As `take_ack`, for an acknowledgment of what was sent once, without ECN and while nothing is missing.
-    fn take_plain_ack(&mut self, now: Instant, seg: &Segment, seq: Seq, ack: Seq) {
+    fn take_plain_ack(&mut self, now: Instant, seg: &PlainSegment, seq: Seq, ack: Seq) {
         let (una, window_before) = (self.snd.una(), self.snd.wnd());
         self.snd.update_window(seq, ack, seg.window);
         let (cwnd_limited, paced) = (self.is_cwnd_limited(), self.is_paced());
@@ -91,12 +90,12 @@ impl Connection {
     }
 
     /// Takes the text of such a segment.
-    fn take_expected_text(&mut self, now: Instant, seg: &Segment, payload: Chunk) {
+    fn take_expected_text(&mut self, now: Instant, seg: &PlainSegment, payload: &mut Chunk) {
         let len = payload.len();
         self.counters.data_segs_in += seg.on_wire() as u64;
         self.counters.bytes_received += len as u64;
         self.rcv.learn_mss(len, seg.gso_size, seg.flags.contains(Flags::PSH));
-        if let (Some(ts), Some(option)) = (&self.ts, seg.options.timestamps)
+        if let (Some(ts), Some(option)) = (&self.ts, seg.timestamps)
             && self.rcv.wants_echo(len, option.tsecr)
             && let Some(rtt) = ts.rtt(now, option.tsecr)
         {
@@ -109,14 +108,14 @@ impl Connection {
 
     /// Whether a segment without text is an acknowledgment from which nothing follows but what
     /// [`Connection::on_quiet_acks`] does.
-    pub fn is_quiet_ack(&self, now: Instant, seg: &Segment) -> bool {
+    pub fn is_quiet_ack(&self, now: Instant, seg: &PlainSegment) -> bool {
         let una = self.snd.una();
         let expected = seg.flags == Flags::ACK
             && seg.payload_len == 0
             && self.state == State::Established
             && seg.seq == self.rcv.nxt().wire()
             && seg.ack == una.wire();
-        let alone = seg.options.sack.is_empty() && self.ecn.is_none() && self.passive.is_none();
+        let alone = self.ecn.is_none() && self.passive.is_none();
         let at_rest = self.recovery.outstanding() == 0
             && !self.snd.has_unsent()
             && !self.snd.wants_room()
@@ -127,7 +126,7 @@ impl Connection {
             && !self.recovery.has_mtu_probe()
             && self.rcv.ack_due() != Due::Now
             && self.outcome.is_silent();
-        let in_time = match (&self.ts, seg.options.timestamps) {
+        let in_time = match (&self.ts, seg.timestamps) {
             (Some(ts), Some(option)) => !ts.is_late(now, option.tsval),
             _ => true,
         };
@@ -164,24 +163,26 @@ pub struct QuietAck {
 }
 
 impl QuietAck {
-    /// The numbers of an acknowledgment.
-    pub fn of(seg: &Segment) -> Self {
-        let tsval = seg.options.timestamps.map(|option| option.tsval);
-        Self { seq: seg.seq, ack: seg.ack, window: seg.window, tsval }
+    /// What a segment says, if it is no more than an acknowledgment.
+    #[inline]
+    pub fn of(seg: &PlainSegment) -> Option<Self> {
+        let tsval = seg.timestamps.map(|option| option.tsval);
+        let bare = seg.flags == Flags::ACK && seg.payload_len == 0;
+        bare.then_some(Self { seq: seg.seq, ack: seg.ack, window: seg.window, tsval })
     }
 
-    /// Whether a segment is such an acknowledgment again, and not older.
+    /// Whether an acknowledgment says no more than this one, and is not older. Then it takes the place of this one.
     #[inline]
-    pub fn is_again(&self, seg: &Segment) -> bool {
-        let in_time = match (self.tsval, seg.options.timestamps) {
-            (Some(last), Some(option)) => option.tsval.wrapping_sub(last) as i32 >= 0,
+    pub fn is_followed_by(&mut self, later: &Self) -> bool {
+        let in_time = match (self.tsval, later.tsval) {
+            (Some(last), Some(tsval)) => tsval.wrapping_sub(last) as i32 >= 0,
             (None, None) => true,
             _ => false,
         };
-        in_time
-            && seg.flags == Flags::ACK
-            && seg.payload_len == 0
-            && (seg.seq, seg.ack, seg.window) == (self.seq, self.ack, self.window)
-            && seg.options.sack.is_empty()
+        let follows = (later.seq, later.ack, later.window) == (self.seq, self.ack, self.window) && in_time;
+        if follows {
+            self.tsval = later.tsval;
+        }
+        follows
     }
 }

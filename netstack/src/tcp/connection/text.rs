@@ -10,7 +10,7 @@ use crate::tcp::reset::Reset;
 use crate::tcp::seq::Seq;
 use crate::tcp::state::{Input, State};
 use crate::time::Instant;
-use crate::wire::{Flags, Segment};
+use crate::wire::{Flags, PlainSegment, Segment};
 
 impl Connection {
     /// Seventh: the segment's text. If it goes on, why the text is dropped, if it is.
@@ -66,7 +66,7 @@ impl Connection {
 
     /// Whether several segments that the stack has joined can be taken as one: they carry what comes next, nothing
     /// is missing, and all of it is in the window.
-    pub fn takes_joined(&self, seg: &Segment) -> bool {
+    pub fn takes_joined(&self, seg: &PlainSegment) -> bool {
         let seq = self.rcv.nxt().nearest(seg.seq);
         self.state.can_receive() && self.rcv.is_next(seq, seg.payload_len)
     }

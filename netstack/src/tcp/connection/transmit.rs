@@ -137,6 +137,19 @@ impl Connection {
         transmit.is_partial(max_payload) && rest < self.snd.mss()
     }
 
+    /// Whether nothing is left to send but new data for less than a segment: the [tail](Self::is_tail) of what was
+    /// written, if it may be sent at all.
+    #[inline]
+    pub fn has_only_tail(&self, now: Instant) -> bool {
+        (1..self.current_mss(now)).contains(&self.snd.unsent())
+            && !self.snd.fin_unacked()
+            && self.liveness.probe().is_none()
+            && self.recovery.board().next_lost().is_none()
+            && self.rcv.ack_due() != Due::Now
+            && self.outcome.reset().is_none()
+            && self.passive.is_none()
+    }
+
     /// The payload of `transmit`, in pieces.
     pub fn payload<'a>(&'a self, transmit: &Transmit, pieces: &mut ArrayVec<&'a [u8], MAX_PIECES>) {
         if let Some(start) = transmit.payload_start() {

@@ -464,7 +464,7 @@ impl Receiver {
                 return Received::Dropped(DropReason::ProtoMem);
             }
         } else if self.assembler.is_empty() {
-            self.accept(chunk);
+            self.accept(&mut chunk);
         } else {
             self.accept_beside_queued(chunk);
         }
@@ -482,7 +482,7 @@ impl Receiver {
             let begin = self.rcv_nxt;
             let new = chunk.as_slice().get(..queued.since(begin)).unwrap_or_default();
             if !new.is_empty() {
-                self.accept(chunk.copy_of(new));
+                self.accept(&mut chunk.copy_of(new));
             }
             self.drain_assembler();
             let taken = self.rcv_nxt.since(begin);
@@ -494,11 +494,12 @@ impl Receiver {
             }
             chunk.advance(taken);
         }
-        self.accept(chunk);
+        self.accept(&mut chunk);
     }
 
+    /// Takes text that begins at RCV.NXT. What is left of the chunk is its buffer, if it was copied.
     #[inline]
-    fn accept(&mut self, chunk: Chunk) {
+    fn accept(&mut self, chunk: &mut Chunk) {
         self.rcv_nxt += chunk.len();
         if !self.discard {
             self.buffer.push(chunk);
@@ -531,7 +532,7 @@ impl Receiver {
             if let Some(end) = end {
                 chunk.truncate(end.since(self.rcv_nxt));
             }
-            self.accept(chunk);
+            self.accept(&mut chunk);
         }
     }
 

@@ -63,13 +63,14 @@ impl RecvBuffer {
         self.len == 0
     }
 
-    /// Appends a payload: the chunk itself where it is large, a copy in the last chunk otherwise.
-    pub(super) fn push(&mut self, chunk: Chunk) {
+    /// Appends a payload: the chunk itself where it is large, a copy in the last chunk otherwise. Then the chunk is
+    /// left to its owner, who has another use for its buffer.
+    pub(super) fn push(&mut self, chunk: &mut Chunk) {
         self.len += chunk.len();
         let joins =
             chunk.len() <= SMALL && self.chunks.back().is_some_and(|tail| tail.spare() >= chunk.len());
-        if worth_keeping(&chunk) && !joins {
-            self.put(chunk);
+        if worth_keeping(chunk) && !joins {
+            self.put(std::mem::replace(chunk, Chunk::empty()));
             return;
         }
         let mut rest = chunk.as_slice();
@@ -234,7 +235,7 @@ mod tests {
         let mut buffer = RecvBuffer::default();
         let sent: Vec<u8> = (0..50_000u32).map(|i| (i * 7) as u8).collect();
         for piece in sent.chunks(1371) {
-            buffer.push(Chunk::copy_from(piece));
+            buffer.push(&mut Chunk::copy_from(piece));
         }
         assert_eq!(buffer.len(), sent.len());
         let mut peeked = vec![0; 4000];
@@ -270,7 +271,7 @@ mod tests {
         for piece in sent.chunks(1000) {
             let mut packet = pool.take();
             packet.bytes_mut()[..piece.len()].copy_from_slice(piece);
-            buffer.push(packet.into_chunk(0, piece.len()));
+            buffer.push(&mut packet.into_chunk(0, piece.len()));
         }
         read(&mut buffer, 100);
         let before = buffer.memory();
@@ -285,7 +286,7 @@ mod tests {
         let pool = Pool::new();
         let mut buffer = RecvBuffer::default();
         for _ in 0..100 {
-            buffer.push(pool.take().into_chunk(40, 41));
+            buffer.push(&mut pool.take().into_chunk(40, 41));
         }
         let held: usize = buffer.chunks.iter().map(Chunk::capacity).sum();
         assert!(held <= FIRST_TAIL, "{held} bytes held for 100");
@@ -298,7 +299,7 @@ mod tests {
             let mut buffer = RecvBuffer::default();
             while buffer.len() < 200_000 {
                 for size in sizes {
-                    buffer.push(PacketBuf::copy_from(&vec![0; 40 + size]).into_chunk(40, 40 + size));
+                    buffer.push(&mut PacketBuf::copy_from(&vec![0; 40 + size]).into_chunk(40, 40 + size));
                 }
             }
             let held: usize = buffer.chunks.iter().map(|chunk| chunk.capacity() + CHUNK_OVERHEAD).sum();
@@ -312,7 +313,7 @@ mod tests {
         packet.bytes_mut().fill(3);
         let address = packet.bytes().as_ptr();
         let mut buffer = RecvBuffer::default();
-        buffer.push(packet.into_chunk(0, 60_000));
+        buffer.push(&mut packet.into_chunk(0, 60_000));
         assert_eq!(buffer.chunks[0].as_slice().as_ptr(), address);
     }
 
@@ -328,7 +329,7 @@ mod tests {
                         let bytes: Vec<u8> = (0..n).map(|i| next.wrapping_add((i % 251) as u8)).collect();
                         next = next.wrapping_add(91);
                         model.extend(&bytes);
-                        buffer.push(if pooled {
+                        buffer.push(&mut if pooled {
                             let mut packet = pool.take();
                             packet.bytes_mut()[40..40 + n].copy_from_slice(&bytes);
                             packet.into_chunk(40, 40 + n)

@@ -8,7 +8,7 @@ use crate::tcp::{
     SynStep, Transmit,
 };
 use crate::time::{Duration, Instant};
-use crate::wire::{Ecn, Flags, Segment, SeqNum};
+use crate::wire::{Ecn, Flags, PlainSegment, Segment, SeqNum};
 use arrayvec::ArrayVec;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -80,6 +80,8 @@ pub(super) struct Pair {
     /// Segments that were expected, and those that acknowledged what was sent once while nothing was missing.
     pub(super) expected: usize,
     pub(super) plain_acks: usize,
+    /// Segments that were seen to be the end of what was written before they were made.
+    pub(super) tails: usize,
     in_flight: BTreeMap<(Instant, u64), (usize, Segment, Vec<u8>)>,
     order: u64,
     rng: ChaCha8Rng,
@@ -156,6 +158,7 @@ impl Pair {
             step_by_step: false,
             expected: 0,
             plain_acks: 0,
+            tails: 0,
             in_flight: BTreeMap::new(),
             order: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -197,7 +200,14 @@ impl Pair {
     pub(super) fn pump(&mut self) {
         for end in 0..2 {
             let mut burst = 0;
-            while let Some(t) = self.ends[end].conn.poll_transmit(self.now, self.wire.offload) {
+            loop {
+                let conn = &mut self.ends[end].conn;
+                let only_tail = conn.has_only_tail(self.now);
+                let transmit = conn.poll_transmit(self.now, self.wire.offload);
+                let is_tail = |transmit| conn.is_tail(transmit, self.wire.offload);
+                assert!(!only_tail || transmit.as_ref().is_none_or(is_tail), "{transmit:?} is no tail");
+                self.tails += usize::from(only_tail && transmit.is_some());
+                let Some(t) = transmit else { break };
                 self.transmit(end, &t);
                 burst += 1;
                 assert!(burst < 100_000, "end {end} sends for ever: {t:?}");
@@ -272,15 +282,19 @@ impl Pair {
                 break;
             }
             let (to, segment, bytes) = entry.remove();
-            if self.predicted.is_some() && self.ends[to].conn.is_quiet_ack(self.now, &segment) {
+            let plain = PlainSegment::of(&segment);
+            if let Some(plain) = &plain
+                && self.predicted.is_some()
+                && self.ends[to].conn.is_quiet_ack(self.now, plain)
+            {
                 self.predicted = self.predicted.map(|count| count + 1);
-                self.take_quietly(to, &segment);
+                self.take_quietly(to, plain);
                 continue;
             }
             let (conn, text) = (&mut self.ends[to].conn, Chunk::copy_from(&bytes));
-            let expected = conn.is_expected(self.now, &segment);
+            let expected = plain.is_some_and(|plain| conn.is_expected(self.now, &plain));
             self.expected += usize::from(expected);
-            let advances = segment.ack != conn.sender().una().wire() && segment.options.sack.is_empty();
+            let advances = segment.ack != conn.sender().una().wire();
             self.plain_acks += usize::from(expected && advances && conn.recovery().takes_plain_ack());
             if self.step_by_step {
                 conn.on_unexpected(self.now, &segment, text);
@@ -306,9 +320,9 @@ impl Pair {
     }
 
     /// Takes a segment the short way, and makes sure that nothing follows from it.
-    fn take_quietly(&mut self, to: usize, segment: &Segment) {
+    fn take_quietly(&mut self, to: usize, segment: &PlainSegment) {
         let (now, conn) = (self.now, &mut self.ends[to].conn);
-        conn.on_quiet_acks(now, &QuietAck::of(segment), 1);
+        conn.on_quiet_acks(now, &QuietAck::of(segment).unwrap(), 1);
         let taken = format!("{conn:?}");
         assert_eq!(conn.poll_transmit(now, self.wire.offload), None, "after {segment:?}");
         assert_eq!(conn.take_events(), Events::NONE, "after {segment:?}");

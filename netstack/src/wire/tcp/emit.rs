@@ -9,14 +9,15 @@
     )
 )]
 
-use super::header::{CHECKSUM_OFFSET, FAST_OPEN_MAGIC, MAX_TCP_OPTIONS, TCP_HEADER_LEN, kind, length};
+use super::header::{
+    CHECKSUM_OFFSET, FAST_OPEN_MAGIC, MAX_TCP_OPTIONS, TCP_HEADER_LEN, USUAL_TIMESTAMPS, kind, length,
+};
 use crate::wire::checksum::pseudo_header;
 use crate::wire::header::HeaderBuf;
 use crate::wire::ip::{IpMeta, emit_ip, ip_header_len};
 use crate::wire::{
     AccEcn, ChecksumOffload, FastOpenCookie, FastOpenOption, Options, Segment, Timestamps, protocol,
 };
-use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 
 /// Where the TCP checksum is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +57,8 @@ pub fn emit_tcp(
     checksum: ChecksumMode,
 ) -> Option<ChecksumOffload> {
     let TcpDatagram { ip, src_port, dst_port, segment, payload } = *datagram;
-    let payload_len: usize = payload.iter().map(|piece| piece.len()).sum();
-    debug_assert_eq!(payload_len, segment.payload_len, "payload and segment differ");
+    let payload_len = segment.payload_len;
+    debug_assert_eq!(payload.iter().map(|piece| piece.len()).sum::<usize>(), payload_len);
     let ip_len = ip_header_len(&ip.dst);
     let plain = segment.options.has_only_timestamps();
     let tcp_len = TCP_HEADER_LEN
@@ -70,20 +71,19 @@ pub fn emit_tcp(
     let (ip_header, tcp_header) = header.split_at_mut(ip_len);
     emit_ip(ip_header, ip, protocol::TCP, tcp_len + payload_len);
 
-    let mut tcp = TcpPacket::new_unchecked(&mut *tcp_header);
-    tcp.set_src_port(src_port);
-    tcp.set_dst_port(dst_port);
-    tcp.set_seq_number(TcpSeqNumber(segment.seq.raw() as i32));
-    tcp.set_ack_number(TcpSeqNumber(segment.ack.raw() as i32));
-    tcp.set_header_len(tcp_len as u8);
-    tcp.set_window_len(segment.window);
-    tcp.set_urgent_at(segment.urgent);
+    let (fixed, options) = tcp_header.split_first_chunk_mut::<TCP_HEADER_LEN>().expect("a whole header");
+    let [a, b] = src_port.to_be_bytes();
+    let [c, d] = dst_port.to_be_bytes();
     let [high, low] = segment.flags.bits().to_be_bytes();
-    tcp_header[12] |= high;
-    tcp_header[13] = low;
-    match (&segment.options.timestamps, tcp_header[TCP_HEADER_LEN..].first_chunk_mut()) {
+    let [w, x] = segment.window.to_be_bytes();
+    let [u, v] = segment.urgent.to_be_bytes();
+    let (seq, ack) = (segment.seq.raw().to_be_bytes(), segment.ack.raw().to_be_bytes());
+    // Words: a header is written for each packet.
+    let words = [[a, b, c, d], seq, ack, [(tcp_len as u8) << 2 | high, low, w, x], [0, 0, u, v]];
+    fixed.copy_from_slice(words.as_flattened());
+    match (&segment.options.timestamps, options.first_chunk_mut()) {
         (Some(timestamps), Some(to)) if plain => emit_timestamps(to, timestamps),
-        _ => emit_options(&mut tcp_header[TCP_HEADER_LEN..], &segment.options),
+        _ => emit_options(options, &segment.options),
     }
 
     let mut sum = pseudo_header(ip.src, ip.dst, protocol::TCP, tcp_len + payload_len);
@@ -106,7 +106,7 @@ pub fn emit_tcp(
 #[inline]
 fn emit_timestamps(to: &mut [u8; 12], timestamps: &Timestamps) {
     let &Timestamps { tsval, tsecr } = timestamps;
-    to[..4].copy_from_slice(&[kind::NOP, kind::NOP, kind::TIMESTAMPS, length::TIMESTAMPS]);
+    to[..4].copy_from_slice(&USUAL_TIMESTAMPS);
     to[4..8].copy_from_slice(&tsval.to_be_bytes());
     to[8..].copy_from_slice(&tsecr.to_be_bytes());
 }

@@ -56,6 +56,9 @@ pub(super) mod length {
     pub(in crate::wire::tcp) const ACC_ECN_FIELD: usize = 3;
 }
 
+/// What is in front of the values of the timestamps where they stand alone (RFC 7323 appendix A).
+pub(super) const USUAL_TIMESTAMPS: [u8; 4] = [kind::NOP, kind::NOP, kind::TIMESTAMPS, length::TIMESTAMPS];
+
 /// Why bytes are not a TCP segment. Such packets are dropped silently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpHeaderError {

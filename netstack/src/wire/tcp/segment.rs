@@ -223,13 +223,19 @@ impl Segment {
 
     /// How many segments were on the wire: more than one for a super-segment.
     pub fn on_wire(&self) -> usize {
-        self.gso_size.map_or(1, |size| self.payload_len.div_ceil(usize::from(size.max(1))).max(1))
+        on_wire(self.payload_len, self.gso_size)
     }
 
     /// Whether the segment takes no sequence space.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Of how many segments with `gso_size` bytes each a super-segment was made.
+#[inline]
+pub(super) fn on_wire(payload_len: usize, gso_size: Option<u16>) -> usize {
+    gso_size.map_or(1, |size| payload_len.div_ceil(usize::from(size.max(1))).max(1))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::readiness::Events;
 use crate::stack::tcp::cell::{Cell, SocketState, Stage, Tail};
 use crate::stack::turn::Turn;
 use crate::tcp::{Completion, QuietAck};
-use crate::wire::Segment;
+use crate::wire::PlainSegment;
 
 /// What became of a segment on the short way.
 pub(super) enum Short {
@@ -19,38 +19,43 @@ pub(super) enum Short {
     /// The connection took it.
     Taken,
     /// It is not for the short way.
-    Not(Chunk),
+    Not,
 }
 
-/// Gives a segment to a locked connection, if it is one that is expected.
+/// Gives a segment to a locked connection, if it is one that is expected. What is left of its payload then is the
+/// buffer, if the text was copied.
 #[inline]
 pub(super) fn take_expected(
     turn: &mut Turn<'_>,
     cell: &Cell,
     state: &mut SocketState,
-    segment: &Segment,
-    payload: Chunk,
+    segment: &PlainSegment,
+    payload: &mut Chunk,
 ) -> Short {
     if turn.core.memory().is_pressed() || cell.has_backlog() {
-        return Short::Not(payload);
+        return Short::Not;
     }
     // One after the other, they are for the cell alone.
-    let empty = payload.is_empty();
-    if empty && state.keeps_quiet(segment) {
+    let ack = QuietAck::of(segment);
+    if let Some(ack) = &ack
+        && state.keeps_quiet(ack)
+    {
         turn.not_before(&mut state.latest);
         return Short::Quiet;
     }
     state.disturb();
     let plain = state.is_plain();
     let now = turn.now.max(state.latest);
-    let Stage::Connected(connection) = &mut state.stage else { return Short::Not(payload) };
+    let Stage::Connected(connection) = &mut state.stage else { return Short::Not };
     if !plain {
-        return Short::Not(payload);
+        return Short::Not;
     }
-    if empty && connection.is_quiet_ack(now, segment) {
+    if let Some(ack) = ack
+        && connection.is_quiet_ack(now, segment)
+    {
         turn.not_before(&mut state.latest);
-        connection.on_quiet_acks(turn.now, &QuietAck::of(segment), 1);
-        state.expect_quiet(segment);
+        connection.on_quiet_acks(turn.now, &ack, 1);
+        state.expect_quiet(ack);
         return Short::Quiet;
     }
     if connection.is_expected(now, segment) && !connection.ack_urgent() {
@@ -58,7 +63,7 @@ pub(super) fn take_expected(
         connection.on_expected(turn.now, segment, payload);
         return Short::Taken;
     }
-    Short::Not(payload)
+    Short::Not
 }
 
 impl Held<'_, '_> {

@@ -146,7 +146,12 @@ fn transmit_connection(
     let whole = if cuts { max_payload } else { 0 };
     let Budget { sent: done, tail_waits_after, counters, watch } = budget;
     let now = turn.now;
-    while let Some(transmit) = connection.poll_transmit(now, max_payload) {
+    loop {
+        // Seen before the segment is made.
+        if *done >= tail_waits_after && connection.has_only_tail(now) {
+            return Progress::More;
+        }
+        let Some(transmit) = connection.poll_transmit(now, max_payload) else { return Progress::Done };
         let waits = *done >= tail_waits_after && connection.is_tail(&transmit, whole);
         if *done >= HOLD_BYTES || waits {
             return Progress::More;
@@ -182,7 +187,6 @@ fn transmit_connection(
         *done += transmit.segment.payload_len.max(64);
         connection.on_transmitted(now, &transmit);
     }
-    Progress::Done
 }
 
 /// Notes a segment that was sent.

@@ -13,12 +13,12 @@ impl Receiver {
     }
 
     /// Takes text that it [expects](Self::expects), and decides when to acknowledge it. The rest of what comes with
-    /// it was told before.
+    /// it was told before. What is left of the chunk is its buffer, if the text was copied.
     #[inline]
     pub(in crate::tcp) fn on_expected_text(
         &mut self,
         now: Instant,
-        chunk: Chunk,
+        chunk: &mut Chunk,
         srtt: Option<Duration>,
         rto: impl FnOnce() -> Duration,
     ) {

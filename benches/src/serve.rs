@@ -215,7 +215,11 @@ async fn kernel(polls: bool) -> io::Result<()> {
         if polls && service == Service::Echo {
             let listener = listener.into_std()?;
             listener.set_nonblocking(false)?;
-            thread::Builder::new().name("listener".to_owned()).spawn(move || polled::echo(&listener))?;
+            thread::Builder::new().name("listener".to_owned()).spawn(move || {
+                if let Err(error) = polled::echo(&listener) {
+                    eprintln!("the polled echo ends: {error}");
+                }
+            })?;
         } else {
             tokio::spawn(services::serve(listener, service));
         }

@@ -40,6 +40,12 @@ impl Driven {
         self.model.forged(|_, payload| payload.extend_from_slice(text))
     }
 
+    /// The last segment, from another port: of a flow that there is not.
+    fn other_flow(&self) -> Passing {
+        let (from, to, segment, text) = self.model.tcp.clone().unwrap();
+        Passing { tcp: Some((from ^ 1, to, segment, text)), ..self.model.clone() }
+    }
+
     fn knows(&self, bytes: &[u8]) -> bool {
         self.knows_on(QUEUE, bytes)
     }
@@ -112,10 +118,7 @@ fn what_is_unusual_has_to_be_parsed() {
             broken[25] ^= 1;
             broken
         }),
-        ("another port", {
-            let (from, to, segment, text) = driven.model.tcp.clone().unwrap();
-            Passing { tcp: Some((from ^ 1, to, segment, text)), ..driven.model.clone() }.forged(|_, _| {})
-        }),
+        ("another port", driven.other_flow().forged(|_, _| {})),
         ("an urgent pointer", driven.model.forged(|segment, _| segment.urgent = 1)),
         ("more options", driven.model.forged(|segment, _| segment.options.window_scale = Some(1))),
     ];
@@ -158,8 +161,7 @@ fn a_flow_that_comes_between_makes_the_next_packet_a_stranger_and_no_more() {
     let mut driven = Driven::new(|_, _| {});
     let ack = driven.packet(&[]);
     driven.receive_alone(&ack);
-    let (from, to, segment, text) = driven.model.tcp.clone().unwrap();
-    let other = Passing { tcp: Some((from ^ 1, to, segment, text)), ..driven.model.clone() };
+    let other = driven.other_flow();
     // It belongs to nobody and is answered with a reset. The flow before it is still the last one that was found.
     driven.receive_alone(&other.forged(|_, _| {}));
     assert!(driven.knows(&ack));

@@ -10,28 +10,35 @@ use crate::config::Config;
 use crate::device::{Device, Pair, PairConfig, Readiness, Signal};
 use crate::readiness::Events;
 use crate::stack::{Batch, Cell, Engine, Family, Interface, Observer, QueueId, Unconnected};
-use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Published, Rank, Snapshot};
 use crate::tcp::State;
 use crate::time::{Duration, Instant};
 use shuttle::future::block_on;
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
+use shuttle::sync::Mutex;
 use shuttle::thread;
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::Interest;
 
 /// Tries a test in many schedules: at random, and with few changes of who is preferred, which finds what
-/// needs an order that chance seldom brings. `NETSTACK_SCHEDULES` says how many of each.
+/// needs an order that chance seldom brings. `NETSTACK_SCHEDULES` says how many of each; with
+/// `NETSTACK_REPLAY`, the path of a file, the one schedule in it is run.
 fn explore(share: usize, test: fn()) {
-    let schedules: usize =
-        std::env::var("NETSTACK_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
-    let schedules = (schedules / share).max(1);
     let mut config = shuttle::Config::new();
     // An engine is driven on this stack.
     config.stack_size = 1 << 20;
+    if let Some(path) = std::env::var_os("NETSTACK_REPLAY") {
+        let replayed = ReplayScheduler::new_from_file(path).expect("a file with a schedule");
+        shuttle::Runner::new(replayed, config).run(test);
+        return;
+    }
+    let schedules: usize =
+        std::env::var("NETSTACK_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
+    let schedules = (schedules / share).max(1);
     shuttle::Runner::new(RandomScheduler::new(schedules), config.clone()).run(test);
     shuttle::Runner::new(PctScheduler::new(3, schedules), config).run(test);
 }
@@ -331,16 +338,55 @@ impl Host {
     }
 }
 
-/// The time of all threads.
-struct Clock(AtomicU64);
+/// The time of all threads. It stands still during a call, as if that took no time: a call in which a thread
+/// is suspended sends with the time of its beginning, and keeps the acknowledgment from the connection that it
+/// has locked. Were time to pass meanwhile, a retransmission would be right.
+struct Clock(Mutex<Time>);
+
+struct Time {
+    now: Instant,
+    /// How many calls are under way.
+    calls: usize,
+    /// The driver, which waits for their end.
+    waiting: Option<Waker>,
+}
 
 impl Clock {
-    fn now(&self) -> Instant {
-        Instant::from_nanos(self.0.load(Ordering::SeqCst))
+    fn new(now: Instant) -> Self {
+        Self(Mutex::new(Time { now, calls: 0, waiting: None }))
     }
 
-    fn set(&self, now: Instant) {
-        self.0.store(now.as_nanos(), Ordering::SeqCst);
+    fn now(&self) -> Instant {
+        self.0.lock().unwrap().now
+    }
+
+    fn during<T>(&self, call: impl FnOnce(Instant) -> T) -> T {
+        let now = {
+            let mut time = self.0.lock().unwrap();
+            time.calls += 1;
+            time.now
+        };
+        let result = call(now);
+        let waiting = {
+            let mut time = self.0.lock().unwrap();
+            time.calls -= 1;
+            if time.calls == 0 { time.waiting.take() } else { None }
+        };
+        if let Some(driver) = waiting {
+            driver.wake();
+        }
+        result
+    }
+
+    /// Moves on to `at`; pending during a call.
+    fn poll_pass(&self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let mut time = self.0.lock().unwrap();
+        if time.calls > 0 {
+            time.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        time.now = time.now.max(at);
+        Poll::Ready(())
     }
 }
 
@@ -371,7 +417,7 @@ fn drive(hosts: &[Host; 2], clock: &Clock, done: &AtomicBool) {
             }
             let next = hosts.iter().filter_map(|host| host.engine.next_deadline()).min();
             match next.filter(|at| *at <= busy_at + LONGEST) {
-                Some(at) => clock.set(now.max(at)),
+                Some(at) => ready!(clock.poll_pass(cx, at)),
                 None => return Poll::Pending,
             }
         }
@@ -421,7 +467,7 @@ fn a_writer_a_reader_and_a_driver_get_all_bytes_across() {
         let [writable, readable] =
             [Events::WRITABLE, Events::NONE].map(|on| Arc::new(Registration::assuming(on)));
         let [near, far] = connect(&hosts, [&writable, &readable]);
-        let clock = Arc::new(Clock(AtomicU64::new(START.as_nanos())));
+        let clock = Arc::new(Clock::new(START));
         let done = Arc::new(AtomicBool::new(false));
         let driver = {
             let (hosts, clock, done) = (Arc::clone(&hosts), Arc::clone(&clock), Arc::clone(&done));
@@ -434,8 +480,10 @@ fn a_writer_a_reader_and_a_driver_get_all_bytes_across() {
                 let mut written = 0;
                 while written < BYTES {
                     let attempt = |_| {
-                        hosts[0].engine.with_tcp(clock.now(), |tcp, turn| {
-                            tcp.write(turn, &near, &[IoSlice::new(&bytes[written..])])
+                        clock.during(|now| {
+                            hosts[0].engine.with_tcp(now, |tcp, turn| {
+                                tcp.write(turn, &near, &[IoSlice::new(&bytes[written..])])
+                            })
                         })
                     };
                     let mut attempt = attempt;
@@ -448,9 +496,11 @@ fn a_writer_a_reader_and_a_driver_get_all_bytes_across() {
         while read < BYTES {
             let mut to = [0; 5_000];
             let attempt = || {
-                hosts[1]
-                    .engine
-                    .with_tcp(clock.now(), |tcp, turn| tcp.read(turn, &far, &mut [IoSliceMut::new(&mut to)]))
+                clock.during(|now| {
+                    hosts[1]
+                        .engine
+                        .with_tcp(now, |tcp, turn| tcp.read(turn, &far, &mut [IoSliceMut::new(&mut to)]))
+                })
             };
             let got = block_on(readable.async_io(Interest::READABLE, attempt)).unwrap();
             assert!(to[..got].iter().enumerate().all(|(n, got)| *got == byte(read + n)), "after {read}");

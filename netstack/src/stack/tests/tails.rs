@@ -1,7 +1,9 @@
 //! The end of a large write, which is less than the device takes at once: it waits for a moment for what is written next.
 
 use super::SECOND;
-use crate::stack::testing::{self, LinkSpec, Net, Socket, receive};
+use crate::stack::testing::{self, LinkSpec, Net, QUEUE, Socket, receive};
+use crate::time::Duration;
+use crate::wire::Flags;
 
 const BLOCK: usize = 65_536;
 
@@ -97,5 +99,20 @@ fn what_is_small_never_waits() {
     for len in [1, 100, 1460, 20_000, 60_000] {
         assert_eq!(net.write(&client, &vec![2; len]).unwrap(), len);
         assert_eq!(sent(&net), [len]);
+        assert!(!net.engine(0).has_waiting(QUEUE), "nothing is left of {len} bytes");
     }
+}
+
+#[test]
+fn a_reset_does_not_wait_for_its_turn() {
+    let (net, client, _server) = opened(false);
+    assert_eq!(net.write(&client, &vec![2; BLOCK]).unwrap(), BLOCK);
+    assert!(sent(&net)[0] < BLOCK, "the end waits");
+    net.engine(0).with_tcp(net.now, |tcp, turn| {
+        tcp.with_options(turn, &client.cell, |options| options.linger = Some(Duration::ZERO))
+    });
+    net.close(client);
+    let trace = net.cable.take_trace();
+    let [reset] = &trace[..] else { panic!("{} packets", trace.len()) };
+    assert!(reset.segment().flags.contains(Flags::RST));
 }

@@ -168,10 +168,10 @@ mod tests {
         for v6 in [false, true] {
             for timestamps in [false, true] {
                 for text in [&b""[..], b"x", &[7; 1400]] {
-                    let packet = packet(v6, timestamps, 3, text);
+                    let packet = packet(v6, timestamps, 0xa3, text);
                     let (segment, ip) = ends(v6).read(&packet, false).expect("a usual packet");
                     assert_eq!(Some((segment.to_segment(), ip)), parsed(v6, &packet, false));
-                    assert_eq!((ip.traffic_class, segment.ecn), (3, Ecn::Ce));
+                    assert_eq!((ip.traffic_class, segment.ecn), (0xa3, Ecn::Ce));
                     // The lower byte of the acknowledgment number.
                     let mut broken = packet;
                     broken[if v6 { 51 } else { 31 }] ^= 1;

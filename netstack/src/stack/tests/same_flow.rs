@@ -4,7 +4,9 @@ use super::SECOND;
 use crate::buffer::PacketBuf;
 use crate::config::{Config, ReversePath};
 use crate::device::RxMeta;
+use crate::stack::tcp::Tcp;
 use crate::stack::testing::{LinkSpec, Net, Passing, QUEUE, Socket, address};
+use crate::stack::turn::Turn;
 use crate::stack::{Batch, Engine, Family, QueueId};
 use crate::wire::{Flags, checksum};
 
@@ -57,15 +59,24 @@ impl Driven {
 
     /// The driver receives a packet.
     fn receive(&mut self, bytes: &[u8]) {
+        self.receive_cut(bytes, None);
+    }
+
+    /// The driver receives a packet, which is a super-segment if there is a size of its segments.
+    fn receive_cut(&mut self, bytes: &[u8], gso_size: Option<u16>) {
         let mut packet = self.engine().core().pool().take();
         packet.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-        let meta = RxMeta { len: bytes.len(), ..RxMeta::default() };
+        let meta = RxMeta { len: bytes.len(), gso_size, ..RxMeta::default() };
         self.net.engine(0).on_packet(self.net.now, QUEUE, packet, meta, &mut self.batch);
     }
 
     /// A batch of one packet.
     fn receive_alone(&mut self, bytes: &[u8]) {
         self.receive(bytes);
+        self.end_batch();
+    }
+
+    fn end_batch(&mut self) {
         self.net.engine(0).end_batch(self.net.now, &mut self.batch);
         self.batch.deliver(self.net.engine(0));
     }
@@ -154,6 +165,30 @@ fn where_routes_are_asked_each_packet_is_but_those_of_one_batch() {
     let first = driven.packet(&[2; 1000]);
     driven.receive(&first);
     assert!(driven.knows(&ack));
+    driven.engine().core().set_down(0, true).unwrap();
+    assert!(!driven.knows(&ack), "the interface is down");
+}
+
+#[test]
+fn a_super_segment_counts_as_the_segments_that_went_into_it() {
+    let mut driven = Driven::new(|_, _| {});
+    let ack = driven.packet(&[]);
+    driven.receive_alone(&ack);
+    let segs_in = |driven: &Driven| {
+        let info = |tcp: &Tcp, turn: &mut Turn<'_>| tcp.info(turn, &driven.socket.cell);
+        driven.engine().with_tcp(driven.net.now, info).unwrap().segs_in
+    };
+    let before = segs_in(&driven);
+    for nth in 0..2 {
+        let next = driven.model.forged(|segment, text| {
+            segment.seq = segment.seq + 1400 * nth;
+            text.extend_from_slice(&[2; 1400]);
+        });
+        driven.receive_cut(&next, Some(500));
+        driven.end_batch();
+    }
+    assert_eq!(segs_in(&driven), before + 6);
+    assert_eq!(driven.net.read_available(&driven.socket).0, [2; 2800]);
 }
 
 #[test]

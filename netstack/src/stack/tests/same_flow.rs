@@ -4,9 +4,7 @@ use super::SECOND;
 use crate::buffer::PacketBuf;
 use crate::config::{Config, ReversePath};
 use crate::device::RxMeta;
-use crate::stack::tcp::Tcp;
 use crate::stack::testing::{LinkSpec, Net, Passing, QUEUE, Socket, address};
-use crate::stack::turn::Turn;
 use crate::stack::{Batch, Engine, Family, QueueId};
 use crate::wire::{Flags, checksum};
 
@@ -175,8 +173,8 @@ fn a_super_segment_counts_as_the_segments_that_went_into_it() {
     let ack = driven.packet(&[]);
     driven.receive_alone(&ack);
     let segs_in = |driven: &Driven| {
-        let info = |tcp: &Tcp, turn: &mut Turn<'_>| tcp.info(turn, &driven.socket.cell);
-        driven.engine().with_tcp(driven.net.now, info).unwrap().segs_in
+        let info = driven.engine().with_tcp(driven.net.now, |tcp, turn| tcp.info(turn, &driven.socket.cell));
+        info.unwrap().segs_in
     };
     let before = segs_in(&driven);
     for nth in 0..2 {

@@ -24,8 +24,11 @@ fn axum_hello() {
 #[test]
 fn hyper_client() {
     let text = output("hyper_client", &[]);
-    assert_eq!(text.matches("200 OK: Hello over TLS").count(), 3, "{text}");
-    assert!(text.ends_with("1 connection for three requests\n"), "{text}");
+    assert_eq!(text.matches("200 OK: Hello over TLS").count(), 10, "{text}");
+    // One as a rule; two where a busy machine returns the first one to the pool too late for the second request.
+    // Without a pool there would be ten.
+    let (_, connections) = text.trim_end().rsplit_once("connections for 10 requests: ").expect(&text);
+    assert!((1..=5).contains(&connections.parse().unwrap()), "{text}");
 }
 
 #[test]

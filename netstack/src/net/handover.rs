@@ -181,12 +181,29 @@ impl<W: Work> Queue for Handover<W> {
 
 #[cfg(not(all(test, netstack_shuttle)))]
 thread_local! {
-    /// The queues that this thread is to serve. None if it does not serve any.
-    static DUE: RefCell<Option<VecDeque<Arc<dyn Queue>>>> = const { RefCell::new(None) };
+    static DUE: RefCell<Due> = const { RefCell::new(Due::NONE) };
 }
 #[cfg(all(test, netstack_shuttle))]
 shuttle::thread_local! {
-    static DUE: RefCell<Option<VecDeque<Arc<dyn Queue>>>> = RefCell::new(None);
+    static DUE: RefCell<Due> = RefCell::new(Due::NONE);
+}
+
+/// The queues that a thread is to serve.
+struct Due {
+    /// Whether it serves any.
+    serves: bool,
+    /// Empty if it does not. Its memory stays, since that happens for every packet.
+    queues: VecDeque<Arc<dyn Queue>>,
+}
+
+impl Due {
+    const NONE: Self = Self { serves: false, queues: VecDeque::new() };
+
+    /// The thread serves none any more. Those that are left, for which another scope may begin.
+    fn end(&mut self) -> VecDeque<Arc<dyn Queue>> {
+        self.serves = false;
+        if self.queues.is_empty() { VecDeque::new() } else { std::mem::take(&mut self.queues) }
+    }
 }
 
 /// Serves what became due on this thread when it is dropped, up to the limit.
@@ -195,10 +212,7 @@ pub(super) struct Scope(());
 impl Scope {
     /// From now on, queues that become due on this thread wait for the end of the scope. None inside of another.
     pub(super) fn enter() -> Option<Self> {
-        let entered = DUE.try_with(|due| {
-            let mut due = due.borrow_mut();
-            due.is_none().then(|| *due = Some(VecDeque::new())).is_some()
-        });
+        let entered = DUE.try_with(|due| !std::mem::replace(&mut due.borrow_mut().serves, true));
         // A scope that is not entered must not be dropped either.
         entered.unwrap_or(false).then(|| Self(()))
     }
@@ -206,7 +220,7 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        let next = || DUE.with(|due| due.borrow_mut().as_mut().and_then(VecDeque::pop_front));
+        let next = || DUE.with(|due| due.borrow_mut().queues.pop_front());
         let mut turns = if std::thread::panicking() { MAX_TURNS } else { 0 };
         while turns < MAX_TURNS
             && let Some(queue) = next()
@@ -216,8 +230,8 @@ impl Drop for Scope {
                 push(queue);
             }
         }
-        let left = DUE.with(|due| due.borrow_mut().take());
-        left.into_iter().flatten().for_each(|queue| queue.leave());
+        let left = DUE.with(|due| due.borrow_mut().end());
+        left.into_iter().for_each(|queue| queue.leave());
     }
 }
 
@@ -226,8 +240,9 @@ fn push(queue: Arc<dyn Queue>) -> Option<Arc<dyn Queue>> {
     let mut queue = Some(queue);
     // A thread that ends has no such list any more.
     let _ = DUE.try_with(|due| {
-        if let Some(due) = due.borrow_mut().as_mut() {
-            due.extend(queue.take());
+        let mut due = due.borrow_mut();
+        if due.serves {
+            due.queues.extend(queue.take());
         }
     });
     queue

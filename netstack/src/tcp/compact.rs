@@ -105,6 +105,12 @@ impl Seen {
         Self([0].into_iter().collect())
     }
 
+    /// The place of a value that was seen, as most are.
+    #[inline]
+    fn place_of(&self, value: u64) -> Option<usize> {
+        self.0.iter().position(|seen| *seen == value)
+    }
+
     /// The nearest, and its place.
     fn nearest(&self, value: u64) -> (usize, u64) {
         let (mut place, mut least) = (0, u64::MAX);
@@ -171,16 +177,20 @@ impl Writer {
     }
 
     /// One that may be near another.
-    fn near(&mut self, value: u64, seen: fn(&mut Self) -> &mut Seen) {
-        let (place, nearest) = seen(self).nearest(value);
-        self.bit(value == nearest);
-        self.number(place as u64);
-        if value != nearest {
-            // Of either sign, and short where it is small.
-            let distance = value.wrapping_sub(nearest) as i64;
-            self.number(((distance << 1) ^ (distance >> 63)) as u64);
-            seen(self).learn(value);
+    #[inline]
+    fn near(&mut self, value: u64, seen: impl Fn(&mut Self) -> &mut Seen) {
+        let place = seen(self).place_of(value);
+        self.bit(place.is_some());
+        if let Some(place) = place {
+            self.number(place as u64);
+            return;
         }
+        let (place, nearest) = seen(self).nearest(value);
+        self.number(place as u64);
+        // Of either sign, and short where it is small.
+        let distance = value.wrapping_sub(nearest) as i64;
+        self.number(((distance << 1) ^ (distance >> 63)) as u64);
+        seen(self).learn(value);
     }
 }
 
@@ -267,7 +277,8 @@ impl<'a> Reader<'a> {
         number
     }
 
-    fn near(&mut self, seen: fn(&mut Self) -> &mut Seen) -> u64 {
+    #[inline]
+    fn near(&mut self, seen: impl Fn(&mut Self) -> &mut Seen) -> u64 {
         let is_same = self.bit();
         let place = self.number() as usize;
         let nearest = seen(self).at(place);

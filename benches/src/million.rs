@@ -1,6 +1,7 @@
 //! Very many connections between two stacks in memory, on one thread: two tasks for each, one at each end.
 
 use crate::clock;
+use netstack::config::MemoryBudget;
 use netstack::device::{Device, Pair, PairConfig};
 use netstack::net::{TcpListener, TcpStream};
 use netstack::{Config, Interface, Stack};
@@ -21,6 +22,8 @@ const PER_ADDRESS: usize = 10_000;
 /// The first address of the server's prefix.
 const SERVERS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 0);
 const PORT: u16 = 80;
+/// What a stack may hold. Pressure begins at three eighths of that.
+const MEMORY: usize = 8 << 30;
 
 /// The connections, which live as long as the process.
 #[derive(Debug)]
@@ -67,7 +70,11 @@ impl Crowd {
         let [a, b] = [a, b].map(|end| Arc::new(end) as Arc<dyn Device>);
         let (here, there) = runtime.block_on(async {
             let build = |interface: Interface| {
-                let config = Config::default().with(|config| config.loopback = false);
+                let config = Config::default().with(|config| {
+                    config.loopback = false;
+                    // The default, a part of the machine's, is meant for fewer.
+                    config.memory = Some(MemoryBudget::new(MEMORY));
+                });
                 Stack::builder().config(config).interface(interface).build()
             };
             let here = build(Interface::new(a).address("10.0.0.1/8"))?;
@@ -117,8 +124,11 @@ impl Crowd {
     pub fn echo(&mut self) -> io::Result<Duration> {
         let begin = clock::now();
         self.work.left.store(self.connections, Ordering::Relaxed);
-        self.echoes.send_modify(|round| *round += 1);
-        self.runtime.block_on(finished(&self.work, self.connections))?;
+        self.runtime.block_on(async {
+            // On the runtime, which need not be woken for each task then.
+            self.echoes.send_modify(|round| *round += 1);
+            finished(&self.work, self.connections).await
+        })?;
         Ok(clock::now() - begin)
     }
 }

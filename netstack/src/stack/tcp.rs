@@ -34,6 +34,7 @@ mod rows;
 mod scratch;
 mod send;
 mod socket;
+mod spares;
 mod stray;
 mod sweep;
 mod time_wait;
@@ -58,6 +59,7 @@ use self::ends::RecentEnds;
 use self::fast_open::FastOpenState;
 use self::metrics::Metrics;
 use self::reset::ResetLimit;
+use self::spares::Spares;
 use self::sweep::Sweep;
 use super::core::Core;
 use super::counters::TcpCounters;
@@ -101,6 +103,7 @@ pub struct Tcp {
     metrics: Metrics,
     ends: RecentEnds,
     sweep: Sweep,
+    spares: Arc<Spares>,
     counters: TcpCounters,
 }
 
@@ -133,6 +136,7 @@ impl Tcp {
             metrics: Metrics::new(config, core.keyed().clone()),
             ends: RecentEnds::new(),
             sweep: Sweep::new(),
+            spares: Spares::new(core.memory()),
             counters: TcpCounters::default(),
         })
     }
@@ -165,6 +169,12 @@ impl Tcp {
     #[cfg(test)]
     pub(super) fn armed_deadlines(&self) -> usize {
         self.deadlines.len()
+    }
+
+    /// Memory that is kept for connections that are woken, and for those that are put to rest.
+    #[cfg(test)]
+    pub(super) fn kept_spares(&self) -> (usize, usize) {
+        self.spares.kept()
     }
 
     /// The state of the TIME-WAIT entry that took the place of a connection.

@@ -37,7 +37,7 @@ pub(super) use handshake::SynDataSent;
 pub use memory::Pruned;
 pub use outcome::Completion;
 pub use prediction::QuietAck;
-pub use rest::Resting;
+pub use rest::{Resting, SpareConnection, SpareResting};
 
 use counters::Counters;
 use liveness::Liveness;

@@ -68,7 +68,9 @@ mod tests;
 pub use congestion::{
     AckSample, CongestionChoice, CongestionControl, CongestionError, CongestionRegistry, CongestionStart,
 };
-pub use connection::{Completion, Connection, FastOpenSyn, Pruned, QuietAck, Resting};
+pub use connection::{
+    Completion, Connection, FastOpenSyn, Pruned, QuietAck, Resting, SpareConnection, SpareResting,
+};
 pub use delivery_rate::{LossSample, RateSample};
 pub use ecn::EcnMode;
 pub use error::TcpError;

@@ -21,6 +21,7 @@ use self::opened::Opened;
 use self::sending::Sending;
 use super::connected::Connected;
 use super::fast_open_queue::FastOpenQueue;
+use super::spares::Spares;
 use super::watch::Watch;
 use crate::error::{Failure, os};
 use crate::ip::PacketOptions;
@@ -75,6 +76,7 @@ pub struct Cell {
     /// The identification of the next IPv4 packet that may be fragmented.
     ident: AtomicU16,
     opened: Opened,
+    spares: Arc<Spares>,
 }
 
 /// When a connection last looked its path up.
@@ -354,6 +356,8 @@ pub(crate) struct CellParts<'a> {
     pub(crate) traced: bool,
     /// Where its memory counts.
     pub(crate) memory: &'a Arc<Memory>,
+    /// What is used again when it is put to rest and woken.
+    pub(crate) spares: &'a Arc<Spares>,
 }
 
 impl Cell {
@@ -371,6 +375,7 @@ impl Cell {
             now: began,
             traced,
             memory,
+            spares,
         } = parts;
         let history = stage.options().history;
         let opened = match stage {
@@ -422,6 +427,7 @@ impl Cell {
             interface: BoundInterface::new(ip.interface),
             ident: AtomicU16::new(key.spread() as u16),
             opened,
+            spares: Arc::clone(spares),
         })
     }
 
@@ -615,7 +621,7 @@ impl Cell {
     /// Locks the cell, and wakes the connection.
     fn lock(&self) -> MutexGuard<'_, SocketState> {
         let mut state = self.state.lock();
-        state.wake();
+        state.wake(&self.spares);
         state
     }
 
@@ -639,7 +645,7 @@ impl Cell {
     #[inline]
     pub(super) fn try_lock_to_hold(&self) -> Option<MutexGuard<'_, SocketState>> {
         let mut state = self.state.try_lock()?;
-        state.wake();
+        state.wake(&self.spares);
         Some(state)
     }
 
@@ -655,6 +661,12 @@ impl Cell {
         self.look_connected(Connection::poll_timeout).flatten()
     }
 
+    /// Memory of its queues, in bytes.
+    #[cfg(test)]
+    pub(in crate::stack) fn queue_memory(&self) -> usize {
+        self.look_connected(Connection::queue_memory).unwrap_or_default()
+    }
+
     /// Whether memory was allocated for a history.
     #[cfg(test)]
     pub(in crate::stack) fn has_history_memory(&self) -> bool {
@@ -664,11 +676,11 @@ impl Cell {
     /// Looks at the connection, which changes nothing and so leaves nothing to settle.
     pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
         let mut state = self.state.lock();
-        let was_at_rest = state.wake();
+        let was_at_rest = state.wake(&self.spares);
         state.tell_kept();
         let result = f(&state);
         if was_at_rest {
-            state.rest();
+            state.rest(&self.spares);
         }
         result
     }

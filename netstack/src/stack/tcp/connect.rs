@@ -186,6 +186,7 @@ impl Tcp {
             now: turn.now,
             traced: core.trace().is_some(),
             memory: core.memory(),
+            spares: &self.spares,
         })
     }
 }

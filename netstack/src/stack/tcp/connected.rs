@@ -1,5 +1,6 @@
 //! A connection in its cell, awake or at rest.
 
+use super::spares::Spares;
 use crate::memory::block;
 use crate::tcp::{Connection, Resting};
 use std::ops::{Deref, DerefMut};
@@ -17,8 +18,8 @@ pub(crate) struct Connected {
 
 impl Connected {
     /// Puts it to rest.
-    pub(super) fn rest(&mut self) {
-        self.at_rest = self.awake.take().map(|connection| Box::new(connection.rest()));
+    pub(super) fn rest(&mut self, spares: &Spares) {
+        self.at_rest = self.awake.take().map(|connection| spares.rest(connection));
     }
 
     /// Puts it to rest, wakes it, and sees that it is the same.
@@ -34,9 +35,9 @@ impl Connected {
     }
 
     /// Wakes it.
-    pub(super) fn wake(&mut self) {
+    pub(super) fn wake(&mut self, spares: &Spares) {
         if let Some(resting) = self.at_rest.take() {
-            self.awake = Some(resting.wake());
+            self.awake = Some(spares.wake(resting));
         }
     }
 

@@ -24,7 +24,7 @@ impl Tcp {
         }
         #[cfg(any(test, feature = "simulation"))]
         state.check_rest();
-        state.rest();
+        state.rest(&self.spares);
         drop(state);
         cell.trim_backlog();
     }

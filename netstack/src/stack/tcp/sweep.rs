@@ -70,6 +70,7 @@ impl Tcp {
         if !over {
             // What nobody uses goes first.
             turn.core.pool().trim();
+            self.spares.trim();
         }
         // One at rest has nothing to give, and waits for nothing.
         for cell in self.next_in_sweep(over).iter().filter(|cell| !cell.is_at_rest()) {

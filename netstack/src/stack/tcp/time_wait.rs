@@ -103,10 +103,11 @@ impl Tcp {
         }
     }
 
-    /// A stack without connections holds no buffers for them.
+    /// A stack without connections holds no memory for them.
     pub(in crate::stack) fn trim_if_idle(&self, core: &Core) {
         if self.demux.cells() == 0 {
             core.pool().trim();
+            self.spares.trim();
         }
     }
 }

@@ -127,6 +127,42 @@ fn thousands_at_rest_take_little_and_end_as_others() {
     assert!(net.connect(0, (address(1, Family::V4), 80).into()).is_ok());
 }
 
+#[test]
+fn the_memory_of_one_that_was_put_to_rest_is_that_of_the_next_one_that_wakes() {
+    let mut net = Net::pair(6, LinkSpec::default());
+    let listener = net.listen(1, 80, 128);
+    let sockets: Vec<_> = (0..256).map(|_| net.connected_to(&listener)).collect();
+    let kept = |net: &Net| net.engine(1).with_tcp(net.now, |tcp, _| tcp.kept_spares());
+    let say = |net: &mut Net, count: usize| {
+        for (client, server) in &sockets[..count] {
+            assert_eq!(net.transfer(client, server, b"a word", SECOND), b"a word");
+        }
+    };
+    say(&mut net, sockets.len());
+    net.run_for(LONG);
+    assert_eq!(kept(&net), (4, 0), "as many as there may be beside 256");
+    let (counted, first) = (used(&net, 1), &sockets[0].1.cell);
+    // Who looks at one wakes it, in the memory of another.
+    assert!(first.queue_memory() > 0, "and its queues are in theirs");
+    assert_eq!(kept(&net), (4, 0));
+    say(&mut net, 3);
+    assert_eq!(kept(&net), (1, 3));
+    net.run_for(LONG);
+    assert_eq!(kept(&net), (4, 0), "and back");
+    say(&mut net, 6);
+    assert_eq!(kept(&net), (0, 3), "of those at rest there may be three beside 250");
+    net.run_for(LONG);
+    assert!(sockets.iter().all(|(client, server)| is_at_rest(client) && is_at_rest(server)));
+    // Each of a kind is counted where there was one.
+    assert!(used(&net, 1) < counted + 4 * 512, "{} after {counted} bytes", used(&net, 1));
+    for (client, server) in sockets {
+        net.close(client);
+        net.close(server);
+    }
+    net.run_for(120 * SECOND);
+    assert_eq!(kept(&net), (0, 0), "a stack without connections keeps none");
+}
+
 /// Before a connection is put to rest it is compared with one that was: here with all there is to compare.
 #[test]
 fn every_kind_of_connection_is_the_same_when_it_was_woken() {

@@ -4,6 +4,9 @@ use super::Connection;
 use crate::memory::block;
 use crate::tcp::ecn::EcnState;
 use crate::tcp::handshake::PassiveOpen;
+use crate::tcp::receive::RecvPlaces;
+use crate::tcp::recovery::BoardPlaces;
+use crate::tcp::send::SendPlaces;
 
 /// What a connection has given up, or made smaller, for want of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +17,14 @@ pub struct Pruned {
     pub received: usize,
     /// Buffers of data to send that were.
     pub sent: usize,
+}
+
+/// The memory of a connection's queues, in which nothing is: for one that begins to use its own.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    snd: SendPlaces,
+    rcv: RecvPlaces,
+    recovery: BoardPlaces,
 }
 
 impl Connection {
@@ -51,9 +62,24 @@ impl Connection {
     /// Gives the memory of its queues back, where they are empty. In the middle of a transfer they would be filled
     /// again at once: to be called now and then.
     pub fn trim(&mut self) {
-        self.snd.trim();
-        self.rcv.trim();
-        self.recovery.trim();
+        drop(self.take_places());
+    }
+
+    /// Takes the memory of its queues, where they are empty.
+    pub(super) fn take_places(&mut self) -> Places {
+        Places {
+            snd: self.snd.take_places(),
+            rcv: self.rcv.take_places(),
+            recovery: self.recovery.take_places(),
+        }
+    }
+
+    /// Uses the memory of another connection's queues, of one that has none.
+    pub(super) fn use_places(&mut self, places: Places) {
+        let Places { snd, rcv, recovery } = places;
+        self.snd.use_places(snd);
+        self.rcv.use_places(rcv);
+        self.recovery.use_places(recovery);
     }
 
     /// Memory of the connection itself, in bytes.

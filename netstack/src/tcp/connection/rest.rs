@@ -60,8 +60,9 @@ impl Connection {
         is_at_rest.then(|| self.liveness.last_received().max(self.snd.last_sent()))
     }
 
-    /// Keeps what there is to know of a connection [at rest](Self::at_rest_since).
-    pub fn rest(self: Box<Self>) -> Resting {
+    /// Keeps what there is to know of a connection [at rest](Self::at_rest_since), in the box of one that was woken if
+    /// there is one. The box of the connection is left over, as a rule.
+    pub fn rest(mut self: Box<Self>, spare: Option<SpareResting>) -> (Box<Resting>, Option<SpareConnection>) {
         let Self {
             state: _,
             config,
@@ -79,9 +80,9 @@ impl Connection {
             counters,
             passive: _,
             fast_open,
-        } = *self;
+        } = &mut *self;
         let mut to = Writer::new();
-        options.write(&mut to, &config);
+        options.write(&mut to, config);
         counters.write(&mut to);
         liveness.write(&mut to);
         timers.write(&mut to);
@@ -90,12 +91,54 @@ impl Connection {
         rcv.write(&mut to);
         snd.rest(&mut to);
         recovery.write(&mut to);
-        let controller = path.rest(&mut to);
-        let SocketOptions { congestion, fastopen_key, .. } = options;
-        let is_plain = controller.is_none() && ecn.is_none() && fastopen_key.is_none();
-        let rare = (!is_plain).then(|| Box::new(Rare { controller, ecn, fastopen_key }));
-        Resting { state: to.finish(), config, pool: Arc::clone(snd.pool()), congestion, rare }
+        let is_all_of_path = path.rest(&mut to);
+        let (ecn, fastopen_key) = (ecn.take(), options.fastopen_key.take());
+        let is_plain = is_all_of_path && ecn.is_none() && fastopen_key.is_none();
+        let mut resting = Resting {
+            state: to.finish(),
+            config: Arc::clone(config),
+            pool: Arc::clone(snd.pool()),
+            congestion: options.congestion.clone(),
+            rare: None,
+        };
+        let left = if is_plain {
+            Some(SpareConnection(self))
+        } else {
+            let controller = (!is_all_of_path).then(|| self.path.into_controller());
+            resting.rare = Some(Box::new(Rare { controller, ecn, fastopen_key }));
+            None
+        };
+        (put(resting, spare.map(|spare| spare.0)), left)
     }
+}
+
+/// Puts a value into a box, a new one if there is no other.
+fn put<T>(value: T, spare: Option<Box<T>>) -> Box<T> {
+    match spare {
+        Some(mut spare) => {
+            *spare = value;
+            spare
+        }
+        None => Box::new(value),
+    }
+}
+
+/// The memory of a connection that was put to rest, that of its queues included, for one that is woken.
+#[derive(Debug)]
+pub struct SpareConnection(Box<Connection>);
+
+impl SpareConnection {
+    /// What one takes, in bytes, as a rule.
+    pub const MEMORY: usize = block(size_of::<Connection>()) + 1024;
+}
+
+/// The memory of a resting connection that was woken: for one that is put to rest.
+#[derive(Debug)]
+pub struct SpareResting(Box<Resting>);
+
+impl SpareResting {
+    /// What one takes, in bytes, as a rule.
+    pub const MEMORY: usize = block(size_of::<Resting>()) + 256;
 }
 
 /// In tests each connection that is put to rest is woken once first, and compared with what it was.
@@ -107,7 +150,8 @@ impl Connection {
     /// If it is not as it was.
     pub fn rest_and_wake(self: Box<Self>) -> Box<Self> {
         let before = format!("{self:?}");
-        let woken = self.rest().wake();
+        let (resting, left) = self.rest(None);
+        let (woken, _) = resting.wake(left);
         let after = format!("{woken:?}");
         let same = before.bytes().zip(after.bytes()).take_while(|(before, after)| before == after).count();
         let around = |text: &str| text.chars().skip(same.saturating_sub(80)).take(160).collect::<String>();
@@ -117,21 +161,21 @@ impl Connection {
 }
 
 impl Resting {
-    /// The connection as it was.
-    pub fn wake(self) -> Box<Connection> {
-        let Self { state, config, pool, congestion, rare } = self;
-        let Rare { controller, ecn, fastopen_key } = rare.map(|rare| *rare).unwrap_or_default();
-        let from = &mut Reader::new(&state);
-        let options = SocketOptions::read(from, &config, congestion, fastopen_key);
+    /// The connection as it was, in the box of one that was put to rest if there is one; and the box that is left over.
+    pub fn wake(mut self: Box<Self>, spare: Option<SpareConnection>) -> (Box<Connection>, SpareResting) {
+        let Self { state, config, pool, congestion, rare } = &mut *self;
+        let Rare { controller, ecn, fastopen_key } = rare.take().map(|rare| *rare).unwrap_or_default();
+        let from = &mut Reader::new(state);
+        let options = SocketOptions::read(from, config, congestion.clone(), fastopen_key);
         let (counters, liveness): (Counters, Liveness) = Compact::read(from);
         let (timers, ts) = Compact::read(from);
         let (fast_open, rcv): (_, Receiver) = Compact::read(from);
-        let snd = Sender::wake(from, &pool);
+        let snd = Sender::wake(from, pool);
         let recovery = Recovery::read(from);
-        let path = PathState::wake(from, &config, controller).expect("what was not written was kept");
-        Box::new(Connection {
+        let path = PathState::wake(from, config, controller).expect("what was not written was kept");
+        let mut connection = Connection {
             state: State::Established,
-            config,
+            config: Arc::clone(config),
             options,
             snd,
             rcv,
@@ -146,7 +190,12 @@ impl Resting {
             counters,
             passive: None,
             fast_open,
-        })
+        };
+        let mut spare = spare.map(|spare| spare.0);
+        if let Some(spare) = &mut spare {
+            connection.use_places(spare.take_places());
+        }
+        (put(connection, spare), SpareResting(self))
     }
 
     /// Memory beside its own, in bytes.

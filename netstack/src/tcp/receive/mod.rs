@@ -15,4 +15,5 @@ pub(super) use ack::Due;
 #[cfg(any(test, feature = "simulation"))]
 pub use receiver::Holdings;
 pub(super) use receiver::{Echo, FirstAck, Received, Receiver, ReceiverSetup, TextMeta};
+pub(super) use recv_buffer::RecvPlaces;
 pub(super) use space::window_limit;

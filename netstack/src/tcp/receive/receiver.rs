@@ -17,7 +17,7 @@ pub use check::Holdings;
 
 use super::ack::AckPolicy;
 use super::assembler::Assembler;
-use super::recv_buffer::RecvBuffer;
+use super::recv_buffer::{RecvBuffer, RecvPlaces};
 use super::right_sizing::RightSizing;
 use super::space::RecvSpace;
 use crate::buffer::Chunk;
@@ -193,9 +193,14 @@ impl Receiver {
         self.buffer.places() + self.assembler.places()
     }
 
-    /// Gives memory back that nothing is in.
-    pub(in crate::tcp) fn trim(&mut self) {
-        self.buffer.trim();
+    /// Takes its memory, if nothing is in it.
+    pub(in crate::tcp) fn take_places(&mut self) -> RecvPlaces {
+        self.buffer.take_places()
+    }
+
+    /// Uses this memory, if there is none.
+    pub(in crate::tcp) fn use_places(&mut self, places: RecvPlaces) {
+        self.buffer.use_places(places);
     }
 
     /// RCV.NXT.

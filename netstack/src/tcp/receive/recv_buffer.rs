@@ -35,6 +35,10 @@ pub(super) struct RecvBuffer {
     memory: usize,
 }
 
+/// The memory of a queue in which nothing is.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct RecvPlaces(VecDeque<Chunk>);
+
 /// Whether a chunk uses enough of its buffer to be kept.
 pub(super) fn worth_keeping(chunk: &Chunk) -> bool {
     chunk.len() * KEEP_SHARE >= chunk.capacity() + CHUNK_OVERHEAD
@@ -203,10 +207,19 @@ impl RecvBuffer {
         Err(format!("{len} unread bytes in {memory} count as {} in {}", self.len, self.memory))
     }
 
-    /// Gives the memory of the queue itself back, if nothing is in it.
-    pub(super) fn trim(&mut self) {
+    /// Takes the memory of the queue itself, if nothing is in it.
+    pub(super) fn take_places(&mut self) -> RecvPlaces {
         if self.chunks.is_empty() {
-            self.chunks = VecDeque::new();
+            RecvPlaces(std::mem::take(&mut self.chunks))
+        } else {
+            RecvPlaces::default()
+        }
+    }
+
+    /// Uses this memory, if there is none.
+    pub(super) fn use_places(&mut self, RecvPlaces(chunks): RecvPlaces) {
+        if self.chunks.capacity() == 0 {
+            self.chunks = chunks;
         }
     }
 

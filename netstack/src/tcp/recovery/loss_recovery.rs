@@ -11,7 +11,7 @@ use super::prr::{Prr, PrrInput};
 use super::rack::{PathView, Rack};
 use super::reordering::Reordering;
 use super::rtt::RttEstimator;
-use super::scoreboard::Scoreboard;
+use super::scoreboard::{BoardPlaces, Scoreboard};
 use super::state::CongestionState;
 use super::timeouts::Timeouts;
 use super::tlp::TailProbe;
@@ -166,9 +166,14 @@ impl Recovery {
         repair.filter(|at| *at > now).map_or(probe, |at| probe.min(at))
     }
 
-    /// Gives memory back that nothing is in.
-    pub(in crate::tcp) fn trim(&mut self) {
-        self.board.trim();
+    /// Takes its memory, if nothing is in it.
+    pub(in crate::tcp) fn take_places(&mut self) -> BoardPlaces {
+        self.board.take_places()
+    }
+
+    /// Uses this memory, if there is none.
+    pub(in crate::tcp) fn use_places(&mut self, places: BoardPlaces) {
+        self.board.use_places(places);
     }
 
     /// What is in flight, and what became of it.

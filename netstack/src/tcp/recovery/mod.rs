@@ -20,3 +20,4 @@ pub use rtt::RttEstimator;
 pub use state::CongestionState;
 
 pub(super) use loss_recovery::{AckInput, PlainAck, Rearm, Recovery};
+pub(super) use scoreboard::BoardPlaces;

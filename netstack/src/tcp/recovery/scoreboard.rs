@@ -69,6 +69,10 @@ pub(in crate::tcp) struct Scoreboard {
     inserted: usize,
 }
 
+/// The memory of a table in which nothing is.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct BoardPlaces(VecDeque<(Seq, Record)>);
+
 impl Scoreboard {
     /// Whether there are no records, and nothing waits to be told.
     pub(super) fn is_at_rest(&self) -> bool {
@@ -492,10 +496,19 @@ impl Scoreboard {
         }
     }
 
-    /// Gives memory back that nothing is in.
-    pub(super) fn trim(&mut self) {
+    /// Takes the memory of the table, if nothing is in it.
+    pub(super) fn take_places(&mut self) -> BoardPlaces {
         if self.fresh.is_empty() {
-            self.fresh = VecDeque::new();
+            BoardPlaces(std::mem::take(&mut self.fresh))
+        } else {
+            BoardPlaces::default()
+        }
+    }
+
+    /// Uses this memory, if there is none.
+    pub(super) fn use_places(&mut self, BoardPlaces(fresh): BoardPlaces) {
+        if self.fresh.capacity() == 0 {
+            self.fresh = fresh;
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) use sender::Source;
 pub use sender::Written;
 pub use transmit::Transmit;
 
-pub(super) use send_buffer::Unit;
+pub(super) use send_buffer::{SendPlaces, Unit};
 pub(super) use sender::{Held, LastSegment, Limits, Sender, SenderSetup, Span, Write};
 pub(super) use space::RoomNews;
 pub(super) use transmit::Kind;

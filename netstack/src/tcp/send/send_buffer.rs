@@ -50,6 +50,13 @@ pub(super) struct SendBuffer {
     pool: Arc<Pool>,
 }
 
+/// The memory of a queue in which nothing is.
+#[derive(Debug, Default)]
+pub(in crate::tcp) struct SendPlaces {
+    blocks: VecDeque<Block>,
+    records: VecDeque<Record>,
+}
+
 #[derive(Debug)]
 struct Block {
     /// Position of the first byte.
@@ -386,10 +393,18 @@ impl SendBuffer {
         }
     }
 
-    /// Gives the memory of the queue itself back, if nothing is in it.
-    pub(super) fn trim(&mut self) {
-        if self.blocks.is_empty() && self.records.is_empty() {
-            (self.blocks, self.records) = (VecDeque::new(), VecDeque::new());
+    /// Takes the memory of the queue itself, if nothing is in it.
+    pub(super) fn take_places(&mut self) -> SendPlaces {
+        if !self.blocks.is_empty() || !self.records.is_empty() {
+            return SendPlaces::default();
+        }
+        SendPlaces { blocks: std::mem::take(&mut self.blocks), records: std::mem::take(&mut self.records) }
+    }
+
+    /// Uses this memory, if there is none.
+    pub(super) fn use_places(&mut self, places: SendPlaces) {
+        if self.blocks.capacity() + self.records.capacity() == 0 {
+            (self.blocks, self.records) = (places.blocks, places.records);
         }
     }
 

@@ -13,7 +13,7 @@ use writing::Writing;
 
 use super::chrono::{Chrono, Holds, Times};
 use super::peer_window::PeerWindow;
-use super::send_buffer::{SendBuffer, Unit};
+use super::send_buffer::{SendBuffer, SendPlaces, Unit};
 use super::space::{RoomNews, SendSpace};
 use super::window_usage::WindowUsage;
 use crate::buffer::{MAX_PIECES, Pool};
@@ -252,9 +252,14 @@ impl Sender {
         self.space.note(RoomNews::Acked);
     }
 
-    /// Gives memory back that nothing is in.
-    pub(in crate::tcp) fn trim(&mut self) {
-        self.buffer.trim();
+    /// Takes its memory, if nothing is in it.
+    pub(in crate::tcp) fn take_places(&mut self) -> SendPlaces {
+        self.buffer.take_places()
+    }
+
+    /// Uses this memory, if there is none.
+    pub(in crate::tcp) fn use_places(&mut self, places: SendPlaces) {
+        self.buffer.use_places(places);
     }
 
     /// Whether the window `field` is the one that the peer offers already.

@@ -1,6 +1,7 @@
 //! When a connection is put to rest, and woken.
 
 use super::{SocketState, Stage};
+use crate::stack::tcp::spares::Spares;
 use crate::tcp::Connection;
 use crate::time::{Duration, Instant};
 
@@ -40,10 +41,10 @@ impl SocketState {
     }
 
     /// Puts the connection to rest. It [may be](Self::due_to_rest).
-    pub(in crate::stack::tcp) fn rest(&mut self) {
+    pub(in crate::stack::tcp) fn rest(&mut self, spares: &Spares) {
         self.disturb();
         if let Stage::Connected(connection) = &mut self.stage {
-            connection.rest();
+            connection.rest(spares);
         }
         self.on_new_stage();
         self.weigh();
@@ -51,10 +52,10 @@ impl SocketState {
 
     /// Wakes the connection. Says whether it was at rest.
     #[inline]
-    pub(in crate::stack::tcp) fn wake(&mut self) -> bool {
+    pub(in crate::stack::tcp) fn wake(&mut self, spares: &Spares) -> bool {
         match &mut self.stage {
             Stage::Connected(connection) if connection.is_at_rest() => {
-                connection.wake();
+                connection.wake(spares);
                 self.on_new_stage();
                 true
             }

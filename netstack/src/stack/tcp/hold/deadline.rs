@@ -13,10 +13,14 @@ impl Held<'_, '_> {
         if !self.state.attached {
             return;
         }
+        let rests = self.state.rests_at(now).is_some();
         match &mut self.state.stage {
             Stage::Connected(connection) => {
-                // There is one some time after the last segment, whether anything is due or not any more.
-                connection.trim();
+                // There is a deadline some time after the last segment, whether anything is due or not any more. One
+                // that is put to rest soon leaves the memory of its queues to another one.
+                if !rests {
+                    connection.trim();
+                }
                 if connection.poll_timeout().is_some_and(|at| at <= now) {
                     let expired = connection.on_timeout(now);
                     expired.iter().for_each(|timer| self.note(|| EventKind::Timer(timer)));

@@ -154,6 +154,7 @@ impl<'h, 't> HeldListener<'h, 't> {
             now: self.turn.now,
             traced: self.turn.core.trace().is_some(),
             memory: self.turn.core.memory(),
+            spares: &self.tcp.spares,
         }))
     }
 

@@ -7,18 +7,22 @@ use crate::tcp::congestion::{self, CongestionControl};
 use std::sync::Arc;
 
 impl PathState {
-    /// Writes what is known. Returns the congestion control if that was not written and must be kept.
-    pub(in crate::tcp) fn rest(self, to: &mut Writer) -> Option<Box<dyn CongestionControl>> {
+    /// Writes what is known. False if that is without the congestion control, which must be kept.
+    pub(in crate::tcp) fn rest(&self, to: &mut Writer) -> bool {
         let Self { config: _, rtt, cc, pacer, spread_until, max_rate, size } = self;
         rtt.write(to);
         pacer.write(to);
-        (spread_until, max_rate).write(to);
+        (*spread_until, *max_rate).write(to);
         size.write(to);
-        let written = congestion::write(&*cc, to);
-        (!written).then_some(cc)
+        congestion::write(&**cc, to)
     }
 
-    /// What [`PathState::rest`] wrote, with what it returned.
+    /// The congestion control.
+    pub(in crate::tcp) fn into_controller(self) -> Box<dyn CongestionControl> {
+        self.cc
+    }
+
+    /// What [`PathState::rest`] wrote, with the congestion control if that was kept.
     pub(in crate::tcp) fn wake(
         from: &mut Reader<'_>,
         config: &Arc<Config>,

@@ -167,6 +167,7 @@ impl Sender {
     }
 
     /// Bytes of `record`, the first that was not sent, that may go now.
+    #[inline]
     fn next_size(&self, record: Unsent, limits: &Limits<'_>, room: Room) -> Result<usize, Held> {
         let &Limits { mss, max, probing, .. } = limits;
         let Room { window, congestion, pipe } = room;

@@ -75,6 +75,7 @@ pub(in crate::tcp) struct Write {
 
 impl Sender {
     /// Queues what fits into one record. None if there is no room at all.
+    #[inline]
     pub(in crate::tcp) fn write(
         &mut self,
         now: Instant,

@@ -1,11 +1,13 @@
 //! Connections at rest.
 
 use super::SECOND;
-use crate::config::{EcnNegotiation, MtuProbing};
+use crate::config::{EcnNegotiation, MemoryBudget, MtuProbing};
+use crate::memory::Charge;
 use crate::stack::Family;
 use crate::stack::testing::{LinkSpec, Net, Socket, Verdict, address};
 use crate::tcp::{SocketOptions, State};
 use crate::time::Duration;
+use std::sync::Arc;
 
 /// Longer than it takes until a connection is put to rest.
 const LONG: Duration = Duration::from_secs(7);
@@ -161,6 +163,27 @@ fn the_memory_of_one_that_was_put_to_rest_is_that_of_the_next_one_that_wakes() {
     }
     net.run_for(120 * SECOND);
     assert_eq!(kept(&net), (0, 0), "a stack without connections keeps none");
+}
+
+#[test]
+fn queues_keep_their_memory_until_the_connection_rests_unless_there_is_little() {
+    let mut net = Net::pair_with(7, LinkSpec::default(), |_, config| {
+        config.memory = Some(MemoryBudget { low: 1 << 20, pressure: 2 << 20, high: 64 << 20 });
+    });
+    let (client, server) = net.connected();
+    for pressed in [false, true] {
+        assert_eq!(net.transfer(&client, &server, b"a word", SECOND), b"a word");
+        let memory = Arc::clone(net.engine(0).core().memory());
+        let more = Charge::new(&memory, if pressed { 3 << 20 } else { 0 });
+        assert_eq!(memory.is_pressed(), pressed);
+        assert!(client.cell.queue_memory() > 0);
+        net.run_for(3 * SECOND);
+        assert!(!is_at_rest(&client));
+        assert_eq!(client.cell.queue_memory() == 0, pressed);
+        drop(more);
+        net.run_for(LONG);
+        assert!(is_at_rest(&client) && client.cell.queue_memory() == 0);
+    }
 }
 
 /// Before a connection is put to rest it is compared with one that was: here with all there is to compare.

@@ -13,7 +13,7 @@ impl Held<'_, '_> {
         if !self.state.attached {
             return;
         }
-        let rests = self.state.rests_at(now).is_some();
+        let rests = !self.turn.core.memory().is_pressed() && self.state.rests_at(now).is_some();
         match &mut self.state.stage {
             Stage::Connected(connection) => {
                 // There is a deadline some time after the last segment, whether anything is due or not any more. One

@@ -76,7 +76,6 @@ pub struct Cell {
     /// The identification of the next IPv4 packet that may be fragmented.
     ident: AtomicU16,
     opened: Opened,
-    spares: Arc<Spares>,
 }
 
 /// When a connection last looked its path up.
@@ -136,6 +135,8 @@ pub(crate) struct SocketState {
     /// Acknowledgments that the connection was not told of yet, if the last thing that came was one that says nothing
     /// new: one like it is for nobody to look at.
     quiet: Option<Quiet>,
+    /// What is used again when the connection is put to rest and woken.
+    spares: Arc<Spares>,
 }
 
 /// Acknowledgments that say nothing new.
@@ -409,6 +410,7 @@ impl Cell {
             pressed: false,
             held_back: false,
             quiet: None,
+            spares: Arc::clone(spares),
         };
         Arc::new(Self {
             id,
@@ -427,7 +429,6 @@ impl Cell {
             interface: BoundInterface::new(ip.interface),
             ident: AtomicU16::new(key.spread() as u16),
             opened,
-            spares: Arc::clone(spares),
         })
     }
 
@@ -621,7 +622,7 @@ impl Cell {
     /// Locks the cell, and wakes the connection.
     fn lock(&self) -> MutexGuard<'_, SocketState> {
         let mut state = self.state.lock();
-        state.wake(&self.spares);
+        state.wake();
         state
     }
 
@@ -645,7 +646,7 @@ impl Cell {
     #[inline]
     pub(super) fn try_lock_to_hold(&self) -> Option<MutexGuard<'_, SocketState>> {
         let mut state = self.state.try_lock()?;
-        state.wake(&self.spares);
+        state.wake();
         Some(state)
     }
 
@@ -676,11 +677,11 @@ impl Cell {
     /// Looks at the connection, which changes nothing and so leaves nothing to settle.
     pub(super) fn look<R>(&self, f: impl FnOnce(&SocketState) -> R) -> R {
         let mut state = self.state.lock();
-        let was_at_rest = state.wake(&self.spares);
+        let was_at_rest = state.wake();
         state.tell_kept();
         let result = f(&state);
         if was_at_rest {
-            state.rest(&self.spares);
+            state.rest();
         }
         result
     }

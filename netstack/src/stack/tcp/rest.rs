@@ -24,7 +24,7 @@ impl Tcp {
         }
         #[cfg(any(test, feature = "simulation"))]
         state.check_rest();
-        state.rest(&self.spares);
+        state.rest();
         drop(state);
         cell.trim_backlog();
     }

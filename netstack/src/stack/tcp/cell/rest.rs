@@ -1,7 +1,6 @@
 //! When a connection is put to rest, and woken.
 
 use super::{SocketState, Stage};
-use crate::stack::tcp::spares::Spares;
 use crate::tcp::Connection;
 use crate::time::{Duration, Instant};
 
@@ -41,10 +40,10 @@ impl SocketState {
     }
 
     /// Puts the connection to rest. It [may be](Self::due_to_rest).
-    pub(in crate::stack::tcp) fn rest(&mut self, spares: &Spares) {
+    pub(in crate::stack::tcp) fn rest(&mut self) {
         self.disturb();
         if let Stage::Connected(connection) = &mut self.stage {
-            connection.rest(spares);
+            connection.rest(&self.spares);
         }
         self.on_new_stage();
         self.weigh();
@@ -52,10 +51,10 @@ impl SocketState {
 
     /// Wakes the connection. Says whether it was at rest.
     #[inline]
-    pub(in crate::stack::tcp) fn wake(&mut self, spares: &Spares) -> bool {
+    pub(in crate::stack::tcp) fn wake(&mut self) -> bool {
         match &mut self.stage {
             Stage::Connected(connection) if connection.is_at_rest() => {
-                connection.wake(spares);
+                connection.wake(&self.spares);
                 self.on_new_stage();
                 true
             }

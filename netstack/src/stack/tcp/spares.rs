@@ -12,8 +12,9 @@ use std::sync::Arc;
 /// How many are kept of each kind.
 const KEPT: usize = 128;
 
-/// One is kept for as many connections at rest: their memory is to be small, and this counts as theirs.
-const AT_REST_EACH: usize = 64;
+/// One is kept for as many connections at rest: their memory is to be small, and this counts as theirs. Tests do with
+/// fewer.
+const AT_REST_EACH: usize = if cfg!(test) { 64 } else { 4096 };
 
 /// Memory of connections, awake and at rest, in which there is none.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! One thread puts connections to rest, that which keeps the deadlines, and another wakes them. What one of them
 //! allocates the other one frees, and each time both go through the locks of the allocator. With very many connections
-//! of which each says something now and then, that took half of the time of a message.
+//! of which each says something now and then, that took a tenth of the time of a message.
 
 use crate::memory::{Charge, Memory};
 use crate::sync::{Mutex, Rank};
